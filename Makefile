@@ -1,0 +1,40 @@
+# Two commands matter: `make rehearse` and `make test`. Each sets up what it needs, from a clean clone.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+UV_VERSION := 0.13.9
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export PREFECT_CLI_PROMPT := false
+
+.PHONY: help setup system rehearse stories check test fmt
+help:  ## say what each target does
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: .venv/.done system  ## install the locked dependencies into .venv, and prometheus and haproxy where missing
+
+.venv/.done: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; $(PYTHON) is older. Say which one: make setup PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "python venv is missing: on Debian and Ubuntu, apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+system:
+	@missing=""; for p in prometheus haproxy; do PATH="$$PATH:/usr/sbin:/sbin" command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	test -z "$$missing" && exit 0; \
+	if ! command -v apt-get >/dev/null; then echo "Please install$$missing with this machine's package manager, then run this again."; exit 1; fi; \
+	sudo=""; if [ "$$(id -u)" != 0 ]; then command -v sudo >/dev/null || { echo "Please run as root: apt-get install$$missing"; exit 1; }; sudo=sudo; fi; \
+	echo "installing$$missing"; export DEBIAN_FRONTEND=noninteractive; \
+	$$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+
+check: .venv/.done  ## the fast part: lint, types, layers, unit tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/playbook tests/test_house.py
+
+fmt:  ## format and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .

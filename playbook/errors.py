@@ -1,0 +1,56 @@
+"""Every error this project raises on purpose. The class says what the caller does next.
+
+ReleaseError
+├─ Transient     ask again              the task retries with backoff and jitter
+├─ Conflict      the world moved        re-read, re-decide; never a blind retry
+├─ Fenced        a newer epoch holds    stop at once, touch nothing
+├─ Interrupted   somebody else's hand   leave what they touched, take the rest back to stable
+├─ Refused       we may not or cannot   no retry; a person; says which permission, field or limit
+│  └─ StartFailed   a revision did not become ready   the release is reverted
+├─ BadRequest    the request is wrong   stops before any write; names every field that is wrong
+└─ NoData        the query is empty     not the canary's fault: INCONCLUSIVE
+"""
+
+
+class ReleaseError(Exception):
+    """The root: a sentence that names the service, what was asked, what came and the next step."""
+
+
+class Transient(ReleaseError):
+    """The other side was away, slow or busy. Asking again is safe."""
+
+
+class Conflict(ReleaseError):
+    """The etag moved between our read and our write. Nothing was written."""
+
+
+class Fenced(ReleaseError):
+    """A newer epoch holds the claim. Whoever sees this stops at once."""
+
+
+class Interrupted(ReleaseError):
+    """Somebody else changed a service of this release: a person, or another tool."""
+
+    def __init__(self, message: str, *, service: str) -> None:
+        super().__init__(message)
+        self.service = service
+
+
+class Refused(ReleaseError):
+    """The other side will not do it, however often it is asked."""
+
+
+class StartFailed(Refused):
+    """A revision did not start. Traffic never reached it; the old revision goes on serving."""
+
+
+class BadRequest(ReleaseError):
+    """The request is wrong. ``problems`` holds one line for each field, ready to be shown."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+class NoData(ReleaseError):
+    """A query gave nothing, or nothing finite. It says nothing about the canary."""

@@ -1,0 +1,100 @@
+"""What is asked for: a version, its images, and the request that people and schedules send."""
+
+import re
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from playbook.base import Frozen
+from playbook.errors import BadRequest
+
+VERSION = re.compile(r"v(?P<date>\d{8})-(?:hotfix(?P<hotfix>\d+)-)?(?P<commit>[0-9a-f]{6,40})")
+VERSION_FORM = "vYYYYMMDD-<commit> or vYYYYMMDD-hotfixN-<commit>, for example v20251116-abc123"
+
+VersionText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=64)]
+
+
+class Version(Frozen):
+    """A version as the playbook writes it: ``v20251116-abc123`` or ``v20251116-hotfix1-abc123``."""
+
+    date: str
+    commit: str
+    hotfix: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a version. Raises BadRequest, naming the form it must have."""
+        found = VERSION.fullmatch(text)
+        if found is None:
+            raise BadRequest([f"version: {text!r} is not {VERSION_FORM}"])
+        hotfix = found["hotfix"]
+        return cls(date=found["date"], commit=found["commit"], hotfix=int(hotfix) if hotfix else None)
+
+    def __str__(self) -> str:
+        middle = f"hotfix{self.hotfix}-" if self.hotfix is not None else ""
+        return f"v{self.date}-{middle}{self.commit}"
+
+
+class Image(Frozen):
+    """A container image. ``digest`` is ``sha256:…``; what is deployed is always pinned to one."""
+
+    repository: str
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.repository}@{self.digest}"
+
+
+class ReleaseRequest(Frozen):
+    """What a person, a schedule or CI sends to start a release. Shown as a form in the Prefect UI."""
+
+    version: VersionText = Field(
+        "",
+        title="Version",
+        description=f"{VERSION_FORM}. Empty: the version that passed staging last.",
+    )
+    services: list[str] = Field(
+        default_factory=list,
+        title="Services",
+        description="Which services to release, by their name in the environment file. Empty: all of them.",
+    )
+    canary_percent: int | None = Field(
+        None, title="Canary percent", description="Share of users on the canary, 1 to 99. Empty: the policy's 10."
+    )
+    changes: str = Field(
+        "", max_length=2000, title="Changes", description="One line for #releases: what is in this release."
+    )
+    requested_by: str = Field("", max_length=200, title="Requested by", description="Who asks. Kept in the claim.")
+    override: str = Field(
+        "",
+        max_length=500,
+        title="Override reason",
+        description="Why to go on although a checklist item that blocks is open. Recorded and told.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_is_default(cls, values: object) -> object:
+        """A form that sends null for an empty box means the default."""
+        if not isinstance(values, dict):
+            return values
+        return {k: v for k, v in values.items() if v is not None}
+
+    def problems(self, known_services: tuple[str, ...]) -> list[str]:
+        """Everything that is wrong with this request, one line for each field; empty when it is right."""
+        found = []
+        if self.version and VERSION.fullmatch(self.version) is None:
+            found.append(f"version: {self.version!r} is not {VERSION_FORM}")
+        known = ", ".join(known_services)
+        found += [
+            f"services: {name!r} is not a service of this environment; it has {known}"
+            for name in self.services
+            if name not in known_services
+        ]
+        if len(set(self.services)) != len(self.services):
+            found.append("services: a service is named twice")
+        if self.canary_percent is not None and not 1 <= self.canary_percent <= 99:
+            found.append(
+                f"canary_percent: {self.canary_percent} is not between 1 and 99; to skip the canary use the hotfix flow"
+            )
+        return found
