@@ -6,6 +6,7 @@ ReleaseError
 ├─ Fenced        a newer epoch holds    stop at once, touch nothing
 ├─ Interrupted   somebody else's hand   leave what they touched, take the rest back to stable
 ├─ Refused       we may not or cannot   no retry; a person; says which permission, field or limit
+│  ├─ Held          another release holds a service   Duplicate or Refused, naming who holds what
 │  └─ StartFailed   a revision did not become ready   the release is reverted
 ├─ BadRequest    the request is wrong   stops before any write; names every field that is wrong
 └─ NoData        the query is empty     not the canary's fault: INCONCLUSIVE
@@ -38,6 +39,14 @@ class Interrupted(ReleaseError):
 
 class Refused(ReleaseError):
     """The other side will not do it, however often it is asked."""
+
+
+class Held(Refused):
+    """Another release holds the service. ``holder`` is its release id."""
+
+    def __init__(self, message: str, *, holder: str) -> None:
+        super().__init__(message)
+        self.holder = holder
 
 
 class StartFailed(Refused):

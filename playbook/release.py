@@ -1,6 +1,7 @@
 """What is asked for: a version, its images, and the request that people and schedules send."""
 
 import re
+from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -43,6 +44,30 @@ class Image(Frozen):
 
     def __str__(self) -> str:
         return f"{self.repository}@{self.digest}"
+
+
+class SmokeTest(StrEnum):
+    """Which of the playbook's smoke tests a service answers (section 5)."""
+
+    HEALTH = "health"
+    AUTH = "auth"
+    ANALYZE = "analyze"
+    METRICS = "metrics"
+    PAGE = "page"
+
+
+class Service(Frozen):
+    """One Cloud Run service of an environment, as its file describes it."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,38}[a-z0-9]$", description="its name in Cloud Run")
+    repository: str = Field(description="image repository, without tag")
+    job: str = Field(description="its Prometheus job label")
+    smoke: tuple[SmokeTest, ...] = (SmokeTest.HEALTH,)
+    environment: dict[str, str] = Field(default_factory=dict, description="variables a release sets on the template")
+
+    def image_tag(self, version: "Version") -> str:
+        """The tag that CI pushes for ``version``: ``sha-abc123``."""
+        return f"sha-{version.commit}"
 
 
 class ReleaseRequest(Frozen):

@@ -1,0 +1,165 @@
+"""What one update of a service writes, and the pure steps that say which update is due.
+
+Every step takes a fresh read and answers the Change that is still missing, or None where the world is so already. Doing a step
+twice therefore writes once, and a lost reply is found out by asking again.
+"""
+
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from playbook.base import Frozen
+from playbook.claim import Claim, Decision, Member, Part, Promotion, Record
+from playbook.errors import Fenced, Held, Interrupted
+from playbook.traffic import CANARY_TAG, OUR_TAGS, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
+
+
+class Deployment(Frozen):
+    """A new revision: the template of ``base`` with another image and the overrides of the environment file."""
+
+    revision: str
+    base: str = Field(description="the revision whose template is copied")
+    image: str
+    environment: dict[str, str] = Field(default_factory=dict, description="variables that replace those of the base")
+
+
+class Change(Frozen):
+    """One update: always the record, and what moves with it. None leaves that part of the service alone."""
+
+    record: Record
+    split: TrafficSplit | None = None
+    deployment: Deployment | None = None
+    scaling: Scaling | None = None
+
+
+def guard(snapshot: ServiceSnapshot, claim: Claim) -> Record:
+    """The record of a service that this claim still holds.
+
+    Raises: Fenced (a newer epoch is written there), Interrupted (the claim is gone, or traffic or the template are not ours).
+    """
+    record = Record.read(snapshot)
+    name = snapshot.service
+    if record.epoch > claim.epoch:
+        raise Fenced(f"{name}: epoch {record.epoch} holds it, this run has {claim.epoch}; nothing more is written.")
+    part = claim.part(name)
+    if snapshot.latest_created not in (part.latest_created, part.canary):
+        raise Interrupted(
+            f"{name}: revision {snapshot.latest_created} was deployed by {snapshot.last_modifier or 'somebody'} "
+            f"during release {claim.release_id}. It is left as it is.",
+            service=name,
+        )
+    if not any(snapshot.pinned.moves_like(ours) for ours in ways(claim, part)):
+        raise Interrupted(
+            f"{name}: traffic is {snapshot.split}, set by {snapshot.last_modifier or 'somebody'} during release "
+            f"{claim.release_id}. It is left as it is.",
+            service=name,
+        )
+    if record.holder not in (claim.release_id, "") or (record.epoch == claim.epoch and not record.holder):
+        raise Interrupted(f"{name}: the claim of {claim.release_id} was taken off it.", service=name)
+    return record
+
+
+def ways(claim: Claim, part: Part) -> tuple[TrafficSplit, ...]:
+    """Every split that this release ever gives a service."""
+    return (
+        part.stable,
+        part.stable.with_canary(part.canary, claim.canary_percent),
+        TrafficSplit.all_to(part.canary),
+    )
+
+
+def mark(record: Record, claim: Claim, service: str) -> Record:
+    """The record of ``service`` once it carries ``claim``: all of it on the lead, a pointer elsewhere."""
+    part = claim.part(service)
+    held = (
+        {"claim": claim, "member": None}
+        if service == claim.lead
+        else {
+            "claim": None,
+            "member": Member(release_id=claim.release_id, epoch=claim.epoch, lead=claim.lead, stable=part.stable),
+        }
+    )
+    return record.model_copy(update={"epoch": claim.epoch, **held})
+
+
+def to_claim(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
+    """The service carries the claim, and LATEST is pinned to the revision that serves now.
+
+    Raises: Held (another release has it), Fenced (a newer epoch is written there).
+    """
+    record = Record.read(snapshot)
+    if record.holder not in ("", claim.release_id):
+        raise Held(f"{snapshot.service} is held by release {record.holder}.", holder=record.holder)
+    if record.epoch > claim.epoch:
+        raise Fenced(f"{snapshot.service}: epoch {record.epoch} is newer than this run's {claim.epoch}.")
+    wanted = mark(record, claim, snapshot.service)
+    pinned = snapshot.pinned.without_tags(CANARY_TAG)
+    return None if record == wanted and snapshot.split == pinned else Change(record=wanted, split=pinned)
+
+
+def move(snapshot: ServiceSnapshot, claim: Claim, want: TrafficSplit) -> Change | None:
+    """Send users as ``want`` says and write the claim with it. None where both are so."""
+    record = guard(snapshot, claim)
+    wanted = mark(record, claim, snapshot.service)
+    if snapshot.split == want and snapshot.serves(want) and record == wanted:
+        return None
+    return Change(record=wanted, split=want)
+
+
+def to_deploy(snapshot: ServiceSnapshot, claim: Claim, overrides: Mapping[str, str]) -> Change | None:
+    """The new revision exists, is tagged, and no user is sent to it."""
+    part = claim.part(snapshot.service)
+    want = keep_tags(snapshot, part.stable).with_tag(CANARY_TAG, part.canary)
+    if snapshot.latest_created == part.canary:
+        return move(snapshot, claim, want)
+    base = max(part.stable.percent, key=lambda revision: part.stable.percent[revision])
+    return Change(
+        record=mark(guard(snapshot, claim), claim, snapshot.service),
+        split=want,
+        deployment=Deployment(revision=part.canary, base=base, image=part.image, environment=dict(overrides)),
+    )
+
+
+def to_bake(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
+    """The canary has its share of the users."""
+    part = claim.part(snapshot.service)
+    want = part.stable.with_canary(part.canary, claim.canary_percent)
+    return move(snapshot, claim, keep_tags(snapshot, want).with_tag(CANARY_TAG, part.canary))
+
+
+def to_promote(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
+    """The canary has all users; the old stable revision is kept alive by a tag until the watch is over."""
+    part = claim.part(snapshot.service)
+    want = keep_tags(snapshot, TrafficSplit.all_to(part.canary)).with_tag(CANARY_TAG, part.canary)
+    return move(snapshot, claim, want.with_tag(PREVIOUS_TAG, max(part.stable.percent, key=part.stable.percent.__getitem__)))
+
+
+def to_revert(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
+    """All users are on what was stable at the claim, and the canary's tag is gone."""
+    part = claim.part(snapshot.service)
+    return move(snapshot, claim, keep_tags(snapshot, part.stable).without_tags(CANARY_TAG))
+
+
+def to_release(snapshot: ServiceSnapshot, claim: Claim, promoted_at_s: float) -> Change | None:
+    """No claim and no canary tag are left; a promoted service has it written as its last good release."""
+    record = Record.read(snapshot)
+    if record.epoch != claim.epoch or record.holder != claim.release_id:
+        return None
+    part = claim.part(snapshot.service)
+    left = record.released()
+    if claim.decision is Decision.PROMOTE:
+        left = left.promoted(
+            Promotion(
+                release=claim.version,
+                revision=part.canary,
+                digest=part.image.rsplit("@", 1)[-1],
+                promoted_at_s=promoted_at_s,
+            )
+        )
+    return Change(record=left, split=snapshot.pinned.without_tags(CANARY_TAG))
+
+
+def keep_tags(snapshot: ServiceSnapshot, split: TrafficSplit) -> TrafficSplit:
+    """``split`` with the tags that other people put on the service."""
+    theirs = {tag: revision for tag, revision in snapshot.pinned.tags.items() if tag not in OUR_TAGS}
+    return split.model_copy(update={"tags": {**theirs, **split.tags}})

@@ -1,0 +1,109 @@
+"""What a service looks like from outside: who gets how much traffic, and what is served right now."""
+
+from collections.abc import Mapping
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from playbook.base import Frozen
+
+LATEST = "LATEST"
+"""Stands in a split for Cloud Run's moving target, until it is pinned to a revision."""
+
+CANARY_TAG = "canary"
+PREVIOUS_TAG = "previous"
+OUR_TAGS = (CANARY_TAG, PREVIOUS_TAG)
+
+
+class TrafficSplit(Frozen):
+    """Who gets how much: whole percents above 0 that sum to 100, and the tags that reach a revision without traffic."""
+
+    percent: dict[str, int]
+    tags: dict[str, str] = Field(default_factory=dict, description="tag -> revision")
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if sum(self.percent.values()) != 100 or any(share <= 0 for share in self.percent.values()):
+            raise ValueError(f"percents must be above 0 and sum to 100, got {self.percent}")
+        return self
+
+    @classmethod
+    def all_to(cls, revision: str, tags: Mapping[str, str] | None = None) -> Self:
+        """Everything to one revision."""
+        return cls(percent={revision: 100}, tags=dict(tags or {}))
+
+    def with_canary(self, canary: str, percent: int) -> Self:
+        """Give ``percent`` to the canary; the others share the rest as they did, rounded by largest remainder."""
+        rest = 100 - percent
+        exact = {revision: share * rest / 100 for revision, share in self.percent.items() if revision != canary}
+        shares = {revision: int(share) for revision, share in exact.items()}
+        by_remainder = sorted(exact, key=lambda revision: shares[revision] - exact[revision])
+        for revision in by_remainder[: rest - sum(shares.values())]:
+            shares[revision] += 1
+        split = {revision: share for revision, share in shares.items() if share} | {canary: percent}
+        return self.model_copy(update={"percent": split})
+
+    def with_tag(self, tag: str, revision: str) -> Self:
+        """The same traffic, with ``tag`` on ``revision``."""
+        return self.model_copy(update={"tags": {**self.tags, tag: revision}})
+
+    def without_tags(self, *tags: str) -> Self:
+        """The same traffic, without these tags."""
+        return self.model_copy(update={"tags": {t: r for t, r in self.tags.items() if t not in tags}})
+
+    def moves_like(self, other: "TrafficSplit") -> bool:
+        """Whether users are sent the same way. Tags move nobody."""
+        return self.percent == other.percent
+
+    def __str__(self) -> str:
+        return ", ".join(f"{revision} {share} %" for revision, share in self.percent.items())
+
+
+class Scaling(Frozen):
+    """How many instances a service may have. ``manual`` fixes the number (0 stops it); None means automatic."""
+
+    min_instances: int = 0
+    max_instances: int = 0
+    manual: int | None = None
+
+
+class Revision(Frozen):
+    """One revision as Cloud Run reports it."""
+
+    name: str
+    image: str
+    is_ready: bool
+    is_active: bool
+    reason: str = ""
+    created_at_s: float = 0.0
+
+
+class ServiceSnapshot(Frozen):
+    """One read of a service. Every decision about it is made from one of these, and written under its etag."""
+
+    service: str
+    etag: str
+    uri: str
+    split: TrafficSplit = Field(description="what was asked for")
+    served: TrafficSplit | None = Field(description="what is observed; None before the first revision serves")
+    tag_urls: dict[str, str] = Field(default_factory=dict, description="tag -> URL")
+    annotations: dict[str, str] = Field(default_factory=dict)
+    scaling: Scaling = Scaling()
+    latest_ready: str = ""
+    latest_created: str = ""
+    is_reconciling: bool = False
+    last_modifier: str = ""
+
+    @property
+    def pinned(self) -> TrafficSplit:
+        """The split asked for, with LATEST replaced by the revision that serves now."""
+        percent: dict[str, int] = {}
+        for revision, share in self.split.percent.items():
+            name = self.latest_ready if revision == LATEST else revision
+            percent[name] = percent.get(name, 0) + share
+        tags = {tag: self.latest_ready if r == LATEST else r for tag, r in self.split.tags.items()}
+        return TrafficSplit(percent=percent, tags=tags)
+
+    def serves(self, split: TrafficSplit) -> bool:
+        """Whether users are sent as ``split`` says, by what is observed and with nothing under way."""
+        return self.served is not None and self.served.moves_like(split) and not self.is_reconciling
