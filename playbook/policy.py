@@ -1,0 +1,140 @@
+"""Every threshold, window and deadline of the playbook: its unit, its reason, its source.
+
+"Playbook 3" is a section of the playbook; "Judge" is docs/judge.md, which measures what it leaves open.
+"""
+
+from enum import StrEnum
+from typing import Self
+
+from pydantic import Field
+
+from playbook.base import Frozen
+
+
+class LowTraffic(StrEnum):
+    """What to do for a service whose canary sees too few requests to be judged."""
+
+    HOLD = "hold"  # wait for requests, as long as the gate's deadline allows
+    PROBE = "probe"  # send requests of our own to the tag URL; they count as a stream of their own
+    ASK = "ask"  # a person decides
+
+
+def _s(default: float, why: str) -> float:
+    """A duration in seconds."""
+    value: float = Field(default, gt=0, description=f"Seconds. {why}")
+    return value
+
+
+def _ratio(default: float, why: str) -> float:
+    """A ratio between 0 and 1."""
+    value: float = Field(default, gt=0, lt=1, description=why)
+    return value
+
+
+class Policy(Frozen):
+    """What is allowed, how long it is watched, and how sure the judge must be. Durations in seconds, ratios 0 to 1."""
+
+    name: str = Field(default="playbook", description="Shown in the UI: nobody must take a rehearsal for production.")
+
+    # The canary stage
+    canary_percent: int = Field(default=10, ge=1, le=99, description="Share of users on it. Playbook 3, step 1.5.")
+    bake_s: float = Field(
+        default=900, ge=0, description="Seconds before the decision. Playbook 3, step 1.6. 0: no canary (hotfix)."
+    )
+    extensions: int = Field(default=0, ge=0, description="How often a person has extended the bake; see `extended`.")
+    tick_s: float = _s(5, "Between two looks. As often as there is something new: looking is free for this judge.")
+    scrape_s: float = _s(5, "Between two scrapes of one instance. Judge: matters as much as the statistics.")
+    settle_s: float = _s(10, "After a shift or a scaling, latency is not counted: cold instances. Errors always count.")
+
+    # Deadlines and budgets
+    gate_deadline_s: float = _s(900, "For a person's answer; silence means revert. Playbook 8, the 15-minute window.")
+    claim_deadline_s: float = _s(7200, "A claim may live. Playbook 2: on-call is there for the next two hours.")
+    watch_s: float = _s(3600, "Of watching after promotion. Playbook 3, step 3: monitoring for 1 hour.")
+    revert_in_watch: bool = Field(
+        default=False, description="Revert after promotion too. Playbook 8: automatic in the canary phase only."
+    )
+    rollback_budget_s: float = _s(300, "For a whole rollback. Playbook 4, scenario 2: less than 5 minutes.")
+    hotfix_budget_s: float = _s(1800, "For a whole hotfix, build to verified. Playbook 6: less than 30 minutes.")
+    beat_s: float = _s(10, "Between two signs of life of a release. Recovery expects one within three of them.")
+
+    # The playbook's numbers
+    error_ratio_max: float = _ratio(0.005, "5xx / all requests of the canary. Playbook 3, step 2: above, roll back.")
+    error_ratio_investigate: float = _ratio(0.001, "5xx / all requests; above, a person decides. Playbook 8.")
+    validation_error_ratio_max: float = _ratio(
+        0.005, "5xx / all requests after promotion. Playbook 5.4 says 1 %, 3 says 0.5 %: the stricter one holds."
+    )
+    p95_max_s: float = _s(2, "95 % of requests must be faster. Playbook 3, step 2: above, investigate.")
+    p95_rollback_s: float = _s(5, "95 % of requests must be faster. Playbook 8: above, scale; then roll back.")
+    slow_ratio_max: float = _ratio(0.05, "Share of slow requests that a p95 allows: p95 > 2 s means more than 5 %.")
+    cpu_max: float = _ratio(0.8, "CPU used / CPU limit, busiest instance. Playbook 3, step 2.")
+    memory_max: float = _ratio(0.85, "Memory used / limit, fullest instance. Playbook 3, step 2.")
+    scale_min_instances: int = Field(default=3, ge=1, description="At least so many. Playbook 4, scenario 3.")
+    scale_max_instances: int = Field(default=13, ge=1, description="At most so many. Playbook 4, scenario 3.")
+    low_traffic: dict[str, LowTraffic] = Field(
+        default_factory=dict, description="Per service; one that is not named: ask. The playbook is silent."
+    )
+
+    # How sure to be
+    alpha_ceiling: float = _ratio(0.005, "Chance to roll back a canary at or below 0.5 % by evidence alone. Judge.")
+    alpha_healthy: float = _ratio(0.005, "Chance to roll back a canary at or below 0.1 % on a measured ratio. Judge.")
+    alpha_relative: float = _ratio(0.005, "Chance to call a canary worse than stable when it is not. Judge.")
+    alpha_latency: float = _ratio(0.005, "Chance to call a p95 too slow when it is not. Judge.")
+    alpha_promote: float = _ratio(0.05, "Chance to promote a canary above 0.5 %. 598 clean requests do. Judge.")
+    alpha_extended: float = _ratio(0.02, "The same for all looks after an extension together. Judge.")
+    relative_max: float = Field(
+        default=1.25, ge=1, description="Canary's error odds / stable's that pass as equal. Judge."
+    )
+    horizon_s: float = _s(900, "Over which a fault of unknown onset is looked for. The bake. Judge.")
+    phi_floor: float = Field(default=20, ge=1, description="Errors in a burst that are allowed for. Judge.")
+
+    # What counts as evidence
+    literal_window_s: float = _s(300, "The playbook's [5m]. Playbook 3, step 2.")
+    literal_requests: float = Field(
+        default=2000, gt=0, description="Requests x dispersion in that window before its bare ratio rolls back. Judge."
+    )
+    errors_min: int = Field(default=3, ge=1, description="Errors (x half the dispersion) that a ratio needs. Judge.")
+    freshness_s: float = _s(60, "A last sample older than this is stale. Judge.")
+    coverage_min: float = _ratio(0.6, "Share of the bake that must have been seen. Judge.")
+    saturation_s: float = _s(120, "Of CPU or memory above the line, recovery subtracted, before it holds. Judge.")
+    history_s: float = _s(3600, "Of stable's past, read for the dispersion of its errors. Judge.")
+    history_min_s: float = _s(600, "Of scrapes in that past before it counts. Judge.")
+    history_min_requests: int = Field(default=2000, ge=1, description="Requests in that past before it counts. Judge.")
+    phi_unknown: float = Field(default=20, ge=1, description="Dispersion that is assumed without such a past. Judge.")
+
+    @classmethod
+    def compressed(cls) -> Self:
+        """The policy of rehearsals: an hour becomes half a minute. Ratios and certainty stay as they are."""
+        return cls(
+            name="compressed",
+            bake_s=60,
+            literal_window_s=20,
+            horizon_s=60,
+            freshness_s=6,
+            saturation_s=8,
+            history_s=30,
+            history_min_s=30,
+            gate_deadline_s=20,
+            watch_s=30,
+            literal_requests=130,
+            scrape_s=1,
+            tick_s=1,
+        )
+
+    def extended(self, seconds: float) -> Self:
+        """The same policy with a longer bake: what a gate's "extend by N minutes" means.
+
+        Use this and not a bare copy: a further look at the same canary must ask for more evidence.
+        """
+        return self.model_copy(update={"bake_s": self.bake_s + seconds, "extensions": self.extensions + 1})
+
+    @property
+    def alpha_promote_now(self) -> float:
+        """The chance of a wrong promotion that this look may spend: all looks together spend at most 5 % + 2 %.
+
+        The planned look spends ``alpha_promote``, the k-th extension ``alpha_extended / 2^k``.
+        """
+        return self.alpha_promote if not self.extensions else self.alpha_extended / 2**self.extensions
+
+    def low_traffic_for(self, service: str) -> LowTraffic:
+        """What to do when this service's canary sees too few requests."""
+        return self.low_traffic.get(service, LowTraffic.ASK)
