@@ -1,0 +1,62 @@
+"""What every block shares: clean secrets, errors that do not show them, and one client for each event loop."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
+
+from prefect.blocks.core import Block
+from pydantic import ConfigDict, SecretStr, field_validator
+
+Client = TypeVar("Client")
+
+
+class PerLoop(Generic[Client]):
+    """One client for each running event loop: a gRPC channel or an HTTP pool works only in the loop that made it.
+
+    A copy of a block starts with none, and two blocks are equal whatever clients they have made.
+    """
+
+    def __init__(self) -> None:
+        self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, Client] = WeakKeyDictionary()
+
+    def get(self, make: Callable[[], Client]) -> Client:
+        """The running loop's client, made now where there is none yet."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._made:
+            self._made[loop] = make()
+        return self._made[loop]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PerLoop)
+
+    def __hash__(self) -> int:
+        return hash(PerLoop)
+
+    def __deepcopy__(self, memo: object) -> "PerLoop[Client]":
+        return PerLoop()
+
+    def __reduce__(self) -> tuple[type["PerLoop[Client]"], tuple[()]]:
+        return PerLoop, ()
+
+
+class OutsideBlock(Block):
+    """Configuration and secrets of one outside system, with its typed client."""
+
+    # A validation error would otherwise print what it was given, and that may be a token.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _is_one_word(cls, value: object) -> object:
+        """A secret without the newline that files and clipboards add.
+
+        One that still holds a space or a control character is refused here: an HTTP library would refuse it later, and
+        print it.
+        """
+        if not isinstance(value, SecretStr):
+            return value
+        text = value.get_secret_value().strip()
+        if not text or not text.isascii() or not text.isprintable() or " " in text:
+            raise ValueError("a secret must be one word of printable ASCII characters")
+        return SecretStr(text)

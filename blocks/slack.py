@@ -1,0 +1,92 @@
+"""Slack: say a thing once in the room it is meant for."""
+
+from typing import ClassVar
+
+from pydantic import Field, HttpUrl, SecretStr
+
+from blocks.http import HttpBlock, HttpService
+from playbook.errors import Refused, ReleaseError, Transient
+from playbook.messages import Message, Room
+
+EVENT_TYPE = "release_fact"
+"""Names our metadata on a message; its payload is the fact's key."""
+
+AWAY = frozenset(
+    {
+        "fatal_error",
+        "internal_error",
+        "rate_limited",
+        "ratelimited",
+        "request_timeout",
+        "service_unavailable",
+        "team_added_to_org",
+    }
+)
+WRONG_ROOM = frozenset({"channel_not_found", "not_in_channel", "is_archived", "restricted_action"})
+
+HISTORY = 200
+"""How many messages of a room are looked through for a fact that may have been told already."""
+
+
+class Slack(HttpBlock):
+    """A Slack app that posts what a release has to say (chat:write, channels:history, metadata.message:read)."""
+
+    _block_type_name: ClassVar[str | None] = "EthixAI Slack"
+    _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://docs.slack.dev/reference/methods/chat.postMessage")
+
+    token: SecretStr = Field(title="Bot token", description="Token of the app, xoxb-….")
+    channels: dict[Room, str] = Field(title="Channels", description="Id of the channel for each room, for example C0….")
+    api_url: str = Field("https://slack.com/api", title="API URL", description="Where Slack's Web API is.")
+
+    async def post(self, message: Message, *, repeat: bool = False) -> None:
+        """The room has been told. With ``repeat``, the room is read first, and not told what it already knows.
+
+        One call, two with ``repeat``. Raises: Transient (away, rate limit), Refused (token, channel).
+        """
+        channel = self._channel(message.room)
+        if repeat and await self._was_told(channel, message):
+            return
+        metadata = {"event_type": EVENT_TYPE, "event_payload": {"key": message.key}}
+        said = {"channel": channel, "text": message.text, "metadata": metadata, "unfurl_links": False}
+        await self._call(
+            "POST", "/chat.postMessage", f"to post {message.key} in {message.room}", message.room, json=said
+        )
+
+    async def _was_told(self, channel: str, message: Message) -> bool:
+        query = {"channel": channel, "limit": HISTORY, "include_all_metadata": "true"}
+        asked = f"whether {message.room} knows {message.key}"
+        found = await self._call("GET", "/conversations.history", asked, message.room, params=query)
+        messages = found.get("messages")
+        return isinstance(messages, list) and any(_key(said) == message.key for said in messages)
+
+    async def _call(self, method: str, path: str, asked: str, room: Room, **request: object) -> dict[str, object]:
+        """Slack's answer, which says ``ok`` in its body whatever the status."""
+        answer: dict[str, object] = await self._service().json(method, path, asked, **request)
+        if answer.get("ok") is True:
+            return answer
+        raise self._failure(str(answer.get("error", answer)), asked, room)
+
+    def _failure(self, error: str, asked: str, room: Room) -> ReleaseError:
+        came = f"Slack, asked {asked}, answered {error}."
+        if error in AWAY:
+            return Transient(f"{came} Ask again.")
+        if error in WRONG_ROOM:
+            return Refused(f"{came} Check slack.channels.{room} ({self.channels.get(room)}) and invite the app there.")
+        return Refused(f"{came} Check slack.token and its scopes.")
+
+    def _channel(self, room: Room) -> str:
+        if room not in self.channels:
+            raise Refused(f"Slack: no channel is known for {room}. Add slack.channels.{room} to the environment file.")
+        return self.channels[room]
+
+    def _service(self) -> HttpService:
+        headers = {"Authorization": f"Bearer {self.token.get_secret_value()}"}
+        return HttpService("Slack", "slack", self.api_url, "token", self.timeout_s, self._clients, headers)
+
+
+def _key(said: dict[str, object]) -> object:
+    """The key of the fact that a message tells, where it is one of ours."""
+    metadata = said.get("metadata")
+    if not isinstance(metadata, dict) or metadata.get("event_type") != EVENT_TYPE:
+        return None
+    return metadata.get("event_payload", {}).get("key")
