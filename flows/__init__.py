@@ -1,0 +1,1 @@
+"""Sentences: the DAGs that a person, a schedule or an event starts. No vendor name appears here."""

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from playbook.base import Frozen
 from playbook.claim import Claim, Decision, Member, Part, Promotion, Record
-from playbook.errors import Fenced, Held, Interrupted
+from playbook.errors import Conflict, Fenced, Held, Interrupted
 from playbook.traffic import CANARY_TAG, OUR_TAGS, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
 
 
@@ -85,15 +85,22 @@ def mark(record: Record, claim: Claim, service: str) -> Record:
 def to_claim(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
     """The service carries the claim, and LATEST is pinned to the revision that serves now.
 
-    Raises: Held (another release has it), Fenced (a newer epoch is written there).
+    Raises: Held (another release has it), Fenced (a newer epoch is written there), Conflict (traffic is no longer what was planned on).
     """
     record = Record.read(snapshot)
     if record.holder not in ("", claim.release_id):
-        raise Held(f"{snapshot.service} is held by release {record.holder}.", holder=record.holder)
+        is_same = record.holder.startswith(claim.version + "-")
+        run = f", flow run {record.claim.flow_run_id}" if record.claim else ""
+        raise Held(f"{snapshot.service} is held by release {record.holder}{run}.", is_same=is_same)
     if record.epoch > claim.epoch:
         raise Fenced(f"{snapshot.service}: epoch {record.epoch} is newer than this run's {claim.epoch}.")
     wanted = mark(record, claim, snapshot.service)
     pinned = snapshot.pinned.without_tags(CANARY_TAG)
+    if not pinned.moves_like(claim.part(snapshot.service).stable):
+        raise Conflict(
+            f"{snapshot.service}: traffic became {snapshot.split} (by {snapshot.last_modifier or 'somebody'}) while the release "
+            "was being planned. Start it again."
+        )
     return None if record == wanted and snapshot.split == pinned else Change(record=wanted, split=pinned)
 
 
@@ -112,11 +119,12 @@ def to_deploy(snapshot: ServiceSnapshot, claim: Claim, overrides: Mapping[str, s
     want = keep_tags(snapshot, part.stable).with_tag(CANARY_TAG, part.canary)
     if snapshot.latest_created == part.canary:
         return move(snapshot, claim, want)
-    base = max(part.stable.percent, key=lambda revision: part.stable.percent[revision])
     return Change(
         record=mark(guard(snapshot, claim), claim, snapshot.service),
         split=want,
-        deployment=Deployment(revision=part.canary, base=base, image=part.image, environment=dict(overrides)),
+        deployment=Deployment(
+            revision=part.canary, base=part.stable.main, image=part.image, environment=dict(overrides)
+        ),
     )
 
 
@@ -131,7 +139,7 @@ def to_promote(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
     """The canary has all users; the old stable revision is kept alive by a tag until the watch is over."""
     part = claim.part(snapshot.service)
     want = keep_tags(snapshot, TrafficSplit.all_to(part.canary)).with_tag(CANARY_TAG, part.canary)
-    return move(snapshot, claim, want.with_tag(PREVIOUS_TAG, max(part.stable.percent, key=part.stable.percent.__getitem__)))
+    return move(snapshot, claim, want.with_tag(PREVIOUS_TAG, part.stable.main))
 
 
 def to_revert(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
@@ -140,7 +148,7 @@ def to_revert(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
     return move(snapshot, claim, keep_tags(snapshot, part.stable).without_tags(CANARY_TAG))
 
 
-def to_release(snapshot: ServiceSnapshot, claim: Claim, promoted_at_s: float) -> Change | None:
+def to_release(snapshot: ServiceSnapshot, claim: Claim, now_s: float) -> Change | None:
     """No claim and no canary tag are left; a promoted service has it written as its last good release."""
     record = Record.read(snapshot)
     if record.epoch != claim.epoch or record.holder != claim.release_id:
@@ -153,10 +161,19 @@ def to_release(snapshot: ServiceSnapshot, claim: Claim, promoted_at_s: float) ->
                 release=claim.version,
                 revision=part.canary,
                 digest=part.image.rsplit("@", 1)[-1],
-                promoted_at_s=promoted_at_s,
+                promoted_at_s=now_s,
             )
         )
-    return Change(record=left, split=snapshot.pinned.without_tags(CANARY_TAG))
+    return Change(record=left, split=snapshot.split.without_tags(CANARY_TAG))
+
+
+def to_end_watch(snapshot: ServiceSnapshot, version: str) -> Change | None:
+    """The revision before ``version`` is no longer kept alive. None where another release holds or has replaced it."""
+    record = Record.read(snapshot)
+    is_newest = bool(record.last_good) and record.last_good[0].release == version
+    if record.holder or not is_newest or PREVIOUS_TAG not in snapshot.split.tags:
+        return None
+    return Change(record=record, split=snapshot.split.without_tags(PREVIOUS_TAG))
 
 
 def keep_tags(snapshot: ServiceSnapshot, split: TrafficSplit) -> TrafficSplit:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Self
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from playbook.base import Frozen
 from playbook.errors import Refused
@@ -111,9 +111,9 @@ class Record(Frozen):
                 epoch=int(found.get(PREFIX + "epoch", 0)),
                 last_good=_PROMOTIONS.validate_json(found.get(PREFIX + "last-good", "[]")),
             )
-        except (ValidationError, ValueError) as unreadable:
+        except ValueError as unreadable:  # pydantic's ValidationError is one
             raise Refused(
-                f"{snapshot.service}: its annotations {PREFIX}* cannot be read ({unreadable}). "
+                f"{snapshot.service}: its annotations {PREFIX}* were edited and cannot be read. "
                 "Restore them from the service's history, or remove them to start from nothing."
             ) from unreadable
 

@@ -7,7 +7,8 @@ ReleaseError
 ├─ Interrupted   somebody else's hand   leave what they touched, take the rest back to stable
 ├─ Refused       we may not or cannot   no retry; a person; says which permission, field or limit
 │  ├─ Held          another release holds a service   Duplicate or Refused, naming who holds what
-│  └─ StartFailed   a revision did not become ready   the release is reverted
+│  ├─ StartFailed   a revision did not become ready   the release is reverted
+│  └─ SmokeFailed   a smoke test saw something wrong  the release is reverted
 ├─ BadRequest    the request is wrong   stops before any write; names every field that is wrong
 └─ NoData        the query is empty     not the canary's fault: INCONCLUSIVE
 """
@@ -42,15 +43,19 @@ class Refused(ReleaseError):
 
 
 class Held(Refused):
-    """Another release holds the service. ``holder`` is its release id."""
+    """Another release holds the service. ``is_same`` says whether it is a release of the very version asked for."""
 
-    def __init__(self, message: str, *, holder: str) -> None:
+    def __init__(self, message: str, *, is_same: bool) -> None:
         super().__init__(message)
-        self.holder = holder
+        self.is_same = is_same
 
 
 class StartFailed(Refused):
     """A revision did not start. Traffic never reached it; the old revision goes on serving."""
+
+
+class SmokeFailed(Refused):
+    """A revision answered a smoke test, and the answer is wrong."""
 
 
 class BadRequest(ReleaseError):

@@ -32,6 +32,11 @@ class TrafficSplit(Frozen):
         """Everything to one revision."""
         return cls(percent={revision: 100}, tags=dict(tags or {}))
 
+    @property
+    def main(self) -> str:
+        """The revision with the largest share."""
+        return max(self.percent, key=self.percent.__getitem__)
+
     def with_canary(self, canary: str, percent: int) -> Self:
         """Give ``percent`` to the canary; the others share the rest as they did, rounded by largest remainder."""
         rest = 100 - percent

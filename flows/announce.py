@@ -1,0 +1,36 @@
+"""Saying later what could not be said when it happened: one run for each thing, keyed by the fact."""
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from blocks.environment import Environment
+from playbook.messages import Message, Page, Ticket
+from playbook.outcome import End, Outcome
+from tasks.announce import insist
+from tasks.ending import ending
+
+
+@flow(name="announce", flow_run_name="announce in {environment}")
+async def announce(
+    environment: str,
+    message: Message | None = None,
+    page: Page | None = None,
+    ticket: Ticket | None = None,
+) -> State[None]:
+    """Keep trying to say one thing, with bounded patience.
+
+    Args:
+        environment: Whose desks are spoken to.
+        message: A Slack message.
+        page: A page for the on-call engineer.
+        ticket: An incident ticket.
+    """
+    return await ending(_announce(environment, message or page or ticket))
+
+
+async def _announce(environment: str, one: Message | Page | Ticket | None) -> Outcome:
+    env = await Environment.open(environment)
+    if one is None:
+        return Outcome(end=End.PASSED, message="There was nothing to say.")
+    await insist(env, one)
+    return Outcome(end=End.PASSED, message=f"Said: {one.key}")

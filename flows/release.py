@@ -1,0 +1,88 @@
+"""The normal release (playbook 3): staging, canary, monitor, then promote or revert."""
+
+import asyncio
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from blocks.environment import Environment
+from playbook.checklist import Topic, open_items
+from playbook.claim import Decision
+from playbook.errors import BadRequest, Refused
+from playbook.outcome import End, Outcome
+from playbook.plan import Order
+from playbook.release import Image, ReleaseRequest, Version
+from playbook.report import Report
+from tasks.announce import say_starting
+from tasks.build import check_build
+from tasks.checklist import check_item
+from tasks.claim import already_live, look, take_claim, version_in_staging
+from tasks.ending import ending
+from tasks.report import note
+from flows.steps import carry_out
+
+
+@flow(name="release", flow_run_name="release {request.version} to {environment}")
+async def release(request: ReleaseRequest, environment: str = "production") -> State[None]:
+    """Release a version: staging first, then a canary that is watched, then everybody or nobody.
+
+    Args:
+        request: What to release. An empty version means the one that passed staging last.
+        environment: The environment to release to, by the name of its block.
+    """
+    return await ending(_release(request, environment))
+
+
+async def _release(request: ReleaseRequest, environment: str) -> Outcome:
+    env = await Environment.open(environment)
+    staging = await Environment.open(env.staging) if env.staging else None
+    order = await make_order(env, staging, request)
+    if order is None:
+        return Outcome(end=End.NOTHING_TO_RELEASE, message="Nothing has passed staging since the last release.")
+    items = tuple(await asyncio.gather(*(check_item(env, topic, order) for topic in Topic)))
+    if (still_open := open_items(items)) and not request.override:
+        raise Refused(
+            "Checklist: " + "; ".join(str(item) for item in still_open) + ". Give an override reason to go on."
+        )
+    if staging is not None:
+        staged = await release_to(staging, order)
+        if not staged.end.is_success:
+            return Outcome(end=End.REFUSED, message=f"{env.name} was not touched; {staging.name}: {staged.message}")
+    return await release_to(env, order, items)
+
+
+async def release_to(env: Environment, order: Order, items: tuple = ()) -> Outcome:
+    """Take ``order`` to one environment, from the claim to its end."""
+    found = await look(env, tuple(order.images))
+    if await already_live(env, order, found):
+        return Outcome(end=End.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
+    claim = await take_claim(env, order, found)
+    report = await note(Report(environment=env.name, claim=claim, checklist=items), "claimed")
+    await say_starting(env, claim, order)
+    return await carry_out(env, report)
+
+
+async def make_order(env: Environment, staging: Environment | None, request: ReleaseRequest) -> Order | None:
+    """The request made whole, or None where there is nothing to release.
+
+    Raises: BadRequest, with every field that is wrong.
+    """
+    problems = request.problems(env.service_names)
+    if problems:
+        raise BadRequest(problems)
+    text = request.version or await version_in_staging(env, staging)
+    if not text:
+        return None
+    version = Version.parse(text)
+    services = [name for name in env.service_names if not request.services or name in request.services]
+    builds = await asyncio.gather(*(check_build(env, service, version) for service in services))
+    missing = [build for build in builds if isinstance(build, str)]
+    if missing:
+        raise BadRequest(missing)
+    return Order(
+        version=version,
+        images={service: build for service, build in zip(services, builds, strict=True) if isinstance(build, Image)},
+        canary_percent=request.canary_percent or env.policy.canary_percent,
+        changes=request.changes,
+        requested_by=request.requested_by,
+    )

@@ -1,0 +1,127 @@
+"""What every release shares, from wherever its claim stands to its end: so a release that is resumed runs the same lines."""
+
+import asyncio
+
+from blocks.environment import Environment
+from playbook.claim import Claim, Decision
+from playbook.errors import Interrupted
+from playbook.outcome import End, Outcome
+from playbook.report import Report
+from playbook.verdict import Action
+from tasks.announce import say_complete, say_interrupted, say_reverted, sentry_release, start_watch
+from tasks.claim import note_bake_start, release_claim
+from tasks.monitor import monitor
+from tasks.report import closing, note
+from tasks.traffic import deploy_canary, promote, revert, shift_to_canary
+from tasks.validation import check_error_ratio, smoke_test, wait_for_scrapes
+
+
+async def carry_out(env: Environment, report: Report) -> Outcome:
+    """Go on from what the claim has decided. Each step decides the next; the lead carries the decision before anybody moves."""
+    try:
+        if report.claim.decision is Decision.DEPLOY:
+            report = await introduce(env, report)
+        if report.claim.decision is Decision.BAKE:
+            report = await bake(env, report)
+        if report.claim.decision is Decision.PROMOTE:
+            report = await promote_all(env, report)
+        if report.claim.decision is Decision.REVERT:
+            return await revert_all(env, report)
+        return await complete(env, report)
+    except Interrupted as hand:
+        return await step_back(env, report, hand)
+
+
+async def introduce(env: Environment, report: Report) -> Report:
+    """Every new revision runs at 0 %, passes its smoke tests and is scraped, before any user sees it."""
+    claim = report.claim
+
+    async def ready(service: str) -> str | None:
+        return (
+            await deploy_canary(env, claim, service)
+            or await smoke_test(env, service, on_canary=True)
+            or await wait_for_scrapes(env, claim, service)
+        )
+
+    problems = [problem for problem in await asyncio.gather(*map(ready, claim.services)) if problem]
+    if problems:
+        return await note(report.deciding(Decision.REVERT, problems[0]), "a new revision is not fit for users")
+    if not env.policy.bake_s:
+        return report.deciding(Decision.PROMOTE, f"{env.name} has no canary phase")
+    return report.deciding(Decision.BAKE)
+
+
+async def bake(env: Environment, report: Report) -> Report:
+    """A share of the users is on the new revisions for as long as it takes to know."""
+    claim = report.claim
+    if claim.bake_start_s is None:
+        await shift_to_canary(env, claim, claim.lead)
+        await asyncio.gather(*(shift_to_canary(env, claim, service) for service in claim.services[1:]))
+        claim = await note_bake_start(env, claim)
+        report = await note(report.model_copy(update={"claim": claim}), f"canary serves {claim.canary_percent} %")
+    verdicts = await monitor(env, claim, env.policy)
+    worst = verdicts[0]
+    report = await note(report.model_copy(update={"verdicts": verdicts}), f"{worst.action}: {worst.explanation}")
+    decision = Decision.PROMOTE if worst.action is Action.PROMOTE else Decision.REVERT
+    return report.deciding(decision, worst.explanation)
+
+
+async def promote_all(env: Environment, report: Report) -> Report:
+    """All users are on the new revisions, one service after another, and the smoke tests pass there."""
+    claim = report.claim
+    for service in claim.services:
+        await promote(env, claim, service)
+    report = await note(report, "all users are on the new revisions")
+
+    async def fit(service: str) -> str | None:
+        return await smoke_test(env, service) or await check_error_ratio(env, claim, service)
+
+    problems = [problem for problem in await asyncio.gather(*map(fit, claim.services)) if problem]
+    return report.deciding(Decision.REVERT, problems[0]) if problems else report
+
+
+async def revert_all(env: Environment, report: Report) -> Outcome:
+    """Users first: everybody is back on stable. Then the page, then the words."""
+    claim = report.claim
+    await revert(env, claim, claim.lead)
+    await asyncio.gather(*(revert(env, claim, service) for service in claim.services[1:]))
+    outcome = Outcome(end=End.REVERTED, message=claim.reason, release_id=claim.release_id)
+    report = await closing(report, outcome)
+    await say_reverted(env, report)
+    await let_go(env, claim)
+    return outcome
+
+
+async def complete(env: Environment, report: Report) -> Outcome:
+    """Everybody is told, the release is written down as good, and the hour of watching begins."""
+    claim = report.claim
+    message = f"{claim.version} serves all users of {', '.join(claim.services)} in {env.name}."
+    outcome = Outcome(end=End.PROMOTED, message=message, release_id=claim.release_id)
+    await asyncio.gather(sentry_release(env, claim), say_complete(env, claim))
+    await let_go(env, claim)
+    await closing(report, outcome)
+    await start_watch(env, claim)
+    return outcome
+
+
+async def step_back(env: Environment, report: Report, hand: Interrupted) -> Outcome:
+    """Somebody else changed a service: it stays as they left it, those still ours go back to stable, both sides are told."""
+    claim = report.claim.decided(Decision.REVERT, str(hand))
+    ours = [service for service in claim.services if service != hand.service]
+    reverts = await asyncio.gather(*(revert(env, claim, service) for service in ours), return_exceptions=True)
+    failures = [failure for failure in reverts if isinstance(failure, BaseException)]
+    unforeseen = [failure for failure in failures if not isinstance(failure, Interrupted)]
+    if unforeseen:
+        raise unforeseen[0]
+    message = " ".join([str(hand), *map(str, failures), "The other services are back on stable."])
+    outcome = Outcome(end=End.INTERRUPTED, message=message, release_id=claim.release_id)
+    report = await closing(report.model_copy(update={"claim": claim}), outcome)
+    await say_interrupted(env, report)
+    await let_go(env, claim)
+    return outcome
+
+
+async def let_go(env: Environment, claim: Claim) -> None:
+    """Nothing of the claim is left: the members first, the lead last, so that a lead without a claim means it is over."""
+    await asyncio.gather(*(release_claim(env, claim, service) for service in claim.services[1:]))
+    await release_claim(env, claim, claim.lead)

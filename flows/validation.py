@@ -1,0 +1,30 @@
+"""Post-deployment validation (playbook 5), on its own: every smoke test against what serves now."""
+
+import asyncio
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from blocks.environment import Environment
+from playbook.outcome import End, Outcome
+from tasks.ending import ending
+from tasks.validation import smoke_test
+
+
+@flow(name="validation", flow_run_name="validate {environment}")
+async def validation(environment: str = "production") -> State[None]:
+    """Run the smoke tests of every service of an environment, side by side.
+
+    Args:
+        environment: The environment to look at, by the name of its block.
+    """
+    return await ending(_validation(environment))
+
+
+async def _validation(environment: str) -> Outcome:
+    env = await Environment.open(environment)
+    found = await asyncio.gather(*(smoke_test(env, service) for service in env.service_names))
+    problems = [problem for problem in found if problem]
+    if problems:
+        return Outcome(end=End.UNFIT, message="; ".join(problems))
+    return Outcome(end=End.PASSED, message=f"Every smoke test of {', '.join(env.service_names)} passed.")

@@ -1,0 +1,36 @@
+"""The hour after a promotion (playbook 3, step 3): look on, and page if it turns bad. It moves no traffic unless the policy says so."""
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from blocks.environment import Environment
+from playbook.claim import Claim
+from playbook.outcome import End, Outcome
+from playbook.verdict import Action
+from tasks.announce import say_alarm
+from tasks.claim import end_watch
+from tasks.ending import ending
+from tasks.monitor import monitor
+
+
+@flow(name="watch", flow_run_name="watch {claim.version} in {environment}")
+async def watch(claim: Claim, environment: str = "production") -> State[None]:
+    """Watch a promoted release for the policy's hour.
+
+    Args:
+        claim: The release, as it was when it was promoted.
+        environment: The environment it was promoted in.
+    """
+    return await ending(_watch(environment, claim))
+
+
+async def _watch(environment: str, claim: Claim) -> Outcome:
+    env = await Environment.open(environment)
+    verdicts = await monitor(env, claim, env.policy.watching())
+    worst = verdicts[0]
+    if worst.action in (Action.ROLLBACK, Action.SCALE):
+        await say_alarm(env, claim, worst)
+        return Outcome(end=End.ALARMED, message=worst.explanation, release_id=claim.release_id)
+    for service in claim.services:
+        await end_watch(env, claim, service)
+    return Outcome(end=End.PASSED, message=f"{claim.version}: nothing bad in the hour after its promotion.")

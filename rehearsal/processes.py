@@ -1,0 +1,62 @@
+"""Child processes of a rehearsal: started in their own group, logged to a file, and gone when we are."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+from rehearsal.world import child
+
+
+class Child:
+    """One child process and its log."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.process = process
+        self.log = log
+
+    @classmethod
+    async def start(cls, *command: str, log: Path, environ: Mapping[str, str], cwd: Path | None = None) -> "Child":
+        """Start ``command`` with this environment, nothing on its standard input, and tied to this process's life."""
+        with log.open("ab") as out:
+            process = await asyncio.create_subprocess_exec(
+                *child.command(*command),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=dict(environ),
+                cwd=cwd,
+                start_new_session=True,
+            )
+        return cls(process, log)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self.process.returncode is None
+
+    def tail(self, lines: int = 20) -> str:
+        """The last lines it said."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    async def done(self) -> None:
+        """Wait for its end. Raises RuntimeError, with what it said last, unless it ended well."""
+        if await self.process.wait():
+            raise RuntimeError(f"{self.log.name} ended with {self.process.returncode}:\n{self.tail()}")
+
+    async def stop(self, grace_s: float = 10.0) -> None:
+        """Ask the whole group to end, then end it."""
+        for sign, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 5.0)):
+            if not self.is_running:
+                break
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, sign)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.process.wait(), wait_s)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)

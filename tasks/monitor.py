@@ -1,0 +1,156 @@
+"""Monitor: look at every scrape, judge, and say what is seen, until the judge has decided."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from prefect import get_run_logger, task
+
+from blocks.environment import Environment
+from playbook.claim import Claim, Part
+from playbook.errors import NoData, Refused, Transient
+from playbook.evidence import CounterSeries, Evidence, Observation, RevisionSamples, dispersion
+from playbook.policy import Policy
+from playbook.traffic import TrafficSplit
+from playbook.verdict import Action, Verdict, judge, severest_first
+from tasks.retries import READ
+
+LOGS_EVERY_S = 10.0
+"""Cloud Logging's quota for reads is small: about one a second for a whole project."""
+SAY_EVERY_S = 10.0
+OVERLAP_SCRAPES = 6
+"""How far a look reaches back over the last one, so that a sample that came late is not lost."""
+
+
+class Lookout:
+    """What is known of one service during a bake: the evidence so far, and the log lines already shown."""
+
+    def __init__(self, env: Environment, policy: Policy, part: Part, evidence: Evidence) -> None:
+        self.env = env
+        self.policy = policy
+        self.part = part
+        self.evidence = evidence
+        self.oom_kills: int | None = None
+        self._asked_logs_at_s = 0.0
+        self._shown: set[str] = set()
+        self._reach_s = 0.0
+
+    @classmethod
+    async def open(cls, env: Environment, policy: Policy, part: Part, bake_start_s: float) -> "Lookout":
+        """A fresh lookout, with the stable revision's hour before the bake as its measure of what is usual."""
+        service = env.service(part.service)
+        history: tuple[CounterSeries, ...] = ()
+        for revision in part.stable.percent:
+            selector = env.queries.render("requests", service, revision)
+            history += await env.prometheus.series(selector, span_s=policy.history_s, at_s=bake_start_s)
+        return cls(
+            env,
+            policy,
+            part,
+            Evidence.start(
+                service=part.service,
+                canary=part.canary,
+                stable=tuple(part.stable.percent),
+                bake_start_s=bake_start_s,
+                dispersion=dispersion(history, policy),
+                policy=policy,
+            ),
+        )
+
+    async def look(self, now_s: float, is_reachable: bool) -> None:
+        """Add what is new since the last look. Where Prometheus gives nothing, time passes and nothing is added."""
+        observation = Observation(now_s=now_s, oom_kills=self.oom_kills)
+        if is_reachable:
+            try:
+                observation = await self._observe(now_s)
+            except (Transient, NoData) as away:
+                get_run_logger().warning("%s: no telemetry: %s", self.part.service, away)
+        self.evidence = self.evidence.observe(observation)
+
+    async def _observe(self, now_s: float) -> Observation:
+        since_s = self._reach_s or self.evidence.bake_start_s
+        span_s = now_s - since_s + OVERLAP_SCRAPES * self.policy.scrape_s
+        canary, stable = await asyncio.gather(
+            self._samples(TrafficSplit.all_to(self.part.canary), span_s, now_s),
+            self._samples(self.part.stable, span_s, now_s),
+        )
+        self._reach_s = now_s
+        return Observation(now_s=now_s, canary=canary, stable=stable, oom_kills=self.oom_kills)
+
+    async def _samples(self, split: TrafficSplit, span_s: float, now_s: float) -> RevisionSamples:
+        service = self.env.service(self.part.service)
+
+        async def ask(slot: str) -> tuple[CounterSeries, ...]:
+            selectors = [self.env.queries.render(slot, service, revision) for revision in split.percent]
+            answers = await asyncio.gather(
+                *(self.env.prometheus.series(selector, span_s=span_s, at_s=now_s) for selector in selectors)
+            )
+            return tuple(series for answer in answers for series in answer)
+
+        requests, latency, cpu, memory = await asyncio.gather(*map(ask, ("requests", "latency", "cpu", "memory")))
+        return RevisionSamples(requests=requests, latency=latency, cpu=cpu, memory=memory)
+
+    async def read_logs(self) -> None:
+        """Show the canary's new error lines and count its out-of-memory kills, every `LOGS_EVERY_S` seconds at most."""
+        if time.monotonic() - self._asked_logs_at_s < LOGS_EVERY_S:
+            return
+        self._asked_logs_at_s = time.monotonic()
+        logs, name, since_s = self.env.cloud_logging, self.part.service, self.evidence.bake_start_s
+        try:
+            lines = await logs.errors(name, self.part.canary, since_s)
+            self.oom_kills = await logs.oom_kills(name, self.part.canary, since_s)
+        except (Transient, Refused) as away:
+            get_run_logger().warning("%s: no logs: %s", name, away)
+            return
+        for line in lines:
+            if line.insert_id not in self._shown:
+                self._shown.add(line.insert_id)
+                get_run_logger().warning("%s says %s: %s", self.part.canary, line.severity, line.text)
+
+
+class Clock:
+    """Prometheus's clock; while it is away, our own, set by the last answer."""
+
+    def __init__(self, env: Environment) -> None:
+        self._prometheus = env.prometheus
+        self._ahead_s = 0.0
+
+    async def read(self) -> tuple[float, bool]:
+        """The time in unix seconds, and whether Prometheus said it."""
+        try:
+            now_s = await self._prometheus.clock()
+        except (Transient, NoData):
+            return time.time() + self._ahead_s, False
+        self._ahead_s = now_s - time.time()
+        return now_s, True
+
+
+@task(name="monitor", task_run_name="monitor {claim.version}", **READ)
+async def monitor(env: Environment, claim: Claim, policy: Policy) -> tuple[Verdict, ...]:
+    """Watch the canary of every service until the release can be decided. Returns a verdict for each, the severest first.
+
+    A new process that comes here folds the whole window since the bake's start again, and so goes on with the same test.
+    """
+    assert claim.bake_start_s is not None
+    clock = Clock(env)
+    lookouts = await asyncio.gather(*(Lookout.open(env, policy, part, claim.bake_start_s) for part in claim.parts))
+    said_at_s = 0.0
+    while True:
+        now_s, is_reachable = await clock.read()
+        await asyncio.gather(
+            *(one.look(now_s, is_reachable) for one in lookouts), *(one.read_logs() for one in lookouts)
+        )
+        verdicts = severest_first(judge(one.evidence, policy, services=len(lookouts)) for one in lookouts)
+        decided = verdicts[0].action is not Action.CONTINUE
+        if decided or time.monotonic() - said_at_s >= SAY_EVERY_S:
+            said_at_s = time.monotonic()
+            _say(verdicts, claim.bake_start_s + policy.bake_s - now_s)
+        if decided:
+            return verdicts
+        await asyncio.sleep(policy.tick_s)
+
+
+def _say(verdicts: Sequence[Verdict], left_s: float) -> None:
+    """One line for each service: what was measured so far, and what it means."""
+    for verdict in verdicts:
+        get_run_logger().info("%s: %s. %s (%.0f s left)", verdict.service, verdict.action, verdict.explanation, left_s)

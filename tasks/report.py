@@ -1,0 +1,23 @@
+"""The page of a release in the Prefect UI, written anew at every step."""
+
+import time
+
+from prefect import task
+from prefect.artifacts import acreate_markdown_artifact
+
+from playbook.outcome import Outcome
+from playbook.report import Report
+from tasks.retries import TELL
+
+
+@task(name="report", task_run_name="report: {text}", **TELL)
+async def note(report: Report, text: str) -> Report:
+    """The page carries one more line of the timeline, and is what the UI shows. Returns the report with it."""
+    noted = report.noted(time.time(), text)
+    await acreate_markdown_artifact(noted.markdown(), key=noted.key, description=f"{noted.claim.version}: {text}")
+    return noted
+
+
+async def closing(report: Report, outcome: Outcome) -> Report:
+    """The page says how the release ended."""
+    return await note(report.model_copy(update={"outcome": outcome}), outcome.end.value)

@@ -1,0 +1,50 @@
+"""The steps that move users: deploy the canary, shift, promote, revert. Each does nothing where the world is so already."""
+
+from functools import partial
+
+from prefect import get_run_logger, task
+
+from blocks.environment import Environment
+from playbook import change
+from playbook.claim import Claim
+from playbook.errors import StartFailed
+from playbook.traffic import ServiceSnapshot
+from tasks.ensure import ensure
+from tasks.retries import REVERT, WRITE
+
+
+@task(name="deploy canary", task_run_name="deploy canary {service}", **WRITE)
+async def deploy_canary(env: Environment, claim: Claim, service: str) -> str | None:
+    """The new revision is ready, tagged, and no user is sent to it. Returns why it did not start, or None."""
+    overrides = env.service(service).environment
+    try:
+        await ensure(env, service, partial(change.to_deploy, claim=claim, overrides=overrides))
+    except StartFailed as failed:
+        get_run_logger().error("%s", failed)
+        return str(failed)
+    get_run_logger().info("%s: %s is ready at 0 %%", service, claim.part(service).canary)
+    return None
+
+
+@task(name="canary", task_run_name="canary {service}", **WRITE)
+async def shift_to_canary(env: Environment, claim: Claim, service: str) -> ServiceSnapshot:
+    """The canary has its share of the users, and it is served."""
+    snapshot = await ensure(env, service, partial(change.to_bake, claim=claim))
+    get_run_logger().info("%s serves %s", service, snapshot.served)
+    return snapshot
+
+
+@task(name="promote", task_run_name="promote {service}", **WRITE)
+async def promote(env: Environment, claim: Claim, service: str) -> ServiceSnapshot:
+    """The canary serves all users; the revision before it is kept alive by a tag."""
+    snapshot = await ensure(env, service, partial(change.to_promote, claim=claim))
+    get_run_logger().info("%s serves %s", service, snapshot.served)
+    return snapshot
+
+
+@task(name="revert", task_run_name="revert {service}", **REVERT)
+async def revert(env: Environment, claim: Claim, service: str) -> ServiceSnapshot:
+    """All users are on what was stable when the release began, and it is served."""
+    snapshot = await ensure(env, service, partial(change.to_revert, claim=claim))
+    get_run_logger().info("%s serves %s", service, snapshot.served)
+    return snapshot

@@ -1,0 +1,62 @@
+"""Smoke tests (playbook 5.1 to 5.4), against a tag's URL before any user is there and against the service afterwards."""
+
+import asyncio
+
+from prefect import get_run_logger, task
+
+from blocks.environment import Environment
+from playbook.claim import Claim
+from playbook.errors import NoData, SmokeFailed
+from playbook.traffic import CANARY_TAG
+from tasks.retries import READ
+
+SCRAPES_NEEDED = 2
+SCRAPES_WAITED = 20
+
+
+@task(name="smoke test", task_run_name="smoke test {service}", **READ)
+async def smoke_test(env: Environment, service: str, on_canary: bool = False) -> str | None:
+    """Every smoke test of the service passes, at its canary's tag URL or at its own. Returns the first that did not, or None."""
+    snapshot = await env.cloud_run.snapshot(service)
+    url = snapshot.tag_urls[CANARY_TAG] if on_canary else snapshot.uri
+    for test in env.service(service).smoke:
+        try:
+            seen = await env.ethixai.run(test, url)
+        except SmokeFailed as failed:
+            get_run_logger().error("%s: %s", service, failed)
+            return str(failed)
+        get_run_logger().info("%s: %s", service, seen)
+    return None
+
+
+@task(name="check error ratio", task_run_name="check error ratio {service}", **READ)
+async def check_error_ratio(env: Environment, claim: Claim, service: str) -> str | None:
+    """The new revision's share of 5xx since it was given traffic is below the playbook's line (5.4). Returns what is wrong, or None.
+
+    Without requests there is nothing to say, and nothing is said.
+    """
+    query = env.queries.render("error_ratio", env.service(service), claim.part(service).canary)
+    try:
+        ratio = await env.prometheus.value(query)
+    except NoData:
+        get_run_logger().info("%s: no requests yet, so no error ratio", service)
+        return None
+    line = env.policy.validation_error_ratio_max
+    get_run_logger().info("%s: error ratio %.4f, line %.4f", service, ratio, line)
+    return f"{service}: error ratio {ratio:.2%} is above {line:.2%} after promotion" if ratio > line else None
+
+
+@task(name="wait for scrapes", task_run_name="wait for scrapes {service}", **READ)
+async def wait_for_scrapes(env: Environment, claim: Claim, service: str) -> str | None:
+    """Prometheus has scraped the canary at least twice, so that no counter is born with errors in it.
+
+    Returns what is missing after `SCRAPES_WAITED` scrape intervals, or None.
+    """
+    canary = claim.part(service).canary
+    selector = env.queries.render("up", env.service(service), canary)
+    for _ in range(SCRAPES_WAITED):
+        series = await env.prometheus.series(selector, span_s=SCRAPES_WAITED * env.policy.scrape_s)
+        if any(sum(value == 1 for _, value in one.samples) >= SCRAPES_NEEDED for one in series):
+            return None
+        await asyncio.sleep(env.policy.scrape_s)
+    return f"{service}: Prometheus has not scraped {canary} ({selector} has fewer than {SCRAPES_NEEDED} good samples)"

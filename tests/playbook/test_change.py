@@ -1,0 +1,204 @@
+"""The steps: what one update writes, that doing it twice writes once, and whom it never overwrites."""
+
+from functools import partial
+
+import pytest
+
+from playbook import change
+from playbook.change import Change
+from playbook.claim import Claim, Decision, Member, Part, Promotion, Record
+from playbook.errors import Conflict, Fenced, Held, Interrupted, Refused
+from playbook.traffic import CANARY_TAG, LATEST, PREVIOUS_TAG, ServiceSnapshot, TrafficSplit
+
+LEAD, OTHER = "ethixai-ai-core", "ethixai-backend"
+NOW_S = 1_763_647_200.0
+
+
+def stable(service: str) -> TrafficSplit:
+    return TrafficSplit.all_to(f"{service}-old")
+
+
+CLAIM = Claim(
+    release_id="v20251116-abc123-1f2e3d",
+    version="v20251116-abc123",
+    flow_run_id="1f2e3d",
+    epoch=100,
+    parts=tuple(
+        Part(
+            service=service,
+            stable=stable(service),
+            canary=f"{service}-new",
+            image=f"repo/{service}@sha256:{service}",
+            latest_created=f"{service}-old",
+        )
+        for service in (LEAD, OTHER)
+    ),
+    canary_percent=10,
+    deadline_s=NOW_S + 7200,
+)
+
+
+def found(
+    service: str, split: TrafficSplit | None = None, record: Record | None = None, **kwargs: object
+) -> ServiceSnapshot:
+    """A service as it is read, settled, by default before anything was done to it."""
+    split = split or stable(service)
+    fields = {
+        "service": service,
+        "etag": "1",
+        "uri": "http://s",
+        "split": split,
+        "served": split,
+        "annotations": (record or Record()).beside({"team": "ours"}),
+        "latest_ready": f"{service}-old",
+        "latest_created": f"{service}-old",
+    }
+    return ServiceSnapshot.model_validate(fields | kwargs)
+
+
+def after(snapshot: ServiceSnapshot, write: Change | None) -> ServiceSnapshot:
+    """The service once ``write`` was applied."""
+    assert write is not None
+    split = write.split or snapshot.split
+    update: dict[str, object] = {
+        "annotations": write.record.beside(snapshot.annotations),
+        "split": split,
+        "served": TrafficSplit(percent=split.percent, tags=split.tags),
+    }
+    if write.deployment:
+        update["latest_created"] = write.deployment.revision
+    return snapshot.model_copy(update=update)
+
+
+def claimed(service: str, claim: Claim = CLAIM) -> ServiceSnapshot:
+    snapshot = found(service)
+    return after(snapshot, change.to_claim(snapshot, claim))
+
+
+STEPS = {
+    "claim": partial(change.to_claim, claim=CLAIM),
+    "deploy": partial(change.to_deploy, claim=CLAIM, overrides={}),
+    "bake": partial(change.to_bake, claim=CLAIM.decided(Decision.BAKE)),
+    "promote": partial(change.to_promote, claim=CLAIM.decided(Decision.PROMOTE)),
+    "revert": partial(change.to_revert, claim=CLAIM.decided(Decision.REVERT)),
+    "release": partial(change.to_release, claim=CLAIM.decided(Decision.PROMOTE), now_s=NOW_S),
+}
+
+
+@pytest.mark.parametrize("service", [LEAD, OTHER])
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_doing_a_step_twice_writes_once(step: partial[Change | None], service: str) -> None:
+    """After its own change was applied, a step finds nothing left to write."""
+    snapshot = found(service) if step is STEPS["claim"] else claimed(service)
+    if step is STEPS["revert"]:
+        snapshot = after(snapshot, STEPS["bake"](snapshot))
+    assert step(after(snapshot, step(snapshot))) is None
+
+
+def test_the_lead_carries_the_whole_claim_and_the_others_point_to_it() -> None:
+    """Who finds any service of a release finds the release."""
+    assert Record.read(claimed(LEAD)).claim == CLAIM
+    member = Record.read(claimed(OTHER)).member
+    assert member == Member(release_id=CLAIM.release_id, epoch=100, lead=LEAD, stable=stable(OTHER))
+
+
+def test_claiming_pins_latest() -> None:
+    """The revision that serves when a release begins is named, so that a new one gets no users by itself."""
+    snapshot = found(LEAD, TrafficSplit.all_to(LATEST))
+    write = change.to_claim(snapshot, CLAIM)
+    assert write is not None
+    assert write.split == stable(LEAD)
+
+
+def test_a_service_that_another_release_holds_is_not_claimed() -> None:
+    """The holder is named; asking for the very same version says so."""
+    other = CLAIM.model_copy(update={"release_id": "v20251115-fffff1-aaaaaa"})
+    with pytest.raises(Held, match="v20251115-fffff1-aaaaaa") as held:
+        change.to_claim(claimed(LEAD, other), CLAIM)
+    assert not held.value.is_same
+    again = CLAIM.model_copy(update={"release_id": "v20251116-abc123-bbbbbb"})
+    with pytest.raises(Held) as held:
+        change.to_claim(claimed(OTHER, again), CLAIM)
+    assert held.value.is_same
+
+
+def test_a_service_that_moved_since_the_plan_is_not_claimed() -> None:
+    """A plan made on other traffic is not carried out."""
+    with pytest.raises(Conflict, match="Start it again"):
+        change.to_claim(found(LEAD, TrafficSplit.all_to("somebody-elses")), CLAIM)
+
+
+def test_a_newer_epoch_fences_every_step() -> None:
+    """Whoever is no longer the newest writes nothing."""
+    newer = claimed(LEAD, CLAIM.model_copy(update={"epoch": 101}))
+    for name in ("deploy", "bake", "promote", "revert"):
+        with pytest.raises(Fenced, match="epoch 101"):
+            STEPS[name](newer)
+    assert STEPS["release"](newer) is None
+
+
+HANDS = {
+    "traffic moved": {"split": TrafficSplit.all_to("theirs"), "served": TrafficSplit.all_to("theirs")},
+    "traffic to latest": {"split": TrafficSplit.all_to(LATEST), "latest_ready": "theirs"},
+    "a revision deployed": {"latest_created": "theirs"},
+    "the claim taken off": {"annotations": Record(epoch=100).annotations()},
+}
+
+
+@pytest.mark.parametrize("hand", HANDS.values(), ids=HANDS)
+def test_somebody_elses_hand_interrupts_every_step(hand: dict[str, object]) -> None:
+    """What a person changed is never overwritten, whatever the release was about to do."""
+    touched = claimed(OTHER).model_copy(update={**hand, "last_modifier": "ada@example.com"})
+    for name in ("deploy", "bake", "promote", "revert"):
+        with pytest.raises(Interrupted) as interrupted:
+            STEPS[name](touched)
+        assert interrupted.value.service == OTHER
+
+
+def test_letting_go_leaves_a_persons_traffic_alone() -> None:
+    """Our marks go; what somebody else has set stays to the letter."""
+    touched = claimed(OTHER).model_copy(update={"split": TrafficSplit.all_to(LATEST), "served": None})
+    write = change.to_release(touched, CLAIM.decided(Decision.REVERT), NOW_S)
+    assert write is not None
+    assert write.split == TrafficSplit.all_to(LATEST)
+
+
+def test_a_promoted_service_remembers_its_last_three_releases() -> None:
+    """The newest first; everything else of the claim goes, the epoch stays."""
+    older = tuple(Promotion(release=f"v{n}", revision=f"r{n}", digest="sha256:x", promoted_at_s=n) for n in (3, 2, 1))
+    snapshot = claimed(LEAD)
+    record = Record.read(snapshot).model_copy(update={"last_good": older})
+    snapshot = snapshot.model_copy(update={"annotations": record.annotations()})
+    left = Record.read(after(snapshot, STEPS["release"](snapshot)))
+    assert [p.release for p in left.last_good] == [CLAIM.version, "v3", "v2"]
+    assert left.last_good[0].digest == f"sha256:{LEAD}"
+    assert (left.claim, left.member, left.epoch) == (None, None, 100)
+
+
+def test_other_peoples_annotations_and_tags_survive_every_step() -> None:
+    """We write beside what others keep on their services."""
+    for name, step in STEPS.items():
+        snapshot = found(LEAD) if name == "claim" else claimed(LEAD)
+        tagged = snapshot.split.with_tag("theirs", f"{LEAD}-old")
+        snapshot = snapshot.model_copy(update={"split": tagged, "served": tagged})
+        result = after(snapshot, step(snapshot))
+        assert result.annotations["team"] == "ours"
+        assert result.split.tags["theirs"] == f"{LEAD}-old"
+
+
+def test_promoting_keeps_the_old_revision_alive_by_a_tag() -> None:
+    """Until the watch is over, going back is one traffic change to a warm revision."""
+    promoted = after(claimed(LEAD), STEPS["promote"](claimed(LEAD)))
+    assert promoted.split.tags == {CANARY_TAG: f"{LEAD}-new", PREVIOUS_TAG: f"{LEAD}-old"}
+    released = after(promoted, STEPS["release"](promoted))
+    assert released.split.tags == {PREVIOUS_TAG: f"{LEAD}-old"}
+    watched = after(released, change.to_end_watch(released, CLAIM.version))
+    assert watched.split.tags == {}
+    assert change.to_end_watch(watched, CLAIM.version) is None
+
+
+def test_an_annotation_that_cannot_be_read_is_refused_with_the_next_step() -> None:
+    """Somebody edited our record: say which service, and what to do."""
+    broken = found(LEAD).model_copy(update={"annotations": {"playbook.ethixai.com/claim": "{"}})
+    with pytest.raises(Refused, match=f"{LEAD}: its annotations .* cannot be read. Restore them"):
+        change.to_claim(broken, CLAIM)
