@@ -1,0 +1,134 @@
+"""How an instance behaves, from the comma-separated list in ``BEHAVIOUR``.
+
+| item | meaning |
+|---|---|
+| ``healthy`` | nothing wrong |
+| ``errors=0.05`` | an exact share of the requests is answered 500, evenly spread: every 20th |
+| ``errors_after=30:0.05`` | the same from 30 s after the first user request on |
+| ``slow=6.0``, ``slow=6.0@0.2`` | every request (or an exact share) takes 6 s |
+| ``capacity=20`` | requests per second: work is done one after another, so a queue builds |
+| ``leak=8`` | MiB per second, really allocated and touched |
+| ``burns=0.9`` | a share of ``CPU_LIMIT``, really burned |
+| ``dies`` | exit code 1 at the start |
+| ``never_ready`` | listens; liveness and readiness are 503 |
+| ``smoke_fails`` | ready; whatever carries the header ``x-smoke-test`` is answered 500 |
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+LATENCY_S = 0.003
+FLAGS = ("healthy", "dies", "never_ready", "smoke_fails")
+
+
+class BadBehaviour(ValueError):
+    """``BEHAVIOUR`` has an item that is not in the table above."""
+
+
+class Share:
+    """An exact share of a sequence, evenly spread: after n calls, ``floor(n * share)`` were taken. No chance in it."""
+
+    def __init__(self, share: Fraction) -> None:
+        self._share, self._seen, self._taken = share, 0, 0
+
+    def take(self) -> bool:
+        """Count one, and say whether it is in the share."""
+        self._seen += 1
+        due = self._seen * self._share.numerator // self._share.denominator
+        taken = due > self._taken
+        self._taken = due
+        return taken
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What ``BEHAVIOUR`` says. Shares are 0–1, times in seconds; 0 means "not at all"."""
+
+    flags: frozenset[str] = frozenset()
+    errors: Fraction = Fraction(0)
+    errors_after_s: float = 0.0
+    slow_s: float = 0.0
+    slow_share: Fraction = Fraction(1)
+    capacity_per_s: float = 0.0
+    leak_mib_per_s: float = 0.0
+    burns: float = 0.0
+
+
+def parse(text: str) -> Settings:
+    """The settings of a ``BEHAVIOUR``; an empty text is ``healthy``. Raises BadBehaviour."""
+    fields: dict[str, object] = {}
+    flags: set[str] = set()
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        if item in FLAGS:
+            flags.add(item)
+            continue
+        try:
+            fields |= _fields(*item.split("=", 1))
+        except (ValueError, TypeError, ZeroDivisionError):
+            raise BadBehaviour(f"BEHAVIOUR: {item!r} is not a behaviour") from None
+    return Settings(flags=frozenset(flags), **fields)  # type: ignore[arg-type]
+
+
+def _fields(name: str, value: str) -> dict[str, object]:
+    match name:
+        case "errors":
+            return {"errors": _share(value)}
+        case "errors_after":
+            after, share = value.split(":")
+            return {"errors": _share(share), "errors_after_s": _positive(after)}
+        case "slow":
+            seconds, _, share = value.partition("@")
+            return {"slow_s": _positive(seconds), "slow_share": _share(share or "1")}
+        case "capacity":
+            return {"capacity_per_s": _positive(value)}
+        case "leak":
+            return {"leak_mib_per_s": _positive(value)}
+        case "burns":
+            return {"burns": float(_share(value))}
+    raise ValueError(name)
+
+
+def _share(text: str) -> Fraction:
+    share = Fraction(text)
+    if not 0 <= share <= 1:
+        raise ValueError(text)
+    return share
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < 1e6:
+        raise ValueError(text)
+    return number
+
+
+class Behaviour:
+    """Decides, for each user request in the order they came, how long it takes and whether it fails."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._errors, self._slow = Share(settings.errors), Share(settings.slow_share)
+        self._first_user_at: float | None = None
+        self._free_at = 0.0
+
+    def delay_s(self, now: float) -> float:
+        """Seconds until the request that came at ``now`` (any monotonic clock) may be answered."""
+        delay = LATENCY_S
+        if self.settings.slow_s and self._slow.take():
+            delay = self.settings.slow_s
+        if self.settings.capacity_per_s:
+            self._free_at = max(now, self._free_at) + 1 / self.settings.capacity_per_s
+            delay = max(delay, self._free_at - now)
+        return delay
+
+    def fails(self, now: float, smoke: bool) -> bool:
+        """Whether it is answered 500. A smoke test does not start the clock of ``errors_after``."""
+        if smoke and "smoke_fails" in self.settings.flags:
+            return True
+        if not smoke and self._first_user_at is None:
+            self._first_user_at = now
+        if self.settings.errors_after_s and (
+            self._first_user_at is None or now - self._first_user_at < self.settings.errors_after_s
+        ):
+            return False
+        return self._errors.take()
