@@ -1,0 +1,27 @@
+"""The outside: configuration, secrets and typed clients. ``prefect block register -m blocks`` finds them all here."""
+
+from blocks.cloud_logging import CloudLogging
+from blocks.cloud_run import CloudRun
+from blocks.environment import Environment
+from blocks.ethixai import EthixAI
+from blocks.github import GitHub
+from blocks.pagerduty import PagerDuty
+from blocks.prometheus import Prometheus
+from blocks.registry import Registry
+from blocks.secret_manager import SecretManager
+from blocks.sentry import Sentry
+from blocks.slack import Slack
+
+__all__ = [
+    "CloudLogging",
+    "CloudRun",
+    "Environment",
+    "EthixAI",
+    "GitHub",
+    "PagerDuty",
+    "Prometheus",
+    "Registry",
+    "SecretManager",
+    "Sentry",
+    "Slack",
+]

@@ -1,14 +1,16 @@
 """One HTTP service, called with a timeout; whatever goes wrong comes out as one of this project's errors."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from pydantic import Field, PrivateAttr
 
 from blocks.base import OutsideBlock, PerLoop
 from playbook.errors import Conflict, Refused, ReleaseError, Transient
+
+Parsed = TypeVar("Parsed")
 
 EXCERPT = 200
 """How much of an answer a message quotes."""
@@ -51,17 +53,19 @@ class HttpService:
             return answer
         raise self.unexpected(answer, asked)
 
-    async def json(self, method: str, path: str, asked: str, **request: Any) -> Any:
-        """The JSON of a 2xx answer. Raises as ``send``, and Refused where the answer is not JSON."""
-        return self.parsed(await self.send(method, path, asked, **request), asked)
+    async def json(self, method: str, path: str, asked: str, parse: Callable[[Any], Parsed], **request: Any) -> Parsed:
+        """What ``parse`` makes of the JSON of a 2xx answer.
 
-    def parsed(self, answer: httpx.Response, asked: str) -> Any:
-        """The JSON of an answer. Raises Refused where it is none: something else lives at that address."""
+        Raises as ``send``, and Refused where the answer is not JSON or not of that shape: something else lives there.
+        """
+        answer = await self.send(method, path, asked, **request)
         try:
-            return answer.json()
-        except ValueError as error:
+            return parse(answer.json())
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            # The body itself is not quoted: where a pass was asked for, it may be one.
+            kind = answer.headers.get("content-type", "nothing")
             raise Refused(
-                f"{self.name}, asked {asked}, did not answer JSON but {answer.text[:EXCERPT]!r}. "
+                f"{self.name}, asked {asked}, answered {kind} in which it is not found ({error!r}). "
                 f"Check {self.block}.{self.url_field} ({self.base_url})."
             ) from error
 
@@ -69,7 +73,9 @@ class HttpService:
         """What a status that was not expected means."""
         status = answer.status_code
         came = f"{self.name}, asked {asked}, answered {status}: {answer.text[:EXCERPT]}"
-        if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
+        # GitHub says "too many" with 403 and one of these headers.
+        is_limited = "retry-after" in answer.headers or answer.headers.get("x-ratelimit-remaining") == "0"
+        if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500 or (is_limited and status == httpx.codes.FORBIDDEN):
             return Transient(f"{came} Ask again.")
         if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             return Refused(f"{came} Check {self.block}.{self.credential} and what it may do.")

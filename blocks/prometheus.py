@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, HttpUrl, PrivateAttr, SecretStr
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from prometheus_api_client import PrometheusConnect
     from requests import Session
 
+SELECTOR = re.compile(r'\s*[A-Za-z_:][\w:]*\s*(?:\{(?:[^"{}]|"(?:\\.|[^"\\])*")*\})?\s*')
+"""A metric's name and its labels, and nothing else."""
+
 MONITORING_SCOPE = "https://www.googleapis.com/auth/monitoring.read"
 
 
@@ -25,6 +29,9 @@ class Prometheus(OutsideBlock):
 
     url: str = Field(title="URL", description="Where it is, without /api/v1.")
     timeout_s: float = Field(5, gt=0, title="Timeout", description="Seconds that one try of a query may take.")
+    step_s: float = Field(
+        5, gt=0, title="Step", description="Seconds between two values of an expression that is no raw series."
+    )
     bearer: SecretStr | None = Field(None, title="Bearer token", description="Token to send, where one is needed.")
     google_auth: bool = Field(
         False, title="Google sign-in", description="Sign in with this worker's Google account (monitoring.viewer)."
@@ -36,22 +43,22 @@ class Prometheus(OutsideBlock):
         at = await self._query("time()", None)
         return float(at[1])
 
-    async def series(self, selector: str, span_s: float, at_s: float | None = None) -> tuple[CounterSeries, ...]:
-        """The raw samples of the ``span_s`` seconds before ``at_s`` (unix seconds; None is now), one entry a series.
+    async def series(self, query: str, span_s: float, at_s: float | None = None) -> tuple[CounterSeries, ...]:
+        """The samples of the ``span_s`` seconds before ``at_s`` (unix seconds; None is now), one entry a series.
 
-        Timestamps are those of the scrapes and gaps stay gaps, as a range query would not have it. One query.
-        Nothing matches: an empty tuple. Raises: Transient, Refused (not a selector).
+        A selector gives raw samples with the timestamps of their scrapes, and gaps stay gaps, which a range query would
+        fill. Any other expression is evaluated every ``step_s`` seconds. One query. Nothing matches: an empty tuple.
+        Raises: Transient, Refused (not a query).
         """
-        return _series_of(await self._query(f"{selector}[{_ms(span_s)}]", at_s))
-
-    async def gauges(
-        self, expression: str, span_s: float, step_s: float, at_s: float | None = None
-    ) -> tuple[CounterSeries, ...]:
-        """What ``expression`` gave every ``step_s`` of the ``span_s`` seconds before ``at_s``, one entry a series.
-
-        For what is no raw series, such as a share of a CPU. One query. Raises: as ``series``.
-        """
-        return _series_of(await self._query(f"({expression})[{_ms(span_s)}:{_ms(step_s)}]", at_s))
+        is_raw = SELECTOR.fullmatch(query) is not None
+        span = f"{query}[{_ms(span_s)}]" if is_raw else f"({query})[{_ms(span_s)}:{_ms(self.step_s)}]"
+        matrix = await self._query(span, at_s)
+        return tuple(
+            CounterSeries(
+                labels=one["metric"], samples=tuple((float(at), float(value)) for at, value in one.get("values", ()))
+            )
+            for one in matrix
+        )
 
     async def value(self, query: str) -> float:
         """The one number that ``query`` gives. Raises: NoData (nothing, or nothing finite), Transient, Refused."""
@@ -134,15 +141,6 @@ class Prometheus(OutsideBlock):
 def _ms(seconds: float) -> str:
     """A duration as PromQL writes it."""
     return f"{math.ceil(seconds * 1000)}ms"
-
-
-def _series_of(matrix: list[dict[str, Any]]) -> tuple[CounterSeries, ...]:
-    return tuple(
-        CounterSeries(
-            labels=one["metric"], samples=tuple((float(at), float(value)) for at, value in one.get("values", ()))
-        )
-        for one in matrix
-    )
 
 
 def _google_session() -> "Session":

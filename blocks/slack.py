@@ -1,6 +1,6 @@
 """Slack: say a thing once in the room it is meant for."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field, HttpUrl, SecretStr
 
@@ -56,15 +56,14 @@ class Slack(HttpBlock):
         query = {"channel": channel, "limit": HISTORY, "include_all_metadata": "true"}
         asked = f"whether {message.room} knows {message.key}"
         found = await self._call("GET", "/conversations.history", asked, message.room, params=query)
-        messages = found.get("messages")
-        return isinstance(messages, list) and any(_key(said) == message.key for said in messages)
+        return any(_key(said) == message.key for said in found["messages"])
 
-    async def _call(self, method: str, path: str, asked: str, room: Room, **request: object) -> dict[str, object]:
+    async def _call(self, method: str, path: str, asked: str, room: Room, **request: Any) -> dict[str, Any]:
         """Slack's answer, which says ``ok`` in its body whatever the status."""
-        answer: dict[str, object] = await self._service().json(method, path, asked, **request)
-        if answer.get("ok") is True:
+        answer = await self._service().json(method, path, asked, _answer, **request)
+        if answer["ok"] is True:
             return answer
-        raise self._failure(str(answer.get("error", answer)), asked, room)
+        raise self._failure(str(answer["error"]), asked, room)
 
     def _failure(self, error: str, asked: str, room: Room) -> ReleaseError:
         came = f"Slack, asked {asked}, answered {error}."
@@ -84,9 +83,12 @@ class Slack(HttpBlock):
         return HttpService("Slack", "slack", self.api_url, "token", self.timeout_s, self._clients, headers)
 
 
-def _key(said: dict[str, object]) -> object:
+def _answer(found: Any) -> dict[str, Any]:
+    """An answer of the Web API. Raises KeyError or TypeError where it is none."""
+    return {"ok": found["ok"], "error": found.get("error"), "messages": list(found.get("messages", ()))}
+
+
+def _key(said: dict[str, Any]) -> object:
     """The key of the fact that a message tells, where it is one of ours."""
-    metadata = said.get("metadata")
-    if not isinstance(metadata, dict) or metadata.get("event_type") != EVENT_TYPE:
-        return None
-    return metadata.get("event_payload", {}).get("key")
+    metadata = said.get("metadata") or {}
+    return metadata.get("event_payload", {}).get("key") if metadata.get("event_type") == EVENT_TYPE else None

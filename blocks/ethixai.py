@@ -1,0 +1,196 @@
+"""EthixAI itself: the playbook's smoke tests (section 5), against any URL that a revision answers at."""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
+
+import httpx
+from pydantic import Field, HttpUrl
+
+from blocks.http import EXCERPT, HttpBlock, HttpService
+from playbook.errors import ReleaseError, SmokeFailed, Transient
+from playbook.release import SmokeTest
+
+MARK = {"x-smoke-test": "1"}
+"""Tells the application, and whoever reads its logs, that no user sent this."""
+
+DATASET = "smoke-test-dataset"
+SAMPLE = """age,gender,score,outcome
+34,female,0.71,1
+51,male,0.42,0
+29,female,0.65,1
+46,male,0.58,1
+38,female,0.33,0
+61,male,0.77,1
+25,female,0.49,0
+43,male,0.62,1
+57,female,0.81,1
+32,male,0.37,0
+"""
+
+NOT_THERE_YET = frozenset({429, 502, 503, 504})
+"""What the edge answers while an instance starts or a tag's URL spreads."""
+
+
+class EthixAI(HttpBlock):
+    """EthixAI's own HTTP API, as its users see it. What a smoke test makes is marked as such, and removed."""
+
+    _block_type_name: ClassVar[str | None] = "EthixAI application"
+    _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://github.com/GeoAziz/EthixAI")
+
+    poll_interval_s: float = Field(2, gt=0, title="Poll interval", description="Seconds between two looks at a report.")
+    polls: int = Field(30, gt=0, title="Polls", description="How often a report is looked at before the test fails.")
+
+    async def run(self, test: SmokeTest, url: str) -> str:
+        """What ``test`` saw at ``url``, in one sentence, when it passed.
+
+        Raises: SmokeFailed (an answer, and it is wrong), Transient (no answer, or 429, 502, 503, 504: not there yet).
+        """
+        site = Site(self._service(url))
+        tests: dict[SmokeTest, Callable[[Site], Awaitable[str]]] = {
+            SmokeTest.HEALTH: _health,
+            SmokeTest.AUTH: _auth,
+            SmokeTest.ANALYZE: self._analyze,
+            SmokeTest.METRICS: _metrics,
+            SmokeTest.PAGE: _page,
+        }
+        return await tests[test](site)
+
+    async def _analyze(self, site: "Site") -> str:
+        """Playbook 5.3: a data set of ten rows is uploaded and analyzed, and its report completes."""
+        user = await site.register()
+        dataset = ""
+        try:
+            dataset = await user.upload()
+            report = await user.analyze(dataset)
+            for _ in range(self.polls):
+                status = await user.report_status(report)
+                if status == "completed":
+                    return f"10 rows uploaded and analyzed; report {report} completed."
+                if status == "failed":
+                    raise SmokeFailed(f"{site.url}: report {report} of the smoke test failed. Read the service's logs.")
+                await asyncio.sleep(self.poll_interval_s)
+            waited_s = self.polls * self.poll_interval_s
+            raise SmokeFailed(f"{site.url}: report {report} is still {status} after {waited_s:g} s.")
+        finally:
+            await user.clean_up(dataset)
+
+    def _service(self, url: str) -> HttpService:
+        return HttpService(
+            "EthixAI", "ethixai", url, "timeout_s", self.timeout_s, self._clients, MARK, url_field="timeout_s"
+        )
+
+
+class Site:
+    """One revision, or the service, at its URL."""
+
+    def __init__(self, service: HttpService) -> None:
+        self._service = service
+        self.url = service.base_url
+
+    async def call(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """A 2xx answer. Raises: SmokeFailed (any other), Transient (none, or the edge's)."""
+        every = frozenset(range(300, 600))
+        answer = await self._service.send(method, path, f"{method} {path}", every, **request)
+        if answer.status_code in NOT_THERE_YET:
+            raise Transient(f"{self.url}: {method} {path} answered {answer.status_code}; ask again.")
+        if not answer.is_success:
+            raise SmokeFailed(
+                f"{self.url}: {method} {path} answered {answer.status_code}: {answer.text[:EXCERPT]}. "
+                "Read the service's logs."
+            )
+        return answer
+
+    async def field(self, name: str, method: str, path: str, **request: Any) -> str:
+        """One text field of a JSON answer. Raises: as ``call``, and SmokeFailed where it is missing or empty."""
+        answer = await self.call(method, path, **request)
+        try:
+            found = answer.json().get(name)
+        except (ValueError, AttributeError) as error:
+            raise SmokeFailed(f"{self.url}: {method} {path} did not answer a JSON object.") from error
+        if not isinstance(found, str) or not found:
+            raise SmokeFailed(f"{self.url}: {method} {path} answered without {name}.")
+        return found
+
+    async def register(self) -> "User":
+        """A new user, who cannot be taken for a real one."""
+        email = f"smoke-test-{secrets.token_hex(8)}@example.com"
+        sign_in = {"email": email, "password": f"Sm0ke-{secrets.token_urlsafe(12)}"}
+        answer = await self.call("POST", "/api/auth/register", json=sign_in)
+        try:
+            token, user_id = answer.json()["token"], answer.json().get("userId", "")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SmokeFailed(f"{self.url}: POST /api/auth/register answered without token.") from error
+        return User(self, sign_in, str(token), str(user_id))
+
+
+class User:
+    """A signed-in user that a smoke test made."""
+
+    def __init__(self, site: Site, sign_in: dict[str, str], token: str, user_id: str) -> None:
+        self._site = site
+        self._sign_in = sign_in
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._id = user_id
+
+    async def login(self) -> None:
+        await self._site.field("token", "POST", "/api/auth/login", json=self._sign_in)
+
+    async def upload(self) -> str:
+        """The id of a new data set."""
+        files = {"file": ("sample_10rows.csv", SAMPLE.encode(), "text/csv")}
+        form = {"datasetName": DATASET}
+        return await self._site.field(
+            "datasetId", "POST", "/api/datasets/upload", headers=self._headers, files=files, data=form
+        )
+
+    async def analyze(self, dataset: str) -> str:
+        """The id of a new report."""
+        asked = {"datasetId": dataset, "targetColumn": "outcome", "sensitiveAttributes": ["gender"]}
+        return await self._site.field("reportId", "POST", "/api/analyze", headers=self._headers, json=asked)
+
+    async def report_status(self, report: str) -> str:
+        return await self._site.field("status", "GET", f"/api/reports/{report}/status", headers=self._headers)
+
+    async def clean_up(self, dataset: str = "") -> None:
+        """What the test made is gone, where the API removes it. What it does not is recognised by its mark."""
+        made = [f"/api/datasets/{dataset}"] * bool(dataset) + [f"/api/users/{self._id}"] * bool(self._id)
+        for path in made:
+            try:
+                await self._site.call("DELETE", path, headers=self._headers)
+            except ReleaseError:
+                # It failed or is not offered: no reason to fail a release, and the mark stays.
+                continue
+
+
+async def _health(site: Site) -> str:
+    """Playbook 5.1."""
+    answer = await site.call("GET", "/health/readiness")
+    return f"GET /health/readiness answered {answer.status_code}."
+
+
+async def _auth(site: Site) -> str:
+    """Playbook 5.2: a new user is registered and can log in."""
+    user = await site.register()
+    try:
+        await user.login()
+    finally:
+        await user.clean_up()
+    return "a new user was registered and logged in."
+
+
+async def _metrics(site: Site) -> str:
+    """Playbook 5.4, first half; the error ratio is asked of Prometheus."""
+    answer = await site.call("GET", "/metrics")
+    if "http_requests_total" not in answer.text:
+        raise SmokeFailed(f"{site.url}: GET /metrics does not mention http_requests_total.")
+    return "GET /metrics counts http_requests_total."
+
+
+async def _page(site: Site) -> str:
+    """The frontend's page, which the playbook leaves out of section 5."""
+    answer = await site.call("GET", "/")
+    if "text/html" not in answer.headers.get("content-type", ""):
+        raise SmokeFailed(f"{site.url}: GET / answered {answer.headers.get('content-type')!r} and not a page.")
+    return f"GET / answered a page of {len(answer.content)} bytes."

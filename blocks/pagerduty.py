@@ -1,0 +1,83 @@
+"""PagerDuty: wake somebody, let them sleep again, and say who would be woken."""
+
+from typing import Any, ClassVar
+
+from pydantic import Field, HttpUrl, SecretStr
+
+from blocks.http import HttpBlock, HttpService
+from playbook.errors import Refused
+from playbook.messages import Page, Severity
+
+SEVERITIES = {
+    Severity.P0: "critical",
+    Severity.P1: "critical",
+    Severity.P2: "error",
+    Severity.P3: "warning",
+}
+SUMMARY_MAX = 1024
+
+
+class PagerDuty(HttpBlock):
+    """One PagerDuty service (Events API v2), and the escalation policy that answers for it (REST API)."""
+
+    _block_type_name: ClassVar[str | None] = "EthixAI PagerDuty"
+    _documentation_url: ClassVar[HttpUrl | None] = HttpUrl(
+        "https://developer.pagerduty.com/docs/events-api-v2/overview/"
+    )
+
+    routing_key: SecretStr = Field(title="Routing key", description="Integration key of the service (Events API v2).")
+    api_token: SecretStr | None = Field(
+        None, title="API token", description="Read-only REST token, to see who is on call."
+    )
+    escalation_policy: str = Field("", title="Escalation policy", description="Its id, for example PABC123.")
+    source: str = Field("ethixai-playbook", title="Source", description="Who pages, as PagerDuty shows it.")
+    events_url: str = Field("https://events.pagerduty.com", title="Events URL", description="Where events are sent.")
+    api_url: str = Field("https://api.pagerduty.com", title="API URL", description="Where the REST API is.")
+
+    async def page(self, page: Page) -> None:
+        """Somebody is paged; a second page with the same key joins the first. One call. Raises: Transient, Refused."""
+        payload = {
+            "summary": page.summary[:SUMMARY_MAX],
+            "source": self.source,
+            "severity": SEVERITIES[page.severity],
+            "custom_details": page.details,
+        }
+        await self._event("trigger", page.key, {"payload": payload})
+
+    async def resolve(self, key: str) -> None:
+        """The incident with this key is over. One call. Raises: Transient, Refused."""
+        await self._event("resolve", key, {})
+
+    async def on_call(self) -> tuple[str, ...]:
+        """Who is on call now, first responder first, each once. One call. Raises: Transient, Refused."""
+        if self.api_token is None or not self.escalation_policy:
+            raise Refused(
+                "PagerDuty cannot be asked who is on call: set pagerduty.api_token and pagerduty.escalation_policy."
+            )
+        headers = {
+            "Authorization": f"Token token={self.api_token.get_secret_value()}",
+            "Accept": "application/vnd.pagerduty+json;version=2",
+        }
+        api = HttpService("PagerDuty", "pagerduty", self.api_url, "api_token", self.timeout_s, self._clients, headers)
+        query = {"escalation_policy_ids[]": self.escalation_policy, "earliest": "true"}
+        asked = f"who is on call for {self.escalation_policy}"
+        return await api.json("GET", "/oncalls", asked, _people, params=query)
+
+    async def _event(self, action: str, key: str, rest: dict[str, object]) -> None:
+        events = HttpService(
+            "PagerDuty",
+            "pagerduty",
+            self.events_url,
+            "routing_key",
+            self.timeout_s,
+            self._clients,
+            url_field="events_url",
+        )
+        event = {"routing_key": self.routing_key.get_secret_value(), "event_action": action, "dedup_key": key, **rest}
+        await events.send("POST", "/v2/enqueue", f"to {action} {key}", json=event)
+
+
+def _people(answer: dict[str, Any]) -> tuple[str, ...]:
+    """Everybody who is on call, each once, by level of escalation."""
+    by_level = sorted(answer["oncalls"], key=lambda one: int(one["escalation_level"]))
+    return tuple(dict.fromkeys(str(one["user"]["summary"]) for one in by_level))

@@ -1,0 +1,55 @@
+"""The query catalogue of an environment: where each number comes from, in PromQL with placeholders."""
+
+import re
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from playbook.base import Frozen
+from playbook.errors import Refused
+from playbook.release import Service
+
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+"""``{revision}``; the braces of a selector hold more than one word."""
+
+KNOWN = ("job", "revision", "service")
+PLAIN = re.compile(r"[A-Za-z0-9_:./-]+")
+"""What a job, revision or service may be called. Nothing in it can leave the quotes of a PromQL string."""
+
+
+class Queries(Frozen):
+    """PromQL of one environment. ``{job}``, ``{revision}`` and ``{service}`` are filled in for each question.
+
+    ``requests``, ``latency`` and ``up`` are bare selectors: the judge wants raw samples. ``cpu`` and ``memory`` may be
+    expressions that give one series (0–1) an instance. ``error_ratio`` gives one number.
+    """
+
+    requests: str = Field(description="Counter of requests, with a status label.")
+    latency: str = Field(description="Buckets of the latency histogram, le in seconds, with edges at 2 and 5.")
+    cpu: str = Field(description="CPU used / CPU limit of each instance, 0-1.")
+    memory: str = Field(description="Memory used / memory limit of each instance, 0-1.")
+    up: str = Field(description="Prometheus's own up, for each instance.")
+    error_ratio: str = Field(description="5xx / all requests of one revision lately, one number, 0-1.")
+
+    @model_validator(mode="after")
+    def _knows_its_placeholders(self) -> Self:
+        unknown = [
+            f"{slot}: {{{name}}} is not known; use {', '.join(f'{{{known}}}' for known in KNOWN)}"
+            for slot, template in self
+            for name in PLACEHOLDER.findall(template)
+            if name not in KNOWN
+        ]
+        if unknown:
+            raise ValueError("; ".join(unknown))
+        return self
+
+    def render(self, slot: str, service: Service, revision: str) -> str:
+        """The query of ``slot`` for one revision. Raises KeyError (no such slot), Refused (a name that is no name)."""
+        values = {"job": service.job, "revision": revision, "service": service.name}
+        for name, value in values.items():
+            if PLAIN.fullmatch(value) is None:
+                raise Refused(
+                    f"{service.name}: {name} {value!r} may not be put in a query; correct it in [[services]]."
+                )
+        templates: dict[str, str] = self.model_dump()
+        return PLACEHOLDER.sub(lambda found: values[found[1]], templates[slot])

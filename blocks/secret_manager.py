@@ -1,0 +1,55 @@
+"""Secret Manager: whether the secrets of an environment are there and will last."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field, HttpUrl, PrivateAttr
+
+from blocks.base import PerLoop
+from blocks.google_api import GoogleBlock, calling
+from playbook.checks import SecretState
+
+if TYPE_CHECKING:
+    from google.cloud.secretmanager_v1 import SecretManagerServiceAsyncClient
+
+CLIENT = "google.cloud.secretmanager_v1"
+
+
+class SecretManager(GoogleBlock):
+    """The Secret Manager of one project (secretmanager.viewer). Values are never read, only what is said about them."""
+
+    _block_type_name: ClassVar[str | None] = "EthixAI Secret Manager"
+    _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://cloud.google.com/secret-manager/docs/reference/rpc")
+
+    names: tuple[str, ...] = Field(
+        (), title="Secrets", description="Secrets that a release looks at before it starts, by id."
+    )
+    timeout_s: float = Field(10, gt=0, title="Timeout", description="Seconds that one call may take.")
+    _secrets: PerLoop["SecretManagerServiceAsyncClient"] = PrivateAttr(default_factory=PerLoop)
+
+    async def state(self, name: str) -> SecretState:
+        """What is known of the secret and its newest version. One or two calls. Raises: Transient, Refused."""
+        from google.api_core.exceptions import NotFound
+
+        full = f"projects/{self.project}/secrets/{name}"
+        asked = f"Secret Manager, asked about {full}"
+        async with calling(CLIENT, asked, "secretmanager.secrets.get and secretmanager.versions.get"):
+            from google.cloud.secretmanager_v1 import SecretVersion
+
+            try:
+                secret = await self._client().get_secret(name=full, retry=None, timeout=self.timeout_s)
+            except NotFound:
+                return SecretState(name=name, exists=False, is_enabled=False)
+            expires_at_s = secret.expire_time.timestamp() if secret.expire_time else None
+            try:
+                version = await self._client().get_secret_version(
+                    name=f"{full}/versions/latest", retry=None, timeout=self.timeout_s
+                )
+            except NotFound:
+                return SecretState(name=name, exists=True, is_enabled=False, expires_at_s=expires_at_s)
+        is_enabled = version.state == SecretVersion.State.ENABLED
+        return SecretState(name=name, exists=True, is_enabled=is_enabled, expires_at_s=expires_at_s)
+
+    def _client(self) -> "SecretManagerServiceAsyncClient":
+        from google.cloud.secretmanager_v1 import SecretManagerServiceAsyncClient
+
+        return self._secrets.get(lambda: self._make(SecretManagerServiceAsyncClient))
