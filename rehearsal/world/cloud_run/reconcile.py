@@ -1,0 +1,305 @@
+"""What follows a write: start what is new, serve what was asked for, retire what nothing reaches any more.
+
+The writes to one service are worked off one after another. A new revision that does not start leaves everything that
+is served as it was. The proxy follows by ``propagation_delay_s``; instances are stopped only after it has.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from rehearsal.world.cloud_logging import CloudLogging, Source
+from rehearsal.world.cloud_run.operations import Operations
+from rehearsal.world.cloud_run.state import (
+    LATEST,
+    MANUAL,
+    Failure,
+    Images,
+    Knobs,
+    Plan,
+    RevisionState,
+    ServiceState,
+    TrafficTarget,
+    condition,
+    set_condition,
+)
+from rehearsal.world.cloud_run.validation import limit
+from rehearsal.world.faults import Write
+from rehearsal.world.instances import Instance, Line, Program, StartFailed
+from rehearsal.world.proxy import Proxy, Server
+
+INTERNAL, NOT_FOUND, FAILED_PRECONDITION = 13, 5, 9
+STOP_GRACE_S = 2.0
+"""How long an instance may take to end when the world ends or is reset."""
+
+
+class Reconciler:
+    """Drives processes and proxy to what a service's message says. ``changed`` is called when instances come or go."""
+
+    def __init__(
+        self,
+        app: Path,
+        images: Images,
+        proxy: Proxy,
+        log: CloudLogging,
+        operations: Operations,
+        knobs: Knobs,
+        changed: Callable[[], None],
+    ) -> None:
+        self._app, self._images, self._proxy, self._log = app, images, proxy, log
+        self._operations, self._knobs, self._changed = operations, knobs, changed
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._alive: set[Instance] = set()
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work`` beside everything else."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            task.get_loop().call_exception_handler({"message": "the world's reconciler failed", "exception": error})
+
+    async def stop(self) -> None:
+        """Nothing is being worked on, and no instance runs any more."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(self._end(instance, grace_s=STOP_GRACE_S) for instance in list(self._alive)))
+
+    async def _end(self, instance: Instance, grace_s: float) -> None:
+        await instance.stop(grace_s)
+        self._alive.discard(instance)
+
+    async def reconcile(
+        self, state: ServiceState, wanted: Any, new: RevisionState | None, operation: Any, write: Write
+    ) -> None:
+        """Make ``wanted`` (the service as this write left it) what is served, and end its operation."""
+        async with state.reconcile_lock:
+            await asyncio.sleep(self._knobs.reconcile_delay_s)
+            try:
+                if new:
+                    await self._start_revision(state, wanted, new)
+                await self._serve(state, wanted, write)
+                failure = state.failure if self._knobs.ready_stays_false else None
+            except Failure as error:
+                failure = error
+            state.pending -= 1
+            self._report(state, failure)
+            write.result = "OK" if failure is None else f"error {failure.code}"
+            if failure is None:
+                self._operations.succeed(operation, state.message)
+            else:
+                self._operations.fail(operation, failure.code, failure.message, state.message)
+
+    async def retire(self, state: ServiceState) -> None:
+        """Stop every instance of a service that is deleted."""
+        async with state.reconcile_lock:
+            state.plan = Plan()
+            await self._follow(state, state.plan, time.monotonic(), None)
+
+    def _report(self, state: ServiceState, failure: Failure | None) -> None:
+        message = state.message
+        message.reconciling = state.pending > 0
+        if message.reconciling:
+            return
+        if failure is None:
+            ready = condition("Ready", "SUCCEEDED")
+        else:
+            ready = condition("Ready", "FAILED", reason=failure.reason, message=failure.message)
+        message.terminal_condition.CopyFrom(ready)
+        configured = state.failure or (failure if failure and failure.code != INTERNAL else None)
+        set_condition(
+            message.conditions,
+            condition("ConfigurationsReady", "FAILED", reason=configured.reason, message=configured.message)
+            if configured
+            else condition("ConfigurationsReady", "SUCCEEDED"),
+        )
+        routed = failure is None or failure is state.failure
+        set_condition(message.conditions, condition("RoutesReady", "SUCCEEDED" if routed else "FAILED"))
+
+    async def _start_revision(self, state: ServiceState, wanted: Any, new: RevisionState) -> None:
+        """The new revision is ready and is what LATEST means. Raises Failure; the revision then stays failed."""
+        try:
+            image = new.template.containers[0].image
+            env = self._images.config(image)
+            if env is None:
+                raise Failure(NOT_FOUND, f"Image '{image}' not found.", "CONTAINER_MISSING")
+            new.env = dict(env) | {variable.name: variable.value for variable in new.template.containers[0].env}
+            counts = _plan(state, wanted, state.latest_ready, new.name).counts
+            is_off = wanted.scaling.scaling_mode == MANUAL and wanted.scaling.manual_instance_count == 0
+            if not is_off:
+                await self._grow(state, new, max(1, counts.get(new.name, 1)))
+        except Failure as failure:
+            if state.latest_created == new.name:
+                state.failure = failure
+            reason = "HEALTH_CHECK_CONTAINER_ERROR" if failure.code == FAILED_PRECONDITION else ""
+            for kind in ("Ready", "ContainerHealthy"):
+                text = {"reason": failure.reason} if kind == "Ready" or not reason else {"revision_reason": reason}
+                set_condition(new.message.conditions, condition(kind, "FAILED", message=failure.message, **text))
+            new.message.reconciling = False
+            raise
+        new.is_ready = True
+        state.failure = None
+        state.message.latest_ready_revision = new.message.name
+        new.message.reconciling = False
+        new.message.observed_generation = new.message.generation
+        skipped = "HEALTH_CHECK_SKIPPED" if is_off else ""
+        set_condition(new.message.conditions, condition("ContainerHealthy", "SUCCEEDED", revision_reason=skipped))
+        set_condition(new.message.conditions, condition("Ready", "SUCCEEDED"))
+
+    async def _serve(self, state: ServiceState, wanted: Any, write: Write | None) -> None:
+        """Traffic and instances are as ``wanted`` says. Raises Failure, and then what was served goes on."""
+        plan = _plan(state, wanted, state.latest_ready)
+        for name, _, _ in plan.targets:
+            if name not in state.revisions:
+                raise Failure(
+                    INTERNAL,
+                    f"Revision '{name}' does not exist or is deleted. Update all traffic to route to currently "
+                    "available revisions.",
+                )
+            if not state.revisions[name].is_ready:
+                raise Failure(FAILED_PRECONDITION, f"Revision '{name}' is not ready and cannot serve traffic.")
+        await asyncio.gather(*(self._grow(state, state.revisions[name], count) for name, count in plan.counts.items()))
+        state.plan = plan
+        self._show_served(state, wanted)
+        due = time.monotonic() + self._knobs.propagation_delay_s
+        following = self._follow(state, plan, due, write)
+        if self._knobs.propagation_delay_s:
+            self.later(following)
+        else:
+            await following
+
+    def _show_served(self, state: ServiceState, wanted: Any) -> None:
+        message = state.message
+        message.observed_generation = wanted.generation
+        del message.traffic_statuses[:]
+        for target in wanted.traffic or [TrafficTarget(type_=LATEST, percent=100)]:
+            uri = self._proxy.url(f"{state.name}#{target.tag}") if target.tag else ""
+            message.traffic_statuses.add(
+                type_=target.type_, revision=target.revision, percent=target.percent, tag=target.tag, uri=uri
+            )
+        reached = {name for name, _, _ in state.plan.targets}
+        for revision in state.revisions.values():
+            if revision.is_ready:
+                active = (
+                    condition("Active", "SUCCEEDED")
+                    if revision.name in reached
+                    else condition("Active", "FAILED", revision_reason="RETIRED")
+                )
+                set_condition(revision.message.conditions, active)
+
+    async def _grow(self, state: ServiceState, revision: RevisionState, count: int) -> None:
+        """The revision has at least ``count`` instances. Raises Failure when one does not start."""
+        missing = count - len(revision.instances)
+        if missing <= 0:
+            return
+        new = [self._instance(state, revision) for _ in range(missing)]
+        results = await asyncio.gather(*(instance.start() for instance in new), return_exceptions=True)
+        started = [i for i, result in zip(new, results, strict=True) if result is None]
+        failed = [result for result in results if isinstance(result, StartFailed)]
+        if failed:
+            await asyncio.gather(*(self._end(instance, grace_s=0) for instance in new))
+            text = (
+                f"Revision '{revision.name}' is not ready and cannot serve traffic. The user-provided container failed "
+                "to start and listen on the port defined by the PORT environment variable within the allocated timeout."
+            )
+            raise Failure(FAILED_PRECONDITION, text, "REVISION_FAILED") from failed[0]
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        revision.instances += started
+        self._changed()
+
+    def _instance(self, state: ServiceState, revision: RevisionState) -> Instance:
+        name = state.name
+        source = Source(name.project, name.location, name.service, revision.name)
+        program = Program(
+            service=name.service,
+            revision=revision.name,
+            env=revision.env,
+            memory_limit_bytes=int(limit(revision.template, "memory") or 0),
+            cpu_limit=limit(revision.template, "cpu") or 0.0,
+            app=self._app,
+        )
+        revision.started += 1
+
+        def log(instance_id: str, line: Line) -> None:
+            self._log.line(source, instance_id, line)
+
+        instance = Instance(program, log, self._knobs.startup_timeout_s, number=revision.started)
+        self._alive.add(instance)
+        return instance
+
+    async def _follow(self, state: ServiceState, plan: Plan, due: float, write: Write | None) -> None:
+        """The proxy serves ``plan``, from ``due`` (monotonic seconds) on; then what is not needed is stopped."""
+        async with state.follow_lock:
+            await asyncio.sleep(due - time.monotonic())
+            routes = _routes(state, plan)
+            for route in state.routes - routes.keys():
+                await self._proxy.apply(route, {})
+            for route, shares in routes.items():
+                await self._proxy.apply(route, shares)
+            state.routes = set(routes)
+            if write:
+                write.served_at = time.time()
+            # A newer plan may wait for its turn here and need what this one does not.
+            for name, revision in state.revisions.items():
+                needed = max(plan.counts.get(name, 0), state.plan.counts.get(name, 0))
+                surplus = revision.instances[needed:]
+                if surplus:
+                    del revision.instances[needed:]
+                    self.later(self._stop(revision.name, surplus))
+        self._changed()
+
+    async def _stop(self, revision: str, instances: list[Instance]) -> None:
+        """The instances have answered what they had in hand, and have ended."""
+        names = [f"{revision}.{instance.number}" for instance in instances]
+        await self._proxy.remove(names, self._knobs.drain_timeout_s)
+        await asyncio.gather(*(self._end(instance, self._knobs.drain_timeout_s) for instance in instances))
+
+
+def _plan(state: ServiceState, wanted: Any, latest: str, new: str = "") -> Plan:
+    """Targets with LATEST resolved, and instances per revision. ``new`` is LATEST while it is being started."""
+    scaling = wanted.scaling
+    targets = tuple(
+        (t.revision if t.type_ != LATEST else (new or latest), t.percent, t.tag)
+        for t in wanted.traffic or [TrafficTarget(type_=LATEST, percent=100)]
+    )
+    percents: dict[str, int] = {}
+    for name, percent, _ in targets:
+        percents[name] = percents.get(name, 0) + percent
+    is_manual = scaling.scaling_mode == MANUAL
+    total = scaling.manual_instance_count if is_manual else scaling.min_instance_count
+    counts = {
+        name: _count(state, name, -(-total * percent // 100), is_off=is_manual and total == 0 and percent > 0)
+        for name, percent in percents.items()
+    }
+    return Plan(targets, counts, is_off=is_manual and total == 0)
+
+
+def _count(state: ServiceState, name: str, share: int, *, is_off: bool) -> int:
+    """Instances of one revision that traffic or a tag reaches: its share, its own minimum, one, at most its maximum."""
+    if is_off or name not in state.revisions:
+        return 0
+    scaling = state.revisions[name].template.scaling
+    return min(max(1, share, scaling.min_instance_count), scaling.max_instance_count)
+
+
+def _routes(state: ServiceState, plan: Plan) -> dict[str, dict[str, tuple[int, list[Server]]]]:
+    """For the service's own URL and each tag's: the revisions behind it with percent and servers."""
+    servers = {
+        name: [Server(f"{name}.{i.number}", i.address) for i in revision.instances[: plan.counts.get(name, 0)]]
+        for name, revision in state.revisions.items()
+    }
+    routes: dict[str, dict[str, tuple[int, list[Server]]]] = {str(state.name): {}}
+    for name, percent, tag in plan.targets:
+        before = routes[str(state.name)].get(name, (0, []))[0]
+        routes[str(state.name)][name] = (before + percent, servers[name])
+        if tag:
+            routes[f"{state.name}#{tag}"] = {name: (100, servers[name])}
+    return routes

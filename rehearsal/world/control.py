@@ -1,0 +1,133 @@
+"""The world's own API over HTTP, for stories and tests in other processes: look at it, and make it go wrong.
+
+Bad input is answered 400 with ``{"error": …}``. Nothing here is Google's; it is how a rehearsal pulls the strings.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, fields
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from rehearsal.world.faults import Fault
+from rehearsal.world.rpc import Refusal
+from rehearsal.world.world import PERSON, World
+
+Body = dict[str, Any]
+Answer = Callable[[Body], Awaitable[Any]]
+
+
+def addresses(world: World) -> dict[str, Any]:
+    """Where everything of the world is."""
+    return {
+        "grpc": world.grpc_endpoint,
+        "environ": world.client_environ,
+        "prometheus": world.prometheus.url,
+        "desks": world.desks_url,
+        "services": {str(state.name): state.message.uri for state in world.services.states.values()},
+    }
+
+
+class Control:
+    """One method for each request; the JSON body is its only argument."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def addresses(self, body: Body) -> Any:
+        """See `addresses`."""
+        return addresses(self._world)
+
+    async def state(self, body: Body) -> Any:
+        """Every service: wanted, served, revisions, instances."""
+        return self._world.state()
+
+    async def writes(self, body: Body) -> Any:
+        """The writes after ``since`` (a sequence number; 0: all)."""
+        return list(self._world.gate.writes.since(body.get("since", 0)))
+
+    async def told(self, body: Body) -> Any:
+        """What the desks were told, in order."""
+        return list(self._world.desks.told)
+
+    async def reset(self, body: Body) -> Any:
+        """The state of the beginning."""
+        await self._world.reset()
+
+    async def publish(self, body: Body) -> Any:
+        """An image ``{repository, tag, env}`` is in the registry; its digest."""
+        return self._world.desks.registry.publish(body["repository"], body["tag"], body.get("env", {}))
+
+    async def order_fault(self, body: Body) -> Any:
+        """A fault of a gRPC method, as in `Fault`."""
+        self._world.gate.faults.add(Fault(**body))
+
+    async def clear_faults(self, body: Body) -> Any:
+        """No gRPC method is ordered to fail."""
+        self._world.gate.faults.clear()
+
+    async def order_desk_fault(self, body: Body) -> Any:
+        """A fault of a desk: ``{desk, …}``, the rest as that desk takes it."""
+        self._world.desks.fault(**body)
+
+    async def prometheus_away(self, body: Body) -> Any:
+        """Prometheus does not answer and does not scrape."""
+        await self._world.prometheus.away()
+
+    async def prometheus_back(self, body: Body) -> Any:
+        """Prometheus is there again."""
+        await self._world.prometheus.back()
+
+    async def hand(self, body: Body) -> Any:
+        """Somebody changes ``service`` by hand: ``traffic``, ``annotations``, ``email``."""
+        await self._world.hand(
+            body["service"], body.get("traffic"), body.get("annotations"), body.get("email") or PERSON
+        )
+
+    async def deny(self, body: Body) -> Any:
+        """``email`` (a pattern) may not call methods that begin with ``method`` any more."""
+        self._world.gate.denied.append((body["email"], body.get("method", "")))
+
+    async def allow(self, body: Body) -> Any:
+        """Everybody may do everything."""
+        self._world.gate.denied.clear()
+
+    async def key_file(self, body: Body) -> Any:
+        """The service-account file of ``email``."""
+        return str(self._world.identities.key_file(body["email"]))
+
+    async def put_secret(self, body: Body) -> Any:
+        """A new version of a secret: ``{project, secret, value, expires_at, state}``; its full name."""
+        return self._world.secrets.put(**body)
+
+    async def turn(self, body: Body) -> Any:
+        """Turn knobs: `Knobs` and ``ingestion_delay_s``; answers how they all stand."""
+        knobs = self._world.knobs
+        known = {field.name for field in fields(knobs)}
+        self._world.log.ingestion_delay_s = body.pop("ingestion_delay_s", self._world.log.ingestion_delay_s)
+        if unknown := body.keys() - known:
+            raise ValueError(f"no such knob: {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
+        for name, value in body.items():
+            setattr(knobs, name, value)
+        return asdict(knobs) | {"ingestion_delay_s": self._world.log.ingestion_delay_s}
+
+
+def application(world: World) -> Starlette:
+    """``POST /NAME`` for each public method of `Control`."""
+    control = Control(world)
+    names = [name for name in vars(Control) if not name.startswith("_")]
+    return Starlette(routes=[Route(f"/{name}", _endpoint(getattr(control, name)), methods=["POST"]) for name in names])
+
+
+def _endpoint(answer: Answer) -> Callable[[Request], Awaitable[JSONResponse]]:
+    async def endpoint(request: Request) -> JSONResponse:
+        body = await request.json() if await request.body() else {}
+        try:
+            return JSONResponse(await answer(body))
+        except (ValueError, TypeError, KeyError, Refusal, RuntimeError) as error:
+            return JSONResponse({"error": f"{type(error).__name__}: {error}"}, status_code=400)
+
+    return endpoint

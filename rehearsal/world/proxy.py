@@ -1,0 +1,257 @@
+"""The way in: one haproxy whose weights follow the API, with a port of its own for each service and each tag.
+
+Every *route* (a service's URL, or one of its tags') is a listener declared at the start; servers come and go at run
+time over haproxy's admin socket. Each request is dispatched on its own, at random, as Cloud Run does. The random number
+picks a slot of a table with exactly as many slots for a revision as its percent says: ``balance random`` of haproxy 2.6
+gave 6 % of the requests to a server of weight 10 beside one of weight 90.
+"""
+
+import asyncio
+import contextlib
+import math
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from rehearsal.world import child
+
+ROUTES = 48
+MAX_WEIGHT = 256
+SLOTS_PER_PERCENT = 6
+"""So that a revision of 1 % can have 2, 3 or 6 instances that get as much as each other."""
+SLOTS_PER_COMMAND = 150
+"""haproxy reads a command and its payload into one buffer of 16,384 bytes; a slot takes up to 75."""
+DRAIN_POLL_S = 0.02
+
+Balance = Literal["random", "roundrobin"]
+
+
+@dataclass(frozen=True)
+class Server:
+    """One instance behind a route. ``name`` is ``<revision>.<number>``."""
+
+    name: str
+    address: str
+
+
+@dataclass
+class _Route:
+    listener: socket.socket
+    servers: dict[str, Server] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        host, port = self.listener.getsockname()
+        return f"http://{host}:{port}"
+
+
+def weights_for(shares: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Weights 0–256 for each instance of each revision, from (percent, instances).
+
+    The weights of one revision's instances sum to its percent times a factor that all share, exactly. The factor is
+    the largest that fits, one that divides evenly among the instances if there is such a one.
+    """
+    shares = [(percent if instances else 0, instances) for percent, instances in shares]
+    live = [(percent, instances) for percent, instances in shares if percent]
+    if not live:
+        return [[0] * instances for _, instances in shares]
+    limit = min(MAX_WEIGHT * instances // percent for percent, instances in live)
+    step = math.lcm(*(instances // math.gcd(instances, percent) for percent, instances in live))
+    factor = limit // step * step or limit
+    return [_spread(percent * factor, instances) for percent, instances in shares]
+
+
+def _spread(total: int, parts: int) -> list[int]:
+    """``total`` in ``parts`` whole numbers that differ by one at most."""
+    if not parts:
+        return []
+    base, rest = divmod(total, parts)
+    return [base + (i < rest) for i in range(parts)]
+
+
+def slots_for(shares: Sequence[tuple[int, Sequence[str]]]) -> list[str]:
+    """The table a random number picks from: each revision has `SLOTS_PER_PERCENT` slots for each of its percents.
+
+    A revision's instances take its slots in turn. A revision without instances has none: its requests fall to the rest.
+    """
+    return [names[i % len(names)] for percent, names in shares if names for i in range(percent * SLOTS_PER_PERCENT)]
+
+
+class Proxy:
+    """haproxy and what it was told. Addresses are loopback; nothing is written outside ``folder``."""
+
+    def __init__(self, folder: Path, balance: Balance = "random") -> None:
+        self._folder = folder
+        self._balance = balance
+        self._free = [_Route(_listener()) for _ in range(ROUTES)]
+        self._routes: dict[str, _Route] = {}
+        self._section = {id(route): f"r{i}" for i, route in enumerate(self._free)}
+        self._admin = _listener()
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """haproxy answers on every route (503 until it has servers)."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        config = self._folder / "haproxy.cfg"
+        config.write_text(self._config())
+        listeners = [self._admin, *(route.listener for route in self._free)]
+        self._process = await asyncio.create_subprocess_exec(
+            *child.command("haproxy", "-db", "-q", "-f", config),
+            pass_fds=[listener.fileno() for listener in listeners],
+            stdin=asyncio.subprocess.DEVNULL,
+        )
+        answer = await asyncio.wait_for(self._tell("show info"), timeout=10)
+        assert "HAProxy" in answer
+
+    async def stop(self) -> None:
+        """haproxy has ended and its ports are free."""
+        if self._process and self._process.returncode is None:
+            self._process.terminate()
+            await self._process.wait()
+        for route in [*self._free, *self._routes.values()]:
+            route.listener.close()
+        self._admin.close()
+
+    def url(self, route: str) -> str:
+        """The URL of a route (a service's name, or ``name#tag``); the same one whenever it is asked again."""
+        if route not in self._routes:
+            self._routes[route] = self._free.pop(0) if self._free else self._reuse()
+        return self._routes[route].url
+
+    async def apply(self, route: str, shares: Mapping[str, tuple[int, Sequence[Server]]]) -> None:
+        """The route splits its requests as ``{revision: (percent, instances)}`` says, from the next request on.
+
+        Servers that are no longer named get no new request; `remove` takes them out once they are idle.
+        """
+        self.url(route)
+        target, section = self._routes[route], self._section[id(self._routes[route])]
+        spread = weights_for([(percent, len(servers)) for percent, servers in shares.values()])
+        weights: dict[str, int] = {}
+        for (_, servers), parts in zip(shares.values(), spread, strict=True):
+            weights |= {server.name: weight for server, weight in zip(servers, parts, strict=True)}
+        new = [s for _, servers in shares.values() for s in servers if s.name not in target.servers]
+        for server in new:
+            await self._order(
+                f"add server {section}/{server.name} {server.address} weight 0; enable server {section}/{server.name}"
+            )
+            target.servers[server.name] = server
+        changes = [f"set server {section}/{name} weight {weights.get(name, 0)}" for name in target.servers]
+        if self._balance == "random":
+            await self._fill(section, slots_for([(pct, [s.name for s in servers]) for pct, servers in shares.values()]))
+        if changes:
+            await self._order("; ".join(changes))
+
+    async def remove(self, names: Sequence[str], timeout_s: float) -> None:
+        """These servers are gone from every route, their requests answered; after ``timeout_s`` they are cut off."""
+        places = [
+            (route, f"{self._section[id(route)]}/{name}")
+            for route in self._routes.values()
+            for name in names
+            if name in route.servers
+        ]
+        for _, place in places:
+            await self._order(f"set server {place} state drain")
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while places and await self._busy({place for _, place in places}):
+            if asyncio.get_running_loop().time() > deadline:
+                await self._order("; ".join(f"shutdown sessions server {place}" for _, place in places))
+                deadline = math.inf
+            await asyncio.sleep(DRAIN_POLL_S)
+        for route, place in places:
+            await self._order(f"set server {place} state maint")
+            await self._delete(place)
+            del route.servers[place.partition("/")[2]]
+
+    async def clear(self) -> None:
+        """No route has a server, whatever was half done. Services and tags keep their URLs."""
+        places = [f"{row[0]}/{row[1]}" for row in await self._stat()]
+        for route in self._routes.values():
+            route.servers.clear()
+            await self._fill(self._section[id(route)], [])
+        for place in places:
+            await self._order(f"set server {place} state maint; shutdown sessions server {place}")
+            await self._delete(place)
+
+    def _reuse(self) -> _Route:
+        """The route of a tag that has no server any more; the one given up first."""
+        for name, route in self._routes.items():
+            if "#" in name and not route.servers:
+                return self._routes.pop(name)
+        raise RuntimeError(f"all {ROUTES} ports of the proxy are in use")
+
+    async def _delete(self, place: str) -> None:
+        """``del server`` is refused while a connection lingers: a moment later it works."""
+        while "deleted" not in await self._tell(f"del server {place}"):
+            await asyncio.sleep(DRAIN_POLL_S)
+
+    async def _busy(self, places: set[str]) -> bool:
+        """Whether one of these servers has a request in its hands (``scur``) or waiting (``qcur``)."""
+        return any(f"{row[0]}/{row[1]}" in places and (row[4] != "0" or row[2] != "0") for row in await self._stat())
+
+    async def _stat(self) -> list[list[str]]:
+        """haproxy's row of figures for each server."""
+        lines = (await self._tell("show stat -1 4 -1")).splitlines()
+        return [line.split(",") for line in lines if line and not line.startswith("#")]
+
+    async def _fill(self, section: str, slots: Sequence[str]) -> None:
+        """Replace the route's table in one go: haproxy switches from the old one to the new one between requests."""
+        table = self._folder / f"{section}.map"
+        version = (await self._tell(f"prepare map {table}")).split()[-1]
+        for start in range(0, len(slots), SLOTS_PER_COMMAND):
+            rows = [f"{start + i} {name}\n" for i, name in enumerate(slots[start : start + SLOTS_PER_COMMAND])]
+            await self._order(f"add map @{version} {table} <<\n{''.join(rows)}")
+        await self._order(f"commit map @{version} {table}")
+
+    async def _order(self, command: str) -> None:
+        """Say it and insist on silence or on ``registered``: anything else is a complaint."""
+        answer = (await self._tell(command)).strip()
+        if answer and "registered" not in answer:
+            raise RuntimeError(f"haproxy refused {command[:200]!r}: {answer[:200]}")
+
+    async def _tell(self, command: str) -> str:
+        host, port = self._admin.getsockname()
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(f"{command}\n".encode())
+        answer = await reader.read()
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        return answer.decode()
+
+    def _config(self) -> str:
+        head = f"""
+global
+    stats socket fd@{self._admin.fileno()} level admin
+    nbthread 1
+    maxconn 4096
+
+defaults
+    mode http
+    option http-server-close
+    timeout connect 5s
+    timeout client 75s
+    timeout server 60s
+    timeout queue 5s
+    balance roundrobin
+"""
+        return head + "".join(self._listen(f"r{i}", route.listener) for i, route in enumerate(self._free))
+
+    def _listen(self, section: str, listener: socket.socket) -> str:
+        lines = [f"bind fd@{listener.fileno()}"]
+        if self._balance == "random":
+            table = self._folder / f"{section}.map"
+            table.write_text("")
+            lines.append(f"use-server %[rand({100 * SLOTS_PER_PERCENT}),map_str({table})] if TRUE")
+        lines.append("http-response set-header x-rehearsal-revision %[srv_name,field(1,.)]")
+        return f"\nlisten {section}\n" + "".join(f"    {line}\n" for line in lines)
+
+
+def _listener() -> socket.socket:
+    """A bound listening socket on a free loopback port, to be handed to a child."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(512)
+    return listener

@@ -1,0 +1,205 @@
+"""A world in another process, as plain async methods: what tests and stories use."""
+
+import asyncio
+import atexit
+import contextlib
+import functools
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+START_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 20
+CALL_TIMEOUT_S = 60
+
+
+class WorldError(Exception):
+    """The world refused what it was asked, or did not come up."""
+
+
+@functools.cache
+def shared_authority() -> Path:
+    """A folder for one certificate authority of all worlds this process starts: gRPC reads its roots only once."""
+    folder = Path(tempfile.mkdtemp(prefix="rehearsal-authority-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+class RemoteWorld:
+    """``async with RemoteWorld.start(folder, small=True) as world``. Services are named in full or as `find` has them."""
+
+    def __init__(self, addresses: Mapping[str, Any], http: httpx.AsyncClient) -> None:
+        self.addresses = addresses
+        self._http = http
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def start(
+        cls, folder: Path, *, small: bool = False, balance: str = "random", authority: Path | None = None
+    ) -> AsyncIterator[Self]:
+        """A world runs in its own process within the block. What it complains of is in ``folder/world.log``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "rehearsal.world", "--folder", str(folder), "--follow-stdin"]
+        command += ["--authority", str(authority or shared_authority()), "--balance", balance]
+        command += ["--small"] if small else []
+        with (folder / "world.log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log
+            )
+        try:
+            addresses = await _first_line(process, folder)
+            async with httpx.AsyncClient(
+                base_url=addresses["control"], timeout=CALL_TIMEOUT_S, trust_env=False
+            ) as http:
+                yield cls(addresses, http)
+        finally:
+            await _end(process)
+
+    @property
+    def client_environ(self) -> dict[str, str]:
+        """What Google's clients need in their environment to talk to this world."""
+        return dict(self.addresses["environ"])
+
+    @property
+    def grpc_endpoint(self) -> str:
+        """``api_endpoint`` of Google's clients."""
+        return str(self.addresses["grpc"])
+
+    @property
+    def prometheus_url(self) -> str:
+        """Where Prometheus answers."""
+        return str(self.addresses["prometheus"])
+
+    @property
+    def desks_url(self) -> str:
+        """Where the desks are: ``/slack/api``, ``/pagerduty``, ``/sentry``, ``/github``, ``/registry``."""
+        return str(self.addresses["desks"])
+
+    def find(self, service: str, project: str = "ethixai-production") -> str:
+        """The full name of a service of a project. Raises WorldError."""
+        for name in self.addresses["services"]:
+            if name.startswith(f"projects/{project}/") and name.endswith(f"/services/{service}"):
+                return str(name)
+        raise WorldError(f"the world began without a service {service} in {project}")
+
+    def url(self, service: str, project: str = "ethixai-production") -> str:
+        """The URL of a service."""
+        return str(self.addresses["services"][self.find(service, project)])
+
+    async def state(self) -> list[dict[str, Any]]:
+        """Every service: name, project, service, url, annotations, traffic (wanted), served, tags, revisions, …"""
+        return list(await self._ask("state"))
+
+    async def service(self, service: str, project: str = "ethixai-production") -> dict[str, Any]:
+        """One service of `state`."""
+        name = self.find(service, project)
+        return next(state for state in await self.state() if state["name"] == name)
+
+    async def served(self, project: str = "ethixai-production") -> dict[str, dict[str, int]]:
+        """``{service: {revision: percent}}`` of what is served, without the revisions that get nothing."""
+        found: dict[str, dict[str, int]] = {}
+        for state in await self.state():
+            if state["project"] == project:
+                shares = found.setdefault(state["service"], {})
+                for target in state["served"]:
+                    if target["percent"]:
+                        shares[target["revision"]] = shares.get(target["revision"], 0) + target["percent"]
+        return found
+
+    async def writes(self, since: int = 0) -> list[dict[str, Any]]:
+        """The writes after a sequence number: method, resource, caller, mask, traffic, annotations, code, …"""
+        return list(await self._ask("writes", since=since))
+
+    async def told(self, desk: str = "") -> list[dict[str, Any]]:
+        """What the desks (or one) were told: seq, at, desk, method, path, body."""
+        return [entry for entry in await self._ask("told") if desk in ("", entry["desk"])]
+
+    async def reset(self) -> None:
+        """The world is as it was at the start."""
+        await self._ask("reset")
+
+    async def publish(self, repository: str, tag: str, env: Mapping[str, str] | None = None) -> str:
+        """An image is in the registry. Returns its digest."""
+        return str(await self._ask("publish", repository=repository, tag=tag, env=dict(env or {})))
+
+    async def fault(self, method: str, code: str = "", **order: Any) -> None:
+        """Order a fault of a gRPC method: see `rehearsal.world.faults.Fault`."""
+        await self._ask("order_fault", method=method, code=code, **order)
+
+    async def clear_faults(self) -> None:
+        """No gRPC method is ordered to fail any more."""
+        await self._ask("clear_faults")
+
+    async def desk_fault(self, desk: str, **order: Any) -> None:
+        """Order a fault of a desk."""
+        await self._ask("order_desk_fault", desk=desk, **order)
+
+    async def prometheus_away(self) -> None:
+        """Prometheus neither answers nor scrapes."""
+        await self._ask("prometheus_away")
+
+    async def prometheus_back(self) -> None:
+        """Prometheus is there again."""
+        await self._ask("prometheus_back")
+
+    async def hand(
+        self,
+        service: str,
+        traffic: Sequence[Mapping[str, Any]] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        email: str = "",
+    ) -> None:
+        """Somebody changes a service (full name) by hand, and it is served: traffic ``[{revision, percent, tag}]``."""
+        await self._ask("hand", service=service, traffic=traffic, annotations=annotations, email=email)
+
+    async def deny(self, email: str, method: str = "") -> None:
+        """Calls of ``email`` (a pattern) to methods that begin with ``method`` get PERMISSION_DENIED."""
+        await self._ask("deny", email=email, method=method)
+
+    async def allow(self) -> None:
+        """Nobody is denied anything."""
+        await self._ask("allow")
+
+    async def key_file(self, email: str) -> Path:
+        """The service-account file of an identity."""
+        return Path(await self._ask("key_file", email=email))
+
+    async def put_secret(self, project: str, secret: str, value: str, **options: Any) -> str:
+        """A new version of a secret (options: expires_at, state). Returns its full name."""
+        return str(await self._ask("put_secret", project=project, secret=secret, value=value, **options))
+
+    async def turn(self, **knobs: Any) -> dict[str, Any]:
+        """Turn knobs (`rehearsal.world.cloud_run.state.Knobs`, ``ingestion_delay_s``); returns how they stand."""
+        return dict(await self._ask("turn", **knobs))
+
+    async def _ask(self, name: str, **body: Any) -> Any:
+        answer = await self._http.post(f"/{name}", json=body)
+        if answer.is_error:
+            raise WorldError(f"{name}: {answer.text}")
+        return answer.json()
+
+
+async def _first_line(process: asyncio.subprocess.Process, folder: Path) -> dict[str, Any]:
+    assert process.stdout
+    line = await asyncio.wait_for(process.stdout.readline(), START_TIMEOUT_S)
+    if not line:
+        said = (folder / "world.log").read_text(errors="replace").strip().splitlines()[-5:]
+        raise WorldError("the world did not come up: " + " / ".join(said))
+    return dict(json.loads(line))
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """The world has ended by itself, or was killed after a while (and its children with it)."""
+    if process.stdin:
+        process.stdin.close()
+    try:
+        await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()

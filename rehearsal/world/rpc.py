@@ -1,0 +1,147 @@
+"""The way every gRPC call takes: who calls, may they, was it ordered to fail, what did it write."""
+
+import fnmatch
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from rehearsal.world.faults import Fault, Faults, Write, Writes
+from rehearsal.world.identity import BadToken, Identities
+
+Code = grpc.StatusCode
+
+
+class Refusal(Exception):
+    """A call is answered with an error: a gRPC status, a sentence, and for a wrong field which one."""
+
+    def __init__(self, code: grpc.StatusCode, message: str, violations: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.violations = code, message, violations or {}
+
+    def details(self) -> bytes:
+        """``google.rpc.Status`` for the trailing metadata, with BadRequest when fields are wrong."""
+        status = status_pb2.Status(code=self.code.value[0], message=self.message)
+        if self.violations:
+            wrong = error_details_pb2.BadRequest()
+            for name, sentence in self.violations.items():
+                wrong.field_violations.add(field=name, description=sentence)
+            status.details.add().Pack(wrong)
+        return status.SerializeToString()
+
+
+def invalid(name: str, sentence: str) -> Refusal:
+    """INVALID_ARGUMENT in the words of the real service, naming the field."""
+    return Refusal(Code.INVALID_ARGUMENT, f"Violation in {name}: {sentence}", {name: sentence})
+
+
+@dataclass
+class Call:
+    """One call on its way: who asks, until when, and the write it makes (a read's goes nowhere)."""
+
+    caller: str
+    write: Write
+    time_remaining_s: float | None = None
+
+
+Handler = Callable[[Any, Call], Awaitable[Message]]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method of a service. ``resource`` reads the name it is about from the request."""
+
+    name: str
+    request: type[Message]
+    handle: Handler
+    resource: Callable[[Any], str]
+    writes: bool = False
+
+
+@dataclass
+class Gate:
+    """What stands before the handlers: identities, the ones that may not, ordered faults, the log of writes."""
+
+    identities: Identities
+    faults: Faults = field(default_factory=Faults)
+    writes: Writes = field(default_factory=Writes)
+    denied: list[tuple[str, str]] = field(default_factory=list)
+    """(email pattern, method prefix): these calls get PERMISSION_DENIED."""
+
+    def caller(self, metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
+        """The email of who calls. Raises Refusal (UNAUTHENTICATED)."""
+        try:
+            return self.identities.email_of(dict(metadata or ()).get("authorization"))
+        except BadToken as error:
+            raise Refusal(Code.UNAUTHENTICATED, str(error)) from error
+
+    def check(self, email: str, method: str, resource: str) -> None:
+        """Raise Refusal (PERMISSION_DENIED) when ``email`` is on the list for this method."""
+        for pattern, prefix in self.denied:
+            if fnmatch.fnmatchcase(email, pattern) and method.startswith(prefix):
+                raise Refusal(
+                    Code.PERMISSION_DENIED,
+                    f"Permission denied: {email} may not call {method} on resource '{resource}'.",
+                )
+
+
+def handler_for(service: str, methods: Iterable[Method], gate: Gate) -> grpc.GenericRpcHandler:
+    """One gRPC service. Methods that are not named here answer UNIMPLEMENTED."""
+    return grpc.method_handlers_generic_handler(
+        service,
+        {
+            method.name: grpc.unary_unary_rpc_method_handler(
+                _answer(f"{service.rpartition('.')[2]}.{method.name}", method, gate),
+                request_deserializer=method.request.FromString,
+                response_serializer=lambda reply: reply.SerializeToString(),
+            )
+            for method in methods
+        },
+    )
+
+
+def _answer(name: str, method: Method, gate: Gate) -> Callable[[Message, Any], Awaitable[Message]]:
+    async def answer(request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
+        resource = method.resource(request)
+        write = Write(method=name, resource=resource, caller="")
+        is_write = method.writes and not getattr(request, "validate_only", False)
+        try:
+            write.caller = gate.caller(context.invocation_metadata())
+            fault = gate.faults.take(name, resource)
+            reply = await _under(
+                fault, method, request, Call(write.caller, write, context.time_remaining()), gate, name
+            )
+            if is_write:
+                code = fault.code if fault and fault.code else "OK"
+                gate.writes.add(write, code)
+            if fault:
+                await fault.after()
+                if fault.status:
+                    raise _lost(fault)
+        except Refusal as refusal:
+            if is_write and not write.seq:
+                gate.writes.add(write, refusal.code.name, refusal.message)
+            context.set_trailing_metadata((("grpc-status-details-bin", refusal.details()),))
+            await context.abort(refusal.code, refusal.message)
+        return reply
+
+    return answer
+
+
+async def _under(fault: Fault | None, method: Method, request: Message, call: Call, gate: Gate, name: str) -> Message:
+    """Handle the call; under a fault that lets nothing through, raise what was ordered instead."""
+    if fault:
+        await fault.before()
+        if fault.status and not fault.applied:
+            raise _lost(fault)
+    gate.check(call.caller, name, call.write.resource)
+    return await method.handle(request, call)
+
+
+def _lost(fault: Fault) -> Refusal:
+    assert fault.status is not None
+    return Refusal(fault.status, fault.message or f"{fault.status.name.replace('_', ' ').lower()} (ordered)")

@@ -1,0 +1,285 @@
+"""A whole world: the cloud, the proxy, the instances, Prometheus and the desks, with a clean state on demand."""
+
+import asyncio
+import contextlib
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import grpc.aio
+from google.cloud import run_v2
+from google.longrunning import operations_pb2
+
+from rehearsal.world import cloud_logging, secret_manager
+from rehearsal.world.cloud_run import operations, revisions, services
+from rehearsal.world.cloud_run.reconcile import Reconciler
+from rehearsal.world.cloud_run.state import LATEST, PINNED, Knobs, ServiceState, plain_traffic
+
+try:
+    from rehearsal.world.desks import Desks
+except ImportError:
+    from rehearsal.world.nodesks import Desks
+from rehearsal.world.faults import Write
+from rehearsal.world.identity import RELEASER, Authority, Identities
+from rehearsal.world.instances import APP
+from rehearsal.world.prometheus import Prometheus, Target
+from rehearsal.world.proxy import Balance, Proxy
+from rehearsal.world.rpc import Call, Gate, handler_for
+from rehearsal.world.serving import Served, serve
+
+REGION = "us-east1"
+PRODUCTION, STAGING = "ethixai-production", "ethixai-staging"
+OWNER = "owner@ethixai.example"
+"""Who made the services before the story begins."""
+PERSON = "person@ethixai.example"
+"""Somebody whose hand is in the console while a release runs."""
+REPOSITORY = "ghcr.io/geoaziz"
+
+
+@dataclass(frozen=True)
+class ServiceSpec:
+    """A service as the world begins with it: one ready revision ``{name}-{suffix}`` that LATEST points at."""
+
+    project: str
+    name: str
+    suffix: str
+    region: str = REGION
+    tag: str = "sha-5ab1e0"
+    env: Mapping[str, str] = field(default_factory=dict)
+    """The image's."""
+    instances: int = 1
+
+    @property
+    def full_name(self) -> str:
+        """``projects/…/locations/…/services/…``."""
+        return f"projects/{self.project}/locations/{self.region}/services/{self.name}"
+
+    @property
+    def repository(self) -> str:
+        """Where its images are."""
+        return f"{REPOSITORY}/{self.name}"
+
+
+BACKEND, AI_CORE, FRONTEND = (
+    ("ethixai-backend", "00041-xyz"),
+    ("ethixai-ai-core", "00023-xyz"),
+    ("ethixai-frontend", "00031-xyz"),
+)
+SMALL = tuple(ServiceSpec(PRODUCTION, *service) for service in (BACKEND, FRONTEND))
+WHOLE = tuple(ServiceSpec(project, *s) for project in (PRODUCTION, STAGING) for s in (BACKEND, AI_CORE, FRONTEND))
+
+
+class World:
+    """``async with World(folder) as world``: everything runs on free loopback ports until the block ends."""
+
+    def __init__(
+        self,
+        folder: Path,
+        specs: Sequence[ServiceSpec] = WHOLE,
+        *,
+        authority: Path | None = None,
+        knobs: Knobs | None = None,
+        balance: Balance = "random",
+        scrape_interval_s: float = 1.0,
+        app: Path = APP,
+    ) -> None:
+        self.folder, self.specs = folder, specs
+        self.knobs = knobs or Knobs()
+        self._initial_knobs = copy.copy(self.knobs)
+        self._authority = Authority(authority or folder / "authority")
+        self.identities = Identities(self._authority)
+        self.gate = Gate(self.identities)
+        self.desks = Desks()
+        self.prometheus = Prometheus(folder / "prometheus", scrape_interval_s)
+        self.log = cloud_logging.CloudLogging()
+        self.secrets = secret_manager.SecretManager()
+        self.proxy = Proxy(folder / "haproxy", balance)
+        self.operations = operations.Operations()
+        self._reconciler = Reconciler(
+            app, self.desks.registry, self.proxy, self.log, self.operations, self.knobs, self._retarget
+        )
+        self.services = services.Services(self._reconciler, self.operations, self.proxy)
+        self.revisions = revisions.Revisions(self.services, self.operations)
+        self.grpc_endpoint = ""
+        self._stack = contextlib.AsyncExitStack()
+        self._desks_served: Served | None = None
+
+    @classmethod
+    def small(cls, folder: Path, **options: Any) -> Self:
+        """Two services of production: up in a few seconds."""
+        return cls(folder, SMALL, **options)
+
+    @property
+    def client_environ(self) -> dict[str, str]:
+        """What Google's clients need in their environment to talk to this world."""
+        return self.identities.environ(RELEASER)
+
+    @property
+    def desks_url(self) -> str:
+        """Where the desks are: ``/slack/api``, ``/pagerduty``, ``/sentry``, ``/github``, ``/registry``."""
+        assert self._desks_served
+        return self._desks_served.url
+
+    async def __aenter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self.proxy.stop)
+            stack.push_async_callback(self.prometheus.stop)
+            await asyncio.gather(self.proxy.start(), self.prometheus.start())
+            self._desks_served = await stack.enter_async_context(serve(self.desks.app))
+            stack.push_async_callback(self._reconciler.stop)
+            await self._begin()
+            await self._serve_grpc(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stack.aclose()
+
+    async def reset(self) -> None:
+        """Everything is as at the start: services, registry, desks, logs; no faults, no writes, nobody denied."""
+        self.gate.faults.clear()
+        self.gate.denied.clear()
+        await self._reconciler.stop()
+        await self.proxy.clear()
+        self.services.states.clear()
+        self.operations.clear()
+        self.gate.writes.clear()
+        self.log.clear()
+        self.log.ingestion_delay_s = 0.0
+        self.secrets.clear()
+        self.desks.reset()
+        self.knobs.__dict__.update(self._initial_knobs.__dict__)
+        await self.prometheus.back()
+        await self._begin()
+
+    async def hand(
+        self,
+        service: str,
+        traffic: Sequence[Mapping[str, Any]] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        email: str = PERSON,
+    ) -> None:
+        """Somebody changes a service by hand: traffic ``[{revision, percent, tag}]``, annotations, or both.
+
+        Without an etag, as a person in the console does. Returns once it is served. Raises Refusal.
+        """
+        update = run_v2.UpdateServiceRequest.pb()()
+        update.service.name = service
+        for target in traffic or ():
+            latest = target["revision"] == "LATEST"
+            update.service.traffic.add(
+                type_=LATEST if latest else PINNED,
+                revision="" if latest else target["revision"],
+                percent=target.get("percent", 0),
+                tag=target.get("tag", ""),
+            )
+        update.service.annotations.update(annotations or {})
+        update.update_mask.paths.extend(["traffic"] if traffic is not None else [])
+        update.update_mask.paths.extend(["annotations"] if annotations is not None else [])
+        write = Write("Services.UpdateService", service, email)
+        operation = await self.services.update(update, Call(email, write))
+        self.gate.writes.add(write, "OK")
+        await self._done(operation)
+
+    def state(self) -> list[dict[str, Any]]:
+        """Every service as plain data: what is wanted, what is served, its revisions and their instances."""
+        return [_plain_service(state) for state in self.services.states.values()]
+
+    async def _begin(self) -> None:
+        await asyncio.gather(*(self._create(spec) for spec in self.specs))
+        self._retarget()
+
+    async def _create(self, spec: ServiceSpec) -> None:
+        digest = self.desks.registry.publish(spec.repository, spec.tag, dict(spec.env))
+        request = run_v2.CreateServiceRequest.pb()()
+        request.parent, _, request.service_id = spec.full_name.partition("/services/")
+        template = request.service.template
+        template.revision = f"{spec.name}-{spec.suffix}"
+        template.containers.add(image=f"{spec.repository}@{digest}")
+        request.service.traffic.add(type_=LATEST, percent=100)
+        if spec.instances > 1:
+            request.service.scaling.min_instance_count = spec.instances
+        operation = await self.services.create(
+            request, Call(OWNER, Write("Services.CreateService", spec.full_name, OWNER))
+        )
+        await self._done(operation)
+        message = self.services.find(spec.full_name).message
+        message.generation = message.observed_generation = int(spec.suffix.partition("-")[0])
+
+    async def _done(self, operation: Any) -> None:
+        """The operation has ended well. Raises RuntimeError."""
+        request = operations_pb2.WaitOperationRequest(name=operation.name)
+        ended = await self.operations.wait(
+            request, Call(OWNER, Write("Operations.WaitOperation", operation.name, OWNER))
+        )
+        if ended.HasField("error"):
+            raise RuntimeError(ended.error.message)
+
+    async def _serve_grpc(self, stack: contextlib.AsyncExitStack) -> None:
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        for module, part in (
+            (services, self.services),
+            (revisions, self.revisions),
+            (operations, self.operations),
+            (cloud_logging, self.log),
+            (secret_manager, self.secrets),
+        ):
+            server.add_generic_rpc_handlers((handler_for(module.SERVICE, part.methods(), self.gate),))
+        credentials = grpc.ssl_server_credentials([self._authority.server_credentials()])
+        port = server.add_secure_port("127.0.0.1:0", credentials)
+        self.identities.key_file(RELEASER)
+        await server.start()
+        stack.push_async_callback(server.stop, 0)
+        self.grpc_endpoint = f"localhost:{port}"
+
+    def _retarget(self) -> None:
+        self.prometheus.retarget(
+            [
+                Target(
+                    instance.address,
+                    {
+                        "job": instance.program.job,
+                        "service": state.name.service,
+                        "revision": revision.name,
+                        "project": state.name.project,
+                    },
+                )
+                for state in self.services.states.values()
+                for revision in state.revisions.values()
+                for instance in revision.instances
+            ]
+        )
+
+
+def _plain_service(state: ServiceState) -> dict[str, Any]:
+    message = state.message
+    return {
+        "name": str(state.name),
+        "project": state.name.project,
+        "region": state.name.location,
+        "service": state.name.service,
+        "url": message.uri,
+        "generation": message.generation,
+        "observed_generation": message.observed_generation,
+        "reconciling": message.reconciling,
+        "etag": message.etag,
+        "last_modifier": message.last_modifier,
+        "annotations": dict(message.annotations),
+        "traffic": plain_traffic(message.traffic),
+        "served": [{"revision": name, "percent": percent, "tag": tag} for name, percent, tag in state.plan.targets],
+        "tags": {status.tag: status.uri for status in message.traffic_statuses if status.tag},
+        "revisions": {
+            revision.name: {
+                "is_ready": revision.is_ready,
+                "image": revision.template.containers[0].image,
+                "instances": [
+                    {"address": i.address, "pid": i.pid, "instance_id": i.instance_id, "restarts": i.restarts}
+                    for i in revision.instances
+                ],
+            }
+            for revision in state.revisions.values()
+        },
+    }
