@@ -127,6 +127,10 @@ class Policy(Frozen):
         """
         return self.model_copy(update={"bake_s": self.bake_s + seconds, "extensions": self.extensions + 1})
 
+    def watching(self) -> Self:
+        """The same policy for the hour after a promotion: looked at in the same way, for ``watch_s``."""
+        return self.model_copy(update={"name": f"{self.name}, watching", "bake_s": self.watch_s})
+
     @property
     def alpha_promote_now(self) -> float:
         """The chance of a wrong promotion that this look may spend: all looks together spend at most 5 % + 2 %.

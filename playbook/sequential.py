@@ -1,0 +1,159 @@
+"""Tests that may be looked at after every scrape: a fold of a few floats, no clock, no history.
+
+An e-process starts at 1 and, while its null hypothesis is true, never grows on average, whatever came before. So the
+chance that it *ever* reaches 1/alpha is at most alpha (Ville's inequality), however often one looks and whenever one
+stops. Each test here is an average of simple e-processes, one for each way in which the hypothesis may be wrong:
+
+- *bets* assume nothing about requests within one scrape; a burst of errors is one event;
+- *tilts* are likelihood ratios taken to the power 1/phi. They see a large fault within one scrape, and hold as long as
+  errors come at most phi together;
+- both start anew at every scrape with a little of the initial 1 (`onset`), so that a good beginning need not be undone
+  when the fault comes late. What is not yet spent stays as cash.
+
+Proofs, and the simulation that checks them: docs/judge.md.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Self
+
+from scipy.special import betaincinv
+
+_HUGE = 1e60  # a mass is cut off here: less than it may be, so still an e-process, and never an overflow
+_FIRST = 0.5  # share of the initial 1 that bets on a fault from the first scrape on
+_LATER = 0.45  # share that is spread evenly over the horizon; the rest is for what comes after it
+
+
+@dataclass(frozen=True, slots=True)
+class Onset:
+    """How much of the initial 1 is still cash, and for how long the test has run (seconds)."""
+
+    cash: float = 1.0
+    elapsed_s: float = 0.0
+
+    def spend(self, dt_s: float, horizon_s: float) -> tuple[float, "Onset"]:
+        """The share that starts to play at this scrape, ``dt_s`` after the one before, and what is left."""
+        if self.cash == 1.0:
+            share = _FIRST
+        elif self.elapsed_s < horizon_s:
+            share = _LATER * min(dt_s, horizon_s - self.elapsed_s) / horizon_s
+        else:
+            share = self.cash * min(1.0, dt_s / horizon_s)
+        share = min(share, self.cash)
+        return share, Onset(self.cash - share, self.elapsed_s + dt_s)
+
+
+Masses = tuple[float, ...]
+"""What each simple e-process of a test is worth now. The test's e-value is their sum and the cash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """H0: each request is bad with a chance of at most ``p0``, given everything before its scrape."""
+
+    p0: float
+    bets: tuple[float, ...]
+    tilts: tuple[tuple[float, float], ...]
+    start: Masses = field(repr=False)
+
+    @property
+    def nothing(self) -> Masses:
+        """The masses before the first scrape: all of the initial 1 is cash."""
+        return (0.0,) * len(self.start)
+
+    @classmethod
+    def at(cls, p0: float, phi: float) -> Self:
+        """The test of the ceiling ``p0`` that allows for bursts of up to ``phi`` bad requests."""
+        bets = (0.05, 0.15, 0.4, 0.7, 0.95)
+        rates = sorted({min(0.9, p0 * times) for times in (2, 6, 20, 100)})
+        tilts = tuple((math.log(q / p0) / phi, math.log((1 - q) / (1 - p0)) / phi) for q in rates)
+        return cls(p0, bets, tilts, _even(len(bets), len(tilts)))
+
+    def step(self, masses: Masses, share: float, n: float, x: float) -> Masses:
+        """The masses after a scrape with ``n`` requests, ``x`` of them bad (0 <= x <= n)."""
+        if n <= 0:
+            return tuple([m + share * s for m, s in zip(masses, self.start, strict=True)]) if share else masses
+        edge = x / n / self.p0 - 1
+        ok = n - x
+        factors = [1 + c * edge for c in self.bets]
+        factors += [math.exp(min(99.0, x * a + ok * b)) for a, b in self.tilts]
+        return _grow(masses, self.start, share, factors)
+
+
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """H0: the canary's odds of a bad request are at most ``rho`` times stable's, given everything before.
+
+    Only how the bad requests of a scrape split between the two is looked at: their number, which a shared cause may
+    drive, cancels.
+    """
+
+    rho: float
+    phi: float
+    bets: tuple[float, ...] = (0.3, 0.6, 0.95)
+    ratios: tuple[float, ...] = (3.0, 10.0, 100.0)
+    start: Masses = field(
+        default=(0.1, 0.15, 0.25, 0.5 / 3, 0.5 / 3, 0.5 / 3), repr=False
+    )  # large bets weigh more: errors are rare, so few scrapes decide
+
+    @property
+    def nothing(self) -> Masses:
+        """The masses before the first scrape: all of the initial 1 is cash."""
+        return (0.0,) * len(self.start)
+
+    def step(self, masses: Masses, share: float, n: float, x: float, m: float, y: float) -> Masses:
+        """The masses after a scrape: canary ``n`` requests, ``x`` bad; stable ``m`` requests, ``y`` bad."""
+        bad = x + y
+        if bad <= 0 or n <= 0 or m <= 0:
+            return tuple([v + share * s for v, s in zip(masses, self.start, strict=True)]) if share else masses
+        theta = self.rho * n / (self.rho * n + m)
+        edge = x / bad / theta - 1
+        factors = [1 + c * edge for c in self.bets]
+        for r in self.ratios:
+            tilted = r * self.rho * n / (r * self.rho * n + m)
+            gain = x * math.log(tilted / theta) + y * math.log((1 - tilted) / (1 - theta))
+            factors.append(math.exp(min(99.0, gain / self.phi)))
+        return _grow(masses, self.start, share, factors)
+
+
+def _even(bets: int, tilts: int) -> Masses:
+    """Half of the initial 1 for the bets, half for the tilts, evenly within each."""
+    return (0.5 / bets,) * bets + (0.5 / tilts,) * tilts
+
+
+def _grow(masses: Masses, start: Masses, share: float, factors: list[float]) -> Masses:
+    return tuple([min(_HUGE, (m + share * s) * f) for m, s, f in zip(masses, start, factors, strict=True)])
+
+
+def upper_bound(n: float, x: float, phi_hat: float, alpha: float) -> float:
+    """The bad ratio that is ruled out at ``alpha`` after ``n`` requests, ``x`` of them bad (Clopper and Pearson).
+
+    Bursts make requests say less: n and x count as n/phi_hat and x/phi_hat. 1.0 when nothing is known.
+    """
+    if n <= x:
+        return 1.0
+    return float(betaincinv(x / phi_hat + 1, (n - x) / phi_hat, 1 - alpha))
+
+
+def requests_needed(n: float, x: float, phi_hat: float, alpha: float, p0: float) -> float | None:
+    """How many requests in all would rule out ``p0``, if the bad ratio stays as it is; None if none would.
+
+    With no bad request so far: ln(alpha) / ln(1 - p0) times the dispersion (598 for 5 % and 0.5 %).
+    """
+    ratio = x / n if n else 0.0
+    if ratio >= p0:
+        return None
+    if not ratio:
+        return math.ceil(math.log(alpha) / math.log1p(-p0) * phi_hat)
+    low, high = 1.0, 1e3 * phi_hat
+    while upper_bound(high, ratio * high, phi_hat, alpha) >= p0:
+        low, high = high, 2 * high
+        if high > 1e9:
+            return None
+    while high - low > 1 + 1e-3 * low:
+        middle = (low + high) / 2
+        if upper_bound(middle, ratio * middle, phi_hat, alpha) >= p0:
+            low = middle
+        else:
+            high = middle
+    return math.ceil(high)
