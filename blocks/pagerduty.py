@@ -6,7 +6,8 @@ from pydantic import Field, HttpUrl, SecretStr
 
 from blocks.http import HttpBlock, HttpService
 from playbook.errors import Refused
-from playbook.messages import Page, Severity
+from playbook.matrix import Severity
+from playbook.messages import Page
 
 SEVERITIES = {
     Severity.P0: "critical",

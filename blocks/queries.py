@@ -1,9 +1,8 @@
 """The query catalogue of an environment: where each number comes from, in PromQL with placeholders."""
 
 import re
-from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from playbook.base import Frozen
 from playbook.errors import Refused
@@ -31,17 +30,14 @@ class Queries(Frozen):
     up: str = Field(description="Prometheus's own up, for each instance.")
     error_ratio: str = Field(description="5xx / all requests of one revision lately, one number, 0-1.")
 
-    @model_validator(mode="after")
-    def _knows_its_placeholders(self) -> Self:
-        unknown = [
-            f"{slot}: {{{name}}} is not known; use {', '.join(f'{{{known}}}' for known in KNOWN)}"
-            for slot, template in self
-            for name in PLACEHOLDER.findall(template)
-            if name not in KNOWN
-        ]
+    @field_validator("*")
+    @classmethod
+    def _knows_its_placeholders(cls, template: str) -> str:
+        unknown = [f"{{{name}}}" for name in PLACEHOLDER.findall(template) if name not in KNOWN]
         if unknown:
-            raise ValueError("; ".join(unknown))
-        return self
+            known = ", ".join(f"{{{name}}}" for name in KNOWN)
+            raise ValueError(f"{', '.join(unknown)} is no placeholder; use {known}")
+        return template
 
     def render(self, slot: str, service: Service, revision: str) -> str:
         """The query of ``slot`` for one revision. Raises KeyError (no such slot), Refused (a name that is no name)."""

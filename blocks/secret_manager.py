@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field, HttpUrl, PrivateAttr
+from pydantic import Field, HttpUrl, PrivateAttr, SecretStr
 
 from blocks.base import PerLoop
 from blocks.google_api import GoogleBlock, calling
 from playbook.checks import SecretState
+from playbook.errors import Refused
 
 if TYPE_CHECKING:
     from google.cloud.secretmanager_v1 import SecretManagerServiceAsyncClient
@@ -48,6 +49,22 @@ class SecretManager(GoogleBlock):
                 return SecretState(name=name, exists=True, is_enabled=False, expires_at_s=expires_at_s)
         is_enabled = version.state == SecretVersion.State.ENABLED
         return SecretState(name=name, exists=True, is_enabled=is_enabled, expires_at_s=expires_at_s)
+
+    async def value(self, version: str) -> SecretStr:
+        """The secret ``projects/P/secrets/S/versions/V`` itself, for an environment file that refers to it.
+
+        One call; it needs secretmanager.versions.access. Raises: Transient, Refused.
+        """
+        asked = f"Secret Manager, asked for {version}"
+        async with calling(CLIENT, asked, "secretmanager.versions.access"):
+            found = await self._client().access_secret_version(name=version, retry=None, timeout=self.timeout_s)
+        try:
+            return SecretStr(found.payload.data.decode("ascii"))
+        except UnicodeDecodeError as error:
+            # The error holds the bytes it failed on.
+            raise Refused(f"{asked}: it is not text. Store a token as one line of ASCII.") from UnicodeError(
+                error.reason
+            )
 
     def _client(self) -> "SecretManagerServiceAsyncClient":
         from google.cloud.secretmanager_v1 import SecretManagerServiceAsyncClient

@@ -1,0 +1,81 @@
+"""``python -m blocks apply FILE``: the environment that FILE describes exists on the Prefect server, as its blocks.
+
+Exit status: 0 done, 1 the Prefect server did not do it, 2 a file is wrong (every mistake is named, nothing is written).
+"""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+from typing import TextIO
+
+import httpx
+from prefect.blocks.core import Block
+from prefect.settings import get_current_settings
+
+import blocks
+from blocks import Environment, files
+from playbook.errors import BadRequest
+
+
+def main() -> int:
+    """Read the command line and do what it says."""
+    parser = argparse.ArgumentParser(prog="python -m blocks", description="The blocks of an environment file.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    apply = commands.add_parser("apply", help="create or update the blocks on the Prefect server (PREFECT_API_URL)")
+    check = commands.add_parser("check", help="say what is wrong with the files; no server is needed")
+    check.add_argument("--without-secrets", action="store_true", help="do not look the secrets up")
+    for command in (apply, check):
+        command.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+    with_secrets = arguments.command == "apply" or not arguments.without_secrets
+    return asyncio.run(_run(arguments.files, with_secrets=with_secrets, apply=arguments.command == "apply"))
+
+
+async def _run(paths: list[Path], *, with_secrets: bool, apply: bool) -> int:
+    environments: list[Environment] = []
+    problems: list[str] = []
+    for path in paths:
+        try:
+            environments.append(await files.read(path, with_secrets=with_secrets))
+        except BadRequest as wrong:
+            problems += wrong.problems
+    if problems:
+        _say(sys.stderr, *problems)
+        return 2
+    if not apply:
+        _say(sys.stdout, *(f"{environment.name}: nothing is wrong" for environment in environments))
+        return 0
+    return await _apply(environments)
+
+
+async def _apply(environments: list[Environment]) -> int:
+    url = get_current_settings().api.url
+    if not url:
+        # Prefect would start a server of its own, save there and forget it.
+        _say(
+            sys.stderr, "PREFECT_API_URL is not set; set it to the server's API, for example http://127.0.0.1:4200/api"
+        )
+        return 1
+    try:
+        for name in blocks.__all__:
+            block: type[Block] = getattr(blocks, name)
+            await block.aregister_type_and_schema()
+            _say(sys.stdout, f"registered {block.get_block_type_name()}")
+        for environment in environments:
+            await environment.asave(environment.name, overwrite=True)
+            services = ", ".join(environment.service_names)
+            _say(sys.stdout, f"saved {environment.name} ({services}; policy {environment.policy.name})")
+    except (httpx.HTTPError, RuntimeError) as error:
+        came = f"{type(error).__name__}: {error}"
+        _say(sys.stderr, f"the Prefect server at {url} did not take it: {came}. Is PREFECT_API_AUTH_STRING right?")
+        return 1
+    return 0
+
+
+def _say(stream: TextIO, *lines: str) -> None:
+    stream.writelines(f"{line}\n" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
