@@ -6,8 +6,8 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
-from playbook.checklist import Topic, open_items
-from playbook.claim import Decision
+from flows.steps import carry_out
+from playbook.checklist import Item, Topic, open_items
 from playbook.errors import BadRequest, Refused
 from playbook.outcome import End, Outcome
 from playbook.plan import Order
@@ -18,8 +18,8 @@ from tasks.build import check_build
 from tasks.checklist import check_item
 from tasks.claim import already_live, look, take_claim, version_in_staging
 from tasks.ending import ending
+from tasks.monitor import check_telemetry
 from tasks.report import note
-from flows.steps import carry_out
 
 
 @flow(name="release", flow_run_name="release {request.version} to {environment}")
@@ -39,6 +39,8 @@ async def _release(request: ReleaseRequest, environment: str) -> Outcome:
     order = await make_order(env, staging, request)
     if order is None:
         return Outcome(end=End.NOTHING_TO_RELEASE, message="Nothing has passed staging since the last release.")
+    if problem := await check_telemetry(env):
+        raise Refused(f"{problem} Without it nothing can be promoted.")
     items = tuple(await asyncio.gather(*(check_item(env, topic, order) for topic in Topic)))
     if (still_open := open_items(items)) and not request.override:
         raise Refused(
@@ -51,7 +53,7 @@ async def _release(request: ReleaseRequest, environment: str) -> Outcome:
     return await release_to(env, order, items)
 
 
-async def release_to(env: Environment, order: Order, items: tuple = ()) -> Outcome:
+async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = ()) -> Outcome:
     """Take ``order`` to one environment, from the claim to its end."""
     found = await look(env, tuple(order.images))
     if await already_live(env, order, found):

@@ -1,4 +1,5 @@
-"""What every release shares, from wherever its claim stands to its end: so a release that is resumed runs the same lines."""
+"""What every release shares, from wherever its claim stands to its end: so a release that is resumed runs the same
+lines."""
 
 import asyncio
 
@@ -17,7 +18,10 @@ from tasks.validation import check_error_ratio, smoke_test, wait_for_scrapes
 
 
 async def carry_out(env: Environment, report: Report) -> Outcome:
-    """Go on from what the claim has decided. Each step decides the next; the lead carries the decision before anybody moves."""
+    """Go on from what the claim has decided.
+
+    Each step decides the next; the lead carries the decision before anybody moves.
+    """
     try:
         if report.claim.decision is Decision.DEPLOY:
             report = await introduce(env, report)
@@ -105,7 +109,8 @@ async def complete(env: Environment, report: Report) -> Outcome:
 
 
 async def step_back(env: Environment, report: Report, hand: Interrupted) -> Outcome:
-    """Somebody else changed a service: it stays as they left it, those still ours go back to stable, both sides are told."""
+    """Somebody else changed a service: it stays as they left it, those still ours go back to stable, both sides are
+    told."""
     claim = report.claim.decided(Decision.REVERT, str(hand))
     ours = [service for service in claim.services if service != hand.service]
     reverts = await asyncio.gather(*(revert(env, claim, service) for service in ours), return_exceptions=True)
@@ -122,6 +127,7 @@ async def step_back(env: Environment, report: Report, hand: Interrupted) -> Outc
 
 
 async def let_go(env: Environment, claim: Claim) -> None:
-    """Nothing of the claim is left: the members first, the lead last, so that a lead without a claim means it is over."""
+    """Nothing of the claim is left: the members first, the lead last, so that a lead without a claim means it is
+    over."""
     await asyncio.gather(*(release_claim(env, claim, service) for service in claim.services[1:]))
     await release_claim(env, claim, claim.lead)

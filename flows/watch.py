@@ -1,4 +1,7 @@
-"""The hour after a promotion (playbook 3, step 3): look on, and page if it turns bad. It moves no traffic unless the policy says so."""
+"""The hour after a promotion (playbook 3, step 3): look on, and page if it turns bad.
+
+It moves no traffic unless the policy says so.
+"""
 
 from prefect import flow
 from prefect.client.schemas.objects import State

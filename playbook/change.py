@@ -1,6 +1,7 @@
 """What one update of a service writes, and the pure steps that say which update is due.
 
-Every step takes a fresh read and answers the Change that is still missing, or None where the world is so already. Doing a step
+Every step takes a fresh read and answers the Change that is still missing, or None where the world is so already.
+Doing a step
 twice therefore writes once, and a lost reply is found out by asking again.
 """
 
@@ -35,7 +36,8 @@ class Change(Frozen):
 def guard(snapshot: ServiceSnapshot, claim: Claim) -> Record:
     """The record of a service that this claim still holds.
 
-    Raises: Fenced (a newer epoch is written there), Interrupted (the claim is gone, or traffic or the template are not ours).
+    Raises: Fenced (a newer epoch is written there), Interrupted (the claim is gone, or traffic or the template are
+    not ours).
     """
     record = Record.read(snapshot)
     name = snapshot.service
@@ -85,7 +87,8 @@ def mark(record: Record, claim: Claim, service: str) -> Record:
 def to_claim(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
     """The service carries the claim, and LATEST is pinned to the revision that serves now.
 
-    Raises: Held (another release has it), Fenced (a newer epoch is written there), Conflict (traffic is no longer what was planned on).
+    Raises: Held (another release has it), Fenced (a newer epoch is written there), Conflict (traffic is no longer
+    what was planned on).
     """
     record = Record.read(snapshot)
     if record.holder not in ("", claim.release_id):
@@ -98,8 +101,8 @@ def to_claim(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
     pinned = snapshot.pinned.without_tags(CANARY_TAG)
     if not pinned.moves_like(claim.part(snapshot.service).stable):
         raise Conflict(
-            f"{snapshot.service}: traffic became {snapshot.split} (by {snapshot.last_modifier or 'somebody'}) while the release "
-            "was being planned. Start it again."
+            f"{snapshot.service}: traffic became {snapshot.split} (by {snapshot.last_modifier or 'somebody'}) "
+            "while the release was being planned. Start it again."
         )
     return None if record == wanted and snapshot.split == pinned else Change(record=wanted, split=pinned)
 

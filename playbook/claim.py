@@ -1,6 +1,7 @@
 """What a release writes on the services it holds, and how it is read back. The world is the record.
 
-The first service of a release is its *lead* and carries the whole claim; every other one carries a Member that points to it.
+The first service of a release is its *lead* and carries the whole claim; every other one carries a Member that points
+to it.
 ``epoch`` and ``last_good`` stay when the release is over; nothing else does.
 """
 

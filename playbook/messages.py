@@ -6,6 +6,9 @@ from pydantic import Field
 
 from playbook.base import Frozen
 from playbook.claim import Claim
+from playbook.matrix import Severity
+from playbook.report import Report, rollback_plan
+from playbook.verdict import Verdict
 
 
 class Room(StrEnum):
@@ -13,15 +16,6 @@ class Room(StrEnum):
 
     RELEASES = "releases"
     INCIDENTS = "incidents"
-
-
-class Severity(StrEnum):
-    """The playbook's severities (section 8)."""
-
-    P0 = "P0"
-    P1 = "P1"
-    P2 = "P2"
-    P3 = "P3"
 
 
 class Message(Frozen):
@@ -77,45 +71,89 @@ def complete(claim: Claim, environment: str, watch_s: float) -> Message:
     return Message(key=f"{claim.release_id}/complete", room=Room.RELEASES, text=text)
 
 
-def rolled_back(claim: Claim, environment: str, impact: str, next_steps: str) -> Message:
+def rolled_back(report: Report) -> Message:
     """Playbook 4: users are back on what they had."""
-    back_to = ", ".join(sorted({part.stable.main for part in claim.parts}))
+    claim = report.claim
     text = "\n".join(
         (
-            f"❌ {environment.upper()} ROLLBACK EXECUTED",
-            f"Reason: {claim.reason} ({claim.version})",
-            f"Action: Rolled back to {back_to} (previous stable)",
-            f"Impact: {impact}",
-            f"Next Steps: {next_steps}",
+            f"❌ {report.environment.upper()} ROLLBACK EXECUTED",
+            f"Reason: {claim.reason}",
+            f"Action: Rolled back {claim.version} to {stable_names(claim)} (previous stable)",
+            f"Impact: {impact(report)}",
+            "Next Steps: see the incident ticket; fix, pass staging, release again",
         )
     )
     return Message(key=f"{claim.release_id}/rolled-back", room=Room.RELEASES, text=text)
 
 
-def rollback_page(claim: Claim, environment: str, severity: Severity, run_url: str) -> Page:
+def interrupted(report: Report) -> Message:
+    """Somebody's hand stopped the release: say what is where, since two people now act on one service."""
+    claim = report.claim
+    message = report.outcome.message if report.outcome else claim.reason
+    text = f"⚠️ {report.environment.upper()} RELEASE INTERRUPTED\nVersion: {claim.version}\n{message}"
+    return Message(key=f"{claim.release_id}/interrupted", room=Room.RELEASES, text=text)
+
+
+def rollback_page(report: Report) -> Page:
     """Playbook 7: the on-call engineer hears of it after users are safe."""
+    claim = report.claim
     return Page(
         key=claim.release_id,
-        severity=severity,
-        summary=f"{environment.capitalize()} deployment failure: {claim.version} reverted. {claim.reason}",
+        severity=severity(report),
+        summary=f"{report.environment.capitalize()} deployment failure: {claim.version}. {claim.reason}"[:1024],
         details={
             "release": claim.release_id,
             "services": ", ".join(claim.services),
             "users are on": "; ".join(f"{part.service}: {part.stable}" for part in claim.parts),
-            "run": run_url,
+            "impact": impact(report),
+            "flow run": claim.flow_run_id,
         },
     )
 
 
-def rollback_ticket(claim: Claim, environment: str, severity: Severity, report: str) -> Ticket:
+def rollback_ticket(report: Report) -> Ticket:
     """Playbook 4, scenario 1: title and severity as written, the evidence in the body."""
+    claim = report.claim
     return Ticket(
         key=f"{claim.release_id}/ticket",
-        title=f"{environment.capitalize()} canary rollback triggered",
-        severity=severity,
-        body=f"Severity: {severity} (high)\nRelease: {claim.release_id}\nRelease engineer: {claim.requested_by or 'unassigned'}\n\n{report}",
-        labels=("incident", severity.value),
+        title=f"{report.environment.capitalize()} canary rollback triggered",
+        severity=Severity.P2,
+        body=f"Severity: P2 (high)\nRelease engineer: {claim.requested_by or 'unassigned'}\n\n{report.markdown()}",
+        labels=("incident", Severity.P2.value),
     )
+
+
+def alarm(claim: Claim, environment: str, verdict: Verdict) -> tuple[Page, Message]:
+    """The hour after a promotion went bad: a person decides, and gets the command to take it back."""
+    summary = f"{environment.capitalize()} {claim.version} turned bad after promotion: {verdict.explanation}"
+    back = rollback_plan(claim)
+    page = Page(
+        key=f"{claim.release_id}/watch",
+        severity=verdict.severity or Severity.P1,
+        summary=summary[:1024],
+        details={"the way back": back},
+    )
+    text = f"🔥 {summary}\nThe way back:\n```{back}```"
+    return page, Message(key=f"{claim.release_id}/watch", room=Room.INCIDENTS, text=text)
+
+
+def severity(report: Report) -> Severity:
+    """What the judge's matrix says; a release that never reached a user is P2."""
+    return (report.verdicts[0].severity if report.verdicts else None) or Severity.P2
+
+
+def impact(report: Report) -> str:
+    """Whom it hurt, in numbers that were measured."""
+    if report.claim.bake_start_s is None and report.claim.decision.value == "REVERT" and not report.verdicts:
+        return "none: no user reached the new revisions"
+    errors = [signal for verdict in report.verdicts for signal in verdict.signals if signal.name == "errors"]
+    failed, asked = sum(signal.bad or 0 for signal in errors), sum(signal.requests or 0 for signal in errors)
+    return f"{report.claim.canary_percent} % of users on the canary; {failed:g} of their {asked:g} requests failed"
+
+
+def stable_names(claim: Claim) -> str:
+    """The revisions that users are back on."""
+    return ", ".join(part.stable.main for part in claim.parts)
 
 
 def clock(at_s: float) -> str:

@@ -1,4 +1,7 @@
-"""The one page a release shows in the UI: what will be done, the way back, what was seen, how it ended. Markdown from values."""
+"""The one page a release shows in the UI: what will be done, the way back, what was seen, how it ended.
+
+Markdown from values.
+"""
 
 from collections.abc import Sequence
 from typing import Self

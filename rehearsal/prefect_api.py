@@ -1,4 +1,7 @@
-"""A rehearsal's view of Prefect: start a deployment by name, follow the run, read what it did. Plain REST, as CI uses it."""
+"""A rehearsal's view of Prefect: start a deployment by name, follow the run, read what it did.
+
+Plain REST, as CI uses it.
+"""
 
 import asyncio
 from dataclasses import dataclass

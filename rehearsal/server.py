@@ -1,4 +1,5 @@
-"""A Prefect server of the rehearsal's own: embedded PostgreSQL, API and UI, one worker, the deployments of prefect.yaml."""
+"""A Prefect server of the rehearsal's own: embedded PostgreSQL, API and UI, one worker, the deployments of
+prefect.yaml."""
 
 import asyncio
 import os
@@ -103,7 +104,10 @@ class Server:
         raise RuntimeError(f"the worker did not come up:\n{self.worker.tail()}")
 
     async def wait_until_up(self, server: Child) -> None:
-        """Return once the API answers. Raises RuntimeError with the server's last words if it ends or takes too long."""
+        """Return once the API answers.
+
+        Raises RuntimeError with the server's last words if it ends or takes too long.
+        """
         async with httpx.AsyncClient() as client:
             for _ in range(int(START_TIMEOUT_S / 0.2)):
                 if not server.is_running:

@@ -1,1 +1,4 @@
-"""Verbs: one visible, retryable step each, thin. What to do is decided in `playbook`; how it is said to the outside, in `blocks`."""
+"""Verbs: one visible, retryable step each, thin.
+
+What to do is decided in `playbook`; how it is said to the outside, in `blocks`.
+"""

@@ -1,4 +1,7 @@
-"""Saying what happened. Nothing here can fail or delay a release: what cannot be said now is said later by a run of its own."""
+"""Saying what happened.
+
+Nothing here can fail or delay a release: what cannot be said now is said later by a run of its own.
+"""
 
 import time
 
@@ -12,6 +15,7 @@ from playbook.messages import Message, Page, Ticket
 from playbook.plan import Order
 from playbook.release import Version
 from playbook.report import Report
+from playbook.verdict import Verdict
 from tasks.retries import LATER, TELL
 from tasks.start import start
 
@@ -70,7 +74,10 @@ async def tell(env: Environment, one: Message | Page | Ticket) -> None:
 
 
 async def insist(env: Environment, one: Message | Page | Ticket) -> None:
-    """Say it, asking again for as long as `LATER` allows; looks first whether it was said after all. Raises what the desk said last."""
+    """Say it, asking again for as long as `LATER` allows; looks first whether it was said after all.
+
+    Raises what the desk said last.
+    """
     match one:
         case Message():
             await post.with_options(**LATER)(env, one, repeat=True)
@@ -101,6 +108,12 @@ async def say_interrupted(env: Environment, report: Report) -> None:
     """The on-call engineer and `#releases` know that somebody's hand stopped the release."""
     await tell(env, messages.rollback_page(report))
     await tell(env, messages.interrupted(report))
+
+
+async def say_alarm(env: Environment, claim: Claim, verdict: Verdict) -> None:
+    """The on-call engineer and `#incident-response` know that a promoted release turned bad."""
+    for one in messages.alarm(claim, env.name, verdict):
+        await tell(env, one)
 
 
 async def start_watch(env: Environment, claim: Claim) -> None:

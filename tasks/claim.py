@@ -50,7 +50,8 @@ async def version_in_staging(env: Environment, staging: Environment | None) -> s
 async def take_claim(env: Environment, order: Order, found: dict[str, ServiceSnapshot]) -> Claim:
     """This run holds every service of the order, the lead first.
 
-    Raises: Held (another release has one of them; what was taken is let go again), Conflict (a service changed between the
+    Raises: Held (another release has one of them; what was taken is let go again), Conflict (a service changed
+    between the
     look and the claim).
     """
     run_id = str(runtime.flow_run.get_id())
@@ -87,3 +88,9 @@ async def note_bake_start(env: Environment, claim: Claim) -> Claim:
 async def release_claim(env: Environment, claim: Claim, service: str) -> None:
     """The service carries no claim and no canary tag; a promoted one has its newest good release written down."""
     await ensure(env, service, partial(change.to_release, claim=claim, now_s=time.time()))
+
+
+@task(name="end watch", task_run_name="end watch {service}", **WRITE)
+async def end_watch(env: Environment, claim: Claim, service: str) -> None:
+    """The revision before the release is no longer kept alive, unless another release has come since."""
+    await ensure(env, service, partial(change.to_end_watch, version=claim.version))

@@ -11,7 +11,10 @@ from playbook.outcome import End, Outcome
 
 
 async def ending(work: Awaitable[Outcome]) -> State[None]:
-    """The end state of ``work``. An error that the project knows is an end like any other; an unforeseen one is Failed."""
+    """The end state of ``work``.
+
+    An error that the project knows is an end like any other; an unforeseen one is Failed.
+    """
     try:
         outcome = await work
     except BadRequest as wrong:

@@ -14,7 +14,8 @@ CONFLICTS_MAX = 8
 async def ensure(env: Environment, service: str, step: Callable[[ServiceSnapshot], Change | None]) -> ServiceSnapshot:
     """Make ``service`` as ``step`` wants it, and return the read that shows it.
 
-    ``step`` is pure: it gets a fresh read and answers what is missing. It raises Fenced or Interrupted where the service is
+    ``step`` is pure: it gets a fresh read and answers what is missing. It raises Fenced or Interrupted where the
+    service is
     no longer ours. Raises: Conflict (the etag moved every time), and whatever `CloudRun` raises.
     """
     for _ in range(CONFLICTS_MAX):

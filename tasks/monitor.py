@@ -18,6 +18,7 @@ from tasks.retries import READ
 LOGS_EVERY_S = 10.0
 """Cloud Logging's quota for reads is small: about one a second for a whole project."""
 SAY_EVERY_S = 10.0
+TELEMETRY_TRIES = 3
 OVERLAP_SCRAPES = 6
 """How far a look reaches back over the last one, so that a sample that came late is not lost."""
 
@@ -125,11 +126,27 @@ class Clock:
         return now_s, True
 
 
+@task(name="check telemetry", **READ)
+async def check_telemetry(env: Environment) -> str | None:
+    """Prometheus answers, before anything depends on it. Returns what is wrong with it, or None."""
+    for _ in range(TELEMETRY_TRIES):
+        try:
+            await env.prometheus.clock()
+        except (Transient, NoData, Refused) as away:
+            problem = f"telemetry: {away}"
+            await asyncio.sleep(env.policy.tick_s)
+        else:
+            return None
+    return problem
+
+
 @task(name="monitor", task_run_name="monitor {claim.version}", **READ)
 async def monitor(env: Environment, claim: Claim, policy: Policy) -> tuple[Verdict, ...]:
-    """Watch the canary of every service until the release can be decided. Returns a verdict for each, the severest first.
+    """Watch the canary of every service until the release can be decided. Returns a verdict for each, the severest
+    first.
 
-    A new process that comes here folds the whole window since the bake's start again, and so goes on with the same test.
+    A new process that comes here folds the whole window since the bake's start again, and so goes on with the same
+    test.
     """
     assert claim.bake_start_s is not None
     clock = Clock(env)

@@ -11,7 +11,10 @@ from tasks.retries import TELL
 
 @task(name="start", task_run_name="start {deployment}", **TELL)
 async def start(deployment: str, parameters: dict[str, Any], key: str) -> None:
-    """A run of ``deployment`` exists for this key; asking twice starts one. A missing deployment is said, and is no failure."""
+    """A run of ``deployment`` exists for this key; asking twice starts one.
+
+    A missing deployment is said, and is no failure.
+    """
     try:
         run = await arun_deployment(deployment, parameters=parameters, idempotency_key=key, timeout=0, as_subflow=False)
     except (ObjectNotFound, PrefectHTTPStatusError) as unknown:

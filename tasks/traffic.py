@@ -1,4 +1,7 @@
-"""The steps that move users: deploy the canary, shift, promote, revert. Each does nothing where the world is so already."""
+"""The steps that move users: deploy the canary, shift, promote, revert.
+
+Each does nothing where the world is so already.
+"""
 
 from functools import partial
 

@@ -1,4 +1,5 @@
-"""Smoke tests (playbook 5.1 to 5.4), against a tag's URL before any user is there and against the service afterwards."""
+"""Smoke tests (playbook 5.1 to 5.4), against a tag's URL before any user is there and against the service
+afterwards."""
 
 import asyncio
 
@@ -16,7 +17,10 @@ SCRAPES_WAITED = 20
 
 @task(name="smoke test", task_run_name="smoke test {service}", **READ)
 async def smoke_test(env: Environment, service: str, on_canary: bool = False) -> str | None:
-    """Every smoke test of the service passes, at its canary's tag URL or at its own. Returns the first that did not, or None."""
+    """Every smoke test of the service passes, at its canary's tag URL or at its own.
+
+    Returns the first that did not, or None.
+    """
     snapshot = await env.cloud_run.snapshot(service)
     url = snapshot.tag_urls[CANARY_TAG] if on_canary else snapshot.uri
     for test in env.service(service).smoke:
@@ -31,7 +35,8 @@ async def smoke_test(env: Environment, service: str, on_canary: bool = False) ->
 
 @task(name="check error ratio", task_run_name="check error ratio {service}", **READ)
 async def check_error_ratio(env: Environment, claim: Claim, service: str) -> str | None:
-    """The new revision's share of 5xx since it was given traffic is below the playbook's line (5.4). Returns what is wrong, or None.
+    """The new revision's share of 5xx since it was given traffic is below the playbook's line (5.4). Returns what is
+    wrong, or None.
 
     Without requests there is nothing to say, and nothing is said.
     """

@@ -1,0 +1,124 @@
+"""Start a run of a Prefect deployment, follow it to its end, and exit as it ended. Standard library only: CI needs no
+install.
+
+    python3 .github/run_deployment.py release/production --parameters '{"request": {}}' --key production/v1/123/1
+
+Reads PREFECT_API_URL and PREFECT_API_AUTH_STRING (user:password). Writes the outcome to GITHUB_STEP_SUMMARY where it
+is set.
+Exit status: 0 the run did what was asked, 1 it failed (reverted, refused, …), 2 it crashed, 3 it was cancelled,
+4 it could not be started or followed.
+"""
+
+import argparse
+import base64
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Any, NoReturn
+
+EXIT = {"COMPLETED": 0, "FAILED": 1, "CRASHED": 2, "CANCELLED": 3}
+COULD_NOT = 4
+TRIES = 8
+POLL_S = float(os.environ.get("POLL_SECONDS", "5"))
+
+
+def give_up(message: str) -> NoReturn:
+    """Say it where GitHub shows it, and stop."""
+    print(f"::error::{message}")
+    summary(f"❌ {message}")
+    sys.exit(COULD_NOT)
+
+
+def summary(text: str) -> None:
+    """Add a line to the job's summary page."""
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if path:
+        with open(path, "a", encoding="utf-8") as page:
+            page.write(text + "\n\n")
+
+
+class Api:
+    """Prefect's REST API, asked again where it is away. Starting a run twice is safe: its key makes it one."""
+
+    def __init__(self, url: str, login: str) -> None:
+        self.url = url.rstrip("/")
+        self.headers = {"content-type": "application/json"}
+        if login:
+            self.headers["authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
+
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The answer as JSON. Gives up with one clear sentence where there is none."""
+        data = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(self.url + path, data=data, headers=self.headers, method=method)
+        away = ""
+        for attempt in range(TRIES):
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as refusal:
+                away = f"{refusal.code} {refusal.reason}"
+                if refusal.code < 500 and refusal.code != 429:
+                    self.refused(refusal, path)
+            except (urllib.error.URLError, TimeoutError, ConnectionError, json.JSONDecodeError) as unreachable:
+                away = str(getattr(unreachable, "reason", unreachable))
+            time.sleep(min(2**attempt, 15) * POLL_S / 5)
+        give_up(f"Prefect at PREFECT_API_URL={self.url} does not answer ({away}). Is the server up, and the URL right?")
+
+    def refused(self, refusal: urllib.error.HTTPError, path: str) -> NoReturn:
+        """Say what a refusal means for whoever set this up."""
+        said = refusal.read().decode(errors="replace")[:500]
+        match refusal.code:
+            case 401 | 403:
+                give_up("Prefect refuses the credential: check the secret PREFECT_API_AUTH_STRING (user:password).")
+            case 404:
+                give_up(f"Prefect at {self.url} knows no {path}: has `prefect deploy --all` been run there?")
+            case _:
+                give_up(f"Prefect refused {path} with {refusal.code}: {said}")
+
+
+def follow(api: Api, run: dict[str, Any], link: str) -> dict[str, Any]:
+    """Print each new state until the run is over, and return its last one."""
+    shown = ""
+    while True:
+        state = api.ask("GET", f"/flow_runs/{run['id']}")["state"] or {"type": "PENDING", "name": "Pending"}
+        if state["name"] != shown:
+            shown = state["name"]
+            print(f"{shown} {state.get('message') or ''}".strip(), flush=True)
+            if state["type"] == "PAUSED":
+                summary(f"⏸ A person is asked: [answer here]({link})")
+        if state["type"] in EXIT:
+            return state
+        time.sleep(POLL_S)
+
+
+def main() -> int:
+    """Start, follow, tell."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("deployment", help="flow/deployment, for example release/production")
+    parser.add_argument("--parameters", default="{}", help="the run's parameters, as JSON")
+    parser.add_argument("--key", required=True, help="idempotency key: the same key is the same run")
+    arguments = parser.parse_args()
+    url = os.environ.get("PREFECT_API_URL", "")
+    if not url.startswith(("http://", "https://")):
+        give_up("PREFECT_API_URL is not set to an http(s) URL: set the repository variable of that name.")
+    api = Api(url, os.environ.get("PREFECT_API_AUTH_STRING", ""))
+    try:
+        parameters = json.loads(arguments.parameters)
+    except json.JSONDecodeError as wrong:
+        give_up(f"--parameters is not JSON: {wrong}")
+    deployment = api.ask("GET", f"/deployments/name/{arguments.deployment}")
+    body = {"parameters": parameters, "idempotency_key": arguments.key, "tags": ["github"]}
+    run = api.ask("POST", f"/deployments/{deployment['id']}/create_flow_run", body)
+    link = f"{url.removesuffix('/api')}/runs/flow-run/{run['id']}"
+    print(f"{run['name']}: {link}", flush=True)
+    state = follow(api, run, link)
+    sign = "✅" if state["type"] == "COMPLETED" else "❌"
+    summary(f"## {sign} {state['name']}\n\n{state.get('message') or ''}\n\n[{run['name']}]({link})")
+    return EXIT[state["type"]]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""The rehearsal's command line.
+
+python -m rehearsal up                     start everything, print where it is, stay until Ctrl-C
+python -m rehearsal run STORY [STORY ...]  tell stories; exit status 0 only if every one ended as it must
+python -m rehearsal list                   the stories, one line each
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from pathlib import Path
+
+from rehearsal.report import stages_table
+from rehearsal.stage import rehearsal_stage
+from rehearsal.stories import STORIES
+from rehearsal.story import Tale
+
+
+def main() -> int:
+    """Do what the command line says. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m rehearsal", description="A team's worst day, on a laptop.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up", help="start everything and stay until Ctrl-C")
+    commands.add_parser("list", help="the stories")
+    run = commands.add_parser("run", help="tell stories")
+    run.add_argument("stories", nargs="+", metavar="STORY", help="a story's name, or all")
+    run.add_argument("--json", type=Path, metavar="FILE", help="write what happened there")
+    arguments = parser.parse_args()
+    if arguments.command == "list":
+        for story in STORIES.values():
+            print(f"{story.name:18} {story.told}; ends {story.ends}")
+        return 0
+    if arguments.command == "up":
+        return asyncio.run(up())
+    names = list(STORIES) if arguments.stories == ["all"] else arguments.stories
+    if unknown := [name for name in names if name not in STORIES]:
+        parser.error(f"no such story: {', '.join(unknown)}; there are {', '.join(STORIES)}")
+    return asyncio.run(run_stories(names, arguments.json))
+
+
+async def up() -> int:
+    """Everything runs until somebody ends it."""
+    stop = asyncio.Event()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+    print("starting the world, Prefect and its database: about half a minute …", flush=True)
+    async with rehearsal_stage() as stage:
+        await stage.clean(users_per_s=20)
+        good, bad = await stage.publish_ready_made()
+        print(
+            f"Prefect UI      {stage.server.ui_url}\n"
+            f"Prefect API     {stage.server.api_url}\n"
+            f"Cloud Run       {stage.world.grpc_endpoint} (gRPC)\n"
+            f"Prometheus      {stage.world.prometheus_url}\n"
+            f"desks           {stage.world.desks_url}\n"
+            f"a good version  {good}\n"
+            f"a bad one       {bad} (its backend fails 5 % of requests)\n"
+            "Start release/production from the UI with one of them. Ctrl-C ends everything.",
+            flush=True,
+        )
+        await stop.wait()
+    return 0
+
+
+async def run_stories(names: list[str], path: Path | None) -> int:
+    """Tell the stories one after another on one stage."""
+    task = asyncio.current_task()
+    assert task is not None
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(sign, task.cancel)
+    tales: list[Tale] = []
+    print("starting the world, Prefect and its database: about half a minute …", flush=True)
+    with contextlib.suppress(asyncio.CancelledError):
+        async with rehearsal_stage() as stage:
+            for name in names:
+                tales.append(await stage.tell(STORIES[name]))
+                print(stages_table(tales[-1]), flush=True)
+    if path:
+        told = [tale.json() for tale in tales]
+        path.write_text(json.dumps(told if len(names) > 1 else told[0], indent=2) + "\n")
+    for tale in tales:
+        print(f"{'ok   ' if tale.passed else 'WRONG'} {tale.story.name:18} {tale.run.state}: {tale.run.message}")
+    return 0 if len(tales) == len(names) and all(tale.passed for tale in tales) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""The environment files of a rehearsal: the same format as production's, pointed at the stand-in world."""
+
+from pathlib import Path
+
+from rehearsal.world.remote import RemoteWorld
+
+TOKEN = "rehearsal-token"  # noqa: S105  # the desks take any; it stands in no file, as in production
+SECRETS = {
+    "REHEARSAL_TOKEN": TOKEN,
+    "REHEARSAL_ROUTING_KEY": "0123456789abcdef0123456789abcdef",
+}
+"""What the files refer to; the command that applies them gets it in its environment."""
+
+TEMPLATE = """\
+# Made for one rehearsal, with the ports of its stand-in world. Compare environments/{name}.toml.
+name = "{name}"
+{staging}ui_url = "{ui_url}"
+required_checks = ["build", "test", "trivy"]
+
+[policy]
+base = "compressed"
+{policy}
+[[services]]
+name = "ethixai-ai-core"
+repository = "ghcr.io/geoaziz/ethixai-ai-core"
+job = "ai-core"
+smoke = ["health", "metrics"]
+
+[[services]]
+name = "ethixai-backend"
+repository = "ghcr.io/geoaziz/ethixai-backend"
+job = "backend"
+smoke = ["health", "auth", "analyze", "metrics"]
+
+[[services]]
+name = "ethixai-frontend"
+repository = "ghcr.io/geoaziz/ethixai-frontend"
+job = "frontend"
+smoke = ["health", "page"]
+
+[queries]
+requests = 'http_requests_total{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
+latency = 'http_request_duration_seconds_bucket{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
+cpu = 'cpu_utilization_ratio{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
+memory = 'memory_utilization_ratio{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
+up = 'up{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
+error_ratio = '''
+(sum(rate(http_requests_total{{project="{project}",job="{{job}}",revision="{{revision}}",status=~"5.."}}[15s]))
+ or vector(0))
+/ sum(rate(http_requests_total{{project="{project}",job="{{job}}",revision="{{revision}}"}}[15s]))'''
+
+[cloud_run]
+project = "{project}"
+region = "us-east1"
+api_endpoint = "{grpc}"
+
+[cloud_logging]
+project = "{project}"
+api_endpoint = "{grpc}"
+
+[prometheus]
+url = "{prometheus}"
+
+[registry]
+base_url = "{desks}/registry"
+username = "rehearsal"
+token = {{ env = "REHEARSAL_TOKEN" }}
+
+[ethixai]
+poll_interval_s = 0.2
+
+[slack]
+api_url = "{desks}/slack/api"
+token = {{ env = "REHEARSAL_TOKEN" }}
+channels = {{ releases = "C0RELEASES", incidents = "C0INCIDENTS" }}
+
+[github]
+api_url = "{desks}/github"
+repository = "geoaziz/ethixai"
+token = {{ env = "REHEARSAL_TOKEN" }}
+
+[sentry]
+api_url = "{desks}/sentry"
+organization = "ethixai"
+projects = ["backend", "ai-core", "frontend"]
+token = {{ env = "REHEARSAL_TOKEN" }}
+
+[secret_manager]
+project = "{project}"
+api_endpoint = "{grpc}"
+names = ["mongodb-uri", "jwt-signing-key"]
+"""
+PAGERDUTY = """
+[pagerduty]
+events_url = "{desks}/pagerduty"
+api_url = "{desks}/pagerduty/api"
+routing_key = {{ env = "REHEARSAL_ROUTING_KEY" }}
+api_token = {{ env = "REHEARSAL_TOKEN" }}
+"""
+
+
+def write_environments(folder: Path, world: RemoteWorld, ui_url: str) -> tuple[Path, Path]:
+    """Write production.toml and staging.toml for this world. Returns their paths, staging first."""
+    places = {
+        "ui_url": ui_url,
+        "grpc": world.grpc_endpoint,
+        "prometheus": world.prometheus_url,
+        "desks": world.desks_url,
+    }
+    staging = TEMPLATE.format(name="staging", project="ethixai-staging", staging="", policy="bake_s = 0\n", **places)
+    production = TEMPLATE.format(
+        name="production", project="ethixai-production", staging='staging = "staging"\n', policy="", **places
+    )
+    files = {"staging": staging, "production": production + PAGERDUTY.format(**places)}
+    paths = []
+    for name, text in files.items():
+        path = folder / f"{name}.toml"
+        path.write_text(text)
+        paths.append(path)
+    return paths[0], paths[1]

@@ -1,0 +1,12 @@
+"""One canary answers 5 % of its users with an error."""
+
+from rehearsal import checks
+from rehearsal.story import Story
+
+STORY = Story(
+    name="breach",
+    told="one canary answers 5 % 5xx",
+    ends="Reverted",
+    behaviours={"ethixai-backend": "errors=0.05"},
+    then=checks.reverted,
+)

@@ -1,0 +1,138 @@
+"""What a story is, and what is told of it afterwards."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rehearsal.prefect_api import Run, Step
+
+if TYPE_CHECKING:
+    from rehearsal.stage import Stage
+
+PRODUCTION = "ethixai-production"
+STAGING = "ethixai-staging"
+SERVICES = ("ethixai-ai-core", "ethixai-backend", "ethixai-frontend")
+
+
+async def _nothing(*_: Any) -> None:
+    """A story in which nobody interferes."""
+
+
+def _no_more(tale: "Tale") -> None:
+    """A story of which the end state says everything."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """A release and what happens to it. ``ends`` is the name of the state it must end in."""
+
+    name: str
+    told: str
+    ends: str
+    behaviours: Mapping[str, str] = field(default_factory=dict)
+    """service -> how its new image behaves; healthy where it is not named"""
+    staging_behaviours: Mapping[str, str] = field(default_factory=dict)
+    users_per_s: float = 120.0
+    """requests/s to each service: 120 give the 598 canary requests that a promotion needs in a compressed bake"""
+    given: Callable[["Stage"], Awaitable[None]] = _nothing
+    meanwhile: Callable[["Stage", Run], Awaitable[None]] = _nothing
+    then: Callable[["Tale"], None] = _no_more
+    timeout_s: float = 240.0
+
+
+@dataclass
+class Tale:
+    """What happened: the run, the writes the world saw, the words that were sent, what users met."""
+
+    story: Story
+    run: Run
+    steps: list[Step]
+    logs: list[str]
+    writes: list[dict[str, Any]]
+    told: list[dict[str, Any]]
+    before: dict[str, dict[str, int]]
+    """service -> revision -> percent, when the story began"""
+    after: dict[str, dict[str, int]]
+    annotations: dict[str, dict[str, str]]
+    tags: dict[str, dict[str, str]]
+    requests: dict[str, Any]
+    events: list[tuple[float, str]] = field(default_factory=list)
+    """unix seconds and what the story did then"""
+    wrong: list[str] = field(default_factory=list)
+
+    def expect(self, is_so: bool, sentence: str) -> None:
+        """Note ``sentence`` as broken unless it is so."""
+        if not is_so:
+            self.wrong.append(sentence)
+
+    @property
+    def passed(self) -> bool:
+        return not self.wrong
+
+    def steps_named(self, beginning: str) -> list[Step]:
+        """The steps whose name begins so."""
+        return [step for step in self.steps if step.name.startswith(beginning)]
+
+    def words(self, desk: str) -> list[str]:
+        """What a desk was told, as text."""
+        return [str(one["body"]) for one in self.told if one["desk"] == desk]
+
+    def production_writes(self) -> list[dict[str, Any]]:
+        """The writes that concern production, in order."""
+        return [write for write in self.writes if f"/{PRODUCTION}/" in write["resource"]]
+
+    @property
+    def seconds(self) -> dict[str, float | None]:
+        """How long it took: from the canary's first user to the verdict, from there to safety, and in all."""
+        served = [w["served_at"] for w in self.production_writes() if _canary_percent(w) and w.get("served_at")]
+        verdict = [step.ended_at_s for step in self.steps_named("monitor")]
+        reverts = [step.ended_at_s for step in self.steps_named("revert")]
+        end_s = self.run.ended_at_s or self.run.created_at_s
+        return {
+            "onset_to_verdict": round(verdict[0] - served[0], 2) if verdict and served else None,
+            "verdict_to_reverted": round(max(reverts) - verdict[0], 2) if verdict and reverts else None,
+            "total": round(end_s - self.run.created_at_s, 2),
+        }
+
+    def timeline(self) -> list[dict[str, Any]]:
+        """Steps, words and interferences in the order they happened, in seconds since the run was asked for."""
+        began_s = self.run.created_at_s
+        seen = [
+            (step.ended_at_s, f"{step.name}: {step.state}") for step in self.steps if not step.name.startswith("report")
+        ]
+        seen += [(one["at"], f"{one['desk']} was told") for one in self.told]
+        seen += self.events
+        seen += [(self.run.ended_at_s or began_s, f"run ended: {self.run.state}")]
+        return [{"at_s": round(at_s - began_s, 2), "event": event} for at_s, event in sorted(seen)]
+
+    def json(self) -> dict[str, Any]:
+        """The story as scripts read it (design: the rehearsal's command line)."""
+        return {
+            "story": self.story.name,
+            "passed": self.passed,
+            "expected": self.story.ends,
+            "outcome": self.run.state,
+            "flow_run_id": self.run.id,
+            "traffic": self.after,
+            "timeline": self.timeline(),
+            "requests": self.requests,
+            "seconds": self.seconds,
+            "messages": [{"to": one["desk"], "text": _text(one["body"])} for one in self.told],
+            "wrong": self.wrong,
+        }
+
+
+def _canary_percent(write: dict[str, Any]) -> bool:
+    shares = [int(target["percent"]) for target in write["traffic"] if target["percent"]]
+    return len(shares) > 1 and write["method"].endswith("UpdateService")
+
+
+def _text(body: Any) -> str:
+    """The words in what a desk was told."""
+    if isinstance(body, dict):
+        for key in ("text", "title", "summary", "version"):
+            if key in body:
+                return str(body[key])
+        if isinstance(body.get("payload"), dict):
+            return _text(body["payload"])
+    return str(body)

@@ -1,0 +1,94 @@
+"""The house stands as it was drawn: the layers, the deployments, the blocks, the commands that the README promises."""
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect import Flow
+from prefect.blocks.core import Block
+
+ROOT = Path(__file__).resolve().parent.parent
+DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda d: f"{d['entrypoint']}:{d['name']}")
+def test_every_deployment_loads_and_knows_its_parameters(deployment: dict[str, object]) -> None:
+    """The entrypoint of a deployment is a flow, and takes each parameter that is set for it."""
+    module, _, name = str(deployment["entrypoint"]).rpartition(".")
+    flow = getattr(importlib.import_module(module), name)
+    assert isinstance(flow, Flow)
+    parameters = deployment["parameters"]
+    assert isinstance(parameters, dict)
+    assert set(parameters) <= set(inspect.signature(flow.fn).parameters)
+
+
+def test_every_deployment_has_a_name_of_its_own() -> None:
+    """`flow/environment` names one deployment."""
+    names = [(d["entrypoint"], d["name"]) for d in DEPLOYMENTS]
+    assert len(set(names)) == len(names)
+
+
+def test_every_block_is_exported() -> None:
+    """`prefect block register -m blocks` registers what `blocks/__init__.py` shows, so it shows every block."""
+    import blocks
+
+    defined = set()
+    for path in (ROOT / "blocks").glob("*.py"):
+        if path.stem in ("__init__", "__main__", "base", "http"):
+            continue
+        module = importlib.import_module(f"blocks.{path.stem}")
+        defined |= {
+            name
+            for name, thing in vars(module).items()
+            if inspect.isclass(thing) and issubclass(thing, Block) and thing.__module__ == module.__name__
+        }
+    assert defined <= set(vars(blocks))
+
+
+def test_flow_files_hold_no_classes() -> None:
+    """A flow file may be loaded twice, by path and by import: a class in it would be two classes."""
+    for path in (ROOT / "flows").glob("*.py"):
+        tree = ast.parse(path.read_text())
+        assert not [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)], path
+
+
+def test_no_flow_file_is_named_like_a_top_level_package() -> None:
+    """Loaded by path, a flow file leaves its folder first on the import path and would hide that package."""
+    packages = {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()} | sys.stdlib_module_names
+    assert not {path.stem for path in (ROOT / "flows").glob("*.py")} & packages
+
+
+def test_the_playbook_has_no_clock_and_no_chance() -> None:
+    """What decides gets the time as a value; import-linter cannot see a call, so the names are looked for here."""
+    for path in (ROOT / "playbook").glob("*.py"):
+        assert not re.search(r"\b(datetime\.now|utcnow|time\.time|random\.|os\.environ)\b", path.read_text()), path
+
+
+def test_importing_the_blocks_loads_no_vendor() -> None:
+    """A worker pays for a vendor's SDK when it first calls it, not when it starts."""
+    code = (
+        "import sys, blocks; "
+        "print(sorted({'grpc', 'google.cloud.run_v2', 'prometheus_api_client', 'pymongo'} & set(sys.modules)))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+def test_every_make_target_the_readme_names_exists() -> None:
+    """A command in the README can be run."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z-]+)", (ROOT / "README.md").read_text()))
+    assert named, "the README names no make target"
+    assert named <= targets
+
+
+def test_no_file_names_a_package_registry() -> None:
+    """A lock without host names installs wherever the machine's own registry is."""
+    for name in ("requirements.lock", "pyproject.toml", "Makefile"):
+        assert "://" not in (ROOT / name).read_text().replace("https://docs", ""), name
