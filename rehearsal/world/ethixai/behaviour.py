@@ -12,6 +12,8 @@
 | ``dies`` | exit code 1 at the start |
 | ``never_ready`` | listens; liveness and readiness are 503 |
 | ``smoke_fails`` | ready; whatever carries the header ``x-smoke-test`` is answered 500 |
+
+A smoke test meets ``smoke_fails`` and no other error or slowness: a canary that fails its users must first get past it.
 """
 
 from dataclasses import dataclass
@@ -111,10 +113,10 @@ class Behaviour:
         self._first_user_at: float | None = None
         self._free_at = 0.0
 
-    def delay_s(self, now: float) -> float:
+    def delay_s(self, now: float, smoke: bool) -> float:
         """Seconds until the request that came at ``now`` (any monotonic clock) may be answered."""
         delay = LATENCY_S
-        if self.settings.slow_s and self._slow.take():
+        if self.settings.slow_s and not smoke and self._slow.take():
             delay = self.settings.slow_s
         if self.settings.capacity_per_s:
             self._free_at = max(now, self._free_at) + 1 / self.settings.capacity_per_s
@@ -122,13 +124,9 @@ class Behaviour:
         return delay
 
     def fails(self, now: float, smoke: bool) -> bool:
-        """Whether it is answered 500. A smoke test does not start the clock of ``errors_after``."""
-        if smoke and "smoke_fails" in self.settings.flags:
-            return True
-        if not smoke and self._first_user_at is None:
+        """Whether it is answered 500."""
+        if smoke:
+            return "smoke_fails" in self.settings.flags
+        if self._first_user_at is None:
             self._first_user_at = now
-        if self.settings.errors_after_s and (
-            self._first_user_at is None or now - self._first_user_at < self.settings.errors_after_s
-        ):
-            return False
-        return self._errors.take()
+        return now - self._first_user_at >= self.settings.errors_after_s and self._errors.take()

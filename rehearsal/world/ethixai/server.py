@@ -44,9 +44,10 @@ class Service:
             connection.reply(200, self._metrics.text(), CONTENT_TYPE)
         else:
             now = self._loop.time()
-            fails = self._behaviour.fails(now, smoke=bool(request.header(b"x-smoke-test")))
+            smoke = bool(request.header(b"x-smoke-test"))
+            fails = self._behaviour.fails(now, smoke)
             finish = partial(self._finish, request, connection, now, fails)
-            self._loop.call_later(self._behaviour.delay_s(now), finish)
+            self._loop.call_later(self._behaviour.delay_s(now, smoke), finish)
 
     def _finish(self, request: Request, connection: Connection, arrived: float, fails: bool) -> None:
         handler, answer = respond(self._routes, request)
@@ -83,7 +84,8 @@ async def serve(environ: Mapping[str, str]) -> int:
     if "dies" in settings.flags:
         _tell(sys.stderr, "CRITICAL", "cannot start: MONGODB_URI is not set")
         return 1
-    cpu_limit, memory_limit = float(environ.get("CPU_LIMIT", "1")), int(environ.get("MEMORY_LIMIT", str(512 * MIB)))
+    cpu_limit = float(environ.get("CPU_LIMIT", "0")) or 1.0
+    memory_limit = int(environ.get("MEMORY_LIMIT", "0")) or 512 * MIB
     service = Service(job, settings, Metrics(cpu_limit, memory_limit))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
