@@ -49,8 +49,10 @@ class Stage:
         """CI has built the images of ``version``, which behave as the story says."""
         commit = version.rsplit("-", 1)[-1]
         for service in SERVICES:
-            behaviours = {PRODUCTION: story.behaviours, STAGING: story.staging_behaviours}
-            env = {f"BEHAVIOUR_{project}": how.get(service, "healthy") for project, how in behaviours.items()}
+            env = {
+                "BEHAVIOUR": story.behaviours.get(service, "healthy"),
+                "BEHAVIOUR_STAGING": story.staging_behaviours.get(service, "healthy"),
+            }
             await self.world.publish(f"{REPOSITORY}/{service}", f"sha-{commit}", env)
 
     async def publish_ready_made(self) -> tuple[str, str]:
@@ -71,6 +73,7 @@ class Stage:
                 await self.world.put_secret(project, secret, "a rehearsal's")
         self.events.clear()
         await self.users.rates({self.world.url(service): users_per_s for service in SERVICES})
+        await self.users.reset()
         await asyncio.sleep(HEAD_START_S if users_per_s else 0)
 
     async def tell(self, story: Story) -> Tale:

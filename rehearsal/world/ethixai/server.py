@@ -74,7 +74,10 @@ def _tell(stream: TextIO, severity: str, message: str, **fields: object) -> None
 async def serve(environ: Mapping[str, str]) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit code."""
     try:
-        settings = parse(environ.get("BEHAVIOUR", ""))
+        behaviour = environ.get("BEHAVIOUR", "")
+        if environ.get("APP_ENV") == "staging":  # one image, another behaviour there: faults that only users bring out
+            behaviour = environ.get("BEHAVIOUR_STAGING", behaviour)
+        settings = parse(behaviour)
         job = environ.get("JOB", "")
         if job not in ROUTES:
             raise BadBehaviour(f"JOB: {job!r} is none of {', '.join(ROUTES)}")
