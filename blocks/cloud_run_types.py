@@ -37,9 +37,16 @@ def snapshot_of(service: "run_v2.Service") -> ServiceSnapshot:
         scaling=_scaling(service.scaling),
         latest_ready=latest_ready,
         latest_created=short(service.latest_created_revision),
-        is_reconciling=service.reconciling or service.observed_generation < service.generation,
+        is_reconciling=_is_under_way(service),
         last_modifier=service.last_modifier,
     )
+
+
+def _is_under_way(service: "run_v2.Service") -> bool:
+    """Whether Cloud Run is still at it. One that failed has given up, and keeps the generation it last reached."""
+    terminal = service.terminal_condition
+    has_failed = terminal.state == type(terminal).State.CONDITION_FAILED
+    return service.reconciling or (service.observed_generation < service.generation and not has_failed)
 
 
 def _split(targets: Iterable["run_v2.TrafficTarget | run_v2.TrafficTargetStatus"], latest: str) -> TrafficSplit:

@@ -30,7 +30,9 @@ class PagerDuty(HttpBlock):
     api_token: SecretStr | None = Field(
         None, title="API token", description="Read-only REST token, to see who is on call."
     )
-    escalation_policy: str = Field("", title="Escalation policy", description="Its id, for example PABC123.")
+    escalation_policy: str = Field(
+        "", title="Escalation policy", description="Whose people count as on call, by id. Empty: every policy's."
+    )
     source: str = Field("ethixai-playbook", title="Source", description="Who pages, as PagerDuty shows it.")
     events_url: str = Field("https://events.pagerduty.com", title="Events URL", description="Where events are sent.")
     api_url: str = Field("https://api.pagerduty.com", title="API URL", description="Where the REST API is.")
@@ -51,17 +53,17 @@ class PagerDuty(HttpBlock):
 
     async def on_call(self) -> tuple[str, ...]:
         """Who is on call now, first responder first, each once. One call. Raises: Transient, Refused."""
-        if self.api_token is None or not self.escalation_policy:
-            raise Refused(
-                "PagerDuty cannot be asked who is on call: set pagerduty.api_token and pagerduty.escalation_policy."
-            )
+        if self.api_token is None:
+            raise Refused("PagerDuty, asked who is on call, needs pagerduty.api_token. Add it to the environment file.")
         headers = {
             "Authorization": f"Token token={self.api_token.get_secret_value()}",
             "Accept": "application/vnd.pagerduty+json;version=2",
         }
         api = HttpService("PagerDuty", "pagerduty", self.api_url, "api_token", self.timeout_s, self._clients, headers)
-        query = {"escalation_policy_ids[]": self.escalation_policy, "earliest": "true"}
-        asked = f"who is on call for {self.escalation_policy}"
+        query = {"earliest": "true"}
+        if self.escalation_policy:
+            query["escalation_policy_ids[]"] = self.escalation_policy
+        asked = f"who is on call for {self.escalation_policy or 'any escalation policy'}"
         return await api.json("GET", "/oncalls", asked, _people, params=query)
 
     async def _event(self, action: str, key: str, rest: dict[str, object]) -> None:
