@@ -1,12 +1,13 @@
-"""What every block shares: clean secrets, errors that do not show them, and one client for each event loop."""
+"""What every block shares: clean secrets and addresses, errors that show no secret, one client for each event loop."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
+import httpx
 from prefect.blocks.core import Block
-from pydantic import ConfigDict, SecretStr, field_validator
+from pydantic import ConfigDict, SecretStr, ValidationInfo, field_validator
 
 Client = TypeVar("Client")
 
@@ -60,3 +61,18 @@ class OutsideBlock(Block):
         if not text or not text.isascii() or not text.isprintable() or " " in text:
             raise ValueError("a secret must be one word of printable ASCII characters")
         return SecretStr(text)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _is_an_address(cls, value: object, field: ValidationInfo) -> object:
+        """A ``…url`` is http or https with a host, and carries no password: it is quoted in messages."""
+        name = str(field.field_name)
+        if not isinstance(value, str) or not name.endswith("url") or value == cls.model_fields[name].default:
+            return value
+        try:
+            url = httpx.URL(value)
+        except httpx.InvalidURL as error:
+            raise ValueError(f"not a URL: {error}") from error
+        if url.scheme not in ("http", "https") or not url.host or url.userinfo:
+            raise ValueError("must be http://HOST or https://HOST, without a user name or a password in it")
+        return value.rstrip("/")

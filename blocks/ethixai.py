@@ -42,6 +42,8 @@ class EthixAI(HttpBlock):
     poll_interval_s: float = Field(2, gt=0, title="Poll interval", description="Seconds between two looks at a report.")
     polls: int = Field(30, gt=0, title="Polls", description="How often a report is looked at before the test fails.")
 
+    probe_path: str = Field("/", title="Probe path", description="What is asked for when a canary has no users.")
+
     async def run(self, test: SmokeTest, url: str) -> str:
         """What ``test`` saw at ``url``, in one sentence, when it passed.
 
@@ -56,6 +58,21 @@ class EthixAI(HttpBlock):
             SmokeTest.PAGE: _page,
         }
         return await tests[test](site)
+
+    async def probe(self, url: str, count: int, seconds: float) -> int:
+        """Send ``count`` requests to ``probe_path`` at ``url``, evenly over ``seconds``. Returns how many were answered."""
+        service = self._service(url)
+        every = frozenset(range(300, 600))
+
+        async def once(after_s: float) -> bool:
+            await asyncio.sleep(after_s)
+            try:
+                await service.send("GET", self.probe_path, "a probe", every)
+            except Transient:
+                return False
+            return True
+
+        return sum(await asyncio.gather(*(once(seconds * number / count) for number in range(count))))
 
     async def _analyze(self, site: "Site") -> str:
         """Playbook 5.3: a data set of ten rows is uploaded and analyzed, and its report completes."""

@@ -74,7 +74,7 @@ class GitHub(HttpBlock):
             "Accept": "application/vnd.github+json",
             "X-GitHub-Api-Version": VERSION,
         }
-        where = f"{self.api_url.rstrip('/')}/repos/{self.repository}"
+        where = f"{self.api_url}/repos/{self.repository}"
         return HttpService("GitHub", "github", where, "token", self.timeout_s, self._clients, headers)
 
 

@@ -43,7 +43,7 @@ class HttpService:
         Raises: Transient (transport, 429, 5xx), Conflict (409, 412), Refused (401, 403, any other status, a wrong URL).
         """
         try:
-            url = path if "://" in path else self.base_url.rstrip("/") + path
+            url = path if "://" in path else self.base_url + path
             headers = {**self.headers, **request.pop("headers", {})}
             client = self.clients.get(httpx.AsyncClient)
             answer = await client.request(method, url, timeout=self.timeout_s, headers=headers, **request)

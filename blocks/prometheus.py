@@ -129,7 +129,7 @@ class Prometheus(OutsideBlock):
             )
             headers = {"Authorization": f"Bearer {self.bearer.get_secret_value()}"} if self.bearer else None
             self._client = PrometheusConnect(
-                url=self.url.rstrip("/"),
+                url=self.url,
                 headers=headers,
                 retry=retry,
                 timeout=self.timeout_s,
