@@ -1,0 +1,59 @@
+"""The desks: the vendors that a release talks to over HTTP, true to what they document, in one application."""
+
+import time
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from rehearsal.world.desks.desk import Desk, Fault
+from rehearsal.world.desks.github import GitHub
+from rehearsal.world.desks.pagerduty import PagerDuty
+from rehearsal.world.desks.registry import Registry
+from rehearsal.world.desks.sentry import Sentry
+from rehearsal.world.desks.slack import Slack
+
+
+class Desks:
+    """Every desk, mounted at its name (``/slack``, ``/pagerduty``, ``/sentry``, ``/github``, ``/registry``) in `app`.
+
+    `told` is what the desks were told, in order: ``{seq, at, desk, method, path, body}`` of each accepted call that
+    changes something. ``at`` is in unix seconds, ``path`` below the desk.
+    """
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+        self._seq = 0
+        self.slack = Slack(self._keep)
+        self.pagerduty = PagerDuty(self._keep)
+        self.sentry = Sentry(self._keep)
+        self.registry = Registry(self._keep)
+        self.github = GitHub(self._keep, self.registry.has_commit)
+        self._desks: dict[str, Desk] = {
+            desk.name: desk for desk in (self.slack, self.pagerduty, self.sentry, self.github, self.registry)
+        }
+        self.app = Starlette(routes=[Mount(f"/{name}", app=desk) for name, desk in self._desks.items()])
+
+    def fault(self, desk: str, **order: Any) -> None:
+        """Order ``desk`` to fail as a `Fault` of these fields says. Raises ValueError, TypeError."""
+        if desk not in self._desks:
+            raise ValueError(f"no such desk: {desk}; there are {', '.join(self._desks)}")
+        self._desks[desk].order(Fault(**order))
+
+    def clear(self) -> None:
+        """No desk is ordered to fail."""
+        for desk in self._desks.values():
+            desk.clear_faults()
+
+    def reset(self) -> None:
+        """Nobody told any desk anything, no image was published, nothing is ordered to fail. The sequence goes on."""
+        self.clear()
+        self.told.clear()
+        for desk in self._desks.values():
+            desk.forget()
+
+    def _keep(self, desk: str, method: str, path: str, body: Any) -> None:
+        self._seq += 1
+        self.told.append(
+            {"seq": self._seq, "at": time.time(), "desk": desk, "method": method, "path": path, "body": body}
+        )
