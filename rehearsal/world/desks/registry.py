@@ -133,7 +133,7 @@ class Registry(Desk):
         scope = f"repository:{name}:pull" if name else ""
         if self._tokens.get(bearer(request.headers)) in ([scope] if name else self._tokens.values()):
             return
-        realm = f"{str(request.base_url).rstrip('/')}/token"
+        realm = f"{request.url.scheme}://{request.url.netloc}{request.scope['root_path']}/token"
         challenge = f'Bearer realm="{realm}",service="{SERVICE}"' + (f',scope="{scope}"' if name else "")
         body = _errors("UNAUTHORIZED", "authentication required")
         raise Refused(401, body, {"WWW-Authenticate": challenge, "Docker-Distribution-Api-Version": "registry/2.0"})
