@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.replay", description=__doc__)
     parser.add_argument("traces", nargs="?", type=Path, help="saved traces (.npz)")
     parser.add_argument("--out", type=Path, help="where to write the verdicts of saved traces (JSON)")
-    parser.add_argument("--phi-hat", type=float, default=1.0, help="dispersion of the errors; saved traces have no past")
+    parser.add_argument("--phi-hat", type=float, default=1.0, help="dispersion of errors; saved traces have no past")
     parser.add_argument("--prometheus", metavar="URL", help="replay a past release from there instead")
     parser.add_argument("--service", help="the service, as the job label says it")
     parser.add_argument("--canary", help="the canary's revision")

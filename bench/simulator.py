@@ -34,6 +34,9 @@ def steady(ratio: float) -> Course:
     return lambda t: np.full_like(t, ratio)
 
 
+CLEAN = steady(1e-4)
+
+
 def step(ratio: float, at_s: float, until_s: float = 1e9, before: float = 1e-4) -> Course:
     """``ratio`` from ``at_s`` until ``until_s``, ``before`` otherwise."""
     return lambda t: np.where((t >= at_s) & (t < until_s), ratio, before)
@@ -61,7 +64,7 @@ class Family:
     name: str
     truth: Truth
     canary: Course
-    stable: Course = steady(1e-4)
+    stable: Course = CLEAN
     seen: bool = True
     onset_s: float = 0.0
     burst: float = 1.0
@@ -132,7 +135,7 @@ def generate(family: Family, rate: float, runs: int, seed: int) -> Traces:
     x = _errors(rng, n, canary, family, None if shared is None else rng.binomial(shared, SHARE))
     y = _errors(rng, m, stable, family, shared)
     none = np.zeros(TICKS)
-    cold = np.where(TIMES < family.cold_s, 0.4, 0.0)
+    cold = 0.4 * (family.cold_s > TIMES)
     slow = family.slow(TIMES) if family.slow else none
     very = family.very_slow(TIMES) if family.very_slow else none
     grown = np.concatenate(
@@ -160,7 +163,7 @@ def _columns(rng: np.random.Generator, n: Ints, x: Ints, slow: Floats, very: Flo
 def _disturb(rng: np.random.Generator, family: Family, counters: Ints) -> None:
     """Restarts of the canary, gaps and missing scrapes, in place."""
     for run in counters:
-        for at in rng.integers(20, TICKS - 20, family.resets):
+        for at in sorted(rng.integers(20, TICKS - 20, family.resets)):
             run[at:, :12] -= run[at - 1, :12]
         for at in rng.integers(10, TICKS - 30, family.gaps):
             run[at : at + 12] = -1

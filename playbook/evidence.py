@@ -5,119 +5,17 @@ fetches everything since the bake's start and goes on with the same test. It nev
 multiply the chance of a wrong verdict by the number of restarts.
 """
 
-import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Self
+from typing import Self
 
 from playbook.alignment import Aligner, Round
+from playbook.levels import Latency, Level, Point, Saturation, Tests, Window, window_of, worst_burst
 from playbook.policy import Policy
 from playbook.samples import CounterSeries, Dispersion, Observation, RevisionSamples, dispersion
-from playbook.sequential import Ceiling, Masses, Onset, Relative
+from playbook.sequential import Onset
 
-__all__ = [
-    "CounterSeries",
-    "Dispersion",
-    "Evidence",
-    "Level",
-    "Observation",
-    "RevisionSamples",
-    "Round",
-    "Window",
-    "dispersion",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """Where one test stands: its masses, its e-value now, and the highest it ever was (what Ville's bound is about)."""
-
-    masses: Masses
-    value: float = 1.0
-    peak: float = 1.0
-
-    def at(self, masses: Masses, cash: float) -> "Level":
-        """The level after a scrape."""
-        value = sum(masses) + cash
-        return Level(masses, value, value if value > self.peak else self.peak)
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Counts over a stretch of rounds. ``worst`` is the largest count of bad requests in one of them."""
-
-    n: float = 0.0
-    x: float = 0.0
-    worst: float = 0.0
-
-    @property
-    def ratio(self) -> float:
-        """Bad / all; 0 when there was none."""
-        return self.x / self.n if self.n else 0.0
-
-    def above(self, line: float, least: float) -> bool:
-        """Whether the ratio is measured above ``line`` even without its worst scrape, on ``least`` bad ones."""
-        return self.x >= least and self.x - self.worst > line * self.n
-
-
-class Point(NamedTuple):
-    """One round and what the tests made of it: what the picture on the verdict card is drawn from."""
-
-    round: Round
-    ceiling: float
-    healthy: float
-    relative: float
-
-
-@dataclass(frozen=True, slots=True)
-class Tests:
-    """The tests of this canary, with everything worked out that stays the same over the bake."""
-
-    ceiling: Ceiling
-    healthy: Ceiling
-    relative: Relative
-    slow: Ceiling
-
-    @classmethod
-    def of(cls, policy: Policy, phi_hat: float) -> Self:
-        """Tests that allow for twice the bursts that were seen, and at least for ``phi_floor``."""
-        phi = max(policy.phi_floor, 2 * phi_hat)
-        return cls(
-            ceiling=Ceiling.at(policy.error_ratio_max, phi),
-            healthy=Ceiling.at(policy.error_ratio_investigate, phi),
-            relative=Relative(policy.relative_max, phi),
-            slow=Ceiling.at(policy.slow_ratio_max, phi),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """What latency says since it counts: from ``settle_s`` after the shift, or after a scaling."""
-
-    from_s: float
-    onset: Onset
-    slow: Level
-    very_slow: Level
-    slow_measured: bool = False  # the literal number, latched
-    very_slow_measured: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Saturation:
-    """A leaky timer of one resource: seconds above its line, seconds below subtracted. ``held`` latches."""
-
-    seconds: float = 0.0
-    held: bool = False
-    level: float = math.nan  # 0-1, the fullest instance in the last round that said so
-
-    def after(self, level: float, line: float, dt_s: float, limit_s: float) -> "Saturation":
-        """The timer after a round; one without a sample leaves it as it is."""
-        if math.isnan(level):
-            return self
-        if level <= line and not self.seconds:
-            return Saturation(0.0, self.held, level)
-        seconds = max(0.0, self.seconds + (dt_s if level > line else -dt_s))
-        return Saturation(seconds, self.held or seconds >= limit_s, level)
+__all__ = ["CounterSeries", "Dispersion", "Evidence", "Observation", "RevisionSamples", "dispersion"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,20 +34,20 @@ class Evidence:
     ceiling: Level
     healthy: Level
     relative: Level
-    shared: Level  # the ceiling test, of stable
+    shared: Level  # the healthy test, of stable
     latency: Latency
     aligner: Aligner = field(repr=False)
     points: tuple[Point, ...] = field(default=(), repr=False)
     window_from: int = 0  # index of the first point in the literal window
-    window: Window = Window()  # the canary's requests and errors in the last literal_window_s
-    bake: Window = Window()  # the same since the bake's start
-    stable_bake: Window = Window()
+    window: Window = field(default_factory=Window)  # the canary's requests and errors in the last literal_window_s
+    bake: Window = field(default_factory=Window)  # the same since the bake's start
+    stable_bake: Window = field(default_factory=Window)
     covered_s: float = 0.0  # seconds of the bake that were seen
     healthy_confirmed: float = 0.0  # peak of `healthy` when the window last measured above the ceiling
     relative_confirmed: float = 0.0
     literal: bool = False  # the playbook's bare number, latched
-    cpu: Saturation = Saturation()
-    memory: Saturation = Saturation()
+    cpu: Saturation = field(default_factory=Saturation)
+    memory: Saturation = field(default_factory=Saturation)
     oom_kills: int | None = None
     scaled_at_s: float | None = None
 
@@ -188,8 +86,8 @@ class Evidence:
             ceiling=Level(tests.ceiling.nothing),
             healthy=Level(tests.healthy.nothing),
             relative=Level(tests.relative.nothing),
-            shared=Level(tests.ceiling.nothing),
-            latency=_latency_from(tests, bake_start_s + policy.settle_s),
+            shared=Level(tests.healthy.nothing),
+            latency=_latency_from(tests, bake_start_s + policy.settle_scrapes * policy.scrape_s),
             aligner=Aligner(bake_start_s, policy),
         )
         return blank if scaled_at_s is None else blank.after_scaling(scaled_at_s)
@@ -217,7 +115,7 @@ class Evidence:
         return replace(
             self,
             scaled_at_s=at_s,
-            latency=_latency_from(self.tests, at_s + self.policy.settle_s),
+            latency=_latency_from(self.tests, at_s + self.policy.scaling_scrapes * self.policy.scrape_s),
             cpu=Saturation(),
             memory=Saturation(),
         )
@@ -232,15 +130,23 @@ class Evidence:
         """How many bad requests a measured ratio needs: more where they come in bursts."""
         return self.policy.errors_min * max(1.0, self.dispersion.phi_hat / 2)
 
-    def slow_window(self, *, very: bool = False, maybe: bool = False, stable: bool = False) -> Window:
-        """Requests with a latency, and the slow ones, in the last ``literal_window_s`` as far as latency counts.
+    @property
+    def bursty(self) -> bool:
+        """Whether errors are known to come in bursts, so that one may lie across two scrapes."""
+        return self.dispersion.phi_hat >= 2
 
-        ``very``: slower than ``p95_rollback_s`` instead of ``p95_max_s``. ``maybe``: not surely faster.
-        """
+    def recent(self, requests: str, bad: str) -> Window:
+        """The counts of any two fields of `Round` over the last ``literal_window_s``."""
+        rounds = [p.round for p in self.points[self.window_from :]]
+        return self._window(rounds, requests, bad)
+
+    def recent_latency(self, bad: str = "slow", requests: str = "timed") -> Window:
+        """The same for a field about latency, as far as latency counts."""
         rounds = [p.round for p in self.points[self.window_from :] if p.round.at_s > self.latency.from_s]
-        if stable:
-            return _window((r.stable_timed, r.stable_very_slow if very else r.stable_slow) for r in rounds)
-        return _window((r.timed, r.maybe_slow if maybe else r.very_slow if very else r.slow) for r in rounds)
+        return self._window(rounds, requests, bad)
+
+    def _window(self, rounds: list[Round], requests: str, bad: str) -> Window:
+        return window_of([getattr(r, requests) for r in rounds], [getattr(r, bad) for r in rounds], self.bursty)
 
     def _after(self, seen: Round) -> Self:
         """The evidence after one more round."""
@@ -250,33 +156,34 @@ class Evidence:
         ceiling = self.ceiling.at(tests.ceiling.step(self.ceiling.masses, share, n, x), onset.cash)
         healthy = self.healthy.at(tests.healthy.step(self.healthy.masses, share, n, x), onset.cash)
         relative = self.relative.at(tests.relative.step(self.relative.masses, share, n, x, m, y), onset.cash)
-        shared = self.shared.at(tests.ceiling.step(self.shared.masses, share, m, y), onset.cash)
         points = (*self.points, Point(seen, ceiling.value, healthy.value, relative.value))
         first, window = self._slide(points)
         measured = window.above(policy.error_ratio_max, self.least)
-        bake, stable = self.bake, self.stable_bake
-        grown = replace(
+        before = self.points[-1].round if self.points and self.bursty else Round(0.0, 0.0)
+        latency = self.latency
+        if seen.timed > 0 and seen.at_s > latency.from_s:
+            latency = self._latency_after(seen, before, points[first:])
+        return replace(
             self,
             onset=onset,
             ceiling=ceiling,
             healthy=healthy,
             relative=relative,
-            shared=shared,
+            shared=self.shared.at(tests.healthy.step(self.shared.masses, share, m, y), onset.cash),
+            latency=latency,
             points=points,
             window_from=first,
             window=window,
-            bake=Window(bake.n + n, bake.x + x, max(bake.worst, x)),
-            stable_bake=Window(stable.n + m, stable.x + y, max(stable.worst, y)),
+            bake=self.bake.plus(n, x, before.x),
+            stable_bake=self.stable_bake.plus(m, y, before.y),
             covered_s=self.covered_s + min(seen.dt_s, policy.freshness_s / 2),
             healthy_confirmed=healthy.peak if measured else self.healthy_confirmed,
             relative_confirmed=relative.peak if measured else self.relative_confirmed,
-            literal=self.literal or self._literal(window, policy.error_ratio_max),
+            literal=self.literal
+            or (self._enough(window) and window.x >= policy.errors_min and window.ratio > policy.error_ratio_max),
             cpu=self.cpu.after(seen.cpu, policy.cpu_max, seen.dt_s, policy.saturation_s),
             memory=self.memory.after(seen.memory, policy.memory_max, seen.dt_s, policy.saturation_s),
         )
-        if seen.timed <= 0 or seen.at_s <= self.latency.from_s:
-            return grown
-        return replace(grown, latency=grown._latency_after(seen))
 
     def _slide(self, points: tuple[Point, ...]) -> tuple[int, Window]:
         """The literal window moved on to the newest of these points: its first index, and what it holds."""
@@ -285,44 +192,32 @@ class Evidence:
         while points[first].round.at_s <= since_s:
             n, x, first = n - points[first].round.n, x - points[first].round.x, first + 1
         n, x = n + points[-1].round.n, x + points[-1].round.x
-        return first, Window(n, x, max(p.round.x for p in points[first:]) if x else 0.0)
+        return first, Window(n, x, worst_burst([p.round.x for p in points[first:]], self.bursty) if x else 0.0)
 
-    def _literal(self, window: Window, line: float) -> bool:
-        """Whether the playbook's bare ratio is above its line, on enough requests for it to mean something."""
-        enough = self.policy.literal_requests * self.dispersion.phi_hat
-        return window.n >= enough and window.x >= self.policy.errors_min and window.ratio > line
+    def _enough(self, window: Window) -> bool:
+        """Whether there are requests enough for a bare ratio to mean something."""
+        return window.n >= self.policy.literal_requests * self.dispersion.phi_hat
 
-    def _latency_after(self, seen: Round) -> Latency:
-        """What latency says after this round, which is in ``points`` already."""
+    def _latency_after(self, seen: Round, before: Round, recent: Sequence[Point]) -> Latency:
+        """What latency says after this round, the last of the ``recent`` ones."""
         past, test, line = self.latency, self.tests.slow, self.policy.slow_ratio_max
         share, onset = past.onset.spend(seen.dt_s, self.policy.horizon_s)
+        measured = past.measured
+        if not measured and seen.very_slow > 0:
+            window = self._window([p.round for p in recent if p.round.at_s > past.from_s], "timed", "very_slow")
+            measured = self._enough(window) and window.above(line, self.least)
+        very_slow = test.step(past.very_slow.masses, share, seen.timed, seen.very_slow)
         return Latency(
             from_s=past.from_s,
             onset=onset,
             slow=past.slow.at(test.step(past.slow.masses, share, seen.timed, seen.slow), onset.cash),
-            very_slow=past.very_slow.at(
-                test.step(past.very_slow.masses, share, seen.timed, seen.very_slow), onset.cash
-            ),
-            slow_measured=past.slow_measured or (seen.slow > 0 and self._slow_measured(line, very=False)),
-            very_slow_measured=past.very_slow_measured or (seen.very_slow > 0 and self._slow_measured(line, very=True)),
+            very_slow=past.very_slow.at(very_slow, onset.cash),
+            measured=measured,
+            bake=past.bake.plus(seen.timed, seen.maybe_slow, before.maybe_slow),
         )
-
-    def _slow_measured(self, line: float, *, very: bool) -> bool:
-        """Whether more than ``line`` of the requests are slow, on enough of them, even without the worst scrape."""
-        window = self.slow_window(very=very)
-        enough = self.policy.literal_requests * self.dispersion.phi_hat
-        return window.n >= enough and window.above(line, self.least)
 
 
 def _latency_from(tests: Tests, from_s: float) -> Latency:
     """Latency before it counts."""
     blank = Level(tests.slow.nothing)
     return Latency(from_s, Onset(), blank, blank)
-
-
-def _window(pairs: Iterable[tuple[float, float]]) -> Window:
-    """Sums of (all, bad) pairs, one of each scrape."""
-    n = x = worst = 0.0
-    for more, bad in pairs:
-        n, x, worst = n + more, x + bad, max(worst, bad)
-    return Window(n, x, worst)

@@ -1,6 +1,7 @@
 """One sentence for each reason: the numbers, and what would change the decision."""
 
-from playbook.evidence import Evidence, Window
+from playbook.evidence import Evidence
+from playbook.levels import Window
 from playbook.matrix import Reason
 from playbook.policy import Policy
 
@@ -48,7 +49,7 @@ def _against(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
         case Reason.ERRORS_MEASURED:
             return (
                 f"{window} failed in the last {policy.literal_window_s:.0f} s, above {line} even without the worst "
-                f"scrape, and {odds(evidence.healthy.peak)} to 1 against a healthy canary"
+                f"burst, and {odds(evidence.healthy.peak)} to 1 against a healthy canary"
             )
         case Reason.ERRORS_REGRESSED:
             return (
@@ -58,7 +59,7 @@ def _against(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
         case Reason.ERRORS_LITERAL:
             return f"{window} failed in the last {policy.literal_window_s:.0f} s: above {line} on enough requests"
         case Reason.ERRORS_AT_DEADLINE:
-            return f"{bake} failed over the bake, {window} at its end: above {line} even without the worst scrape"
+            return f"{bake} failed over the bake, {window} at its end: above {line} even without the worst burst"
         case _:
             return None
 
@@ -79,7 +80,10 @@ def _missing(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
                 f"{policy.coverage_min:.0%}; a longer bake with telemetry would change this"
             )
         case Reason.NO_TRAFFIC:
-            return f"{evidence.canary} is seen and got no request in {seconds:.0f} s; requests would change this"
+            return (
+                f"no evidence: {evidence.canary} is seen and got no request in {seconds:.0f} s; "
+                "requests would change this"
+            )
         case _:
             return None
 
@@ -88,13 +92,13 @@ def _held(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
     match reason:
         case Reason.LATENCY_5S:
             return (
-                f"{counted(evidence.slow_window(very=True))} took longer than {policy.p95_rollback_s:g} s "
+                f"{counted(evidence.recent_latency('very_slow'))} took longer than {policy.p95_rollback_s:g} s "
                 f"({odds(evidence.latency.very_slow.peak)} to 1 that more than {policy.slow_ratio_max:.0%} do); "
                 "more instances are tried once, then it is rolled back"
             )
         case Reason.LATENCY_2S:
             return (
-                f"{counted(evidence.slow_window())} took longer than {policy.p95_max_s:g} s "
+                f"{counted(evidence.recent_latency())} took longer than {policy.p95_max_s:g} s "
                 f"({odds(evidence.latency.slow.peak)} to 1 that more than {policy.slow_ratio_max:.0%} do); "
                 "a person decides when the bake ends"
             )

@@ -44,7 +44,10 @@ class Policy(Frozen):
     extensions: int = Field(default=0, ge=0, description="How often a person has extended the bake; see `extended`.")
     tick_s: float = _s(5, "Between two looks. As often as there is something new: looking is free for this judge.")
     scrape_s: float = _s(5, "Between two scrapes of one instance. Judge: matters as much as the statistics.")
-    settle_s: float = _s(10, "After a shift or a scaling, latency is not counted: cold instances. Errors always count.")
+    settle_scrapes: int = Field(
+        default=2, ge=0, description="After the shift, before latency counts. Errors always do."
+    )
+    scaling_scrapes: int = Field(default=12, ge=0, description="After a scaling, the same: new instances are cold.")
 
     # Deadlines and budgets
     gate_deadline_s: float = _s(900, "For a person's answer; silence means revert. Playbook 8, the 15-minute window.")

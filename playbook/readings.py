@@ -24,7 +24,7 @@ class SignalReading(Frozen):
 def readings(evidence: Evidence, policy: Policy, services: int) -> tuple[SignalReading, ...]:
     """All signals, in the order in which the judge looks at them."""
     bake, stable, latency = evidence.bake, evidence.stable_bake, evidence.latency
-    slow, very_slow = evidence.slow_window(), evidence.slow_window(very=True)
+    slow, very_slow = evidence.recent_latency(), evidence.recent_latency("very_slow")
     return (
         SignalReading(name="OOM kills", slot="oom_kills", bad=evidence.oom_kills, threshold=0),
         SignalReading(

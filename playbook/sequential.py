@@ -62,12 +62,16 @@ class Ceiling:
         return (0.0,) * len(self.start)
 
     @classmethod
-    def at(cls, p0: float, phi: float) -> Self:
-        """The test of the ceiling ``p0`` that allows for bursts of up to ``phi`` bad requests."""
+    def at(cls, p0: float, phi: float, tilted: float = 0.5) -> Self:
+        """The test of the ceiling ``p0`` that allows for bursts of up to ``phi`` bad requests.
+
+        ``tilted``: the share of the initial 1 that goes to the tilts.
+        """
         bets = (0.05, 0.15, 0.4, 0.7, 0.95)
         rates = sorted({min(0.9, p0 * times) for times in (2, 6, 20, 100)})
         tilts = tuple((math.log(q / p0) / phi, math.log((1 - q) / (1 - p0)) / phi) for q in rates)
-        return cls(p0, bets, tilts, _even(len(bets), len(tilts)))
+        start = ((1 - tilted) / len(bets),) * len(bets) + (tilted / len(tilts),) * len(tilts)
+        return cls(p0, bets, tilts, start)
 
     def step(self, masses: Masses, share: float, n: float, x: float) -> Masses:
         """The masses after a scrape with ``n`` requests, ``x`` of them bad (0 <= x <= n)."""
@@ -114,11 +118,6 @@ class Relative:
             gain = x * math.log(tilted / theta) + y * math.log((1 - tilted) / (1 - theta))
             factors.append(math.exp(min(99.0, gain / self.phi)))
         return _grow(masses, self.start, share, factors)
-
-
-def _even(bets: int, tilts: int) -> Masses:
-    """Half of the initial 1 for the bets, half for the tilts, evenly within each."""
-    return (0.5 / bets,) * bets + (0.5 / tilts,) * tilts
 
 
 def _grow(masses: Masses, start: Masses, share: float, factors: list[float]) -> Masses:

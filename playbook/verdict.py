@@ -128,8 +128,7 @@ def _against(evidence: Evidence, policy: Policy, services: int) -> _Finding | No
 
 def _too_slow(evidence: Evidence, policy: Policy, services: int = 1) -> bool:
     """Whether the p95 is above 5 s, by evidence or by measure."""
-    latency = evidence.latency
-    return latency.very_slow_measured or latency.very_slow.peak >= services / policy.alpha_latency
+    return evidence.latency.measured or evidence.latency.very_slow.peak >= services / policy.alpha_latency
 
 
 def _unseen(evidence: Evidence, policy: Policy) -> Reason | None:
@@ -154,8 +153,10 @@ def _held(evidence: Evidence, policy: Policy) -> Reason | None:
     """What forbids promotion although it is no reason to roll back."""
     if _too_slow(evidence, policy):
         return Reason.LATENCY_5S
-    latency = evidence.latency
-    if latency.slow_measured or latency.slow.peak >= 1 / policy.alpha_latency:
+    # Unlike the line at 5 s this one forbids only as long as it is true: a cold start is not held against a canary.
+    line, least, latency = policy.slow_ratio_max, evidence.least, evidence.latency
+    slow = latency.slow.value >= 1 / policy.alpha_latency or latency.bake.above(line, least)
+    if slow or evidence.recent_latency("maybe_slow").above(line, least):
         return Reason.LATENCY_2S
     if evidence.cpu.held:
         return Reason.CPU
@@ -180,8 +181,7 @@ def _at_end(evidence: Evidence, policy: Policy) -> _Finding:
         missing = Reason.TELEMETRY_PARTIAL
     elif missing is None and not bake.n:
         missing = Reason.NO_TRAFFIC
-    slow = evidence.slow_window(maybe=True).above(policy.slow_ratio_max, least)
-    if held := missing or _held(evidence, policy) or (Reason.LATENCY_2S if slow else None):
+    if held := missing or _held(evidence, policy):
         return _Finding(Action.INCONCLUSIVE, held)
     if _in_band(evidence, policy):
         return _Finding(Action.INCONCLUSIVE, Reason.ERRORS_IN_BAND)
@@ -196,15 +196,16 @@ def _bound(evidence: Evidence, policy: Policy) -> float:
 
 
 def _attribution(found: _Finding, evidence: Evidence, policy: Policy) -> Literal["canary", "shared"] | None:
-    """Whose fault it is. Shared: stable is above the same line, and the canary was never shown to be worse."""
+    """Whose fault it is. Shared: stable is above the same line by the same rule, and the canary never shown worse."""
     if found.action not in (Action.ROLLBACK, Action.SCALE):
         return None
     if found.reason is Reason.OOM_KILLED:
         return "canary"
     if found.reason is Reason.LATENCY_5S:
-        both = evidence.slow_window(very=True, stable=True).above(policy.slow_ratio_max, evidence.least)
+        both = evidence.recent_latency("stable_very_slow", "stable_timed").above(policy.slow_ratio_max, evidence.least)
         return "shared" if both else "canary"
-    both = evidence.shared.peak >= 1 / policy.alpha_ceiling
+    measured = evidence.recent("m", "y").above(policy.error_ratio_max, evidence.least)
+    both = measured and evidence.shared.peak >= 1 / policy.alpha_healthy
     worse = evidence.relative.peak >= 1 / policy.alpha_relative
     return "shared" if both and not worse else "canary"
 
