@@ -1,8 +1,8 @@
 """Start a child process that cannot outlive its parent, even one that is killed.
 
 Run as a program, ``child.py PARENT PROGRAM [ARGUMENT ...]``, it asks the kernel (Linux) to be killed when the parent
-ends, then becomes PROGRAM. A PROGRAM ending in ``.py`` is run in this interpreter, which saves starting a second one.
-It imports nothing of ours: it is started by path, many times.
+ends, then becomes PROGRAM. A PROGRAM ending in ``.py`` is run in this interpreter, which saves starting a second one:
+it has the standard library and nothing else. This file imports nothing of ours: it is started by path, many times.
 """
 
 import os
@@ -18,7 +18,7 @@ def command(*program: str | os.PathLike[str]) -> list[str]:
 
     The kernel ties a child to the *thread* that started it: start children from a thread that lives on.
     """
-    return [sys.executable, "-I", str(Path(__file__)), str(os.getpid()), *map(str, program)]
+    return [sys.executable, "-I", "-S", str(Path(__file__)), str(os.getpid()), *map(str, program)]
 
 
 def _follow(parent: int) -> None:

@@ -19,7 +19,7 @@ from google.protobuf import json_format
 
 from rehearsal.world.instances import Line
 from rehearsal.world.log_filter import SEVERITIES, Entry, FilterError, Predicate, parse
-from rehearsal.world.rpc import Call, Code, Method, Refusal, invalid
+from rehearsal.world.rpc import Call, Method, invalid
 
 LogEntry, ListRequest, ListResponse = _LogEntry.pb(), _ListRequest.pb(), _ListResponse.pb()
 WriteRequest, WriteResponse = _WriteRequest.pb(), _WriteResponse.pb()
@@ -132,11 +132,11 @@ def _key(entry: Entry) -> tuple[float, int]:
 
 
 def _read(request: Any) -> tuple[tuple[str, ...], Predicate, int, bool]:
-    """(log name prefixes, filter, page size, newest first). Raises Refusal (INVALID_ARGUMENT)."""
+    """(log name prefixes, filter, page size, newest first). Raises RefusalError (INVALID_ARGUMENT)."""
     names, size, order = list(request.resource_names), request.page_size, request.order_by
     if not names or any(not name.startswith("projects/") or name.count("/") != 1 for name in names):
         raise invalid("ListLogEntriesRequest.resource_names", "one or more of the form projects/PROJECT are needed")
-    if not 0 <= size:
+    if size < 0:
         raise invalid("ListLogEntriesRequest.page_size", f"must not be negative, is {size}")
     if order not in ("", "timestamp asc", "timestamp desc"):
         raise invalid("ListLogEntriesRequest.order_by", f"{order!r} is not known: timestamp asc or timestamp desc")
@@ -156,7 +156,7 @@ def _token(request: Any, key: tuple[float, int]) -> str:
 
 
 def _position(request: Any) -> tuple[float, int] | None:
-    """Where the page before ended. Raises Refusal when the token is of another question."""
+    """Where the page before ended. Raises RefusalError when the token is of another question."""
     token = request.page_token
     if not token:
         return None

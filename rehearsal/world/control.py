@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from rehearsal.world.faults import Fault
-from rehearsal.world.rpc import Refusal
+from rehearsal.world.rpc import RefusalError
 from rehearsal.world.world import PERSON, World
 
 Body = dict[str, Any]
@@ -127,7 +127,7 @@ def _endpoint(answer: Answer) -> Callable[[Request], Awaitable[JSONResponse]]:
         body = await request.json() if await request.body() else {}
         try:
             return JSONResponse(await answer(body))
-        except (ValueError, TypeError, KeyError, Refusal, RuntimeError) as error:
+        except (ValueError, TypeError, KeyError, RefusalError, RuntimeError) as error:
             return JSONResponse({"error": f"{type(error).__name__}: {error}"}, status_code=400)
 
     return endpoint

@@ -24,7 +24,7 @@ CLOCK_SKEW_S = 10
 VALID_DAYS = 30
 
 
-class BadToken(Exception):
+class BadTokenError(Exception):
     """The caller's token is missing, not ours, expired or not about who signed it."""
 
 
@@ -132,10 +132,10 @@ class Identities:
         self._certs[account["client_email"]] = public
 
     def email_of(self, authorization: str | bytes | None) -> str:
-        """The email whose key signed this ``Bearer`` token. Raises BadToken."""
+        """The email whose key signed this ``Bearer`` token. Raises BadTokenError."""
         raw = authorization.encode() if isinstance(authorization, str) else authorization
         if not raw or not raw.startswith(b"Bearer "):
-            raise BadToken("the request has no bearer token")
+            raise BadTokenError("the request has no bearer token")
         token = raw.removeprefix(b"Bearer ")
         email, expires_at = self._known.get(token, ("", 0.0))
         if expires_at > time.time():
@@ -143,10 +143,10 @@ class Identities:
         try:
             claims = jwt.decode(token, certs=self._certs, clock_skew_in_seconds=CLOCK_SKEW_S)
         except (ValueError, google.auth.exceptions.GoogleAuthError) as error:
-            raise BadToken(f"the bearer token is not valid: {error}") from error
+            raise BadTokenError(f"the bearer token is not valid: {error}") from error
         header_email = jwt.decode_header(token).get("kid")
         email = str(claims.get("iss", ""))
         if not (email == claims.get("sub") == header_email):
-            raise BadToken("the token is signed by one account and speaks for another")
+            raise BadTokenError("the token is signed by one account and speaks for another")
         self._known[token] = (email, float(claims["exp"]))
         return email

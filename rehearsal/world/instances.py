@@ -55,7 +55,7 @@ class Program:
         return self.service.removeprefix("ethixai-")
 
 
-class StartFailed(Exception):
+class StartFailedError(Exception):
     """The instance ended, or did not answer its startup probe in time."""
 
 
@@ -89,10 +89,10 @@ class Instance:
         return self._process.pid if self._process and self._process.returncode is None else None
 
     async def start(self) -> None:
-        """The instance answers its startup probe and is watched. Raises StartFailed."""
+        """The instance answers its startup probe and is watched. Raises StartFailedError."""
         try:
             await self._spawn()
-        except StartFailed:
+        except StartFailedError:
             await self.stop(grace_s=0)
             raise
         self._watcher = asyncio.create_task(self._watch())
@@ -131,7 +131,8 @@ class Instance:
             stderr=asyncio.subprocess.PIPE,
             limit=LINE_BYTES,
         )
-        assert process.stdout and process.stderr
+        assert process.stdout
+        assert process.stderr
         for stream, log, severity in ((process.stdout, STDOUT, "INFO"), (process.stderr, STDERR, "ERROR")):
             reader = asyncio.create_task(self._read(stream, log, severity, self.instance_id))
             self._readers.add(reader)
@@ -140,10 +141,10 @@ class Instance:
             await asyncio.wait_for(self._probe(), self.startup_timeout_s)
         except TimeoutError:
             await self._end(grace_s=0)
-            raise StartFailed("did not answer its startup probe in time") from None
+            raise StartFailedError("did not answer its startup probe in time") from None
 
     async def _probe(self) -> None:
-        """Ask ``/health/liveness`` until it answers 200. Raises StartFailed when the process ends first."""
+        """Ask ``/health/liveness`` until it answers 200. Raises StartFailedError when the process ends first."""
         assert self._process
         ended = asyncio.ensure_future(self._process.wait())
         try:
@@ -152,7 +153,7 @@ class Instance:
                 await asyncio.wait([asked, ended], return_when=asyncio.FIRST_COMPLETED)
                 if ended.done():
                     asked.cancel()
-                    raise StartFailed(f"ended with exit code {ended.result()}")
+                    raise StartFailedError(f"ended with exit code {ended.result()}")
                 if asked.result():
                     return
                 await asyncio.sleep(STARTUP_POLL_S)
@@ -178,7 +179,7 @@ class Instance:
             self.restarts += 1
             try:
                 return await self._spawn()
-            except StartFailed as error:
+            except StartFailedError as error:
                 self._platform(f"The instance could not be started again: it {error}.", "ERROR")
 
     def _check_memory(self) -> None:
@@ -189,8 +190,8 @@ class Instance:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         self._platform(
-            f"Memory limit of {limit // MIB} MiB exceeded with {math.ceil(used / MIB)} MiB used. Consider increasing the "
-            "memory limit, see https://cloud.google.com/run/docs/configuring/memory-limits",
+            f"Memory limit of {limit // MIB} MiB exceeded with {math.ceil(used / MIB)} MiB used. "
+            "Consider increasing the memory limit, see https://cloud.google.com/run/docs/configuring/memory-limits",
             "ERROR",
         )
 

@@ -40,6 +40,8 @@ class Server:
 class _Route:
     listener: socket.socket
     servers: dict[str, Server] = field(default_factory=dict)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while servers are named to haproxy, so that none is named that was just deleted."""
 
     @property
     def url(self) -> str:
@@ -131,17 +133,21 @@ class Proxy:
         weights: dict[str, int] = {}
         for (_, servers), parts in zip(shares.values(), spread, strict=True):
             weights |= {server.name: weight for server, weight in zip(servers, parts, strict=True)}
-        new = [s for _, servers in shares.values() for s in servers if s.name not in target.servers]
-        for server in new:
-            await self._order(
-                f"add server {section}/{server.name} {server.address} weight 0; enable server {section}/{server.name}"
-            )
-            target.servers[server.name] = server
-        changes = [f"set server {section}/{name} weight {weights.get(name, 0)}" for name in target.servers]
-        if self._balance == "random":
-            await self._fill(section, slots_for([(pct, [s.name for s in servers]) for pct, servers in shares.values()]))
-        if changes:
-            await self._order("; ".join(changes))
+        async with target.lock:
+            await self._add(section, target, [server for _, servers in shares.values() for server in servers])
+            if self._balance == "random":
+                slots = slots_for([(percent, [s.name for s in servers]) for percent, servers in shares.values()])
+                await self._fill(section, slots)
+            changes = [f"set server {section}/{name} weight {weights.get(name, 0)}" for name in target.servers]
+            if changes:
+                await self._order("; ".join(changes))
+
+    async def _add(self, section: str, target: _Route, servers: Sequence[Server]) -> None:
+        for server in servers:
+            if server.name not in target.servers:
+                place = f"{section}/{server.name}"
+                await self._order(f"add server {place} {server.address} weight 0; enable server {place}")
+                target.servers[server.name] = server
 
     async def remove(self, names: Sequence[str], timeout_s: float) -> None:
         """These servers are gone from every route, their requests answered; after ``timeout_s`` they are cut off."""
@@ -160,19 +166,19 @@ class Proxy:
                 deadline = math.inf
             await asyncio.sleep(DRAIN_POLL_S)
         for route, place in places:
-            await self._order(f"set server {place} state maint")
-            await self._delete(place)
-            del route.servers[place.partition("/")[2]]
+            await self._delete(route, place)
 
     async def clear(self) -> None:
         """No route has a server, whatever was half done. Services and tags keep their URLs."""
-        places = [f"{row[0]}/{row[1]}" for row in await self._stat()]
         for route in self._routes.values():
-            route.servers.clear()
+            route.lock = asyncio.Lock()
             await self._fill(self._section[id(route)], [])
-        for place in places:
-            await self._order(f"set server {place} state maint; shutdown sessions server {place}")
-            await self._delete(place)
+        routes = {self._section[id(route)]: route for route in self._routes.values()}
+        for section, name in [row[:2] for row in await self._stat()]:
+            await self._order(f"set server {section}/{name} state maint; shutdown sessions server {section}/{name}")
+            await self._delete(routes[section], f"{section}/{name}")
+        for route in routes.values():
+            route.servers.clear()
 
     def _reuse(self) -> _Route:
         """The route of a tag that has no server any more; the one given up first."""
@@ -181,9 +187,14 @@ class Proxy:
                 return self._routes.pop(name)
         raise RuntimeError(f"all {ROUTES} ports of the proxy are in use")
 
-    async def _delete(self, place: str) -> None:
-        """``del server`` is refused while a connection lingers: a moment later it works."""
-        while "deleted" not in await self._tell(f"del server {place}"):
+    async def _delete(self, route: _Route, place: str) -> None:
+        """Take an idle server out. haproxy refuses while a connection lingers: a moment later it does not."""
+        while True:
+            async with route.lock:
+                await self._order(f"set server {place} state maint")
+                if "deleted" in await self._tell(f"del server {place}"):
+                    route.servers.pop(place.partition("/")[2], None)
+                    return
             await asyncio.sleep(DRAIN_POLL_S)
 
     async def _busy(self, places: set[str]) -> bool:

@@ -32,7 +32,10 @@ def shared_authority() -> Path:
 
 
 class RemoteWorld:
-    """``async with RemoteWorld.start(folder, small=True) as world``. Services are named in full or as `find` has them."""
+    """``async with RemoteWorld.start(folder, small=True) as world``: the world's control API.
+
+    Methods that take a service and a project want its short name, the others its full one (`find` has it).
+    """
 
     def __init__(self, addresses: Mapping[str, Any], http: httpx.AsyncClient) -> None:
         self.addresses = addresses
@@ -44,7 +47,7 @@ class RemoteWorld:
         cls, folder: Path, *, small: bool = False, balance: str = "random", authority: Path | None = None
     ) -> AsyncIterator[Self]:
         """A world runs in its own process within the block. What it complains of is in ``folder/world.log``."""
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)  # once, before anything runs
         command = [sys.executable, "-m", "rehearsal.world", "--folder", str(folder), "--follow-stdin"]
         command += ["--authority", str(authority or shared_authority()), "--balance", balance]
         command += ["--small"] if small else []

@@ -11,12 +11,12 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from rehearsal.world.faults import Fault, Faults, Write, Writes
-from rehearsal.world.identity import BadToken, Identities
+from rehearsal.world.identity import BadTokenError, Identities
 
 Code = grpc.StatusCode
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """A call is answered with an error: a gRPC status, a sentence, and for a wrong field which one."""
 
     def __init__(self, code: grpc.StatusCode, message: str, violations: Mapping[str, str] | None = None) -> None:
@@ -34,9 +34,9 @@ class Refusal(Exception):
         return status.SerializeToString()
 
 
-def invalid(name: str, sentence: str) -> Refusal:
+def invalid(name: str, sentence: str) -> RefusalError:
     """INVALID_ARGUMENT in the words of the real service, naming the field."""
-    return Refusal(Code.INVALID_ARGUMENT, f"Violation in {name}: {sentence}", {name: sentence})
+    return RefusalError(Code.INVALID_ARGUMENT, f"Violation in {name}: {sentence}", {name: sentence})
 
 
 @dataclass
@@ -73,17 +73,17 @@ class Gate:
     """(email pattern, method prefix): these calls get PERMISSION_DENIED."""
 
     def caller(self, metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
-        """The email of who calls. Raises Refusal (UNAUTHENTICATED)."""
+        """The email of who calls. Raises RefusalError (UNAUTHENTICATED)."""
         try:
             return self.identities.email_of(dict(metadata or ()).get("authorization"))
-        except BadToken as error:
-            raise Refusal(Code.UNAUTHENTICATED, str(error)) from error
+        except BadTokenError as error:
+            raise RefusalError(Code.UNAUTHENTICATED, str(error)) from error
 
     def check(self, email: str, method: str, resource: str) -> None:
-        """Raise Refusal (PERMISSION_DENIED) when ``email`` is on the list for this method."""
+        """Raise RefusalError (PERMISSION_DENIED) when ``email`` is on the list for this method."""
         for pattern, prefix in self.denied:
             if fnmatch.fnmatchcase(email, pattern) and method.startswith(prefix):
-                raise Refusal(
+                raise RefusalError(
                     Code.PERMISSION_DENIED,
                     f"Permission denied: {email} may not call {method} on resource '{resource}'.",
                 )
@@ -122,7 +122,7 @@ def _answer(name: str, method: Method, gate: Gate) -> Callable[[Message, Any], A
                 await fault.after()
                 if fault.status:
                     raise _lost(fault)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             if is_write and not write.seq:
                 gate.writes.add(write, refusal.code.name, refusal.message)
             context.set_trailing_metadata((("grpc-status-details-bin", refusal.details()),))
@@ -142,6 +142,6 @@ async def _under(fault: Fault | None, method: Method, request: Message, call: Ca
     return await method.handle(request, call)
 
 
-def _lost(fault: Fault) -> Refusal:
+def _lost(fault: Fault) -> RefusalError:
     assert fault.status is not None
-    return Refusal(fault.status, fault.message or f"{fault.status.name.replace('_', ' ').lower()} (ordered)")
+    return RefusalError(fault.status, fault.message or f"{fault.status.name.replace('_', ' ').lower()} (ordered)")

@@ -7,7 +7,7 @@ from typing import Any
 from google.cloud import secretmanager_v1
 
 from rehearsal.world.cloud_run.operations import paged
-from rehearsal.world.rpc import Call, Code, Method, Refusal, invalid
+from rehearsal.world.rpc import Call, Code, Method, RefusalError, invalid
 
 SERVICE = "google.cloud.secretmanager.v1.SecretManagerService"
 DEFAULT_PAGE = 100
@@ -77,16 +77,16 @@ class SecretManager:
 
     def _secret(self, name: str) -> _Stored:
         if name not in self._secrets:
-            raise Refusal(Code.NOT_FOUND, f"Secret [{name}] not found.")
+            raise RefusalError(Code.NOT_FOUND, f"Secret [{name}] not found.")
         return self._secrets[name]
 
     def _version(self, name: str) -> _Version:
-        """The version of that name; ``latest`` is the newest. Raises Refusal (NOT_FOUND)."""
+        """The version of that name; ``latest`` is the newest. Raises RefusalError (NOT_FOUND)."""
         parent, _, number = name.partition("/versions/")
         versions = self._secret(parent).versions
         index = len(versions) if number == "latest" else int(number) if number.isdigit() else 0
         if not 1 <= index <= len(versions):
-            raise Refusal(Code.NOT_FOUND, f"Secret Version [{name}] not found.")
+            raise RefusalError(Code.NOT_FOUND, f"Secret Version [{name}] not found.")
         return versions[index - 1]
 
     async def get_secret(self, request: Any, call: Call) -> Any:
@@ -102,7 +102,9 @@ class SecretManager:
         version = self._version(request.name)
         if version.message.state != State.ENABLED:
             state = State(version.message.state).name
-            raise Refusal(Code.FAILED_PRECONDITION, f"Secret Version [{version.message.name}] is in {state} state.")
+            raise RefusalError(
+                Code.FAILED_PRECONDITION, f"Secret Version [{version.message.name}] is in {state} state."
+            )
         response = secretmanager_v1.AccessSecretVersionResponse.pb()(name=version.message.name)
         response.payload.data = version.payload
         response.payload.data_crc32c = crc32c(version.payload)
@@ -111,7 +113,7 @@ class SecretManager:
     async def list_versions(self, request: Any, call: Call) -> Any:
         """The versions, newest first. Filters are not taught."""
         if request.filter:
-            raise Refusal(Code.UNIMPLEMENTED, "ListSecretVersionsRequest.filter is not taught")
+            raise RefusalError(Code.UNIMPLEMENTED, "ListSecretVersionsRequest.filter is not taught")
         messages = [version.message for version in self._secret(request.parent).versions[::-1]]
         page, token = paged(messages, request.page_size or DEFAULT_PAGE, request.page_token)
         return secretmanager_v1.ListSecretVersionsResponse.pb()(

@@ -35,6 +35,7 @@ OWNER = "owner@ethixai.example"
 """Who made the services before the story begins."""
 PERSON = "person@ethixai.example"
 """Somebody whose hand is in the console while a release runs."""
+GRPC_GRACE_S = 0.5
 REPOSITORY = "ghcr.io/geoaziz"
 
 
@@ -151,7 +152,6 @@ class World:
         self.log.ingestion_delay_s = 0.0
         self.secrets.clear()
         self.desks.reset()
-        self.knobs.__dict__.update(self._initial_knobs.__dict__)
         await self.prometheus.back()
         await self._begin()
 
@@ -164,7 +164,7 @@ class World:
     ) -> None:
         """Somebody changes a service by hand: traffic ``[{revision, percent, tag}]``, annotations, or both.
 
-        Without an etag, as a person in the console does. Returns once it is served. Raises Refusal.
+        Without an etag, as a person in the console does. Returns once it is served. Raises RefusalError.
         """
         update = run_v2.UpdateServiceRequest.pb()()
         update.service.name = service
@@ -189,8 +189,10 @@ class World:
         return [_plain_service(state) for state in self.services.states.values()]
 
     async def _begin(self) -> None:
+        """The services of the beginning are there, at once whatever the knobs say."""
+        self.knobs.become(Knobs(reconcile_delay_s=0.0))
         await asyncio.gather(*(self._create(spec) for spec in self.specs))
-        self._retarget()
+        self.knobs.become(self._initial_knobs)
 
     async def _create(self, spec: ServiceSpec) -> None:
         digest = self.desks.registry.publish(spec.repository, spec.tag, dict(spec.env))
@@ -198,7 +200,8 @@ class World:
         request.parent, _, request.service_id = spec.full_name.partition("/services/")
         template = request.service.template
         template.revision = f"{spec.name}-{spec.suffix}"
-        template.containers.add(image=f"{spec.repository}@{digest}")
+        container = template.containers.add(image=f"{spec.repository}@{digest}")
+        container.env.add(name="APP_ENV", value=spec.project.removeprefix("ethixai-"))
         request.service.traffic.add(type_=LATEST, percent=100)
         if spec.instances > 1:
             request.service.scaling.min_instance_count = spec.instances
@@ -232,7 +235,7 @@ class World:
         port = server.add_secure_port("127.0.0.1:0", credentials)
         self.identities.key_file(RELEASER)
         await server.start()
-        stack.push_async_callback(server.stop, 0)
+        stack.push_async_callback(server.stop, GRPC_GRACE_S)
         self.grpc_endpoint = f"localhost:{port}"
 
     def _retarget(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from google.longrunning import operations_pb2
 
-from rehearsal.world.rpc import Call, Code, Method, Refusal
+from rehearsal.world.rpc import Call, Code, Method, RefusalError
 
 SERVICE = "google.longrunning.Operations"
 DEFAULT_PAGE = 100
@@ -61,7 +61,7 @@ class Operations:
 
     def _find(self, name: str) -> Any:
         if name not in self._operations:
-            raise Refusal(Code.NOT_FOUND, f"Resource '{name}' was not found")
+            raise RefusalError(Code.NOT_FOUND, f"Resource '{name}' was not found")
         return self._operations[name]
 
     async def get(self, request: Any, call: Call) -> Any:
@@ -85,16 +85,18 @@ class Operations:
     async def list(self, request: Any, call: Call) -> Any:
         """The operations under ``projects/…/locations/…``, newest first. Filters are not taught."""
         if request.filter:
-            raise Refusal(Code.UNIMPLEMENTED, "ListOperationsRequest.filter is not taught")
+            raise RefusalError(Code.UNIMPLEMENTED, "ListOperationsRequest.filter is not taught")
         found = [o for name, o in self._operations.items() if name.startswith(f"{request.name}/operations/")]
         page, token = paged(found[::-1], request.page_size or DEFAULT_PAGE, request.page_token)
         return operations_pb2.ListOperationsResponse(operations=page, next_page_token=token)
 
 
 def paged(items: list[Any], size: int, token: str) -> tuple[list[Any], str]:
-    """One page of ``items`` and the token of the next. Raises Refusal for a token of another list."""
+    """One page of ``items`` and the token of the next. Raises RefusalError for a token of another list."""
     if size < 0 or (token and not token.isdigit()):
-        raise Refusal(Code.INVALID_ARGUMENT, "page_size must not be negative, page_token must be one of this server's")
+        raise RefusalError(
+            Code.INVALID_ARGUMENT, "page_size must not be negative, page_token must be one of this server's"
+        )
     start = int(token or 0)
     end = start + size
     return items[start:end], str(end) if end < len(items) else ""

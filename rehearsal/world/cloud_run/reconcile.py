@@ -12,10 +12,10 @@ from typing import Any
 
 from rehearsal.world.cloud_logging import CloudLogging, Source
 from rehearsal.world.cloud_run.operations import Operations
+from rehearsal.world.cloud_run.plan import plan_for, routes_of
 from rehearsal.world.cloud_run.state import (
     LATEST,
-    MANUAL,
-    Failure,
+    FailureError,
     Images,
     Knobs,
     Plan,
@@ -27,8 +27,8 @@ from rehearsal.world.cloud_run.state import (
 )
 from rehearsal.world.cloud_run.validation import limit
 from rehearsal.world.faults import Write
-from rehearsal.world.instances import Instance, Line, Program, StartFailed
-from rehearsal.world.proxy import Proxy, Server
+from rehearsal.world.instances import Instance, Line, Program, StartFailedError
+from rehearsal.world.proxy import Proxy
 
 INTERNAL, NOT_FOUND, FAILED_PRECONDITION = 13, 5, 9
 STOP_GRACE_S = 2.0
@@ -86,7 +86,7 @@ class Reconciler:
                     await self._start_revision(state, wanted, new)
                 await self._serve(state, wanted, write)
                 failure = state.failure if self._knobs.ready_stays_false else None
-            except Failure as error:
+            except FailureError as error:
                 failure = error
             state.pending -= 1
             self._report(state, failure)
@@ -102,7 +102,7 @@ class Reconciler:
             state.plan = Plan()
             await self._follow(state, state.plan, time.monotonic(), None)
 
-    def _report(self, state: ServiceState, failure: Failure | None) -> None:
+    def _report(self, state: ServiceState, failure: FailureError | None) -> None:
         message = state.message
         message.reconciling = state.pending > 0
         if message.reconciling:
@@ -123,47 +123,41 @@ class Reconciler:
         set_condition(message.conditions, condition("RoutesReady", "SUCCEEDED" if routed else "FAILED"))
 
     async def _start_revision(self, state: ServiceState, wanted: Any, new: RevisionState) -> None:
-        """The new revision is ready and is what LATEST means. Raises Failure; the revision then stays failed."""
+        """The new revision is ready and is what LATEST means. Raises FailureError."""
         try:
             image = new.template.containers[0].image
             env = self._images.config(image)
             if env is None:
-                raise Failure(NOT_FOUND, f"Image '{image}' not found.", "CONTAINER_MISSING")
+                raise FailureError(NOT_FOUND, f"Image '{image}' not found.", "CONTAINER_MISSING")
             new.env = dict(env) | {variable.name: variable.value for variable in new.template.containers[0].env}
-            counts = _plan(state, wanted, state.latest_ready, new.name).counts
-            is_off = wanted.scaling.scaling_mode == MANUAL and wanted.scaling.manual_instance_count == 0
-            if not is_off:
-                await self._grow(state, new, max(1, counts.get(new.name, 1)))
-        except Failure as failure:
+            # One that nothing is to reach is started all the same, and retired when it has proved itself.
+            count = plan_for(state, wanted, state.latest_ready, new.name).counts.get(new.name, 1)
+            await self._grow(state, new, count)
+        except FailureError as failure:
             if state.latest_created == new.name:
                 state.failure = failure
-            reason = "HEALTH_CHECK_CONTAINER_ERROR" if failure.code == FAILED_PRECONDITION else ""
-            for kind in ("Ready", "ContainerHealthy"):
-                text = {"reason": failure.reason} if kind == "Ready" or not reason else {"revision_reason": reason}
-                set_condition(new.message.conditions, condition(kind, "FAILED", message=failure.message, **text))
-            new.message.reconciling = False
+            _show_failed(new, failure)
             raise
-        new.is_ready = True
-        state.failure = None
+        new.is_ready, state.failure = True, None
         state.message.latest_ready_revision = new.message.name
         new.message.reconciling = False
         new.message.observed_generation = new.message.generation
-        skipped = "HEALTH_CHECK_SKIPPED" if is_off else ""
+        skipped = "" if count else "HEALTH_CHECK_SKIPPED"
         set_condition(new.message.conditions, condition("ContainerHealthy", "SUCCEEDED", revision_reason=skipped))
         set_condition(new.message.conditions, condition("Ready", "SUCCEEDED"))
 
     async def _serve(self, state: ServiceState, wanted: Any, write: Write | None) -> None:
-        """Traffic and instances are as ``wanted`` says. Raises Failure, and then what was served goes on."""
-        plan = _plan(state, wanted, state.latest_ready)
+        """Traffic and instances are as ``wanted`` says. Raises FailureError, and then what was served goes on."""
+        plan = plan_for(state, wanted, state.latest_ready)
         for name, _, _ in plan.targets:
             if name not in state.revisions:
-                raise Failure(
+                raise FailureError(
                     INTERNAL,
                     f"Revision '{name}' does not exist or is deleted. Update all traffic to route to currently "
                     "available revisions.",
                 )
             if not state.revisions[name].is_ready:
-                raise Failure(FAILED_PRECONDITION, f"Revision '{name}' is not ready and cannot serve traffic.")
+                raise FailureError(FAILED_PRECONDITION, f"Revision '{name}' is not ready and cannot serve traffic.")
         await asyncio.gather(*(self._grow(state, state.revisions[name], count) for name, count in plan.counts.items()))
         state.plan = plan
         self._show_served(state, wanted)
@@ -194,21 +188,21 @@ class Reconciler:
                 set_condition(revision.message.conditions, active)
 
     async def _grow(self, state: ServiceState, revision: RevisionState, count: int) -> None:
-        """The revision has at least ``count`` instances. Raises Failure when one does not start."""
+        """The revision has at least ``count`` instances. Raises FailureError when one does not start."""
         missing = count - len(revision.instances)
         if missing <= 0:
             return
         new = [self._instance(state, revision) for _ in range(missing)]
         results = await asyncio.gather(*(instance.start() for instance in new), return_exceptions=True)
         started = [i for i, result in zip(new, results, strict=True) if result is None]
-        failed = [result for result in results if isinstance(result, StartFailed)]
+        failed = [result for result in results if isinstance(result, StartFailedError)]
         if failed:
             await asyncio.gather(*(self._end(instance, grace_s=0) for instance in new))
             text = (
                 f"Revision '{revision.name}' is not ready and cannot serve traffic. The user-provided container failed "
                 "to start and listen on the port defined by the PORT environment variable within the allocated timeout."
             )
-            raise Failure(FAILED_PRECONDITION, text, "REVISION_FAILED") from failed[0]
+            raise FailureError(FAILED_PRECONDITION, text, "REVISION_FAILED") from failed[0]
         for result in results:
             if isinstance(result, BaseException):
                 raise result
@@ -239,7 +233,7 @@ class Reconciler:
         """The proxy serves ``plan``, from ``due`` (monotonic seconds) on; then what is not needed is stopped."""
         async with state.follow_lock:
             await asyncio.sleep(due - time.monotonic())
-            routes = _routes(state, plan)
+            routes = routes_of(state, plan)
             for route in state.routes - routes.keys():
                 await self._proxy.apply(route, {})
             for route, shares in routes.items():
@@ -263,43 +257,12 @@ class Reconciler:
         await asyncio.gather(*(self._end(instance, self._knobs.drain_timeout_s) for instance in instances))
 
 
-def _plan(state: ServiceState, wanted: Any, latest: str, new: str = "") -> Plan:
-    """Targets with LATEST resolved, and instances per revision. ``new`` is LATEST while it is being started."""
-    scaling = wanted.scaling
-    targets = tuple(
-        (t.revision if t.type_ != LATEST else (new or latest), t.percent, t.tag)
-        for t in wanted.traffic or [TrafficTarget(type_=LATEST, percent=100)]
-    )
-    percents: dict[str, int] = {}
-    for name, percent, _ in targets:
-        percents[name] = percents.get(name, 0) + percent
-    is_manual = scaling.scaling_mode == MANUAL
-    total = scaling.manual_instance_count if is_manual else scaling.min_instance_count
-    counts = {
-        name: _count(state, name, -(-total * percent // 100), is_off=is_manual and total == 0 and percent > 0)
-        for name, percent in percents.items()
-    }
-    return Plan(targets, counts, is_off=is_manual and total == 0)
-
-
-def _count(state: ServiceState, name: str, share: int, *, is_off: bool) -> int:
-    """Instances of one revision that traffic or a tag reaches: its share, its own minimum, one, at most its maximum."""
-    if is_off or name not in state.revisions:
-        return 0
-    scaling = state.revisions[name].template.scaling
-    return min(max(1, share, scaling.min_instance_count), scaling.max_instance_count)
-
-
-def _routes(state: ServiceState, plan: Plan) -> dict[str, dict[str, tuple[int, list[Server]]]]:
-    """For the service's own URL and each tag's: the revisions behind it with percent and servers."""
-    servers = {
-        name: [Server(f"{name}.{i.number}", i.address) for i in revision.instances[: plan.counts.get(name, 0)]]
-        for name, revision in state.revisions.items()
-    }
-    routes: dict[str, dict[str, tuple[int, list[Server]]]] = {str(state.name): {}}
-    for name, percent, tag in plan.targets:
-        before = routes[str(state.name)].get(name, (0, []))[0]
-        routes[str(state.name)][name] = (before + percent, servers[name])
-        if tag:
-            routes[f"{state.name}#{tag}"] = {name: (100, servers[name])}
-    return routes
+def _show_failed(revision: RevisionState, failure: FailureError) -> None:
+    """The revision's conditions say why it cannot serve."""
+    conditions = revision.message.conditions
+    set_condition(conditions, condition("Ready", "FAILED", reason=failure.reason, message=failure.message))
+    if failure.code == FAILED_PRECONDITION:
+        reason = "HEALTH_CHECK_CONTAINER_ERROR"
+        unhealthy = condition("ContainerHealthy", "FAILED", revision_reason=reason, message=failure.message)
+        set_condition(conditions, unhealthy)
+    revision.message.reconciling = False

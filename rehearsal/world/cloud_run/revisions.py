@@ -8,7 +8,7 @@ from google.cloud import run_v2
 from rehearsal.world.cloud_run.operations import Operations, paged
 from rehearsal.world.cloud_run.services import Services
 from rehearsal.world.cloud_run.state import RevisionState, ServiceState, stamp
-from rehearsal.world.rpc import Call, Code, Method, Refusal, invalid
+from rehearsal.world.rpc import Call, Code, Method, RefusalError, invalid
 
 SERVICE = "google.cloud.run.v2.Revisions"
 DEFAULT_PAGE = 100
@@ -52,11 +52,13 @@ class Revisions:
         """A revision that neither percent nor tag reaches is gone."""
         state, revision = self._find(request.name)
         if request.etag and request.etag != revision.message.etag:
-            raise Refusal(Code.ABORTED, f"Conflict for resource '{request.name}': the etag is not the current one.")
+            raise RefusalError(
+                Code.ABORTED, f"Conflict for resource '{request.name}': the etag is not the current one."
+            )
         wanted = {target.revision for target in state.message.traffic}
         served = {name for name, _, _ in state.plan.targets}
         if revision.name in wanted | served:
-            raise Refusal(
+            raise RefusalError(
                 Code.FAILED_PRECONDITION, f"Revision '{revision.name}' is active: only retired ones can be deleted."
             )
         operation = self._operations.begin(state.name.parent, revision.message)
@@ -71,5 +73,5 @@ class Revisions:
         service, _, name = full_name.partition("/revisions/")
         state = self._services.find(service)
         if name not in state.revisions:
-            raise Refusal(Code.NOT_FOUND, f"Resource '{full_name}' of kind 'REVISION' does not exist.")
+            raise RefusalError(Code.NOT_FOUND, f"Resource '{full_name}' of kind 'REVISION' does not exist.")
         return state, state.revisions[name]

@@ -30,7 +30,7 @@ from rehearsal.world.cloud_run.validation import (
     with_defaults,
 )
 from rehearsal.world.proxy import Proxy
-from rehearsal.world.rpc import Call, Code, Method, Refusal, invalid
+from rehearsal.world.rpc import Call, Code, Method, RefusalError, invalid
 
 SERVICE = "google.cloud.run.v2.Services"
 DEFAULT_PAGE = 100
@@ -57,9 +57,9 @@ class Services:
         ]
 
     def find(self, name: str) -> ServiceState:
-        """The service of that full name. Raises Refusal (NOT_FOUND)."""
+        """The service of that full name. Raises RefusalError (NOT_FOUND)."""
         if name not in self.states:
-            raise Refusal(Code.NOT_FOUND, f"Resource '{name}' of kind 'SERVICE' does not exist.")
+            raise RefusalError(Code.NOT_FOUND, f"Resource '{name}' of kind 'SERVICE' does not exist.")
         return self.states[name]
 
     async def get(self, request: Any, call: Call) -> Any:
@@ -86,7 +86,7 @@ class Services:
             )
         name = _created_name(request)
         if name in self.states:
-            raise Refusal(Code.ALREADY_EXISTS, f"Resource '{request.service_id}' already exists.")
+            raise RefusalError(Code.ALREADY_EXISTS, f"Resource '{request.service_id}' already exists.")
         sent = Service()
         sent.CopyFrom(request.service)
         return self._create(name, sent, call, validate_only=request.validate_only, where="CreateServiceRequest.service")
@@ -141,7 +141,7 @@ class Services:
         return operation
 
     def _is_new(self, state: ServiceState, wanted: Any) -> bool:
-        """Whether the template asks for a revision that there is not yet. Raises Refusal (ALREADY_EXISTS)."""
+        """Whether the template asks for a revision that there is not yet. Raises RefusalError (ALREADY_EXISTS)."""
         name = wanted.template.revision
         if not name:
             return bool(with_defaults(wanted.template) != state.message.template)
@@ -149,7 +149,9 @@ class Services:
         if existing is None:
             return True
         if existing.template != with_defaults(wanted.template):
-            raise Refusal(Code.ALREADY_EXISTS, f"Revision named '{name}' with different configuration already exists.")
+            raise RefusalError(
+                Code.ALREADY_EXISTS, f"Revision named '{name}' with different configuration already exists."
+            )
         return False
 
     def _write(self, state: ServiceState, wanted: Any, call: Call, *, makes_revision: bool, validate_only: bool) -> Any:
@@ -221,7 +223,7 @@ def _created_name(request: Any) -> str:
 
 def _check_etag(name: str, sent: str, current: str) -> None:
     if sent and sent != current:
-        raise Refusal(
+        raise RefusalError(
             Code.ABORTED,
             f"Conflict for resource '{name}': etag '{sent}' was specified but the current one is '{current}'.",
         )

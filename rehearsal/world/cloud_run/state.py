@@ -48,6 +48,10 @@ class Knobs:
     ready_stays_false: bool = False
     """After a failed deploy, a later traffic update is served, but its operation fails and Ready stays False."""
 
+    def become(self, other: "Knobs") -> None:
+        """Stand as ``other`` does."""
+        vars(self).update(vars(other))
+
 
 @dataclass(frozen=True)
 class ServiceName:
@@ -73,7 +77,7 @@ class ServiceName:
 
 
 @dataclass(eq=False)
-class Failure(Exception):
+class FailureError(Exception):
     """An operation ends in error: a gRPC code number, the sentence, and the condition's reason."""
 
     code: int
@@ -104,8 +108,6 @@ class Plan:
 
     targets: tuple[tuple[str, int, str], ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
-    is_off: bool = False
-    """Manual scaling to 0: percents get 503, revisions with a tag and no percent still answer."""
 
 
 @dataclass
@@ -118,7 +120,7 @@ class ServiceState:
     plan: Plan = field(default_factory=Plan)
     routes: set[str] = field(default_factory=set)
     """The proxy's routes that have servers: the service's and its tags'."""
-    failure: Failure | None = None
+    failure: FailureError | None = None
     """Of the newest revision, while it is the template's."""
     pending: int = 0
     reconcile_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -170,7 +172,7 @@ def set_condition(conditions: Any, new: Any) -> None:
 
 
 def plain_traffic(targets: Any) -> list[dict[str, Any]]:
-    """Traffic targets or statuses as ``[{revision, percent, tag}]``; the allocation LATEST is a revision of that name."""
+    """Traffic targets as ``[{revision, percent, tag}]``; the allocation LATEST is a revision of that name."""
     return [
         {"revision": "LATEST" if t.type_ == LATEST else t.revision, "percent": t.percent, "tag": t.tag} for t in targets
     ]

@@ -6,12 +6,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from rehearsal.world.cloud_run.state import LATEST, MANUAL, PINNED, RevisionTemplate, Service
-from rehearsal.world.rpc import Code, Refusal, invalid
+from rehearsal.world.rpc import Code, RefusalError, invalid
 
 OUTPUT_ONLY = frozenset(
-    "name uid generation create_time update_time delete_time expire_time creator last_modifier observed_generation "
-    "terminal_condition conditions latest_ready_revision latest_created_revision traffic_statuses uri urls "
-    "satisfies_pzs reconciling etag threat_detection_enabled".split()
+    [
+        *("name", "uid", "generation", "create_time", "update_time", "delete_time", "expire_time", "creator"),
+        *("last_modifier", "observed_generation", "terminal_condition", "conditions", "latest_ready_revision"),
+        *("latest_created_revision", "traffic_statuses", "uri", "urls", "satisfies_pzs", "reconciling", "etag"),
+        "threat_detection_enabled",
+    ]
 )
 SYSTEM_KEYS = ("run.googleapis.com", "cloud.googleapis.com", "serving.knative.dev", "autoscaling.knative.dev")
 LABEL = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
@@ -22,14 +25,16 @@ _UNITS = {"": 1, "m": 1e-3, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "k": 10**3, "
 
 
 def mask_paths(paths: Iterable[str]) -> list[str]:
-    """The mask's paths, each checked against the Service's descriptor. Raises Refusal.
+    """The mask's paths, each checked against the Service's descriptor. Raises RefusalError.
 
     A path goes through message fields only: not into a map, not into a list. Names are those of the proto.
     """
     checked = list(paths)
     for path in checked:
         if path == "*":
-            raise Refusal(Code.UNIMPLEMENTED, "UpdateServiceRequest.update_mask: '*' is not taught; leave the mask out")
+            raise RefusalError(
+                Code.UNIMPLEMENTED, "UpdateServiceRequest.update_mask: '*' is not taught; leave the mask out"
+            )
         at = Service.DESCRIPTOR
         for step in path.split("."):
             found = at.fields_by_name.get(step) if at is not None else None
@@ -68,7 +73,7 @@ def _replace(target: Any, source: Any, steps: list[str]) -> None:
 
 
 def check_service(where: str, service: str, wanted: Any) -> None:
-    """Raise Refusal for what is wrong in a service as it is to become. ``where`` names the request's field."""
+    """Raise RefusalError for what is wrong in a service as it is to become. ``where`` names the request's field."""
     for field in ("annotations", "labels"):
         _check_keys(f"{where}.{field}", getattr(wanted, field))
         _check_keys(f"{where}.template.{field}", getattr(wanted.template, field))
@@ -85,7 +90,7 @@ def _check_keys(where: str, keys: Iterable[str]) -> None:
 
 
 def check_traffic(where: str, service: str, targets: Any) -> None:
-    """Raise Refusal unless percents are 0–100 and sum to 100, tags are distinct, and types fit. Empty is allowed."""
+    """Raise RefusalError unless percents are 0–100 and sum to 100, tags distinct, and types fit. Empty is allowed."""
     if not targets:
         return
     for target in targets:
@@ -164,7 +169,7 @@ def with_defaults(template: Any) -> Any:
 
 
 def limit(template: Any, key: str) -> float | None:
-    """The first container's limit of ``memory`` (bytes) or ``cpu`` (cores), by default 512Mi and 1; None if unreadable."""
+    """The first container's ``memory`` (bytes) or ``cpu`` (cores), by default 512Mi and 1; None if unreadable."""
     default = {"memory": "512Mi", "cpu": "1000m"}[key]
     found = _QUANTITY.fullmatch(dict(template.containers[0].resources.limits).get(key, default))
     return float(found[1]) * _UNITS[found[2] or ""] if found else None
