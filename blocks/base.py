@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 import httpx
 from prefect.blocks.core import Block
-from pydantic import ConfigDict, SecretStr, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 Client = TypeVar("Client")
 
@@ -76,3 +76,22 @@ class OutsideBlock(Block):
         if url.scheme not in ("http", "https") or not url.host or url.userinfo:
             raise ValueError("must be http://HOST or https://HOST, without a user name or a password in it")
         return value.rstrip("/")
+
+
+class GoogleBlock(OutsideBlock):
+    """A block that speaks gRPC with one of Google's official clients, signed in as this worker."""
+
+    project: str = Field(title="Project", description="Id of the Google Cloud project.")
+    api_endpoint: str = Field("", title="API endpoint", description="host:port of the API. Empty: Google's own.")
+    client: str = Field(
+        "ethixai-playbook", title="Client name", description="How this project names itself in Google's audit log."
+    )
+
+    def _make(self, client: Callable[..., Client], endpoint: str = "") -> Client:
+        """A client at ``api_endpoint``, or at ``endpoint`` where that is empty; both empty is the client's own."""
+        from google.api_core.client_options import ClientOptions
+        from google.api_core.gapic_v1.client_info import ClientInfo
+
+        named = ClientInfo(user_agent=self.client)  # type: ignore[no-untyped-call]
+        where = self.api_endpoint or endpoint or None
+        return client(client_options=ClientOptions(api_endpoint=where), client_info=named)

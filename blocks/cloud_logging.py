@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, HttpUrl, PrivateAttr
 
-from blocks.base import PerLoop
-from blocks.google_api import GoogleBlock, calling
+from blocks.base import GoogleBlock, PerLoop
+from blocks.google_api import calling
 from playbook.logs import LogLine
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field, HttpUrl, PrivateAttr, ValidationError
 
 from blocks import google_api
-from blocks.base import PerLoop
+from blocks.base import GoogleBlock, PerLoop
 from blocks.cloud_run_types import body_of, mask_of, revision_of, snapshot_of
-from blocks.google_api import GoogleBlock, calling
+from blocks.google_api import calling
 from playbook.change import Change
 from playbook.errors import Conflict, Refused, ReleaseError, StartFailed, Transient
 from playbook.traffic import Revision, Scaling, ServiceSnapshot

@@ -60,7 +60,7 @@ class EthixAI(HttpBlock):
         return await tests[test](site)
 
     async def probe(self, url: str, count: int, seconds: float) -> int:
-        """Send ``count`` requests to ``probe_path`` at ``url``, evenly over ``seconds``. Returns how many were answered."""
+        """Send ``count`` requests to ``probe_path`` at ``url``, evenly over ``seconds``. How many were answered."""
         service = self._service(url)
         every = frozenset(range(300, 600))
 

@@ -1,38 +1,16 @@
-"""Google's gRPC clients: loaded late, made once for each loop, and what they raise as this project's errors."""
+"""A call to Google: its library is loaded late, and what it raises comes out as this project's errors."""
 
 import asyncio
 import importlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from pydantic import Field
-
-from blocks.base import Client, OutsideBlock
 from playbook.errors import Conflict, Refused, ReleaseError, Transient
 
 # google.rpc.Code, as a finished operation reports it.
 CONFLICT = frozenset({6, 10})  # ALREADY_EXISTS, ABORTED
 TRANSIENT = frozenset({1, 2, 4, 8, 13, 14})  # CANCELLED, UNKNOWN, DEADLINE, EXHAUSTED, INTERNAL, UNAVAILABLE
 START_FAILED = frozenset({5, 7, 9})  # no such image, image not readable, FAILED_PRECONDITION: the container
-
-
-class GoogleBlock(OutsideBlock):
-    """A block that speaks gRPC with one of Google's official clients, signed in as this worker."""
-
-    project: str = Field(title="Project", description="Id of the Google Cloud project.")
-    api_endpoint: str = Field("", title="API endpoint", description="host:port of the API. Empty: Google's own.")
-    client: str = Field(
-        "ethixai-playbook", title="Client name", description="How this project names itself in Google's audit log."
-    )
-
-    def _make(self, client: Callable[..., Client], endpoint: str = "") -> Client:
-        """A client at ``api_endpoint``, or at ``endpoint`` where that is empty; both empty is the client's own."""
-        from google.api_core.client_options import ClientOptions
-        from google.api_core.gapic_v1.client_info import ClientInfo
-
-        named = ClientInfo(user_agent=self.client)  # type: ignore[no-untyped-call]
-        where = self.api_endpoint or endpoint or None
-        return client(client_options=ClientOptions(api_endpoint=where), client_info=named)
 
 
 @asynccontextmanager

@@ -56,7 +56,8 @@ class HttpService:
     async def json(self, method: str, path: str, asked: str, parse: Callable[[Any], Parsed], **request: Any) -> Parsed:
         """What ``parse`` makes of the JSON of a 2xx answer.
 
-        Raises as ``send``, and Refused where the answer is not JSON or not of that shape: something else lives there.
+        Raises as ``send``, and Transient where the answer is not JSON or not of that shape: something else,
+        such as a gateway, has answered.
         """
         answer = await self.send(method, path, asked, **request)
         try:
@@ -64,9 +65,9 @@ class HttpService:
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             # The body itself is not quoted: where a pass was asked for, it may be one.
             kind = answer.headers.get("content-type", "nothing")
-            raise Refused(
+            raise Transient(
                 f"{self.name}, asked {asked}, answered {kind} in which it is not found ({error!r}). "
-                f"Check {self.block}.{self.url_field} ({self.base_url})."
+                f"Ask again; if it stays so, check {self.block}.{self.url_field} ({self.base_url})."
             ) from error
 
     def unexpected(self, answer: httpx.Response, asked: str) -> ReleaseError:

@@ -77,7 +77,12 @@ class PagerDuty(HttpBlock):
             url_field="events_url",
         )
         event = {"routing_key": self.routing_key.get_secret_value(), "event_action": action, "dedup_key": key, **rest}
-        await events.send("POST", "/v2/enqueue", f"to {action} {key}", json=event)
+        await events.json("POST", "/v2/enqueue", f"to {action} {key}", _acceptance, json=event)
+
+
+def _acceptance(answer: dict[str, Any]) -> str:
+    """The key under which an event was taken in. Raises KeyError where it was not: a gateway may answer 200 too."""
+    return str(answer["dedup_key"])
 
 
 def _people(answer: dict[str, Any]) -> tuple[str, ...]:

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, HttpUrl, PrivateAttr, SecretStr
 
-from blocks.base import PerLoop
-from blocks.google_api import GoogleBlock, calling
+from blocks.base import GoogleBlock, PerLoop
+from blocks.google_api import calling
 from playbook.checks import SecretState
 from playbook.errors import Refused
 

@@ -7,6 +7,8 @@ from pydantic import Field, HttpUrl, SecretStr
 
 from blocks.http import HttpBlock, HttpService
 
+NAME_MAX = 64
+
 
 class Sentry(HttpBlock):
     """One Sentry organization (project:releases)."""
@@ -31,7 +33,7 @@ class Sentry(HttpBlock):
         await self._service().send("POST", releases, f"to create release {version}", json=said)
         deploys = f"{releases}{quote(version, safe='')}/deploys/"
         if self.environment not in await self._service().json("GET", deploys, f"for the deploys of {version}", _places):
-            deploy = {"environment": self.environment, "name": f"{self.environment} {version}"}
+            deploy = {"environment": self.environment, "name": version[:NAME_MAX]}
             await self._service().send("POST", deploys, f"to note the deploy of {version}", json=deploy)
 
     def _service(self) -> HttpService:
