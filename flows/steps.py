@@ -4,16 +4,15 @@ lines."""
 import asyncio
 
 from blocks.environment import Environment
+from flows.canary import bake
 from playbook.claim import Claim, Decision
 from playbook.errors import Interrupted
 from playbook.outcome import End, Outcome
 from playbook.report import Report
-from playbook.verdict import Action
 from tasks.announce import say_complete, say_interrupted, say_reverted, sentry_release, start_watch
-from tasks.claim import note_bake_start, release_claim
-from tasks.monitor import monitor
+from tasks.claim import release_claim
 from tasks.report import closing, note
-from tasks.traffic import deploy_canary, promote, revert, shift_to_canary
+from tasks.traffic import deploy_canary, promote, revert
 from tasks.validation import check_error_ratio, smoke_test, wait_for_scrapes
 
 
@@ -44,7 +43,7 @@ async def introduce(env: Environment, report: Report) -> Report:
         return (
             await deploy_canary(env, claim, service)
             or await smoke_test(env, service, on_canary=True)
-            or await wait_for_scrapes(env, claim, service)
+            or (await wait_for_scrapes(env, claim, service) if env.policy.bake_s else None)
         )
 
     problems = [problem for problem in await asyncio.gather(*map(ready, claim.services)) if problem]
@@ -53,21 +52,6 @@ async def introduce(env: Environment, report: Report) -> Report:
     if not env.policy.bake_s:
         return report.deciding(Decision.PROMOTE, f"{env.name} has no canary phase")
     return report.deciding(Decision.BAKE)
-
-
-async def bake(env: Environment, report: Report) -> Report:
-    """A share of the users is on the new revisions for as long as it takes to know."""
-    claim = report.claim
-    if claim.bake_start_s is None:
-        await shift_to_canary(env, claim, claim.lead)
-        await asyncio.gather(*(shift_to_canary(env, claim, service) for service in claim.services[1:]))
-        claim = await note_bake_start(env, claim)
-        report = await note(report.model_copy(update={"claim": claim}), f"canary serves {claim.canary_percent} %")
-    verdicts = await monitor(env, claim, env.policy)
-    worst = verdicts[0]
-    report = await note(report.model_copy(update={"verdicts": verdicts}), f"{worst.action}: {worst.explanation}")
-    decision = Decision.PROMOTE if worst.action is Action.PROMOTE else Decision.REVERT
-    return report.deciding(decision, worst.explanation)
 
 
 async def promote_all(env: Environment, report: Report) -> Report:

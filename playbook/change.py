@@ -41,7 +41,7 @@ def guard(snapshot: ServiceSnapshot, claim: Claim) -> Record:
     """
     record = Record.read(snapshot)
     name = snapshot.service
-    if record.epoch > claim.epoch:
+    if record.epoch > claim.epoch or is_anothers(record, claim):
         raise Fenced(f"{name}: epoch {record.epoch} holds it, this run has {claim.epoch}; nothing more is written.")
     part = claim.part(name)
     if snapshot.latest_created not in (part.latest_created, part.canary):
@@ -61,13 +61,17 @@ def guard(snapshot: ServiceSnapshot, claim: Claim) -> Record:
     return record
 
 
+def is_anothers(record: Record, claim: Claim) -> bool:
+    """Whether another process wrote this very epoch: two took over in the same second, and the other one was first."""
+    held = record.claim
+    return held is not None and held.epoch == claim.epoch and held.flow_run_id != claim.flow_run_id
+
+
 def ways(claim: Claim, part: Part) -> tuple[TrafficSplit, ...]:
     """Every split that this release ever gives a service."""
-    return (
-        part.stable,
-        part.stable.with_canary(part.canary, claim.canary_percent),
-        TrafficSplit.all_to(part.canary),
-    )
+    shares = (*claim.earlier_percents, claim.canary_percent)
+    baking = (part.stable.with_canary(part.canary, share) for share in shares)
+    return (part.stable, *baking, TrafficSplit.all_to(part.canary))
 
 
 def mark(record: Record, claim: Claim, service: str) -> Record:
@@ -105,6 +109,26 @@ def to_claim(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
             "while the release was being planned. Start it again."
         )
     return None if record == wanted and snapshot.split == pinned else Change(record=wanted, split=pinned)
+
+
+def to_take_over(snapshot: ServiceSnapshot, claim: Claim, found_epoch: int) -> Change | None:
+    """The service carries ``claim`` in place of the same release's older one; nobody is moved.
+
+    Raises: Fenced (another process has taken it over since ``found_epoch`` was read), and what `guard` raises.
+    """
+    record = guard(snapshot, claim)
+    if record.epoch not in (found_epoch, claim.epoch) or not record.holder:
+        raise Fenced(f"{snapshot.service}: release {claim.release_id} was taken over or ended meanwhile.")
+    wanted = mark(record, claim, snapshot.service)
+    return None if record == wanted else Change(record=wanted)
+
+
+def to_scale(snapshot: ServiceSnapshot, claim: Claim, instances: int) -> Change | None:
+    """The service keeps at least so many instances; the claim, with the scaling to go back to, is written with it."""
+    record = guard(snapshot, claim)
+    wanted = mark(record, claim, snapshot.service)
+    scaling = snapshot.scaling.model_copy(update={"min_instances": max(instances, snapshot.scaling.min_instances)})
+    return None if snapshot.scaling == scaling and record == wanted else Change(record=wanted, scaling=scaling)
 
 
 def move(snapshot: ServiceSnapshot, claim: Claim, want: TrafficSplit) -> Change | None:

@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter
 
 from playbook.base import Frozen
 from playbook.errors import Refused
+from playbook.policy import Policy
 from playbook.traffic import Scaling, ServiceSnapshot, TrafficSplit
 
 PREFIX = "playbook.ethixai.com/"
@@ -52,7 +53,10 @@ class Claim(Frozen):
     requested_by: str = ""
     reason: str = Field("", description="why it was decided so")
     bake_start_s: float | None = Field(None, description="unix seconds on Prometheus's clock")
-    gate_deadline_s: float | None = None
+    earlier_percents: tuple[int, ...] = Field((), description="shares the canary had before it was given more")
+    extensions_s: tuple[float, ...] = Field((), description="by how much a person has lengthened the bake, each time")
+    scaled_at_s: float | None = Field(None, description="unix seconds; when more instances were given")
+    gate_deadline_s: float | None = Field(None, description="unix seconds; a person is asked until then")
     deadline_s: float = Field(description="unix seconds; a claim older than this is anybody's to recover")
 
     @property
@@ -66,6 +70,38 @@ class Claim(Frozen):
     def part(self, service: str) -> Part:
         """The part of ``service``. Raises KeyError where it is none of this release."""
         return {part.service: part for part in self.parts}[service]
+
+    def policy(self, policy: Policy) -> Policy:
+        """``policy`` with the extensions that people have given this release."""
+        for seconds in self.extensions_s:
+            policy = policy.extended(seconds)
+        return policy
+
+    def baking_from(self, now_s: float) -> Self:
+        """The same release, whose bake began now."""
+        return self.model_copy(update={"bake_start_s": now_s})
+
+    def scaled(self, now_s: float) -> Self:
+        """The same release, given more instances now."""
+        return self.model_copy(update={"scaled_at_s": now_s})
+
+    def gated(self, now_s: float, deadline_s: float) -> Self:
+        """The same release, undecided: a person may answer for ``deadline_s`` seconds from the first time it was so."""
+        return self if self.gate_deadline_s else self.model_copy(update={"gate_deadline_s": now_s + deadline_s})
+
+    def extended_until(self, end_s: float, policy: Policy) -> Self:
+        """The same release with a bake that ends at ``end_s``. ``policy`` is the environment's."""
+        ends_s = (self.bake_start_s or end_s) + self.policy(policy).bake_s
+        return self.model_copy(update={"extensions_s": (*self.extensions_s, max(0.0, end_s - ends_s))})
+
+    def reopened(self) -> Self:
+        """The same release, answered by a person: if it stays undecided, they are asked anew."""
+        return self.model_copy(update={"gate_deadline_s": None})
+
+    def raised(self, percent: int) -> Self:
+        """The same release with a larger share for the canary."""
+        earlier = (*self.earlier_percents, self.canary_percent)
+        return self.model_copy(update={"canary_percent": percent, "earlier_percents": earlier})
 
     def decided(self, decision: Decision, reason: str = "") -> Self:
         """The same release, going ``decision``'s way."""

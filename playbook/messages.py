@@ -123,6 +123,35 @@ def rollback_ticket(report: Report) -> Ticket:
     )
 
 
+def asking(report: Report, url: str) -> Message:
+    """A person is asked: why the judge cannot decide, and until when silence means revert."""
+    claim, worst = report.claim, report.verdicts[0]
+    until = clock(claim.gate_deadline_s or 0)
+    text = "\n".join(
+        (
+            f"🖐 {report.environment.upper()} RELEASE HELD: your decision, until {until} UTC (silence reverts it)",
+            f"Version: {claim.version}",
+            f"Why: {worst.service}: {worst.explanation}",
+            f"Decide: {url}",
+        )
+    )
+    return Message(key=f"{claim.release_id}/asking/{len(claim.extensions_s)}", room=Room.INCIDENTS, text=text)
+
+
+def scaled(report: Report, instances: int) -> Message:
+    """Playbook 8: a slow p95 is answered with more instances first."""
+    claim, worst = report.claim, report.verdicts[0]
+    text = "\n".join(
+        (
+            f"📈 {worst.service} now keeps at least {instances} instances",
+            f"Version: {claim.version}",
+            f"Why: {worst.explanation}",
+            "Next: if that does not help, the release is rolled back",
+        )
+    )
+    return Message(key=f"{claim.release_id}/scaled", room=Room.RELEASES, text=text)
+
+
 def alarm(claim: Claim, environment: str, verdict: Verdict) -> tuple[Page, Message]:
     """The hour after a promotion went bad: a person decides, and gets the command to take it back."""
     summary = f"{environment.capitalize()} {claim.version} turned bad after promotion: {verdict.explanation}"

@@ -39,6 +39,14 @@ class Report(Frozen):
         """The same release, going ``decision``'s way from here."""
         return self.model_copy(update={"claim": self.claim.decided(decision, reason)})
 
+    def at(self, claim: Claim) -> Self:
+        """The same release with its claim as it is now."""
+        return self.model_copy(update={"claim": claim})
+
+    def judged(self, verdicts: tuple[Verdict, ...]) -> Self:
+        """With the newest verdicts, the severest first."""
+        return self.model_copy(update={"verdicts": verdicts})
+
     def noted(self, at_s: float, text: str) -> Self:
         """With one more line in the timeline."""
         return self.model_copy(update={"notes": (*self.notes, Note(at_s=at_s, text=text))})

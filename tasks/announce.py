@@ -110,6 +110,16 @@ async def say_interrupted(env: Environment, report: Report) -> None:
     await tell(env, messages.interrupted(report))
 
 
+async def say_asking(env: Environment, report: Report) -> None:
+    """`#incident-response` knows that a person is asked, where, and until when."""
+    await tell(env, messages.asking(report, f"{env.ui_url}/runs/flow-run/{report.claim.flow_run_id}"))
+
+
+async def say_scaled(env: Environment, report: Report) -> None:
+    """`#releases` knows that more instances were given."""
+    await tell(env, messages.scaled(report, env.policy.scale_max_instances))
+
+
 async def say_alarm(env: Environment, claim: Claim, verdict: Verdict) -> None:
     """The on-call engineer and `#incident-response` know that a promoted release turned bad."""
     for one in messages.alarm(claim, env.name, verdict):

@@ -76,12 +76,26 @@ async def take_claim(env: Environment, order: Order, found: dict[str, ServiceSna
     return claim
 
 
-@task(name="decide", task_run_name="decide {claim.decision}", **WRITE)
-async def note_bake_start(env: Environment, claim: Claim) -> Claim:
-    """The claim says when the bake began, by Prometheus's clock."""
-    begun = claim.model_copy(update={"bake_start_s": await env.prometheus.clock()})
-    await ensure(env, claim.lead, partial(change.to_bake, claim=begun))
-    return begun
+@task(name="note on lead", **WRITE)
+async def note_on_lead(env: Environment, claim: Claim) -> Claim:
+    """The lead carries ``claim`` as it is now, with its traffic where the bake has it. Returns the claim."""
+    await ensure(env, claim.lead, partial(change.to_bake, claim=claim))
+    return claim
+
+
+@task(name="take over", **WRITE)
+async def take_over(env: Environment, found: Claim) -> Claim:
+    """This run holds the release ``found`` in place of the process that had it, which is fenced from now on.
+
+    Raises: Fenced (somebody else took it over, or it ended meanwhile).
+    """
+    claim = found.model_copy(
+        update={"epoch": next_epoch(found.epoch, time.time()), "flow_run_id": str(runtime.flow_run.get_id())}
+    )
+    for service in claim.services:
+        await ensure(env, service, partial(change.to_take_over, claim=claim, found_epoch=found.epoch))
+    get_run_logger().info("release %s is held by this run now, epoch %d", claim.release_id, claim.epoch)
+    return claim
 
 
 @task(name="release claim", task_run_name="release claim {service}", **REVERT)

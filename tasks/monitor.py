@@ -11,7 +11,7 @@ from playbook.claim import Claim, Part
 from playbook.errors import NoData, Refused, Transient
 from playbook.evidence import CounterSeries, Evidence, Observation, RevisionSamples, dispersion
 from playbook.policy import Policy
-from playbook.traffic import TrafficSplit
+from playbook.traffic import CANARY_TAG, TrafficSplit
 from playbook.verdict import Action, Verdict, judge, severest_first
 from tasks.retries import READ
 
@@ -19,6 +19,8 @@ LOGS_EVERY_S = 10.0
 """Cloud Logging's quota for reads is small: about one a second for a whole project."""
 SAY_EVERY_S = 10.0
 TELEMETRY_TRIES = 3
+PROBES = 700
+"""A little more than the 598 clean requests that a promotion needs."""
 OVERLAP_SCRAPES = 6
 """How far a look reaches back over the last one, so that a sample that came late is not lost."""
 
@@ -37,9 +39,10 @@ class Lookout:
         self._reach_s = 0.0
 
     @classmethod
-    async def open(cls, env: Environment, policy: Policy, part: Part, bake_start_s: float) -> "Lookout":
+    async def open(cls, env: Environment, policy: Policy, claim: Claim, part: Part) -> "Lookout":
         """A fresh lookout, with the stable revision's hour before the bake as its measure of what is usual."""
-        service = env.service(part.service)
+        service, bake_start_s = env.service(part.service), claim.bake_start_s
+        assert bake_start_s is not None
         history: tuple[CounterSeries, ...] = ()
         for revision in part.stable.percent:
             selector = env.queries.render("requests", service, revision)
@@ -53,6 +56,7 @@ class Lookout:
                 canary=part.canary,
                 stable=tuple(part.stable.percent),
                 bake_start_s=bake_start_s,
+                scaled_at_s=claim.scaled_at_s,
                 dispersion=dispersion(history, policy),
                 policy=policy,
             ),
@@ -126,6 +130,26 @@ class Clock:
         return now_s, True
 
 
+async def clock(env: Environment) -> float:
+    """Prometheus's clock in unix seconds; ours where it is away."""
+    now_s, _ = await Clock(env).read()
+    return now_s
+
+
+@task(name="probe", task_run_name="probe {service}", **READ)
+async def probe(env: Environment, claim: Claim, service: str, seconds: float) -> int:
+    """The canary has answered requests of ours at its tag URL, spread over ``seconds``.
+
+    Returns how many it answered.
+    """
+    snapshot = await env.cloud_run.snapshot(service)
+    answered = await env.ethixai.probe(snapshot.tag_urls[CANARY_TAG], PROBES, seconds)
+    get_run_logger().info(
+        "%s: %d of %d probes of %s were answered", service, answered, PROBES, claim.part(service).canary
+    )
+    return answered
+
+
 @task(name="check telemetry", **READ)
 async def check_telemetry(env: Environment) -> str | None:
     """Prometheus answers, before anything depends on it. Returns what is wrong with it, or None."""
@@ -149,11 +173,11 @@ async def monitor(env: Environment, claim: Claim, policy: Policy) -> tuple[Verdi
     test.
     """
     assert claim.bake_start_s is not None
-    clock = Clock(env)
-    lookouts = await asyncio.gather(*(Lookout.open(env, policy, part, claim.bake_start_s) for part in claim.parts))
+    time_of = Clock(env)
+    lookouts = await asyncio.gather(*(Lookout.open(env, policy, claim, part) for part in claim.parts))
     said_at_s = 0.0
     while True:
-        now_s, is_reachable = await clock.read()
+        now_s, is_reachable = await time_of.read()
         await asyncio.gather(
             *(one.look(now_s, is_reachable) for one in lookouts), *(one.read_logs() for one in lookouts)
         )

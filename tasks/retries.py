@@ -9,7 +9,7 @@ LATER   that run's patience: half an hour
 
 from typing import Any, TypedDict
 
-from prefect import Task
+from prefect import Task, runtime
 from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
 
@@ -29,6 +29,11 @@ class Options(TypedDict):
 async def is_transient(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
     """Whether the step failed because the other side was away, slow or busy."""
     return isinstance(state.data, Transient)
+
+
+def is_last_try(options: Options) -> bool:
+    """Whether the step that runs now will not be asked again: what is still wrong then is the answer."""
+    return int(runtime.task_run.run_count or 1) > options["retries"]
 
 
 def _options(*delays_s: float) -> Options:

@@ -37,6 +37,15 @@ async def shift_to_canary(env: Environment, claim: Claim, service: str) -> Servi
     return snapshot
 
 
+@task(name="scale", task_run_name="scale {service}", **WRITE)
+async def scale(env: Environment, claim: Claim, service: str) -> ServiceSnapshot:
+    """The service keeps as many instances as the playbook allows at most (4, scenario 3)."""
+    instances = env.policy.scale_max_instances
+    snapshot = await ensure(env, service, partial(change.to_scale, claim=claim, instances=instances))
+    get_run_logger().info("%s keeps at least %d instances", service, snapshot.scaling.min_instances)
+    return snapshot
+
+
 @task(name="promote", task_run_name="promote {service}", **WRITE)
 async def promote(env: Environment, claim: Claim, service: str) -> ServiceSnapshot:
     """The canary serves all users; the revision before it is kept alive by a tag."""

@@ -7,9 +7,9 @@ from prefect import get_run_logger, task
 
 from blocks.environment import Environment
 from playbook.claim import Claim
-from playbook.errors import NoData, SmokeFailed
+from playbook.errors import NoData, SmokeFailed, Transient
 from playbook.traffic import CANARY_TAG
-from tasks.retries import READ
+from tasks.retries import READ, is_last_try
 
 SCRAPES_NEEDED = 2
 SCRAPES_WAITED = 20
@@ -29,6 +29,10 @@ async def smoke_test(env: Environment, service: str, on_canary: bool = False) ->
         except SmokeFailed as failed:
             get_run_logger().error("%s: %s", service, failed)
             return str(failed)
+        except Transient as away:
+            if is_last_try(READ):
+                return str(away)
+            raise
         get_run_logger().info("%s: %s", service, seen)
     return None
 

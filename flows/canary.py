@@ -1,0 +1,93 @@
+"""The canary phase (playbook 3, step 2): a share of the users, watched for as long as it takes to know."""
+
+import asyncio
+
+from blocks.environment import Environment
+from playbook.claim import Claim, Decision
+from playbook.gate import Choice
+from playbook.policy import LowTraffic
+from playbook.report import Report
+from playbook.verdict import Action, Reason, Verdict
+from tasks.announce import say_asking, say_scaled
+from tasks.claim import note_on_lead
+from tasks.gate import ask_person
+from tasks.monitor import clock, monitor, probe
+from tasks.report import note
+from tasks.traffic import scale, shift_to_canary
+
+
+async def bake(env: Environment, report: Report) -> Report:
+    """Show the canary to its share of users and look, until it is known whether everybody or nobody gets it."""
+    if report.claim.bake_start_s is None:
+        await shift_all(env, report.claim)
+        claim = await note_on_lead(env, report.claim.baking_from(await clock(env)))
+        report = await note(report.at(claim), f"the canary serves {claim.canary_percent} %")
+    while report.claim.decision is Decision.BAKE:
+        verdicts = await monitor(env, report.claim, report.claim.policy(env.policy))
+        worst = verdicts[0]
+        report = await note(report.judged(verdicts), f"{worst.service}: {worst.action}. {worst.explanation}")
+        match worst.action:
+            case Action.PROMOTE:
+                report = report.deciding(Decision.PROMOTE, worst.explanation)
+            case Action.SCALE:
+                report = await scale_up(env, report, worst)
+            case Action.INCONCLUSIVE:
+                report = await hold(env, report)
+            case _:
+                report = report.deciding(Decision.REVERT, f"{worst.service}: {worst.explanation}")
+    return report
+
+
+async def shift_all(env: Environment, claim: Claim) -> None:
+    """Every service gives the canary its share: the lead, which carries the decision, before the others."""
+    await shift_to_canary(env, claim, claim.lead)
+    await asyncio.gather(*(shift_to_canary(env, claim, service) for service in claim.services[1:]))
+
+
+async def scale_up(env: Environment, report: Report, verdict: Verdict) -> Report:
+    """More instances, then look again (playbook 8: p95 above 5 s); the next verdict on latency is a rollback."""
+    claim = await note_on_lead(env, report.claim.scaled(await clock(env)))
+    await scale(env, claim, verdict.service)
+    report = await note(report.at(claim), f"{verdict.service} has more instances")
+    await say_scaled(env, report)
+    return report
+
+
+async def hold(env: Environment, report: Report) -> Report:
+    """The judge cannot decide: wait for requests, make some, or ask a person, as each service's policy says."""
+    now_s = await clock(env)
+    claim = await note_on_lead(env, report.claim.gated(now_s, env.policy.gate_deadline_s))
+    report = report.at(claim)
+    left_s = (claim.gate_deadline_s or now_s) - now_s
+    undecided = [verdict for verdict in report.verdicts if verdict.action is Action.INCONCLUSIVE]
+    few = [v for v in undecided if v.reason in (Reason.TOO_FEW_REQUESTS, Reason.NO_TRAFFIC)]
+    wanted = {verdict.service: env.policy.low_traffic_for(verdict.service) for verdict in few}
+    probed = [service for service, policy in wanted.items() if policy is LowTraffic.PROBE]
+    if left_s > 0:
+        await asyncio.gather(*(probe(env, claim, service, left_s / 2) for service in probed))
+    if len(few) < len(undecided) or LowTraffic.ASK in wanted.values() or left_s <= 0:
+        return await gate(env, report)
+    claim = await note_on_lead(env, claim.extended_until(now_s + left_s, env.policy))
+    return await note(report.at(claim), f"held for requests to {', '.join(wanted)}")
+
+
+async def gate(env: Environment, report: Report) -> Report:
+    """A person decides in the UI; who and why stand in the claim. Silence means revert."""
+    claim, now_s = report.claim, await clock(env)
+    report = await note(report, "a person is asked")
+    await say_asking(env, report)
+    answer = await ask_person(report.markdown(), claim.gate_deadline_s or now_s, now_s, claim.canary_percent)
+    report = await note(report, str(answer))
+    now_s = await clock(env)
+    match answer.choice:
+        case Choice.PROMOTE:
+            return report.deciding(Decision.PROMOTE, str(answer))
+        case Choice.EXTEND:
+            longer = claim.reopened().extended_until(now_s + 60 * answer.minutes, env.policy)
+            return report.at(await note_on_lead(env, longer))
+        case Choice.RAISE:
+            raised = claim.reopened().raised(answer.percent)
+            await shift_all(env, raised)
+            return report.at(await note_on_lead(env, raised.extended_until(now_s + env.policy.bake_s, env.policy)))
+        case _:
+            return report.deciding(Decision.REVERT, f"{answer}. {report.verdicts[0].explanation}")

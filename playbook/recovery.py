@@ -1,0 +1,54 @@
+"""What is found after a crash -> what to do about it. Pure and total: whoever recovers twice decides the same."""
+
+from enum import StrEnum
+
+from playbook.base import Frozen
+from playbook.claim import Claim, Decision
+
+
+class Step(StrEnum):
+    """What a recovery does with a release that it finds."""
+
+    RESUME = "RESUME"
+    REVERT = "REVERT"
+    LEAVE = "LEAVE"
+
+
+class Owner(StrEnum):
+    """What is known of the process that holds the claim."""
+
+    ALIVE = "alive"
+    SILENT = "silent"  # it stopped beating
+    ENDED = "ended"  # its run is over, and the claim is still there
+    CANCELLED = "cancelled"
+
+
+class Recovery(Frozen):
+    """The step, and why."""
+
+    step: Step
+    reason: str
+
+
+def recover(claim: Claim | None, owner: Owner, now_s: float) -> Recovery:
+    """Decide what becomes of ``claim``. ``now_s`` is unix seconds.
+
+    The first that holds: nothing is held -> LEAVE; the owner lives and its time is not over -> LEAVE; cancelled,
+    already
+    reverting, or its time is over -> REVERT (a promotion under way is finished even so: going on is shorter than going
+    back); else RESUME. Source: design, the claim.
+    """
+    if claim is None:
+        return Recovery(step=Step.LEAVE, reason="no release holds these services")
+    is_late = now_s > claim.deadline_s
+    if owner is Owner.ALIVE and not is_late:
+        return Recovery(step=Step.LEAVE, reason=f"{claim.release_id} is alive")
+    if owner is Owner.CANCELLED:
+        return Recovery(step=Step.REVERT, reason="the release was cancelled")
+    if claim.decision is Decision.REVERT:
+        return Recovery(step=Step.REVERT, reason=claim.reason or "the release was being reverted")
+    if claim.decision is Decision.PROMOTE:
+        return Recovery(step=Step.RESUME, reason=f"the promotion goes on: its process is {owner}")
+    if is_late:
+        return Recovery(step=Step.REVERT, reason="the release took longer than a claim may live")
+    return Recovery(step=Step.RESUME, reason=f"the release goes on from {claim.decision}: its process is {owner}")

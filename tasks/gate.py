@@ -1,0 +1,77 @@
+"""The gate: the run pauses in the UI and a person decides, until a deadline whose answer is revert."""
+
+import asyncio
+import contextlib
+import math
+from typing import Literal
+from uuid import UUID
+
+from prefect import get_run_logger, runtime
+from prefect.exceptions import NotPausedError
+from prefect.flow_runs import apause_flow_run, aresume_flow_run
+from prefect.input import RunInput
+from pydantic import Field
+
+from playbook.gate import Answer, Choice
+
+GRACE_S = 3600
+"""Prefect's own deadline lies so far beyond ours: it would fail the run, and ours answers it."""
+
+
+class Decide(RunInput):
+    """The form that the UI shows."""
+
+    choice: Literal["revert", "promote", "extend", "raise"] = Field("revert", title="Decision")
+    approver: str = Field("", title="Who decides")
+    reason: str = Field("", title="Why")
+    minutes: int = Field(0, title="extend: by how many minutes (1 to 60)")
+    percent: int = Field(0, title="raise: the canary's new share (up to 50 %)")
+
+
+async def ask_person(description: str, deadline_s: float, now_s: float, canary_percent: int) -> Answer:
+    """What a person answers, or REVERT when nobody has by ``deadline_s``. Times are unix seconds.
+
+    ``description`` is markdown above the form. An answer that cannot be carried out is asked for again.
+    """
+    clock = asyncio.get_running_loop().time
+    ends = clock() + deadline_s - now_s
+    told = description
+    while (left_s := ends - clock()) > 0:
+        answer = await _ask_once(told, left_s)
+        problems = answer.problems(canary_percent)
+        if not problems:
+            return answer
+        get_run_logger().warning("the answer cannot be carried out: %s", "; ".join(problems))
+        told = f"**Your answer could not be carried out: {'; '.join(problems)}.**\n\n{description}"
+    return _silence(deadline_s - now_s)
+
+
+async def _ask_once(description: str, left_s: float) -> Answer:
+    form = Decide.with_initial_data(description=description)
+    asking = asyncio.ensure_future(
+        apause_flow_run(wait_for_input=form, timeout=math.ceil(left_s) + GRACE_S, poll_interval=1)
+    )
+    try:
+        await asyncio.wait({asking}, timeout=left_s)
+        if not asking.done():
+            silence = _silence(left_s)
+            with contextlib.suppress(NotPausedError):  # a person was quicker
+                await aresume_flow_run(
+                    UUID(runtime.flow_run.get_id()),
+                    run_input={"choice": "revert", "approver": silence.approver, "reason": silence.reason},
+                )
+        given = await asking
+    finally:
+        asking.cancel()
+    assert given is not None
+    return Answer(
+        choice=Choice(given.choice),
+        approver=given.approver,
+        reason=given.reason,
+        minutes=given.minutes,
+        percent=given.percent,
+    )
+
+
+def _silence(waited_s: float) -> Answer:
+    return Answer(choice=Choice.REVERT, approver="the deadline", reason=f"nobody answered within {waited_s:.0f} s")
