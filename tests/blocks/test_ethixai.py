@@ -1,0 +1,51 @@
+"""The playbook's smoke tests against real small servers of EthixAI's API."""
+
+import pytest
+
+from blocks import EthixAI
+from playbook.errors import SmokeFailed, Transient
+from playbook.release import SmokeTest
+from playbook.traffic import CANARY_TAG
+from rehearsal.world.remote import RemoteWorld
+
+BACKEND_TESTS = [SmokeTest.HEALTH, SmokeTest.AUTH, SmokeTest.ANALYZE, SmokeTest.METRICS]
+
+
+@pytest.mark.parametrize("test", BACKEND_TESTS)
+async def test_a_healthy_backend_passes(ethixai: EthixAI, world: RemoteWorld, test: SmokeTest) -> None:
+    """Each test says in a sentence what it saw."""
+    assert (await ethixai.run(test, world.url("ethixai-backend"))).endswith(".")
+
+
+async def test_the_frontend_shows_a_page(ethixai: EthixAI, world: RemoteWorld) -> None:
+    """HTML, and not an API's answer."""
+    assert "page" in await ethixai.run(SmokeTest.PAGE, world.url("ethixai-frontend"))
+    with pytest.raises(SmokeFailed, match="not a page"):
+        await ethixai.run(SmokeTest.PAGE, world.url("ethixai-backend"))
+
+
+@pytest.mark.parametrize("test", [SmokeTest.AUTH, SmokeTest.ANALYZE])
+async def test_a_canary_that_answers_wrongly_fails(ethixai: EthixAI, backend, test: SmokeTest) -> None:
+    """Every smoke test of this revision is answered 500, and the sentence names the request."""
+    deployed = await backend.deploy("smoke_fails")
+    with pytest.raises(SmokeFailed, match="answered 500"):
+        await ethixai.run(test, deployed.tag_urls[CANARY_TAG])
+
+
+async def test_a_report_that_never_completes_fails(world: RemoteWorld) -> None:
+    """After the looks that the playbook allows."""
+    hasty = EthixAI(poll_interval_s=0.01, polls=2)
+    with pytest.raises(SmokeFailed, match="is still"):
+        await hasty.run(SmokeTest.ANALYZE, world.url("ethixai-backend"))
+
+
+async def test_a_revision_that_is_not_there_yet_is_asked_again(ethixai: EthixAI) -> None:
+    """No answer is no wrong answer."""
+    with pytest.raises(Transient):
+        await ethixai.run(SmokeTest.HEALTH, "http://127.0.0.1:1")
+
+
+async def test_probes_are_counted_when_they_are_answered(ethixai: EthixAI, world: RemoteWorld) -> None:
+    """A probe that nobody answers is not counted."""
+    assert await ethixai.probe(world.url("ethixai-backend"), count=5, seconds=0.1) == 5
+    assert await ethixai.probe("http://127.0.0.1:1", count=2, seconds=0.1) == 0

@@ -1,0 +1,86 @@
+"""GitHub: what CI says, the release notes, and one ticket for one key."""
+
+import pytest
+from pydantic import SecretStr
+
+from blocks import GitHub
+from playbook.checks import Check
+from playbook.errors import Refused, Transient
+from playbook.matrix import Severity
+from playbook.messages import Ticket
+
+TICKET = Ticket(
+    key="v20251116-abc123-1f2e3d/ticket",
+    title="Production canary rollback triggered",
+    severity=Severity.P2,
+    body="Error rate 5 %",
+    labels=("incident", "P2"),
+)
+
+
+@pytest.fixture
+def github(office) -> GitHub:
+    """The desk's repository, in which CI has built abc123."""
+    office.desks.registry.publish("ghcr.io/geoaziz/ethixai-backend", "sha-abc123", {})
+    return GitHub(repository="geoaziz/ethixai", token=SecretStr("token"), api_url=f"{office.url}/github")
+
+
+async def test_every_check_of_a_commit_is_seen(github: GitHub, office) -> None:
+    """Passed, failed and still running are told apart."""
+    office.desks.github.checked("abc123", {"build": "success", "trivy": "failure", "test": ""})
+    found = await github.checks("abc123")
+    assert {check.name: check.conclusion for check in found} == {
+        "build": "success",
+        "trivy": "failure",
+        "test": "pending",
+    }
+    assert [check.name for check in found if check.has_passed] == ["build"]
+
+
+async def test_more_checks_than_fit_a_page_are_all_seen(github: GitHub, office) -> None:
+    """The one that failed may be on the second page."""
+    office.desks.github.checked("abc123", {f"check-{number}": "success" for number in range(150)})
+    assert len(await github.checks("abc123")) == 150
+
+
+async def test_an_unknown_commit_is_refused(github: GitHub) -> None:
+    """CI has never seen it."""
+    with pytest.raises(Refused, match="ffffff"):
+        await github.checks("ffffff")
+
+
+async def test_release_notes_are_found_while_they_are_a_draft(github: GitHub, office) -> None:
+    """The checklist asks for drafted notes, and a draft has no tag yet."""
+    office.desks.github.release("v20251116-abc123", "Bug fixes", draft=True)
+    assert await github.release_notes("v20251116-abc123") == "Bug fixes"
+    assert await github.release_notes("v20251117-abc123") is None
+
+
+async def test_a_ticket_is_opened_once(github: GitHub, office) -> None:
+    """The second call finds the first's issue by the key in its body, though the reply was lost."""
+    office.desks.fault("github", applied=True, method="POST")
+    with pytest.raises(Transient):
+        await github.ticket(TICKET)
+    url = await github.ticket(TICKET)
+    (said,) = office.told("github")
+    assert url.endswith("/issues/1")
+    assert said["title"] == TICKET.title
+    assert said["labels"] == ["incident", "P2"]
+    assert said["body"].startswith("Error rate 5 %")
+
+
+async def test_another_key_is_another_ticket(github: GitHub) -> None:
+    """Two releases that fail are two incidents."""
+    first = await github.ticket(TICKET)
+    assert await github.ticket(TICKET.model_copy(update={"key": "other"})) != first
+
+
+async def test_a_wrong_token_is_named(github: GitHub) -> None:
+    """By its field."""
+    with pytest.raises(Refused, match=r"github\.token"):
+        await github.model_copy(update={"token": SecretStr("wrong")}).checks("abc123")
+
+
+def test_a_check_without_an_address_is_still_a_check() -> None:
+    """GitHub leaves the address out for some apps."""
+    assert Check(name="build", conclusion="neutral").has_passed

@@ -1,0 +1,129 @@
+"""Whatever HTTP does is one of this project's errors, and says which field to correct."""
+
+import logging
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from blocks.base import PerLoop
+from blocks.http import HttpService
+from playbook.errors import Conflict, Refused, ReleaseError, Transient
+from rehearsal.world.serving import serve
+
+TOKEN = "very-secret-token"
+
+
+def service(url: str, timeout_s: float = 2) -> HttpService:
+    """A service at ``url``, with a token in its headers."""
+    return HttpService("Desk", "desk", url, "token", timeout_s, PerLoop(), {"Authorization": f"Bearer {TOKEN}"})
+
+
+@pytest.fixture(scope="module")
+async def echo() -> AsyncIterator[str]:
+    """A server that answers with the status in its path."""
+
+    async def answer(request: Request) -> Response:
+        limited = {"x-ratelimit-remaining": "0"} if "limited" in request.query_params else None
+        return PlainTextResponse("so it is", int(request.path_params["status"]), limited)
+
+    async with serve(Starlette(routes=[Route("/{status}", answer, methods=["GET"])])) as served:
+        yield served.url
+
+
+@pytest.mark.parametrize(
+    ("status", "ours"),
+    [
+        (301, Refused),
+        (400, Refused),
+        (401, Refused),
+        (403, Refused),
+        (404, Refused),
+        (409, Conflict),
+        (412, Conflict),
+        (422, Refused),
+        (429, Transient),
+        (500, Transient),
+        (503, Transient),
+    ],
+)
+async def test_a_status_says_what_comes_next(echo: str, status: int, ours: type[ReleaseError]) -> None:
+    """Too many and broken are asked again; the rest is for a person, who is told what came."""
+    with pytest.raises(ours, match=f"Desk, asked for tea, answered {status}") as raised:
+        await service(echo).send("GET", f"/{status}", "for tea")
+    assert type(raised.value) is ours
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_refused_token_names_its_field(echo: str, status: int) -> None:
+    """Which token, not its text."""
+    with pytest.raises(Refused, match=r"desk\.token") as raised:
+        await service(echo).send("GET", f"/{status}", "for tea")
+    assert TOKEN not in str(raised.value)
+
+
+async def test_a_rate_limit_that_looks_like_a_refusal_is_asked_again(echo: str) -> None:
+    """GitHub answers 403 with no requests left."""
+    with pytest.raises(Transient):
+        await service(echo).send("GET", "/403?limited", "for tea")
+
+
+async def test_a_status_that_is_awaited_is_an_answer(echo: str) -> None:
+    """A 404 may be what was asked."""
+    assert (await service(echo).send("GET", "/404", "for tea", frozenset({404}))).status_code == 404
+
+
+async def test_an_answer_of_another_shape_is_asked_again_and_not_quoted(echo: str) -> None:
+    """A gateway's page is no answer; what it says is left out, since it may be a token."""
+    with pytest.raises(Transient, match=r"desk\.api_url") as raised:
+        await service(echo).json("GET", "/200", "for tea", dict)
+    assert "so it is" not in str(raised.value)
+
+
+def every(root: type[Exception]) -> list[type[Exception]]:
+    """A class and all below it."""
+    return [root, *(found for below in root.__subclasses__() for found in every(below))]
+
+
+ROOTS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict)
+ERRORS = [kind for root in ROOTS for kind in every(root) if kind.__module__.startswith("httpx")]
+WRONG_URL = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedirects)
+
+
+def made(kind: type[Exception]) -> Exception:
+    """An error of this class, however its constructor is called."""
+    if kind is httpx.HTTPStatusError:
+        return httpx.HTTPStatusError("no", request=httpx.Request("GET", "http://x"), response=httpx.Response(500))
+    try:
+        return kind("no")
+    except TypeError:
+        return kind()
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_every_error_of_httpx_is_mapped(kind: type[Exception]) -> None:
+    """Each becomes ours and names the field that holds the address; what the network did is asked again."""
+    is_network = issubclass(kind, httpx.TransportError | httpx.DecodingError | httpx.StreamError)
+    ours = service("http://x").translate(made(kind), "for tea")
+    assert type(ours) is (Transient if is_network and not issubclass(kind, WRONG_URL) else Refused)
+    assert "desk.api_url" in str(ours)
+
+
+async def test_nobody_there_is_transient() -> None:
+    """A refused connection names the address and its field."""
+    with pytest.raises(Transient, match=r"127\.0\.0\.1:1: ConnectError.*desk\.api_url"):
+        await service("http://127.0.0.1:1").send("GET", "/", "for tea")
+
+
+async def test_a_secret_is_in_no_log(echo: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Not even when everything is logged."""
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(Refused):
+        await service(echo).send("GET", "/401", "for tea")
+    assert caplog.records
+    assert TOKEN not in caplog.text
+    assert TOKEN not in repr(service(echo))

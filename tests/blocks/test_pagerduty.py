@@ -1,0 +1,81 @@
+"""PagerDuty: one incident for one key, and who would be woken."""
+
+import pytest
+from pydantic import SecretStr
+
+from blocks import PagerDuty
+from playbook.errors import Refused, Transient
+from playbook.matrix import Severity
+from playbook.messages import Page
+
+KEY = "0123456789abcdef0123456789abcdef"
+PAGE = Page(key="release-1", severity=Severity.P1, summary="Production deployment failure", details={"run": "http://x"})
+
+
+@pytest.fixture
+def pagerduty(office) -> PagerDuty:
+    """A service of the desk's account."""
+    return PagerDuty(
+        routing_key=SecretStr(KEY),
+        api_token=SecretStr("token"),
+        escalation_policy="PABC123",
+        events_url=f"{office.url}/pagerduty",
+        api_url=f"{office.url}/pagerduty/api",
+    )
+
+
+@pytest.mark.parametrize(
+    ("severity", "theirs"),
+    [(Severity.P0, "critical"), (Severity.P1, "critical"), (Severity.P2, "error"), (Severity.P3, "warning")],
+)
+async def test_a_page_carries_the_playbooks_severity(pagerduty: PagerDuty, office, severity, theirs: str) -> None:
+    """Each of the playbook's severities is one of PagerDuty's."""
+    await pagerduty.page(PAGE.model_copy(update={"severity": severity}))
+    (event,) = office.told("pagerduty")
+    assert event["payload"]["severity"] == theirs
+    assert event["dedup_key"] == "release-1"
+    assert event["payload"]["custom_details"] == {"run": "http://x"}
+
+
+async def test_a_page_is_resolved_under_its_key(pagerduty: PagerDuty, office) -> None:
+    """The incident that a key opened is the one it closes."""
+    await pagerduty.page(PAGE)
+    await pagerduty.resolve(PAGE.key)
+    assert [event["event_action"] for event in office.told("pagerduty")] == ["trigger", "resolve"]
+
+
+async def test_a_long_summary_is_cut(pagerduty: PagerDuty, office) -> None:
+    """PagerDuty would refuse the page, and nobody would wake up."""
+    await pagerduty.page(PAGE.model_copy(update={"summary": "x" * 5000}))
+    assert len(office.told("pagerduty")[0]["payload"]["summary"]) == 1024
+
+
+async def test_who_is_on_call_comes_in_order(pagerduty: PagerDuty) -> None:
+    """The first responder is named first."""
+    assert await pagerduty.on_call() == ("Release Engineer", "Backend Lead")
+
+
+async def test_nobody_on_call_is_an_answer(pagerduty: PagerDuty) -> None:
+    """The checklist decides what it means."""
+    assert await pagerduty.model_copy(update={"escalation_policy": "PNOBODY"}).on_call() == ()
+
+
+async def test_a_wrong_routing_key_is_refused(pagerduty: PagerDuty) -> None:
+    """PagerDuty's own words say which field; the key itself is not repeated."""
+    wrong = pagerduty.model_copy(update={"routing_key": SecretStr("short")})
+    with pytest.raises(Refused, match="routing_key") as raised:
+        await wrong.page(PAGE)
+    assert "short" not in str(raised.value)
+
+
+async def test_a_gateways_page_wakes_nobody_and_is_no_yes(pagerduty: PagerDuty, office) -> None:
+    """A 200 that is not PagerDuty's is asked again."""
+    office.desks.fault("pagerduty", garbage=True)
+    with pytest.raises(Transient, match=r"pagerduty\.events_url"):
+        await pagerduty.page(PAGE)
+
+
+async def test_a_missing_token_is_named(office) -> None:
+    """Who is on call needs a second credential."""
+    with pytest.raises(Refused, match=r"pagerduty\.api_token"):
+        await PagerDuty(routing_key=SecretStr(KEY)).on_call()

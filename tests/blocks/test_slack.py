@@ -1,0 +1,74 @@
+"""Slack says each fact once, and names what is wrong when it cannot."""
+
+import pytest
+from pydantic import SecretStr
+
+from blocks import Slack
+from playbook.errors import Refused, ReleaseError, Transient
+from playbook.messages import Message, Room
+
+FACT = Message(key="v20251116-abc123-1f2e3d/complete", room=Room.RELEASES, text="✅ Production release complete")
+
+
+@pytest.fixture
+def slack(office) -> Slack:
+    """An app in the desk's workspace."""
+    channels = {Room.RELEASES: "C0RELEASES", Room.INCIDENTS: "C0INCIDENTS"}
+    return Slack(token=SecretStr("xoxb-1"), channels=channels, api_url=f"{office.url}/slack/api")
+
+
+async def test_a_message_goes_to_its_room_with_its_key(slack: Slack, office) -> None:
+    """The text is what people read, the key is beside it."""
+    await slack.post(FACT)
+    (said,) = office.told("slack")
+    assert (said["channel"], said["text"]) == ("C0RELEASES", FACT.text)
+    assert said["metadata"] == {"event_type": "release_fact", "event_payload": {"key": FACT.key}}
+
+
+async def test_a_repeat_tells_nobody_what_they_know(slack: Slack, office) -> None:
+    """The reply to the first try was lost; the second finds the fact in the channel and is silent."""
+    office.desks.fault("slack", applied=True, path="*postMessage")
+    with pytest.raises(Transient):
+        await slack.post(FACT)
+    await slack.post(FACT, repeat=True)
+    assert len(office.told("slack")) == 1
+
+
+async def test_a_repeat_tells_what_was_never_heard(slack: Slack, office) -> None:
+    """The first try did not arrive, and other facts are in the channel: this one is told."""
+    await slack.post(FACT.model_copy(update={"key": "another"}))
+    await slack.post(FACT, repeat=True)
+    assert len(office.told("slack")) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "ours", "field"),
+    [
+        ("invalid_auth", Refused, r"slack\.token"),
+        ("missing_scope", Refused, r"slack\.token"),
+        ("channel_not_found", Refused, r"slack\.channels\.releases"),
+        ("is_archived", Refused, r"slack\.channels\.releases"),
+        ("ratelimited", Transient, "again"),
+        ("internal_error", Transient, "again"),
+    ],
+)
+async def test_slacks_own_word_decides(slack: Slack, office, error: str, ours: type[ReleaseError], field: str) -> None:
+    """An error comes with status 200; its word says whether to ask again, and which field is wrong otherwise."""
+    office.desks.fault("slack", status=200, message=error)
+    with pytest.raises(ours, match=field):
+        await slack.post(FACT)
+
+
+@pytest.mark.parametrize("order", [{"status": 429}, {"status": 503}, {"garbage": True}], ids=str)
+async def test_a_slack_that_is_away_is_asked_again(slack: Slack, office, order: dict[str, object]) -> None:
+    """Neither a status nor a gateway's page is a yes."""
+    office.desks.fault("slack", **order)
+    with pytest.raises(Transient):
+        await slack.post(FACT)
+    assert office.told("slack") == []
+
+
+async def test_a_room_without_a_channel_is_named() -> None:
+    """Before anything is sent."""
+    with pytest.raises(Refused, match=r"slack\.channels\.releases"):
+        await Slack(token=SecretStr("xoxb-1"), channels={}).post(FACT)
