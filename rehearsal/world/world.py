@@ -17,10 +17,7 @@ from rehearsal.world.cloud_run import operations, revisions, services
 from rehearsal.world.cloud_run.reconcile import Reconciler
 from rehearsal.world.cloud_run.state import LATEST, PINNED, Knobs, ServiceState, plain_traffic
 
-try:
-    from rehearsal.world.desks import Desks
-except ImportError:
-    from rehearsal.world.nodesks import Desks
+from rehearsal.world.desks import Desks
 from rehearsal.world.faults import Write
 from rehearsal.world.identity import RELEASER, Authority, Identities
 from rehearsal.world.instances import APP
