@@ -119,21 +119,31 @@ class Prometheus:
             raise PrometheusFailedError(f"prometheus was not ready in {READY_WITHIN_S} s: {self._log()}") from None
 
     async def _ready(self) -> None:
-        """Its own process answers ``/-/ready``. Raises PrometheusFailedError when it ends first."""
+        """Our own process answers. Raises PrometheusFailedError when it ends first."""
         assert self._process
-        while not await self._is_ready():
-            if self._process.returncode is not None:
-                raise PrometheusFailedError(f"prometheus ended with {self._process.returncode}: {self._log()}")
-            await asyncio.sleep(READY_POLL_S)
+        ended = asyncio.ensure_future(self._process.wait())
+        try:
+            while True:
+                asked = asyncio.ensure_future(self._is_ready())
+                await asyncio.wait([asked, ended], return_when=asyncio.FIRST_COMPLETED)
+                if ended.done():
+                    asked.cancel()
+                    raise PrometheusFailedError(f"prometheus ended with {ended.result()}: {self._log()}")
+                if asked.result():
+                    return
+                await asyncio.sleep(READY_POLL_S)
+        finally:
+            ended.cancel()
 
     async def _is_ready(self) -> bool:
+        """Whether what listens at the port is a Prometheus with our data folder, and not somebody who was faster."""
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         except OSError:
             return False
         try:
-            writer.write(b"GET /-/ready HTTP/1.0\r\n\r\n")
-            return (await reader.readline()).split()[1:2] == [b"200"]
+            writer.write(b"GET /api/v1/status/flags HTTP/1.0\r\n\r\n")
+            return str(self._folder / "data").encode() in await reader.read()
         except OSError:
             return False
         finally:

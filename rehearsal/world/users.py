@@ -36,6 +36,11 @@ class Users:
         finally:
             await _end(process)
 
+    @property
+    def pid(self) -> int:
+        """Their process."""
+        return self._process.pid
+
     async def rates(self, rates: Mapping[str, float]) -> None:
         """From now on exactly these targets (base URLs) get so many requests a second; the counts go on."""
         await self._ask({"do": "rates", "rates": dict(rates)})
