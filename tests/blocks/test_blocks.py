@@ -1,0 +1,127 @@
+"""What every block has in common: how the Prefect UI shows it, and that it keeps its secrets."""
+
+import asyncio
+import copy
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prefect.blocks.core import Block
+from prefect.testing.standard_test_suites import BlockStandardTestSuite
+from pydantic import SecretStr, ValidationError
+
+import blocks
+from blocks.base import PerLoop
+from blocks.http import HttpBlock
+from playbook.messages import Room
+
+ROOT = Path(__file__).resolve().parents[2]
+TOKEN = "very-secret-token"
+EVERY = [getattr(blocks, name) for name in blocks.__all__]
+
+
+@pytest.mark.parametrize("block", EVERY, ids=lambda block: block.__name__)
+class TestEveryBlockMeetsPrefectsStandard(BlockStandardTestSuite):
+    """Prefect's own suite: described, documented, every field described, with an example that loads it."""
+
+    @pytest.fixture
+    def block(self, request: pytest.FixtureRequest) -> type[Block]:
+        """Replaced by the parametrization."""
+        raise NotImplementedError
+
+    def test_has_a_valid_image(self, block: type[Block]) -> None:
+        """A logo would be fetched from elsewhere: the UI works without it, also where there is no network."""
+        assert block._logo_url is None
+
+    def test_every_field_has_a_title(self, block: type[Block]) -> None:
+        """The UI labels it with that, and not with the name of a variable."""
+        for name, field in block.model_fields.items():
+            assert field.title or Block.annotation_refers_to_block_class(field.annotation), name
+
+
+MAKERS = {
+    "Slack": lambda secret: blocks.Slack(token=secret, channels={Room.RELEASES: "C0"}),
+    "GitHub": lambda secret: blocks.GitHub(repository="a/b", token=secret),
+    "Sentry": lambda secret: blocks.Sentry(organization="a", projects=["b"], token=secret),
+    "PagerDuty": lambda secret: blocks.PagerDuty(routing_key=secret, api_token=secret),
+    "Registry": lambda secret: blocks.Registry(token=secret),
+    "Prometheus": lambda secret: blocks.Prometheus(url="http://x", bearer=secret),
+}
+"""Each block that holds a secret, made with one."""
+
+
+def test_each_block_with_a_secret_is_tested() -> None:
+    """A new secret is tested, too; the environment's are those of the blocks in it."""
+    assert {block.__name__ for block in EVERY if block.model_json_schema()["secret_fields"]} == {
+        *MAKERS,
+        "Environment",
+    }
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_secret_is_not_shown(name: str) -> None:
+    """Neither by repr nor by str nor by what is stored without asking for secrets."""
+    block = MAKERS[name](SecretStr(TOKEN))
+    assert TOKEN not in f"{block!r} {block} {block.model_dump_json()} {block.model_dump()}"
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("flaw", ["two words", "a\nline", "", "schlüssel", "tab\t"], ids=repr)
+def test_a_secret_with_a_flaw_is_refused_and_not_shown(name: str, flaw: str) -> None:
+    """An HTTP library would refuse it later, and print it."""
+    secret = flaw and TOKEN + flaw + TOKEN
+    with pytest.raises(ValidationError, match="one word of printable ASCII") as raised:
+        MAKERS[name](secret)
+    assert TOKEN not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_newline_of_a_file_is_taken_off(name: str) -> None:
+    """A secret that was written with an editor works."""
+    assert MAKERS[name](TOKEN + "\n") == MAKERS[name](TOKEN)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://x", "http://", "http://[::1", "https://me:secret@x"])
+def test_a_wrong_address_is_refused(url: str) -> None:
+    """When the block is made; one that carries a password would be quoted in messages."""
+    with pytest.raises(ValidationError, match="url") as raised:
+        blocks.Prometheus(url=url)
+    assert "secret" not in str(raised.value)
+
+
+def test_importing_the_blocks_loads_no_vendors_library() -> None:
+    """They are slow to load; a worker pays when it first calls one, and not for those it never calls."""
+    code = (
+        "import sys, blocks, blocks.files; "
+        "print(sorted({'grpc', 'google.cloud', 'google.auth', 'google.api_core', 'prometheus_api_client', 'pymongo'}"
+        " & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+async def test_a_client_is_made_once_for_a_loop() -> None:
+    """The second call in a loop gets the first one's."""
+    clients: PerLoop[object] = PerLoop()
+    assert clients.get(object) is clients.get(object)
+
+
+def test_every_loop_has_its_own_client() -> None:
+    """A pool of connections cannot be used from another loop."""
+    clients: PerLoop[object] = PerLoop()
+
+    async def get() -> object:
+        return clients.get(object)
+
+    assert asyncio.run(get()) is not asyncio.run(get())
+
+
+async def test_a_block_is_copied_without_its_clients() -> None:
+    """Copies and pickles of a block that has spoken are equal to it, and speak with clients of their own."""
+    block = HttpBlock()
+    client = block._clients.get(object)
+    for other in (copy.deepcopy(block), pickle.loads(pickle.dumps(block))):
+        assert other == block
+        assert other._clients.get(object) is not client

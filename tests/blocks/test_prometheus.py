@@ -1,0 +1,161 @@
+"""Prometheus: raw samples with their own times, single values, and every way to get none."""
+
+import asyncio
+import math
+import time
+
+import pytest
+import requests
+from google.auth.exceptions import RefreshError, TransportError
+from prometheus_api_client.exceptions import PrometheusApiClientException
+from pydantic import SecretStr
+
+from blocks import Prometheus
+from playbook.errors import NoData, Refused, ReleaseError, Transient
+
+UP = 'up{job="backend"}'
+
+
+@pytest.fixture(scope="module")
+async def scraped(prometheus: Prometheus) -> Prometheus:
+    """Prometheus, once it has scraped the backend a few times."""
+    for _ in range(300):
+        found = await prometheus.series(UP, span_s=10)
+        if any(len(one.samples) >= 3 for one in found):
+            return prometheus
+        await asyncio.sleep(0.1)
+    raise AssertionError("the backend was never scraped")
+
+
+async def test_its_clock_is_unix_time(prometheus: Prometheus) -> None:
+    """On the same machine it is ours."""
+    assert math.isclose(await prometheus.clock(), time.time(), abs_tol=5)
+
+
+async def test_a_selector_gives_raw_samples(scraped: Prometheus) -> None:
+    """Each has the very time of its scrape, and they rise; labels are those of the series."""
+    scraped_at_s = await scraped.value(f"max(timestamp({UP}))")
+    found = await scraped.series(UP, span_s=60)
+    assert scraped_at_s in {at for one in found for at, _ in one.samples}
+    for one in found:
+        times = [at for at, _ in one.samples]
+        assert times == sorted(set(times))
+        assert one.labels["job"] == "backend"
+
+
+async def test_a_window_ends_where_it_is_asked_to(scraped: Prometheus) -> None:
+    """So two looks can be laid side by side."""
+    now_s = await scraped.clock()
+    for one in await scraped.series(UP, span_s=1.5, at_s=now_s - 1):
+        assert all(now_s - 2.6 <= at <= now_s - 0.9 for at, _ in one.samples)
+
+
+async def test_an_expression_is_evaluated_every_step(scraped: Prometheus) -> None:
+    """What is no raw series has a value at each whole second here, wherever the scrapes fell."""
+    (found,) = await scraped.series("max(vector(7))", span_s=5)
+    assert [value for _, value in found.samples] in ([7.0] * 5, [7.0] * 6)
+    assert all(at == int(at) for at, _ in found.samples)
+
+
+async def test_nothing_that_matches_is_no_series(scraped: Prometheus) -> None:
+    """Whether that is bad is not for a block to say."""
+    assert await scraped.series('up{revision="nobody"}', span_s=10) == ()
+
+
+@pytest.mark.parametrize("query", ["vector(3)", "scalar(vector(3))"], ids=["a vector of one", "a scalar"])
+async def test_a_value_is_one_number(prometheus: Prometheus, query: str) -> None:
+    """In whichever form PromQL gives it."""
+    assert await prometheus.value(query) == 3
+
+
+@pytest.mark.parametrize("query", ["nobody", "vector(0) / 0", "vector(1) / 0"], ids=["empty", "NaN", "infinite"])
+async def test_no_number_is_no_data(prometheus: Prometheus, query: str) -> None:
+    """NaN would pass every threshold, so it never gets out."""
+    with pytest.raises(NoData, match="Prometheus"):
+        await prometheus.value(query)
+
+
+@pytest.mark.parametrize("query", ["up{", "sum(", "up[5m] / 2"])
+async def test_a_wrong_query_is_refused_and_quoted(prometheus: Prometheus, query: str) -> None:
+    """It says where the query is written."""
+    with pytest.raises(Refused, match=r"\[queries\]") as raised:
+        await prometheus.value(query)
+    assert query in str(raised.value)
+
+
+async def test_several_series_are_not_one_number(prometheus: Prometheus) -> None:
+    """The first of them would be a number by chance."""
+    with pytest.raises(Refused, match="2 series"):
+        await prometheus.value('vector(1) or label_replace(vector(2), "a", "b", "", "")')
+
+
+async def test_a_wrong_address_names_its_field(whole_world) -> None:
+    """Nobody there, or somebody else: telemetry is missing, and the field is named."""
+    for url in ("http://127.0.0.1:1", whole_world.desks_url):
+        with pytest.raises(Transient, match=r"prometheus\.url"):
+            await Prometheus(url=url).clock()
+
+
+async def test_prometheus_may_go_away_and_come_back(scraped: Prometheus, whole_world) -> None:
+    """While it is away every question is Transient; the same block goes on when it is back."""
+    await whole_world.prometheus_away()
+    with pytest.raises(Transient):
+        await scraped.model_copy(update={"timeout_s": 0.5}).clock()
+    await whole_world.prometheus_back()
+    assert await scraped.clock() > 0
+
+
+REFUSED = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidHeader,
+    requests.exceptions.TooManyRedirects,
+)
+
+
+def every(root: type[Exception]) -> list[type[Exception]]:
+    """A class and all below it."""
+    return [root, *(found for below in root.__subclasses__() for found in every(below))]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [kind for kind in every(requests.RequestException) if kind.__module__ == "requests.exceptions"],
+    ids=lambda kind: kind.__name__,
+)
+def test_every_error_of_requests_is_mapped(kind: type[Exception]) -> None:
+    """Each becomes ours and names the address."""
+    error = kind("no", "", 0) if kind is requests.exceptions.JSONDecodeError else kind("no")
+    ours = Prometheus(url="http://x").translate(error, "up")
+    assert type(ours) is (Refused if issubclass(kind, REFUSED) else Transient)
+    assert "prometheus.url" in str(ours)
+
+
+@pytest.mark.parametrize(
+    ("error", "ours"),
+    [
+        (PrometheusApiClientException("HTTP Status Code 400 (b'no')"), Refused),
+        (PrometheusApiClientException("HTTP Status Code 422 (b'no')"), Refused),
+        (PrometheusApiClientException("HTTP Status Code 403 (b'no')"), Refused),
+        (PrometheusApiClientException("HTTP Status Code 404 (b'no')"), Transient),
+        (PrometheusApiClientException("HTTP Status Code 429 (b'no')"), Transient),
+        (PrometheusApiClientException("HTTP Status Code 503 (b'no')"), Transient),
+        (PrometheusApiClientException("something else"), Transient),
+        (KeyError("data"), Transient),
+        (TransportError("away"), Transient),
+        (RefreshError("revoked"), Refused),
+    ],
+    ids=lambda value: str(value),
+)
+def test_the_clients_own_errors_are_mapped(error: Exception, ours: type[ReleaseError]) -> None:
+    """The library tells a status in words only; the words are read."""
+    assert type(Prometheus(url="http://x").translate(error, "up")) is ours
+
+
+def test_a_token_is_in_no_message() -> None:
+    """Nor in what a block looks like."""
+    block = Prometheus(url="http://127.0.0.1:1", bearer=SecretStr("very-secret-token"))
+    with pytest.raises(Transient) as raised:
+        asyncio.run(block.clock())
+    assert "very-secret" not in f"{raised.value!r} {raised.value.__cause__!r} {block!r}"
