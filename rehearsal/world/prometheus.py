@@ -106,7 +106,6 @@ class Prometheus:
                     f"--storage.tsdb.path={self._folder / 'data'}",
                     f"--web.listen-address=127.0.0.1:{self._port}",
                     "--log.level=warn",
-                    "--enable-feature=new-service-discovery-manager",
                 ),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
