@@ -73,6 +73,18 @@ class Control:
         """A fault of a desk: ``{desk, …}``, the rest as that desk takes it."""
         self._world.desks.fault(**body)
 
+    async def clear_desk_faults(self, body: Body) -> Any:
+        """No desk is ordered to fail."""
+        self._world.desks.clear()
+
+    async def github_checked(self, body: Body) -> Any:
+        """CI has looked at a commit: ``{commit, conclusions}``, the latter as GitHub's desk takes them."""
+        self._world.desks.github.checked(body["commit"], body["conclusions"])
+
+    async def github_release(self, body: Body) -> Any:
+        """There is a release in GitHub: ``{tag, notes, draft}``."""
+        self._world.desks.github.release(**body)
+
     async def prometheus_away(self, body: Body) -> Any:
         """Prometheus does not answer and does not scrape."""
         await self._world.prometheus.away()

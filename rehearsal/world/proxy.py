@@ -24,6 +24,7 @@ SLOTS_PER_PERCENT = 6
 SLOTS_PER_COMMAND = 150
 """haproxy reads a command and its payload into one buffer of 16,384 bytes; a slot takes up to 75."""
 DRAIN_POLL_S = 0.02
+START_TIMEOUT_S = 10
 
 Balance = Literal["random", "roundrobin"]
 
@@ -38,15 +39,14 @@ class Server:
 
 @dataclass
 class _Route:
+    section: str
     listener: socket.socket
     servers: dict[str, Server] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while servers are named to haproxy, so that none is named that was just deleted."""
 
-    @property
-    def url(self) -> str:
-        host, port = self.listener.getsockname()
-        return f"http://{host}:{port}"
+    def __post_init__(self) -> None:
+        self.url = "http://{}:{}".format(*self.listener.getsockname())
 
 
 def weights_for(shares: Sequence[tuple[int, int]]) -> list[list[int]]:
@@ -87,34 +87,41 @@ class Proxy:
     def __init__(self, folder: Path, balance: Balance = "random") -> None:
         self._folder = folder
         self._balance = balance
-        self._free = [_Route(_listener()) for _ in range(ROUTES)]
+        self._free = [_Route(f"r{i}", _listener()) for i in range(ROUTES)]
         self._routes: dict[str, _Route] = {}
-        self._section = {id(route): f"r{i}" for i, route in enumerate(self._free)}
         self._admin = _listener()
+        self._admin_address = self._admin.getsockname()
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """haproxy answers on every route (503 until it has servers)."""
+        """haproxy answers on every route (503 until it has servers). Raises RuntimeError with what haproxy said."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        config = self._folder / "haproxy.cfg"
+        config, log = self._folder / "haproxy.cfg", self._folder / "haproxy.log"
         config.write_text(self._config())
         listeners = [self._admin, *(route.listener for route in self._free)]
-        self._process = await asyncio.create_subprocess_exec(
-            *child.command("haproxy", "-db", "-q", "-f", config),
-            pass_fds=[listener.fileno() for listener in listeners],
-            stdin=asyncio.subprocess.DEVNULL,
-        )
-        answer = await asyncio.wait_for(self._tell("show info"), timeout=10)
-        assert "HAProxy" in answer
+        with log.open("wb") as out:
+            self._process = await asyncio.create_subprocess_exec(
+                *child.command("haproxy", "-db", "-q", "-f", config),
+                pass_fds=[listener.fileno() for listener in listeners],
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+            )
+        # From here on the sockets are haproxy's alone: when it is gone, connections are refused.
+        for listener in listeners:
+            listener.close()
+        try:
+            await asyncio.wait_for(self._tell("show info"), START_TIMEOUT_S)
+        except (OSError, TimeoutError) as error:
+            raise RuntimeError(f"haproxy did not start: {log.read_text(errors='replace').strip()[-500:]}") from error
 
     async def stop(self) -> None:
         """haproxy has ended and its ports are free."""
         if self._process and self._process.returncode is None:
             self._process.terminate()
             await self._process.wait()
-        for route in [*self._free, *self._routes.values()]:
-            route.listener.close()
-        self._admin.close()
+        for listener in [self._admin, *(route.listener for route in [*self._free, *self._routes.values()])]:
+            listener.close()
 
     def url(self, route: str) -> str:
         """The URL of a route (a service's name, or ``name#tag``); the same one whenever it is asked again."""
@@ -128,13 +135,13 @@ class Proxy:
         Servers that are no longer named get no new request; `remove` takes them out once they are idle.
         """
         self.url(route)
-        target, section = self._routes[route], self._section[id(self._routes[route])]
+        target, section = self._routes[route], self._routes[route].section
         spread = weights_for([(percent, len(servers)) for percent, servers in shares.values()])
         weights: dict[str, int] = {}
         for (_, servers), parts in zip(shares.values(), spread, strict=True):
             weights |= {server.name: weight for server, weight in zip(servers, parts, strict=True)}
         async with target.lock:
-            await self._add(section, target, [server for _, servers in shares.values() for server in servers])
+            await self._add(target, [server for _, servers in shares.values() for server in servers])
             if self._balance == "random":
                 slots = slots_for([(percent, [s.name for s in servers]) for percent, servers in shares.values()])
                 await self._fill(section, slots)
@@ -142,17 +149,17 @@ class Proxy:
             if changes:
                 await self._order("; ".join(changes))
 
-    async def _add(self, section: str, target: _Route, servers: Sequence[Server]) -> None:
+    async def _add(self, target: _Route, servers: Sequence[Server]) -> None:
         for server in servers:
             if server.name not in target.servers:
-                place = f"{section}/{server.name}"
+                place = f"{target.section}/{server.name}"
                 await self._order(f"add server {place} {server.address} weight 0; enable server {place}")
                 target.servers[server.name] = server
 
     async def remove(self, names: Sequence[str], timeout_s: float) -> None:
         """These servers are gone from every route, their requests answered; after ``timeout_s`` they are cut off."""
         places = [
-            (route, f"{self._section[id(route)]}/{name}")
+            (route, f"{route.section}/{name}")
             for route in self._routes.values()
             for name in names
             if name in route.servers
@@ -172,8 +179,8 @@ class Proxy:
         """No route has a server, whatever was half done. Services and tags keep their URLs."""
         for route in self._routes.values():
             route.lock = asyncio.Lock()
-            await self._fill(self._section[id(route)], [])
-        routes = {self._section[id(route)]: route for route in self._routes.values()}
+            await self._fill(route.section, [])
+        routes = {route.section: route for route in self._routes.values()}
         for section, name in [row[:2] for row in await self._stat()]:
             await self._order(f"set server {section}/{name} state maint; shutdown sessions server {section}/{name}")
             await self._delete(routes[section], f"{section}/{name}")
@@ -222,8 +229,7 @@ class Proxy:
             raise RuntimeError(f"haproxy refused {command[:200]!r}: {answer[:200]}")
 
     async def _tell(self, command: str) -> str:
-        host, port = self._admin.getsockname()
-        reader, writer = await asyncio.open_connection(host, port)
+        reader, writer = await asyncio.open_connection(*self._admin_address)
         writer.write(f"{command}\n".encode())
         answer = await reader.read()
         writer.close()
@@ -247,7 +253,7 @@ defaults
     timeout queue 5s
     balance roundrobin
 """
-        return head + "".join(self._listen(f"r{i}", route.listener) for i, route in enumerate(self._free))
+        return head + "".join(self._listen(route.section, route.listener) for route in self._free)
 
     def _listen(self, section: str, listener: socket.socket) -> str:
         lines = [f"bind fd@{listener.fileno()}"]

@@ -140,8 +140,20 @@ class RemoteWorld:
         await self._ask("clear_faults")
 
     async def desk_fault(self, desk: str, **order: Any) -> None:
-        """Order a fault of a desk."""
+        """Order a fault of a desk: see `rehearsal.world.desks.desk.Fault`."""
         await self._ask("order_desk_fault", desk=desk, **order)
+
+    async def clear_desk_faults(self) -> None:
+        """No desk is ordered to fail any more."""
+        await self._ask("clear_desk_faults")
+
+    async def github_checked(self, commit: str, conclusions: Mapping[str, str]) -> None:
+        """CI has looked at a commit: conclusions by the name of the check."""
+        await self._ask("github_checked", commit=commit, conclusions=dict(conclusions))
+
+    async def github_release(self, tag: str, notes: str, *, draft: bool = False) -> None:
+        """There is a release with these notes in GitHub."""
+        await self._ask("github_release", tag=tag, notes=notes, draft=draft)
 
     async def prometheus_away(self) -> None:
         """Prometheus neither answers nor scrapes."""

@@ -31,7 +31,7 @@ class RefusalError(Exception):
             for name, sentence in self.violations.items():
                 wrong.field_violations.add(field=name, description=sentence)
             status.details.add().Pack(wrong)
-        return status.SerializeToString()
+        return bytes(status.SerializeToString())
 
 
 def invalid(name: str, sentence: str) -> RefusalError:

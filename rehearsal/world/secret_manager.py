@@ -14,7 +14,7 @@ DEFAULT_PAGE = 100
 MAX_BYTES = 65_536
 Secret: Any = secretmanager_v1.Secret.pb()
 SecretVersion: Any = secretmanager_v1.SecretVersion.pb()
-State = secretmanager_v1.SecretVersion.State
+State: Any = secretmanager_v1.SecretVersion.State
 
 
 @dataclass
@@ -68,7 +68,7 @@ class SecretManager:
             )
         return str(self._append(self._secrets[name], value.encode(), State[state]).name)
 
-    def _append(self, stored: _Stored, payload: bytes, state: State) -> Any:
+    def _append(self, stored: _Stored, payload: bytes, state: int) -> Any:
         number = len(stored.versions) + 1
         message = SecretVersion(name=f"{stored.message.name}/versions/{number}", state=state)
         message.create_time.GetCurrentTime()

@@ -16,7 +16,6 @@ from rehearsal.world import cloud_logging, secret_manager
 from rehearsal.world.cloud_run import operations, revisions, services
 from rehearsal.world.cloud_run.reconcile import Reconciler
 from rehearsal.world.cloud_run.state import LATEST, PINNED, Knobs, ServiceState, plain_traffic
-
 from rehearsal.world.desks import Desks
 from rehearsal.world.faults import Write
 from rehearsal.world.identity import RELEASER, Authority, Identities

@@ -1,7 +1,7 @@
 """One small world for the whole folder, reset before each test that asks for it, and Google's own clients."""
 
-import os
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -88,6 +88,15 @@ class Cloud:
         service.traffic = traffic or [self.target(self.STABLE, 100), self.target(revision, 0, "canary")]
         return await self.update(service, "template", "traffic")
 
+    @staticmethod
+    async def until(ask: Callable[[], Awaitable[Any]]) -> Any:
+        """Ask until the answer is something, and return it; at most 20 s."""
+        async with asyncio.timeout(20):
+            while True:
+                if answer := await ask():
+                    return answer
+                await asyncio.sleep(0.05)
+
     async def served(self) -> dict[str, int]:
         """``{revision: percent}`` of the backend."""
         return (await self.world.served())[BACKEND]
@@ -97,11 +106,10 @@ class Cloud:
 async def session_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RemoteWorld]:
     """A world of two services in its own process."""
     async with RemoteWorld.start(tmp_path_factory.mktemp("world"), small=True) as world:
-        before = dict(os.environ)
-        os.environ.update(world.client_environ)
-        yield world
-        os.environ.clear()
-        os.environ.update(before)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in world.client_environ.items():
+                patch.setenv(name, value)
+            yield world
 
 
 @pytest.fixture(scope="session")

@@ -36,8 +36,7 @@ async def test_the_lines_of_an_instance_are_in_the_log(cloud):
     async with httpx.AsyncClient(trust_env=False) as http:
         assert (await http.get(tag_url + "/api/reports/x/status")).status_code == 500
     query = f"resource.type=cloud_run_revision AND resource.labels.revision_name={V2} AND severity>=ERROR"
-    while not (found := await entries(cloud, query)):
-        await asyncio.sleep(0.05)
+    found = await cloud.until(lambda: entries(cloud, query))
     labels = found[0].resource.labels
     assert (labels["service_name"], labels["location"]) == ("ethixai-backend", "us-east1")
     assert found[0].severity == 500
@@ -88,8 +87,7 @@ async def test_entries_can_be_found_later_than_they_are_written(cloud):
     await write(cloud, "late")
     query = f'logName="{PROJECT}/logs/ours"'
     assert await entries(cloud, query) == []
-    while not await entries(cloud, query):
-        await asyncio.sleep(0.05)
+    await cloud.until(lambda: entries(cloud, query))
 
 
 async def test_the_hand_written_client_works_too(cloud):

@@ -29,7 +29,9 @@ def children(pid: int) -> list[int]:
 
 async def gone(pids: list[int]) -> None:
     """Return once none of them runs."""
-    while any(is_alive(pid) for pid in pids):
+    while True:
+        if not any(is_alive(pid) for pid in pids):
+            return
         await asyncio.sleep(0.05)
 
 

@@ -1,7 +1,5 @@
 """Revisions: how they start, fail, retire, are deleted, and what a failed one leaves behind."""
 
-import asyncio
-
 import httpx
 import pytest
 from google.api_core import exceptions
@@ -156,11 +154,15 @@ async def test_an_instance_out_of_memory_is_killed_told_of_and_replaced(cloud):
     await cloud.update(service, "template", "traffic")
     system = f'resource.labels.revision_name="{V2}" AND logName:"varlog%2Fsystem" AND severity>=ERROR'
     request = {"resource_names": ["projects/ethixai-production"], "filter": system}
-    found = []
-    while not found:
-        await asyncio.sleep(0.1)
-        found = [entry async for entry in await cloud.logging.list_log_entries(request=request)]
-    assert found[0].text_payload.startswith("Memory limit of 128 MiB exceeded with ")
-    assert "Consider increasing the memory limit" in found[0].text_payload
-    while not (await cloud.world.service("ethixai-backend"))["revisions"][V2]["instances"][0]["restarts"]:
-        await asyncio.sleep(0.1)
+
+    async def told() -> list[str]:
+        return [entry.text_payload async for entry in await cloud.logging.list_log_entries(request=request)]
+
+    async def restarts() -> int:
+        revisions = (await cloud.world.service("ethixai-backend"))["revisions"]
+        return revisions[V2]["instances"][0]["restarts"]
+
+    text = (await cloud.until(told))[0]
+    assert text.startswith("Memory limit of 128 MiB exceeded with ")
+    assert "Consider increasing the memory limit" in text
+    assert await cloud.until(restarts)

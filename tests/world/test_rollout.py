@@ -62,9 +62,10 @@ class Stream:
     async def more(self, count: int) -> Counter[str]:
         """Wait for ``count`` requests; who answered them."""
         before, upto = Counter(self.by_revision), self.total + count
-        while self.total < upto and not self.is_over:
+        while True:
+            if self.total >= upto or self.is_over:
+                return self.by_revision - before
             await asyncio.sleep(0.01)
-        return self.by_revision - before
 
 
 async def test_a_whole_rollout_fails_no_request(cloud):

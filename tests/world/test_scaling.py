@@ -1,7 +1,5 @@
 """Instances: how many run, and what scaling to nothing does."""
 
-import asyncio
-
 import httpx
 import pytest
 from google.api_core import exceptions
@@ -97,8 +95,10 @@ async def test_prometheus_scrapes_the_instances_that_there_are(cloud):
     """A new revision's series appear with job, service, revision and project."""
     await cloud.deploy(V2)
     query = {"query": f'up{{revision="{V2}"}}'}
-    async with httpx.AsyncClient(trust_env=False, base_url=cloud.world.prometheus_url) as http:
-        while not (found := (await http.get("/api/v1/query", params=query)).json()["data"]["result"]):
-            await asyncio.sleep(0.2)
-    labels = found[0]["metric"]
+
+    async def found() -> list[dict]:
+        async with httpx.AsyncClient(trust_env=False, base_url=cloud.world.prometheus_url) as http:
+            return (await http.get("/api/v1/query", params=query)).json()["data"]["result"]
+
+    labels = (await cloud.until(found))[0]["metric"]
     assert (labels["job"], labels["service"], labels["project"]) == ("backend", "ethixai-backend", "ethixai-production")

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from fractions import Fraction
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ def splits(draw: st.DrawFn) -> list[tuple[int, int]]:
     """(percent, instances) of one to four revisions, percents summing to 100."""
     cuts = sorted(draw(st.lists(st.integers(0, 100), max_size=3)))
     edges = [0, *cuts, 100]
-    return [(b - a, draw(st.integers(1, 13))) for a, b in zip(edges, edges[1:], strict=False)]
+    return [(b - a, draw(st.integers(1, 13))) for a, b in pairwise(edges)]
 
 
 @given(splits())

@@ -30,7 +30,7 @@ def _count(state: ServiceState, name: str, share: int, *, is_off: bool) -> int:
     if is_off or name not in state.revisions:
         return 0
     scaling = state.revisions[name].template.scaling
-    return min(max(1, share, scaling.min_instance_count), scaling.max_instance_count)
+    return min(max(1, share, int(scaling.min_instance_count)), int(scaling.max_instance_count))
 
 
 def routes_of(state: ServiceState, plan: Plan) -> dict[str, dict[str, tuple[int, list[Server]]]]:

@@ -155,6 +155,7 @@ class Reconciler:
                     INTERNAL,
                     f"Revision '{name}' does not exist or is deleted. Update all traffic to route to currently "
                     "available revisions.",
+                    "UNKNOWN",
                 )
             if not state.revisions[name].is_ready:
                 raise FailureError(FAILED_PRECONDITION, f"Revision '{name}' is not ready and cannot serve traffic.")

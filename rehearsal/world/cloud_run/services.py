@@ -34,7 +34,7 @@ from rehearsal.world.rpc import Call, Code, Method, RefusalError, invalid
 
 SERVICE = "google.cloud.run.v2.Services"
 DEFAULT_PAGE = 100
-_PARENT = re.compile(r"projects/[^/]+/locations/[^/]+")
+_PARENT = re.compile(r"projects/[^/]+/locations/[a-z][^/]*")
 _CONSONANTS, _VOWELS = "bcdfghjklmnpqrstvwxz", "aeiou"
 
 

@@ -99,7 +99,7 @@ class RevisionState:
     @property
     def name(self) -> str:
         """The short name, as traffic targets have it."""
-        return self.message.name.rpartition("/")[2]
+        return str(self.message.name).rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -129,12 +129,12 @@ class ServiceState:
     @property
     def latest_ready(self) -> str:
         """Short name of the revision that LATEST means; empty when there is none yet."""
-        return self.message.latest_ready_revision.rpartition("/")[2]
+        return str(self.message.latest_ready_revision).rpartition("/")[2]
 
     @property
     def latest_created(self) -> str:
         """Short name of the revision of the current template."""
-        return self.message.latest_created_revision.rpartition("/")[2]
+        return str(self.message.latest_created_revision).rpartition("/")[2]
 
 
 def new_etag() -> str:
