@@ -18,8 +18,8 @@ from blocks import Environment, files
 from playbook.errors import BadRequest
 
 
-def main() -> int:
-    """Read the command line and do what it says."""
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line says (None: this process's own). Answers the exit status."""
     parser = argparse.ArgumentParser(prog="python -m blocks", description="The blocks of an environment file.")
     commands = parser.add_subparsers(dest="command", required=True)
     apply = commands.add_parser("apply", help="create or update the blocks on the Prefect server (PREFECT_API_URL)")
@@ -27,9 +27,9 @@ def main() -> int:
     check.add_argument("--without-secrets", action="store_true", help="do not look the secrets up")
     for command in (apply, check):
         command.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    arguments = parser.parse_args()
-    with_secrets = arguments.command == "apply" or not arguments.without_secrets
-    return asyncio.run(_run(arguments.files, with_secrets=with_secrets, apply=arguments.command == "apply"))
+    asked = parser.parse_args(arguments)
+    is_apply = asked.command == "apply"
+    return asyncio.run(_run(asked.files, with_secrets=is_apply or not asked.without_secrets, apply=is_apply))
 
 
 async def _run(paths: list[Path], *, with_secrets: bool, apply: bool) -> int:

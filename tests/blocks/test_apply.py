@@ -1,0 +1,157 @@
+"""Applying a file to a real Prefect server, and opening the environment from there."""
+
+import contextlib
+import io
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+import blocks
+from blocks import Environment
+from blocks.__main__ import main
+from playbook.errors import BadRequest
+from rehearsal.server import Server, prefect_server
+
+ROOT = Path(__file__).resolve().parents[2]
+PRODUCTION = ROOT / "environments/production.toml"
+TOKEN = "xoxb-1-very-secret"
+
+
+@pytest.fixture(scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
+    """A Prefect server on its own database; this process is a client of it."""
+    async with prefect_server(tmp_path_factory.mktemp("prefect")) as running:
+        with temporary_settings({PREFECT_API_URL: running.api_url}):
+            yield running
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Production's file, with each secret in an environment variable."""
+    lines = PRODUCTION.read_text().splitlines()
+    text = "\n".join(
+        f'{line.split("=")[0]}= {{env = "BLOCKS_APPLY_TOKEN"}}' if " = {secret_manager" in line else line
+        for line in lines
+    )
+    path = tmp_path_factory.mktemp("environments") / "production.toml"
+    path.write_text(text)
+    with pytest.MonkeyPatch.context() as environ:
+        environ.setenv("BLOCKS_APPLY_TOKEN", TOKEN)
+        yield path
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it said."""
+
+    status: int
+    said: str
+
+
+def apply(*paths: Path) -> Done:
+    """The command, in this process: starting another takes longer than what it does."""
+    with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(said):
+        status = main(["apply", *map(str, paths)])
+    return Done(status, said.getvalue())
+
+
+@pytest.fixture(scope="module")
+def applied(server: Server, file: Path) -> Done:
+    """What applying it said."""
+    return apply(file)
+
+
+def test_applying_says_what_it_did(applied: Done) -> None:
+    """One line for each block, and no secret."""
+    assert applied.status == 0, applied.said
+    lines = applied.said.splitlines()
+    assert len(lines) == len(blocks.__all__) + 1
+    assert lines[-1].startswith(
+        "saved production (ethixai-ai-core, ethixai-backend, ethixai-frontend; policy playbook)"
+    )
+    assert TOKEN not in applied.said
+
+
+async def test_an_environment_opens_as_it_was_applied(applied: Done) -> None:
+    """Its nested blocks have their types and their secrets."""
+    environment = await Environment.open("production")
+    assert isinstance(environment.slack, blocks.Slack)
+    assert isinstance(environment.pagerduty, blocks.PagerDuty)
+    assert environment.slack.token.get_secret_value() == TOKEN
+    assert environment.service_names[0] == "ethixai-ai-core"
+
+
+async def test_the_server_shows_no_secret(applied: Done, server: Server) -> None:
+    """Neither in the block's document, which the UI reads, nor in its type."""
+    async with server.client as client:
+        shown = await client.get("/block_types/slug/ethixai-environment/block_documents/name/production")
+    assert shown.status_code == 200
+    assert TOKEN not in shown.text
+    assert "C0RELEASES1" in shown.text
+
+
+def test_applying_again_overwrites(applied: Done, server: Server, file: Path, tmp_path: Path) -> None:
+    """The block of that name is updated."""
+    changed = tmp_path / "production.toml"
+    changed.write_text(file.read_text().replace("C0RELEASES1", "C0RELEASES2"))
+    assert apply(changed).status == 0
+    shown = httpx.get(f"{server.api_url}/block_types/slug/ethixai-environment/block_documents/name/production")
+    assert "C0RELEASES2" in shown.text
+
+
+async def test_an_environment_that_was_never_applied_is_named(server: Server) -> None:
+    """With the command that makes it."""
+    with pytest.raises(BadRequest, match=r"environment: there is no 'nowhere'.*python -m blocks apply"):
+        await Environment.open("nowhere")
+
+
+async def test_an_environment_of_another_version_is_to_be_applied_again(server: Server) -> None:
+    """It was saved before a field was needed that is needed now."""
+    async with server.client as client:
+        kind = (await client.get("/block_types/slug/ethixai-environment")).json()
+        schema = (
+            await client.post(
+                "/block_schemas/filter", json={"block_schemas": {"block_type_id": {"any_": [kind["id"]]}}}
+            )
+        ).json()[0]
+        document = {
+            "name": "old",
+            "data": {"name": "old"},
+            "block_schema_id": schema["id"],
+            "block_type_id": kind["id"],
+        }
+        assert (await client.post("/block_documents/", json=document)).status_code == 201
+    with pytest.raises(BadRequest, match="Apply its file again"):
+        await Environment.open("old")
+
+
+def test_a_wrong_file_writes_nothing(server: Server, file: Path, tmp_path: Path) -> None:
+    """Not even the environment of the right file beside it."""
+    right, wrong = tmp_path / "right.toml", tmp_path / "wrong.toml"
+    right.write_text(file.read_text().replace('name = "production"', 'name = "beside"', 1))
+    wrong.write_text(file.read_text().replace("us-east1", "").replace("region", "regoin"))
+    done = apply(right, wrong)
+    assert done.status == 2
+    assert "cloud_run.regoin: unknown key; did you mean region?" in done.said
+    shown = httpx.get(f"{server.api_url}/block_types/slug/ethixai-environment/block_documents/name/beside")
+    assert shown.status_code == 404
+
+
+def test_a_server_that_is_not_there_is_named(server: Server, file: Path) -> None:
+    """The exit status tells it from a wrong file."""
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        done = apply(file)
+    assert done.status == 1
+    assert "http://127.0.0.1:1/api" in done.said
+
+
+def test_without_a_server_nothing_is_started(file: Path) -> None:
+    """Prefect would save to a server of its own, and forget it."""
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        done = apply(file)
+    assert done.status == 1
+    assert "PREFECT_API_URL" in done.said

@@ -1,0 +1,219 @@
+"""An environment file becomes an Environment, or a list of everything that is wrong with it."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from blocks import Environment, files
+from blocks.__main__ import main
+from playbook.errors import BadRequest
+from playbook.policy import Policy
+from rehearsal.world.remote import RemoteWorld
+
+ROOT = Path(__file__).resolve().parents[2]
+PRODUCTION, STAGING = ROOT / "environments/production.toml", ROOT / "environments/staging.toml"
+
+RIGHT = """
+name = "small"
+[[services]]
+name = "ethixai-backend"
+repository = "ghcr.io/geoaziz/ethixai-backend"
+job = "backend"
+[queries]
+requests = 'a{revision="{revision}"}'
+latency = 'b'
+cpu = 'c'
+memory = 'd'
+up = 'e'
+error_ratio = 'f'
+[cloud_run]
+project = "p"
+region = "r"
+[cloud_logging]
+project = "p"
+[prometheus]
+url = "http://x"
+[registry]
+[ethixai]
+[slack]
+token = {env = "BLOCKS_TEST_TOKEN"}
+channels = {releases = "C0", incidents = "C1"}
+"""
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Writes an environment file; the secret that it refers to is there."""
+    monkeypatch.setenv("BLOCKS_TEST_TOKEN", "xoxb-from-env")
+
+    def written(text: str) -> Path:
+        path = tmp_path / "environment.toml"
+        path.write_text(text)
+        return path
+
+    return written
+
+
+async def problems(path: Path) -> list[str]:
+    """What is wrong with a file, without its path."""
+    with pytest.raises(BadRequest) as raised:
+        await files.read(path)
+    return [problem.removeprefix(f"{path}: ") for problem in raised.value.problems]
+
+
+@pytest.mark.parametrize("path", [PRODUCTION, STAGING], ids=lambda path: path.stem)
+async def test_the_files_of_this_project_are_right(path: Path) -> None:
+    """Their name is that of the file, and they hold the three services in order of promotion."""
+    environment = await files.read(path, with_secrets=False)
+    assert environment.name == path.stem
+    assert environment.service_names == ("ethixai-ai-core", "ethixai-backend", "ethixai-frontend")
+    assert environment.service("ethixai-backend").job == "backend"
+
+
+async def test_production_is_the_playbooks_and_staging_has_no_canary() -> None:
+    """Nothing but the bake differs from the playbook, and production passes staging first."""
+    production, staging = [await files.read(path, with_secrets=False) for path in (PRODUCTION, STAGING)]
+    assert production.policy == Policy()
+    assert staging.policy == Policy(bake_s=0)
+    assert (production.staging, staging.staging) == ("staging", "")
+    assert "trivy" in production.required_checks
+
+
+async def test_a_right_file_is_an_environment(write: Write) -> None:
+    """What it does not say has its default, and the secret is looked up."""
+    environment = await files.read(write(RIGHT))
+    assert environment.slack.token.get_secret_value() == "xoxb-from-env"
+    assert environment.policy == Policy()
+    assert environment.sentry is None
+
+
+async def test_a_policy_is_a_base_and_what_differs(write: Write) -> None:
+    """The compressed one with a bake of its own."""
+    environment = await files.read(write(RIGHT + '[policy]\nbase = "compressed"\nbake_s = 30\n'))
+    assert environment.policy == Policy.compressed().model_copy(update={"bake_s": 30})
+
+
+async def test_a_secret_may_be_in_a_file_beside_it(write: Write, tmp_path: Path) -> None:
+    """The path is relative to the environment file, and the editor's newline does not matter."""
+    (tmp_path / "token").write_text("xoxb-from-file\n")
+    environment = await files.read(write(RIGHT.replace('env = "BLOCKS_TEST_TOKEN"', 'file = "token"')))
+    assert environment.slack.token.get_secret_value() == "xoxb-from-file"
+
+
+async def test_a_secret_may_be_in_secret_manager(write: Write, world: RemoteWorld) -> None:
+    """It is asked for by its full name."""
+    name = await world.put_secret("ethixai-production", "slack", "xoxb-from-manager")
+    text = RIGHT.replace('env = "BLOCKS_TEST_TOKEN"', f'secret_manager = "{name.rsplit("/", 1)[0]}/latest"')
+    manager = f'[secret_manager]\nproject = "ethixai-production"\napi_endpoint = "{world.grpc_endpoint}"\n'
+    environment = await files.read(write(text + manager))
+    assert environment.slack.token.get_secret_value() == "xoxb-from-manager"
+
+
+MISTAKES = [
+    ("a misspelt key", 'name = "small"', 'name = "small"\nstagin = "x"', "stagin: unknown key; did you mean staging?"),
+    (
+        "a misspelt key of a table",
+        'region = "r"',
+        'regoin = "r"',
+        "cloud_run.regoin: unknown key; did you mean region?",
+    ),
+    ("a missing key", 'region = "r"', "", "cloud_run.region: missing; add it. Region of the services"),
+    ("a misspelt key of a service", "job =", "jop =", "services[0].jop: unknown key; did you mean job?"),
+    ("a missing table", '[cloud_logging]\nproject = "p"', "", "cloud_logging: missing; add a table [cloud_logging]"),
+    ("a wrong type", 'url = "http://x"', "url = 3", "prometheus.url: Input should be a valid string"),
+    ("a wrong address", "http://x", "nonsense", "prometheus.url: must be http://HOST or https://HOST"),
+    ("an unknown placeholder", "{revision}", "{revison}", "queries.requests: {revison} is no placeholder; use {job}"),
+    ("a missing query", "memory = 'd'", "", "queries.memory: missing; add it."),
+    ("an unknown room", "releases =", "release =", "slack.channels.release: Input should be 'releases' or 'incidents'"),
+    ("an unset variable", "BLOCKS_TEST_TOKEN", "NOT_SET", "slack.token: the environment variable NOT_SET is not set"),
+    ("a missing file", 'env = "BLOCKS_TEST_TOKEN"', 'file = "none"', "slack.token: [Errno 2] No such file"),
+    (
+        "another reference",
+        "env =",
+        "vault =",
+        "slack.token: a secret does not stand in this file; say where it is: {env",
+    ),
+    ("a wrong name", 'name = "small"', 'name = "Small One"', "name: String should match pattern"),
+    ("no services", "[[services]]", "[[elsewhere]]", "services: missing; add it."),
+    (
+        "an unknown policy",
+        "[registry]",
+        '[policy]\nbase = "strict"\n[registry]',
+        "policy.base: there is no policy 'strict'",
+    ),
+    ("a wrong threshold", "[registry]", "[policy]\nbake_s = -1\n[registry]", "policy.bake_s: Input should be greater"),
+    ("an unknown threshold", "[registry]", "[policy]\nbake = 1\n[registry]", "policy.bake: unknown key; did you mean"),
+    ("a table that is none", 'name = "small"', 'name = "small"\ngithub = 3', "github: Input should be a valid dict"),
+    ("no TOML", "[registry]", "[registry", "cannot be read: "),
+]
+
+
+@pytest.mark.parametrize(("right", "wrong", "said"), [m[1:] for m in MISTAKES], ids=[m[0] for m in MISTAKES])
+async def test_a_mistake_is_named_with_its_place_and_the_next_step(
+    write: Write, right: str, wrong: str, said: str
+) -> None:
+    """Where it stands in the file, what it is, what to do."""
+    assert right in RIGHT
+    assert any(problem.startswith(said) for problem in await problems(write(RIGHT.replace(right, wrong, 1))))
+
+
+async def test_every_mistake_is_named_at_once(write: Write) -> None:
+    """Nobody has to apply a file five times to get it right, and no mistake is named twice."""
+    text = RIGHT.replace('region = "r"', "").replace("http://x", "x").replace("{revision}", "{r}")
+    found = await problems(write(text.replace("BLOCKS_TEST_TOKEN", "NOT_SET") + "[sentyr]\n"))
+    places = [problem.split(":", 1)[0] for problem in found]
+    assert sorted(places) == ["cloud_run.region", "prometheus.url", "queries.requests", "sentyr", "slack.token"]
+
+
+@pytest.mark.parametrize(
+    "token", ['"xoxb-1-secret"', '{value = "xoxb-1-secret"}', '{env = "X", value = "xoxb-1-secret"}'], ids=str
+)
+async def test_a_secret_in_a_file_is_refused_and_not_repeated(write: Write, token: str) -> None:
+    """The file would be committed, and the message ends up in a log."""
+    found = await problems(write(RIGHT.replace('{env = "BLOCKS_TEST_TOKEN"}', token)))
+    assert found[0].startswith("slack.token: a secret does not stand in this file")
+    assert "xoxb" not in " ".join(found)
+
+
+async def test_a_secret_with_a_flaw_is_refused_and_not_repeated(write: Write, tmp_path: Path) -> None:
+    """Two lines in a file are no token."""
+    (tmp_path / "token").write_text("xoxb-1-secret\nxoxb-2-secret\n")
+    found = await problems(write(RIGHT.replace('env = "BLOCKS_TEST_TOKEN"', 'file = "token"')))
+    assert found == ["slack.token: a secret must be one word of printable ASCII characters."]
+
+
+async def test_a_service_is_named_once(write: Write) -> None:
+    """Two of one name could not be told apart in a release."""
+    service = RIGHT[RIGHT.index("[[services]]") : RIGHT.index("[queries]")]
+    assert await problems(write(RIGHT.replace("[queries]", service + "[queries]"))) == [
+        "services: ethixai-backend is named twice."
+    ]
+
+
+def test_the_check_needs_no_server_and_shows_no_trace(write: Write) -> None:
+    """As a person calls it: what is wrong, one line each, and an exit status of its own."""
+    command = [sys.executable, "-m", "blocks", "check", str(write(RIGHT.replace("http://x", "x")))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "prometheus.url: must be http" in line
+
+
+def test_the_check_says_that_nothing_is_wrong(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    """And ends with 0."""
+    assert main(["check", str(write(RIGHT))]) == 0
+    assert capsys.readouterr().out == "small: nothing is wrong\n"
+
+
+def test_nothing_of_an_environment_is_optional_by_accident() -> None:
+    """What a release can do without is written down here."""
+    optional = {name for name, field in Environment.model_fields.items() if not field.is_required()}
+    assert optional == {
+        *("staging", "required_checks", "ui_url"),
+        *("github", "pagerduty", "sentry", "secret_manager"),
+    }
