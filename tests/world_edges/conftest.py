@@ -5,7 +5,7 @@ import itertools
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -66,8 +66,8 @@ def eventually() -> Eventually:
     return ask
 
 
-@pytest.fixture
-async def start_app() -> AsyncIterator[StartApp]:
+@asynccontextmanager
+async def apps() -> AsyncIterator[StartApp]:
     """Start an instance on a listening socket that this process holds; ``behaviour`` and environment as given."""
     async with AsyncExitStack() as stack:
 
@@ -88,6 +88,20 @@ async def start_app() -> AsyncIterator[StartApp]:
             return app
 
         yield start
+
+
+@pytest.fixture
+async def start_app() -> AsyncIterator[StartApp]:
+    """Instances of this test's own."""
+    async with apps() as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+async def backend() -> AsyncIterator[App]:
+    """One healthy backend for all tests that leave nothing behind in it."""
+    async with apps() as start:
+        yield await start()
 
 
 @dataclass

@@ -4,7 +4,6 @@ import asyncio
 import re
 from typing import Any
 
-import httpx
 import pytest
 
 SAMPLE = b"age,gender,outcome\n34,female,1\n51,male,0\n"
@@ -13,15 +12,9 @@ ASKED = {"targetColumn": "outcome", "sensitiveAttributes": ["gender"]}
 
 
 @pytest.fixture
-async def backend(start_app: Any) -> httpx.AsyncClient:
-    """One healthy backend."""
-    return (await start_app()).http
-
-
-@pytest.fixture
-async def signed_in(backend: httpx.AsyncClient) -> dict[str, str]:
+async def signed_in(backend: Any) -> dict[str, str]:
     """The headers of the playbook's own user."""
-    answer = await backend.post("/api/auth/login", json=LOGIN)
+    answer = await backend.http.post("/api/auth/login", json=LOGIN)
     return {"Authorization": f"Bearer {answer.json()['token']}"}
 
 
@@ -64,9 +57,9 @@ async def test_the_playbooks_flow_across_two_instances(start_app: Any) -> None:
         pytest.param("/api/nothing", {}, 404, id="a path that is not there"),
     ],
 )
-async def test_bad_requests_of_nobody(backend: httpx.AsyncClient, path: str, body: Any, status: int) -> None:
+async def test_bad_requests_of_nobody(backend: Any, path: str, body: Any, status: int) -> None:
     """What is wrong with a request without a token is answered with its own 4xx and a sentence."""
-    answer = await backend.post(path, json=body)
+    answer = await backend.http.post(path, json=body)
     assert (answer.status_code, bool(answer.json()["error"])) == (status, True)
 
 
@@ -78,11 +71,9 @@ async def test_bad_requests_of_nobody(backend: httpx.AsyncClient, path: str, bod
         pytest.param({"datasetId": "x", "sensitiveAttributes": ["gender"]}, 404, id="an id that is none"),
     ],
 )
-async def test_bad_analyses(
-    backend: httpx.AsyncClient, signed_in: dict[str, str], body: dict[str, Any], status: int
-) -> None:
+async def test_bad_analyses(backend: Any, signed_in: dict[str, str], body: dict[str, Any], status: int) -> None:
     """A signed-in user learns what is wrong with an analysis."""
-    assert (await backend.post("/api/analyze", headers=signed_in, json=body)).status_code == status
+    assert (await backend.http.post("/api/analyze", headers=signed_in, json=body)).status_code == status
 
 
 @pytest.mark.parametrize(
@@ -93,16 +84,18 @@ async def test_bad_analyses(
         pytest.param({"file": ("a.csv", b"age\n")}, {"datasetName": "a"}, id="no rows"),
     ],
 )
-async def test_bad_uploads(backend: httpx.AsyncClient, signed_in: dict[str, str], files: Any, form: Any) -> None:
+async def test_bad_uploads(backend: Any, signed_in: dict[str, str], files: Any, form: Any) -> None:
     """An upload that cannot be a data set is a 400."""
-    answer = await backend.post("/api/datasets/upload", headers=signed_in, files=files, data=form)
+    answer = await backend.http.post("/api/datasets/upload", headers=signed_in, files=files, data=form)
     assert answer.status_code == 400
 
 
-async def test_what_is_somebody_elses(backend: httpx.AsyncClient, signed_in: dict[str, str]) -> None:
+async def test_what_is_somebody_elses(backend: Any, signed_in: dict[str, str]) -> None:
     """A user cannot remove another one."""
-    other = await backend.post("/api/auth/register", json={"email": "other@example.com", "password": "TestPass123"})
-    answer = await backend.delete(f"/api/users/{other.json()['userId']}", headers=signed_in)
+    other = await backend.http.post(
+        "/api/auth/register", json={"email": "other@example.com", "password": "TestPass123"}
+    )
+    answer = await backend.http.delete(f"/api/users/{other.json()['userId']}", headers=signed_in)
     assert answer.status_code == 403
 
 
@@ -121,9 +114,9 @@ async def test_each_job_serves_its_own(start_app: Any) -> None:
         assert (await http.get("/api/ping")).status_code == 200
 
 
-async def test_requests_in_one_packet_are_answered_in_order(start_app: Any) -> None:
+async def test_requests_in_one_packet_are_answered_in_order(backend: Any) -> None:
     """A client that does not wait for answers gets them in the order it asked, on one connection."""
-    host, port = (await start_app()).address.split(":")
+    host, port = backend.address.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     asked = ["GET /api/ping HTTP/1.1", "GET /api/nothing HTTP/1.1", "GET /health/liveness HTTP/1.0"]
     writer.write("".join(f"{line}\r\nHost: x\r\n\r\n" for line in asked).encode())
@@ -141,10 +134,9 @@ async def test_requests_in_one_packet_are_answered_in_order(start_app: Any) -> N
         pytest.param("GET / HTTP/1.1\r\n" + "a: b\r\n" * 12_000, "431", id="endless headers"),
     ],
 )
-async def test_malformed_requests(start_app: Any, text: str, status: str) -> None:
+async def test_malformed_requests(backend: Any, text: str, status: str) -> None:
     """What is no request that can be read is answered so, and the connection ends."""
-    app = await start_app()
-    host, port = app.address.split(":")
+    host, port = backend.address.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(text.encode())
     line = await reader.readline()
