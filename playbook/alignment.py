@@ -60,11 +60,11 @@ class Aligner:
 
     start_s: float
     policy: Policy
-    series: dict[_Key, _Series] = field(default_factory=dict)
+    series: dict[_Key, _Series] = field(default_factory=dict, compare=False)  # what was worked out about them
+    edges: dict[_Key, frozenset[float]] = field(default_factory=dict, compare=False)  # buckets of each histogram
     seen: dict[_Key, float] = field(default_factory=dict)  # time of the last sample
     values: dict[_Key, float] = field(default_factory=dict)  # last value of a counter
     buckets: dict[_Key, list[float]] = field(default_factory=dict)  # last bounds of a histogram
-    coarse: frozenset[_Key] = frozenset()  # histograms without a bucket that ends at or below p95_max_s
     first_seen: dict[tuple[bool, str | None], float] = field(default_factory=dict)  # instance; None: the revision
     live: frozenset[str] = frozenset()  # canary instances of the last round
     reported: frozenset[str] = frozenset()  # canary instances of the round that is open
@@ -78,7 +78,7 @@ class Aligner:
     def copy(self) -> "Aligner":
         """One that can be fed without changing this one. What a series is, is shared: it never changes."""
         return replace(
-            self,
+            self,  # series and edges are replaced, never changed in place
             seen=self.seen.copy(),
             values=self.values.copy(),
             buckets=self.buckets.copy(),
@@ -130,23 +130,21 @@ class Aligner:
 
     def _learn(self, kind: int, group: Iterable[CounterSeries]) -> None:
         """Work out what the series of this kind are. A histogram's buckets are born together, so all are here."""
-        edges: dict[_Key, set[float]] = {}
+        edges = dict(self.edges)
         names: dict[_Key, tuple[CounterSeries, _Key | None]] = {}
         for one in group:
             of: _Key | None = None
             if kind in (_CANARY_LATENCY, _STABLE_LATENCY):
                 of = (kind, frozenset(item for item in one.labels.items() if item[0] != "le"))
-                edges.setdefault(of, set()).add(float(one.labels["le"]))
+                edges[of] = edges.get(of, frozenset()) | {float(one.labels["le"])}
             names[kind, frozenset(one.labels.items())] = one, of
         learnt = {}
         for key, (one, of) in names.items():
             slots = () if of is None else self._slots(float(one.labels["le"]), edges[of])
             learnt[key] = _Series(kind, one.labels.get(INSTANCE_LABEL, ""), is_error(one.labels), of, slots)
-        self.series = self.series | learnt
-        slow = self.policy.p95_max_s
-        self.coarse |= {of for of, found in edges.items() if min(found) > slow}
+        self.series, self.edges = self.series | learnt, edges
 
-    def _slots(self, edge: float, edges: set[float]) -> tuple[int, ...]:
+    def _slots(self, edge: float, edges: frozenset[float]) -> tuple[int, ...]:
         """Which bounds this bucket gives. Without a bucket that ends at a threshold, evidence against the canary takes
         the next edge above it, and evidence for it the next below: never an interpolation.
         """
@@ -202,7 +200,7 @@ class Aligner:
     def _histogram(self, at_s: float, group: _Key, found: list[float], during: bool) -> None:
         """Add what one histogram grew by. One that came with a bucket missing is left for the next scrape."""
         total = found[_TOTAL]
-        if group in self.coarse:
+        if math.isnan(found[_MAYBE]) and min(self.edges[group]) > self.policy.p95_max_s:
             found[_MAYBE] = 0.0
         if any(map(math.isnan, found)):
             return

@@ -196,7 +196,7 @@ def _bound(evidence: Evidence, policy: Policy) -> float:
 
 
 def _attribution(found: _Finding, evidence: Evidence, policy: Policy) -> Literal["canary", "shared"] | None:
-    """Whose fault it is. Shared: stable is above the same line by the same rule, and the canary never shown worse."""
+    """Whose fault it is. Shared: stable is above the same line, measured and by evidence, and the canary never shown worse."""
     if found.action not in (Action.ROLLBACK, Action.SCALE):
         return None
     if found.reason is Reason.OOM_KILLED:
@@ -204,7 +204,8 @@ def _attribution(found: _Finding, evidence: Evidence, policy: Policy) -> Literal
     if found.reason is Reason.LATENCY_5S:
         both = evidence.recent_latency("stable_very_slow", "stable_timed").above(policy.slow_ratio_max, evidence.least)
         return "shared" if both else "canary"
-    measured = evidence.recent("m", "y").above(policy.error_ratio_max, evidence.least)
+    stable = evidence.recent("m", "y")
+    measured = stable.x >= evidence.least and stable.ratio > policy.error_ratio_max
     both = measured and evidence.shared.peak >= 1 / policy.alpha_healthy
     worse = evidence.relative.peak >= 1 / policy.alpha_relative
     return "shared" if both and not worse else "canary"

@@ -1,0 +1,122 @@
+"""The judge against the rules that people use today, on simulated traffic: `python -m bench.judge` fills docs/judge.md.
+
+Every rule sees the same traces. Ours is the real judge, fed through the same door as `bench.replay`, with the
+dispersion it finds in an hour of stable's past; "ours, 15 s" sees every third scrape of the same traces.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.peers import PEERS, Counts
+from bench.replay import replay_trace
+from bench.simulator import FAMILIES, RATES, TICK_S, Family, Ints, generate
+from bench.tables import Cell, fill, tables
+from playbook.policy import Policy
+from playbook.samples import CounterSeries, Dispersion, dispersion
+
+OURS = {"ours": 1, "ours, 15 s": 3}
+"""Which scrapes each of our two sees: all, or every third."""
+SEEN_SEED, UNSEEN_SEED = 1000, 9000
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a rule did on one trace: when it came to what, whether it blamed a shared cause, and what users paid."""
+
+    verdict: str
+    delay_s: float
+    errors: float
+    shared: bool = False
+
+
+def past(requests: Ints, errors: Ints, policy: Policy) -> Dispersion:
+    """The dispersion that the judge finds in one hour of stable's scrapes."""
+    good, bad = (requests - errors).cumsum(), errors.cumsum()
+    series = [
+        CounterSeries({"status": status}, tuple((TICK_S * k, float(v)) for k, v in enumerate(values)))
+        for status, values in (("200", good), ("500", bad))
+    ]
+    return dispersion(series, policy)
+
+
+def measure(family: Family, rate: float, runs: int, seed: int) -> Iterable[Cell]:
+    """One cell of the tables for each rule."""
+    traces = generate(family, rate, runs, seed)
+    found: dict[str, list[Run]] = {name: [] for name in (*OURS, *([] if family.timed else PEERS))}
+    for i in range(runs):
+        counters, gauges = traces.counters[i], traces.gauges[i]
+        canary, stable = Counts(counters[:, :3], TICK_S), Counts(counters[:, 12:15], TICK_S)
+
+        def run(verdict: str, at_s: float, shared: bool = False, canary: Counts = canary) -> Run:
+            upto = int(at_s / TICK_S) if verdict == "ROLLBACK" else -1
+            return Run(verdict, at_s - family.onset_s, float(canary.x[upto]), shared)
+
+        for name, every in OURS.items():
+            policy = Policy(scrape_s=TICK_S * every, tick_s=TICK_S * every)
+            ours = replay_trace(
+                counters[::every],
+                gauges[::every],
+                TICK_S * every,
+                past(traces.history[0][i], traces.history[1][i], Policy()),
+                policy,
+                timed=family.timed,
+            )
+            at_s = 900.0 if ours.at_s is None else ours.at_s
+            found[name].append(run(ours.verdict.value, at_s, ours.attribution == "shared"))
+        if not family.timed:
+            for name, rule in PEERS.items():
+                decision = rule(canary, stable)
+                found[name].append(run(decision.verdict, decision.at_s))
+    for name, results in found.items():
+        yield _cell(name, family, rate, results)
+
+
+def _cell(rule: str, family: Family, rate: float, results: Sequence[Run]) -> Cell:
+    back = [r for r in results if r.verdict == "ROLLBACK"]
+    delays = [r.delay_s for r in back]
+    return Cell(
+        rule=rule,
+        family=family,
+        rate=rate,
+        rolled_back=len(back) / len(results),
+        promoted=sum(r.verdict == "PROMOTE" for r in results) / len(results),
+        delay_s=float(np.median(delays)) if delays else None,
+        delay_p95_s=float(np.quantile(delays, 0.95)) if delays else None,
+        errors=float(np.mean([r.errors for r in results])),
+        shared=sum(r.shared for r in back) / len(back) if back else 0.0,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure every family at every rate and write the tables. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.judge", description=__doc__)
+    parser.add_argument(
+        "--runs", type=int, default=25, help="traces per family and rate (25: some 8 minutes on a core)"
+    )
+    parser.add_argument("--out", type=Path, default=Path("docs/judge.md"), help="the page whose tables are written")
+    parser.add_argument("--only", default="", help="families whose name contains this; prints the tables instead")
+    options = parser.parse_args(arguments)
+    cells: list[Cell] = []
+    began_s = time.monotonic()
+    chosen = [f for f in FAMILIES if options.only in f.name]
+    for family in chosen:
+        for rate in RATES:
+            cells += measure(family, rate, options.runs, SEEN_SEED if family.seen else UNSEEN_SEED)
+        print(f"{time.monotonic() - began_s:5.0f} s  {family.truth:8} {family.name}", flush=True)
+    made = tables(cells, options.runs)
+    if options.only:
+        print("\n\n".join(f"{name}\n\n{text}" for name, text in made.items()))
+    else:
+        options.out.write_text(fill(options.out.read_text(), made))
+        print(f"tables written to {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

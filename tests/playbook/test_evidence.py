@@ -1,0 +1,262 @@
+"""Evidence: what counters of many instances add up to, and that it does not matter how they were fetched."""
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from playbook.evidence import CounterSeries, Dispersion, Evidence, Observation, RevisionSamples, dispersion
+from playbook.policy import Policy
+
+POLICY = Policy()
+
+
+def start(**more):
+    """Evidence of nothing, with a bake that starts at 0."""
+    return Evidence.start(
+        service="backend", canary="new", stable=("old",), bake_start_s=0.0, policy=POLICY, phi_hat=1.0, **more
+    )
+
+
+def series(samples, **labels):
+    """One series; samples are (time, value)."""
+    return CounterSeries({"instance": "a", **labels}, tuple(samples))
+
+
+def requests(*found, now_s=None):
+    """An observation of the canary's requests."""
+    last = max((s.samples[-1][0] for s in found if s.samples), default=0.0)
+    return Observation(last if now_s is None else now_s, canary=RevisionSamples(requests=found))
+
+
+def counts(evidence):
+    """Requests and errors since the bake's start."""
+    return evidence.bake.n, evidence.bake.x
+
+
+def test_what_was_counted_before_the_bake_does_not_count():
+    """The last sample up to the bake's start is the baseline."""
+    seen = start().observe(requests(series([(-5, 70), (0, 100), (5, 130)], status="200")))
+    assert counts(seen) == (30, 0)
+
+
+def test_a_counter_that_fell_started_again():
+    """After a restart the whole new value is new."""
+    seen = start().observe(requests(series([(0, 100), (5, 130), (10, 20), (15, 50)], status="200")))
+    assert counts(seen) == (30 + 20 + 30, 0)
+
+
+def test_an_error_series_that_is_born_late_counts_from_zero():
+    """A 5xx series that its instance did not have before counts from its first value on: the first error too."""
+    good = series([(0, 10), (5, 20), (10, 30)], status="200")
+    seen = start().observe(requests(good, series([(10, 3)], status="500")))
+    assert counts(seen) == (23, 3)
+
+
+def test_no_error_series_means_no_errors():
+    """A canary whose 5xx series was never born has none."""
+    assert counts(start().observe(requests(series([(0, 0), (5, 10)], status="200")))) == (10, 0)
+
+
+def test_a_canary_that_only_fails_is_seen():
+    """Where only 5xx exist, they are all the requests there are."""
+    assert counts(start().observe(requests(series([(0, 0), (5, 10)], status="5xx")))) == (10, 10)
+
+
+def test_an_instance_that_is_born_in_the_bake_counts_from_zero():
+    """An instance that appears long after its revision was first seen brings all its requests."""
+    first = series([(t, t) for t in range(0, 65, 5)], status="200")
+    later = CounterSeries({"instance": "b", "status": "200"}, ((52.0, 7.0), (57.0, 9.0)))
+    assert counts(start().observe(requests(first, later))) == (60 + 9, 0)
+
+
+def test_a_revision_that_is_first_seen_late_starts_from_a_baseline():
+    """When telemetry begins during the bake, its first sample says nothing yet."""
+    assert counts(start().observe(requests(series([(20, 500), (25, 510)], status="200")))) == (10, 0)
+
+
+def test_a_vanished_instance_takes_nothing_away():
+    """What it counted stays; the others go on."""
+    gone = CounterSeries({"instance": "b", "status": "200"}, ((0.0, 50.0), (5.0, 80.0)))
+    stays = series([(0, 10), (5, 20), (10, 30), (15, 40), (20, 50)], status="200")
+    assert counts(start().observe(requests(stays, gone))) == (40 + 30, 0)
+
+
+def test_a_gap_makes_one_long_round():
+    """Nothing is invented for a gap: what came in it is one round, and the gap is not counted as seen."""
+    seen = start().observe(requests(series([(0, 0), (5, 10), (205, 400)], status="200")))
+    assert [p.round.n for p in seen.points] == [10, 390]
+    assert seen.covered_s == 5 + POLICY.freshness_s / 2
+
+
+def test_instances_that_are_scraped_at_different_moments_make_one_round():
+    """Three instances, each with its own phase: one round for each scrape interval, when the last has reported."""
+    found = [
+        CounterSeries({"instance": name, "status": "200"}, tuple((5 * k + at_s, 10.0 * k) for k in range(-1, 5)))
+        for name, at_s in (("a", 0.5), ("b", 2.0), ("c", 4.5))
+    ]
+    rounds = [p.round for p in start().observe(requests(*found)).points]
+    assert [r.at_s for r in rounds[1:]] == [9.5, 14.5, 19.5, 24.5]
+    assert [r.n for r in rounds[1:]] == [30, 30, 30, 30]
+
+
+def test_values_that_are_no_numbers_are_absent():
+    """A NaN or an infinity is a missing sample, never a passing one."""
+    seen = start().observe(requests(series([(0, 0), (5, math.nan), (10, math.inf), (15, 30)], status="200")))
+    assert counts(seen) == (30, 0)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "slow", "maybe_slow"),
+    [(("1", "2", "5", "+Inf"), 30, 30), (("1", "2.5", "5", "+Inf"), 20, 60), (("2.5", "+Inf"), 20, 100)],
+    ids=["a bucket ends at 2 s", "none does: 2.5 s against it, 1 s for it", "none at or below: nothing speaks for it"],
+)
+def test_slow_requests_are_never_interpolated(bounds, slow, maybe_slow):
+    """Of 100 requests 60 take over 1 s, 30 over 2 s, 20 over 2.5 s: the neighbours of a missing edge are used."""
+    under = {"1": 40, "2": 70, "2.5": 80, "5": 100, "+Inf": 100}
+    latency = tuple(series([(15, 0), (20, under[le])], le=le) for le in bounds)
+    good = series([(0, 0), (15, 0), (20, 100)], status="200")
+    seen = start().observe(Observation(20, RevisionSamples(requests=(good,), latency=latency)))
+    last = seen.points[-1].round
+    assert (last.timed, last.slow, last.maybe_slow) == (100, slow, maybe_slow)
+
+
+def test_a_histogram_with_a_missing_bucket_waits_for_the_next_scrape():
+    """A scrape that lost one bucket is not read as slow requests."""
+    good = series([(t, t) for t in (0, 5, 10, 15, 20)], status="200")
+    two = series([(0, 0), (10, 100), (20, 300)], le="2")
+    five = series([(0, 0), (10, 100), (15, 200), (20, 300)], le="5")
+    total = series([(0, 0), (10, 100), (15, 200), (20, 300)], le="+Inf")
+    seen = start().observe(Observation(20, RevisionSamples(requests=(good,), latency=(two, five, total))))
+    assert sum(p.round.timed for p in seen.points) == 300
+    assert sum(p.round.slow for p in seen.points) == 0
+
+
+def test_it_ages_while_nothing_comes():
+    """Observations without samples make time pass, and nothing else."""
+    seen = start().observe(requests(series([(0, 0), (5, 10)], status="200")))
+    later = seen.observe(Observation(70.0))
+    assert (later.age_s, counts(later)) == (65, (10, 0))
+    assert later.observe(Observation(60.0)).now_s == 70, "and time never goes back"
+
+
+def test_kills_are_remembered_when_the_logs_cannot_be_asked():
+    """None means not asked; it does not undo what was seen."""
+    assert start().observe(Observation(5, oom_kills=2)).observe(Observation(10)).oom_kills == 2
+
+
+def test_latency_is_looked_at_anew_after_a_scaling():
+    """Slow requests before it, and while new instances are cold, are forgotten; errors are not."""
+    good = [series([(t, 10 * t) for t in range(0, 200, 5)], status="200")]
+    slow = [series([(t, 0) for t in range(0, 200, 5)], le=le) for le in ("2", "5")]
+    total = series([(t, 10 * t) for t in range(0, 200, 5)], le="+Inf")
+    whole = Observation(195, RevisionSamples(requests=(*good,), latency=(*slow, total)))
+    before = start().observe(whole)
+    assert before.latency.very_slow.peak > 200
+    after = before.after_scaling(195)
+    assert after.latency.very_slow.peak == 1
+    assert counts(after) == counts(before)
+    assert start(scaled_at_s=195).observe(whole).latency == after.latency, "a process that takes over knows it too"
+
+
+@st.composite
+def fleets(draw):
+    """Requests, latency and levels of up to three canary and two stable instances, with restarts, gaps and phases."""
+    ticks, found = draw(st.integers(3, 25)), []
+    for kind, most in (("canary", 3), ("stable", 2)):
+        revision = {"requests": [], "latency": [], "cpu": [], "memory": []}
+        for instance in range(draw(st.integers(1, most))):
+            phase, born = draw(st.floats(0.0, 4.9)), draw(st.integers(-2, ticks // 2))
+            rows: list[list[tuple[float, float]]] = [[] for _ in range(6)]
+            value = [0.0] * 5
+            for k in range(born, ticks):
+                if draw(st.integers(0, 14)) == 0:
+                    value = [0.0] * 5  # it started again
+                bad, good, slow = draw(st.integers(0, 3)), draw(st.integers(0, 20)), draw(st.integers(0, 2))
+                grown = (good, bad, good, max(0, good - slow), good)
+                value = [a + b for a, b in zip(value, grown, strict=True)]
+                if draw(st.integers(0, 9)) == 0:
+                    continue  # this scrape is missing
+                at_s = 5.0 * k + phase
+                for row, number in zip(rows, [*value, draw(st.floats(0, 1))], strict=True):
+                    row.append((at_s, number))
+            labels = {"instance": f"{kind}-{instance}"}
+            names = [{"status": "200"}, {"status": "500"}, {"le": "1"}, {"le": "2"}, {"le": "+Inf"}, {}]
+            made = [CounterSeries({**labels, **n}, tuple(r)) for n, r in zip(names, rows, strict=True)]
+            revision["requests"] += made[:2]
+            revision["latency"] += made[2:5]
+            revision["cpu"].append(made[5])
+        found.append(RevisionSamples(**{name: tuple(group) for name, group in revision.items()}))
+    return 5.0 * ticks + 5, found[0], found[1]
+
+
+def between(revision, from_s, to_s):
+    """The samples of a revision in a stretch of time."""
+    return RevisionSamples(
+        *(
+            tuple(
+                CounterSeries(one.labels, kept)
+                for one in getattr(revision, kind)
+                if (kept := tuple(s for s in one.samples if from_s < s[0] <= to_s))
+            )
+            for kind in ("requests", "latency", "cpu", "memory")
+        )
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(fleets(), st.lists(st.floats(0.5, 30), min_size=1, max_size=40), st.floats(0, 40))
+def test_it_does_not_matter_how_it_was_fetched(fleet, steps, overlap_s):
+    """Tick by tick with overlapping samples, or all at once: the same state, so a restart goes on with the test."""
+    end_s, canary, stable = fleet
+    ticked, now_s = start(), 0.0
+    for step_s in [*steps, end_s]:
+        before, now_s = now_s, min(end_s, now_s + step_s)
+        since = -math.inf if before == 0 else before - overlap_s
+        ticked = ticked.observe(Observation(now_s, between(canary, since, now_s), between(stable, since, now_s)))
+    assert ticked == start().observe(Observation(end_s, canary, stable))
+
+
+def history(ratios, seconds, n):
+    """An hour of stable: ``n`` requests a scrape, with so many errors in each in turn."""
+    total = bad = 0
+    good_samples, bad_samples = [], []
+    for k in range(int(seconds / 5) + 1):
+        good_samples.append((5.0 * k, float(total - bad)))
+        bad_samples.append((5.0 * k, float(bad)))
+        total, bad = total + n, bad + ratios[k % len(ratios)]
+    return series(good_samples, status="200"), series(bad_samples, status="500")
+
+
+@pytest.mark.parametrize(
+    ("ratios", "seconds", "n", "source", "low", "high"),
+    [
+        ((0,), 3600, 100, "history", 1, 1),
+        ((0, 0, 0, 1), 3600, 100, "history", 1, 1),
+        ((20, *[0] * 39), 3600, 100, "history", 15, 25),
+        ((100, *[0] * 99), 3600, 100, "history", 60, 200),
+        ((0,), 300, 100, "default", 20, 20),
+        ((0,), 3600, 2, "default", 20, 20),
+        ((0,), 595, 100, "history", 1, 1),
+    ],
+    ids=[
+        "no errors: 1",
+        "spread evenly: never below 1",
+        "twenty at a time: about twenty",
+        "never above 200",
+        "too short: what is assumed",
+        "too few requests: what is assumed",
+        "ten minutes, less a scrape at the edge: long enough",
+    ],
+)
+def test_dispersion_has_one_rule(ratios, seconds, n, source, low, high):
+    """A history counts from ten minutes and 2,000 requests on; otherwise 20 is assumed, and the verdict says so."""
+    found = dispersion(history(ratios, seconds, n), POLICY)
+    assert found.source == source
+    assert low <= found.phi_hat <= high
+
+
+def test_no_history_is_assumed_bursty():
+    """A service without a past gets the policy's assumption."""
+    assert dispersion((), POLICY) == Dispersion(20, "default")

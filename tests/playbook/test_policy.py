@@ -1,0 +1,71 @@
+"""Policy: what compresses, what an extension costs, what each number rests on."""
+
+import pytest
+from pydantic import ValidationError
+
+from playbook.policy import LowTraffic, Policy
+
+COMPRESSED = {
+    "bake_s": (900, 60),
+    "literal_window_s": (300, 20),
+    "horizon_s": (900, 60),
+    "freshness_s": (60, 6),
+    "saturation_s": (120, 8),
+    "history_s": (3600, 30),
+    "history_min_s": (600, 30),
+    "gate_deadline_s": (900, 20),
+    "watch_s": (3600, 30),
+    "literal_requests": (2000, 130),
+    "scrape_s": (5, 1),
+    "tick_s": (5, 1),
+}
+
+
+def test_compressed_changes_the_table_and_nothing_else():
+    """A rehearsal's policy differs from the playbook's in its name and in the durations of the table only."""
+    playbook, compressed = Policy().model_dump(), Policy.compressed().model_dump()
+    different = {name: (playbook[name], compressed[name]) for name in playbook if playbook[name] != compressed[name]}
+    assert different == {"name": ("playbook", "compressed"), **COMPRESSED}
+
+
+@pytest.mark.parametrize("name", list(Policy.model_fields))
+def test_each_number_says_what_it_is_and_where_it_comes_from(name):
+    """Every field has a description, so that the UI and the docs can show it."""
+    assert Policy.model_fields[name].description
+
+
+def test_an_extension_is_longer_and_asks_for_more():
+    """Extending raises the bake and lowers the chance that the next look may spend."""
+    once = Policy().extended(600)
+    assert (once.bake_s, once.extensions, once.alpha_promote_now) == (1500, 1, pytest.approx(0.01))
+    assert once.extended(600).alpha_promote_now == pytest.approx(0.005)
+
+
+def test_all_looks_together_spend_a_bounded_chance():
+    """However often people extend, a canary above 0.5 % is promoted with at most 5 % + 2 %."""
+    policy, spent = Policy(), Policy().alpha_promote_now
+    for _ in range(50):
+        policy = policy.extended(60)
+        spent += policy.alpha_promote_now
+    assert spent <= policy.alpha_promote + policy.alpha_extended
+
+
+def test_watching_looks_for_an_hour():
+    """After a promotion the same policy looks for the watch instead of the bake."""
+    assert Policy().watching().bake_s == 3600
+
+
+def test_low_traffic_asks_a_person_unless_told_otherwise():
+    """A service that the policy does not name gets a person, never a silent pass or fail."""
+    policy = Policy(low_traffic={"ai-core": LowTraffic.PROBE})
+    assert policy.low_traffic_for("ai-core") is LowTraffic.PROBE
+    assert policy.low_traffic_for("backend") is LowTraffic.ASK
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("error_ratio_max", 0), ("error_ratio_max", 1), ("bake_s", -1), ("canary_percent", 100)]
+)
+def test_a_number_without_sense_is_refused(name, value):
+    """A threshold outside its range never reaches a release."""
+    with pytest.raises(ValidationError):
+        Policy(**{name: value})

@@ -1,0 +1,325 @@
+"""Judge: what each kind of evidence allows, in which order, and what it never does."""
+
+import random
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from playbook.evidence import Observation
+from playbook.explanation import sentence
+from playbook.policy import Policy
+from playbook.verdict import Action, Reason, Verdict, judge, severest_first, worst
+
+CLEAN = {"n": 100, "m": 900}
+
+
+def end_of(bake, ticks, **more):
+    """The verdict at the end of a bake."""
+    return judge(bake.folded(ticks), bake.policy, **more)
+
+
+def test_a_clean_canary_is_promoted_at_the_end_and_not_before(bake, tick):
+    """180 clean scrapes: CONTINUE until the bake's end, then PROMOTE with the numbers."""
+    told = list(bake().verdicts([tick(**CLEAN)] * 180))
+    assert [v.action for v in told[:-1]] == [Action.CONTINUE] * 180
+    assert (told[-1].action, told[-1].reason) == (Action.PROMOTE, Reason.HEALTHY)
+    assert "0 of 18,000 requests" in told[-1].explanation
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason", "within_s"),
+    [
+        ({"n": 1, "x": 1}, Reason.ERRORS_PROVEN, 10),
+        ({"n": 100, "x": 100, "m": 900}, Reason.ERRORS_PROVEN, 5),
+        ({"n": 100, "x": 5, "m": 900}, Reason.ERRORS_MEASURED, 15),
+        ({"n": 1000, "x": 20, "m": 9000}, Reason.ERRORS_LITERAL, 15),
+        ({"n": 100, "oom_kills": 1, "m": 900}, Reason.OOM_KILLED, 5),
+    ],
+    ids=["every single request fails", "everything fails", "5 %", "2 % of very many", "an instance was killed"],
+)
+def test_a_broken_canary_is_rolled_back_at_once(bake, tick, broken, reason, within_s):
+    """What is plainly bad needs no 15 minutes."""
+    one = bake()
+    verdict = one.verdict([tick(**broken)] * 180)
+    assert (verdict.action, verdict.reason, verdict.attribution) == (Action.ROLLBACK, reason, "canary")
+    assert one.at_s(verdict) <= within_s
+
+
+def test_the_last_good_error_is_forgiven(bake, tick):
+    """One error in the very first request neither rolls back nor stands in the way of promotion."""
+    verdict = bake().verdict([tick(n=1, x=1, m=9), *[tick(**CLEAN)] * 179])
+    assert verdict.action is Action.PROMOTE
+
+
+def test_exactly_a_third_of_a_percent_goes_to_a_person(bake, tick):
+    """In the band of 0.1 to 0.5 % a person decides, alerted while the bake goes on."""
+    ticks = [tick(n=100, x=int(k % 10 in (2, 5, 8)), m=900) for k in range(180)]
+    told = list(bake().verdicts(ticks))
+    assert (told[-1].action, told[-1].reason) == (Action.INCONCLUSIVE, Reason.ERRORS_IN_BAND)
+    assert any(v.alert for v in told[:-1])
+
+
+def test_a_canary_that_fails_where_stable_does_not_is_a_regression(bake, tick):
+    """Few errors, all on the canary, measured above the line: worse than stable."""
+    ticks = [tick(n=10, x=int(k % 9 == 8), m=90) for k in range(180)]
+    verdict = bake().verdict(ticks)
+    assert verdict.action is Action.ROLLBACK
+    assert verdict.reason in (Reason.ERRORS_REGRESSED, Reason.ERRORS_MEASURED)
+
+
+def test_too_few_requests_say_how_long_it_would_take(bake, tick):
+    """One request a scrape cannot rule out 0.5 %: INCONCLUSIVE, with the time that would."""
+    verdict = end_of(bake(), [tick(n=1, m=9)] * 180)
+    assert (verdict.action, verdict.reason) == (Action.INCONCLUSIVE, Reason.TOO_FEW_REQUESTS)
+    assert verdict.eta_s == pytest.approx((598 - 180) / 180 * 900)
+
+
+@pytest.mark.parametrize(("clean", "action"), [(598, Action.PROMOTE), (597, Action.INCONCLUSIVE)])
+def test_598_clean_requests_promote(bake, tick, clean, action):
+    """The least that rules out half a percent, in a compressed bake as well."""
+    ticks = [tick(n=10, m=90)] * 59 + [tick(n=clean - 590, m=90)]
+    assert end_of(bake(policy=Policy.compressed()), ticks).action is action
+
+
+@pytest.mark.parametrize(
+    ("ticks", "reason"),
+    [
+        ([{"seen": False}] * 180, Reason.TELEMETRY_MISSING),
+        ([CLEAN] * 150 + [dict(CLEAN, seen=False)] * 30, Reason.TELEMETRY_STALE),
+        ([CLEAN] * 60 + [dict(CLEAN, seen=False)] * 100 + [CLEAN] * 20, Reason.TELEMETRY_PARTIAL),
+        ([{"n": 0, "m": 900}] * 180, Reason.NO_TRAFFIC),
+        ([dict(CLEAN, cpu=0.9)] * 30 + [CLEAN] * 150, Reason.CPU),
+        ([dict(CLEAN, memory=0.9)] * 30 + [CLEAN] * 150, Reason.MEMORY),
+        ([dict(CLEAN, slow=8)] * 180, Reason.LATENCY_2S),
+        ([CLEAN] * 140 + [dict(CLEAN, slow=20)] * 40, Reason.LATENCY_2S),
+    ],
+    ids=[
+        "nothing was ever seen",
+        "telemetry is gone",
+        "half of the bake was not seen",
+        "seen, but no requests",
+        "CPU",
+        "memory",
+        "p95 above 2 s",
+        "p95 above 2 s at the end",
+    ],
+)
+def test_what_stands_in_the_way_of_a_promotion_has_a_name(bake, tick, ticks, reason):
+    """Each kind of missing evidence and each hold is a reason of its own, never health and never guilt."""
+    verdict = end_of(bake(), [tick(**t) for t in ticks])
+    assert (verdict.action, verdict.reason) == (Action.INCONCLUSIVE, reason)
+
+
+@pytest.mark.parametrize(
+    "ticks",
+    [
+        [dict(CLEAN, cpu=0.99, memory=0.99)] * 20 + [CLEAN] * 160,
+        [dict(CLEAN, slow=40)] * 12 + [CLEAN] * 168,
+        [dict(CLEAN, very_slow=50)] * 2 + [CLEAN] * 178,
+        [CLEAN] * 60 + [dict(CLEAN, seen=False)] * 20 + [CLEAN] * 100,
+    ],
+    ids=["a hot start", "a slow start", "a very slow start of 10 s", "telemetry away for 100 s"],
+)
+def test_what_passes_is_not_held_against_a_canary(bake, tick, ticks):
+    """Cold starts and short gaps end in PROMOTE."""
+    assert bake().verdict([tick(**t) for t in ticks]).action is Action.PROMOTE
+
+
+def test_very_slow_answers_scale_first(bake, tick):
+    """A p95 above 5 s asks for instances, once."""
+    verdict = bake().verdict([tick(**CLEAN, very_slow=30)] * 180)
+    assert (verdict.action, verdict.reason) == (Action.SCALE, Reason.LATENCY_5S)
+
+
+@pytest.mark.parametrize(("helps", "action"), [(True, Action.PROMOTE), (False, Action.ROLLBACK)])
+def test_after_scaling_it_is_as_fast_as_the_rest_or_it_goes(bake, tick, helps, action):
+    """More instances help: PROMOTE. They do not: ROLLBACK."""
+    one, evidence, verdict = bake(), bake().evidence(), None
+    ticks = [tick(**CLEAN, very_slow=0 if helps and k > 15 else 30) for k in range(180)]
+    for look in one.looks(ticks):
+        evidence = evidence.observe(look)
+        verdict = judge(evidence, one.policy)
+        if verdict.action is Action.SCALE:
+            assert evidence.scaled_at_s is None, "only once"
+            evidence = evidence.after_scaling(evidence.now_s)
+        elif verdict.action is not Action.CONTINUE:
+            break
+    assert verdict.action is action
+
+
+def test_scaling_that_was_tried_already_is_not_tried_again(bake, tick):
+    """Told that instances were added, the same evidence rolls back."""
+    evidence = bake().folded([tick(**CLEAN, very_slow=30)] * 30)
+    assert judge(evidence, Policy()).action is Action.SCALE
+    assert judge(evidence, Policy(), scaled=True).action is Action.ROLLBACK
+
+
+def test_with_no_time_left_to_scale_a_person_decides(bake, tick):
+    """At the bake's end SCALE cannot be looked at any more, so it is a hold."""
+    verdict = end_of(bake(), [tick(**CLEAN, very_slow=30)] * 180)
+    assert (verdict.action, verdict.reason) == (Action.INCONCLUSIVE, Reason.LATENCY_5S)
+
+
+@pytest.mark.parametrize(("ratio", "rate"), [(0.2, 10), (0.2, 100), (0.05, 100), (1.0, 100)])
+def test_a_shared_outage_is_rolled_back_and_called_shared(bake, tick, ratio, rate):
+    """Both fail alike: the playbook rolls back all the same, and people are told that it may not help."""
+    bad = {"x": int(rate * ratio), "y": int(9 * rate * ratio)}
+    ticks = [tick(n=rate, m=9 * rate)] * 20 + [tick(n=rate, m=9 * rate, **bad)] * 60
+    verdict = bake().verdict(ticks)
+    assert (verdict.action, verdict.attribution) == (Action.ROLLBACK, "shared")
+    assert "may not help" in verdict.explanation
+
+
+def test_a_slow_dependency_is_called_shared(bake, tick):
+    """Both are slow: scaling is tried, and the cause is named."""
+    verdict = bake().verdict([tick(**CLEAN, very_slow=30, stable_very_slow=270)] * 60)
+    assert (verdict.action, verdict.attribution) == (Action.SCALE, "shared")
+
+
+def test_of_several_services_each_needs_stronger_evidence(bake, tick):
+    """The chance of a wrong rollback is split over the services of a release."""
+    ticks = [tick(n=10, x=int(k % 3 == 2), m=90) for k in range(180)]
+    alone, of_three = bake().verdict(ticks), bake().verdict(ticks, services=3)
+    assert alone.action is of_three.action is Action.ROLLBACK
+    assert of_three.at_s >= alone.at_s
+    assert {s.evidence_needed for s in of_three.signals if s.name == "errors"} == {600}
+
+
+def test_an_extended_bake_goes_on_with_the_same_evidence(bake, tick):
+    """After "extend by ten minutes" the judge continues, and at the new end asks for more than at the first."""
+    one = bake()
+    evidence = one.folded([tick(n=3, m=27)] * 180)
+    assert judge(evidence, one.policy).reason is Reason.TOO_FEW_REQUESTS
+    longer = one.policy.extended(600)
+    assert judge(evidence, longer).action is Action.CONTINUE
+    enough_for_one_look = one.folded([tick(n=2, m=18)] * 300)
+    assert judge(enough_for_one_look, longer).action is Action.INCONCLUSIVE, "600 are enough for 5 %, not for 1 %"
+    assert judge(one.folded([tick(n=4, m=36)] * 300), longer).action is Action.PROMOTE
+
+
+def test_another_policy_than_the_evidence_was_folded_with_is_refused(bake, tick):
+    """Thresholds that change between folding and judging would make the numbers lies."""
+    with pytest.raises(ValueError, match=r"another policy: .*error_ratio_max"):
+        judge(bake().folded([tick(**CLEAN)]), Policy(error_ratio_max=0.01))
+
+
+def test_a_past_with_bursts_makes_it_patient(bake, tick):
+    """Twenty errors in one scrape and the next are one burst where bursts are known, and a fault where they are not."""
+    ticks = [tick(**CLEAN)] * 5 + [tick(n=100, x=10, m=900)] * 2 + [tick(**CLEAN)] * 173
+    assert bake(phi_hat=20).verdict(ticks).action is not Action.ROLLBACK
+    assert bake(phi_hat=1).verdict(ticks).action is Action.ROLLBACK
+
+
+def test_without_the_edges_of_a_histogram_nothing_is_promoted_on_a_guess(bake, tick):
+    """Where only a bucket at 10 s exists, nobody can say that 95 % are faster than 2 s."""
+    verdict = end_of(bake(bounds=(10.0,)), [tick(**CLEAN)] * 180)
+    assert (verdict.action, verdict.reason) == (Action.INCONCLUSIVE, Reason.LATENCY_2S)
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_each_reason_is_explained_in_a_sentence(bake, tick, reason):
+    """Every reason has words, with a number in them, for any evidence."""
+    text = sentence(reason, bake().folded([tick(**CLEAN)] * 3), Policy(), bound=0.01, eta_s=60, left_s=100)
+    assert text.endswith(".")
+    assert any(letter.isdigit() for letter in text)
+
+
+def test_signals_carry_the_queries_that_gave_them(bake, tick):
+    """The caller, who knows the queries, adds them by slot."""
+    verdict = end_of(bake(), [tick(**CLEAN)] * 3).with_queries({"requests": "http_requests_total{}"})
+    assert {s.query for s in verdict.signals if s.slot == "requests"} == {"http_requests_total{}"}
+    assert {s.query for s in verdict.signals if s.slot == "cpu"} == {None}
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_the_worst_speaks_for_the_release(action):
+    """ROLLBACK, SCALE, INCONCLUSIVE, CONTINUE, PROMOTE: each outranks all that come after it."""
+    verdicts = [
+        Verdict(service=a.value, action=a, reason=Reason.HEALTHY, explanation="")
+        for a in list(Action)[list(Action).index(action) :]
+    ]
+    random.Random(1).shuffle(verdicts)
+    assert worst(verdicts).action is action
+    assert [v.action for v in severest_first(verdicts)] == sorted((v.action for v in verdicts), key=list(Action).index)
+
+
+def test_a_release_without_services_has_no_verdict():
+    """Nothing is never mistaken for PROMOTE."""
+    with pytest.raises(ValueError, match="at least one service"):
+        worst([])
+
+
+COUNTS = st.tuples(st.sampled_from([0, 1, 10, 100]), st.floats(0, 0.3), st.floats(0, 0.05))
+
+
+@st.composite
+def courses(draw, most=60):
+    """Up to ``most`` scrapes of a canary whose rates change a few times, with gaps."""
+    ticks = []
+    for _ in range(draw(st.integers(1, 4))):
+        n, bad, stable = draw(COUNTS)
+        for _ in range(draw(st.integers(1, most // 4))):
+            x = min(n, draw(st.integers(0, round(2 * bad * n) or int(n > 0))))
+            y = min(9 * n, draw(st.integers(0, round(18 * stable * n))))
+            ticks.append({"n": n, "x": x, "m": 9 * n, "y": y, "seen": draw(st.integers(0, 19)) > 0})
+    return ticks
+
+
+@settings(max_examples=60, deadline=None)
+@given(courses(), st.data(), st.sampled_from([1.0, 4.0, 20.0]))
+def test_turning_good_answers_into_errors_never_helps(bake, tick, course, data, phi_hat):
+    """Flip any answers to 5xx: the verdict is no healthier and a rollback comes no later."""
+    one = bake(policy=Policy.compressed(), phi_hat=phi_hat)
+    course = (course * 60)[:60]
+    worse = [dict(t) for t in course]
+    for k in data.draw(st.lists(st.integers(0, 59), min_size=1, max_size=10)):
+        worse[k]["x"] = min(worse[k]["n"], worse[k]["x"] + 1)
+    assume(worse != course)
+    before = one.verdict([tick(**t) for t in course])
+    after = one.verdict([tick(**t) for t in worse])
+    assert list(Action).index(after.action) <= list(Action).index(before.action)
+    if before.action is Action.ROLLBACK:
+        assert after.at_s <= before.at_s
+
+
+@settings(max_examples=40, deadline=None)
+@given(courses(), st.sampled_from([1.0, 20.0]), st.booleans())
+def test_the_end_is_always_a_decision(bake, tick, course, phi_hat, longer):
+    """At or after the bake's end there is a verdict and it is never CONTINUE; before, it is never PROMOTE."""
+    one = bake(policy=Policy.compressed(), phi_hat=phi_hat)
+    evidence = one.folded([tick(**t) for t in course[:60]])
+    if evidence.now_s < evidence.bake_start_s + 60:
+        assert judge(evidence, one.policy).action not in (Action.PROMOTE, Action.INCONCLUSIVE)
+    late = evidence.observe(Observation(evidence.bake_start_s + 60 + 30 * longer))
+    assert judge(late, one.policy).action is not Action.CONTINUE
+
+
+@settings(max_examples=40, deadline=None)
+@given(courses(), st.sampled_from(["none", "stale", "zero"]))
+def test_no_evidence_never_promotes(bake, tick, course, kind):
+    """Nothing seen, nothing fresh or nothing served: never PROMOTE, whatever came before."""
+    one = bake(policy=Policy.compressed())
+    ticks = [dict(t, x=0, y=0) for t in (course * 60)[:60]]
+    if kind == "none":
+        ticks = [dict(t, seen=False) for t in ticks]
+    if kind == "stale":
+        ticks = [dict(t, seen=t["seen"] and k < 50) for k, t in enumerate(ticks)]
+    if kind == "zero":
+        ticks = [dict(t, n=0) for t in ticks]
+    assert one.verdict([tick(**t) for t in ticks]).action is Action.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("ratio", "burst", "phi_hat"), [(0.001, 1, 1.0), (0.0005, 10, 10.0)], ids=["0.1 %", "0.05 % in bursts of ten"]
+)
+@pytest.mark.parametrize("rate", [10, 100])
+def test_healthy_canaries_are_not_rolled_back(bake, tick, ratio, burst, phi_hat, rate):
+    """Of 25 seeded healthy canaries, looked at after every scrape, none is rolled back."""
+    draw = random.Random(rate)
+    for _ in range(25):
+        ticks = []
+        for _ in range(180):
+            bursts = sum(draw.random() < ratio / burst for _ in range(rate))
+            ticks.append(tick(n=rate, x=min(rate, bursts * burst), m=9 * rate))
+        assert bake(phi_hat=phi_hat).verdict(ticks).action is not Action.ROLLBACK
