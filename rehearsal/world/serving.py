@@ -27,7 +27,10 @@ class _Server(uvicorn.Server):
 @contextlib.asynccontextmanager
 async def serve(app: ASGIApp) -> AsyncIterator[Served]:
     """``app`` answers at ``url`` within the block. The port is bound at once: no request is refused."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    # asyncio sets TCP_NODELAY only where the protocol is said; without it each answer comes 40 ms late.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(128)
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1)
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
