@@ -139,7 +139,10 @@ class CloudRun(GoogleBlock):
         timeout_s = chunk_s + self.read_timeout_s
         answer = await self._service_client().wait_operation(request, retry=None, timeout=timeout_s)
         # Over gRPC this method has no deserializer and answers bytes (google-cloud-run 0.16.2).
-        return operations_pb2.Operation.FromString(answer) if isinstance(answer, bytes) else answer
+        found = operations_pb2.Operation.FromString(answer) if isinstance(answer, bytes) else answer
+        # A server that answers early is not asked again at once.
+        await asyncio.sleep(0 if found.done else PAUSE_S)
+        return found
 
     async def _get(self, operation: str, chunk_s: float) -> "Operation":
         """The operation as it is after a pause: for an endpoint that cannot wait."""

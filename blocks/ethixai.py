@@ -41,7 +41,6 @@ class EthixAI(HttpBlock):
 
     poll_interval_s: float = Field(2, gt=0, title="Poll interval", description="Seconds between two looks at a report.")
     polls: int = Field(30, gt=0, title="Polls", description="How often a report is looked at before the test fails.")
-
     probe_path: str = Field("/", title="Probe path", description="What is asked for when a canary has no users.")
 
     async def run(self, test: SmokeTest, url: str) -> str:
@@ -94,6 +93,7 @@ class EthixAI(HttpBlock):
             await user.clean_up(dataset)
 
     def _service(self, url: str) -> HttpService:
+        # The address is Cloud Run's and nobody signs in, so the timeout is all that could be corrected here.
         return HttpService(
             "EthixAI", "ethixai", url, "timeout_s", self.timeout_s, self._clients, MARK, url_field="timeout_s"
         )
