@@ -181,8 +181,8 @@ class Evidence:
             relative_confirmed=relative.peak if measured else self.relative_confirmed,
             literal=self.literal
             or (self._enough(window) and window.x >= policy.errors_min and window.ratio > policy.error_ratio_max),
-            cpu=self.cpu.after(seen.cpu, policy.cpu_max, seen.dt_s, policy.saturation_s),
-            memory=self.memory.after(seen.memory, policy.memory_max, seen.dt_s, policy.saturation_s),
+            cpu=self.cpu.after(seen, seen.cpu, policy.cpu_max, policy),
+            memory=self.memory.after(seen, seen.memory, policy.memory_max, policy),
         )
 
     def _slide(self, points: tuple[Point, ...]) -> tuple[int, Window]:

@@ -95,16 +95,17 @@ class Saturation:
 
     seconds: float = 0.0
     held: bool = False
-    level: float = math.nan  # 0-1, the fullest instance in the last round that said so
+    level: float = math.nan  # 0-1, the fullest instance when last seen
+    at_s: float = -math.inf  # when that was: levels may come more rarely than requests
 
-    def after(self, level: float, line: float, dt_s: float, limit_s: float) -> "Saturation":
+    def after(self, seen: Round, level: float, line: float, policy: Policy) -> "Saturation":
         """The timer after a round; one without a sample leaves it as it is."""
         if math.isnan(level):
             return self
-        if level <= line and not self.seconds:
-            return Saturation(0.0, self.held, level)
+        since_s = seen.at_s - seen.dt_s if math.isnan(self.level) else self.at_s
+        dt_s = min(seen.at_s - since_s, policy.freshness_s)
         seconds = max(0.0, self.seconds + (dt_s if level > line else -dt_s))
-        return Saturation(seconds, self.held or seconds >= limit_s, level)
+        return Saturation(seconds, self.held or seconds >= policy.saturation_s, level, seen.at_s)
 
 
 def worst_burst(bad: Sequence[float], bursty: bool) -> float:

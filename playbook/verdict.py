@@ -196,7 +196,7 @@ def _bound(evidence: Evidence, policy: Policy) -> float:
 
 
 def _attribution(found: _Finding, evidence: Evidence, policy: Policy) -> Literal["canary", "shared"] | None:
-    """Whose fault it is. Shared: stable is above the same line, measured and by evidence, and the canary never shown worse."""
+    """Whose fault it is. Shared: stable is above the line too, measured and proven, and the canary never worse."""
     if found.action not in (Action.ROLLBACK, Action.SCALE):
         return None
     if found.reason is Reason.OOM_KILLED:

@@ -146,6 +146,26 @@ def test_kills_are_remembered_when_the_logs_cannot_be_asked():
     assert start().observe(Observation(5, oom_kills=2)).observe(Observation(10)).oom_kills == 2
 
 
+def test_levels_that_come_once_a_minute_are_timed_too():
+    """A vendor that measures CPU once a minute fills the timer as fast as one that does at every scrape."""
+    good = series([(t, t) for t in range(0, 245, 5)], status="200")
+    rare = series([(t, 0.95) for t in range(60, 245, 60)])
+    often = series([(t, 0.95) for t in range(5, 245, 5)])
+    for cpu in (rare, often):
+        seen = start().observe(Observation(240, RevisionSamples(requests=(good,), cpu=(cpu,))))
+        assert seen.cpu.held
+        assert seen.cpu.level == 0.95
+
+
+def test_a_level_that_was_high_for_a_moment_holds_nothing():
+    """Above the line for less than two minutes, and below for as long: the timer is empty again."""
+    good = series([(t, t) for t in range(0, 245, 5)], status="200")
+    cpu = series([(t, 0.95 if t <= 100 else 0.2) for t in range(5, 245, 5)])
+    seen = start().observe(Observation(240, RevisionSamples(requests=(good,), cpu=(cpu,))))
+    assert not seen.cpu.held
+    assert seen.cpu.seconds == 0
+
+
 def test_latency_is_looked_at_anew_after_a_scaling():
     """Slow requests before it, and while new instances are cold, are forgotten; errors are not."""
     good = [series([(t, 10 * t) for t in range(0, 200, 5)], status="200")]
