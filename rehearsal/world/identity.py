@@ -21,7 +21,8 @@ RELEASER = "releaser@ethixai-production.iam.gserviceaccount.com"
 """The identity that releases: what `Identities.environ` points the clients at."""
 
 CLOCK_SKEW_S = 10
-VALID_DAYS = 30
+VALID_DAYS = 3650
+"""A folder may be used again years later; nothing outside it trusts its authority."""
 
 
 class BadTokenError(Exception):
@@ -55,7 +56,7 @@ def _certificate(
 class Authority:
     """A certificate authority in a folder: made when it is not there yet, shared by every world that is given it.
 
-    gRPC reads its roots once per process, so two worlds that one process talks to must have the same authority.
+    gRPC reads its roots once per process, so two worlds that one process talks to must have the same authority."""
     """
 
     def __init__(self, folder: Path) -> None:

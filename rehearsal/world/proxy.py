@@ -42,8 +42,10 @@ class _Route:
     section: str
     listener: socket.socket
     servers: dict[str, Server] = field(default_factory=dict)
+    known: set[str] = field(default_factory=set)
+    """Every server that haproxy was ever told of. None is deleted: haproxy 2.6 dies of it while a session remembers one."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while servers are named to haproxy, so that none is named that was just deleted."""
+    """Held while servers are named to haproxy."""
 
     def __post_init__(self) -> None:
         self.url = "http://{}:{}".format(*self.listener.getsockname())
@@ -151,10 +153,17 @@ class Proxy:
 
     async def _add(self, target: _Route, servers: Sequence[Server]) -> None:
         for server in servers:
-            if server.name not in target.servers:
-                place = f"{target.section}/{server.name}"
+            if server.name in target.servers:
+                continue
+            place = f"{target.section}/{server.name}"
+            if server.name in target.known:
+                host, _, port = server.address.partition(":")
+                await self._tell(f"set server {place} addr {host} port {port}")
+                await self._order(f"set server {place} weight 0; set server {place} state ready")
+            else:
                 await self._order(f"add server {place} {server.address} weight 0; enable server {place}")
-                target.servers[server.name] = server
+            target.known.add(server.name)
+            target.servers[server.name] = server
 
     async def remove(self, names: Sequence[str], timeout_s: float) -> None:
         """These servers are gone from every route, their requests answered; after ``timeout_s`` they are cut off."""
@@ -173,18 +182,16 @@ class Proxy:
                 deadline = math.inf
             await asyncio.sleep(DRAIN_POLL_S)
         for route, place in places:
-            await self._delete(route, place)
+            await self._order(f"set server {place} state maint")
+            route.servers.pop(place.partition("/")[2], None)
 
     async def clear(self) -> None:
         """No route has a server, whatever was half done. Services and tags keep their URLs."""
         for route in self._routes.values():
             route.lock = asyncio.Lock()
             await self._fill(route.section, [])
-        routes = {route.section: route for route in self._routes.values()}
-        for section, name in [row[:2] for row in await self._stat()]:
-            await self._order(f"set server {section}/{name} state maint; shutdown sessions server {section}/{name}")
-            await self._delete(routes[section], f"{section}/{name}")
-        for route in routes.values():
+            for place in (f"{route.section}/{name}" for name in route.known):
+                await self._order(f"set server {place} state maint; shutdown sessions server {place}")
             route.servers.clear()
 
     def _reuse(self) -> _Route:
@@ -193,16 +200,6 @@ class Proxy:
             if "#" in name and not route.servers:
                 return self._routes.pop(name)
         raise RuntimeError(f"all {ROUTES} ports of the proxy are in use")
-
-    async def _delete(self, route: _Route, place: str) -> None:
-        """Take an idle server out. haproxy refuses while a connection lingers: a moment later it does not."""
-        while True:
-            async with route.lock:
-                await self._order(f"set server {place} state maint")
-                if "deleted" in await self._tell(f"del server {place}"):
-                    route.servers.pop(place.partition("/")[2], None)
-                    return
-            await asyncio.sleep(DRAIN_POLL_S)
 
     async def _busy(self, places: set[str]) -> bool:
         """Whether one of these servers has a request in its hands (``scur``) or waiting (``qcur``)."""

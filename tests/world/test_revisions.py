@@ -79,6 +79,18 @@ async def test_traffic_cannot_go_to_a_revision_that_failed(cloud):
     assert await cloud.served() == {cloud.STABLE: 100}
 
 
+async def test_a_deploy_whose_traffic_cannot_be_served_leaves_nothing_running(cloud):
+    """The new revision is ready, its traffic names an unknown one: code 13, and its instance is stopped again."""
+    operation = await cloud.deploy(V2, traffic=[cloud.target("ethixai-backend-nowhere", 100)])
+    assert operation.error.code == 13
+
+    async def is_stopped() -> bool:
+        return (await cloud.world.service("ethixai-backend"))["revisions"][V2]["instances"] == []
+
+    await cloud.until(is_stopped)
+    assert await cloud.served() == {cloud.STABLE: 100}
+
+
 async def test_the_next_deploy_heals_a_failed_one(cloud):
     """A good revision after a bad one is ready and is what latest_ready names."""
     await cloud.deploy(V2, "dies")

@@ -88,6 +88,8 @@ class Reconciler:
                 failure = state.failure if self._knobs.ready_stays_false else None
             except FailureError as error:
                 failure = error
+                # What was started for this write, and is not to be served after all, is stopped.
+                self.later(self._follow(state, state.plan, time.monotonic(), None))
             state.pending -= 1
             self._report(state, failure)
             write.result = "OK" if failure is None else f"error {failure.code}"
@@ -112,13 +114,12 @@ class Reconciler:
         else:
             ready = condition("Ready", "FAILED", reason=failure.reason, message=failure.message)
         message.terminal_condition.CopyFrom(ready)
-        configured = state.failure or (failure if failure and failure.code != INTERNAL else None)
-        set_condition(
-            message.conditions,
-            condition("ConfigurationsReady", "FAILED", reason=configured.reason, message=configured.message)
-            if configured
-            else condition("ConfigurationsReady", "SUCCEEDED"),
-        )
+        bad = state.failure
+        if bad is None:
+            configured = condition("ConfigurationsReady", "SUCCEEDED")
+        else:
+            configured = condition("ConfigurationsReady", "FAILED", reason=bad.reason, message=bad.message)
+        set_condition(message.conditions, configured)
         routed = failure is None or failure is state.failure
         set_condition(message.conditions, condition("RoutesReady", "SUCCEEDED" if routed else "FAILED"))
 
