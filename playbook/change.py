@@ -11,7 +11,7 @@ from pydantic import Field
 
 from playbook.base import Frozen
 from playbook.claim import Claim, Decision, Member, Part, Promotion, Record
-from playbook.errors import Conflict, Fenced, Held, Interrupted
+from playbook.errors import Conflict, Fenced, Held, Interrupted, Transient
 from playbook.traffic import CANARY_TAG, OUR_TAGS, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
 
 
@@ -141,9 +141,14 @@ def move(snapshot: ServiceSnapshot, claim: Claim, want: TrafficSplit) -> Change 
 
 
 def to_deploy(snapshot: ServiceSnapshot, claim: Claim, overrides: Mapping[str, str]) -> Change | None:
-    """The new revision exists, is tagged, and no user is sent to it."""
+    """The new revision exists, is tagged, and no user is sent to it.
+
+    Raises: Transient (it is still starting), as `guard`.
+    """
     part = claim.part(snapshot.service)
     want = keep_tags(snapshot, part.stable).with_tag(CANARY_TAG, part.canary)
+    if snapshot.latest_created == part.canary and snapshot.is_reconciling:
+        raise Transient(f"{snapshot.service}: {part.canary} is still starting.")
     if snapshot.latest_created == part.canary:
         return move(snapshot, claim, want)
     return Change(

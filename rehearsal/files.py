@@ -96,6 +96,7 @@ events_url = "{desks}/pagerduty"
 api_url = "{desks}/pagerduty/api"
 routing_key = {{ env = "REHEARSAL_ROUTING_KEY" }}
 api_token = {{ env = "REHEARSAL_TOKEN" }}
+escalation_policy = "PABC123"
 """
 
 

@@ -20,12 +20,16 @@ from tasks.retries import REVERT, WRITE
 async def deploy_canary(env: Environment, claim: Claim, service: str) -> str | None:
     """The new revision is ready, tagged, and no user is sent to it. Returns why it did not start, or None."""
     overrides = env.service(service).environment
+    canary = claim.part(service).canary
     try:
         await ensure(env, service, partial(change.to_deploy, claim=claim, overrides=overrides))
     except StartFailed as failed:
         get_run_logger().error("%s", failed)
         return str(failed)
-    get_run_logger().info("%s: %s is ready at 0 %%", service, claim.part(service).canary)
+    revision = await env.cloud_run.revision(service, canary)
+    if not revision.is_ready:
+        return f"{service}: revision {canary} did not start: {revision.reason}. Read its logs."
+    get_run_logger().info("%s: %s is ready at 0 %%", service, canary)
     return None
 
 

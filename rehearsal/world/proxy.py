@@ -43,7 +43,8 @@ class _Route:
     listener: socket.socket
     servers: dict[str, Server] = field(default_factory=dict)
     known: set[str] = field(default_factory=set)
-    """Every server that haproxy was ever told of. None is deleted: haproxy 2.6 dies of it while a session remembers one."""
+    """Every server that haproxy was ever told of. None is deleted: haproxy 2.6 dies of it
+    while a session remembers one."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while servers are named to haproxy."""
 
