@@ -56,7 +56,7 @@ def _certificate(
 class Authority:
     """A certificate authority in a folder: made when it is not there yet, shared by every world that is given it.
 
-    gRPC reads its roots once per process, so two worlds that one process talks to must have the same authority."""
+    gRPC reads its roots once per process, so two worlds that one process talks to must have the same authority.
     """
 
     def __init__(self, folder: Path) -> None:
