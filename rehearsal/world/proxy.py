@@ -43,8 +43,8 @@ class _Route:
     listener: socket.socket
     servers: dict[str, Server] = field(default_factory=dict)
     known: set[str] = field(default_factory=set)
-    """Every server that haproxy was ever told of. None is deleted: haproxy 2.6 dies of it
-    while a session remembers one."""
+    """Every server that haproxy was ever told of. None is deleted: haproxy 2.6 dies of that while a session remembers
+    the server."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while servers are named to haproxy."""
 
@@ -188,8 +188,11 @@ class Proxy:
 
     async def clear(self) -> None:
         """No route has a server, whatever was half done. Services and tags keep their URLs."""
+        there = await self._stat()
         for route in self._routes.values():
             route.lock = asyncio.Lock()
+            # What was cut short may have told haproxy of a server without our noting it.
+            route.known = {row[1] for row in there if row[0] == route.section}
             await self._fill(route.section, [])
             for place in (f"{route.section}/{name}" for name in route.known):
                 await self._order(f"set server {place} state maint; shutdown sessions server {place}")
