@@ -10,6 +10,7 @@ from playbook.errors import Interrupted
 from playbook.outcome import End, Outcome
 from playbook.report import Report
 from tasks.announce import say_complete, say_interrupted, say_reverted, sentry_release, start_watch
+from tasks.beat import beating
 from tasks.claim import release_claim
 from tasks.report import closing, note
 from tasks.traffic import deploy_canary, promote, revert
@@ -21,6 +22,11 @@ async def carry_out(env: Environment, report: Report) -> Outcome:
 
     Each step decides the next; the lead carries the decision before anybody moves.
     """
+    async with beating(env, report.claim):
+        return await _carry_out(env, report)
+
+
+async def _carry_out(env: Environment, report: Report) -> Outcome:
     try:
         if report.claim.decision is Decision.DEPLOY:
             report = await introduce(env, report)

@@ -199,6 +199,15 @@ def to_release(snapshot: ServiceSnapshot, claim: Claim, now_s: float) -> Change 
     return Change(record=left, split=snapshot.split.without_tags(CANARY_TAG))
 
 
+def to_free_orphan(snapshot: ServiceSnapshot) -> Change | None:
+    """A service whose release is gone from its lead goes back to its own stable split, unmarked."""
+    record = Record.read(snapshot)
+    if record.member is None:
+        return None
+    split = keep_tags(snapshot, record.member.stable).without_tags(CANARY_TAG)
+    return Change(record=record.released(), split=split)
+
+
 def to_end_watch(snapshot: ServiceSnapshot, version: str) -> Change | None:
     """The revision before ``version`` is no longer kept alive. None where another release holds or has replaced it."""
     record = Record.read(snapshot)

@@ -11,6 +11,7 @@ from playbook import change
 from playbook.claim import Claim, Record, next_epoch
 from playbook.errors import Conflict, Held, Transient
 from playbook.plan import Order, claim_for, is_live, plan, release_id
+from playbook.recovery import Owner, Recovery, recover
 from playbook.traffic import ServiceSnapshot
 from tasks.ensure import ensure
 from tasks.retries import READ, REVERT, WRITE
@@ -108,3 +109,27 @@ async def release_claim(env: Environment, claim: Claim, service: str) -> None:
 async def end_watch(env: Environment, claim: Claim, service: str) -> None:
     """The revision before the release is no longer kept alive, unless another release has come since."""
     await ensure(env, service, partial(change.to_end_watch, version=claim.version))
+
+
+@task(name="find claims", **READ)
+async def claims_found(env: Environment) -> tuple[tuple[Claim, ...], tuple[str, ...]]:
+    """Every release that holds services of the environment, and the services that point to a lead that holds none."""
+    reads = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in env.service_names))
+    records = {snapshot.service: Record.read(snapshot) for snapshot in reads}
+    claims = {record.claim.release_id: record.claim for record in records.values() if record.claim}
+    orphans = [name for name, record in records.items() if record.member and record.member.release_id not in claims]
+    return tuple(claims.values()), tuple(orphans)
+
+
+@task(name="free orphan", task_run_name="free orphan {service}", **REVERT)
+async def free_orphan(env: Environment, service: str) -> None:
+    """The service is back on what it was before a release whose claim is gone from its lead."""
+    await ensure(env, service, change.to_free_orphan)
+
+
+@task(name="judge recovery", task_run_name="judge recovery of {found.release_id}", **READ)
+async def judge_recovery(found: Claim, owner: Owner) -> Recovery:
+    """What becomes of a release, given what became of its process."""
+    decided = recover(found, owner, time.time())
+    get_run_logger().info("%s: %s, because %s", found.release_id, decided.step, decided.reason)
+    return decided

@@ -1,0 +1,58 @@
+"""Whatever died, and whenever: look at every claim of an environment, and finish what nobody finishes any more."""
+
+import asyncio
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from blocks.environment import Environment
+from flows.steps import carry_out
+from playbook.claim import Claim, Decision
+from playbook.errors import Fenced
+from playbook.outcome import End, Outcome
+from playbook.recovery import Step
+from playbook.report import Report
+from tasks.beat import owner_of
+from tasks.claim import claims_found, free_orphan, judge_recovery, take_over
+from tasks.ending import ending
+from tasks.report import note
+
+
+@flow(name="recovery", flow_run_name="recover {environment}")
+async def recovery(environment: str = "production") -> State[None]:
+    """Resume or revert every release of an environment that has lost its process; leave those that live.
+
+    Safe at any time and any number of times: a release that lives is left alone, and of two recoveries one is fenced.
+
+    Args:
+        environment: The environment to look at, by the name of its block.
+    """
+    return await ending(_recovery(environment))
+
+
+async def _recovery(environment: str) -> Outcome:
+    env = await Environment.open(environment)
+    claims, orphans = await claims_found(env)
+    await asyncio.gather(*(free_orphan(env, service) for service in orphans))
+    outcomes = await asyncio.gather(*(recover_one(env, claim) for claim in claims))
+    done = [outcome for outcome in outcomes if outcome is not None]
+    if not done:
+        return Outcome(end=End.PASSED, message=f"Nothing is lost in {environment}.")
+    worst = next((outcome for outcome in done if not outcome.end.is_success), done[0])
+    return worst.model_copy(update={"message": " ".join(outcome.message for outcome in done)})
+
+
+async def recover_one(env: Environment, found: Claim) -> Outcome | None:
+    """One release, from wherever its process left it to its end; None where it is left alone."""
+    owner = await owner_of(env, found)
+    decided = await judge_recovery(found, owner)
+    if decided.step is Step.LEAVE:
+        return None
+    try:
+        claim = await take_over(env, found)
+    except Fenced:
+        return None
+    if decided.step is Step.REVERT:
+        claim = claim.decided(Decision.REVERT, claim.reason or decided.reason)
+    report = await note(Report(environment=env.name, claim=claim), f"{decided.step}: {decided.reason}")
+    return await carry_out(env, report)

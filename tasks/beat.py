@@ -1,0 +1,76 @@
+"""Signs of life.
+
+A release that stops giving them is found by its silence, whatever became of its process or its host.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from prefect import get_client, task
+from prefect.events import emit_event
+from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
+from prefect.exceptions import ObjectNotFound
+
+from blocks.environment import Environment
+from playbook.claim import Claim
+from playbook.recovery import Owner
+from tasks.retries import READ
+
+BEAT, ENDED = "release.beat", "release.ended"
+BEATS_MISSED = 3
+"""So many beats in a row make a silence. The automation in prefect.yaml waits as long."""
+
+
+def resource(environment: str, release_id: str) -> str:
+    """What a release is called in Prefect's events."""
+    return f"release.{environment}.{release_id}"
+
+
+@contextlib.asynccontextmanager
+async def beating(env: Environment, claim: Claim) -> AsyncIterator[None]:
+    """The release gives a sign of life every ``beat_s`` while the block runs, and a last one when it ends on its own
+    terms.
+
+    An error, a cancellation or a kill sends no last one: then the silence says that somebody must look.
+    """
+    name = {"prefect.resource.id": resource(env.name, claim.release_id)}
+
+    async def beat() -> None:
+        while True:
+            emit_event(BEAT, resource=name)
+            await asyncio.sleep(env.policy.beat_s)
+
+    heart = asyncio.create_task(beat())
+    try:
+        yield
+        emit_event(ENDED, resource=name)
+    finally:
+        heart.cancel()
+
+
+@task(name="owner", task_run_name="owner of {claim.release_id}", **READ)
+async def owner_of(env: Environment, claim: Claim) -> Owner:
+    """What became of the process that holds ``claim``: by its run's state, and where that says it runs, by its
+    beats."""
+    async with get_client() as client:
+        try:
+            run = await client.read_flow_run(UUID(claim.flow_run_id))
+        except ObjectNotFound:
+            return Owner.ENDED
+        state = run.state
+        if state is None or state.is_cancelled() or state.is_cancelling():
+            return Owner.CANCELLED if state else Owner.ENDED
+        if state.is_final():
+            return Owner.ENDED
+        since = datetime.now(UTC) - timedelta(seconds=BEATS_MISSED * env.policy.beat_s)
+        beats = EventFilter(
+            occurred=EventOccurredFilter(since=since),
+            event=EventNameFilter(name=[BEAT]),
+            resource=EventResourceFilter(id=[resource(env.name, claim.release_id)]),
+        )
+        body = {"filter": beats.model_dump(mode="json"), "limit": 1}
+        answer = await client.request("POST", "/events/filter", json=body)
+        return Owner.ALIVE if answer.json()["events"] else Owner.SILENT
