@@ -81,7 +81,7 @@ def summary(cells: Sequence[Cell]) -> str:
                 _spread([c.rolled_back for c in mine if c.family.truth == "band"]),
                 _spread([c.promoted for c in bad if c.rate >= 20]),
                 _spread([c.promoted for c in bad if c.rate < 20]),
-                _percent(mean([c.rolled_back for c in bad if c.rate >= 20])),
+                _spread([c.rolled_back for c in bad if c.rate >= 20]).split(" / ")[0],
                 _relative([c for c in cells if c.family.truth == "bad" and c.rate >= 20], rule),
             ]
         )

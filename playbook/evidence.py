@@ -34,7 +34,8 @@ class Evidence:
     ceiling: Level
     healthy: Level
     relative: Level
-    shared: Level  # the healthy test, of stable
+    stable_ceiling: Level  # the same two tests, of stable
+    stable_healthy: Level
     latency: Latency
     aligner: Aligner = field(repr=False)
     points: tuple[Point, ...] = field(default=(), repr=False)
@@ -86,8 +87,9 @@ class Evidence:
             ceiling=Level(tests.ceiling.nothing),
             healthy=Level(tests.healthy.nothing),
             relative=Level(tests.relative.nothing),
-            shared=Level(tests.healthy.nothing),
-            latency=_latency_from(tests, bake_start_s + policy.settle_scrapes * policy.scrape_s),
+            stable_ceiling=Level(tests.ceiling.nothing),
+            stable_healthy=Level(tests.healthy.nothing),
+            latency=_latency_from(tests, bake_start_s + policy.settle_s),
             aligner=Aligner(bake_start_s, policy),
         )
         return blank if scaled_at_s is None else blank.after_scaling(scaled_at_s)
@@ -115,7 +117,7 @@ class Evidence:
         return replace(
             self,
             scaled_at_s=at_s,
-            latency=_latency_from(self.tests, at_s + self.policy.scaling_scrapes * self.policy.scrape_s),
+            latency=_latency_from(self.tests, at_s + self.policy.warm_up_s),
             cpu=Saturation(),
             memory=Saturation(),
         )
@@ -169,7 +171,12 @@ class Evidence:
             ceiling=ceiling,
             healthy=healthy,
             relative=relative,
-            shared=self.shared.at(tests.healthy.step(self.shared.masses, share, m, y), onset.cash),
+            stable_ceiling=self.stable_ceiling.at(
+                tests.ceiling.step(self.stable_ceiling.masses, share, m, y), onset.cash
+            ),
+            stable_healthy=self.stable_healthy.at(
+                tests.healthy.step(self.stable_healthy.masses, share, m, y), onset.cash
+            ),
             latency=latency,
             points=points,
             window_from=first,

@@ -47,7 +47,8 @@ class Policy(Frozen):
     settle_scrapes: int = Field(
         default=2, ge=0, description="After the shift, before latency counts. Errors always do."
     )
-    scaling_scrapes: int = Field(default=12, ge=0, description="After a scaling, the same: new instances are cold.")
+    warm_up_scrapes: int = Field(default=12, ge=0, description="After a scaling, the same: new instances are cold.")
+    warm_up_max_s: float = _s(60, "After a scaling, at most, however slow the scrapes are.")
 
     # Deadlines and budgets
     gate_deadline_s: float = _s(900, "For a person's answer; silence means revert. Playbook 8, the 15-minute window.")
@@ -141,6 +142,16 @@ class Policy(Frozen):
         The planned look spends ``alpha_promote``, the k-th extension ``alpha_extended / 2^k``.
         """
         return self.alpha_promote if not self.extensions else self.alpha_extended / 2**self.extensions
+
+    @property
+    def settle_s(self) -> float:
+        """Seconds after the shift before latency counts."""
+        return self.settle_scrapes * self.scrape_s
+
+    @property
+    def warm_up_s(self) -> float:
+        """Seconds after a scaling before latency counts."""
+        return min(self.warm_up_scrapes * self.scrape_s, self.warm_up_max_s)
 
     def low_traffic_for(self, service: str) -> LowTraffic:
         """What to do when this service's canary sees too few requests."""

@@ -196,7 +196,7 @@ def _bound(evidence: Evidence, policy: Policy) -> float:
 
 
 def _attribution(found: _Finding, evidence: Evidence, policy: Policy) -> Literal["canary", "shared"] | None:
-    """Whose fault it is. Shared: stable is above the line too, measured and proven, and the canary never worse."""
+    """Whose fault it is. Shared: stable is above the line too, by the same rules, and the canary never worse."""
     if found.action not in (Action.ROLLBACK, Action.SCALE):
         return None
     if found.reason is Reason.OOM_KILLED:
@@ -206,7 +206,8 @@ def _attribution(found: _Finding, evidence: Evidence, policy: Policy) -> Literal
         return "shared" if both else "canary"
     stable = evidence.recent("m", "y")
     measured = stable.x >= evidence.least and stable.ratio > policy.error_ratio_max
-    both = measured and evidence.shared.peak >= 1 / policy.alpha_healthy
+    proven = evidence.stable_ceiling.peak >= 1 / policy.alpha_ceiling
+    both = proven or (measured and evidence.stable_healthy.peak >= 1 / policy.alpha_healthy)
     worse = evidence.relative.peak >= 1 / policy.alpha_relative
     return "shared" if both and not worse else "canary"
 
