@@ -19,7 +19,7 @@ TICKS = 180
 SHARE = 0.1
 RATES = (0.2, 2.0, 20.0, 200.0, 2000.0)
 """Requests a second of the whole service; the canary gets a tenth."""
-TIMES: Floats = TICK_S * (np.arange(TICKS) + 0.5)
+TIMES: Floats = np.arange(TICKS, dtype=np.float64) * TICK_S + TICK_S / 2
 EDGES = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, float("inf"))
 _FASTER = (0.4, 0.65, 0.88, 0.95, 0.985)
 """Share of the requests that are not slow under each edge below 2 s."""

@@ -26,10 +26,10 @@ class Cell:
 def fill(page: str, made: dict[str, str]) -> str:
     """The page with each table between its marks, ``<!-- table NAME -->`` and ``<!-- end -->``."""
     for name, text in made.items():
-        pattern = re.compile(rf"(<!-- table {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
-        page, count = pattern.subn(lambda found, text=text: f"{found[1]}{text}\n{found[2]}", page)
-        if count != 1:
-            raise ValueError(f"the page has {count} places for the table {name!r}, not one")
+        places = re.findall(rf"<!-- table {re.escape(name)} -->\n.*?<!-- end -->", page, re.DOTALL)
+        if len(places) != 1:
+            raise ValueError(f"the page has {len(places)} places for the table {name!r}, not one")
+        page = page.replace(places[0], f"<!-- table {name} -->\n{text}\n<!-- end -->")
     return page
 
 

@@ -72,7 +72,7 @@ class Evidence:
         ``scaled_at_s``: when the canary was scaled, for a process that takes over.
         """
         unknown = Dispersion(policy.phi_unknown, "default")
-        found = dispersion or (unknown if phi_hat is None else Dispersion(phi_hat, "given"))
+        found = dispersion or (unknown if phi_hat is None else Dispersion(max(1.0, phi_hat), "given"))
         tests = Tests.of(policy, found.phi_hat)
         blank = cls(
             service=service,

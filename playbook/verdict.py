@@ -146,6 +146,8 @@ def _meanwhile(evidence: Evidence, policy: Policy) -> Reason:
         return missing
     if held := _held(evidence, policy):
         return held
+    if not evidence.bake.n and evidence.now_s - evidence.bake_start_s > policy.freshness_s:
+        return Reason.NO_TRAFFIC
     return Reason.ERRORS_IN_BAND if _in_band(evidence, policy) else Reason.COLLECTING
 
 

@@ -112,6 +112,25 @@ def test_what_stands_in_the_way_of_a_promotion_has_a_name(bake, tick, ticks, rea
 
 
 @pytest.mark.parametrize(
+    ("ticks", "reason"),
+    [
+        ([CLEAN] * 10, Reason.COLLECTING),
+        ([{"n": 0, "m": 900}] * 10, Reason.COLLECTING),
+        ([{"n": 0, "m": 900}] * 20, Reason.NO_TRAFFIC),
+        ([{"seen": False}] * 20, Reason.TELEMETRY_MISSING),
+        ([CLEAN] * 10 + [dict(CLEAN, seen=False)] * 15, Reason.TELEMETRY_STALE),
+        ([dict(CLEAN, cpu=0.9)] * 30, Reason.CPU),
+    ],
+    ids=["all is well", "no request yet", "no request for a minute", "never seen", "gone for 75 s", "hot for 150 s"],
+)
+def test_while_the_bake_goes_on_it_says_what_is_missing(bake, tick, ticks, reason):
+    """CONTINUE with the reason that would hold now, and an alert unless all is well."""
+    verdict = end_of(bake(), [tick(**t) for t in ticks])
+    assert (verdict.action, verdict.reason) == (Action.CONTINUE, reason)
+    assert verdict.alert == (reason is not Reason.COLLECTING)
+
+
+@pytest.mark.parametrize(
     "ticks",
     [
         [dict(CLEAN, cpu=0.99, memory=0.99)] * 20 + [CLEAN] * 160,
