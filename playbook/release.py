@@ -64,6 +64,10 @@ class Service(Frozen):
     job: str = Field(description="its Prometheus job label")
     smoke: tuple[SmokeTest, ...] = (SmokeTest.HEALTH,)
     environment: dict[str, str] = Field(default_factory=dict, description="variables a release sets on the template")
+    maintenance_revision: str = Field(
+        "",
+        description="a revision that answers reads and refuses writes with 503 and Retry-After; empty: there is none",
+    )
 
     def image_tag(self, version: "Version") -> str:
         """The tag that CI pushes for ``version``: ``sha-abc123``."""
