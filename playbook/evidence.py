@@ -7,6 +7,7 @@ multiply the chance of a wrong verdict by the number of restarts.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Self
 
 from playbook.alignment import Aligner, Round
@@ -16,6 +17,8 @@ from playbook.samples import CounterSeries, Dispersion, Observation, RevisionSam
 from playbook.sequential import Onset
 
 __all__ = ["CounterSeries", "Dispersion", "Evidence", "Observation", "RevisionSamples", "dispersion"]
+
+_FIELDS = {name: itemgetter(index) for index, name in enumerate(Round._fields)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +142,16 @@ class Evidence:
 
     def recent(self, requests: str, bad: str) -> Window:
         """The counts of any two fields of `Round` over the last ``literal_window_s``."""
-        rounds = [p.round for p in self.points[self.window_from :]]
-        return self._window(rounds, requests, bad)
+        return self._window([p.round for p in self.points[self.window_from :]], requests, bad)
 
     def recent_latency(self, bad: str = "slow", requests: str = "timed") -> Window:
         """The same for a field about latency, as far as latency counts."""
-        rounds = [p.round for p in self.points[self.window_from :] if p.round.at_s > self.latency.from_s]
-        return self._window(rounds, requests, bad)
+        from_s = self.latency.from_s
+        return self._window([p[0] for p in self.points[self.window_from :] if p[0][0] > from_s], requests, bad)
 
     def _window(self, rounds: list[Round], requests: str, bad: str) -> Window:
-        return window_of([getattr(r, requests) for r in rounds], [getattr(r, bad) for r in rounds], self.bursty)
+        """Sums over rounds; by position, not by name: at every scrape this looks at all rounds of five minutes."""
+        return window_of(list(map(_FIELDS[requests], rounds)), list(map(_FIELDS[bad], rounds)), self.bursty)
 
     def _after(self, seen: Round) -> Self:
         """The evidence after one more round."""
