@@ -10,9 +10,9 @@ from flows.steps import carry_out
 from playbook.claim import Claim, Decision
 from playbook.errors import Fenced
 from playbook.outcome import End, Outcome
-from playbook.recovery import Step
+from playbook.recovery import Owner, Step
 from playbook.report import Report
-from tasks.beat import owner_of
+from tasks.beat import mark_lost, owner_of
 from tasks.claim import claims_found, free_orphan, judge_recovery, take_over
 from tasks.ending import ending
 from tasks.report import note
@@ -52,6 +52,8 @@ async def recover_one(env: Environment, found: Claim) -> Outcome | None:
         claim = await take_over(env, found)
     except Fenced:
         return None
+    if owner is Owner.SILENT:
+        await mark_lost(found, claim)
     if decided.step is Step.REVERT:
         claim = claim.decided(Decision.REVERT, claim.reason or decided.reason)
     report = await note(Report(environment=env.name, claim=claim), f"{decided.step}: {decided.reason}")

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from playbook.base import Frozen
 from playbook.claim import Claim, Decision, Member, Part, Promotion, Record
-from playbook.errors import Conflict, Fenced, Held, Interrupted, Transient
+from playbook.errors import Conflict, Fenced, Held, Interrupted, Refused, Transient
 from playbook.traffic import CANARY_TAG, OUR_TAGS, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
 
 
@@ -68,10 +68,20 @@ def is_anothers(record: Record, claim: Claim) -> bool:
 
 
 def ways(claim: Claim, part: Part) -> tuple[TrafficSplit, ...]:
-    """Every split that this release ever gives a service."""
+    """Every split that a service of this release may be found in, by what the release has decided so far."""
     shares = (*claim.earlier_percents, claim.canary_percent)
-    baking = (part.stable.with_canary(part.canary, share) for share in shares)
-    return (part.stable, *baking, TrafficSplit.all_to(part.canary))
+    baking = tuple(part.stable.with_canary(part.canary, share) for share in shares)
+    everybody = TrafficSplit.all_to(part.canary)
+    found = part.found or part.stable
+    match claim.decision:
+        case Decision.DEPLOY:
+            return (found,)
+        case Decision.BAKE:
+            return baking if claim.bake_start_s else (found, *baking)
+        case Decision.PROMOTE:
+            return (*baking, everybody) if claim.bake_start_s else (found, everybody)
+        case Decision.REVERT:
+            return (found, part.stable, *baking, everybody)
 
 
 def mark(record: Record, claim: Claim, service: str) -> Record:
@@ -91,16 +101,10 @@ def mark(record: Record, claim: Claim, service: str) -> Record:
 def to_claim(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
     """The service carries the claim, and LATEST is pinned to the revision that serves now.
 
-    Raises: Held (another release has it), Fenced (a newer epoch is written there), Conflict (traffic is no longer
-    what was planned on).
+    Raises: Held (another release has it), Fenced (a newer epoch is written there), Refused (it is mitigated), Conflict
+    (traffic is no longer what was planned on).
     """
-    record = Record.read(snapshot)
-    if record.holder not in ("", claim.release_id):
-        is_same = record.holder.startswith(claim.version + "-")
-        run = f", flow run {record.claim.flow_run_id}" if record.claim else ""
-        raise Held(f"{snapshot.service} is held by release {record.holder}{run}.", is_same=is_same)
-    if record.epoch > claim.epoch:
-        raise Fenced(f"{snapshot.service}: epoch {record.epoch} is newer than this run's {claim.epoch}.")
+    record = unheld(snapshot, claim)
     wanted = mark(record, claim, snapshot.service)
     pinned = snapshot.pinned.without_tags(CANARY_TAG)
     if not pinned.moves_like(claim.part(snapshot.service).stable):
@@ -111,13 +115,48 @@ def to_claim(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
     return None if record == wanted and snapshot.split == pinned else Change(record=wanted, split=pinned)
 
 
+def unheld(snapshot: ServiceSnapshot, claim: Claim) -> Record:
+    """The record of a service that ``claim`` may take. Raises: Held, Fenced, Refused, as `to_claim`."""
+    record = Record.read(snapshot)
+    if record.holder not in ("", claim.release_id):
+        is_same = record.holder.startswith(claim.version + "-")
+        run = f", flow run {record.claim.flow_run_id}" if record.claim else ""
+        raise Held(f"{snapshot.service} is held by release {record.holder}{run}.", is_same=is_same)
+    if record.epoch > claim.epoch:
+        raise Fenced(f"{snapshot.service}: epoch {record.epoch} is newer than this run's {claim.epoch}.")
+    if record.mitigation is not None:
+        what = record.mitigation
+        raise Refused(
+            f"{snapshot.service} was set to {what.measure} by {what.by} ({what.reason}). Start mitigate/… with restore "
+            "first."
+        )
+    return record
+
+
+def to_begin_rollback(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
+    """The lead carries the rollback and serves what is gone back to: one update, before any other service moves.
+
+    Raises: as `to_claim`.
+    """
+    unheld(snapshot, claim)
+    found = claim.part(snapshot.service).found
+    if found is not None and not Record.read(snapshot).holder and not snapshot.pinned.moves_like(found):
+        raise Conflict(
+            f"{snapshot.service}: traffic became {snapshot.split} (by {snapshot.last_modifier or 'somebody'}) "
+            "while the rollback was being planned. Look, and start it again."
+        )
+    return to_revert(snapshot, claim)
+
+
 def to_take_over(snapshot: ServiceSnapshot, claim: Claim, found_epoch: int) -> Change | None:
     """The service carries ``claim`` in place of the same release's older one; nobody is moved.
 
-    Raises: Fenced (another process has taken it over since ``found_epoch`` was read), and what `guard` raises.
+    A service that the older process had not come to yet is claimed now. Raises: Fenced (another process has taken it
+    over since ``found_epoch`` was read), and what `guard` raises.
     """
     record = guard(snapshot, claim)
-    if record.epoch not in (found_epoch, claim.epoch) or not record.holder:
+    was_reached = bool(record.holder) or record.epoch >= found_epoch
+    if was_reached and (record.epoch not in (found_epoch, claim.epoch) or not record.holder):
         raise Fenced(f"{snapshot.service}: release {claim.release_id} was taken over or ended meanwhile.")
     wanted = mark(record, claim, snapshot.service)
     return None if record == wanted else Change(record=wanted)
@@ -181,21 +220,24 @@ def to_revert(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
 
 
 def to_release(snapshot: ServiceSnapshot, claim: Claim, now_s: float) -> Change | None:
-    """No claim and no canary tag are left; a promoted service has it written as its last good release."""
+    """No claim and no canary tag are left; what serves everybody now is written down as the last good release.
+
+    A release that was taken back leaves its incident open on the lead; the next good one closes it.
+    """
     record = Record.read(snapshot)
     if record.epoch != claim.epoch or record.holder != claim.release_id:
         return None
     part = claim.part(snapshot.service)
     left = record.released()
     if claim.decision is Decision.PROMOTE:
-        left = left.promoted(
-            Promotion(
-                release=claim.version,
-                revision=part.canary,
-                digest=part.image.rsplit("@", 1)[-1],
-                promoted_at_s=now_s,
-            )
-        )
+        digest = part.image.rsplit("@", 1)[-1]
+        new = Promotion(release=claim.version, revision=part.canary, digest=digest, promoted_at_s=now_s)
+        left = left.promoted(new, before=part.stable.main).model_copy(update={"incidents": ()})
+    elif part.back_to is not None:
+        back = part.back_to.model_copy(update={"promoted_at_s": now_s, "is_return": True})
+        left = left.returned(back, part.canary)
+    if claim.decision is Decision.REVERT and snapshot.service == claim.lead:
+        left = left.alarmed(claim.release_id)
     return Change(record=left, split=snapshot.split.without_tags(CANARY_TAG))
 
 
@@ -206,6 +248,12 @@ def to_free_orphan(snapshot: ServiceSnapshot) -> Change | None:
         return None
     split = keep_tags(snapshot, record.member.stable).without_tags(CANARY_TAG)
     return Change(record=record.released(), split=split)
+
+
+def to_note_incident(snapshot: ServiceSnapshot, incident: str) -> Change | None:
+    """The service remembers an incident that is not over: the next good release, or a rollback, resolves it."""
+    record = Record.read(snapshot)
+    return None if incident in record.incidents else Change(record=record.alarmed(incident))
 
 
 def to_end_watch(snapshot: ServiceSnapshot, version: str) -> Change | None:

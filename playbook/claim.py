@@ -14,10 +14,13 @@ from pydantic import Field, TypeAdapter
 from playbook.base import Frozen
 from playbook.errors import Refused
 from playbook.policy import Policy
+from playbook.requests import HotfixRequest, Measure, RollbackRequest
 from playbook.traffic import Scaling, ServiceSnapshot, TrafficSplit
 
 PREFIX = "playbook.ethixai.com/"
 KEEP_LAST_GOOD = 3
+KEEP_INCIDENTS = 10
+MITIGATION = PREFIX + "mitigation"
 
 
 class Decision(StrEnum):
@@ -29,11 +32,45 @@ class Decision(StrEnum):
     REVERT = "REVERT"
 
 
+class Kind(StrEnum):
+    """Why services are held. One that stands further down may take over from one that stands further up."""
+
+    RELEASE = "release"
+    HOTFIX = "hotfix"
+    ROLLBACK = "rollback"
+
+    def may_take_over(self, other: "Kind") -> bool:
+        """Whether this may end what ``other`` has begun."""
+        order = tuple(Kind)
+        return order.index(self) > order.index(other)
+
+
+class Promotion(Frozen):
+    """One release that reached all users of a service."""
+
+    release: str = Field(description="its version; empty where nobody wrote it down")
+    revision: str
+    digest: str = Field(description="sha256:…; empty where nobody wrote it down")
+    promoted_at_s: float
+    is_return: bool = Field(False, description="users came back to it by a rollback")
+
+    @property
+    def name(self) -> str:
+        """What people call it: the version, or the revision of a release that is older than our records."""
+        return self.release or self.revision
+
+
 class Part(Frozen):
-    """One service of a release: what it was before, and what it is to become."""
+    """One service of a release: what it was before, and what it is to become.
+
+    In a rollback ``canary`` is the revision that is taken back, ``found`` is the split it was found with, and
+    ``stable`` and ``image`` are those of ``back_to``.
+    """
 
     service: str
     stable: TrafficSplit = Field(description="the split found at the claim, pinned; what a revert goes back to")
+    found: TrafficSplit | None = Field(None, description="the split found at the claim where it is not ``stable``")
+    back_to: Promotion | None = Field(None, description="the good release that a rollback goes back to")
     canary: str = Field(description="name of the new revision")
     image: str = Field(description="repository@sha256:…")
     scaling: Scaling = Scaling()
@@ -58,6 +95,15 @@ class Claim(Frozen):
     scaled_at_s: float | None = Field(None, description="unix seconds; when more instances were given")
     gate_deadline_s: float | None = Field(None, description="unix seconds; a person is asked until then")
     deadline_s: float = Field(description="unix seconds; a claim older than this is anybody's to recover")
+    requested_at_s: float | None = Field(None, description="unix seconds; when a person or CI asked for it")
+    hotfix: HotfixRequest | None = None
+    rollback: RollbackRequest | None = None
+
+    @property
+    def kind(self) -> Kind:
+        if self.rollback is not None:
+            return Kind.ROLLBACK
+        return Kind.RELEASE if self.hotfix is None else Kind.HOTFIX
 
     @property
     def lead(self) -> str:
@@ -117,13 +163,15 @@ class Member(Frozen):
     stable: TrafficSplit
 
 
-class Promotion(Frozen):
-    """One release that reached all users of a service."""
+class Mitigation(Frozen):
+    """A measure that somebody took on a service, and what it was before the first one: the way back."""
 
-    release: str = Field(description="its version")
-    revision: str
-    digest: str
-    promoted_at_s: float
+    measure: Measure
+    by: str
+    reason: str
+    at_s: float
+    split: TrafficSplit
+    scaling: Scaling
 
 
 _PROMOTIONS = TypeAdapter(tuple[Promotion, ...])
@@ -136,6 +184,8 @@ class Record(Frozen):
     member: Member | None = None
     epoch: int = 0
     last_good: tuple[Promotion, ...] = Field((), description="newest first, at most three")
+    mitigation: Mitigation | None = None
+    incidents: tuple[str, ...] = Field((), description="keys of the pages that the next good release resolves")
 
     @classmethod
     def read(cls, snapshot: ServiceSnapshot) -> Self:
@@ -147,6 +197,8 @@ class Record(Frozen):
                 member=Member.model_validate_json(found[PREFIX + "member"]) if PREFIX + "member" in found else None,
                 epoch=int(found.get(PREFIX + "epoch", 0)),
                 last_good=_PROMOTIONS.validate_json(found.get(PREFIX + "last-good", "[]")),
+                mitigation=Mitigation.model_validate_json(found[MITIGATION]) if MITIGATION in found else None,
+                incidents=tuple(filter(None, found.get(PREFIX + "incidents", "").split(","))),
             )
         except ValueError as unreadable:  # pydantic's ValidationError is one
             raise Refused(
@@ -163,6 +215,10 @@ class Record(Frozen):
             written[PREFIX + "member"] = self.member.model_dump_json()
         if self.last_good:
             written[PREFIX + "last-good"] = _PROMOTIONS.dump_json(self.last_good).decode()
+        if self.mitigation:
+            written[MITIGATION] = self.mitigation.model_dump_json()
+        if self.incidents:
+            written[PREFIX + "incidents"] = ",".join(self.incidents)
         return written
 
     def beside(self, annotations: Mapping[str, str]) -> dict[str, str]:
@@ -179,10 +235,30 @@ class Record(Frozen):
         """The record of a service that no release holds."""
         return self.model_copy(update={"claim": None, "member": None})
 
-    def promoted(self, promotion: Promotion) -> Self:
-        """The record with ``promotion`` as its newest good release. Writing it twice adds it once."""
+    def promoted(self, promotion: Promotion, before: str = "") -> Self:
+        """The record with ``promotion`` as its newest good release. Writing it twice adds it once.
+
+        ``before`` is the revision that served everybody until then: the first release that is written down has it to
+        go back to.
+        """
         older = tuple(p for p in self.last_good if p.revision != promotion.revision)
+        if not older and before:
+            older = (Promotion(release="", revision=before, digest="", promoted_at_s=0),)
         return self.model_copy(update={"last_good": (promotion, *older)[:KEEP_LAST_GOOD]})
+
+    def returned(self, promotion: Promotion, taken_back: str) -> Self:
+        """The record after a rollback from revision ``taken_back`` to ``promotion``: what came after it is good no
+        more."""
+        names = [p.revision for p in self.last_good]
+        is_known = promotion.revision in names
+        after = self.last_good[names.index(promotion.revision) + 1 :] if is_known else self.last_good
+        older = tuple(p for p in after if p.revision != taken_back)
+        return self.model_copy(update={"last_good": (promotion, *older)[:KEEP_LAST_GOOD]})
+
+    def alarmed(self, incident: str) -> Self:
+        """The record with an incident that is not over. Writing it twice adds it once."""
+        others = tuple(key for key in self.incidents if key != incident)
+        return self.model_copy(update={"incidents": (*others, incident)[-KEEP_INCIDENTS:]})
 
 
 def next_epoch(found: int, now_s: float) -> int:

@@ -6,21 +6,26 @@ OURS = "playbook.ethixai.com/"
 
 
 def common(tale: Tale) -> None:
-    """The end state is the one expected; every service serves one thing; no claim and no canary tag are left."""
-    tale.expect(
-        tale.run.state == tale.story.ends, f"it ended {tale.run.state}, not {tale.story.ends}: {tale.run.message}"
-    )
+    """The end state is the one expected; no claim and no canary tag are left."""
+    tale.expect(tale.outcome == tale.story.ends, f"it ended {tale.outcome}, not {tale.story.ends}: {tale.run.message}")
+    if tale.story.recovery_ends:
+        found = tale.recovery.state if tale.recovery else "nothing"
+        tale.expect(found == tale.story.recovery_ends, f"recovery ended {found}, not {tale.story.recovery_ends}")
     for service in SERVICES:
         left = [key for key in tale.annotations[service] if key in (OURS + "claim", OURS + "member")]
         tale.expect(not left, f"{service} still carries {', '.join(left)}")
         tale.expect("canary" not in tale.tags[service], f"{service} still has its canary tag")
-        tale.expect(
-            list(tale.after[service].values()) == [100], f"{service} serves {tale.after[service]}, not one revision"
-        )
+
+
+def one_revision(tale: Tale) -> None:
+    """Every service gives all its users one revision."""
+    for service in SERVICES:
+        tale.expect(list(tale.after[service].values()) == [100], f"{service} serves {tale.after[service]}")
 
 
 def promoted(tale: Tale) -> None:
     """All three services serve the new revision, everybody was told, and users noticed nothing."""
+    one_revision(tale)
     for service in SERVICES:
         tale.expect(tale.after[service] != tale.before[service], f"{service} still serves the old revision")
         tale.expect(OURS + "last-good" in tale.annotations[service], f"{service} has no last good release written down")

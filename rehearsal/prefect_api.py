@@ -86,6 +86,21 @@ class PrefectApi:
         ]
         return sorted(steps, key=lambda step: step.started_at_s)
 
+    async def begun(self, run_id: str) -> list[str]:
+        """The names of its task runs that have begun."""
+        body = {"task_runs": {"flow_run_id": {"any_": [run_id]}}}
+        return [one["name"] for one in await self._ask("POST", "/task_runs/filter", body) if one["start_time"]]
+
+    async def answer(self, run_id: str, given: dict[str, Any]) -> str:
+        """Answer a paused run's form as the UI does. Returns the API's status, ``ACCEPT`` if it took it."""
+        answer = await self._ask("POST", f"/flow_runs/{run_id}/resume", {"run_input": given})
+        return str(answer["status"])
+
+    async def cancel(self, run_id: str) -> None:
+        """Cancel a run as the UI's button does."""
+        state = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
+        await self._ask("POST", f"/flow_runs/{run_id}/set_state", state)
+
     async def logs(self, run_id: str, limit: int = 200) -> list[str]:
         """What the run said, oldest first."""
         body = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC", "limit": limit}
@@ -96,8 +111,7 @@ class PrefectApi:
         body = {"flow_runs": {"state": {"type": {"not_any_": sorted(TERMINAL)}}}}
         for one in await self._ask("POST", "/flow_runs/filter", body):
             if not one["auto_scheduled"]:
-                state = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
-                await self._ask("POST", f"/flow_runs/{one['id']}/set_state", state)
+                await self.cancel(one["id"])
 
     async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         answer = await self._client.request(method, path, json=body)

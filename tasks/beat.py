@@ -13,6 +13,7 @@ from prefect import get_client, task
 from prefect.events import emit_event
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
 from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
 
 from blocks.environment import Environment
 from playbook.claim import Claim
@@ -49,6 +50,14 @@ async def beating(env: Environment, claim: Claim) -> AsyncIterator[None]:
         emit_event(ENDED, resource=name)
     finally:
         heart.cancel()
+
+
+@task(name="mark lost", task_run_name="mark {found.flow_run_id} lost", **READ)
+async def mark_lost(found: Claim, successor: Claim) -> None:
+    """The run that fell silent no longer looks as if it ran. If it lives after all, its next write fences it."""
+    message = f"It fell silent; release {found.release_id} went on in flow run {successor.flow_run_id}."
+    async with get_client() as client:
+        await client.set_flow_run_state(UUID(found.flow_run_id), Crashed(message=message), force=True)
 
 
 @task(name="owner", task_run_name="owner of {claim.release_id}", **READ)

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from prefect import get_run_logger, task
 
 from blocks.environment import Environment
-from playbook.claim import Claim, Part
+from playbook import change
+from playbook.claim import Claim, Decision, Part
 from playbook.errors import NoData, Refused, Transient
 from playbook.evidence import CounterSeries, Evidence, Observation, RevisionSamples, dispersion
+from playbook.picture import trace
 from playbook.policy import Policy
 from playbook.traffic import CANARY_TAG, TrafficSplit
 from playbook.verdict import Action, Verdict, judge, severest_first
 from tasks.retries import READ
 
-LOGS_EVERY_S = 10.0
+AROUND_EVERY_S = 10.0
 """Cloud Logging's quota for reads is small: about one a second for a whole project."""
 SAY_EVERY_S = 10.0
 TELEMETRY_TRIES = 3
@@ -34,7 +36,7 @@ class Lookout:
         self.part = part
         self.evidence = evidence
         self.oom_kills: int | None = None
-        self._asked_logs_at_s = 0.0
+        self._looked_around_at_s = 0.0
         self._shown: set[str] = set()
         self._reach_s = 0.0
 
@@ -95,11 +97,33 @@ class Lookout:
         requests, latency, cpu, memory = await asyncio.gather(*map(ask, ("requests", "latency", "cpu", "memory")))
         return RevisionSamples(requests=requests, latency=latency, cpu=cpu, memory=memory)
 
-    async def read_logs(self) -> None:
-        """Show the canary's new error lines and count its out-of-memory kills, every `LOGS_EVERY_S` seconds at most."""
-        if time.monotonic() - self._asked_logs_at_s < LOGS_EVERY_S:
+    def card(self, verdict: Verdict) -> Verdict:
+        """The verdict as it is shown to people: with the queries behind its numbers and the course of the bake."""
+        service = self.env.service(self.part.service)
+        slots = ("requests", "latency", "cpu", "memory")
+        queries = {slot: self.env.queries.render(slot, service, self.part.canary) for slot in slots}
+        course = trace(self.evidence.points, self.evidence.bake_start_s)
+        return verdict.with_queries(queries).model_copy(update={"trace": course})
+
+    async def look_around(self, claim: Claim) -> None:
+        """Every `AROUND_EVERY_S` at most: is the service still ours, what do its logs say, was anything killed?
+
+        Raises: Fenced, Interrupted (somebody else's hand).
+        """
+        if time.monotonic() - self._looked_around_at_s < AROUND_EVERY_S:
             return
-        self._asked_logs_at_s = time.monotonic()
+        self._looked_around_at_s = time.monotonic()
+        if claim.decision is Decision.BAKE:
+            await self._check_ownership(claim)
+        await self._read_logs()
+
+    async def _check_ownership(self, claim: Claim) -> None:
+        try:
+            change.guard(await self.env.cloud_run.snapshot(self.part.service), claim)
+        except Transient as away:
+            get_run_logger().warning("%s: could not be looked at: %s", self.part.service, away)
+
+    async def _read_logs(self) -> None:
         logs, name, since_s = self.env.cloud_logging, self.part.service, self.evidence.bake_start_s
         try:
             lines = await logs.errors(name, self.part.canary, since_s)
@@ -179,7 +203,7 @@ async def monitor(env: Environment, claim: Claim, policy: Policy) -> tuple[Verdi
     while True:
         now_s, is_reachable = await time_of.read()
         await asyncio.gather(
-            *(one.look(now_s, is_reachable) for one in lookouts), *(one.read_logs() for one in lookouts)
+            *(one.look(now_s, is_reachable) for one in lookouts), *(one.look_around(claim) for one in lookouts)
         )
         verdicts = severest_first(judge(one.evidence, policy, services=len(lookouts)) for one in lookouts)
         decided = verdicts[0].action is not Action.CONTINUE
@@ -187,7 +211,8 @@ async def monitor(env: Environment, claim: Claim, policy: Policy) -> tuple[Verdi
             said_at_s = time.monotonic()
             _say(verdicts, claim.bake_start_s + policy.bake_s - now_s)
         if decided:
-            return verdicts
+            lookout_of = {one.part.service: one for one in lookouts}
+            return tuple(lookout_of[verdict.service].card(verdict) for verdict in verdicts)
         await asyncio.sleep(policy.tick_s)
 
 

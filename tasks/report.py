@@ -14,7 +14,7 @@ from tasks.retries import TELL
 async def note(report: Report, text: str) -> Report:
     """The page carries one more line of the timeline, and is what the UI shows. Returns the report with it."""
     noted = report.noted(time.time(), text)
-    await acreate_markdown_artifact(noted.markdown(), key=noted.key, description=f"{noted.claim.version}: {text}")
+    await acreate_markdown_artifact(noted.illustrated(), key=noted.key, description=f"{noted.claim.version}: {text}")
     return noted
 
 

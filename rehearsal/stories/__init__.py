@@ -3,15 +3,59 @@
 from rehearsal.stories import (
     breach,
     broken_start,
+    cancelled,
+    console_edit,
+    deaf_desks,
     failed_smoke,
     healthy,
+    killed,
+    killed_host,
+    killed_promoting,
+    latency_scale,
+    latency_scale_fails,
+    low_traffic,
+    marginal,
+    marginal_promoted,
+    memory_leak,
     no_traffic,
+    raced,
+    server_restart,
+    shared_outage,
     slow,
     staging_fails,
+    telemetry_gone,
+    telemetry_lost,
     total_outage,
+    worker_restarted,
 )
 
-STORIES = {
-    module.STORY.name: module.STORY
-    for module in (healthy, breach, total_outage, slow, broken_start, failed_smoke, staging_fails, no_traffic)
-}
+_IN_ORDER = (
+    healthy,
+    breach,
+    total_outage,
+    slow,
+    broken_start,
+    failed_smoke,
+    staging_fails,
+    no_traffic,
+    marginal,
+    marginal_promoted,
+    low_traffic,
+    memory_leak,
+    latency_scale,
+    latency_scale_fails,
+    shared_outage,
+    telemetry_lost,
+    telemetry_gone,
+    killed,
+    killed_promoting,
+    killed_host,
+    worker_restarted,
+    server_restart,
+    raced,
+    cancelled,
+    console_edit,
+    deaf_desks,
+)
+
+STORIES = {module.STORY.name: module.STORY for module in _IN_ORDER}

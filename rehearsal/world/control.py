@@ -26,6 +26,7 @@ def addresses(world: World) -> dict[str, Any]:
         "grpc": world.grpc_endpoint,
         "environ": world.client_environ,
         "prometheus": world.prometheus.url,
+        "image_env": world.image_env,
         "desks": world.desks_url,
         "services": {str(state.name): state.message.uri for state in world.services.states.values()},
     }
@@ -92,6 +93,10 @@ class Control:
     async def prometheus_back(self, body: Body) -> Any:
         """Prometheus is there again."""
         await self._world.prometheus.back()
+
+    async def dependency(self, body: Body) -> Any:
+        """What all revisions share is down, or not: ``{is_down}``."""
+        self._world.dependency(body["is_down"])
 
     async def hand(self, body: Body) -> Any:
         """Somebody changes ``service`` by hand: ``traffic``, ``annotations``, ``email``."""

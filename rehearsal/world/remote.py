@@ -163,6 +163,10 @@ class RemoteWorld:
         """Prometheus is there again."""
         await self._ask("prometheus_back")
 
+    async def dependency(self, *, is_down: bool) -> None:
+        """What all revisions share fails a fifth of all users' requests, or works again."""
+        await self._ask("dependency", is_down=is_down)
+
     async def hand(
         self,
         service: str,

@@ -135,10 +135,28 @@ class World:
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
 
+    @property
+    def _dependency(self) -> Path:
+        """While this file exists, what all revisions share fails."""
+        return self.folder / "dependency-down"
+
+    @property
+    def image_env(self) -> dict[str, str]:
+        """What the environment of every image should hold, so that its instances depend on what all share."""
+        return {"DEPENDENCY": str(self._dependency)}
+
+    def dependency(self, is_down: bool) -> None:
+        """What all revisions share fails from now on, or works again."""
+        if is_down:
+            self._dependency.touch()
+        else:
+            self._dependency.unlink(missing_ok=True)
+
     async def reset(self) -> None:
         """Everything is as at the start: services, registry, desks, logs; no faults, no writes, nobody denied."""
         self.gate.faults.clear()
         self.gate.denied.clear()
+        self.dependency(is_down=False)
         await self._reconciler.stop()
         await self.proxy.clear()
         self.services.states.clear()
@@ -191,7 +209,7 @@ class World:
         self.knobs.become(self._initial_knobs)
 
     async def _create(self, spec: ServiceSpec) -> None:
-        digest = self.desks.registry.publish(spec.repository, spec.tag, dict(spec.env))
+        digest = self.desks.registry.publish(spec.repository, spec.tag, {**spec.env, **self.image_env})
         request = run_v2.CreateServiceRequest.pb()()
         request.parent, _, request.service_id = spec.full_name.partition("/services/")
         template = request.service.template

@@ -13,13 +13,19 @@
 | ``never_ready`` | listens; liveness and readiness are 503 |
 | ``smoke_fails`` | ready; whatever carries the header ``x-smoke-test`` is answered 500 |
 
+Beside it, ``DEPENDENCY`` may name a file that stands for what all revisions share: while it exists, every fifth user
+request fails wherever it goes.
+
 A smoke test meets ``smoke_fails`` and no other error or slowness: a canary that fails its users must first get past it.
 """
 
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 LATENCY_S = 0.003
+DEPENDENCY_SHARE = Fraction(1, 5)
+DEPENDENCY_LOOK_S = 0.2
 FLAGS = ("healthy", "dies", "never_ready", "smoke_fails")
 
 
@@ -107,8 +113,10 @@ def _positive(text: str) -> float:
 class Behaviour:
     """Decides, for each user request in the order they came, how long it takes and whether it fails."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, dependency: Path | None = None) -> None:
         self.settings = settings
+        self._dependency, self._is_down, self._looked_at = dependency, False, -DEPENDENCY_LOOK_S
+        self._shared = Share(DEPENDENCY_SHARE)
         self._errors, self._slow = Share(settings.errors), Share(settings.slow_share)
         self._first_user_at: float | None = None
         self._free_at = 0.0
@@ -129,4 +137,11 @@ class Behaviour:
             return "smoke_fails" in self.settings.flags
         if self._first_user_at is None:
             self._first_user_at = now
+        if self._dependency_is_down(now) and self._shared.take():
+            return True
         return now - self._first_user_at >= self.settings.errors_after_s and self._errors.take()
+
+    def _dependency_is_down(self, now: float) -> bool:
+        if self._dependency and now - self._looked_at >= DEPENDENCY_LOOK_S:
+            self._looked_at, self._is_down = now, self._dependency.exists()
+        return self._is_down

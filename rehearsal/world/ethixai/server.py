@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Coroutine, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TextIO
 
 from ethixai.api import ROUTES, Answer, encoded, respond
@@ -28,9 +29,9 @@ FAILED = Answer(500, encoded({"error": "internal error"}))
 class Service:
     """Answers requests as its behaviour says, and counts them."""
 
-    def __init__(self, job: str, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, job: str, settings: Settings, metrics: Metrics, dependency: Path | None = None) -> None:
         self._routes = ROUTES[job]
-        self._behaviour, self._metrics = Behaviour(settings), metrics
+        self._behaviour, self._metrics = Behaviour(settings, dependency), metrics
         self._is_ready = "never_ready" not in settings.flags
         self._loop = asyncio.get_running_loop()
         self._line_times: list[float] = []
@@ -89,7 +90,8 @@ async def serve(environ: Mapping[str, str]) -> int:
         return 1
     cpu_limit = float(environ.get("CPU_LIMIT", "0")) or 1.0
     memory_limit = int(environ.get("MEMORY_LIMIT", "0")) or 512 * MIB
-    service = Service(job, settings, Metrics(cpu_limit, memory_limit))
+    dependency = Path(environ["DEPENDENCY"]) if environ.get("DEPENDENCY") else None
+    service = Service(job, settings, Metrics(cpu_limit, memory_limit), dependency)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

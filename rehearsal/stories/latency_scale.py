@@ -1,0 +1,19 @@
+"""One instance cannot keep up; more can."""
+
+from rehearsal import checks
+from rehearsal.story import Story, Tale
+
+
+def then(tale: Tale) -> None:
+    """Promoted after more instances were given, and that was told."""
+    checks.promoted(tale)
+    tale.expect(any("now keeps at least 13 instances" in text for text in tale.words("slack")), "the scaling was not told")
+
+
+STORY = Story(
+    name="latency_scale",
+    told="p95 above 5 s, more instances help",
+    ends="Promoted",
+    behaviours={"ethixai-backend": "capacity=9"},
+    then=then,
+)

@@ -1,0 +1,14 @@
+"""Five requests a second: too few to know anything."""
+
+from rehearsal import checks
+from rehearsal.story import Story, Tale
+
+
+def then(tale: Tale) -> None:
+    """Never silent: one service is held, one is probed at its tag URL, for one a person is asked; silence reverts."""
+    checks.reverted(tale)
+    tale.expect(bool(tale.steps_named("probe ethixai-backend")), "the backend was not probed")
+    tale.expect(any("RELEASE HELD" in text for text in tale.words("slack")), "nobody was asked")
+
+
+STORY = Story(name="low_traffic", told="5 requests/s", ends="Reverted", users_per_s=5, then=then)
