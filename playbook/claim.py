@@ -88,6 +88,7 @@ class Claim(Frozen):
     parts: tuple[Part, ...]
     canary_percent: int
     requested_by: str = ""
+    place: str = Field("", description="gcloud's flags for the project and region, for whoever must act by hand")
     reason: str = Field("", description="why it was decided so")
     bake_start_s: float | None = Field(None, description="unix seconds on Prometheus's clock")
     earlier_percents: tuple[int, ...] = Field((), description="shares the canary had before it was given more")

@@ -1,0 +1,43 @@
+"""Immediate actions (playbook 7): which update of a service a measure is, and which one takes it back."""
+
+from playbook.change import Change, keep_tags
+from playbook.claim import Mitigation, Record
+from playbook.errors import Held
+from playbook.traffic import Scaling, ServiceSnapshot, TrafficSplit
+
+
+def to_mitigate(
+    snapshot: ServiceSnapshot, mitigation: Mitigation, split: TrafficSplit | None, scaling: Scaling | None
+) -> Change | None:
+    """The measure is in force, and what was before the first one is written down.
+
+    Raises: Held where a release has the service.
+    """
+    record = Record.read(snapshot)
+    if record.holder:
+        raise Held(
+            f"{snapshot.service} is held by release {record.holder}. Start rollback/… first, or cancel that release.",
+            is_same=False,
+        )
+    first = record.mitigation
+    kept = mitigation.model_copy(update={"split": first.split, "scaling": first.scaling}) if first else mitigation
+    is_so = (split is None or snapshot.serves(split)) and (scaling is None or snapshot.scaling == scaling)
+    if is_so and first is not None and first.measure is mitigation.measure:
+        return None
+    return Change(
+        record=record.model_copy(update={"mitigation": kept}),
+        split=None if split is None else keep_tags(snapshot, split),
+        scaling=scaling,
+    )
+
+
+def to_restore(snapshot: ServiceSnapshot) -> Change | None:
+    """The service is as it was before the first measure; None where there is none in force."""
+    record = Record.read(snapshot)
+    if record.mitigation is None:
+        return None
+    return Change(
+        record=record.model_copy(update={"mitigation": None}),
+        split=record.mitigation.split,
+        scaling=record.mitigation.scaling,
+    )
