@@ -97,6 +97,7 @@ class Claim(Frozen):
     gate_deadline_s: float | None = Field(None, description="unix seconds; a person is asked until then")
     deadline_s: float = Field(description="unix seconds; a claim older than this is anybody's to recover")
     requested_at_s: float | None = Field(None, description="unix seconds; when a person or CI asked for it")
+    given_way_to: str = Field("", description="the hotfix or rollback that has taken this release's place")
     hotfix: HotfixRequest | None = None
     rollback: RollbackRequest | None = None
 
@@ -149,6 +150,10 @@ class Claim(Frozen):
         """The same release with a larger share for the canary."""
         earlier = (*self.earlier_percents, self.canary_percent)
         return self.model_copy(update={"canary_percent": percent, "earlier_percents": earlier})
+
+    def giving_way(self, to: str) -> Self:
+        """The same release, taken back because ``to`` cannot wait."""
+        return self.decided(Decision.REVERT, f"it gives way to {to}").model_copy(update={"given_way_to": to})
 
     def decided(self, decision: Decision, reason: str = "") -> Self:
         """The same release, going ``decision``'s way."""

@@ -60,7 +60,7 @@ def plan(order: Order, snapshots: Iterable[ServiceSnapshot], release: str) -> Pl
     return Plan(release_id=release, order=order, parts=parts)
 
 
-def claim_for(plan: Plan, *, flow_run_id: str, epoch: int, deadline_s: float) -> Claim:
+def claim_for(plan: Plan, *, flow_run_id: str, epoch: int, deadline_s: float, place: str = "") -> Claim:
     """The claim that carries out ``plan``."""
     return Claim(
         release_id=plan.release_id,
@@ -70,6 +70,7 @@ def claim_for(plan: Plan, *, flow_run_id: str, epoch: int, deadline_s: float) ->
         parts=plan.parts,
         canary_percent=plan.order.canary_percent,
         requested_by=plan.order.requested_by,
+        place=place,
         deadline_s=deadline_s,
     )
 

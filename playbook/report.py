@@ -1,4 +1,4 @@
-"""The one page a release shows in the UI: what will be done, the way back, what was seen, how it ended.
+"""The one page a release shows in the UI: how it stands, what was seen, what it does, the way back.
 
 Markdown from values.
 """
@@ -9,7 +9,10 @@ from typing import Self
 from playbook.base import Frozen
 from playbook.checklist import Item
 from playbook.claim import Claim, Decision
-from playbook.outcome import Outcome
+from playbook.explanation import odds, percent
+from playbook.outcome import End, Outcome
+from playbook.picture import data_uri, draw
+from playbook.readings import SignalReading
 from playbook.verdict import Verdict
 
 
@@ -52,58 +55,126 @@ class Report(Frozen):
         return self.model_copy(update={"notes": (*self.notes, Note(at_s=at_s, text=text))})
 
     def markdown(self) -> str:
-        """The whole page."""
-        return page(self)
+        """The whole page in words and tables: for a ticket, and for the form of a gate."""
+        return page(self, pictures=False)
+
+    def illustrated(self) -> str:
+        """The same with a picture of each service's bake, as the Prefect UI shows it."""
+        return page(self, pictures=True)
+
+
+def page(report: Report, *, pictures: bool) -> str:
+    """The whole page, as far as the release has come; what a tired reader needs first stands first."""
+    claim, outcome = report.claim, report.outcome
+    parts = [f"# {claim.version} to {report.environment}: {outcome.end.value if outcome else claim.decision.value}"]
+    if outcome:
+        parts.append(outcome.message)
+    parts.append(f"**Users:** {users(report)}")
+    if report.verdicts:
+        parts += ["## Verdict", *(card(verdict, pictures=pictures) for verdict in report.verdicts), LEGEND]
+    parts += ["## What it changes", plan_table(claim)]
+    parts += ["## The way back, by hand", f"```\n{rollback_plan(claim)}\n```"]
+    if report.checklist:
+        parts += ["## Checklist", "\n".join(f"- {item}" for item in report.checklist)]
+    if report.notes:
+        parts += ["## Timeline (UTC)", "\n".join(f"- {clock(note.at_s)} {note.text}" for note in report.notes)]
+    return "\n\n".join(parts)
+
+
+def users(report: Report) -> str:
+    """Who is on what, in one sentence."""
+    claim = report.claim
+    match report.outcome.end if report.outcome else None:
+        case End.PROMOTED:
+            return "all are on the new revisions."
+        case End.REVERTED | End.ROLLED_BACK:
+            return "all are on the revisions from before."
+        case None:
+            return _under_way(claim)
+        case _:
+            return "see above."
+
+
+def _under_way(claim: Claim) -> str:
+    match claim.decision:
+        case Decision.DEPLOY:
+            return "all are on the revisions from before; the new ones are being started."
+        case Decision.BAKE if claim.bake_start_s is None:
+            return f"{claim.canary_percent} % are being moved to the new revisions."
+        case Decision.BAKE:
+            return f"{claim.canary_percent} % are on the new revisions."
+        case Decision.PROMOTE:
+            return "all are being moved to the new revisions."
+        case Decision.REVERT:
+            return "all are being moved back to the revisions from before."
 
 
 def plan_table(claim: Claim) -> str:
-    """What each service is now, and what it is to become."""
+    """What each service was, and what it is to become."""
     rows = [
         f"| {part.service} | {part.stable} | {part.canary} | `{part.image.rsplit('@', 1)[-1][:19]}…` |"
         for part in claim.parts
     ]
-    return "\n".join(("| service | serves now | new revision | image |", "|---|---|---|---|", *rows))
+    return "\n".join(("| service | before | new revision | image |", "|---|---|---|---|", *rows))
 
 
 def rollback_plan(claim: Claim) -> str:
     """How this release would be taken back, by hand if everything else is down."""
     return "\n".join(
-        f"gcloud run services update-traffic {part.service} --to-revisions="
+        f"gcloud run services update-traffic {part.service} {claim.place} \\\n  --to-revisions="
         + ",".join(f"{revision}={share}" for revision, share in part.stable.percent.items())
         for part in claim.parts
     )
 
 
-def verdict_table(verdicts: Sequence[Verdict]) -> str:
-    """Every signal of every service: what was measured, against which line, and how strong the evidence is."""
-    rows = [
-        f"| {verdict.service} | {signal.name} | {signal.requests} | {signal.bad} | {_ratio(signal.ratio)} | "
-        f"{_ratio(signal.threshold)} | {_ratio(signal.evidence)} |"
-        for verdict in verdicts
-        for signal in verdict.signals
-    ]
-    header = ("| service | signal | requests | bad | measured | line | evidence |", "|---|---|---|---|---|---|---|")
-    return "\n".join((*header, *rows))
+LEGEND = (
+    "*Evidence* is in odds against the canary, the highest since the bake's start; it decides where the last column "
+    "says. The row *against stable* counts stable's own requests."
+)
 
 
-def page(report: Report) -> str:
-    """The whole page, as far as the release has come."""
-    claim, outcome = report.claim, report.outcome
-    parts = [f"# {claim.version} to {report.environment}: {outcome.end.value if outcome else claim.decision.value}"]
-    if outcome:
-        parts.append(outcome.message)
-    parts += ["## Plan", plan_table(claim), "## The way back", f"```\n{rollback_plan(claim)}\n```"]
-    if report.checklist:
-        parts += ["## Checklist", "\n".join(f"- {item}" for item in report.checklist)]
-    if report.verdicts:
-        parts.append("## Verdict")
-        parts += [f"**{verdict.service}: {verdict.action}.** {verdict.explanation}" for verdict in report.verdicts]
-        parts.append(verdict_table(report.verdicts))
-    if report.notes:
-        began_s = report.notes[0].at_s
-        parts += ["## Timeline", "\n".join(f"- +{note.at_s - began_s:.1f} s {note.text}" for note in report.notes)]
+def card(verdict: Verdict, *, pictures: bool) -> str:
+    """One service: the decision, its picture, every signal, and where the numbers came from."""
+    parts = [f"**{verdict.service}: {verdict.action}.** {verdict.explanation}"]
+    errors = next((signal for signal in verdict.signals if signal.evidence_needed and signal.threshold), None)
+    if pictures and verdict.trace and errors and errors.threshold and errors.evidence_needed:
+        svg = draw(verdict.service, verdict.trace, errors.threshold, errors.evidence_needed)
+        parts.append(f"![{verdict.service}: errors and evidence over the bake]({data_uri(svg)})")
+    parts.append(signal_table(verdict.signals))
+    queries = list(dict.fromkeys(signal.query for signal in verdict.signals if signal.query))
+    if queries:
+        parts.append("```\n" + "\n".join(queries) + "\n```")
     return "\n\n".join(parts)
 
 
-def _ratio(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
+def signal_table(signals: Sequence[SignalReading]) -> str:
+    """Every signal: what was measured, against which line, and how strong the evidence is."""
+    rows = [
+        f"| {one.name} | {_measured(one)} | {_line(one)} | {_odds(one.evidence)} | {_odds(one.evidence_needed)} |"
+        for one in signals
+    ]
+    return "\n".join(("| signal | measured | line | evidence | decides at |", "|---|---|---|---|---|", *rows))
+
+
+def _measured(signal: SignalReading) -> str:
+    if signal.requests is not None:
+        ratio = f" ({percent(signal.ratio)})" if signal.ratio is not None else ""
+        return f"{signal.bad or 0:,} of {signal.requests:,}{ratio}"
+    if signal.ratio is not None:
+        return percent(signal.ratio)
+    return "unknown" if signal.bad is None else f"{signal.bad:,}"
+
+
+def _line(signal: SignalReading) -> str:
+    if signal.threshold is None:
+        return "–"
+    return percent(signal.threshold) if signal.threshold else "none"
+
+
+def _odds(value: float | None) -> str:
+    return "–" if value is None else f"{odds(value)} : 1"
+
+
+def clock(at_s: float) -> str:
+    """``14:00:05`` for a unix time, in UTC."""
+    return f"{int(at_s) // 3600 % 24:02d}:{int(at_s) // 60 % 60:02d}:{int(at_s) % 60:02d}"

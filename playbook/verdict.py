@@ -13,6 +13,7 @@ from playbook import explanation
 from playbook.base import Frozen
 from playbook.evidence import Evidence
 from playbook.matrix import Reason, Severity, Trigger, row_for
+from playbook.picture import Moment
 from playbook.policy import Policy
 from playbook.readings import SignalReading, readings
 from playbook.sequential import requests_needed, upper_bound
@@ -44,6 +45,7 @@ class Verdict(Frozen):
     alert: bool = False  # tell people now, although nothing is decided
     eta_s: float | None = None  # seconds until there are requests enough to promote; None: not at this error ratio
     at_s: float = 0.0
+    trace: tuple[Moment, ...] = ()  # the bake so far, for the picture; filled in by whoever shows it
 
     def with_queries(self, queries: Mapping[str, str]) -> Self:
         """The same verdict with the query that gave each signal, by the signal's slot."""

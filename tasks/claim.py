@@ -63,6 +63,7 @@ async def take_claim(env: Environment, order: Order, found: dict[str, ServiceSna
         flow_run_id=run_id,
         epoch=next_epoch(max(epochs), now_s),
         deadline_s=now_s + env.policy.claim_deadline_s,
+        place=f"--project={env.cloud_run.project} --region={env.cloud_run.region}",
     )
     taken: list[str] = []
     try:
