@@ -13,6 +13,7 @@ BINS = 90
 WIDTH, HEIGHT = 720, 330
 LEFT, RIGHT = 64, 12
 RED, GREY, BLUE, LINE = "#d1242f", "#6e7781", "#0969da", "#9a6700"
+SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Moment(Frozen):
@@ -51,24 +52,24 @@ def draw(service: str, moments: Sequence[Moment], line: float, needed: float) ->
     """Two panels over the same seconds. Above: error ratios and the ``line`` they must stay below. Below: the evidence
     and the odds ``needed`` to decide, on a logarithmic scale."""
     ratios = [ratio for one in moments for ratio in (one.canary, one.stable) if ratio is not None]
-    top = max([*ratios, 2 * line]) * 1.1
-    strongest = max([*(one.evidence for one in moments), needed]) * 3
+    top = _round_up(max([*ratios, 2 * line]))
+    tens = math.ceil(math.log10(max([*(one.evidence for one in moments), needed])) + 0.1)
     seconds = max([one.at_s for one in moments] or [1.0])
     upper = _Panel(28, 130, seconds, top)
-    lower = _Panel(200, 100, seconds, math.log10(strongest))
+    lower = _Panel(200, 100, seconds, tens)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
         'font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         _text(LEFT, 18, f"{service}: share of failed requests", "start"),
-        _text(WIDTH - 130, 18, "canary", "end", RED),
+        _text(WIDTH - 62, 18, "canary", "end", RED),
         _text(WIDTH - RIGHT, 18, "stable", "end", GREY),
         upper.frame((0.0, "0 %"), (top, f"{100 * top:.3g} %")),
         upper.level(line, f"{100 * line:.2g} %"),
         upper.path(((one.at_s, one.stable) for one in moments), GREY),
         upper.path(((one.at_s, one.canary) for one in moments), RED),
         _text(LEFT, 190, "evidence against the canary, as odds", "start"),
-        lower.frame((0.0, "1"), (math.log10(strongest), f"{strongest:.2g}")),
+        lower.frame((0.0, "1"), (tens, "10" + str(tens).translate(SUPERSCRIPT))),
         lower.level(math.log10(needed), f"{needed:.0f}"),
         lower.path(((one.at_s, math.log10(max(one.evidence, 1.0))) for one in moments), BLUE),
         _text(LEFT, HEIGHT - 10, "0 s", "middle"),
@@ -76,6 +77,11 @@ def draw(service: str, moments: Sequence[Moment], line: float, needed: float) ->
         "</svg>",
     ]
     return "\n".join(parts)
+
+
+def _round_up(ratio: float) -> float:
+    """The next of 1, 2, 5, 10 % … that is not below ``ratio``: 1 at most."""
+    return next((step for step in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if ratio <= step), 1.0)
 
 
 class _Panel:
