@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure every family at every rate and write the tables. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.judge", description=__doc__)
     parser.add_argument(
-        "--runs", type=int, default=25, help="traces per family and rate (25: some 8 minutes on a core)"
+        "--runs", type=int, default=25, help="traces per family and rate (25: some 4 minutes on a core)"
     )
     parser.add_argument("--out", type=Path, default=Path("docs/judge.md"), help="the page whose tables are written")
     parser.add_argument("--only", default="", help="families whose name contains this; prints the tables instead")

@@ -189,8 +189,7 @@ class Evidence:
             covered_s=self.covered_s + min(seen.dt_s, policy.freshness_s / 2),
             healthy_confirmed=healthy.peak if measured else self.healthy_confirmed,
             relative_confirmed=relative.peak if measured else self.relative_confirmed,
-            literal=self.literal
-            or (self._enough(window) and window.x >= policy.errors_min and window.ratio > policy.error_ratio_max),
+            literal=self.literal or self._literal(window),
             cpu=self.cpu.after(seen, seen.cpu, policy.cpu_max, policy),
             memory=self.memory.after(seen, seen.memory, policy.memory_max, policy),
         )
@@ -203,6 +202,13 @@ class Evidence:
             n, x, first = n - points[first].round.n, x - points[first].round.x, first + 1
         n, x = n + points[-1].round.n, x + points[-1].round.x
         return first, Window(n, x, worst_burst([p.round.x for p in points[first:]], self.bursty) if x else 0.0)
+
+    def _literal(self, window: Window) -> bool:
+        """Whether the playbook's bare ratio is above its line, on requests enough; a known burst is left out of it."""
+        x = window.x - window.worst if self.bursty else window.x
+        return (
+            self._enough(window) and window.x >= self.policy.errors_min and x > self.policy.error_ratio_max * window.n
+        )
 
     def _enough(self, window: Window) -> bool:
         """Whether there are requests enough for a bare ratio to mean something."""
