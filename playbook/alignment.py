@@ -136,11 +136,12 @@ class Aligner:
             of: _Key | None = None
             if kind in (_CANARY_LATENCY, _STABLE_LATENCY):
                 of = (kind, frozenset(item for item in one.labels.items() if item[0] != "le"))
-                edges[of] = edges.get(of, frozenset()) | {float(one.labels["le"])}
+                if "le" in one.labels:  # a histogram's _sum or _count is no bucket
+                    edges[of] = edges.get(of, frozenset()) | {float(one.labels["le"])}
             names[kind, frozenset(one.labels.items())] = one, of
         learnt = {}
         for key, (one, of) in names.items():
-            slots = () if of is None else self._slots(float(one.labels["le"]), edges[of])
+            slots = self._slots(float(one.labels["le"]), edges[of]) if of and "le" in one.labels else ()
             learnt[key] = _Series(kind, one.labels.get(INSTANCE_LABEL, ""), is_error(one.labels), of, slots)
         self.series, self.edges = self.series | learnt, edges
 

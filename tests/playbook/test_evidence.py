@@ -122,6 +122,14 @@ def test_slow_requests_are_never_interpolated(bounds, slow, maybe_slow):
     assert (last.timed, last.slow, last.maybe_slow) == (100, slow, maybe_slow)
 
 
+def test_a_series_that_is_no_bucket_is_left_out():
+    """A query that also matches a histogram's count does not disturb its buckets."""
+    latency = (*(series([(0, 0), (5, 10)], le=le) for le in ("2", "5", "+Inf")), series([(0, 0), (5, 10)]))
+    good = series([(0, 0), (5, 10)], status="200")
+    seen = start().observe(Observation(5, RevisionSamples(requests=(good,), latency=latency)))
+    assert (seen.points[-1].round.timed, seen.points[-1].round.slow) == (10, 0)
+
+
 def test_a_histogram_with_a_missing_bucket_waits_for_the_next_scrape():
     """A scrape that lost one bucket is not read as slow requests."""
     good = series([(t, t) for t in (0, 5, 10, 15, 20)], status="200")
