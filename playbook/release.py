@@ -60,7 +60,11 @@ class Service(Frozen):
     """One Cloud Run service of an environment, as its file describes it."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,38}[a-z0-9]$", description="its name in Cloud Run")
-    repository: str = Field(description="image repository, without tag")
+    repository: str = Field(description="image repository that CI pushes to, without tag")
+    pull_from: str = Field(
+        "",
+        description="where Cloud Run pulls the same image from; it takes none from ghcr.io. Empty: from repository",
+    )
     job: str = Field(description="its Prometheus job label")
     smoke: tuple[SmokeTest, ...] = (SmokeTest.HEALTH,)
     environment: dict[str, str] = Field(default_factory=dict, description="variables a release sets on the template")
@@ -72,6 +76,10 @@ class Service(Frozen):
     def image_tag(self, version: "Version") -> str:
         """The tag that CI pushes for ``version``: ``sha-abc123``."""
         return f"sha-{version.commit}"
+
+    def deployed(self, image: Image) -> Image:
+        """``image`` where Cloud Run pulls it from. A mirror keeps the digest."""
+        return Image(repository=self.pull_from or image.repository, digest=image.digest)
 
 
 class ReleaseRequest(Frozen):

@@ -9,11 +9,12 @@ from tasks.retries import READ
 
 @task(name="check build", task_run_name="check build {service}", **READ)
 async def check_build(env: Environment, service: str, version: Version) -> Image | str:
-    """The image that CI pushed for ``version``, by digest; or one line that says what is missing."""
+    """The image that CI pushed for ``version``, by digest and as Cloud Run pulls it; or one line that says what is
+    missing."""
     wanted = env.service(service)
     tag = wanted.image_tag(version)
     image = await env.registry.image(wanted.repository, tag)
     if image is None:
         return f"version: image {wanted.repository}:{tag} does not exist; has CI built and pushed {version}?"
     get_run_logger().info("%s: %s:%s is %s", service, wanted.repository, tag, image.digest)
-    return image
+    return wanted.deployed(image)
