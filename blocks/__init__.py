@@ -5,6 +5,7 @@ from blocks.cloud_run import CloudRun
 from blocks.environment import Environment
 from blocks.ethixai import EthixAI
 from blocks.github import GitHub
+from blocks.mongodb import MongoDB
 from blocks.pagerduty import PagerDuty
 from blocks.prometheus import Prometheus
 from blocks.registry import Registry
@@ -18,6 +19,7 @@ __all__ = [
     "Environment",
     "EthixAI",
     "GitHub",
+    "MongoDB",
     "PagerDuty",
     "Prometheus",
     "Registry",

@@ -10,6 +10,7 @@ from blocks.cloud_logging import CloudLogging
 from blocks.cloud_run import CloudRun
 from blocks.ethixai import EthixAI
 from blocks.github import GitHub
+from blocks.mongodb import MongoDB
 from blocks.pagerduty import PagerDuty
 from blocks.prometheus import Prometheus
 from blocks.queries import Queries
@@ -18,6 +19,8 @@ from blocks.secret_manager import SecretManager
 from blocks.sentry import Sentry
 from blocks.slack import Slack
 from playbook.errors import BadRequest
+from playbook.incident import Contact
+from playbook.migration import Migrations
 from playbook.policy import Policy
 from playbook.release import Service
 
@@ -46,6 +49,9 @@ class Environment(OutsideBlock):
         description="CI checks that must have passed on the commit; the image scan with Trivy is one of them.",
     )
     ui_url: str = Field("", title="Prefect UI", description="Where people reach the Prefect UI, for links in messages.")
+    contacts: dict[str, Contact] = Field(
+        default_factory=dict, title="Contacts", description="Whom an incident may need, by role (playbook 10)."
+    )
     cloud_run: CloudRun
     cloud_logging: CloudLogging
     prometheus: Prometheus
@@ -56,6 +62,12 @@ class Environment(OutsideBlock):
     pagerduty: PagerDuty | None = None
     sentry: Sentry | None = None
     secret_manager: SecretManager | None = None
+    mongodb: MongoDB | None = None
+    migrations: Migrations | None = Field(
+        None,
+        title="Migrations",
+        description="Where the migrations of the database are. Empty: schemas are not checked.",
+    )
 
     @field_validator("services")
     @classmethod

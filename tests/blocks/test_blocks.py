@@ -46,6 +46,7 @@ MAKERS = {
     "GitHub": lambda secret: blocks.GitHub(repository="a/b", token=secret),
     "Sentry": lambda secret: blocks.Sentry(organization="a", projects=["b"], token=secret),
     "PagerDuty": lambda secret: blocks.PagerDuty(routing_key=secret, api_token=secret),
+    "MongoDB": lambda secret: blocks.MongoDB(uri=secret, database="ethixai"),
     "Registry": lambda secret: blocks.Registry(token=secret),
     "Prometheus": lambda secret: blocks.Prometheus(url="http://x", bearer=secret),
 }

@@ -1,0 +1,228 @@
+"""MongoDB: the ledger of migrations, and changing documents in bounded ranges under a claim's epoch."""
+
+import asyncio
+import datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from pydantic import Field, HttpUrl, PrivateAttr, SecretStr
+
+from blocks.base import OutsideBlock, PerLoop
+from playbook.errors import Fenced, Refused, ReleaseError, Transient
+from playbook.migration import Applied, Batch, Check, Document, plain_name
+from playbook.walk import Range, Trial, Walk
+
+if TYPE_CHECKING:
+    from pymongo import MongoClient
+    from pymongo.database import Database
+
+Answer = TypeVar("Answer")
+
+LEDGER = "changelog"
+"""migrate-mongo's own name for it."""
+WALKS = "playbook_walks"
+TRIALS = "playbook_trials"
+OURS = (WALKS, TRIALS, LEDGER)
+NOT_ALLOWED = frozenset({13, 18})
+"""Unauthorized, AuthenticationFailed."""
+BUSY = frozenset({50, 91, 189, 10107, 11600, 11602, 13435, 13436})
+"""MaxTimeMSExpired, and a primary that stops, steps down or is none."""
+
+
+class MongoDB(OutsideBlock):
+    """The database of an environment (readWrite on it), through pymongo."""
+
+    _block_type_name: ClassVar[str | None] = "EthixAI MongoDB"
+    _documentation_url: ClassVar[HttpUrl | None] = HttpUrl(
+        "https://www.mongodb.com/docs/languages/python/pymongo-driver/"
+    )
+
+    uri: SecretStr = Field(title="Connection string", description="mongodb:// or mongodb+srv://, with its credentials.")
+    database: str = Field(title="Database", min_length=1, description="Name of the database, for example ethixai.")
+    timeout_s: float = Field(30, gt=0, title="Timeout", description="Seconds that one operation may take.")
+    connect_timeout_s: float = Field(5, gt=0, title="Connect timeout", description="Seconds to find a server.")
+    _clients: PerLoop["MongoClient[Document]"] = PrivateAttr(default_factory=PerLoop)
+
+    async def applied(self) -> tuple[Applied, ...]:
+        """The ledger, in order of name. One query. Raises: Transient, Refused."""
+
+        def read(database: "Database[Document]") -> tuple[Applied, ...]:
+            lines = database[LEDGER].find({}, {"fileName": 1, "appliedAt": 1})
+            found = [Applied(file_name=str(line["fileName"]), at_s=_unix(line.get("appliedAt"))) for line in lines]
+            return tuple(sorted(found, key=lambda line: line.name))
+
+        return await self._do(f"for the ledger {LEDGER}", read)
+
+    async def forget(self, name: str) -> None:
+        """The ledger has no line of this migration, and nothing is kept of its walk. Raises: Transient, Refused."""
+
+        def remove(database: "Database[Document]") -> None:
+            for line in list(database[LEDGER].find({}, {"fileName": 1})):
+                if plain_name(str(line["fileName"])) == name:
+                    database[LEDGER].delete_one({"_id": line["_id"]})
+            database[WALKS].delete_one({"_id": name})
+
+        await self._do(f"to take {name} out of the ledger", remove)
+
+    async def count(self, collection: str, match: Document | None = None) -> int:
+        """How many documents meet ``match`` (None: all). One query. Raises: Transient, Refused."""
+        return await self._do(
+            f"to count {collection}", lambda database: database[collection].count_documents(match or {})
+        )
+
+    async def broken(self, check: Check) -> int:
+        """How many documents do not pass ``check``. One query. Raises: Transient, Refused."""
+        return await self.count(check.collection, check.never)
+
+    async def written_since(self, at_s: float) -> dict[str, int]:
+        """Documents made (by their ObjectId) or changed (by ``updatedAt``) since a time: {collection: count}, no zeros.
+
+        What was deleted, and changes without ``updatedAt``, cannot be seen so. A query for each collection.
+        """
+
+        def look(database: "Database[Document]") -> dict[str, int]:
+            from bson import ObjectId
+
+            since = datetime.datetime.fromtimestamp(at_s, datetime.UTC)
+            newer: Document = {
+                "$or": [{"_id": {"$gte": ObjectId.from_datetime(since)}}, {"updatedAt": {"$gte": since}}]
+            }
+            names = [name for name in database.list_collection_names() if name not in OURS]
+            counts = {name: database[name].count_documents(newer) for name in sorted(names)}
+            return {name: count for name, count in counts.items() if count}
+
+        return await self._do("what was written since", look)
+
+    async def try_out(self, batch: Batch, copies: int) -> Trial:
+        """What ``batch`` would do, tried on copies in a collection of our own, which is gone afterwards.
+
+        The batch's own documents are only read. Raises: Transient, Refused.
+        """
+
+        def attempt(database: "Database[Document]") -> Trial:
+            source, scratch = database[batch.collection], database[TRIALS]
+            scratch.drop()
+            originals = list(source.find(batch.match).sort("_id", 1).limit(copies))
+            if originals:
+                scratch.insert_many(originals)
+            try:
+                changed = scratch.update_many(batch.match, batch.change).modified_count
+                still = scratch.count_documents(batch.match)
+                after = scratch.find_one({"_id": originals[0]["_id"]}) if originals else None
+            finally:
+                scratch.drop()
+            return Trial(
+                collection=batch.collection,
+                total=source.count_documents({}),
+                matching=source.count_documents(batch.match),
+                tried=len(originals),
+                changed=changed,
+                still_matching=still,
+                fields_before=tuple(sorted(originals[0])) if originals else (),
+                fields_after=tuple(sorted(after)) if after else (),
+            )
+
+        return await self._do(f"to try a change of {batch.collection} on copies", attempt)
+
+    async def walk(self, name: str) -> Walk | None:
+        """How far the walk of a migration is, or None where none has begun. One query."""
+
+        def read(database: "Database[Document]") -> Walk | None:
+            kept = database[WALKS].find_one({"_id": name})
+            return Walk(migration=name, **{k: v for k, v in kept.items() if k != "_id"}) if kept else None
+
+        return await self._do(f"how far {name} is", read)
+
+    async def keep(self, walk: Walk) -> None:
+        """The walk is kept under its epoch; an older epoch's is replaced. One write.
+
+        Raises: Fenced (a newer epoch keeps it), Transient, Refused.
+        """
+
+        def write(database: "Database[Document]") -> bool:
+            from pymongo.errors import DuplicateKeyError
+
+            kept: Document = walk.model_dump(exclude={"migration"})
+            mine: Document = {"_id": walk.migration, "epoch": {"$lte": walk.epoch}}
+            try:
+                # An upsert that finds a newer epoch tries to insert a second document under the name, and may not.
+                database[WALKS].update_one(mine, {"$set": kept}, upsert=True)
+            except DuplicateKeyError:
+                return False
+            return True
+
+        if not await self._do(f"to keep how far {walk.migration} is", write):
+            raise Fenced(f"{walk.migration}: a newer run has it; this one, of epoch {walk.epoch}, writes nothing more.")
+
+    async def ids(self, batch: Batch, after: object, limit: int) -> list[object]:
+        """Ascending ids of the first documents still to be changed, beyond ``after`` (None: from the start)."""
+
+        def read(database: "Database[Document]") -> list[object]:
+            beyond: Document = {"$and": [batch.match, {"_id": {"$gt": after}}]} if after is not None else batch.match
+            found = database[batch.collection].find(beyond, {"_id": 1}).sort("_id", 1).limit(limit)
+            return [one["_id"] for one in found]
+
+        return await self._do(f"for the next documents of {batch.collection}", read)
+
+    async def change(self, batch: Batch, within: Range) -> int:
+        """Every document of the range that meets ``match`` is changed. How many were. One write, safe to repeat."""
+        only: Document = {"$and": [{"_id": {"$gte": within.first, "$lte": within.last}}, batch.match]}
+        return await self._do(
+            f"to change {batch.collection}",
+            lambda database: database[batch.collection].update_many(only, batch.change).modified_count,
+        )
+
+    async def _do(self, asked: str, work: "Callable[[Database[Document]], Answer]") -> Answer:
+        """``work`` done in a thread, with whatever goes wrong as an error of this project."""
+        with self._calling(asked):
+            client = self._clients.get(self._make)
+            return await asyncio.to_thread(work, client[self.database])
+
+    def _make(self) -> "MongoClient[Document]":
+        from pymongo import MongoClient
+
+        return MongoClient(
+            self.uri.get_secret_value(),
+            appname="ethixai-playbook",
+            tz_aware=True,
+            timeoutMS=int(self.timeout_s * 1000),
+            serverSelectionTimeoutMS=int(self.connect_timeout_s * 1000),
+            connectTimeoutMS=int(self.connect_timeout_s * 1000),
+        )
+
+    @contextmanager
+    def _calling(self, asked: str) -> Iterator[None]:
+        from bson.errors import BSONError
+        from pymongo.errors import ConfigurationError, PyMongoError
+
+        try:
+            yield
+        except ConfigurationError as error:
+            # Its words may quote the connection string, and a chained error would show them.
+            raise self.translate(error, asked) from None
+        except (PyMongoError, BSONError) as error:
+            raise self.translate(error, asked) from error
+
+    def translate(self, error: Exception, asked: str) -> ReleaseError:
+        """What an error of pymongo or bson means. Total."""
+        from pymongo import errors
+
+        came = f"MongoDB, asked {asked} in {self.database}, answered {type(error).__name__}"
+        code: Any = getattr(error, "code", None)
+        if isinstance(error, errors.ConfigurationError):
+            return Refused(f"{came}. Check mongodb.uri; it is not repeated here.")
+        if isinstance(error, errors.ConnectionFailure | errors.ExecutionTimeout | errors.WTimeoutError):
+            return Transient(f"{came}: {error}. Ask again; if it stays so, check mongodb.uri and who may connect.")
+        if isinstance(error, errors.OperationFailure) and code in NOT_ALLOWED:
+            return Refused(f"{came}: {error}. Check the user of mongodb.uri: it needs readWrite on {self.database}.")
+        if code in BUSY or (isinstance(error, errors.PyMongoError) and error.has_error_label("RetryableWriteError")):
+            return Transient(f"{came}: {error}. Ask again.")
+        return Refused(f"{came}: {error}. Correct what was asked.")
+
+
+def _unix(at: object) -> float:
+    """A date of the ledger in unix seconds. Raises Refused where a line has none."""
+    if not isinstance(at, datetime.datetime):
+        raise Refused(f"a line of {LEDGER} has no date in appliedAt ({type(at).__name__}). Correct it.")
+    return at.replace(tzinfo=at.tzinfo or datetime.UTC).timestamp()
