@@ -104,7 +104,8 @@ class Aligner:
                 if what is None:
                     self._learn(kind, group)
                     what = self.series[key]
-                self._collect(one, key, what, events)
+                if what.group is None or what.slots:  # otherwise a bucket that no threshold needs
+                    self._collect(one, key, what, events)
         rounds: list[Round] = []
         for at_s in sorted(events):
             self._at(at_s, events[at_s], rounds)
@@ -122,8 +123,6 @@ class Aligner:
         if index == len(samples):
             return
         self.seen[key] = samples[-1][0]
-        if what.group is not None and not what.slots:
-            return  # a bucket that no threshold needs
         for at_s, value in samples[index:]:
             if math.isfinite(value):
                 events.setdefault(at_s, []).append((what, key, value))

@@ -8,7 +8,7 @@ multiply the chance of a wrong verdict by the number of restarts.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
-from typing import Self
+from typing import Any, Self
 
 from playbook.alignment import Aligner, Round
 from playbook.levels import Latency, Level, Point, Saturation, Tests, Window, window_of, worst_burst
@@ -102,15 +102,13 @@ class Evidence:
         aligner = self.aligner.copy()
         rounds = aligner.feed(observation)
         kills = [k for k in (self.oom_kills, observation.oom_kills) if k is not None]
-        grown = replace(
-            self,
-            now_s=max(self.now_s, observation.now_s),
-            aligner=aligner,
-            oom_kills=max(kills, default=None),
-        )
-        for one in rounds:
+        grown = self
+        for one in rounds[:-1]:
             grown = grown._after(one)
-        return grown
+        now_s, oom_kills = max(self.now_s, observation.now_s), max(kills, default=None)
+        if not rounds:
+            return replace(grown, now_s=now_s, aligner=aligner, oom_kills=oom_kills)
+        return grown._after(rounds[-1], now_s=now_s, aligner=aligner, oom_kills=oom_kills)
 
     def after_scaling(self, at_s: float) -> Self:
         """The evidence once the canary was given more instances: latency and saturation are looked at anew.
@@ -146,15 +144,17 @@ class Evidence:
 
     def recent_latency(self, bad: str = "slow", requests: str = "timed") -> Window:
         """The same for a field about latency, as far as latency counts."""
-        from_s = self.latency.from_s
-        return self._window([p[0] for p in self.points[self.window_from :] if p[0][0] > from_s], requests, bad)
+        from_s, rounds = self.latency.from_s, [p[0] for p in self.points[self.window_from :]]
+        if rounds and rounds[0].at_s <= from_s:
+            rounds = [r for r in rounds if r.at_s > from_s]
+        return self._window(rounds, requests, bad)
 
     def _window(self, rounds: list[Round], requests: str, bad: str) -> Window:
         """Sums over rounds; by position, not by name: at every scrape this looks at all rounds of five minutes."""
         return window_of(list(map(_FIELDS[requests], rounds)), list(map(_FIELDS[bad], rounds)), self.bursty)
 
-    def _after(self, seen: Round) -> Self:
-        """The evidence after one more round."""
+    def _after(self, seen: Round, **more: Any) -> Self:
+        """The evidence after one more round, with ``more`` fields set."""
         policy, tests = self.policy, self.tests
         share, onset = self.onset.spend(seen.dt_s, policy.horizon_s)
         n, x, m, y = seen.n, seen.x, seen.m, seen.y
@@ -192,6 +192,7 @@ class Evidence:
             literal=self.literal or self._literal(window),
             cpu=self.cpu.after(seen, seen.cpu, policy.cpu_max, policy),
             memory=self.memory.after(seen, seen.memory, policy.memory_max, policy),
+            **more,
         )
 
     def _slide(self, points: tuple[Point, ...]) -> tuple[int, Window]:
