@@ -11,6 +11,7 @@ from pydantic import Field, HttpUrl
 from blocks.http import EXCERPT, HttpBlock, HttpService
 from playbook.errors import ReleaseError, SmokeFailed, Transient
 from playbook.release import SmokeTest
+from playbook.requests import ExploitCheck
 
 MARK = {"x-smoke-test": "1"}
 """Tells the application, and whoever reads its logs, that no user sent this."""
@@ -72,6 +73,20 @@ class EthixAI(HttpBlock):
             return True
 
         return sum(await asyncio.gather(*(once(seconds * number / count) for number in range(count))))
+
+    async def ask(self, check: ExploitCheck, url: str) -> int:
+        """The status with which ``url`` answers ``check``; redirects are not followed. One call.
+
+        Raises: Transient (no answer, or 429, 502, 503, 504: it says nothing of the hole), Refused (a header that HTTP
+        does not allow).
+        """
+        every = frozenset(range(300, 600))
+        answer = await self._service(url).send(
+            check.method, check.path, f"{check}", every, headers=check.headers, content=check.body.encode()
+        )
+        if answer.status_code in NOT_THERE_YET:
+            raise Transient(f"{url}: {check} answered {answer.status_code}; ask again.")
+        return answer.status_code
 
     async def _analyze(self, site: "Site") -> str:
         """Playbook 5.3: a data set of ten rows is uploaded and analyzed, and its report completes."""

@@ -4,9 +4,9 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
-from playbook.messages import Message, Page, Ticket
+from playbook.messages import Message, Page, Resolution, Ticket
 from playbook.outcome import End, Outcome
-from tasks.announce import insist
+from tasks.announce import Fact, insist
 from tasks.ending import ending
 
 
@@ -16,6 +16,7 @@ async def announce(
     message: Message | None = None,
     page: Page | None = None,
     ticket: Ticket | None = None,
+    resolution: Resolution | None = None,
 ) -> State[None]:
     """Keep trying to say one thing, with bounded patience.
 
@@ -24,11 +25,12 @@ async def announce(
         message: A Slack message.
         page: A page for the on-call engineer.
         ticket: An incident ticket.
+        resolution: The end of an incident.
     """
-    return await ending(_announce(environment, message or page or ticket))
+    return await ending(_announce(environment, message or page or ticket or resolution))
 
 
-async def _announce(environment: str, one: Message | Page | Ticket | None) -> Outcome:
+async def _announce(environment: str, one: Fact | None) -> Outcome:
     env = await Environment.open(environment)
     if one is None:
         return Outcome(end=End.PASSED, message="There was nothing to say.")

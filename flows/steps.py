@@ -5,16 +5,31 @@ import asyncio
 
 from blocks.environment import Environment
 from flows.canary import bake
-from playbook.claim import Claim, Decision
+from flows.direct import first_minutes, fix_verified
+from playbook.claim import Claim, Decision, Kind
 from playbook.errors import Interrupted
+from playbook.messages import stable_names
 from playbook.outcome import End, Outcome
+from playbook.release import SmokeTest
 from playbook.report import Report
-from tasks.announce import say_complete, say_interrupted, say_reverted, sentry_release, start_watch
+from tasks.announce import (
+    end_incidents,
+    say_complete,
+    say_given_way,
+    say_interrupted,
+    say_reverted,
+    sentry_release,
+    start_watch,
+)
 from tasks.beat import beating
 from tasks.claim import release_claim
 from tasks.report import closing, note
+from tasks.start import seconds_since
 from tasks.traffic import deploy_canary, promote, revert
 from tasks.validation import check_error_ratio, smoke_test, wait_for_scrapes
+
+AFTER_ROLLBACK = (SmokeTest.HEALTH, SmokeTest.AUTH, SmokeTest.PAGE)
+"""Playbook 4, scenario 2, step 3: readiness and login. The rest takes longer than the rollback itself."""
 
 
 async def carry_out(env: Environment, report: Report) -> Outcome:
@@ -34,6 +49,8 @@ async def _carry_out(env: Environment, report: Report) -> Outcome:
             report = await bake(env, report)
         if report.claim.decision is Decision.PROMOTE:
             report = await promote_all(env, report)
+        if report.claim.decision is Decision.PROMOTE and report.claim.kind is Kind.HOTFIX:
+            report = await first_minutes(env, report)
         if report.claim.decision is Decision.REVERT:
             return await revert_all(env, report)
         return await complete(env, report)
@@ -44,20 +61,25 @@ async def _carry_out(env: Environment, report: Report) -> Outcome:
 async def introduce(env: Environment, report: Report) -> Report:
     """Every new revision runs at 0 %, passes its smoke tests and is scraped, before any user sees it."""
     claim = report.claim
+    has_canary = env.policy.bake_s > 0 and claim.kind is not Kind.HOTFIX
 
     async def ready(service: str) -> str | None:
         return (
             await deploy_canary(env, claim, service)
             or await smoke_test(env, service, on_canary=True)
-            or (await wait_for_scrapes(env, claim, service) if env.policy.bake_s else None)
+            or await fix_verified(env, claim, service, on_canary=True)
+            or (await wait_for_scrapes(env, claim, service) if has_canary else None)
         )
 
     problems = [problem for problem in await asyncio.gather(*map(ready, claim.services)) if problem]
     if problems:
         return await note(report.deciding(Decision.REVERT, problems[0]), "a new revision is not fit for users")
-    if not env.policy.bake_s:
-        return report.deciding(Decision.PROMOTE, f"{env.name} has no canary phase")
-    return report.deciding(Decision.BAKE)
+    if has_canary:
+        return report.deciding(Decision.BAKE)
+    skipped = (
+        f"{claim.hotfix.approver} allows to skip the canary" if claim.hotfix else f"{env.name} has no canary phase"
+    )
+    return report.deciding(Decision.PROMOTE, skipped)
 
 
 async def promote_all(env: Environment, report: Report) -> Report:
@@ -68,7 +90,11 @@ async def promote_all(env: Environment, report: Report) -> Report:
     report = await note(report, "all users are on the new revisions")
 
     async def fit(service: str) -> str | None:
-        return await smoke_test(env, service) or await check_error_ratio(env, claim, service)
+        return (
+            await smoke_test(env, service)
+            or await fix_verified(env, claim, service)
+            or await check_error_ratio(env, claim, service)
+        )
 
     problems = [problem for problem in await asyncio.gather(*map(fit, claim.services)) if problem]
     return report.deciding(Decision.REVERT, problems[0]) if problems else report
@@ -79,9 +105,29 @@ async def revert_all(env: Environment, report: Report) -> Outcome:
     claim = report.claim
     await revert(env, claim, claim.lead)
     await asyncio.gather(*(revert(env, claim, service) for service in claim.services[1:]))
+    if claim.kind is Kind.ROLLBACK:
+        return await rolled_back(env, report)
     outcome = Outcome(end=End.REVERTED, message=claim.reason, release_id=claim.release_id)
     report = await closing(report, outcome)
-    await say_reverted(env, report)
+    await (say_given_way if claim.given_way_to else say_reverted)(env, report)
+    await let_go(env, claim)
+    return outcome
+
+
+async def rolled_back(env: Environment, report: Report) -> Outcome:
+    """Users are back: readiness and login are looked at, what was alarmed is over, and everybody is told."""
+    claim = report.claim
+    took_s = seconds_since(claim.requested_at_s)
+    served = f"users are on {stable_names(claim)} again"
+    served += f", {took_s:.1f} s after it was asked for" if took_s is not None else ""
+    report = await note(report, served)
+    looks = (smoke_test(env, service, only=AFTER_ROLLBACK) for service in claim.services)
+    problems = [problem for problem in await asyncio.gather(*looks) if problem]
+    end = End.UNFIT if problems else End.ROLLED_BACK
+    message = f"{served}, and that is not well either: {'; '.join(problems)}" if problems else f"{served}."
+    outcome = Outcome(end=end, message=message[0].upper() + message[1:], release_id=claim.release_id)
+    report = await closing(report, outcome)
+    await asyncio.gather(say_reverted(env, report), *([] if problems else [end_incidents(env, claim.lead)]))
     await let_go(env, claim)
     return outcome
 
@@ -91,7 +137,7 @@ async def complete(env: Environment, report: Report) -> Outcome:
     claim = report.claim
     message = f"{claim.version} serves all users of {', '.join(claim.services)} in {env.name}."
     outcome = Outcome(end=End.PROMOTED, message=message, release_id=claim.release_id)
-    await asyncio.gather(sentry_release(env, claim), say_complete(env, claim))
+    await asyncio.gather(sentry_release(env, claim), say_complete(env, report))
     await let_go(env, claim)
     await closing(report, outcome)
     await start_watch(env, claim)

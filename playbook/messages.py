@@ -5,9 +5,11 @@ from enum import StrEnum
 from pydantic import Field
 
 from playbook.base import Frozen
-from playbook.claim import Claim
-from playbook.matrix import Severity
+from playbook.claim import Claim, Kind
+from playbook.matrix import MATRIX, Severity, Symptom, row_for
+from playbook.outcome import End
 from playbook.report import Report, rollback_plan
+from playbook.requests import Measure, MitigateRequest
 from playbook.verdict import Verdict
 
 
@@ -45,6 +47,12 @@ class Ticket(Frozen):
     labels: tuple[str, ...] = ("incident",)
 
 
+class Resolution(Frozen):
+    """An incident is over: the page with this key is resolved."""
+
+    key: str
+
+
 def starting(claim: Claim, environment: str, at_s: float, bake_s: float, changes: str) -> Message:
     """Playbook 2: what `#releases` reads before anything moves."""
     text = "\n".join(
@@ -78,12 +86,40 @@ def rolled_back(report: Report) -> Message:
         (
             f"❌ {report.environment.upper()} ROLLBACK EXECUTED",
             f"Reason: {claim.reason}",
-            f"Action: Rolled back {claim.version} to {stable_names(claim)} (previous stable)",
+            f"Action: Rolled back {claim.version} to {stable_names(claim)} ({which(claim)} stable)",
             f"Impact: {impact(report)}",
-            "Next Steps: see the incident ticket; fix, pass staging, release again",
+            f"Next Steps: {next_steps(report)}",
         )
     )
     return Message(key=f"{claim.release_id}/rolled-back", room=Room.RELEASES, text=text)
+
+
+def given_way(report: Report) -> Message:
+    """Whoever waits for a release reads why it ended, and that its users are where they were."""
+    claim = report.claim
+    text = "\n".join(
+        (
+            f"✋ {report.environment.upper()} RELEASE GAVE WAY",
+            f"Version: {claim.version}",
+            f"Reason: {claim.given_way_to} cannot wait",
+            f"Action: users are back on {stable_names(claim)}; release {claim.version} again afterwards",
+        )
+    )
+    return Message(key=f"{claim.release_id}/gave-way", room=Room.RELEASES, text=text)
+
+
+def mitigated(request: MitigateRequest, environment: str, serves: str, run: str) -> Message:
+    """Playbook 7: which measure is in force, by whom and why, and how it is ended. ``run`` makes it one fact."""
+    is_over = request.measure is Measure.RESTORE
+    text = "\n".join(
+        (
+            f"🩹 {environment.upper()} {'RESTORED' if is_over else 'MITIGATED'}: {request.measure} {request.service}",
+            f"Reason: {request.reason} ({request.requested_by})",
+            f"Now: {serves}",
+            *(() if is_over else (f"The way back: start mitigate/{environment} with restore {request.service}",)),
+        )
+    )
+    return Message(key=f"mitigate/{run}", room=Room.INCIDENTS, text=text)
 
 
 def interrupted(report: Report) -> Message:
@@ -111,15 +147,21 @@ def rollback_page(report: Report) -> Page:
     )
 
 
-def rollback_ticket(report: Report) -> Ticket:
-    """Playbook 4, scenario 1: title and severity as written, the evidence in the body."""
+def rollback_ticket(report: Report, *more: str) -> Ticket:
+    """Playbook 4, scenario 1: title and severity as written, the evidence in the body. ``more`` is markdown."""
     claim = report.claim
+    level = severity(report) if claim.kind is Kind.ROLLBACK else Severity.P2
+    title = {Kind.RELEASE: "canary rollback triggered", Kind.HOTFIX: "hotfix rolled back"}.get(
+        claim.kind, f"rollback of {claim.version}"
+    )
+    engineer = claim.requested_by or "unassigned"
+    opening = f"Severity: {level}{' (high)' if level is Severity.P2 else ''}\nRelease engineer: {engineer}"
     return Ticket(
         key=f"{claim.release_id}/ticket",
-        title=f"{report.environment.capitalize()} canary rollback triggered",
-        severity=Severity.P2,
-        body=f"Severity: P2 (high)\nRelease engineer: {claim.requested_by or 'unassigned'}\n\n{report.markdown()}",
-        labels=("incident", Severity.P2.value),
+        title=f"{report.environment.capitalize()} {title}",
+        severity=level,
+        body="\n\n".join((opening, *more, report.markdown())),
+        labels=("incident", level.value),
     )
 
 
@@ -152,37 +194,72 @@ def scaled(report: Report, instances: int) -> Message:
     return Message(key=f"{claim.release_id}/scaled", room=Room.RELEASES, text=text)
 
 
-def alarm(claim: Claim, environment: str, verdict: Verdict) -> tuple[Page, Message]:
-    """The hour after a promotion went bad: a person decides, and gets the command to take it back."""
+def alarm(claim: Claim, environment: str, verdict: Verdict, form: str) -> tuple[Page, Message]:
+    """The hour after a promotion went bad: a person decides, and gets the filled-in form and the command to take it
+    back.
+
+    ``form`` is the link to the form, or what to start by hand.
+    """
     summary = f"{environment.capitalize()} {claim.version} turned bad after promotion: {verdict.explanation}"
     back = rollback_plan(claim)
     page = Page(
-        key=f"{claim.release_id}/watch",
+        key=alarm_key(claim),
         severity=verdict.severity or Severity.P1,
         summary=summary[:1024],
-        details={"the way back": back},
+        details={"roll back": form, "the way back": back},
     )
-    text = f"🔥 {summary}\nThe way back:\n```{back}```"
-    return page, Message(key=f"{claim.release_id}/watch", room=Room.INCIDENTS, text=text)
+    text = f"🔥 {summary}\nRoll back: {form}\nBy hand:\n```{back}```"
+    return page, Message(key=alarm_key(claim), room=Room.INCIDENTS, text=text)
+
+
+def alarm_key(claim: Claim) -> str:
+    """The key of the page that says a promoted release turned bad."""
+    return f"{claim.release_id}/watch"
+
+
+def alarm_rollback(claim: Claim, verdict: Verdict) -> dict[str, str]:
+    """The rollback form as an alarm fills it in."""
+    row = row_for(verdict.reason)
+    symptom = row.symptom if row else Symptom.ERRORS_IN_BAND
+    reason = f"{claim.version} turned bad after promotion: {verdict.explanation}"
+    return {"symptom": symptom.value, "reason": reason[:500]}
 
 
 def severity(report: Report) -> Severity:
-    """What the judge's matrix says; a release that never reached a user is P2."""
+    """What the matrix says of what was judged or reported; a release that never reached a user is P2."""
+    if report.claim.rollback is not None:
+        return MATRIX[report.claim.rollback.symptom].severity
     return (report.verdicts[0].severity if report.verdicts else None) or Severity.P2
 
 
 def impact(report: Report) -> str:
     """Whom it hurt, in numbers that were measured."""
+    if report.claim.kind is Kind.ROLLBACK:
+        return f"all users had {report.claim.version} until it was taken back"
     if report.claim.bake_start_s is None and report.claim.decision.value == "REVERT" and not report.verdicts:
         return "none: no user reached the new revisions"
     errors = [signal for verdict in report.verdicts for signal in verdict.signals if signal.name == "errors"]
     failed, asked = sum(signal.bad or 0 for signal in errors), sum(signal.requests or 0 for signal in errors)
-    return f"{report.claim.canary_percent} % of users on the canary; {failed:g} of their {asked:g} requests failed"
+    share = 100 if report.claim.kind is Kind.HOTFIX else report.claim.canary_percent
+    return f"{share} % of users on the new revisions; {failed:g} of their {asked:g} requests failed"
 
 
 def stable_names(claim: Claim) -> str:
-    """The revisions that users are back on."""
-    return ", ".join(part.stable.main for part in claim.parts)
+    """What users are back on: the release where it is written down, else the revisions."""
+    names = (part.back_to.name if part.back_to else part.stable.main for part in claim.parts)
+    return ", ".join(dict.fromkeys(names))
+
+
+def which(claim: Claim) -> str:
+    """Whether users are back on what was before, or on what a person has named."""
+    return "named" if claim.rollback is not None and claim.rollback.to else "previous"
+
+
+def next_steps(report: Report) -> str:
+    """What is to be done now."""
+    if report.outcome is not None and report.outcome.end is End.UNFIT:
+        return f"LOOK AT ONCE: {report.outcome.message}"
+    return "see the incident ticket; fix, pass staging, release again"
 
 
 def clock(at_s: float) -> str:

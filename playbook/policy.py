@@ -57,6 +57,10 @@ class Policy(Frozen):
     revert_in_watch: bool = Field(
         default=False, description="Revert after promotion too. Playbook 8: automatic in the canary phase only."
     )
+    hotfix_watch_s: float = _s(
+        300,
+        "After a hotfix reaches everybody, in which it is taken back by itself. Playbook 6 skips the canary, not this.",
+    )
     rollback_budget_s: float = _s(300, "For a whole rollback. Playbook 4, scenario 2: less than 5 minutes.")
     hotfix_budget_s: float = _s(1800, "For a whole hotfix, build to verified. Playbook 6: less than 30 minutes.")
     beat_s: float = _s(10, "Between two signs of life of a release. Recovery expects one within three of them.")
@@ -119,6 +123,7 @@ class Policy(Frozen):
             history_min_s=30,
             gate_deadline_s=20,
             watch_s=30,
+            hotfix_watch_s=15,
             literal_requests=130,
             scrape_s=1,
             tick_s=1,
@@ -130,6 +135,10 @@ class Policy(Frozen):
         Use this and not a bare copy: a further look at the same canary must ask for more evidence.
         """
         return self.model_copy(update={"bake_s": self.bake_s + seconds, "extensions": self.extensions + 1})
+
+    def first_minutes(self) -> Self:
+        """The same policy for the minutes after a hotfix: what a canary would have shown, seen on everybody."""
+        return self.model_copy(update={"name": f"{self.name}, first minutes", "bake_s": self.hotfix_watch_s})
 
     def watching(self) -> Self:
         """The same policy for the hour after a promotion: looked at in the same way, for ``watch_s``."""

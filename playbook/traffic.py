@@ -71,6 +71,11 @@ class Scaling(Frozen):
     max_instances: int = 0
     manual: int | None = None
 
+    def __str__(self) -> str:
+        if self.manual is not None:
+            return f"exactly {self.manual} instances"
+        return f"{self.min_instances} to {self.max_instances or 'any number of'} instances"
+
 
 class Revision(Frozen):
     """One revision as Cloud Run reports it."""

@@ -3,30 +3,38 @@
 Nothing here can fail or delay a release: what cannot be said now is said later by a run of its own.
 """
 
+import asyncio
 import time
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger, runtime, task
 
 from blocks.environment import Environment
-from playbook import messages
+from playbook import hotfix, messages
 from playbook.claim import Claim
 from playbook.errors import ReleaseError
-from playbook.messages import Message, Page, Ticket
+from playbook.incident import war_room
+from playbook.messages import Message, Page, Resolution, Ticket
 from playbook.plan import Order
 from playbook.release import Version
 from playbook.report import Report
+from playbook.requests import MitigateRequest
 from playbook.verdict import Verdict
+from tasks.incident import incident_ticket, note_incident, open_incidents, run_url
 from tasks.retries import LATER, TELL
-from tasks.start import start
+from tasks.start import form_link, start
+
+Fact = Message | Page | Ticket | Resolution
+"""What can be said; each has a key, and is said once for it."""
 
 
 @task(name="post", task_run_name="post to {message.room}", **TELL)
-async def post(env: Environment, message: Message, repeat: bool = False) -> None:
-    """The message stands in its Slack channel, once; a ``repeat`` looks for it first.
+async def post(env: Environment, message: Message) -> None:
+    """The message stands in its Slack channel, once: the channel is read first, since a reply may have been lost, or
+    whoever had this release before may have said it.
 
     Raises: Transient (Slack is away), Refused (token, channel).
     """
-    await env.slack.post(message, repeat=repeat)
+    await env.slack.post(message, repeat=True)
 
 
 @task(name="page", task_run_name="page {page.severity}", **TELL)
@@ -40,6 +48,13 @@ async def page(env: Environment, page: Page) -> None:
 async def open_ticket(env: Environment, ticket: Ticket) -> str:
     """The incident's ticket exists. Returns its URL, or nothing where the environment names no GitHub."""
     return await env.github.ticket(ticket) if env.github is not None else ""
+
+
+@task(name="resolve", task_run_name="resolve {resolution.key}", **TELL)
+async def resolve(env: Environment, resolution: Resolution) -> None:
+    """The page is over; resolving it twice is as good as once."""
+    if env.pagerduty is not None:
+        await env.pagerduty.resolve(resolution.key)
 
 
 @task(name="sentry release", **TELL)
@@ -56,7 +71,7 @@ async def sentry_release(env: Environment, claim: Claim) -> None:
         get_run_logger().warning("Sentry does not know %s: %s", claim.version, unsaid)
 
 
-async def tell(env: Environment, one: Message | Page | Ticket) -> None:
+async def tell(env: Environment, one: Fact) -> None:
     """Say it; if that fails, start an `announce` run for it, keyed by the fact, and show so in this run's log."""
     try:
         match one:
@@ -66,6 +81,8 @@ async def tell(env: Environment, one: Message | Page | Ticket) -> None:
                 await page(env, one)
             case Ticket():
                 await open_ticket(env, one)
+            case Resolution():
+                await resolve(env, one)
     except ReleaseError as unsaid:
         get_run_logger().warning("%s is said later: %s", one.key, unsaid)
         kind = type(one).__name__.lower()
@@ -73,18 +90,20 @@ async def tell(env: Environment, one: Message | Page | Ticket) -> None:
         await start(f"announce/{env.name}", parameters, f"announce/{env.name}/{kind}/{one.key}")
 
 
-async def insist(env: Environment, one: Message | Page | Ticket) -> None:
+async def insist(env: Environment, one: Fact) -> None:
     """Say it, asking again for as long as `LATER` allows; looks first whether it was said after all.
 
     Raises what the desk said last.
     """
     match one:
         case Message():
-            await post.with_options(**LATER)(env, one, repeat=True)
+            await post.with_options(**LATER)(env, one)
         case Page():
             await page.with_options(**LATER)(env, one)
         case Ticket():
             await open_ticket.with_options(**LATER)(env, one)
+        case Resolution():
+            await resolve.with_options(**LATER)(env, one)
 
 
 async def say_starting(env: Environment, claim: Claim, order: Order) -> None:
@@ -92,16 +111,40 @@ async def say_starting(env: Environment, claim: Claim, order: Order) -> None:
     await tell(env, messages.starting(claim, env.name, time.time(), env.policy.bake_s, order.changes))
 
 
-async def say_complete(env: Environment, claim: Claim) -> None:
-    """`#releases` knows that everybody has the new version."""
-    await tell(env, messages.complete(claim, env.name, env.policy.watch_s))
+async def say_complete(env: Environment, report: Report) -> None:
+    """`#releases` knows that everybody has the new version; a hotfix's debt has its ticket; open incidents are over."""
+    claim = report.claim
+    facts: list[Fact] = [messages.complete(claim, env.name, env.policy.watch_s)]
+    if claim.hotfix is not None:
+        facts = [hotfix.hotfix_deployed(report, env.policy), hotfix.hotfix_debt(report, env.policy)]
+    await asyncio.gather(*(tell(env, fact) for fact in facts), end_incidents(env, claim.lead))
+
+
+async def end_incidents(env: Environment, lead: str) -> None:
+    """Every page that is still open for this lead's releases is resolved: users have something good again."""
+    keys = await open_incidents(env, lead)
+    await asyncio.gather(*(tell(env, Resolution(key=key)) for key in keys))
 
 
 async def say_reverted(env: Environment, report: Report) -> None:
-    """Page, ticket, then `#releases`: in the order of who must act first."""
+    """Whoever must act first is told first: the page, then the rooms, and the ticket once the logs have been read."""
     await tell(env, messages.rollback_page(report))
-    await tell(env, messages.rollback_ticket(report))
-    await tell(env, messages.rolled_back(report))
+
+    async def ticket() -> None:
+        await tell(env, await incident_ticket(env, report))
+
+    room = war_room(report, env.contacts, run_url(env, report.claim))
+    await asyncio.gather(tell(env, messages.rolled_back(report)), tell(env, room), ticket())
+
+
+async def say_given_way(env: Environment, report: Report) -> None:
+    """`#releases` knows that a release was taken back for something that cannot wait. Nobody is woken for it."""
+    await tell(env, messages.given_way(report))
+
+
+async def say_mitigated(env: Environment, request: MitigateRequest, serves: str) -> None:
+    """`#incident-response` knows which measure is in force, who took it and why, and how to end it."""
+    await tell(env, messages.mitigated(request, env.name, serves, str(runtime.flow_run.get_id())))
 
 
 async def say_interrupted(env: Environment, report: Report) -> None:
@@ -121,9 +164,13 @@ async def say_scaled(env: Environment, report: Report) -> None:
 
 
 async def say_alarm(env: Environment, claim: Claim, verdict: Verdict) -> None:
-    """The on-call engineer and `#incident-response` know that a promoted release turned bad."""
-    for one in messages.alarm(claim, env.name, verdict):
+    """The on-call engineer and `#incident-response` know that a promoted release turned bad, with the filled-in form
+    that takes it back."""
+    filled = {"request": messages.alarm_rollback(claim, verdict), "environment": env.name}
+    form = await form_link(env.ui_url, f"rollback/{env.name}", filled)
+    for one in messages.alarm(claim, env.name, verdict, form):
         await tell(env, one)
+    await note_incident(env, claim.lead, messages.alarm_key(claim))
 
 
 async def start_watch(env: Environment, claim: Claim) -> None:

@@ -9,9 +9,10 @@ from prefect import get_run_logger, runtime, task
 from blocks.environment import Environment
 from playbook import change
 from playbook.claim import Claim, Record, next_epoch
-from playbook.errors import Conflict, Held, Transient
+from playbook.errors import Conflict, Refused, Transient
 from playbook.plan import Order, claim_for, is_live, plan, release_id
 from playbook.recovery import Owner, Recovery, recover
+from playbook.requests import HotfixRequest
 from playbook.traffic import ServiceSnapshot
 from tasks.ensure import ensure
 from tasks.retries import READ, REVERT, WRITE
@@ -48,7 +49,13 @@ async def version_in_staging(env: Environment, staging: Environment | None) -> s
 
 
 @task(name="claim", **WRITE)
-async def take_claim(env: Environment, order: Order, found: dict[str, ServiceSnapshot]) -> Claim:
+async def take_claim(
+    env: Environment,
+    order: Order,
+    found: dict[str, ServiceSnapshot],
+    hotfix: HotfixRequest | None = None,
+    requested_at_s: float | None = None,
+) -> Claim:
     """This run holds every service of the order, the lead first.
 
     Raises: Held (another release has one of them; what was taken is let go again), Conflict (a service changed
@@ -70,7 +77,7 @@ async def take_claim(env: Environment, order: Order, found: dict[str, ServiceSna
         for service in claim.services:
             await ensure(env, service, partial(change.to_claim, claim=claim))
             taken.append(service)
-    except (Held, Conflict):
+    except (Refused, Conflict):
         for service in reversed(taken):
             await ensure(env, service, partial(change.to_release, claim=claim, now_s=now_s))
         raise

@@ -1,8 +1,11 @@
-"""Starting a run of another deployment and not waiting for it."""
+"""Starting a run of another deployment and not waiting for it, or leaving that to a person."""
 
+import json
+import time
 from typing import Any
+from urllib.parse import quote
 
-from prefect import get_run_logger, task
+from prefect import get_client, get_run_logger, runtime, task
 from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
@@ -21,3 +24,27 @@ async def start(deployment: str, parameters: dict[str, Any], key: str) -> None:
         get_run_logger().warning("%s was not started: %s", deployment, unknown)
         return
     get_run_logger().info("started %s: %s", deployment, run.name)
+
+
+@task(name="form link", task_run_name="form of {deployment}", **TELL)
+async def form_link(ui_url: str, deployment: str, parameters: dict[str, Any]) -> str:
+    """Where a person finds the form of ``deployment`` filled in; its name and the parameters where it is unknown."""
+    filled = json.dumps(parameters, ensure_ascii=False)
+    try:
+        async with get_client() as client:
+            found = await client.read_deployment_by_name(deployment)
+    except (ObjectNotFound, PrefectHTTPStatusError) as unknown:
+        get_run_logger().warning("no link to %s: %s", deployment, unknown)
+        return f"start {deployment} with {filled}"
+    return f"{ui_url}/deployments/deployment/{found.id}/run?parameters={quote(filled)}"
+
+
+def requested_at_s() -> float:
+    """When this run was asked for, in unix seconds: waiting for a worker counts."""
+    asked = runtime.flow_run.get_scheduled_start_time()
+    return float(asked.timestamp()) if asked is not None else time.time()
+
+
+def seconds_since(at_s: float | None) -> float | None:
+    """How long ago a moment (unix seconds) is; None where it is not known."""
+    return None if at_s is None else time.time() - at_s

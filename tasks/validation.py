@@ -8,6 +8,8 @@ from prefect import get_run_logger, task
 from blocks.environment import Environment
 from playbook.claim import Claim
 from playbook.errors import NoData, SmokeFailed, Transient
+from playbook.release import SmokeTest
+from playbook.requests import ExploitCheck
 from playbook.traffic import CANARY_TAG
 from tasks.retries import READ, is_last_try
 
@@ -16,14 +18,16 @@ SCRAPES_WAITED = 20
 
 
 @task(name="smoke test", task_run_name="smoke test {service}", **READ)
-async def smoke_test(env: Environment, service: str, on_canary: bool = False) -> str | None:
-    """Every smoke test of the service passes, at its canary's tag URL or at its own.
+async def smoke_test(
+    env: Environment, service: str, on_canary: bool = False, only: tuple[SmokeTest, ...] = tuple(SmokeTest)
+) -> str | None:
+    """Every smoke test of the service passes (or those of ``only``), at its canary's tag URL or at its own.
 
     Returns the first that did not, or None.
     """
     snapshot = await env.cloud_run.snapshot(service)
     url = snapshot.tag_urls[CANARY_TAG] if on_canary else snapshot.uri
-    for test in env.service(service).smoke:
+    for test in (test for test in env.service(service).smoke if test in only):
         try:
             seen = await env.ethixai.run(test, url)
         except SmokeFailed as failed:
@@ -35,6 +39,20 @@ async def smoke_test(env: Environment, service: str, on_canary: bool = False) ->
             raise
         get_run_logger().info("%s: %s", service, seen)
     return None
+
+
+@task(name="exploit check", task_run_name="exploit check {check}", **READ)
+async def exploit_check(env: Environment, check: ExploitCheck, on_canary: bool = False) -> int:
+    """The status that answers ``check``, at the canary's tag URL or at the service's own; 0 where nothing answers."""
+    snapshot = await env.cloud_run.snapshot(check.service)
+    try:
+        status = await env.ethixai.ask(check, snapshot.tag_urls[CANARY_TAG] if on_canary else snapshot.uri)
+    except Transient:
+        if not is_last_try(READ):
+            raise
+        status = 0
+    get_run_logger().info("%s answered %d", check, status)
+    return status
 
 
 @task(name="check error ratio", task_run_name="check error ratio {service}", **READ)

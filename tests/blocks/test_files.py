@@ -214,6 +214,6 @@ def test_nothing_of_an_environment_is_optional_by_accident() -> None:
     """What a release can do without is written down here."""
     optional = {name for name, field in Environment.model_fields.items() if not field.is_required()}
     assert optional == {
-        *("staging", "required_checks", "ui_url"),
+        *("staging", "required_checks", "ui_url", "contacts"),
         *("github", "pagerduty", "sentry", "secret_manager", "mongodb", "migrations"),
     }

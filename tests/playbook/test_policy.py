@@ -15,6 +15,7 @@ COMPRESSED = {
     "history_min_s": (600, 30),
     "gate_deadline_s": (900, 20),
     "watch_s": (3600, 30),
+    "hotfix_watch_s": (300, 15),
     "literal_requests": (2000, 130),
     "scrape_s": (5, 1),
     "tick_s": (5, 1),

@@ -1,0 +1,70 @@
+"""Hotfix (playbook 6): staging and every smoke test, no canary, everybody at once; if it is bad, nobody."""
+
+import asyncio
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from blocks.environment import Environment
+from flows.preemption import take_back_running
+from flows.release import make_order, release_to
+from flows.steps import carry_out
+from playbook.checklist import Topic
+from playbook.claim import Kind
+from playbook.errors import BadRequest
+from playbook.outcome import End, Outcome
+from playbook.plan import Order
+from playbook.release import ReleaseRequest
+from playbook.report import Report
+from playbook.requests import HotfixRequest
+from tasks.checklist import check_item
+from tasks.claim import already_live, look, take_claim
+from tasks.ending import ending
+from tasks.report import note
+from tasks.start import requested_at_s
+from tasks.validation import exploit_check
+
+
+@flow(name="hotfix", flow_run_name="hotfix {request.version} to {environment}")
+async def hotfix(request: HotfixRequest, environment: str = "production") -> State[None]:
+    """Give everybody a fix that cannot wait. A normal release that is running gives way to it.
+
+    Args:
+        request: The version, what it fixes, and who allows to skip the canary.
+        environment: The environment to fix, by the name of its block.
+    """
+    return await ending(_hotfix(request, environment))
+
+
+async def _hotfix(request: HotfixRequest, environment: str) -> Outcome:
+    env = await Environment.open(environment)
+    if problems := request.problems(env.service_names):
+        raise BadRequest(problems)
+    staging = await Environment.open(env.staging) if env.staging else None
+    wanted = ReleaseRequest(version=request.version, changes=request.reason, requested_by=request.requested_by)
+    order = await make_order(env, staging, wanted)
+    assert order is not None  # only a request without a version may find nothing to release
+    what = f"hotfix {order.version}"
+    if staging is not None:
+        await take_back_running(staging, tuple(order.images), Kind.HOTFIX, what)
+        staged = await release_to(staging, order)
+        if not staged.end.is_success:
+            return Outcome(end=End.REFUSED, message=f"{env.name} was not touched; {staging.name}: {staged.message}")
+    await take_back_running(env, tuple(order.images), Kind.HOTFIX, what)
+    return await _fix(env, order, request)
+
+
+async def _fix(env: Environment, order: Order, request: HotfixRequest) -> Outcome:
+    """From the claim to the end. The checklist is looked up for the record; what is open there is owed afterwards."""
+    found = await look(env, tuple(order.images))
+    if await already_live(env, order, found):
+        return Outcome(end=End.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
+    items, before = await asyncio.gather(
+        asyncio.gather(*(check_item(env, topic, order) for topic in Topic)),
+        asyncio.gather(*(exploit_check(env, check) for check in request.exploit)),
+    )
+    claim = await take_claim(env, order, found, request, requested_at_s())
+    report = Report(environment=env.name, claim=claim, checklist=tuple(items))
+    seen = [f"before the fix, {check} answered {status}" for check, status in zip(request.exploit, before, strict=True)]
+    report = await note(report, "; ".join(["claimed", *seen]))
+    return await carry_out(env, report)

@@ -1,0 +1,40 @@
+"""Immediate actions (playbook 7): more or fewer instances, or read-only, for one service; and the way back."""
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from blocks.environment import Environment
+from playbook.errors import BadRequest
+from playbook.outcome import End, Outcome
+from playbook.requests import Measure, MitigateRequest
+from tasks.announce import say_mitigated
+from tasks.ending import ending
+from tasks.mitigation import check_maintenance_revision, mitigate_service, restore_service
+
+
+@flow(name="mitigate", flow_run_name="{request.measure} {request.service} in {environment}")
+async def mitigate(request: MitigateRequest, environment: str = "production") -> State[None]:
+    """Lessen the impact on users now, outside any release. The measure ``restore`` goes back to what was before.
+
+    Args:
+        request: The service, the measure, why, and who asks.
+        environment: The environment it is in, by the name of its block.
+    """
+    return await ending(_mitigate(request, environment))
+
+
+async def _mitigate(request: MitigateRequest, environment: str) -> Outcome:
+    env = await Environment.open(environment)
+    known = env.service_names
+    maintenance = env.service(request.service).maintenance_revision if request.service in known else ""
+    if problems := request.problems(known, maintenance):
+        raise BadRequest(problems)
+    if request.measure is Measure.RESTORE:
+        snapshot = await restore_service(env, request.service)
+    else:
+        if request.measure is Measure.READ_ONLY:
+            await check_maintenance_revision(env, request.service)
+        snapshot = await mitigate_service(env, request)
+    serves = f"{request.service} serves {snapshot.split}, {snapshot.scaling}."
+    await say_mitigated(env, request, serves)
+    return Outcome(end=End.PASSED, message=serves)

@@ -1,0 +1,68 @@
+"""What people read of a hotfix (playbook 6): that it is live and how long it took, and what it owes."""
+
+from playbook.claim import Claim
+from playbook.matrix import Severity
+from playbook.messages import Message, Room, Ticket, minutes
+from playbook.policy import Policy
+from playbook.report import Report
+from playbook.verdict import Action
+
+
+def hotfix_deployed(report: Report, policy: Policy) -> Message:
+    """Playbook 6, step 6, with who allowed it and how long it took."""
+    claim, asked = report.claim, report.claim.hotfix
+    assert asked is not None
+    text = "\n".join(
+        (
+            "🚨 HOTFIX DEPLOYED",
+            f"Version: {claim.version}",
+            f"Reason: {asked.reason} ({asked.incident})",
+            "Impact: All users (100% traffic immediately)",
+            "Deployment Mode: Direct (canary skipped)",
+            f"Verified: {verified(report)}",
+            f"Approved by: {asked.approver}",
+            f"Live: {live_after(claim, policy)}",
+        )
+    )
+    return Message(key=f"{claim.release_id}/hotfix", room=Room.RELEASES, text=text)
+
+
+def verified(report: Report) -> str:
+    """What is known of a hotfix that everybody has."""
+    said = ["Smoke tests passed"]
+    if report.claim.hotfix and report.claim.hotfix.exploit:
+        said.append("the exploit is refused")
+    if report.verdicts and report.verdicts[0].action is Action.PROMOTE:
+        said.append("no elevated errors")
+    elif report.verdicts:
+        said.append(f"errors are not known ({report.verdicts[0].explanation})")
+    return ", ".join(said)
+
+
+def live_after(claim: Claim, policy: Policy) -> str:
+    """How long it took from the request until everybody had it, against what the playbook allows."""
+    if claim.requested_at_s is None or claim.bake_start_s is None:
+        return "the time was not measured"
+    took_s = claim.bake_start_s - claim.requested_at_s
+    return f"after {minutes(took_s)} ({minutes(policy.hotfix_budget_s)} allowed)"
+
+
+def hotfix_debt(report: Report, policy: Policy) -> Ticket:
+    """What a hotfix has skipped is owed, and somebody is asked to pay it back."""
+    claim, asked = report.claim, report.claim.hotfix
+    assert asked is not None
+    owed = [
+        f"- [ ] The canary was skipped ({policy.canary_percent} %, {minutes(policy.bake_s)}): compare the errors and "
+        "latency of the hour after with the week before.",
+        f"- [ ] {asked.incident}: is a regression test in the suite?",
+        "- [ ] Is the fix on `main`, so that the next release does not undo it?",
+    ]
+    owed += [f"- [ ] {item}" for item in report.checklist if item.is_met is not True]
+    owed += [] if asked.exploit else ["- [ ] No exploit check was given: show by hand that the hole is closed."]
+    return Ticket(
+        key=f"{claim.release_id}/debt",
+        title=f"Follow-up of hotfix {claim.version}: what was skipped",
+        severity=Severity.P2,
+        body=f"Approved by {asked.approver}: {asked.reason} ({asked.incident}).\n\n" + "\n".join(owed),
+        labels=("hotfix", "follow-up"),
+    )

@@ -1,0 +1,57 @@
+"""Immediate actions on one service (playbook 7), each with its way back written on the service."""
+
+import time
+from functools import partial
+
+from prefect import get_run_logger, task
+
+from blocks.environment import Environment
+from playbook import mitigation
+from playbook.claim import Mitigation
+from playbook.errors import Refused
+from playbook.requests import Measure, MitigateRequest
+from playbook.traffic import Scaling, ServiceSnapshot, TrafficSplit
+from tasks.ensure import ensure
+from tasks.retries import READ, REVERT
+
+
+@task(name="check maintenance revision", **READ)
+async def check_maintenance_revision(env: Environment, service: str) -> None:
+    """The maintenance revision exists and is ready. Raises Refused, naming it, where it is not."""
+    name = env.service(service).maintenance_revision
+    revision = await env.cloud_run.revision(service, name)
+    if not revision.is_ready:
+        raise Refused(f"{service}: its maintenance revision {name} is not ready: {revision.reason}. Deploy it anew.")
+
+
+@task(name="mitigate", task_run_name="{request.measure} {request.service}", **REVERT)
+async def mitigate_service(env: Environment, request: MitigateRequest) -> ServiceSnapshot:
+    """The measure is in force and served; who, why and the way back stand in the service's annotations."""
+    service = env.service(request.service)
+    before = await env.cloud_run.snapshot(service.name)
+    kept = Mitigation(
+        measure=request.measure,
+        by=request.requested_by,
+        reason=request.reason,
+        at_s=time.time(),
+        split=before.pinned,
+        scaling=before.scaling,
+    )
+    is_scaling = request.measure is Measure.SCALE
+    step = partial(
+        mitigation.to_mitigate,
+        mitigation=kept,
+        split=None if is_scaling else TrafficSplit.all_to(service.maintenance_revision),
+        scaling=Scaling(manual=request.instances) if is_scaling else None,
+    )
+    snapshot = await ensure(env, service.name, step)
+    get_run_logger().info("%s serves %s with %s", service.name, snapshot.served, snapshot.scaling)
+    return snapshot
+
+
+@task(name="restore", task_run_name="restore {service}", **REVERT)
+async def restore_service(env: Environment, service: str) -> ServiceSnapshot:
+    """The service is as it was before the first measure."""
+    snapshot = await ensure(env, service, mitigation.to_restore)
+    get_run_logger().info("%s serves %s with %s", service, snapshot.served, snapshot.scaling)
+    return snapshot
