@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from rehearsal.world.faults import Fault
+from rehearsal.world.mongodb import Fault as BrokenConnection
 from rehearsal.world.rpc import RefusalError
 from rehearsal.world.world import PERSON, World
 
@@ -28,6 +29,8 @@ def addresses(world: World) -> dict[str, Any]:
         "prometheus": world.prometheus.url,
         "image_env": world.image_env,
         "desks": world.desks_url,
+        "mongodb": world.mongodb.uri,
+        "restored": world.restored.uri,
         "services": {str(state.name): state.message.uri for state in world.services.states.values()},
     }
 
@@ -97,6 +100,18 @@ class Control:
     async def dependency(self, body: Body) -> Any:
         """What all revisions share is down, or not: ``{is_down}``."""
         self._world.dependency(body["is_down"])
+
+    async def mongodb_fault(self, body: Body) -> Any:
+        """MongoDB breaks the connection at a command, as in `rehearsal.world.mongodb.Fault`."""
+        self._world.mongodb.order(BrokenConnection(**body))
+
+    async def mongodb_away(self, body: Body) -> Any:
+        """MongoDB is gone, with what it holds."""
+        self._world.mongodb.away()
+
+    async def mongodb_back(self, body: Body) -> Any:
+        """MongoDB is there again."""
+        self._world.mongodb.back()
 
     async def hand(self, body: Body) -> Any:
         """Somebody changes ``service`` by hand: ``traffic``, ``annotations``, ``email``."""

@@ -84,6 +84,16 @@ class RemoteWorld:
         """Where the desks are: ``/slack/api``, ``/pagerduty``, ``/sentry``, ``/github``, ``/registry``."""
         return str(self.addresses["desks"])
 
+    @property
+    def mongodb_uri(self) -> str:
+        """Where the services' MongoDB is."""
+        return str(self.addresses["mongodb"])
+
+    @property
+    def restored_uri(self) -> str:
+        """Where the cluster is that backups are restored to."""
+        return str(self.addresses["restored"])
+
     def find(self, service: str, project: str = "ethixai-production") -> str:
         """The full name of a service of a project. Raises WorldError."""
         for name in self.addresses["services"]:
@@ -166,6 +176,18 @@ class RemoteWorld:
     async def dependency(self, *, is_down: bool) -> None:
         """What all revisions share fails a fifth of all users' requests, or works again."""
         await self._ask("dependency", is_down=is_down)
+
+    async def mongodb_fault(self, command: str, **order: Any) -> None:
+        """MongoDB breaks the connection at ``command``: see `rehearsal.world.mongodb.Fault`."""
+        await self._ask("mongodb_fault", command=command, **order)
+
+    async def mongodb_away(self) -> None:
+        """MongoDB is gone, with what it holds."""
+        await self._ask("mongodb_away")
+
+    async def mongodb_back(self) -> None:
+        """MongoDB is there again."""
+        await self._ask("mongodb_back")
 
     async def hand(
         self,

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import copy
+import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from rehearsal.world.desks import Desks
 from rehearsal.world.faults import Write
 from rehearsal.world.identity import RELEASER, Authority, Identities
 from rehearsal.world.instances import APP
+from rehearsal.world.mongodb import MongoDB
 from rehearsal.world.prometheus import Prometheus, Target
 from rehearsal.world.proxy import Balance, Proxy
 from rehearsal.world.rpc import Call, Gate, handler_for
@@ -32,6 +34,12 @@ OWNER = "owner@ethixai.example"
 PERSON = "person@ethixai.example"
 """Somebody whose hand is in the console while a release runs."""
 GRPC_GRACE_S = 0.5
+DATABASE = "ethixai"
+APPLIED = {
+    "fileName": "20251030093000-rename-full-name.js",
+    "appliedAt": datetime.datetime(2025, 10, 30, 9, 30, tzinfo=datetime.UTC),
+}
+"""The one migration of the beginning, as migrate-mongo writes it down."""
 REPOSITORY = "ghcr.io/geoaziz"
 
 
@@ -92,6 +100,7 @@ class World:
         self.prometheus = Prometheus(folder / "prometheus", scrape_interval_s)
         self.log = cloud_logging.CloudLogging()
         self.secrets = secret_manager.SecretManager()
+        self.mongodb, self.restored = MongoDB(), MongoDB()
         self.proxy = Proxy(folder / "haproxy", balance)
         self.operations = operations.Operations()
         self._reconciler = Reconciler(
@@ -126,6 +135,8 @@ class World:
             stack.push_async_callback(self.prometheus.stop)
             await asyncio.gather(self.proxy.start(), self.prometheus.start())
             self._desks_served = await stack.enter_async_context(serve(self.desks.app))
+            for server in (self.mongodb, self.restored):
+                stack.enter_context(server)
             stack.push_async_callback(self._reconciler.stop)
             await self._begin()
             await self._serve_grpc(stack)
@@ -165,6 +176,8 @@ class World:
         self.log.clear()
         self.log.ingestion_delay_s = 0.0
         self.secrets.clear()
+        self.mongodb.reset()
+        self.restored.reset()
         self.desks.reset()
         await self.prometheus.back()
         await self._begin()
@@ -203,7 +216,8 @@ class World:
         return [_plain_service(state) for state in self.services.states.values()]
 
     async def _begin(self) -> None:
-        """The services of the beginning are there, at once whatever the knobs say."""
+        """The services of the beginning are there, at once whatever the knobs say, and the database with its ledger."""
+        self.mongodb.become({DATABASE: {"changelog": [dict(APPLIED)]}})
         self.knobs.become(Knobs(reconcile_delay_s=0.0))
         await asyncio.gather(*(self._create(spec) for spec in self.specs))
         self.knobs.become(self._initial_knobs)
