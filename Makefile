@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PREFECT_CLI_PROMPT := false
 
-.PHONY: help setup system rehearse stories check test fmt
+.PHONY: help setup system rehearse stories check test fmt chaos bench-judge deploy drain
 help:  ## say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
@@ -34,6 +34,29 @@ check: .venv/.done  ## the fast part: lint, types, layers, unit tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/playbook tests/test_house.py
+
+rehearse: setup  ## tell the healthy story: a release, end to end, on this machine
+	$(BIN)/python -m rehearsal run healthy
+
+test: setup check  ## everything: the fast part, the world, the blocks, chaos, and six whole stories
+	$(BIN)/pytest -q --ignore=tests/playbook --ignore=tests/test_house.py
+
+stories: setup  ## tell every story, one after another
+	$(BIN)/python -m rehearsal run all
+
+chaos: setup  ## kill the flow at every call it makes, and order every fault
+	$(BIN)/python tests/chaos/run.py
+
+bench-judge: setup  ## measure the judge against its peers and write docs/judge.md's tables
+	$(BIN)/python -m bench.judge
+
+deploy: .venv/.done  ## put every deployment of prefect.yaml on the server that PREFECT_API_URL names
+	$(BIN)/prefect --no-prompt deploy --all
+
+drain: .venv/.done  ## stop taking new runs and wait for those under way, before a worker is stopped
+	$(BIN)/prefect work-pool pause playbook
+	@until [ "$$($(BIN)/prefect --no-prompt flow-run ls --state Running --state Paused --limit 200 2>/dev/null | grep -c playbook)" = 0 ]; do sleep 5; done
+	@echo "nothing is under way: stop the worker, then: prefect work-pool resume playbook"
 
 fmt:  ## format and fix what can be fixed
 	$(BIN)/ruff check --fix .

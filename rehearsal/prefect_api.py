@@ -75,6 +75,17 @@ class PrefectApi:
         body = {"flow_runs": {"deployment_id": {"any_": [found["id"]]}}, "sort": "START_TIME_ASC"}
         return [_run(one) for one in await self._ask("POST", "/flow_runs/filter", body)]
 
+    async def scheduled(self, deployment: str) -> list[dict[str, Any]]:
+        """Its runs that are still to come, as the API shows them."""
+        found = await self._ask("GET", f"/deployments/name/{deployment}")
+        wanted = {"deployment_id": {"any_": [found["id"]]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
+        return list(await self._ask("POST", "/flow_runs/filter", {"flow_runs": wanted}))
+
+    async def schedule_parameters(self, deployment: str) -> dict[str, Any]:
+        """The parameters that its schedule sets."""
+        found = await self._ask("GET", f"/deployments/name/{deployment}")
+        return dict(found["schedules"][0]["parameters"])
+
     async def steps(self, run_id: str) -> list[Step]:
         """Its task runs in the order they began."""
         body = {"task_runs": {"flow_run_id": {"any_": [run_id]}}, "sort": "EXPECTED_START_TIME_ASC"}
@@ -107,11 +118,13 @@ class PrefectApi:
         return [one["message"] for one in await self._ask("POST", "/logs/filter", body)]
 
     async def cancel_all(self) -> None:
-        """Delete every run that is not over, so that the next story starts clean. Their processes end with them."""
+        """No run is under way or due, so that the next story starts clean; the schedules keep theirs."""
         body = {"flow_runs": {"state": {"type": {"not_any_": sorted(TERMINAL)}}}}
         for one in await self._ask("POST", "/flow_runs/filter", body):
-            if not one["auto_scheduled"]:
+            if one["state_type"] in ("RUNNING", "PAUSED", "PENDING"):
                 await self.cancel(one["id"])
+            elif not one["auto_scheduled"]:
+                await self._ask("DELETE", f"/flow_runs/{one['id']}")
 
     async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         answer = await self._client.request(method, path, json=body)

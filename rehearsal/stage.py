@@ -22,7 +22,7 @@ from rehearsal.world.users import Users
 Say = Callable[[str], None]
 LOOK_S = 0.3
 REPOSITORY = "ghcr.io/geoaziz"
-HEAD_START_S = 12.0
+HEAD_START_S = 22.0
 """Users come so long before a release is asked for: with its start and staging, more than the 30 s of history that
 the policy wants."""
 
