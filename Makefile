@@ -55,8 +55,9 @@ deploy: .venv/.done  ## put every deployment of prefect.yaml on the server that 
 
 drain: .venv/.done  ## stop taking new runs and wait for those under way, before a worker is stopped
 	$(BIN)/prefect work-pool pause playbook
-	@until [ "$$($(BIN)/prefect --no-prompt flow-run ls --state Running --state Paused --limit 200 2>/dev/null | grep -c playbook)" = 0 ]; do sleep 5; done
-	@echo "nothing is under way: stop the worker, then: prefect work-pool resume playbook"
+	@running='{"work_pools": {"name": {"any_": ["playbook"]}}, "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "PAUSED", "CANCELLING"]}}}}'; \
+	until [ "$$($(BIN)/prefect api POST /flow_runs/count --data "$$running" | tr -dc 0-9)" = 0 ]; do echo "runs are still under way"; sleep 5; done
+	@echo "nothing is under way: restart the worker, then: prefect work-pool resume playbook"
 
 fmt:  ## format and fix what can be fixed
 	$(BIN)/ruff check --fix .

@@ -1,7 +1,5 @@
 """Slack, PagerDuty, Sentry and GitHub are all down."""
 
-import asyncio
-
 from rehearsal import checks
 from rehearsal.prefect_api import Run
 from rehearsal.stage import Stage

@@ -7,7 +7,9 @@ from rehearsal.story import Story, Tale
 def then(tale: Tale) -> None:
     """Promoted after more instances were given, and that was told."""
     checks.promoted(tale)
-    tale.expect(any("now keeps at least 13 instances" in text for text in tale.words("slack")), "the scaling was not told")
+    tale.expect(
+        any("now keeps at least 13 instances" in text for text in tale.words("slack")), "the scaling was not told"
+    )
 
 
 STORY = Story(

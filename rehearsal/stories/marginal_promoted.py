@@ -17,7 +17,9 @@ async def meanwhile(stage: Stage, run: Run) -> None:
 def then(tale: Tale) -> None:
     """Promoted, and who and why are written down."""
     checks.promoted(tale)
-    tale.expect(any("Ada decided to promote: known and harmless" in line for line in tale.logs), "who and why is not kept")
+    tale.expect(
+        any("Ada decided to promote: known and harmless" in line for line in tale.logs), "who and why is not kept"
+    )
 
 
 STORY = Story(

@@ -1,4 +1,7 @@
-"""Whole stories with real processes. `make stories` tells all of them; here are those that no smaller test can replace."""
+"""Whole stories with real processes.
+
+`make stories` tells all of them; here are those that no smaller test can replace.
+"""
 
 import pytest
 

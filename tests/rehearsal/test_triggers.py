@@ -25,7 +25,10 @@ def steps(workflow: str) -> list[dict[str, Any]]:
 
 
 async def run_workflow(stage: Stage, workflow: str, summary: Path, **environ: str) -> tuple[int, str]:
-    """Run the workflow's commands with bash, as the runner does. Returns the first bad exit code (or 0), and the output."""
+    """Run the workflow's commands with bash, as the runner does.
+
+    Returns the first bad exit code (or 0), and the output.
+    """
     base = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PREFECT_API_URL": stage.server.api_url,
@@ -87,7 +90,8 @@ async def test_the_server_holds_the_weekly_release(stage: Stage) -> None:
 async def test_a_merge_to_main_goes_to_staging_and_the_schedule_takes_it_from_there(
     stage: Stage, tmp_path: Path
 ) -> None:
-    """The workflow on main promotes in staging and exits 0; the weekly run finds that version by itself; delivered twice it is one run."""
+    """The workflow on main promotes in staging and exits 0; the weekly run finds that version by itself; delivered
+    twice it is one run."""
     await stage.clean(users_per_s=0)
     version = stage.new_version()
     commit = version.rsplit("-", 1)[-1]
