@@ -1,5 +1,8 @@
 """What must be true of every story that ends so, whatever happened in it."""
 
+import json
+from typing import Any
+
 from rehearsal.story import PRODUCTION, SERVICES, Tale
 
 OURS = "playbook.ethixai.com/"
@@ -59,6 +62,46 @@ def reverted(tale: Tale) -> None:
     tale.expect(any("Production canary rollback triggered" in ticket for ticket in tickets), "no ticket was opened")
     if reverts and pages and words:
         tale.expect(max(reverts) <= pages[0] <= words[0], "the order was not revert, then page, then tell")
+
+
+def back(tale: Tale) -> None:
+    """Everybody is on what was served when the story began."""
+    for service in SERVICES:
+        tale.expect(
+            tale.after[service] == tale.before[service],
+            f"{service} serves {tale.after[service]}, not what it did ({tale.before[service]})",
+        )
+
+
+def fixed(tale: Tale) -> None:
+    """All three services serve the hotfix, and it is what a rollback would start from."""
+    for service in SERVICES:
+        goods = last_good(tale, service)
+        serving = next(iter(tale.after[service]))
+        tale.expect("hotfix1" in goods[0]["release"], f"{service}: the newest good release is {goods[0]['release']}")
+        tale.expect(serving == goods[0]["revision"], f"{service} serves {serving}, not the hotfix")
+
+
+def last_good(tale: Tale, service: str) -> list[dict[str, Any]]:
+    """The good releases written on a service, the newest first; one of no name where there is none."""
+    nothing = [{"release": "", "revision": ""}]
+    return list(json.loads(tale.annotations[service].get(OURS + "last-good", "null")) or nothing)
+
+
+def told_once(tale: Tale, desk: str, words: str) -> None:
+    """A desk was told this, and not twice."""
+    count = sum(words in text for text in tale.words(desk))
+    tale.expect(count == 1, f"{desk} was told {words!r} {count} times, not once")
+
+
+def served_within(tale: Tale, seconds: float) -> None:
+    """The first write to each service of production since the run was asked for was served so soon after."""
+    began_s, first = tale.run.created_at_s, dict[str, float]()
+    for write in tale.production_writes():
+        if write.get("served_at") and write["served_at"] >= began_s:
+            first.setdefault(write["resource"], write["served_at"] - began_s)
+    took_s = max(first.values(), default=float("inf"))
+    tale.expect(took_s < seconds, f"users were back after {took_s:.1f} s, not within {seconds:g} s")
 
 
 def never_shifted(tale: Tale) -> None:

@@ -90,7 +90,7 @@ class Stage:
         await story.given(self)
         began_s = time.time()
         self.say(f"{story.name}: {story.told}")
-        run = await self.prefect.start("release/production", self.request(version, f"the story {story.name}"))
+        run = await self.prefect.start(*story.starts(self, version))
         self.say(f"  {self.server.ui_url}/runs/flow-run/{run.id}")
         recovery: Run | None = None
         following = asyncio.create_task(self._narrate(run.id))

@@ -14,12 +14,21 @@ STAGING = "ethixai-staging"
 SERVICES = ("ethixai-ai-core", "ethixai-backend", "ethixai-frontend")
 
 
+Start = tuple[str, dict[str, Any]]
+"""A deployment, and the parameters it is started with."""
+
+
 async def _nothing(stage: "Stage") -> None:
     """A story that begins like every other."""
 
 
 async def _nobody(stage: "Stage", run: Run) -> None:
     """A story in which nobody interferes."""
+
+
+def release(stage: "Stage", version: str) -> Start:
+    """A normal release of the version to production."""
+    return "release/production", stage.request(version, "a rehearsed release")
 
 
 def _no_more(tale: "Tale") -> None:
@@ -39,6 +48,8 @@ class Story:
     users_per_s: float = 120.0
     """requests/s to each service: 120 give the 598 canary requests that a promotion needs in a compressed bake"""
     given: Callable[["Stage"], Awaitable[None]] = _nothing
+    starts: Callable[["Stage", str], Start] = release
+    """what is started, given the version that CI has built"""
     meanwhile: Callable[["Stage", Run], Awaitable[Run | None]] = _nobody
     """what happens while it runs; may name another run as the one the story is about"""
     then: Callable[["Tale"], None] = _no_more

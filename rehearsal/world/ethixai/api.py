@@ -13,6 +13,7 @@ from ethixai.wire import Request
 RUNNING_AFTER_S, COMPLETED_AFTER_S = 0.3, 0.8
 SEEDED = {"test@example.com": "testpass"}
 """The user of the playbook's section 4."""
+HOLE = "/api/debug/users"
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 PASSWORD_CHARS = 8
 
@@ -206,6 +207,16 @@ def report_status(request: Request, report_id: str) -> Answer:
     return Answer(200, encoded({"reportId": report_id, "status": status}))
 
 
+def debug_users(_: Request, __: str) -> Answer:
+    """The hole of the rehearsal: anybody may read who the users are, until an image is ``patched``."""
+    return Answer(200, encoded({"users": list(SEEDED)}))
+
+
+def closed(_: Request, __: str) -> Answer:
+    """What a patched image answers there."""
+    raise Problem(403, "forbidden")
+
+
 def ping(_: Request, __: str) -> Answer:
     """What the crowd of users asks."""
     return Answer(200, b'{"ok":true}')
@@ -228,6 +239,7 @@ ROUTES: dict[str, dict[str, dict[str, Handler]]] = {
         "/api/auth/register": {"POST": register},
         "/api/auth/login": {"POST": login},
         "/api/users/{id}": {"DELETE": delete_user},
+        HOLE: {"GET": debug_users},
         "/api/datasets/upload": {"POST": upload},
         "/api/datasets/{id}": {"DELETE": delete_dataset},
     },
@@ -235,3 +247,8 @@ ROUTES: dict[str, dict[str, dict[str, Handler]]] = {
     "frontend": {**PINGS, "/": {"GET": page}},
 }
 """For each job, what it serves: path -> method -> handler. ``{id}`` stands for one segment."""
+
+
+def patched(routes: Mapping[str, Mapping[str, Handler]]) -> Mapping[str, Mapping[str, Handler]]:
+    """The same routes with the hole closed, where they have it."""
+    return {path: {"GET": closed} if path == HOLE else methods for path, methods in routes.items()}

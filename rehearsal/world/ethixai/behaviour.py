@@ -11,6 +11,7 @@
 | ``burns=0.9`` | a share of ``CPU_LIMIT``, really burned |
 | ``dies`` | exit code 1 at the start |
 | ``never_ready`` | listens; liveness and readiness are 503 |
+| ``patched`` | the hole (``/api/debug/users``) is closed: 403 instead of everybody's address |
 | ``smoke_fails`` | ready; whatever carries the header ``x-smoke-test`` is answered 500 |
 
 Beside it, ``DEPENDENCY`` may name a file that stands for what all revisions share: while it exists, every fifth user
@@ -26,7 +27,7 @@ from pathlib import Path
 LATENCY_S = 0.003
 DEPENDENCY_SHARE = Fraction(1, 5)
 DEPENDENCY_LOOK_S = 0.2
-FLAGS = ("healthy", "dies", "never_ready", "smoke_fails")
+FLAGS = ("healthy", "dies", "never_ready", "patched", "smoke_fails")
 
 
 class BadBehaviour(ValueError):

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from ethixai.api import ROUTES, Answer, encoded, respond
+from ethixai.api import ROUTES, Answer, encoded, patched, respond
 from ethixai.behaviour import BadBehaviour, Behaviour, Settings, parse
 from ethixai.metrics import CONTENT_TYPE, Metrics
 from ethixai.wire import Connection, Request
@@ -30,7 +30,7 @@ class Service:
     """Answers requests as its behaviour says, and counts them."""
 
     def __init__(self, job: str, settings: Settings, metrics: Metrics, dependency: Path | None = None) -> None:
-        self._routes = ROUTES[job]
+        self._routes = patched(ROUTES[job]) if "patched" in settings.flags else ROUTES[job]
         self._behaviour, self._metrics = Behaviour(settings, dependency), metrics
         self._is_ready = "never_ready" not in settings.flags
         self._loop = asyncio.get_running_loop()
