@@ -47,7 +47,7 @@ class Stage:
     def new_version(self) -> str:
         """A version that no story has used."""
         self._commits += 1
-        return f"v{time.strftime('%Y%m%d', time.gmtime())}-{self._commits:x}"
+        return f"v{time.strftime('%Y%m%d', time.gmtime())}-{self._commits % 16**7:07x}"
 
     async def publish(self, version: str, story: Story) -> None:
         """CI has built the images of ``version``, which behave as the story says."""
