@@ -1,5 +1,6 @@
 """The outside: configuration, secrets and typed clients. ``prefect block register -m blocks`` finds them all here."""
 
+from blocks.atlas import Atlas
 from blocks.cloud_logging import CloudLogging
 from blocks.cloud_run import CloudRun
 from blocks.environment import Environment
@@ -14,6 +15,7 @@ from blocks.sentry import Sentry
 from blocks.slack import Slack
 
 __all__ = [
+    "Atlas",
     "CloudLogging",
     "CloudRun",
     "Environment",

@@ -5,6 +5,7 @@ from typing import ClassVar, Self
 from prefect.exceptions import ObjectNotFound
 from pydantic import Field, HttpUrl, field_validator
 
+from blocks.atlas import Atlas
 from blocks.base import OutsideBlock
 from blocks.cloud_logging import CloudLogging
 from blocks.cloud_run import CloudRun
@@ -63,6 +64,7 @@ class Environment(OutsideBlock):
     sentry: Sentry | None = None
     secret_manager: SecretManager | None = None
     mongodb: MongoDB | None = None
+    atlas: Atlas | None = None
     migrations: Migrations | None = Field(
         None,
         title="Migrations",

@@ -73,6 +73,9 @@ def ways(claim: Claim, part: Part) -> tuple[TrafficSplit, ...]:
     baking = tuple(part.stable.with_canary(part.canary, share) for share in shares)
     everybody = TrafficSplit.all_to(part.canary)
     found = part.found or part.stable
+    if claim.migration is not None:
+        closed = claim.migration.maintenance.get(part.service)
+        return (found, part.stable, *((TrafficSplit.all_to(closed),) if closed else ()))
     match claim.decision:
         case Decision.DEPLOY:
             return (found,)

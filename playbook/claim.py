@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter
 
 from playbook.base import Frozen
 from playbook.errors import Refused
+from playbook.migration import Undoing
 from playbook.policy import Policy
 from playbook.requests import HotfixRequest, Measure, RollbackRequest
 from playbook.traffic import Scaling, ServiceSnapshot, TrafficSplit
@@ -38,6 +39,7 @@ class Kind(StrEnum):
     RELEASE = "release"
     HOTFIX = "hotfix"
     ROLLBACK = "rollback"
+    MIGRATION = "migration"
 
     def may_take_over(self, other: "Kind") -> bool:
         """Whether this may end what ``other`` has begun."""
@@ -100,9 +102,12 @@ class Claim(Frozen):
     given_way_to: str = Field("", description="the hotfix or rollback that has taken this release's place")
     hotfix: HotfixRequest | None = None
     rollback: RollbackRequest | None = None
+    migration: Undoing | None = None
 
     @property
     def kind(self) -> Kind:
+        if self.migration is not None:
+            return Kind.MIGRATION
         if self.rollback is not None:
             return Kind.ROLLBACK
         return Kind.RELEASE if self.hotfix is None else Kind.HOTFIX

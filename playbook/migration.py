@@ -4,9 +4,9 @@ is left (playbook 4, scenario 3)."""
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from itertools import pairwise
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from playbook.base import Frozen
 from playbook.errors import BadRequest, Refused
@@ -14,6 +14,8 @@ from playbook.release import VERSION
 
 Document = dict[str, object]
 """A document, a query or an update, as MongoDB writes them."""
+
+Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
 
 
 class SchemaRange(Frozen):
@@ -111,6 +113,24 @@ class Way(StrEnum):
     RESTORE = "restore"
 
 
+class MigrationRequest(Frozen):
+    """Take a migration of the database back (playbook 4, scenario 3)."""
+
+    migration: Line = Field("", title="Migration", description="Its name. Empty: the last one that was applied.")
+    reason: Line = Field("", title="Reason", description="One sentence: what is broken.")
+    requested_by: Line = Field("", title="Requested by", description="Who asks. Kept and told.")
+    to_release: Line = Field(
+        "",
+        title="Code",
+        description="The release or revision to serve afterwards. Empty: the newest good one that can read the schema.",
+    )
+
+    def problems(self) -> list[str]:
+        """What is wrong with it, one line for each field."""
+        needed = (("reason", "say in one sentence what is broken"), ("requested_by", "say who asks"))
+        return [f"{name}: {why}" for name, why in needed if not getattr(self, name)]
+
+
 class RollbackPlan(Frozen):
     """What taking migrations back will do to the data."""
 
@@ -120,6 +140,40 @@ class RollbackPlan(Frozen):
     schema_after: int
     applied_at_s: float = Field(description="unix seconds; when the oldest of them was applied")
     why: str = ""
+
+
+class Undoing(Frozen):
+    """A migration rollback in flight, kept in the claim: whoever starts it again goes on from here."""
+
+    request: MigrationRequest
+    plan: RollbackPlan
+    environment: str
+    maintenance: dict[str, str] = Field(default_factory=dict, description="service -> its maintenance revision")
+    is_data_done: bool = Field(False, description="the data is as it was before; code and scaling may follow")
+    snapshot: str = Field("", description="id of the backup that a person has agreed to restore")
+    restore_job: str = Field("", description="id of the restore that was started")
+    agreed: tuple[str, ...] = Field((), description="what people said yes to, in their words")
+    halted: str = Field("", description="why it stopped with writes still off; a person starts it again")
+
+
+class Backup(Frozen):
+    """A snapshot of the database's cluster."""
+
+    id: str
+    at_s: float = Field(description="unix seconds")
+
+
+class RestoreJob(Frozen):
+    """A restore as the backup service reports it."""
+
+    id: str
+    is_over: bool
+    problem: str = Field("", description="why it ended badly; empty where it did not")
+
+
+def backup_before(backups: Iterable[Backup], at_s: float) -> Backup | None:
+    """The newest backup from before ``at_s``; None where there is none."""
+    return max((one for one in backups if one.at_s < at_s), key=lambda one: one.at_s, default=None)
 
 
 def plain_name(file_name: str) -> str:

@@ -20,6 +20,7 @@ class End(StrEnum):
     REFUSED = "Refused"
     FENCED = "Fenced"
     INTERRUPTED = "Interrupted"
+    HALTED = "Halted"
 
     @property
     def is_success(self) -> bool:

@@ -113,6 +113,14 @@ class Control:
         """MongoDB is there again."""
         self._world.mongodb.back()
 
+    async def atlas_snapshot(self, body: Body) -> Any:
+        """Atlas has a snapshot of what MongoDB holds now, dated ``at_s`` (unix seconds); its id."""
+        return self._world.desks.atlas.keep_snapshot(self._world.mongodb.copy(), body["at_s"])
+
+    async def atlas_restores_fail(self, body: Body) -> Any:
+        """Restores end as ``word`` says: failed, cancelled, expired, or well ('')."""
+        self._world.desks.atlas.restores_fail(body["word"])
+
     async def hand(self, body: Body) -> Any:
         """Somebody changes ``service`` by hand: ``traffic``, ``annotations``, ``email``."""
         await self._world.hand(

@@ -189,6 +189,14 @@ class RemoteWorld:
         """MongoDB is there again."""
         await self._ask("mongodb_back")
 
+    async def atlas_snapshot(self, at_s: float) -> str:
+        """Atlas has a snapshot of what MongoDB holds now, dated then (unix seconds). Returns its id."""
+        return str(await self._ask("atlas_snapshot", at_s=at_s))
+
+    async def atlas_restores_fail(self, word: str = "failed") -> None:
+        """Restores end ``failed``, ``cancelled`` or ``expired``; '' for well."""
+        await self._ask("atlas_restores_fail", word=word)
+
     async def hand(
         self,
         service: str,

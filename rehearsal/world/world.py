@@ -96,11 +96,11 @@ class World:
         self._authority = Authority(authority or folder / "authority")
         self.identities = Identities(self._authority)
         self.gate = Gate(self.identities)
-        self.desks = Desks()
+        self.mongodb, self.restored = MongoDB(), MongoDB()
+        self.desks = Desks(self.restored.become)
         self.prometheus = Prometheus(folder / "prometheus", scrape_interval_s)
         self.log = cloud_logging.CloudLogging()
         self.secrets = secret_manager.SecretManager()
-        self.mongodb, self.restored = MongoDB(), MongoDB()
         self.proxy = Proxy(folder / "haproxy", balance)
         self.operations = operations.Operations()
         self._reconciler = Reconciler(

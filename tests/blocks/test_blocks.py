@@ -42,6 +42,9 @@ class TestEveryBlockMeetsPrefectsStandard(BlockStandardTestSuite):
 
 
 MAKERS = {
+    "Atlas": lambda secret: blocks.Atlas(
+        public_key="p", private_key=secret, group="g", cluster="c", restore_cluster="r", restore_uri=secret
+    ),
     "Slack": lambda secret: blocks.Slack(token=secret, channels={Room.RELEASES: "C0"}),
     "GitHub": lambda secret: blocks.GitHub(repository="a/b", token=secret),
     "Sentry": lambda secret: blocks.Sentry(organization="a", projects=["b"], token=secret),

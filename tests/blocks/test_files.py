@@ -215,5 +215,5 @@ def test_nothing_of_an_environment_is_optional_by_accident() -> None:
     optional = {name for name, field in Environment.model_fields.items() if not field.is_required()}
     assert optional == {
         *("staging", "required_checks", "ui_url", "contacts"),
-        *("github", "pagerduty", "sentry", "secret_manager", "mongodb", "migrations"),
+        *("github", "pagerduty", "sentry", "secret_manager", "mongodb", "migrations", "atlas"),
     }

@@ -1,11 +1,13 @@
 """The desks: the vendors that a release talks to over HTTP, true to what they document, in one application."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from rehearsal.world.desks.atlas import Atlas, Snapshot
 from rehearsal.world.desks.desk import Desk, Fault
 from rehearsal.world.desks.github import GitHub
 from rehearsal.world.desks.pagerduty import PagerDuty
@@ -15,13 +17,14 @@ from rehearsal.world.desks.slack import Slack
 
 
 class Desks:
-    """Every desk, mounted at its name (``/slack``, ``/pagerduty``, ``/sentry``, ``/github``, ``/registry``) in `app`.
+    """Every desk, mounted at its name (``/slack``, ``/pagerduty``, ``/sentry``, ``/github``, ``/registry``, ``/atlas``)
+    in `app`. ``restore`` puts documents into the cluster that Atlas restores backups to.
 
     `told` is what the desks were told, in order: ``{seq, at, desk, method, path, body}`` of each accepted call that
     changes something. ``at`` is in unix seconds, ``path`` below the desk.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, restore: Callable[[Snapshot], None] = lambda snapshot: None) -> None:
         self.told: list[dict[str, Any]] = []
         self._seq = 0
         self.slack = Slack(self._keep)
@@ -29,9 +32,9 @@ class Desks:
         self.sentry = Sentry(self._keep)
         self.registry = Registry(self._keep)
         self.github = GitHub(self._keep, self.registry.has_commit)
-        self._desks: dict[str, Desk] = {
-            desk.name: desk for desk in (self.slack, self.pagerduty, self.sentry, self.github, self.registry)
-        }
+        self.atlas = Atlas(self._keep, restore)
+        every = (self.slack, self.pagerduty, self.sentry, self.github, self.registry, self.atlas)
+        self._desks: dict[str, Desk] = {desk.name: desk for desk in every}
         self.app = Starlette(routes=[Mount(f"/{name}", app=desk) for name, desk in self._desks.items()])
 
     def fault(self, desk: str, **order: Any) -> None:

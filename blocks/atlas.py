@@ -1,0 +1,113 @@
+"""Atlas: backups of the database's cluster, and restoring one to a cluster of its own."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, ClassVar, Self, TypeVar
+
+import httpx
+from pydantic import Field, HttpUrl, SecretStr, model_validator
+
+from blocks.http import HttpBlock, HttpService
+from playbook.migration import Backup, RestoreJob
+
+Parsed = TypeVar("Parsed")
+
+MEDIA_TYPE = "application/vnd.atlas.2023-01-01+json"
+PAGE = 100
+SAME_CLUSTER = "the restore cluster must not be the one that users are on: a restore removes everything there first"
+
+
+class Atlas(HttpBlock):
+    """The Atlas Admin API v2 of one project, with an API key of the role Project Backup Manager."""
+
+    _block_type_name: ClassVar[str | None] = "EthixAI Atlas"
+    _documentation_url: ClassVar[HttpUrl | None] = HttpUrl(
+        "https://www.mongodb.com/docs/atlas/reference/api-resources-spec/v2/"
+    )
+
+    public_key: str = Field(title="Public key", description="Public part of the API key.")
+    private_key: SecretStr = Field(title="Private key", description="Private part of the API key.")
+    group: str = Field(title="Project", description="Id of the Atlas project (24 hexadecimal digits).")
+    cluster: str = Field(title="Cluster", description="The cluster whose backups are used.")
+    restore_cluster: str = Field(
+        title="Restore cluster",
+        description="A separate cluster that backups are restored to. All its data is removed first.",
+    )
+    restore_uri: SecretStr | None = Field(
+        None, title="Restore connection string", description="Of the restore cluster. Without it nothing is verified."
+    )
+    restore_wait_s: float = Field(3600, gt=0, title="Restore wait", description="Seconds that a restore may take.")
+    poll_interval_s: float = Field(10, gt=0, title="Poll interval", description="Seconds between two looks at it.")
+    api_url: str = Field("https://cloud.mongodb.com", title="API URL", description="Where the Admin API is.")
+
+    @model_validator(mode="after")
+    def _restores_elsewhere(self) -> Self:
+        if self.restore_cluster == self.cluster:
+            raise ValueError(SAME_CLUSTER)
+        return self
+
+    async def backups(self) -> tuple[Backup, ...]:
+        """Every completed snapshot of the cluster. One call. Raises: Transient, Refused."""
+        path = f"{self._clusters}/{self.cluster}/backup/snapshots"
+        return await self._call("GET", path, f"for the snapshots of {self.cluster}", _backups, params=_PAGE)
+
+    async def restore(self, backup: str) -> str:
+        """A restore of ``backup`` to the restore cluster is under way. Its id.
+
+        One that is under way already is taken for this one: a reply may have been lost. Two calls.
+        Raises: Transient, Refused (no such snapshot, no such cluster, the role), Conflict.
+        """
+        path = f"{self._clusters}/{self.cluster}/backup/restoreJobs"
+        asked = f"to restore {backup} to {self.restore_cluster}"
+        jobs = await self._call("GET", path, f"for the restores of {self.cluster}", _jobs, params=_PAGE)
+        for found in jobs:
+            if found["snapshotId"] == backup and found["targetClusterName"] == self.restore_cluster:
+                job = _job(found)
+                if not job.is_over:
+                    return job.id
+        wanted = {
+            "deliveryType": "automated",
+            "snapshotId": backup,
+            "targetClusterName": self.restore_cluster,
+            "targetGroupId": self.group,
+        }
+        return (await self._call("POST", path, asked, _job, json=wanted)).id
+
+    async def restore_job(self, job: str) -> RestoreJob:
+        """How a restore stands. One call. Raises: Transient, Refused."""
+        path = f"{self._clusters}/{self.cluster}/backup/restoreJobs/{job}"
+        return await self._call("GET", path, f"for restore {job}", _job)
+
+    @property
+    def _clusters(self) -> str:
+        return f"/api/atlas/v2/groups/{self.group}/clusters"
+
+    async def _call(self, method: str, path: str, asked: str, parse: Callable[[Any], Parsed], **request: Any) -> Parsed:
+        # A fresh one for each call: it keeps the server's nonce, and calls may run side by side.
+        auth = httpx.DigestAuth(self.public_key, self.private_key.get_secret_value())
+        service = HttpService(
+            "Atlas", "atlas", self.api_url, "private_key", self.timeout_s, self._clients, {"Accept": MEDIA_TYPE}
+        )
+        return await service.json(method, path, asked, parse, auth=auth, **request)
+
+
+_PAGE = {"itemsPerPage": PAGE, "pageNum": 1}
+
+
+def _backups(answer: dict[str, Any]) -> tuple[Backup, ...]:
+    done = (one for one in answer["results"] if one.get("status", "completed") == "completed")
+    return tuple(Backup(id=str(one["id"]), at_s=_unix(one["createdAt"])) for one in done)
+
+
+def _jobs(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(answer["results"])
+
+
+def _job(found: dict[str, Any]) -> RestoreJob:
+    ended = [word for word in ("failed", "cancelled", "expired") if found.get(word)]
+    problem = f"Atlas says that restore {found['id']} is {ended[0]}" if ended else ""
+    return RestoreJob(id=str(found["id"]), is_over=bool(problem or found.get("finishedAt")), problem=problem)
+
+
+def _unix(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

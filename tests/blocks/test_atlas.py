@@ -1,0 +1,103 @@
+"""Atlas: snapshots, and a restore that is followed to its end, over HTTP with digest authentication."""
+
+import asyncio
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from blocks import Atlas
+from playbook.errors import Refused, ReleaseError, Transient
+from playbook.migration import RestoreJob, backup_before
+
+GROUP = "32b6e34b3d91647abb20e7b8"
+USERS = {"ethixai": {"users": [{"_id": 1}]}}
+
+
+@pytest.fixture
+def atlas(office) -> Atlas:
+    """The desk's project."""
+    return Atlas(
+        public_key="rehearsal",
+        private_key=SecretStr("rehearsal-token"),
+        group=GROUP,
+        cluster="ethixai-production",
+        restore_cluster="ethixai-production-restore",
+        api_url=f"{office.url}/atlas",
+    )
+
+
+async def ended(atlas: Atlas, job: str) -> RestoreJob:
+    """The restore once it is over."""
+    for _ in range(200):
+        found = await atlas.restore_job(job)
+        if found.is_over:
+            return found
+        await asyncio.sleep(0.1)
+    raise TimeoutError(job)
+
+
+async def test_a_backup_is_found_by_time(atlas: Atlas, office) -> None:
+    """The newest one from before the migration."""
+    wanted = [office.desks.atlas.keep_snapshot(USERS, float(at)) for at in (1000, 2000, 3000)][1]
+    found = backup_before(await atlas.backups(), 2500)
+    assert found is not None
+    assert (found.id, found.at_s) == (wanted, 2000)
+    assert backup_before(await atlas.backups(), 500) is None
+
+
+async def test_a_restore_is_started_and_ends(atlas: Atlas, office) -> None:
+    """Automated, to the separate cluster, whose data is removed first and is then the snapshot's."""
+    put: list[object] = []
+    office.desks.atlas._restore = put.append
+    job = await atlas.restore(office.desks.atlas.keep_snapshot(USERS, 1000.0))
+    assert await ended(atlas, job) == RestoreJob(id=job, is_over=True)
+    assert put == [{}, USERS]
+    (asked,) = office.told("atlas")
+    assert (asked["deliveryType"], asked["targetClusterName"]) == ("automated", "ethixai-production-restore")
+
+
+async def test_a_restore_whose_reply_was_lost_is_not_started_twice(atlas: Atlas, office) -> None:
+    """The one under way is found, and is this one."""
+    backup = office.desks.atlas.keep_snapshot(USERS, 1000.0)
+    office.desks.fault("atlas", applied=True, method="POST", count=1, path="*restoreJobs")
+    with pytest.raises(ReleaseError):
+        await atlas.restore(backup)
+    await atlas.restore(backup)
+    assert len(office.told("atlas")) == 1
+
+
+@pytest.mark.parametrize("word", ["failed", "cancelled", "expired"])
+async def test_a_restore_may_end_badly(atlas: Atlas, office, word: str) -> None:
+    """It is over, and the problem is said in Atlas's word."""
+    backup = office.desks.atlas.keep_snapshot(USERS, 1000.0)
+    office.desks.atlas.restores_fail(word)
+    job = await ended(atlas, await atlas.restore(backup))
+    assert word in job.problem
+
+
+async def test_a_snapshot_that_does_not_exist_is_refused(atlas: Atlas) -> None:
+    """In Atlas's own words, with the snapshot named."""
+    with pytest.raises(Refused, match="No snapshot with ID abc exists"):
+        await atlas.restore("abc")
+
+
+async def test_wrong_credentials_are_refused_and_not_shown(atlas: Atlas) -> None:
+    """The field to correct is named; the key is not repeated."""
+    wrong = atlas.model_copy(update={"private_key": SecretStr("hunter2")})
+    with pytest.raises(Refused, match=r"atlas\.private_key") as raised:
+        await wrong.backups()
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize("fault", [{"status": 503}, {"garbage": True}, {"status": 429}], ids=str)
+async def test_what_passes_is_asked_again(atlas: Atlas, office, fault) -> None:
+    """Away, busy, or somebody else who answers."""
+    office.desks.fault("atlas", count=2, **fault)
+    with pytest.raises(Transient):
+        await atlas.backups()
+
+
+def test_a_restore_over_production_cannot_be_configured() -> None:
+    """An automated restore removes all data on its target first."""
+    with pytest.raises(ValidationError, match="must not be the one that users are on"):
+        Atlas(public_key="p", private_key=SecretStr("s"), group=GROUP, cluster="a", restore_cluster="a")
