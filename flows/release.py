@@ -59,8 +59,10 @@ async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = (
     if await already_live(env, order, found):
         return Outcome(end=End.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
     claim = await take_claim(env, order, found)
-    report = await note(Report(environment=env.name, claim=claim, checklist=items), "claimed")
-    await say_starting(env, claim, order)
+    overridden = order.override if open_items(items) else ""
+    words = f"claimed, although the checklist is open: {overridden}" if overridden else "claimed"
+    report = await note(Report(environment=env.name, claim=claim, checklist=items), words)
+    await say_starting(env, claim, order, overridden)
     return await carry_out(env, report)
 
 
@@ -87,4 +89,5 @@ async def make_order(env: Environment, staging: Environment | None, request: Rel
         canary_percent=request.canary_percent or env.policy.canary_percent,
         changes=request.changes,
         requested_by=request.requested_by,
+        override=request.override,
     )

@@ -53,29 +53,31 @@ class Resolution(Frozen):
     key: str
 
 
-def starting(claim: Claim, environment: str, at_s: float, bake_s: float, changes: str) -> Message:
-    """Playbook 2: what `#releases` reads before anything moves."""
-    text = "\n".join(
-        (
-            f"🚀 {environment.capitalize()} release starting at {clock(at_s)} UTC",
-            f"Version: {claim.version}",
-            f"Changes: {changes or 'not described'}",
-            f"ETA: {minutes(2 * bake_s)} (canary) → {minutes(bake_s)} (promote to 100%)",
-        )
-    )
+def starting(claim: Claim, environment: str, at_s: float, bake_s: float, changes: str, overridden: str = "") -> Message:
+    """Playbook 2: what `#releases` reads before anything moves. ``overridden`` is why the checklist does not hold."""
+    eta = f"{minutes(2 * bake_s)} (canary) → {minutes(bake_s)} (promote to 100%)"
+    lines = [
+        f"🚀 {environment.capitalize()} release starting at {clock(at_s)} UTC",
+        f"Version: {claim.version}",
+        f"Changes: {changes or 'not described'}",
+        f"ETA: {eta if bake_s else 'when its smoke tests have passed (no canary phase)'}",
+    ]
+    if overridden:
+        lines.append(f"⚠️ Checklist overridden by {claim.requested_by or 'somebody unnamed'}: {overridden}")
+    text = "\n".join(lines)
     return Message(key=f"{claim.release_id}/starting", room=Room.RELEASES, text=text)
 
 
 def complete(claim: Claim, environment: str, watch_s: float) -> Message:
-    """Playbook 3, step 3: the release reached everybody."""
-    text = "\n".join(
-        (
-            f"✅ {environment.capitalize()} release complete",
-            f"Version: {claim.version}",
-            "Status: 100% traffic on new revision",
-            f"Monitoring for {minutes(watch_s)}...",
-        )
-    )
+    """Playbook 3, step 3: the release reached everybody. ``watch_s`` is 0 where nobody watches it afterwards."""
+    lines = [
+        f"✅ {environment.capitalize()} release complete",
+        f"Version: {claim.version}",
+        "Status: 100% traffic on new revision",
+    ]
+    if watch_s:
+        lines.append(f"Monitoring for {minutes(watch_s)}...")
+    text = "\n".join(lines)
     return Message(key=f"{claim.release_id}/complete", room=Room.RELEASES, text=text)
 
 

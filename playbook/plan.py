@@ -21,6 +21,7 @@ class Order(Frozen):
     canary_percent: int
     changes: str = ""
     requested_by: str = ""
+    override: str = ""
 
 
 class Plan(Frozen):

@@ -106,15 +106,16 @@ async def insist(env: Environment, one: Fact) -> None:
             await resolve.with_options(**LATER)(env, one)
 
 
-async def say_starting(env: Environment, claim: Claim, order: Order) -> None:
-    """`#releases` knows that a release begins."""
-    await tell(env, messages.starting(claim, env.name, time.time(), env.policy.bake_s, order.changes))
+async def say_starting(env: Environment, claim: Claim, order: Order, overridden: str = "") -> None:
+    """`#releases` knows that a release begins, and why the checklist did not stop it where it should have."""
+    bake_s = env.policy.bake_s
+    await tell(env, messages.starting(claim, env.name, time.time(), bake_s, order.changes, overridden))
 
 
 async def say_complete(env: Environment, report: Report) -> None:
     """`#releases` knows that everybody has the new version; a hotfix's debt has its ticket; open incidents are over."""
     claim = report.claim
-    facts: list[Fact] = [messages.complete(claim, env.name, env.policy.watch_s)]
+    facts: list[Fact] = [messages.complete(claim, env.name, env.policy.watch_s if env.policy.bake_s else 0)]
     if claim.hotfix is not None:
         facts = [hotfix.hotfix_deployed(report, env.policy), hotfix.hotfix_debt(report, env.policy)]
     await asyncio.gather(*(tell(env, fact) for fact in facts), end_incidents(env, claim.lead))

@@ -1,0 +1,48 @@
+"""What people read at a release's start and end."""
+
+import pytest
+
+from playbook.claim import Claim, Part
+from playbook.messages import complete, starting
+from playbook.traffic import TrafficSplit
+
+CLAIM = Claim(
+    release_id="v20251116-abc123-1f2e3d",
+    version="v20251116-abc123",
+    flow_run_id="1",
+    epoch=1,
+    parts=(Part(service="backend", stable=TrafficSplit.all_to("old"), canary="new", image="i@sha256:1"),),
+    canary_percent=10,
+    requested_by="Ada",
+    deadline_s=0,
+)
+
+
+def test_the_start_is_told_in_the_playbooks_words() -> None:
+    """Playbook 2, line by line."""
+    said = starting(CLAIM, "production", at_s=14 * 3600, bake_s=900, changes="Bug fixes")
+    assert said.text.splitlines() == [
+        "🚀 Production release starting at 14:00 UTC",
+        "Version: v20251116-abc123",
+        "Changes: Bug fixes",
+        "ETA: 30 minutes (canary) → 15 minutes (promote to 100%)",
+    ]
+
+
+def test_an_open_checklist_is_told_with_who_and_why() -> None:
+    """Whoever goes on although an item is open says so to everybody."""
+    said = starting(CLAIM, "production", at_s=0, bake_s=900, changes="", overridden="GitHub lost the checks")
+    assert said.text.endswith("Checklist overridden by Ada: GitHub lost the checks")
+
+
+@pytest.mark.parametrize(
+    ("watch_s", "last"), [(3600, "Monitoring for 1 hour..."), (0, "Status: 100% traffic on new revision")]
+)
+def test_the_end_promises_a_watch_only_where_there_is_one(watch_s: float, last: str) -> None:
+    """Staging is not watched afterwards, and nobody is told that it is."""
+    assert complete(CLAIM, "production", watch_s).text.splitlines()[-1] == last
+
+
+def test_a_release_without_a_canary_promises_no_minutes() -> None:
+    """ "0 seconds" would be an answer that nobody can use."""
+    assert "seconds" not in starting(CLAIM, "staging", at_s=0, bake_s=0, changes="").text
