@@ -143,6 +143,7 @@ def rollback_claim(
     epoch: int,
     deadline_s: float,
     requested_at_s: float,
+    place: str = "",
 ) -> Claim:
     """The claim that carries out ``plan``: decided from the start, so whoever finds it finishes it the same way."""
     reason = f"{request.symptom.value}: {request.reason}"
@@ -159,6 +160,7 @@ def rollback_claim(
         deadline_s=deadline_s,
         requested_at_s=requested_at_s,
         rollback=request,
+        place=place,
     )
 
 

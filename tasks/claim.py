@@ -18,6 +18,11 @@ from tasks.ensure import ensure
 from tasks.retries import READ, REVERT, WRITE
 
 
+def place_of(env: Environment) -> str:
+    """gcloud's flags for where the services of ``env`` are."""
+    return f"--project={env.cloud_run.project} --region={env.cloud_run.region}"
+
+
 @task(name="look", **READ)
 async def look(env: Environment, services: tuple[str, ...]) -> dict[str, ServiceSnapshot]:
     """One fresh read of each service. Raises Transient while one is still reconciling."""
@@ -70,8 +75,8 @@ async def take_claim(
         flow_run_id=run_id,
         epoch=next_epoch(max(epochs), now_s),
         deadline_s=now_s + env.policy.claim_deadline_s,
-        place=f"--project={env.cloud_run.project} --region={env.cloud_run.region}",
-    )
+        place=place_of(env),
+    ).model_copy(update={"hotfix": hotfix, "requested_at_s": requested_at_s})
     taken: list[str] = []
     try:
         for service in claim.services:

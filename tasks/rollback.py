@@ -13,6 +13,7 @@ from playbook.errors import Transient
 from playbook.requests import RollbackRequest
 from playbook.rollback import Found, RollbackPlan, rollback_claim
 from playbook.traffic import ServiceSnapshot
+from tasks.claim import place_of
 from tasks.ensure import ensure
 from tasks.retries import READ, REVERT
 
@@ -48,6 +49,7 @@ def claim_of(
         epoch=next_epoch(max(epochs), now_s),
         deadline_s=now_s + env.policy.claim_deadline_s,
         requested_at_s=requested_at_s,
+        place=place_of(env),
     )
 
 
