@@ -8,7 +8,7 @@ from typing import Self
 
 from playbook.base import Frozen
 from playbook.checklist import Item
-from playbook.claim import Claim, Decision
+from playbook.claim import Claim, Decision, Kind
 from playbook.explanation import odds, percent
 from playbook.outcome import End, Outcome
 from playbook.picture import data_uri, draw
@@ -66,7 +66,7 @@ class Report(Frozen):
 def page(report: Report, *, pictures: bool) -> str:
     """The whole page, as far as the release has come; what a tired reader needs first stands first."""
     claim, outcome = report.claim, report.outcome
-    parts = [f"# {claim.version} to {report.environment}: {outcome.end.value if outcome else claim.decision.value}"]
+    parts = [f"# {title(report)}: {outcome.end.value if outcome else claim.decision.value}"]
     if outcome:
         parts.append(outcome.message)
     parts.append(f"**Users:** {users(report)}")
@@ -79,6 +79,18 @@ def page(report: Report, *, pictures: bool) -> str:
     if report.notes:
         parts += ["## Timeline (UTC)", "\n".join(f"- {clock(note.at_s)} {note.text}" for note in report.notes)]
     return "\n\n".join(parts)
+
+
+def title(report: Report) -> str:
+    """What this is, in the words of the playbook."""
+    claim, where = report.claim, report.environment
+    match claim.kind:
+        case Kind.ROLLBACK:
+            return f"Rollback of {claim.version} in {where}"
+        case Kind.HOTFIX:
+            return f"Hotfix {claim.version} to {where}"
+        case _:
+            return f"{claim.version} to {where}"
 
 
 def users(report: Report) -> str:
@@ -115,13 +127,15 @@ def plan_table(claim: Claim) -> str:
         f"| {part.service} | {part.stable} | {part.canary} | `{part.image.rsplit('@', 1)[-1][:19]}…` |"
         for part in claim.parts
     ]
-    return "\n".join(("| service | before | new revision | image |", "|---|---|---|---|", *rows))
+    was, becomes = ("goes back to", "is taken back") if claim.kind is Kind.ROLLBACK else ("before", "new revision")
+    return "\n".join((f"| service | {was} | {becomes} | image |", "|---|---|---|---|", *rows))
 
 
 def rollback_plan(claim: Claim) -> str:
     """How this release would be taken back, by hand if everything else is down."""
+    place = f" {claim.place}" if claim.place else ""
     return "\n".join(
-        f"gcloud run services update-traffic {part.service} {claim.place} \\\n  --to-revisions="
+        f"gcloud run services update-traffic {part.service}{place} \\\n  --to-revisions="
         + ",".join(f"{revision}={share}" for revision, share in part.stable.percent.items())
         for part in claim.parts
     )
