@@ -33,8 +33,7 @@ class Recovery(Frozen):
 def recover(claim: Claim | None, owner: Owner, now_s: float) -> Recovery:
     """Decide what becomes of ``claim``. ``now_s`` is unix seconds.
 
-    The first that holds: nothing is held -> LEAVE; the owner lives and its time is not over -> LEAVE; cancelled,
-    already
+    The first that holds: nothing is held -> LEAVE; the owner lives and its time is not over -> LEAVE; cancelled, already
     reverting, or its time is over -> REVERT (a promotion under way is finished even so: going on is shorter than going
     back); else RESUME. Source: design, the claim.
     """

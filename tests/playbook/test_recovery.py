@@ -1,0 +1,63 @@
+"""What is found after a crash decides what is done about it, for every combination there is."""
+
+import itertools
+
+import pytest
+
+from playbook.claim import Claim, Decision, Part
+from playbook.recovery import Owner, Step, recover
+from playbook.traffic import TrafficSplit
+
+NOW_S = 1_763_647_200.0
+
+
+def claim(decision: Decision, left_s: float = 600) -> Claim:
+    part = Part(service="s", stable=TrafficSplit.all_to("s-old"), canary="s-new", image="r@sha256:x")
+    return Claim(
+        release_id="v20251116-abc123-1f2e3d",
+        version="v20251116-abc123",
+        flow_run_id="1",
+        epoch=1,
+        decision=decision,
+        parts=(part,),
+        canary_percent=10,
+        deadline_s=NOW_S + left_s,
+    )
+
+
+TABLE = [
+    (Decision.DEPLOY, Owner.ENDED, 600, Step.RESUME),
+    (Decision.DEPLOY, Owner.SILENT, 600, Step.RESUME),
+    (Decision.BAKE, Owner.ENDED, 600, Step.RESUME),
+    (Decision.BAKE, Owner.SILENT, 600, Step.RESUME),
+    (Decision.PROMOTE, Owner.ENDED, 600, Step.RESUME),
+    (Decision.REVERT, Owner.ENDED, 600, Step.REVERT),
+    (Decision.REVERT, Owner.SILENT, 600, Step.REVERT),
+    (Decision.BAKE, Owner.CANCELLED, 600, Step.REVERT),
+    (Decision.PROMOTE, Owner.CANCELLED, 600, Step.REVERT),
+    (Decision.BAKE, Owner.ALIVE, 600, Step.LEAVE),
+    (Decision.REVERT, Owner.ALIVE, 600, Step.LEAVE),
+    (Decision.DEPLOY, Owner.SILENT, -1, Step.REVERT),
+    (Decision.BAKE, Owner.ENDED, -1, Step.REVERT),
+    (Decision.BAKE, Owner.ALIVE, -1, Step.REVERT),
+    (Decision.PROMOTE, Owner.SILENT, -1, Step.RESUME),
+]
+
+
+@pytest.mark.parametrize(("decision", "owner", "left_s", "step"), TABLE)
+def test_what_is_found_decides(decision: Decision, owner: Owner, left_s: float, step: Step) -> None:
+    """A release is resumed where it can be, reverted where somebody wanted that or time is over, and left where it lives."""
+    assert recover(claim(decision, left_s), owner, NOW_S).step is step
+
+
+@pytest.mark.parametrize(("decision", "owner"), list(itertools.product(Decision, Owner)))
+def test_recovery_is_total_and_says_why(decision: Decision, owner: Owner) -> None:
+    """Whatever is found, there is a step and a reason for it."""
+    found = recover(claim(decision), owner, NOW_S)
+    assert found.step in Step
+    assert found.reason
+
+
+def test_where_nothing_is_held_nothing_is_done() -> None:
+    """A false alarm costs a look."""
+    assert recover(None, Owner.ENDED, NOW_S).step is Step.LEAVE
