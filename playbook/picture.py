@@ -105,7 +105,7 @@ class _Panel:
         """A dashed line at ``value``: where the decision lies."""
         _, y = self.at(0, value)
         dashes = f'stroke="{LINE}" stroke-dasharray="5 4"'
-        return f'<path d="M{LEFT} {y}H{WIDTH - RIGHT}" {dashes}/>' + _text(WIDTH - RIGHT - 4, y - 4, word, "end", LINE)
+        return f'<path d="M{LEFT} {y}H{WIDTH - RIGHT}" {dashes}/>' + _text(LEFT + 6, y - 4, word, "start", LINE)
 
     def path(self, values: Iterable[tuple[float, float | None]], colour: str) -> str:
         """A line through the values there are, with a gap where one is missing."""
