@@ -1,0 +1,286 @@
+"""Which revision a rollback goes back to, when it refuses, and what it leaves written."""
+
+from functools import partial
+
+import pytest
+
+from playbook import change
+from playbook.change import Change
+from playbook.claim import Claim, Decision, Kind, Promotion, Record
+from playbook.errors import BadRequest, Conflict, Held, Refused
+from playbook.matrix import Symptom
+from playbook.requests import RollbackRequest
+from playbook.rollback import Found, plan_rollback, rollback_claim
+from playbook.traffic import Revision, ServiceSnapshot, TrafficSplit
+
+CORE, BACKEND = "ethixai-ai-core", "ethixai-backend"
+A, B, C = "v20251101-aaaaaa", "v20251108-bbbbbb", "v20251115-cccccc"
+TIMES = {A: 1.0, B: 2.0, C: 3.0}
+REQUEST = RollbackRequest(symptom=Symptom.ERRORS_ABOVE_MAX, reason="reports are empty", requested_by="ada")
+
+
+def name(service: str, version: str) -> str:
+    return f"{service}-{version[-6:]}"
+
+
+def good(service: str, version: str, **changes: object) -> Promotion:
+    revision = name(service, version)
+    made = Promotion(release=version, revision=revision, digest=f"sha256:{revision}", promoted_at_s=TIMES[version])
+    return made.model_copy(update=changes)
+
+
+def revision(service: str, version: str, **changes: object) -> Revision:
+    there = name(service, version)
+    made = Revision(name=there, image=f"r/{service}@sha256:{there}", is_ready=True, is_active=True)
+    return made.model_copy(update=changes)
+
+
+def found(service: str, *goods: Promotion, serves: str = "", there: tuple[Revision, ...] | None = None) -> Found:
+    """A service that serves ``serves`` (its newest good release where nothing is said)."""
+    split = TrafficSplit.all_to(serves or goods[0].revision)
+    return Found(
+        snapshot=ServiceSnapshot(
+            service=service,
+            etag="1",
+            uri=f"https://{service}",
+            split=split,
+            served=split,
+            annotations=Record(epoch=7, last_good=goods).annotations(),
+            latest_created=split.main,
+        ),
+        revisions=there if there is not None else tuple(revision(service, version) for version in TIMES),
+    )
+
+
+def team(*services: Found) -> dict[str, Found]:
+    return {one.service: one for one in services}
+
+
+def both(*versions: str) -> dict[str, Found]:
+    """Both services, with these good releases, the newest first."""
+    return team(*(found(service, *(good(service, version) for version in versions)) for service in (CORE, BACKEND)))
+
+
+def test_each_service_goes_back_to_the_good_release_before_the_one_it_serves() -> None:
+    """All of them together, and what is taken back is named."""
+    plan = plan_rollback(both(C, B, A))
+    assert [part.stable.main for part in plan.parts] == [name(CORE, B), name(BACKEND, B)]
+    assert [part.canary for part in plan.parts] == [name(CORE, C), name(BACKEND, C)]
+    assert plan.version == C
+
+
+def test_a_service_that_the_newest_release_left_alone_stays() -> None:
+    """Its users never had what is taken back."""
+    services = team(found(CORE, good(CORE, B), good(CORE, A)), found(BACKEND, good(BACKEND, C), good(BACKEND, B)))
+    assert [part.service for part in plan_rollback(services).parts] == [BACKEND]
+
+
+def test_what_a_person_has_deployed_goes_back_to_the_newest_good_release() -> None:
+    """A revision that nobody released was never good."""
+    services = team(found(BACKEND, good(BACKEND, B), good(BACKEND, A), serves=f"{BACKEND}-00044-byhand"))
+    (part,) = plan_rollback(services).parts
+    assert part.stable.main == name(BACKEND, B)
+
+
+def test_a_newer_good_release_is_never_gone_back_to() -> None:
+    """Where a person went back by hand, what they left is not good again."""
+    services = team(found(BACKEND, *(good(BACKEND, v) for v in (C, B, A)), serves=name(BACKEND, B)))
+    (part,) = plan_rollback(services).parts
+    assert part.stable.main == name(BACKEND, A)
+
+
+def test_a_revision_that_failed_is_no_target_unless_it_is_named() -> None:
+    """It exists and is ready, and was never good: only a person may want it."""
+    failed = Revision(name=f"{BACKEND}-failed", image="r/x@sha256:f", is_ready=True, is_active=False)
+    there = (revision(BACKEND, C), failed, revision(BACKEND, B))
+    services = team(found(BACKEND, good(BACKEND, C), good(BACKEND, B), there=there))
+    assert plan_rollback(services).parts[0].stable.main == name(BACKEND, B)
+    assert plan_rollback(services, failed.name).parts[0].stable.main == failed.name
+
+
+REFUSALS = {
+    "nothing was ever released": (
+        team(found(BACKEND, serves=f"{BACKEND}-00041-xyz")),
+        "nothing to roll back to: ethixai-backend serves ethixai-backend-00041-xyz 100 %.*Name a revision in `to`",
+    ),
+    "the first release": (both(A), "nothing to roll back to: ethixai-ai-core .*; ethixai-backend "),
+    "users came back already": (
+        team(found(BACKEND, good(BACKEND, B, is_return=True), good(BACKEND, A))),
+        f"already been taken back to {B}.*`to`; known are {B}, {A}",
+    ),
+    "the target was deleted": (
+        team(found(BACKEND, good(BACKEND, C), good(BACKEND, B), there=(revision(BACKEND, C),))),
+        f"{name(BACKEND, B)} .* does not exist any more. Name another in `to`",
+    ),
+    "the target is not ready": (
+        team(
+            found(
+                BACKEND,
+                good(BACKEND, C),
+                good(BACKEND, B),
+                there=(revision(BACKEND, B, is_ready=False, reason="MIN_INSTANCES_NOT_PROVISIONED"),),
+            )
+        ),
+        f"{name(BACKEND, B)} .* is not ready: MIN_INSTANCES_NOT_PROVISIONED",
+    ),
+    "the target runs another image": (
+        team(
+            found(
+                BACKEND,
+                good(BACKEND, C),
+                good(BACKEND, B),
+                there=(revision(BACKEND, B, image="r/x@sha256:other"),),
+            )
+        ),
+        "runs r/x@sha256:other, not sha256:.* as when it was promoted",
+    ),
+}
+
+
+@pytest.mark.parametrize(("services", "words"), REFUSALS.values(), ids=REFUSALS)
+def test_it_refuses_with_the_service_the_revision_and_the_next_step(services: dict[str, Found], words: str) -> None:
+    """Before anything moves, in a sentence a tired person can act on."""
+    with pytest.raises(Refused, match=words):
+        plan_rollback(services)
+
+
+def test_a_release_or_revisions_may_be_named() -> None:
+    """A version concerns every service that had it; a revision its own."""
+    assert [p.stable.main for p in plan_rollback(both(C, B, A), A).parts] == [name(CORE, A), name(BACKEND, A)]
+    assert [p.stable.main for p in plan_rollback(both(C, B, A), name(BACKEND, A)).parts] == [name(BACKEND, A)]
+    named = f"{name(BACKEND, A)}, {name(CORE, B)}"
+    assert [p.stable.main for p in plan_rollback(both(C, B, A), named).parts] == [name(CORE, B), name(BACKEND, A)]
+
+
+@pytest.mark.parametrize("to", ["v20250101-dddddd", "ethixai-backend-00001-nope", "latest"])
+def test_a_name_that_nothing_has_is_a_bad_request(to: str) -> None:
+    """The field, the name, and what is known."""
+    with pytest.raises(BadRequest, match=f"to: '{to}' is no release and no revision of .*; known are {C}, {B}"):
+        plan_rollback(both(C, B), to)
+
+
+def test_a_service_named_twice_is_a_bad_request() -> None:
+    """Two targets for one service: nobody may guess."""
+    with pytest.raises(BadRequest, match=f"to: {BACKEND} is named twice"):
+        plan_rollback(both(C, B, A), f"{name(BACKEND, A)} {name(BACKEND, B)}")
+
+
+def test_what_serves_already_needs_no_part() -> None:
+    """Asking again for what is there moves nobody."""
+    assert plan_rollback(both(C, B), C).parts == ()
+
+
+# What the claim of a rollback writes
+
+
+def claim_of(services: dict[str, Found], to: str = "") -> Claim:
+    run = "123e4567-e89b-12d3-a456-426614174000"
+    plan = plan_rollback(services, to)
+    return rollback_claim(plan, REQUEST, flow_run_id=run, epoch=100, deadline_s=9e9, requested_at_s=50.0)
+
+
+def after(snapshot: ServiceSnapshot, write: Change | None) -> ServiceSnapshot:
+    """The snapshot once ``write`` is served."""
+    if write is None:
+        return snapshot
+    moved = {"split": write.split, "served": write.split} if write.split else {}
+    return snapshot.model_copy(update={"annotations": write.record.beside(snapshot.annotations), **moved})
+
+
+def test_a_rollback_is_decided_from_the_start() -> None:
+    """Whoever finds its claim half-way finishes it in the same direction."""
+    claim = claim_of(both(C, B))
+    assert (claim.decision, claim.kind, claim.lead) == (Decision.REVERT, Kind.ROLLBACK, CORE)
+    assert claim.release_id == f"rollback-of-{C}-123e45"
+    assert claim.reason == "Error rate > 0.5%: reports are empty"
+
+
+def test_one_write_for_each_service_takes_users_back() -> None:
+    """The lead with the decision first; a member is claimed and moved in one update; twice writes once."""
+    services = both(C, B)
+    claim = claim_of(services)
+    lead = after(services[CORE].snapshot, change.to_begin_rollback(services[CORE].snapshot, claim))
+    member = after(services[BACKEND].snapshot, change.to_revert(services[BACKEND].snapshot, claim))
+    assert (lead.split.main, member.split.main) == (name(CORE, B), name(BACKEND, B))
+    assert Record.read(lead).claim == claim
+    assert Record.read(member).holder == claim.release_id
+    assert change.to_begin_rollback(lead, claim) is None
+    assert change.to_revert(member, claim) is None
+
+
+def test_afterwards_what_serves_is_the_newest_good_release() -> None:
+    """What was taken back is good no more; what it went back to says that users returned; the incident stays open."""
+    services = both(C, B, A)
+    claim = claim_of(services)
+    for service in (CORE, BACKEND):
+        moved = after(services[service].snapshot, change.to_revert(services[service].snapshot, claim))
+        record = Record.read(after(moved, change.to_release(moved, claim, now_s=200.0)))
+        assert [one.release for one in record.last_good] == [B, A]
+        assert (record.last_good[0].is_return, record.last_good[0].promoted_at_s) == (True, 200.0)
+        assert record.holder == ""
+        assert record.incidents == ((claim.release_id,) if service == CORE else ())
+
+
+def test_a_recovery_takes_over_a_service_that_the_rollback_had_not_come_to() -> None:
+    """Killed after the lead's write, a rollback is finished for the others too."""
+    services = both(C, B)
+    claim = claim_of(services)
+    newer = claim.model_copy(update={"epoch": 101, "flow_run_id": "the recovery"})
+    untouched = services[BACKEND].snapshot
+    taken = after(untouched, change.to_take_over(untouched, newer, found_epoch=100))
+    assert Record.read(taken).holder == claim.release_id
+    assert after(taken, change.to_revert(taken, newer)).split.main == name(BACKEND, B)
+
+
+def test_a_service_that_a_release_holds_is_not_rolled_back_under_it() -> None:
+    """The holder is named; the flow takes it over first."""
+    services = both(C, B)
+    claim = claim_of(services)
+    other = claim.model_copy(update={"release_id": "v20251122-dddddd-eeeeee"})
+    held = services[CORE].snapshot.model_copy(
+        update={"annotations": change.mark(Record(epoch=7), other, CORE).annotations()}
+    )
+    with pytest.raises(Held, match="v20251122-dddddd-eeeeee"):
+        change.to_begin_rollback(held, claim)
+
+
+def test_a_service_that_moved_since_the_plan_is_not_rolled_back() -> None:
+    """What a person has just changed is looked at again first."""
+    services = both(C, B, A)
+    moved = services[CORE].snapshot.model_copy(update={"split": TrafficSplit.all_to(name(CORE, A))})
+    with pytest.raises(Conflict, match="Look, and start it again"):
+        change.to_begin_rollback(moved, claim_of(services))
+
+
+def test_the_first_release_remembers_what_it_replaced() -> None:
+    """So that even the first one can be taken back, though nobody wrote down what was there."""
+    record = Record().promoted(good(BACKEND, A), before=f"{BACKEND}-00041-xyz")
+    assert [one.name for one in record.last_good] == [A, f"{BACKEND}-00041-xyz"]
+    services = team(
+        found(BACKEND, *record.last_good, there=(*map(partial(revision, BACKEND), TIMES), _older())),
+    )
+    (part,) = plan_rollback(services).parts
+    assert part.stable.main == f"{BACKEND}-00041-xyz"
+    assert part.back_to is not None
+    assert part.back_to.digest == "sha256:41"
+
+
+def _older() -> Revision:
+    return Revision(name=f"{BACKEND}-00041-xyz", image="r/x@sha256:41", is_ready=True, is_active=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "other", "may"),
+    [
+        (Kind.HOTFIX, Kind.RELEASE, True),
+        (Kind.ROLLBACK, Kind.RELEASE, True),
+        (Kind.ROLLBACK, Kind.HOTFIX, True),
+        (Kind.HOTFIX, Kind.HOTFIX, False),
+        (Kind.ROLLBACK, Kind.ROLLBACK, False),
+        (Kind.HOTFIX, Kind.ROLLBACK, False),
+        (Kind.RELEASE, Kind.RELEASE, False),
+    ],
+)
+def test_only_what_cannot_wait_takes_over(kind: Kind, other: Kind, may: bool) -> None:
+    """A rollback under way is never stopped; a release stops nothing."""
+    assert kind.may_take_over(other) is may
