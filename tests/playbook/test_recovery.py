@@ -46,7 +46,7 @@ TABLE = [
 
 @pytest.mark.parametrize(("decision", "owner", "left_s", "step"), TABLE)
 def test_what_is_found_decides(decision: Decision, owner: Owner, left_s: float, step: Step) -> None:
-    """A release is resumed where it can be, reverted where somebody wanted that or time is over, and left where it lives."""
+    """Resumed where it can be, reverted where somebody wanted that or time is over, left where it lives."""
     assert recover(claim(decision, left_s), owner, NOW_S).step is step
 
 
