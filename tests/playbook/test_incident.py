@@ -1,0 +1,117 @@
+"""What an incident leaves in writing: signatures of errors, the room's message, the draft of the post-mortem."""
+
+from pathlib import Path
+
+import pytest
+
+from playbook.claim import Claim, Decision, Part
+from playbook.incident import Contact, findings, log_commands, new_signatures, postmortem, signature, war_room
+from playbook.logs import LogLine
+from playbook.messages import rollback_ticket
+from playbook.report import Note, Report
+from playbook.traffic import TrafficSplit
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "docs" / "playbooks" / "postmortem-template.md"
+REPORT = Report(
+    environment="production",
+    claim=Claim(
+        release_id="v20251116-abc123-1f2e3d",
+        version="v20251116-abc123",
+        flow_run_id="run-1",
+        epoch=100,
+        decision=Decision.REVERT,
+        parts=(
+            Part(
+                service="ethixai-backend",
+                stable=TrafficSplit.all_to("ethixai-backend-00041-xyz"),
+                canary="ethixai-backend-abc123-1f2e3d",
+                image="r/b@sha256:1",
+            ),
+        ),
+        canary_percent=10,
+        reason="ethixai-backend: 5 % failed",
+        requested_by="ada",
+        deadline_s=1.0,
+    ),
+    notes=(Note(at_s=1_763_647_200.0, text="claimed"), Note(at_s=1_763_647_290.0, text="Reverted")),
+)
+
+SAME = {
+    "numbers": ("timeout after 3001 ms", "timeout after 12 ms"),
+    "a UUID": (
+        "report 123e4567-e89b-12d3-a456-426614174000 failed",
+        "report 00000000-0000-0000-0000-00000000000a failed",
+    ),
+    "hex": ("at 0x7ffde4 in abc123def4", "at 0x1 in 99aa88bb77cc"),
+    "an address": ("user ada@example.com unknown", "user bob.b@mail.example.org unknown"),
+    "a time": ("2025-11-16T14:00:00.123Z refused", "2026-01-02 03:04:05+01:00 refused"),
+    "an id": ("session s3ss10n-AbCdEfGh12345 gone", "session zz99-ZyXwVuTsRq98765 gone"),
+    "its traceback": ("KeyError: 'x'\n  File a.py, line 3", "KeyError: 'x'\n  File b.py, line 9"),
+    "its spaces": ("upstream   reset ", "upstream reset"),
+}
+
+
+@pytest.mark.parametrize(("one", "other"), SAME.values(), ids=SAME)
+def test_two_lines_of_one_error_have_one_signature(one: str, other: str) -> None:
+    """What differs each time is taken out."""
+    assert signature(one) == signature(other)
+
+
+def test_two_errors_have_two_signatures() -> None:
+    """Words are what tells them apart, also words that look like the beginning of an id."""
+    assert signature("upstream connection reset") != signature("upstream connection refused")
+    assert signature("decade of facade") == "decade of facade"
+
+
+def lines(*texts: str) -> tuple[LogLine, ...]:
+    return tuple(LogLine(at_s=n, severity="ERROR", text=text, insert_id=str(n)) for n, text in enumerate(texts))
+
+
+def test_only_errors_that_stable_does_not_have_count_the_most_frequent_first() -> None:
+    """What was there before the release did not come with it."""
+    canary = lines("old error 1", "rare", "new after 5 ms", "new after 7 ms", "old error 2", "")
+    found = new_signatures("backend", canary, lines("old error 999"))
+    assert [str(one) for one in found] == ["2 × backend: new after <n> ms", "1 × backend: rare"]
+
+
+def test_the_room_reads_what_happened_who_is_needed_and_where_to_look() -> None:
+    """Roles to fill, contacts by role; a contact without a name is still reachable."""
+    contacts = {
+        "CTO": Contact(slack="@cto", escalation="Escalation for P0 incidents"),
+        "Backend Lead": Contact(name="Ada", slack="@backend-lead"),
+    }
+    text = war_room(REPORT, contacts, "https://ui/runs/1").text
+    for words in (
+        "PRODUCTION INCIDENT: v20251116-abc123 was taken back",
+        "back on ethixai-backend-00041-xyz",
+        "Incident Commander: ?, Comms Lead: ?, Engineering Lead: ?",
+        "• CTO: @cto Escalation for P0 incidents",
+        "• Backend Lead: @backend-lead (Ada)",
+        "https://ui/runs/1",
+    ):
+        assert words in text
+
+
+def test_the_draft_has_everything_that_is_known_in_its_place() -> None:
+    """The template of the repository, its timeline filled in, and no placeholder left."""
+    signatures = new_signatures("ethixai-backend", lines("boom 1", "boom 2"), ())
+    draft = postmortem(TEMPLATE.read_text(), REPORT, signatures)
+    assert "$" not in draft
+    for words in (
+        "# Post-mortem: Production: v20251116-abc123 was taken back",
+        "| Date | 2025-11-20 (UTC) |",
+        "| 14:00:00 | claimed |\n| 14:01:30 | Reverted |",
+        "2 × ethixai-backend: boom <n>",
+        "automatic, in the canary phase",
+    ):
+        assert words in draft
+
+
+def test_the_ticket_holds_evidence_new_errors_links_and_the_draft() -> None:
+    """Title and severity as the playbook writes them; one key for each release, however often it is tried."""
+    more = findings(REPORT, (), {"flow run": "https://ui/runs/1", **log_commands(REPORT)})
+    ticket = rollback_ticket(REPORT, more, "the draft")
+    assert (ticket.title, ticket.severity) == ("Production canary rollback triggered", "P2")
+    assert ticket.key == "v20251116-abc123-1f2e3d/ticket"
+    for words in ("Severity: P2 (high)", "Release engineer: ada", "https://ui/runs/1", "the draft", "gcloud logging"):
+        assert words in ticket.body

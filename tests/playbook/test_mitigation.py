@@ -1,0 +1,89 @@
+"""Immediate actions: what is written, that the way back is kept, and whom they leave alone."""
+
+import pytest
+
+from playbook import change
+from playbook.change import Change
+from playbook.claim import Claim, Member, Mitigation, Part, Record
+from playbook.errors import Held, Refused
+from playbook.mitigation import to_mitigate, to_restore
+from playbook.requests import Measure
+from playbook.traffic import Scaling, ServiceSnapshot, TrafficSplit
+
+SERVICE = "ethixai-backend"
+SPLIT, SCALING = TrafficSplit.all_to("backend-3", {"theirs": "backend-1"}), Scaling(min_instances=3, max_instances=13)
+MAINTENANCE = TrafficSplit.all_to("backend-maintenance")
+FOUND = ServiceSnapshot(
+    service=SERVICE, etag="1", uri="https://b", split=SPLIT, served=SPLIT, scaling=SCALING, annotations={"team": "ours"}
+)
+
+
+def measure(kind: Measure, snapshot: ServiceSnapshot = FOUND) -> Mitigation:
+    return Mitigation(
+        measure=kind, by="ada", reason="a flood", at_s=1.0, split=snapshot.pinned, scaling=snapshot.scaling
+    )
+
+
+def after(snapshot: ServiceSnapshot, write: Change | None) -> ServiceSnapshot:
+    assert write is not None
+    fields: dict[str, object] = {"annotations": write.record.beside(snapshot.annotations)}
+    fields |= {"split": write.split, "served": write.split} if write.split else {}
+    fields |= {"scaling": write.scaling} if write.scaling else {}
+    return snapshot.model_copy(update=fields)
+
+
+def read_only(snapshot: ServiceSnapshot = FOUND) -> Change | None:
+    return to_mitigate(snapshot, measure(Measure.READ_ONLY, snapshot), MAINTENANCE, None)
+
+
+def scaled(snapshot: ServiceSnapshot = FOUND) -> Change | None:
+    return to_mitigate(snapshot, measure(Measure.SCALE, snapshot), None, Scaling(manual=0))
+
+
+@pytest.mark.parametrize("step", [read_only, scaled], ids=["read-only", "scale"])
+def test_a_measure_is_taken_once_and_taken_back_exactly(step: object) -> None:
+    """Doing it twice writes once; restore gives back split, scaling and tags, and leaves no mark."""
+    assert callable(step)
+    mitigated = after(FOUND, step())
+    assert step(mitigated) is None
+    restored = after(mitigated, to_restore(mitigated))
+    assert (restored.split, restored.scaling, restored.annotations) == (SPLIT, SCALING, {"team": "ours"})
+    assert to_restore(restored) is None
+
+
+def test_a_second_measure_keeps_the_way_back_of_the_first() -> None:
+    """Read-only, then scaled: restore goes back to before both."""
+    both = after(after(FOUND, read_only()), scaled(after(FOUND, read_only())))
+    restored = after(both, to_restore(both))
+    assert (restored.split, restored.scaling) == (SPLIT, SCALING)
+
+
+def test_other_peoples_tags_stay() -> None:
+    """A measure moves users, not what others have marked."""
+    assert after(FOUND, read_only()).split.tags == {"theirs": "backend-1"}
+
+
+def test_a_service_that_a_release_holds_is_left_alone() -> None:
+    """The release would take it for somebody else's hand: the next step is the rollback."""
+    member = Member(release_id="v1-abc", epoch=5, lead="x", stable=SPLIT)
+    held = FOUND.model_copy(update={"annotations": Record(epoch=5, member=member).annotations()})
+    with pytest.raises(Held, match=r"held by release v1-abc\. Start rollback"):
+        read_only(held)
+
+
+def test_no_release_starts_from_a_mitigated_service() -> None:
+    """Its stable revision would be the maintenance revision: restore comes first, and who took the measure is
+    named."""
+    mitigated = after(FOUND, read_only())
+    part = Part(service=SERVICE, stable=mitigated.pinned, canary="backend-4", image="r@sha256:4")
+    claim = Claim(
+        release_id="v20251116-abc123-1f2e3d",
+        version="v20251116-abc123",
+        flow_run_id="1",
+        epoch=9,
+        parts=(part,),
+        canary_percent=10,
+        deadline_s=9e9,
+    )
+    with pytest.raises(Refused, match=r"set to read-only by ada \(a flood\)\. Start mitigate/… with restore"):
+        change.to_claim(mitigated, claim)

@@ -1,0 +1,102 @@
+"""The forms: every field that is missing or wrong is named, with what to do."""
+
+import pytest
+from pydantic import ValidationError
+
+from playbook.matrix import MATRIX, Symptom, Trigger
+from playbook.requests import ExploitCheck, HotfixRequest, Measure, MitigateRequest, RollbackRequest
+
+SERVICES = ("ethixai-ai-core", "ethixai-backend")
+HOTFIX = {
+    "version": "v20251116-hotfix1-abc123",
+    "reason": "a hole",
+    "incident": "CVE-2025-12345",
+    "approver": "the security lead",
+}
+
+
+def test_a_whole_hotfix_request_has_no_problem() -> None:
+    """Version, reason, incident, approver: nothing else is needed."""
+    assert HotfixRequest.model_validate(HOTFIX).problems(SERVICES) == []
+
+
+@pytest.mark.parametrize("missing", HOTFIX)
+def test_each_field_that_a_hotfix_lacks_is_named(missing: str) -> None:
+    """Also where it is only spaces."""
+    (problem,) = HotfixRequest.model_validate(HOTFIX | {missing: "  "}).problems(SERVICES)
+    assert problem.startswith(f"{missing}: ")
+
+
+def test_everything_that_is_missing_is_named_at_once() -> None:
+    """Nobody corrects a form four times at 3 a.m."""
+    assert [problem.split(":")[0] for problem in HotfixRequest().problems(SERVICES)] == list(HOTFIX)
+
+
+@pytest.mark.parametrize("version", ["v20251116-abc123", "v20251116-hotfix-abc123", "hotfix1", "v20251116-hotfix1"])
+def test_a_hotfix_has_a_hotfix_version(version: str) -> None:
+    """The form is said, with an example."""
+    (problem,) = HotfixRequest.model_validate(HOTFIX | {"version": version}).problems(SERVICES)
+    assert problem == f"version: {version!r} is not vYYYYMMDD-hotfixN-<commit>, for example v20251116-hotfix1-abc123"
+
+
+def test_an_exploit_is_tried_on_a_service_that_exists() -> None:
+    """One of another environment would be refused by nobody, which proves nothing."""
+    wrong = HotfixRequest.model_validate(HOTFIX | {"exploit": [{"path": "/x", "service": "ethixai-nope"}]})
+    (problem,) = wrong.problems(SERVICES)
+    assert problem.startswith("exploit: 'ethixai-nope' is not a service")
+
+
+@pytest.mark.parametrize("path", ["x", "https://elsewhere.example/", "/a b"])
+def test_an_exploit_stays_on_the_service(path: str) -> None:
+    """Its path begins at the service; another host is not asked."""
+    with pytest.raises(ValidationError):
+        ExploitCheck(path=path)
+
+
+def rollback(**fields: object) -> RollbackRequest:
+    whole = {"symptom": Symptom.ERRORS_ABOVE_MAX, "reason": "r", "requested_by": "ada"}
+    return RollbackRequest.model_validate(whole | fields)
+
+
+@pytest.mark.parametrize("symptom", Symptom)
+def test_the_matrix_is_asked_before_a_rollback(symptom: Symptom) -> None:
+    """Where it says no rollback, only a reason to do it even so goes on."""
+    says_no = MATRIX[symptom].trigger in (Trigger.NEVER, Trigger.NEVER_FORWARD)
+    problems = rollback(symptom=symptom).problems()
+    assert bool(problems) is says_no
+    assert all("even_so: " in problem and MATRIX[symptom].response.value in problem for problem in problems)
+    assert rollback(symptom=symptom, even_so="it leaks data now").problems() == []
+
+
+def test_a_rollback_says_why_and_who() -> None:
+    """Both are told to everybody."""
+    problems = rollback(reason="", requested_by="").problems()
+    assert [problem.split(":")[0] for problem in problems] == ["reason", "requested_by"]
+
+
+MITIGATIONS = {
+    "an unknown service": ({"service": "x"}, "service: 'x' is not a service"),
+    "scaling without a number": ({"instances": None}, "instances: say how many"),
+    "a number that is not used": ({"measure": Measure.RESTORE}, "instances: say how many for scale, and leave it"),
+    "no maintenance revision": (
+        {"measure": Measure.READ_ONLY, "instances": None},
+        "measure: ethixai-backend has no maintenance revision. Deploy one",
+    ),
+    "no reason": ({"reason": ""}, "reason: say why"),
+    "nobody": ({"requested_by": ""}, "requested_by: say who asks"),
+}
+
+
+@pytest.mark.parametrize(("fields", "words"), MITIGATIONS.values(), ids=MITIGATIONS)
+def test_what_a_mitigation_lacks_is_named(fields: dict[str, object], words: str) -> None:
+    """One line for each field, with the next step."""
+    whole = {
+        "service": "ethixai-backend",
+        "measure": Measure.SCALE,
+        "instances": 13,
+        "reason": "a flood",
+        "requested_by": "ada",
+    }
+    assert MitigateRequest.model_validate(whole).problems(SERVICES, "") == []
+    (problem,) = MitigateRequest.model_validate(whole | fields).problems(SERVICES, "")
+    assert problem.startswith(words)
