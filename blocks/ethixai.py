@@ -74,6 +74,23 @@ class EthixAI(HttpBlock):
 
         return sum(await asyncio.gather(*(once(seconds * number / count) for number in range(count))))
 
+    async def refuses_writes(self, url: str) -> str:
+        """What answered a write at ``url``, in one sentence, when it was refused with 503; a user that was made after
+        all is removed. Raises: SmokeFailed (it was taken, or refused otherwise), Transient (no answer).
+        """
+        every = frozenset(range(300, 600))
+        sign_in = {"email": f"smoke-test-{secrets.token_hex(8)}@example.com", "password": "Sm0ke-nobody-signs-in"}
+        service = self._service(url)
+        answer = await service.send("POST", "/api/auth/register", "whether it takes a write", every, json=sign_in)
+        if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            later = answer.headers.get("retry-after")
+            return f"a write at {url} was refused with 503{f' and Retry-After {later}' if later else ''}."
+        if answer.is_success:
+            made = answer.json()
+            user = User(Site(service), sign_in, str(made.get("token", "")), str(made.get("userId", "")))
+            await user.clean_up()
+        raise SmokeFailed(f"{url}: a write was answered {answer.status_code}, not 503: users can still write.")
+
     async def ask(self, check: ExploitCheck, url: str) -> int:
         """The status with which ``url`` answers ``check``; redirects are not followed. One call.
 

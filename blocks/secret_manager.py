@@ -1,5 +1,6 @@
 """Secret Manager: whether the secrets of an environment are there and will last."""
 
+import contextlib
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, HttpUrl, PrivateAttr, SecretStr
@@ -16,7 +17,7 @@ CLIENT = "google.cloud.secretmanager_v1"
 
 
 class SecretManager(GoogleBlock):
-    """The Secret Manager of one project (secretmanager.viewer). Values are never read, only what is said about them."""
+    """The Secret Manager of one project (secretmanager.viewer). A release reads only what is said about them."""
 
     _block_type_name: ClassVar[str | None] = "EthixAI Secret Manager"
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://cloud.google.com/secret-manager/docs/reference/rpc")
@@ -64,6 +65,24 @@ class SecretManager(GoogleBlock):
             # The error holds the bytes it failed on.
             raise Refused(f"{asked}: it is not text. Store a token as one line of ASCII.") from UnicodeError(
                 error.reason
+            )
+
+    async def put(self, name: str, value: SecretStr) -> None:
+        """The newest version of the secret is ``value``. Two calls; none is added where it is so already.
+
+        It needs secretmanager.versions.add and .access. Raises: Transient, Refused.
+        """
+        parent = f"projects/{self.project}/secrets/{name}"
+        with contextlib.suppress(Refused):  # it has no version yet, or may only be written
+            if (await self.value(f"{parent}/versions/latest")).get_secret_value() == value.get_secret_value():
+                return
+        async with calling(
+            CLIENT, f"Secret Manager, asked for a new version of {parent}", "secretmanager.versions.add"
+        ):
+            await self._client().add_secret_version(
+                request={"parent": parent, "payload": {"data": value.get_secret_value().encode()}},
+                retry=None,
+                timeout=self.timeout_s,
             )
 
     def _client(self) -> "SecretManagerServiceAsyncClient":

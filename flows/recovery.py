@@ -6,6 +6,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
+from flows.migration_rollback import stop_here
 from flows.steps import carry_out
 from playbook.claim import Claim, Decision
 from playbook.errors import Fenced
@@ -15,6 +16,7 @@ from playbook.report import Report
 from tasks.beat import mark_lost, owner_of
 from tasks.claim import claims_found, free_orphan, judge_recovery, take_over
 from tasks.ending import ending
+from tasks.migration import restart_undoing
 from tasks.report import note
 
 
@@ -48,12 +50,18 @@ async def recover_one(env: Environment, found: Claim) -> Outcome | None:
     decided = await judge_recovery(found, owner)
     if decided.step is Step.LEAVE:
         return None
+    if decided.step is Step.RESTART:
+        await restart_undoing(env, found)
+        message = f"{found.release_id} goes on in a run of its own: {decided.reason}."
+        return Outcome(end=End.PASSED, message=message, release_id=found.release_id)
     try:
         claim = await take_over(env, found)
     except Fenced:
         return None
     if owner is Owner.SILENT:
         await mark_lost(found, claim)
+    if decided.step is Step.HALT:
+        return await stop_here(env, claim, decided.reason)
     if decided.step is Step.REVERT:
         claim = claim.decided(Decision.REVERT, claim.reason or decided.reason)
     report = await note(Report(environment=env.name, claim=claim), f"{decided.step}: {decided.reason}")

@@ -113,6 +113,12 @@ class Claim(Frozen):
         return Kind.RELEASE if self.hotfix is None else Kind.HOTFIX
 
     @property
+    def undoing(self) -> Undoing:
+        """The migration rollback that this claim is about; asked only of a claim of that kind."""
+        assert self.migration is not None
+        return self.migration
+
+    @property
     def lead(self) -> str:
         return self.parts[0].service
 

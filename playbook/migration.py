@@ -152,6 +152,10 @@ class Undoing(Frozen):
     is_data_done: bool = Field(False, description="the data is as it was before; code and scaling may follow")
     snapshot: str = Field("", description="id of the backup that a person has agreed to restore")
     restore_job: str = Field("", description="id of the restore that was started")
+    bases: dict[str, str] = Field(
+        default_factory=dict,
+        description="service -> revision whose copy reads the restored database; empty before that",
+    )
     agreed: tuple[str, ...] = Field((), description="what people said yes to, in their words")
     halted: str = Field("", description="why it stopped with writes still off; a person starts it again")
 

@@ -4,6 +4,7 @@ from enum import StrEnum
 
 from playbook.base import Frozen
 from playbook.claim import Claim, Decision
+from playbook.migration import Undoing
 
 
 class Step(StrEnum):
@@ -12,6 +13,8 @@ class Step(StrEnum):
     RESUME = "RESUME"
     REVERT = "REVERT"
     LEAVE = "LEAVE"
+    RESTART = "RESTART"  # its own flow, which knows how to go on
+    HALT = "HALT"  # page: nothing goes on by itself, and users notice
 
 
 class Owner(StrEnum):
@@ -33,15 +36,17 @@ class Recovery(Frozen):
 def recover(claim: Claim | None, owner: Owner, now_s: float) -> Recovery:
     """Decide what becomes of ``claim``. ``now_s`` is unix seconds.
 
-    The first that holds: nothing is held -> LEAVE; the owner lives and its time is not over -> LEAVE; cancelled, already
-    reverting, or its time is over -> REVERT (a promotion under way is finished even so: going on is shorter than going
-    back); else RESUME. Source: design, the claim.
+    The first that holds: nothing is held -> LEAVE; the owner lives and its time is not over -> LEAVE; a migration is
+    being taken back -> `recover_migration`; cancelled, already reverting, or its time is over -> REVERT (a promotion
+    under way is finished even so: going on is shorter than going back); else RESUME. Source: design, the claim.
     """
     if claim is None:
         return Recovery(step=Step.LEAVE, reason="no release holds these services")
     is_late = now_s > claim.deadline_s
     if owner is Owner.ALIVE and not is_late:
         return Recovery(step=Step.LEAVE, reason=f"{claim.release_id} is alive")
+    if claim.migration is not None:
+        return recover_migration(claim.migration, owner)
     if owner is Owner.CANCELLED:
         return Recovery(step=Step.REVERT, reason="the release was cancelled")
     if claim.decision is Decision.REVERT:
@@ -51,3 +56,14 @@ def recover(claim: Claim | None, owner: Owner, now_s: float) -> Recovery:
     if is_late:
         return Recovery(step=Step.REVERT, reason="the release took longer than a claim may live")
     return Recovery(step=Step.RESUME, reason=f"the release goes on from {claim.decision}: its process is {owner}")
+
+
+def recover_migration(undoing: Undoing, owner: Owner) -> Recovery:
+    """Never reverted, for half of the data may be changed: one that lost its process goes on; one that a person has
+    cancelled stops with a page, since writes are off; one that has said why it stopped waits for a person.
+    """
+    if undoing.halted:
+        return Recovery(step=Step.LEAVE, reason=f"a person must start it again: {undoing.halted}")
+    if owner is Owner.CANCELLED:
+        return Recovery(step=Step.HALT, reason="the migration rollback was cancelled")
+    return Recovery(step=Step.RESTART, reason=f"the migration rollback goes on: its process is {owner}")

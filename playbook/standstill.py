@@ -10,7 +10,7 @@ from playbook import change
 from playbook.change import Change, Deployment
 from playbook.claim import MITIGATION, Claim, Decision, Part, Promotion, Record
 from playbook.errors import BadRequest, Refused
-from playbook.migration import Migration, MigrationRequest, RollbackPlan, Undoing, code_problem
+from playbook.migration import Migration, Undoing, code_problem
 from playbook.policy import Policy
 from playbook.rollback import Found
 from playbook.traffic import CANARY_TAG, Scaling, ServiceSnapshot, TrafficSplit
@@ -57,7 +57,7 @@ def part_for(found: Found, good: Promotion) -> Part:
         service=found.service,
         stable=TrafficSplit.all_to(good.revision, before.without_tags(CANARY_TAG).tags),
         found=snapshot.pinned.without_tags(CANARY_TAG),
-        back_to=good,
+        back_to=None if good.revision == before.main else good,
         canary=before.main,
         image=revision.image,
         scaling=mitigation.scaling if mitigation else snapshot.scaling,
@@ -92,17 +92,9 @@ def migration_claim(
     )
 
 
-def undoing_for(
-    request: MigrationRequest, plan: RollbackPlan, environment: str, maintenance: Mapping[str, str]
-) -> Undoing:
-    """What the claim carries from the start."""
-    return Undoing(request=request, plan=plan, environment=environment, maintenance=dict(maintenance))
-
-
 def with_undoing(claim: Claim, **changes: object) -> Claim:
     """The same claim, further along."""
-    assert claim.migration is not None
-    return claim.model_copy(update={"migration": claim.migration.model_copy(update=changes)})
+    return claim.model_copy(update={"migration": claim.undoing.model_copy(update=changes)})
 
 
 def to_hold(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
@@ -123,15 +115,23 @@ def to_note(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
     return None if record == wanted else Change(record=wanted)
 
 
+def to_halt(snapshot: ServiceSnapshot, claim: Claim, why: str) -> Change | None:
+    """The lead's claim says why it stopped; everything else in it stays as it was written last. Nobody is moved."""
+    record = Record.read(snapshot)
+    held = record.claim
+    if held is None or held.epoch != claim.epoch or held.migration is None or held.migration.halted == why:
+        return None
+    return Change(record=record.model_copy(update={"claim": with_undoing(held, halted=why)}))
+
+
 def to_close(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
     """No user's write reaches the database any more: the maintenance revision answers, or nobody does.
 
     Tags are dropped in either case: a tag's URL reaches its revision past both.
     """
-    assert claim.migration is not None
     record = change.guard(snapshot, claim)
     wanted = change.mark(record, claim, snapshot.service)
-    maintenance = claim.migration.maintenance.get(snapshot.service)
+    maintenance = claim.undoing.maintenance.get(snapshot.service)
     if maintenance:
         split, scaling = TrafficSplit.all_to(maintenance), None
     else:
@@ -169,16 +169,19 @@ def to_repoint(snapshot: ServiceSnapshot, claim: Claim, base: str) -> Change | N
 def repointed(claim: Claim) -> Claim:
     """The same claim, whose services are opened again with copies that read the restored database."""
     suffix = claim.release_id.rsplit("-", 1)[-1]
+    copies = {part.service: f"{part.service}-restored-{suffix}" for part in claim.parts}
     parts = tuple(
         part.model_copy(
             update={
-                "stable": part.stable.model_copy(update={"percent": {f"{part.service}-restored-{suffix}": 100}}),
-                "canary": f"{part.service}-restored-{suffix}",
+                "stable": TrafficSplit.all_to(copies[part.service], part.stable.tags),
+                "canary": copies[part.service],
+                "back_to": part.back_to and part.back_to.model_copy(update={"revision": copies[part.service]}),
             }
         )
         for part in claim.parts
     )
-    return claim.model_copy(update={"parts": parts})
+    bases = {part.service: part.stable.main for part in claim.parts}
+    return with_undoing(claim.model_copy(update={"parts": parts}), bases=bases)
 
 
 def to_open(snapshot: ServiceSnapshot, claim: Claim, policy: Policy) -> Change | None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import math
-from typing import Literal
+from typing import Literal, TypeVar
 from uuid import UUID
 
 from prefect import get_run_logger, runtime
@@ -13,6 +13,8 @@ from prefect.input import RunInput
 from pydantic import Field
 
 from playbook.gate import Answer, Choice
+
+Form = TypeVar("Form", bound=RunInput)
 
 GRACE_S = 3600
 """Prefect's own deadline lies so far beyond ours: it would fail the run, and ours answers it."""
@@ -47,23 +49,9 @@ async def ask_person(description: str, deadline_s: float, now_s: float, canary_p
 
 
 async def _ask_once(description: str, left_s: float) -> Answer:
-    form = Decide.with_initial_data(description=description)
-    asking = asyncio.ensure_future(
-        apause_flow_run(wait_for_input=form, timeout=math.ceil(left_s) + GRACE_S, poll_interval=1)
-    )
-    try:
-        await asyncio.wait({asking}, timeout=left_s)
-        if not asking.done():
-            silence = _silence(left_s)
-            with contextlib.suppress(NotPausedError):  # a person was quicker
-                await aresume_flow_run(
-                    UUID(runtime.flow_run.get_id()),
-                    run_input={"choice": "revert", "approver": silence.approver, "reason": silence.reason},
-                )
-        given = await asking
-    finally:
-        asking.cancel()
-    assert given is not None
+    silence = _silence(left_s)
+    said = {"choice": "revert", "approver": silence.approver, "reason": silence.reason}
+    given = await answered(Decide, description, left_s, said)
     return Answer(
         choice=Choice(given.choice),
         approver=given.approver,
@@ -71,6 +59,27 @@ async def _ask_once(description: str, left_s: float) -> Answer:
         minutes=given.minutes,
         percent=given.percent,
     )
+
+
+async def answered(form: type[Form], description: str, within_s: float, silence: dict[str, str]) -> Form:
+    """The form under ``description`` (markdown) as a person filled it in, or ``silence`` after so many seconds."""
+    asking = asyncio.ensure_future(
+        apause_flow_run(
+            wait_for_input=form.with_initial_data(description=description),
+            timeout=math.ceil(within_s) + GRACE_S,
+            poll_interval=1,
+        )
+    )
+    try:
+        await asyncio.wait({asking}, timeout=within_s)
+        if not asking.done():
+            with contextlib.suppress(NotPausedError):  # a person was quicker
+                await aresume_flow_run(UUID(runtime.flow_run.get_id()), run_input=silence)
+        given = await asking
+    finally:
+        asking.cancel()
+    assert given is not None
+    return given
 
 
 def _silence(waited_s: float) -> Answer:

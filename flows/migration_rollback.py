@@ -1,0 +1,159 @@
+"""Taking a database migration back (playbook 4, scenario 3): writes stop, the data goes back, the code follows, writes
+start.
+
+Whatever stops it leaves writes off and says how to go on; started again, it goes on from where it was.
+"""
+
+import asyncio
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from blocks.environment import Environment
+from flows.restoration import restore
+from playbook import standstill
+from playbook.claim import Claim
+from playbook.errors import BadRequest, Conflict, Held, Interrupted, Refused, Transient
+from playbook.messages import Resolution
+from playbook.migration import MigrationRequest, Way
+from playbook.outcome import End, Outcome
+from playbook.recovery import Owner
+from playbook.undoing import closing, done, go_on, halted
+from tasks.announce import tell
+from tasks.beat import beating, owner_of
+from tasks.claim import release_claim, take_over
+from tasks.ending import ending
+from tasks.migration import (
+    halt,
+    hold_services,
+    introduce,
+    note_undoing,
+    plan_undoing,
+    prove_closed,
+    show,
+    start_writes,
+    stop_writes,
+    undoing_found,
+)
+from tasks.validation import smoke_test
+from tasks.walk import dry_run, forget, still_applied, undo, verify
+
+
+@flow(name="migration-rollback", flow_run_name="take back {request.migration} in {environment}")
+async def migration_rollback(request: MigrationRequest, environment: str = "production") -> State[None]:
+    """Take a database migration back, or go on with one that stopped.
+
+    Args:
+        request: Which migration, and why. A rollback that is under way already goes on, whatever is asked here.
+        environment: The environment whose database it is, by the name of its block.
+    """
+    return await ending(_migration_rollback(request, environment))
+
+
+async def _migration_rollback(request: MigrationRequest, environment: str) -> Outcome:
+    env = await Environment.open(environment)
+    claim = await take_or_go_on(env, request)
+    async with beating(env, claim):
+        try:
+            return await carry_out(env, claim)
+        except (Refused, Conflict, Interrupted, Transient) as why:
+            return await stop_here(env, claim, str(why))
+
+
+async def take_or_go_on(env: Environment, request: MigrationRequest) -> Claim:
+    """The claim of this rollback: a new one, or the one that a run before this left behind.
+
+    Raises: Held (somebody is at it right now), BadRequest, Refused; nothing was touched then.
+    """
+    found = await undoing_found(env)
+    if found is None:
+        if problems := request.problems():
+            raise BadRequest(problems)
+        plan = await plan_undoing(env, request)
+        claim = await hold_services(env, request, plan)
+        await tell(env, closing(claim, env.name))
+        return claim
+    if await owner_of(env, found) is Owner.ALIVE:
+        raise Held(f"{found.release_id} is under way in flow run {found.flow_run_id}.", is_same=True)
+    claim = await take_over(env, found)
+    return await note_undoing(env, standstill.with_undoing(claim, halted=""))
+
+
+async def carry_out(env: Environment, claim: Claim) -> Outcome:
+    """The five steps, from wherever the claim stands."""
+    lines = await show(env, claim, (), f"flow run {claim.flow_run_id} holds {', '.join(claim.services)}")
+    if not claim.undoing.is_data_done:
+        await close_all(env, claim)
+        lines = await show(env, claim, lines, "writes are off, proven by a write that was refused")
+        why = await undo_all(env, claim)
+        if why:
+            restored = await restore(env, claim, why)
+            if isinstance(restored, Outcome):
+                return restored
+            claim = restored
+        claim = await note_undoing(env, standstill.with_undoing(claim, is_data_done=True))
+        lines = await show(env, claim, lines, "the data is as it was before")
+    await open_all(env, claim)
+    return await complete(env, claim, lines)
+
+
+async def close_all(env: Environment, claim: Claim) -> None:
+    """Step 1: no write reaches the database from any service, and a refused one proves it."""
+    for service in claim.services:
+        await stop_writes(env, claim, service)
+    await asyncio.gather(*(prove_closed(env, service) for service in claim.services))
+
+
+async def undo_all(env: Environment, claim: Claim) -> str:
+    """Step 2: each migration is taken back by its own ``down``, the newest first.
+
+    Returns why a backup must be restored instead, or nothing.
+    """
+    plan = claim.undoing.plan
+    left = await still_applied(env, plan.undo)
+    if left and plan.way is Way.RESTORE:
+        return plan.why
+    for name in left:
+        await dry_run(env, name)
+        if problem := await verify(env, name, await undo(env, claim, name)):
+            return f"the data is not right after its down ({problem})"
+        await forget(env, name)
+    return ""
+
+
+async def open_all(env: Environment, claim: Claim) -> None:
+    """Steps 4 and 5: the code that can read the data passes its smoke tests out of sight, then users come back."""
+
+    for service in claim.services:
+        await introduce(env, claim, service)
+        if problem := await smoke_test(env, service, on_canary=True):
+            raise Refused(problem)
+    for service in claim.services:
+        await start_writes(env, claim, service)
+    for service in claim.services:
+        if problem := await smoke_test(env, service):
+            raise Refused(problem)
+
+
+async def complete(env: Environment, claim: Claim, lines: tuple[str, ...]) -> Outcome:
+    """Everybody is told, and the services are anybody's again."""
+    serving = ", ".join(f"{part.service} serves {part.stable}" for part in claim.parts)
+    outcome = Outcome(
+        end=End.ROLLED_BACK,
+        message=f"{', '.join(claim.undoing.plan.undo)} taken back; {serving}.",
+        release_id=claim.release_id,
+    )
+    await show(env, claim, lines, outcome.message)
+    await tell(env, done(claim, env.name))
+    await tell(env, Resolution(key=claim.release_id))
+    for service in reversed(claim.services):
+        await release_claim(env, claim, service)
+    return outcome
+
+
+async def stop_here(env: Environment, claim: Claim, why: str) -> Outcome:
+    """A step failed: everything stays as it is, somebody is woken, and the way on is said."""
+    is_off = await halt(env, claim, why)
+    state = f"Writes to {', '.join(claim.services)} are off. " if is_off else ""
+    await tell(env, halted(claim, env.name, f"{why} {state}"))
+    return Outcome(end=End.HALTED, message=f"{why} {state}{go_on(env.name)}", release_id=claim.release_id)

@@ -1,0 +1,132 @@
+"""What people read of a migration rollback: the page, the questions, what went wrong and how to go on."""
+
+from collections.abc import Iterable, Mapping
+
+from playbook.claim import Claim
+from playbook.matrix import Severity
+from playbook.messages import Message, Page, Room, clock
+from playbook.migration import Backup, Way
+
+
+def closing(claim: Claim, environment: str) -> Message:
+    """Writes are about to be off: users will notice."""
+    plan = claim.undoing.plan
+    text = "\n".join(
+        (
+            f"🛑 {environment.upper()}: WRITES ARE BEING STOPPED",
+            f"Why: {claim.reason}",
+            f"What: {', '.join(plan.undo)} is taken back ({plan.way}); schema {plan.schema_now} → {plan.schema_after}",
+            f"Services: {', '.join(claim.services)}",
+            f"Requested by: {claim.requested_by}",
+        )
+    )
+    return Message(key=f"{claim.release_id}/closing", room=Room.INCIDENTS, text=text)
+
+
+def done(claim: Claim, environment: str) -> Message:
+    """Playbook 4, scenario 3, step 5: everything is open again."""
+    serving = ", ".join(f"{part.service}: {part.stable}" for part in claim.parts)
+    lines = [
+        f"✅ {environment.upper()}: MIGRATION ROLLED BACK",
+        f"Reason: {claim.reason}",
+        f"Action: {', '.join(claim.undoing.plan.undo)} taken back; the database has schema "
+        f"{claim.undoing.plan.schema_after}",
+        f"Serving: {serving}",
+    ]
+    lines += [f"Agreed: {yes}" for yes in claim.undoing.agreed]
+    return Message(key=f"{claim.release_id}/done", room=Room.RELEASES, text="\n".join(lines))
+
+
+def go_on(environment: str) -> str:
+    """How to go on from wherever it stopped."""
+    return f"Start migration-rollback/{environment} again: it goes on from here."
+
+
+def halted(claim: Claim, environment: str, why: str) -> Page:
+    """Users cannot write, and nothing goes on by itself: P1."""
+    return Page(
+        key=claim.release_id,
+        severity=Severity.P1,
+        summary=f"{environment.capitalize()} migration rollback stopped: {why}"[:1024],
+        details={
+            "release": claim.release_id,
+            "services": ", ".join(claim.services),
+            "how to go on": go_on(environment),
+            "flow run": claim.flow_run_id,
+        },
+    )
+
+
+def loss(backup: Backup, lost: Mapping[str, int]) -> str:
+    """What a restore of ``backup`` forgets, in numbers that were counted."""
+    counted = ", ".join(f"{count} in {name}" for name, count in lost.items()) or "none"
+    return (
+        f"Documents made or changed since the backup of {clock(backup.at_s)} UTC: **{counted}** (by their ids and by "
+        "`updatedAt`; what was deleted, and changes without `updatedAt`, cannot be counted)."
+    )
+
+
+def ask_restore(claim: Claim, backup: Backup, lost: Mapping[str, int], target: str, why: str) -> str:
+    """The first question: may the backup be restored beside production?"""
+    return "\n\n".join(
+        (
+            f"## Restore the backup from before {', '.join(_undone(claim))}?",
+            f"Why: {why}.",
+            f"Backup `{backup.id}` would be restored to **{target}**. Everything on that cluster is removed first; "
+            "production's own is not touched. You are asked again before production is pointed at it.",
+            f"What would be lost once production uses it: {loss(backup, lost)}",
+            "Writes are off while you decide. No answer means no.",
+        )
+    )
+
+
+def ask_switch(claim: Claim, backup: Backup, lost: Mapping[str, int], target: str) -> str:
+    """The second question: may production use what was restored?"""
+    return "\n\n".join(
+        (
+            f"## Point production at {target}?",
+            f"Backup `{backup.id}` is restored there and verified.",
+            f"{', '.join(claim.services)} would get a new version of the connection secret and a revision that reads "
+            f"it. **What is lost from then on:** {loss(backup, lost)}",
+            "Writes are off while you decide. No answer means no.",
+        )
+    )
+
+
+def asking(claim: Claim, environment: str, url: str) -> Message:
+    """A person is asked, while users cannot write."""
+    text = "\n".join(
+        (
+            f"🖐 {environment.upper()} MIGRATION ROLLBACK: your decision (silence means no; writes are off meanwhile)",
+            f"Why: {claim.reason}",
+            f"Decide: {url}",
+        )
+    )
+    key = f"{claim.release_id}/asking/{claim.epoch}/{len(claim.undoing.agreed)}"
+    return Message(key=key, room=Room.INCIDENTS, text=text)
+
+
+def page(claim: Claim, environment: str, lines: Iterable[str]) -> str:
+    """The page in the UI: what is done, how, and what has happened so far."""
+    plan = claim.undoing.plan
+    closed = claim.undoing.maintenance
+    how = {Way.DOWN: "by its own `down`", Way.RESTORE: f"by restoring a backup ({plan.why})"}[plan.way]
+    rows = [
+        f"| {part.service} | {part.found or part.stable} | "
+        f"{f'maintenance revision {closed[part.service]}' if part.service in closed else 'no instances'} | "
+        f"{part.stable} |"
+        for part in claim.parts
+    ]
+    return "\n\n".join(
+        (
+            f"# Taking back {', '.join(plan.undo)} in {environment}",
+            f"{claim.reason} (requested by {claim.requested_by})",
+            f"Schema {plan.schema_now} → {plan.schema_after}, {how}.",
+            "\n".join(("| service | served | meanwhile | afterwards |", "|---|---|---|---|", *rows)),
+            "## Timeline\n\n" + "\n".join(f"- {line}" for line in lines),
+        )
+    )
+
+
+def _undone(claim: Claim) -> tuple[str, ...]:
+    return claim.undoing.plan.undo

@@ -1,0 +1,185 @@
+"""The steps of a migration rollback (playbook 4, scenario 3). Each does nothing where the world is so already."""
+
+import asyncio
+import time
+from functools import partial
+
+from prefect import get_run_logger, runtime, task
+from prefect.artifacts import acreate_markdown_artifact
+
+from blocks.environment import Environment
+from blocks.migrations import load
+from playbook import change, standstill
+from playbook.claim import Claim, Kind, Record, next_epoch
+from playbook.errors import Conflict, Refused, SmokeFailed, Transient
+from playbook.migration import Migration, MigrationRequest, RollbackPlan, Undoing, Way, code_problem, plan_rollback
+from playbook.migration import schema_of as schema_by_ledger
+from playbook.rollback import Found
+from playbook.traffic import ServiceSnapshot
+from playbook.undoing import page
+from tasks.ensure import ensure
+from tasks.retries import READ, REVERT, TELL, WRITE, is_last_try
+from tasks.start import start
+
+
+def modules(env: Environment) -> tuple[Migration, ...]:
+    """The environment's migrations. Raises: BadRequest (a module is wrong), Refused (it names no folder)."""
+    if env.migrations is None or env.mongodb is None:
+        raise Refused(f"{env.name} names no migrations. Add [mongodb] and [migrations] to its file.")
+    return load(env.migrations.folder)
+
+
+@task(name="check schema", **READ)
+async def check_schema(env: Environment, release: str) -> str:
+    """Why ``release`` must not meet the database as it is; empty where it can read it, or nothing is kept about it."""
+    if env.migrations is None or env.mongodb is None:
+        return ""
+    migrations = modules(env)
+    return code_problem(migrations, release, schema_by_ledger(migrations, await env.mongodb.applied()))
+
+
+@task(name="plan", **READ)
+async def plan_undoing(env: Environment, request: MigrationRequest) -> RollbackPlan:
+    """What taking the migration back will do to the data, from the folder and the ledger.
+
+    Raises: BadRequest, Refused. Nothing is written.
+    """
+    migrations = modules(env)
+    assert env.mongodb is not None
+    plan = plan_rollback(migrations, await env.mongodb.applied(), request.migration)
+    if plan.way is Way.RESTORE and env.atlas is None:
+        raise Refused(f"{plan.why}, and {env.name} names no backups. Add [atlas] to its file.")
+    get_run_logger().info(
+        "%s: schema %d -> %d by %s", ", ".join(plan.undo), plan.schema_now, plan.schema_after, plan.way
+    )
+    return plan
+
+
+@task(name="undoing under way", **READ)
+async def undoing_found(env: Environment) -> Claim | None:
+    """The migration rollback that holds the lead, if there is one. Raises: Refused (the environment names none)."""
+    modules(env)
+    assert env.migrations is not None
+    held = Record.read(await env.cloud_run.snapshot(env.migrations.services[0])).claim
+    return held if held is not None and held.kind is Kind.MIGRATION else None
+
+
+@task(name="hold services", **WRITE)
+async def hold_services(env: Environment, request: MigrationRequest, plan: RollbackPlan) -> Claim:
+    """This run holds every service that writes to the database; each knows the code it is opened with again.
+
+    Raises: Held, Conflict, BadRequest (to_release is unknown), Refused (no code can read what will be left; both
+    ranges are named).
+    """
+    assert env.migrations is not None
+    migrations = modules(env)
+    found = {name: await _look(env, name) for name in env.migrations.services}
+    maintenance = {name: closed for name in found if (closed := env.service(name).maintenance_revision)}
+    for name, closed in maintenance.items():
+        if not any(revision.name == closed and revision.is_ready for revision in found[name].revisions):
+            raise Refused(f"{name}: its maintenance revision {closed} does not exist or is not ready. Deploy it.")
+    goods = {
+        name: standstill.code_after(one, migrations, plan.schema_after, request.to_release)
+        for name, one in found.items()
+    }
+    now_s = time.time()
+    claim = standstill.migration_claim(
+        found,
+        goods,
+        Undoing(request=request, plan=plan, environment=env.name, maintenance=maintenance),
+        flow_run_id=str(runtime.flow_run.get_id()),
+        epoch=next_epoch(max(Record.read(one.snapshot).epoch for one in found.values()), now_s),
+        now_s=now_s,
+    )
+    taken: list[str] = []
+    try:
+        for service in claim.services:
+            await ensure(env, service, partial(standstill.to_hold, claim=claim))
+            taken.append(service)
+    except (Refused, Conflict):
+        for service in reversed(taken):
+            await ensure(env, service, partial(change.to_release, claim=claim, now_s=now_s))
+        raise
+    get_run_logger().info("%s holds %s, epoch %d", claim.release_id, ", ".join(claim.services), claim.epoch)
+    return claim
+
+
+async def _look(env: Environment, service: str) -> Found:
+    snapshot, revisions = await asyncio.gather(env.cloud_run.snapshot(service), env.cloud_run.revisions(service))
+    return Found(snapshot=snapshot, revisions=revisions)
+
+
+async def restart_undoing(env: Environment, found: Claim) -> None:
+    """A run goes on with the rollback ``found``, which has lost its process; asked twice, one does."""
+    parameters = {"environment": env.name, "request": found.undoing.request.model_dump(mode="json")}
+    key = f"migration-rollback/{env.name}/{found.release_id}/{found.epoch}"
+    await start(f"migration-rollback/{env.name}", parameters, key)
+
+
+@task(name="note on lead", **WRITE)
+async def note_undoing(env: Environment, claim: Claim) -> Claim:
+    """The lead carries the rollback as far as it is. Returns the claim."""
+    await ensure(env, claim.lead, partial(standstill.to_note, claim=claim))
+    return claim
+
+
+@task(name="stop writes", task_run_name="stop writes {service}", **WRITE)
+async def stop_writes(env: Environment, claim: Claim, service: str) -> ServiceSnapshot:
+    """Nobody's write to the service reaches the database. Earlier traffic and scaling stand in the claim."""
+    snapshot = await ensure(env, service, partial(standstill.to_close, claim=claim))
+    get_run_logger().info("%s serves %s, scaling %s", service, snapshot.served, snapshot.scaling)
+    return snapshot
+
+
+@task(name="prove that writes stop", task_run_name="prove that writes stop at {service}", **READ)
+async def prove_closed(env: Environment, service: str) -> None:
+    """A write at the service's own URL is refused with 503; the edge is given a while to learn it.
+
+    Raises: SmokeFailed (writes are still taken).
+    """
+    snapshot = await env.cloud_run.snapshot(service)
+    try:
+        seen = await env.ethixai.refuses_writes(snapshot.uri)
+    except SmokeFailed as taken:
+        if is_last_try(READ):
+            raise
+        raise Transient(str(taken)) from taken
+    get_run_logger().info("%s: %s", service, seen)
+
+
+@task(name="introduce", task_run_name="introduce {service}", **WRITE)
+async def introduce(env: Environment, claim: Claim, service: str) -> None:
+    """The code that will serve answers at its tag's URL; users still find the service closed."""
+    await ensure(env, service, partial(standstill.to_introduce, claim=claim))
+    get_run_logger().info("%s: %s answers at its tag", service, claim.part(service).stable.main)
+
+
+@task(name="repoint", task_run_name="repoint {service}", **WRITE)
+async def repoint(env: Environment, claim: Claim, service: str, base: str) -> None:
+    """A copy of revision ``base`` runs without users, and reads the newest connection secret."""
+    await ensure(env, service, partial(standstill.to_repoint, claim=claim, base=base))
+
+
+@task(name="start writes", task_run_name="start writes {service}", **REVERT)
+async def start_writes(env: Environment, claim: Claim, service: str) -> ServiceSnapshot:
+    """Users are on code that can read the database, with the scaling and the tags that were found."""
+    snapshot = await ensure(env, service, partial(standstill.to_open, claim=claim, policy=env.policy))
+    get_run_logger().info("%s serves %s, scaling %s", service, snapshot.served, snapshot.scaling)
+    return snapshot
+
+
+@task(name="halt", **WRITE)
+async def halt(env: Environment, claim: Claim, why: str) -> bool:
+    """The lead says why it stopped, so that nothing goes on by itself. Whether writes are off."""
+    snapshot = await ensure(env, claim.lead, partial(standstill.to_halt, claim=claim, why=why))
+    stable = claim.part(claim.lead).stable
+    return not (snapshot.serves(stable) and snapshot.scaling.manual != 0)
+
+
+@task(name="report", task_run_name="report: {text}", **TELL)
+async def show(env: Environment, claim: Claim, lines: tuple[str, ...], text: str) -> tuple[str, ...]:
+    """The page in the UI carries one more line. Returns all of them."""
+    told = (*lines, f"{time.strftime('%H:%M:%S', time.gmtime())} UTC {text}")
+    key = "".join(char if char.isalnum() else "-" for char in f"{env.name}-{claim.release_id}".lower())
+    await acreate_markdown_artifact(page(claim, env.name, told), key=key, description=text)
+    return told

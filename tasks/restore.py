@@ -1,0 +1,123 @@
+"""Restoring a backup beside production, and pointing production at it: two questions to people, then two acts."""
+
+import asyncio
+import time
+
+from prefect import get_run_logger, task
+
+from blocks.atlas import Atlas
+from blocks.environment import Environment
+from blocks.mongodb import MongoDB
+from playbook.claim import Claim
+from playbook.errors import Refused
+from playbook.migration import Backup, backup_before
+from tasks.migration import modules
+from tasks.retries import READ, WRITE
+from tasks.walk import broken
+
+
+@task(name="find backup", **READ)
+async def find_backup(env: Environment, claim: Claim) -> Backup:
+    """The newest backup from before the migration was applied. Raises: Refused (there is none)."""
+    at_s = claim.undoing.plan.applied_at_s
+    found = backup_before(await _atlas(env).backups(), at_s)
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at_s))
+    if found is None:
+        raise Refused(
+            f"There is no backup of {_atlas(env).cluster} from before {when}, when the migration was applied."
+        )
+    get_run_logger().info("backup %s is the last one before %s", found.id, when)
+    return found
+
+
+@task(name="count what would be lost", **READ)
+async def count_lost(env: Environment, backup: Backup) -> dict[str, int]:
+    """Documents made or changed since the backup, by collection."""
+    assert env.mongodb is not None
+    return await env.mongodb.written_since(backup.at_s)
+
+
+@task(name="start restore", task_run_name="start restore of {backup}", **WRITE)
+async def start_restore(env: Environment, backup: str) -> str:
+    """A restore of the backup to the separate cluster is under way. Its id; one that is under way already is it."""
+    job = await _atlas(env).restore(backup)
+    get_run_logger().info("restore %s of backup %s to %s", job, backup, _atlas(env).restore_cluster)
+    return job
+
+
+@task(name="follow restore", task_run_name="follow restore {job}", **READ)
+async def follow_restore(env: Environment, job: str) -> str:
+    """The restore is over. Returns why it ended badly, or nothing. Raises: Refused (it takes longer than it may)."""
+    atlas = _atlas(env)
+    ends_at = time.monotonic() + atlas.restore_wait_s
+    while time.monotonic() < ends_at:
+        found = await atlas.restore_job(job)
+        if found.is_over:
+            return found.problem
+        await asyncio.sleep(atlas.poll_interval_s)
+    raise Refused(f"restore {job} is not over after {atlas.restore_wait_s:.0f} s. Look at it in Atlas.")
+
+
+@task(name="verify restore", **READ)
+async def verify_restore(env: Environment, claim: Claim) -> str:
+    """What was restored is from before the migrations: by its ledger, its documents and the migration's own checks.
+
+    Returns what is wrong, or nothing. Raises: Refused (the environment names no way to look).
+    """
+    restored, plan = restored_database(env), claim.undoing.plan
+    oldest = next(one for one in modules(env) if one.name == plan.undo[-1])
+    applied = {line.name for line in await restored.applied()}
+    found = [f"its ledger still has {name}" for name in plan.undo if name in applied]
+    for collection in {check.collection for check in oldest.checks_before}:
+        if not await restored.count(collection):
+            found.append(f"{collection} is empty")
+    found += await broken(restored, oldest)
+    return "; ".join(found)
+
+
+@task(name="store connection", **WRITE)
+async def store_connection(env: Environment) -> None:
+    """The connection secret's newest version leads to the restored database. Nothing is added where it does already.
+
+    Raises: Refused (the environment names no secret, or may not write it).
+    """
+    assert env.migrations is not None
+    uri = _atlas(env).restore_uri
+    if not can_switch(env) or env.secret_manager is None or uri is None:
+        raise Refused(cannot_switch(env))
+    await env.secret_manager.put(env.migrations.connection_secret, uri)
+
+
+def can_switch(env: Environment) -> bool:
+    """Whether the environment names both the restored database and the secret that the services read."""
+    return bool(
+        env.atlas
+        and env.atlas.restore_uri
+        and env.secret_manager
+        and env.migrations
+        and env.migrations.connection_secret
+    )
+
+
+def cannot_switch(env: Environment) -> str:
+    """What to do by hand where it does not."""
+    return (
+        f"{_atlas(env).restore_cluster} holds the backup and is verified, but {env.name} does not name both "
+        "atlas.restore_uri and migrations.connection_secret. Point the services at it by hand, set mongodb.uri to it, "
+        "and apply the file."
+    )
+
+
+def restored_database(env: Environment) -> MongoDB:
+    """The database on the restore cluster. Raises: Refused (the environment does not say how to reach it)."""
+    assert env.mongodb is not None
+    uri = _atlas(env).restore_uri
+    if uri is None:
+        raise Refused("Nothing was verified: atlas.restore_uri is not in the environment file. Add it.")
+    return env.mongodb.model_copy(update={"uri": uri})
+
+
+def _atlas(env: Environment) -> Atlas:
+    if env.atlas is None:
+        raise Refused(f"{env.name} names no backups. Add [atlas] to its file.")
+    return env.atlas

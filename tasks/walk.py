@@ -1,0 +1,136 @@
+"""Changing the data: tried on copies first, then range by range under the claim's epoch, then verified."""
+
+from prefect import get_run_logger, task
+from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
+
+from blocks.environment import Environment
+from blocks.mongodb import MongoDB
+from playbook.claim import Claim
+from playbook.errors import Refused
+from playbook.migration import Batch, Migration
+from playbook.walk import Walk, next_range
+from tasks.migration import modules
+from tasks.retries import READ, WRITE
+
+COPIES = 100
+"""How many documents a change is tried on first."""
+SHOWN_EVERY = 10
+"""Ranges between two looks at the progress in the UI."""
+
+
+@task(name="dry run", task_run_name="dry run {name}", **READ)
+async def dry_run(env: Environment, name: str) -> str:
+    """What taking ``name`` back would change. The documents are only read; copies of a few are changed.
+
+    Raises: Refused (its ``match`` meets what its ``change`` made, or the change does nothing).
+    """
+    database, migration = _database(env), _migration(env, name)
+    told = []
+    for batch in migration.down:
+        trial = await database.try_out(batch, COPIES)
+        if problem := trial.problem(batch):
+            raise Refused(f"{name}: {problem}")
+        told.append(str(trial))
+    get_run_logger().info("%s would change %s", name, "; ".join(told))
+    return "; ".join(told)
+
+
+@task(name="undo", task_run_name="undo {name}", **WRITE)
+async def undo(env: Environment, claim: Claim, name: str) -> Walk:
+    """Every document is as it was before ``name``. Goes on from the checkpoint, whoever wrote it.
+
+    Raises: Fenced (a newer run has it), Transient (asked again from where it is), Refused.
+    """
+    database, migration = _database(env), _migration(env, name)
+    assert env.migrations is not None
+    walk = await _begin(database, claim, migration)
+    shown = await acreate_progress_artifact(walk.share * 100, description=f"{name}: {walk}")
+    ranges = 0
+    while walk.batch < len(migration.down):
+        batch = migration.down[walk.batch]
+        while within := next_range(await _ids(database, batch, walk.after, env.migrations.batch)):
+            await database.keep(walk)  # nothing is written under an old epoch
+            changed = await database.change(batch, within)
+            if not changed and await database.ids(batch, None, 1) == [within.first]:
+                raise Refused(f"{name}: the change does nothing to {batch.collection} {within.first!r}. Look at it.")
+            walk = walk.past(within, changed)
+            ranges += 1
+            if ranges % SHOWN_EVERY == 0:
+                await aupdate_progress_artifact(shown, walk.share * 100, description=f"{name}: {walk}")
+        walk = walk.next_batch()
+    await database.keep(walk)
+    await aupdate_progress_artifact(shown, 100.0, description=f"{name}: {walk}")
+    get_run_logger().info("%s: %s changed", name, walk)
+    return walk
+
+
+@task(name="verify", task_run_name="verify {name}", **READ)
+async def verify(env: Environment, name: str, walk: Walk) -> str:
+    """Counts before and after agree, and the migration's own checks pass. Returns what is wrong, or nothing."""
+    database, migration = _database(env), _migration(env, name)
+    found = []
+    for index, batch in enumerate(migration.down):
+        total, left = await database.count(batch.collection), await database.count(batch.collection, batch.match)
+        if total != walk.totals[index]:
+            found.append(f"{batch.collection} had {walk.totals[index]} documents and has {total}")
+        if left or walk.changed[index] != walk.matching[index]:
+            found.append(
+                f"{batch.collection}: {walk.changed[index]} of {walk.matching[index]} were changed, {left} still match"
+            )
+    found += await broken(database, migration)
+    return f"{name}: {'; '.join(found)}" if found else ""
+
+
+async def broken(database: MongoDB, migration: Migration) -> list[str]:
+    """Which of the checks for the schema before ``migration`` do not pass in ``database``."""
+    counts = [(check, await database.broken(check)) for check in migration.checks_before]
+    return [f"{count} {check.says} in {check.collection}" for check, count in counts if count]
+
+
+@task(name="take out of the ledger", task_run_name="take {name} out of the ledger", **WRITE)
+async def forget(env: Environment, name: str) -> None:
+    """The ledger does not say any more that ``name`` is applied."""
+    await _database(env).forget(name)
+
+
+@task(name="still applied", **READ)
+async def still_applied(env: Environment, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of ``names`` that the ledger has, in their order."""
+    applied = {line.name for line in await _database(env).applied()}
+    return tuple(name for name in names if name in applied)
+
+
+async def _begin(database: MongoDB, claim: Claim, migration: Migration) -> Walk:
+    """The walk from its checkpoint, or a new one, kept under this claim's epoch. Raises Fenced."""
+    kept = await database.walk(migration.name)
+    if kept is None:
+        totals = [await database.count(batch.collection) for batch in migration.down]
+        matching = [await database.count(batch.collection, batch.match) for batch in migration.down]
+        walk = Walk.begin(migration.name, claim.epoch, totals, matching)
+    else:
+        get_run_logger().info("%s goes on: %s were changed already", migration.name, kept)
+        walk = kept.model_copy(update={"epoch": claim.epoch})
+        if walk.batch < len(migration.down):
+            batch = migration.down[walk.batch]
+            walk = walk.counted(await database.count(batch.collection, batch.match))
+    await database.keep(walk)
+    return walk
+
+
+async def _ids(database: MongoDB, batch: Batch, after: object, limit: int) -> list[object]:
+    """The next documents beyond ``after``; at the end, those that are left anywhere: ids of another type sort apart."""
+    found = await database.ids(batch, after, limit)
+    return found or (await database.ids(batch, None, limit) if after is not None else [])
+
+
+def _database(env: Environment) -> MongoDB:
+    assert env.mongodb is not None
+    return env.mongodb
+
+
+def _migration(env: Environment, name: str) -> Migration:
+    """Raises Refused where the module is gone since the rollback was planned."""
+    found = {migration.name: migration for migration in modules(env)}
+    if name not in found:
+        raise Refused(f"{name}: its module is not in the migrations folder any more. Put it back.")
+    return found[name]
