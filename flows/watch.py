@@ -1,6 +1,6 @@
 """The hour after a promotion (playbook 3, step 3): look on, and page if it turns bad.
 
-It moves no traffic unless the policy says so.
+It moves no traffic; where the policy says `revert_in_watch`, it starts the rollback that it otherwise only offers.
 """
 
 from prefect import flow
@@ -8,12 +8,14 @@ from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
 from playbook.claim import Claim
+from playbook.messages import alarm_rollback
 from playbook.outcome import End, Outcome
 from playbook.verdict import Action
 from tasks.announce import say_alarm
 from tasks.claim import end_watch
 from tasks.ending import ending
 from tasks.monitor import monitor
+from tasks.start import start
 
 
 @flow(name="watch", flow_run_name="watch {claim.version} in {environment}")
@@ -33,6 +35,10 @@ async def _watch(environment: str, claim: Claim) -> Outcome:
     worst = verdicts[0]
     if worst.action in (Action.ROLLBACK, Action.SCALE):
         await say_alarm(env, claim, worst)
+        if env.policy.revert_in_watch:
+            request = {**alarm_rollback(claim, worst), "requested_by": f"watch of {claim.release_id}"}
+            asked = {"request": request, "environment": env.name}
+            await start(f"rollback/{env.name}", asked, f"rollback/{env.name}/{claim.release_id}/watch")
         return Outcome(end=End.ALARMED, message=worst.explanation, release_id=claim.release_id)
     for service in claim.services:
         await end_watch(env, claim, service)

@@ -3,8 +3,11 @@
 import pytest
 
 from playbook.claim import Claim, Part
-from playbook.messages import complete, starting
+from playbook.matrix import Reason
+from playbook.messages import alarm_rollback, complete, starting
+from playbook.requests import RollbackRequest
 from playbook.traffic import TrafficSplit
+from playbook.verdict import Action, Verdict
 
 CLAIM = Claim(
     release_id="v20251116-abc123-1f2e3d",
@@ -46,3 +49,11 @@ def test_the_end_promises_a_watch_only_where_there_is_one(watch_s: float, last: 
 def test_a_release_without_a_canary_promises_no_minutes() -> None:
     """ "0 seconds" would be an answer that nobody can use."""
     assert "seconds" not in starting(CLAIM, "staging", at_s=0, bake_s=0, changes="").text
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_the_form_that_an_alarm_fills_in_can_be_sent(reason: Reason) -> None:
+    """Whatever turned bad: with a name under it, nothing is missing that the rollback asks for."""
+    verdict = Verdict(service="backend", action=Action.ROLLBACK, reason=reason, explanation="5 % failed. " * 80)
+    filled = RollbackRequest.model_validate({**alarm_rollback(CLAIM, verdict), "requested_by": "watch"})
+    assert filled.problems() == []
