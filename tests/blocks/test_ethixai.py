@@ -5,6 +5,7 @@ import pytest
 from blocks import EthixAI
 from playbook.errors import SmokeFailed, Transient
 from playbook.release import SmokeTest
+from playbook.requests import ExploitCheck
 from playbook.traffic import CANARY_TAG
 from rehearsal.world.remote import RemoteWorld
 
@@ -49,3 +50,17 @@ async def test_probes_are_counted_when_they_are_answered(ethixai: EthixAI, world
     """A probe that nobody answers is not counted."""
     assert await ethixai.probe(world.url("ethixai-backend"), count=5, seconds=0.1) == 5
     assert await ethixai.probe("http://127.0.0.1:1", count=2, seconds=0.1) == 0
+
+
+async def test_an_exploit_is_answered_until_the_hole_is_closed(ethixai: EthixAI, backend) -> None:
+    """Its status comes as it is, a refusal too; neither is an error."""
+    exploit = ExploitCheck(path="/api/debug/users", headers={"x-probe": "1"}, body="{}")
+    assert await ethixai.ask(exploit, (await backend.now()).uri) == 200
+    patched = await backend.deploy("patched")
+    assert await ethixai.ask(exploit, patched.tag_urls[CANARY_TAG]) == 403
+
+
+async def test_a_hole_that_nobody_answers_for_is_not_closed(ethixai: EthixAI) -> None:
+    """Silence is asked again: it says nothing of the hole."""
+    with pytest.raises(Transient):
+        await ethixai.ask(ExploitCheck(path="/"), "http://127.0.0.1:1")

@@ -1,0 +1,152 @@
+"""What people read of a hotfix, of what gave way to it, and of a rollback."""
+
+import pytest
+
+from playbook.checklist import Item, Topic
+from playbook.claim import Claim, Decision, Part, Promotion
+from playbook.hotfix import hotfix_debt, hotfix_deployed
+from playbook.matrix import Reason, Severity, Symptom
+from playbook.messages import alarm, alarm_rollback, given_way, mitigated, rollback_page, rollback_ticket, rolled_back
+from playbook.outcome import End, Outcome
+from playbook.policy import Policy
+from playbook.report import Report
+from playbook.requests import ExploitCheck, HotfixRequest, Measure, MitigateRequest, RollbackRequest
+from playbook.traffic import TrafficSplit
+from playbook.verdict import Action, Verdict
+
+VERSION = "v20251116-hotfix1-abc123"
+PART = Part(service="backend", stable=TrafficSplit.all_to("backend-old"), canary="backend-new", image="r@sha256:1")
+CLAIM = Claim(
+    release_id=f"{VERSION}-1f2e3d",
+    version=VERSION,
+    flow_run_id="1",
+    epoch=9,
+    parts=(PART,),
+    canary_percent=10,
+    deadline_s=9e9,
+)
+HOTFIX = HotfixRequest(
+    version=VERSION,
+    reason="Critical security vulnerability",
+    incident="CVE-2025-12345",
+    approver="the security lead",
+    exploit=(ExploitCheck(path="/x"),),
+)
+CLEAN = Verdict(service="backend", action=Action.PROMOTE, reason=Reason.HEALTHY, explanation="0 of 1,000 failed")
+BLIND = CLEAN.model_copy(update={"action": Action.INCONCLUSIVE, "explanation": "no evidence: nothing was seen"})
+
+
+def hotfix(*verdicts: Verdict, request: HotfixRequest = HOTFIX, items: tuple[Item, ...] = ()) -> Report:
+    claim = CLAIM.model_copy(update={"hotfix": request, "requested_at_s": 1000.0, "bake_start_s": 1074.0})
+    return Report(environment="production", claim=claim, verdicts=verdicts, checklist=items)
+
+
+def test_a_hotfix_is_told_in_the_playbooks_words() -> None:
+    """Playbook 6, step 6, and beside it who allowed it and how long it took against what is allowed."""
+    assert hotfix_deployed(hotfix(CLEAN), Policy()).text.splitlines() == [
+        "🚨 HOTFIX DEPLOYED",
+        f"Version: {VERSION}",
+        "Reason: Critical security vulnerability (CVE-2025-12345)",
+        "Impact: All users (100% traffic immediately)",
+        "Deployment Mode: Direct (canary skipped)",
+        "Verified: Smoke tests passed, the exploit is refused, no elevated errors",
+        "Approved by: the security lead",
+        "Live: after 1.2 minutes (30 minutes allowed)",
+    ]
+
+
+def test_a_hotfix_whose_errors_nobody_saw_does_not_claim_there_were_none() -> None:
+    """No evidence is no health, also in a message."""
+    text = hotfix_deployed(hotfix(BLIND), Policy()).text
+    assert "no elevated errors" not in text
+    assert "errors are not known (no evidence: nothing was seen)" in text
+
+
+def test_what_a_hotfix_skipped_is_owed() -> None:
+    """The canary, what the checklist had open, and the exploit check where none was given."""
+    items = (
+        Item(topic=Topic.CI, is_met=False, seen="trivy is missing"),
+        Item(topic=Topic.SECRETS, is_met=True, seen="all enabled"),
+        Item(topic=Topic.ON_CALL, is_met=None, seen="could not be asked"),
+    )
+    without = HOTFIX.model_copy(update={"exploit": ()})
+    body = hotfix_debt(hotfix(CLEAN, request=without, items=items), Policy()).body
+    for words in ("10 %, 15 minutes", "trivy is missing", "could not be asked", "No exploit check was given"):
+        assert words in body
+    assert "all enabled" not in body
+
+
+def test_a_release_that_gave_way_says_to_what() -> None:
+    """Whoever waits for it reads that users are where they were, and what to do."""
+    report = Report(environment="production", claim=CLAIM.giving_way("hotfix v1"))
+    assert report.claim.decision is Decision.REVERT
+    text = given_way(report).text
+    for words in ("PRODUCTION RELEASE GAVE WAY", "hotfix v1 cannot wait", "back on backend-old"):
+        assert words in text
+
+
+def rollback(end: End = End.ROLLED_BACK, to: str = "", symptom: Symptom = Symptom.ERRORS_ABOVE_MAX) -> Report:
+    back = Promotion(release="v20251109-0000aa", revision="backend-old", digest="sha256:0", promoted_at_s=1.0)
+    request = RollbackRequest(symptom=symptom, reason="reports are empty", to=to, requested_by="ada")
+    claim = CLAIM.model_copy(
+        update={
+            "parts": (PART.model_copy(update={"back_to": back}),),
+            "rollback": request,
+            "decision": Decision.REVERT,
+            "reason": "Error rate > 0.5%: reports are empty",
+            "requested_by": "ada",
+        }
+    )
+    outcome = Outcome(end=end, message="backend: GET /health/readiness answered 500.")
+    return Report(environment="production", claim=claim, outcome=outcome)
+
+
+def test_a_rollback_is_told_in_the_playbooks_words() -> None:
+    """Playbook 4, scenario 2, step 4: the release that users are back on, not the revision's name."""
+    assert rolled_back(rollback()).text.splitlines() == [
+        "❌ PRODUCTION ROLLBACK EXECUTED",
+        "Reason: Error rate > 0.5%: reports are empty",
+        f"Action: Rolled back {VERSION} to v20251109-0000aa (previous stable)",
+        f"Impact: all users had {VERSION} until it was taken back",
+        "Next Steps: see the incident ticket; fix, pass staging, release again",
+    ]
+    assert "(named stable)" in rolled_back(rollback(to="v20251109-0000aa")).text
+
+
+def test_a_rollback_that_did_not_help_says_so_first() -> None:
+    """Users are back, and it is not well there either: nobody may read past that."""
+    assert "Next Steps: LOOK AT ONCE: backend: GET /health" in rolled_back(rollback(End.UNFIT)).text
+
+
+@pytest.mark.parametrize(
+    ("symptom", "severity"), [(Symptom.ERRORS_ABOVE_MAX, Severity.P1), (Symptom.ERRORS_IN_BAND, Severity.P2)]
+)
+def test_the_severity_of_a_rollback_is_the_matrixs(symptom: Symptom, severity: Severity) -> None:
+    """Page and ticket have that of the symptom which was reported."""
+    assert rollback_page(rollback(symptom=symptom)).severity is severity
+    ticket = rollback_ticket(rollback(symptom=symptom))
+    assert (ticket.severity, ticket.title) == (severity, f"Production rollback of {VERSION}")
+
+
+def test_an_alarm_offers_the_filled_in_form() -> None:
+    """The link and the command; the form's symptom is that of the verdict, and its reason fits the field."""
+    bad = CLEAN.model_copy(update={"reason": Reason.OOM_KILLED, "explanation": "killed " * 200})
+    page, message = alarm(CLAIM, "production", bad, "https://ui/form")
+    assert page.details["roll back"] == "https://ui/form"
+    assert "Roll back: https://ui/form" in message.text
+    filled = alarm_rollback(CLAIM, bad)
+    assert (
+        RollbackRequest(symptom=Symptom(filled["symptom"]), reason=filled["reason"], requested_by="x").problems() == []
+    )
+    assert filled["symptom"] == "Memory leak (OOM kills)"
+
+
+def test_a_measure_says_how_it_is_ended() -> None:
+    """Once it is restored there is nothing to end."""
+    request = MitigateRequest(service="backend", measure=Measure.READ_ONLY, reason="a flood", requested_by="ada")
+    assert (
+        "The way back: start mitigate/production with restore backend"
+        in mitigated(request, "production", "x", "1").text
+    )
+    ended = request.model_copy(update={"measure": Measure.RESTORE})
+    assert "way back" not in mitigated(ended, "production", "x", "1").text
