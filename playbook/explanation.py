@@ -123,6 +123,8 @@ def _counted(reason: Reason, evidence: Evidence, policy: Policy, bound: float, e
             f"{bake} failed, between {percent(policy.error_ratio_investigate)} and {line}: "
             "too many to promote, too few to roll back without a person"
         )
+    if not evidence.bake.n:
+        return f"no request yet; {line} must be ruled out"
     ruled_out = f"{bake} failed, which rules out {percent(bound)}"
     if reason is Reason.HEALTHY:
         return f"{ruled_out} and more: below {line}"

@@ -209,14 +209,14 @@ async def monitor(env: Environment, claim: Claim, policy: Policy) -> tuple[Verdi
         decided = verdicts[0].action is not Action.CONTINUE
         if decided or time.monotonic() - said_at_s >= SAY_EVERY_S:
             said_at_s = time.monotonic()
-            _say(verdicts, claim.bake_start_s + policy.bake_s - now_s)
+            _say(verdicts)
         if decided:
             lookout_of = {one.part.service: one for one in lookouts}
             return tuple(lookout_of[verdict.service].card(verdict) for verdict in verdicts)
         await asyncio.sleep(policy.tick_s)
 
 
-def _say(verdicts: Sequence[Verdict], left_s: float) -> None:
+def _say(verdicts: Sequence[Verdict]) -> None:
     """One line for each service: what was measured so far, and what it means."""
     for verdict in verdicts:
-        get_run_logger().info("%s: %s. %s (%.0f s left)", verdict.service, verdict.action, verdict.explanation, left_s)
+        get_run_logger().info("%s: %s. %s", verdict.service, verdict.action, verdict.explanation)
