@@ -20,6 +20,7 @@ from playbook.requests import HotfixRequest
 from tasks.checklist import check_item
 from tasks.claim import already_live, look, take_claim
 from tasks.ending import ending
+from tasks.migration import check_schema
 from tasks.report import note
 from tasks.start import requested_at_s
 from tasks.validation import exploit_check
@@ -59,6 +60,7 @@ async def _fix(env: Environment, order: Order, request: HotfixRequest) -> Outcom
     found = await look(env, tuple(order.images))
     if await already_live(env, order, found):
         return Outcome(end=End.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
+    await check_schema(env, dict.fromkeys(order.images, str(order.version)))
     items, before = await asyncio.gather(
         asyncio.gather(*(check_item(env, topic, order) for topic in Topic)),
         asyncio.gather(*(exploit_check(env, check) for check in request.exploit)),

@@ -18,6 +18,7 @@ from tasks.build import check_build
 from tasks.checklist import check_item
 from tasks.claim import already_live, look, take_claim, version_in_staging
 from tasks.ending import ending
+from tasks.migration import check_schema
 from tasks.monitor import check_telemetry
 from tasks.report import note
 
@@ -58,6 +59,7 @@ async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = (
     found = await look(env, tuple(order.images))
     if await already_live(env, order, found):
         return Outcome(end=End.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
+    await check_schema(env, dict.fromkeys(order.images, str(order.version)))
     claim = await take_claim(env, order, found)
     overridden = order.override if open_items(items) else ""
     words = f"claimed, although the checklist is open: {overridden}" if overridden else "claimed"

@@ -13,6 +13,7 @@ from playbook.report import Report
 from playbook.requests import RollbackRequest
 from playbook.rollback import plan_rollback
 from tasks.ending import ending
+from tasks.migration import check_schema
 from tasks.report import note
 from tasks.rollback import begin_rollback, claim_of, find_revisions
 from tasks.start import requested_at_s
@@ -44,6 +45,7 @@ async def _rollback(request: RollbackRequest, environment: str) -> Outcome:
     plan = plan_rollback(found, request.to)
     if not plan.parts:
         return Outcome(end=End.ROLLED_BACK, message=f"Nothing moved: {environment} serves {request.to} already.")
+    await check_schema(env, {part.service: part.back_to.release for part in plan.parts if part.back_to})
     claim = claim_of(env, plan, request, found, requested_at_s())
     report = await note(Report(environment=env.name, claim=claim), f"planned: {plan.version} is taken back")
     await begin_rollback(env, claim)

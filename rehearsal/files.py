@@ -9,7 +9,6 @@ SECRETS = {
     "REHEARSAL_TOKEN": TOKEN,
     "REHEARSAL_ROUTING_KEY": "0123456789abcdef0123456789abcdef",
 }
-"""What the files refer to; the command that applies them gets it in its environment."""
 
 TEMPLATE = """\
 # Made for one rehearsal, with the ports of its stand-in world. Compare environments/{name}.toml.
@@ -99,6 +98,35 @@ api_token = {{ env = "REHEARSAL_TOKEN" }}
 escalation_policy = "PABC123"
 """
 
+MONGODB = """
+[mongodb]
+uri = {{ env = "REHEARSAL_MONGODB_URI" }}
+database = "ethixai"
+timeout_s = 10
+
+[migrations]
+folder = "{migrations}"
+services = ["ethixai-backend"]
+batch = 200
+connection_secret = "mongodb-uri"
+
+[atlas]
+api_url = "{desks}/atlas"
+public_key = "rehearsal"
+private_key = {{ env = "REHEARSAL_TOKEN" }}
+group = "32b6e34b3d91647abb20e7b8"
+cluster = "ethixai-production"
+restore_cluster = "ethixai-production-restore"
+restore_uri = {{ env = "REHEARSAL_RESTORED_URI" }}
+poll_interval_s = 0.5
+"""
+MIGRATIONS = Path(__file__).resolve().parent / "migrations"
+
+
+def secrets(world: RemoteWorld) -> dict[str, str]:
+    """What the files refer to; the command that applies them gets it in its environment."""
+    return {**SECRETS, "REHEARSAL_MONGODB_URI": world.mongodb_uri, "REHEARSAL_RESTORED_URI": world.restored_uri}
+
 
 def write_environments(folder: Path, world: RemoteWorld, ui_url: str) -> tuple[Path, Path]:
     """Write production.toml and staging.toml for this world. Returns their paths, staging first."""
@@ -112,7 +140,8 @@ def write_environments(folder: Path, world: RemoteWorld, ui_url: str) -> tuple[P
     production = TEMPLATE.format(
         name="production", project="ethixai-production", staging='staging = "staging"\n', policy="", **places
     )
-    files = {"staging": staging, "production": production + PAGERDUTY.format(**places)}
+    database = MONGODB.format(migrations=MIGRATIONS, **places)
+    files = {"staging": staging, "production": production + PAGERDUTY.format(**places) + database}
     paths = []
     for name, text in files.items():
         path = folder / f"{name}.toml"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rehearsal import checks
-from rehearsal.files import SECRETS, write_environments
+from rehearsal.files import secrets, write_environments
 from rehearsal.prefect_api import PrefectApi, Run
 from rehearsal.server import Server, prefect_server
 from rehearsal.story import PRODUCTION, SERVICES, STAGING, Story, Tale
@@ -201,7 +201,7 @@ async def rehearsal_stage(say: Say = print, *, auth: str = "") -> AsyncIterator[
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as name:
         folder = Path(name)
         async with RemoteWorld.start(folder / "world") as world:
-            environ = {**world.client_environ, **SECRETS}
+            environ = {**world.client_environ, **secrets(world)}
             async with (
                 prefect_server(folder, auth=auth, environ=environ) as server,
                 Users.start() as users,

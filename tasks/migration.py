@@ -30,12 +30,21 @@ def modules(env: Environment) -> tuple[Migration, ...]:
 
 
 @task(name="check schema", **READ)
-async def check_schema(env: Environment, release: str) -> str:
-    """Why ``release`` must not meet the database as it is; empty where it can read it, or nothing is kept about it."""
+async def check_schema(env: Environment, releases: dict[str, str]) -> None:
+    """Each release (by the service that is to serve it) can read the database, or nothing is kept about that.
+
+    A revision that no release made is only warned of: users may be waiting to be taken back to it.
+    Raises: Refused, naming what the release reads and what the database has.
+    """
     if env.migrations is None or env.mongodb is None:
-        return ""
+        return
     migrations = modules(env)
-    return code_problem(migrations, release, schema_by_ledger(migrations, await env.mongodb.applied()))
+    schema = schema_by_ledger(migrations, await env.mongodb.applied())
+    for service in env.migrations.services:
+        if problem := code_problem(migrations, releases[service], schema) if service in releases else "":
+            if releases[service]:
+                raise Refused(f"{service}: {problem}")
+            get_run_logger().warning("%s: %s", service, problem)
 
 
 @task(name="plan", **READ)
