@@ -3,7 +3,7 @@ stable."""
 
 from blocks.environment import Environment
 from flows.steps import carry_out
-from playbook.claim import Kind
+from playbook.claim import Decision, Kind
 from playbook.errors import Fenced, Refused
 from playbook.outcome import End, Outcome
 from playbook.report import Report
@@ -14,8 +14,9 @@ from tasks.report import note
 async def take_back_running(env: Environment, services: tuple[str, ...], kind: Kind, what: str) -> tuple[Outcome, ...]:
     """No release that must give way to ``kind`` holds any of ``services`` any more; how each of them ended.
 
-    ``what`` names who comes instead. A release that ends by itself meanwhile is none. Raises: Refused where somebody
-    else's hand is on its services.
+    ``what`` names who comes instead. What gives way to a rollback is bad itself: it is paged and ticketed as any
+    release that was taken back. A release that ends by itself meanwhile is none. Raises: Refused where somebody else's
+    hand is on its services.
     """
     claims, _ = await claims_found(env)
     ended = []
@@ -26,7 +27,8 @@ async def take_back_running(env: Environment, services: tuple[str, ...], kind: K
             claim = await take_over(env, found)
         except Fenced:
             continue
-        claim = claim.giving_way(what)
+        is_bad = kind is Kind.ROLLBACK
+        claim = claim.decided(Decision.REVERT, what) if is_bad else claim.giving_way(what)
         report = await note(Report(environment=env.name, claim=claim), claim.reason)
         outcome = await carry_out(env, report)
         if outcome.end is End.INTERRUPTED:

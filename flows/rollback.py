@@ -36,7 +36,7 @@ async def _rollback(request: RollbackRequest, environment: str) -> Outcome:
     env = await Environment.open(environment)
     if problems := request.problems():
         raise BadRequest(problems)
-    what = f"a rollback ({request.symptom.value}: {request.reason})"
+    what = f"{request.requested_by} asked for a rollback ({request.symptom.value}: {request.reason})"
     taken_back = await take_back_running(env, env.service_names, Kind.ROLLBACK, what)
     if taken_back and not request.to:
         releases = ", ".join(outcome.release_id for outcome in taken_back)

@@ -9,7 +9,6 @@ from prefect import get_run_logger, runtime, task
 from blocks.environment import Environment
 from playbook import change
 from playbook.claim import Claim, Record, next_epoch
-from playbook.errors import Transient
 from playbook.requests import RollbackRequest
 from playbook.rollback import Found, RollbackPlan, rollback_claim
 from playbook.traffic import ServiceSnapshot
@@ -22,18 +21,14 @@ from tasks.retries import READ, REVERT
 async def find_revisions(env: Environment) -> dict[str, Found]:
     """Every service of the environment as it is now, with the revisions that exist; in order of promotion.
 
-    Raises: Transient while one is still reconciling.
+    One that is still reconciling is no reason to wait: what is under way there may be what is wrong.
     """
 
     async def find(service: str) -> Found:
         snapshot, revisions = await asyncio.gather(env.cloud_run.snapshot(service), env.cloud_run.revisions(service))
         return Found(snapshot=snapshot, revisions=revisions)
 
-    found = await asyncio.gather(*map(find, env.service_names))
-    unsettled = [one.service for one in found if one.snapshot.is_reconciling]
-    if unsettled:
-        raise Transient(f"{', '.join(unsettled)}: still reconciling an earlier change.")
-    return {one.service: one for one in found}
+    return {one.service: one for one in await asyncio.gather(*map(find, env.service_names))}
 
 
 def claim_of(
