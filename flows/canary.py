@@ -45,8 +45,16 @@ async def shift_all(env: Environment, claim: Claim) -> None:
 
 
 async def scale_up(env: Environment, report: Report, verdict: Verdict) -> Report:
-    """More instances, then look again (playbook 8: p95 above 5 s); the next verdict on latency is a rollback."""
-    claim = await note_on_lead(env, report.claim.scaled(await clock(env)))
+    """More instances, then look again (playbook 8: p95 above 5 s); the next verdict on latency is a rollback.
+
+    A bake that would end before the new instances were looked at becomes longer: nobody is promoted unseen.
+    """
+    now_s, policy = await clock(env), report.claim.policy(env.policy)
+    scaled = report.claim.scaled(verdict.service, now_s)
+    seen_s = now_s + policy.warm_up_s + policy.literal_window_s
+    if seen_s > (scaled.bake_start_s or now_s) + policy.bake_s:
+        scaled = scaled.extended_until(seen_s, env.policy)
+    claim = await note_on_lead(env, scaled)
     await scale(env, claim, verdict.service)
     report = await note(report.at(claim), f"{verdict.service} has more instances")
     await say_scaled(env, report)

@@ -166,10 +166,15 @@ def to_take_over(snapshot: ServiceSnapshot, claim: Claim, found_epoch: int) -> C
 
 
 def to_scale(snapshot: ServiceSnapshot, claim: Claim, instances: int) -> Change | None:
-    """The service keeps at least so many instances; the claim, with the scaling to go back to, is written with it."""
+    """The service keeps at least so many instances; the claim, with the scaling to go back to, is written with it.
+
+    A bound above (0: none is set) gives way: Cloud Run refuses one below the least.
+    """
     record = guard(snapshot, claim)
     wanted = mark(record, claim, snapshot.service)
-    scaling = snapshot.scaling.model_copy(update={"min_instances": max(instances, snapshot.scaling.min_instances)})
+    least, most = max(instances, snapshot.scaling.min_instances), snapshot.scaling.max_instances
+    bounds = {"min_instances": least, "max_instances": most and max(least, most)}
+    scaling = snapshot.scaling.model_copy(update=bounds)
     return None if snapshot.scaling == scaling and record == wanted else Change(record=wanted, scaling=scaling)
 
 
@@ -217,9 +222,13 @@ def to_promote(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
 
 
 def to_revert(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
-    """All users are on what was stable at the claim, and the canary's tag is gone."""
+    """All users are on what was stable at the claim; the canary's tag and the instances it was given are gone."""
     part = claim.part(snapshot.service)
-    return move(snapshot, claim, keep_tags(snapshot, part.stable).without_tags(CANARY_TAG))
+    split = keep_tags(snapshot, part.stable).without_tags(CANARY_TAG)
+    moved = move(snapshot, claim, split)
+    if claim.scaled_at_s is None or snapshot.scaling == part.scaling:
+        return moved
+    return Change(record=mark(guard(snapshot, claim), claim, snapshot.service), split=split, scaling=part.scaling)
 
 
 def to_release(snapshot: ServiceSnapshot, claim: Claim, now_s: float) -> Change | None:
