@@ -95,7 +95,9 @@ class Claim(Frozen):
     bake_start_s: float | None = Field(None, description="unix seconds on Prometheus's clock")
     earlier_percents: tuple[int, ...] = Field((), description="shares the canary had before it was given more")
     extensions_s: tuple[float, ...] = Field((), description="by how much a person has lengthened the bake, each time")
-    scaled_at_s: float | None = Field(None, description="unix seconds; when more instances were given")
+    scaled_at_s: dict[str, float] = Field(
+        default_factory=dict, description="service -> unix seconds; when it was given more instances"
+    )
     gate_deadline_s: float | None = Field(None, description="unix seconds; a person is asked until then")
     deadline_s: float = Field(description="unix seconds; a claim older than this is anybody's to recover")
     requested_at_s: float | None = Field(None, description="unix seconds; when a person or CI asked for it")
@@ -140,9 +142,9 @@ class Claim(Frozen):
         """The same release, whose bake began now."""
         return self.model_copy(update={"bake_start_s": now_s})
 
-    def scaled(self, now_s: float) -> Self:
-        """The same release, given more instances now."""
-        return self.model_copy(update={"scaled_at_s": now_s})
+    def scaled(self, service: str, now_s: float) -> Self:
+        """The same release, one of whose services is given more instances now."""
+        return self.model_copy(update={"scaled_at_s": {**self.scaled_at_s, service: now_s}})
 
     def gated(self, now_s: float, deadline_s: float) -> Self:
         """The same release, undecided: a person may answer for ``deadline_s`` seconds from the first time it was so."""

@@ -58,7 +58,7 @@ class Lookout:
                 canary=part.canary,
                 stable=tuple(part.stable.percent),
                 bake_start_s=bake_start_s,
-                scaled_at_s=claim.scaled_at_s,
+                scaled_at_s=claim.scaled_at_s.get(part.service),
                 dispersion=dispersion(history, policy),
                 policy=policy,
             ),
