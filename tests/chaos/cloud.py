@@ -1,0 +1,272 @@
+"""Cloud Run in memory: the methods of the block `CloudRun`, its errors, and what the rehearsal's stand-in does.
+
+A write is accepted at once and served a little later, whoever is still there to see it. What a revision that does not
+start leaves behind is as in the real one: asked for, not served.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import NamedTuple
+
+from wire import PROCESS, Wire
+
+from blocks.cloud_run import _shows, _was_overwritten
+from playbook.change import Change
+from playbook.errors import Conflict, Refused, StartFailed, Transient
+from playbook.traffic import LATEST, Revision, Scaling, ServiceSnapshot, TrafficSplit
+
+RECONCILE_S = 0.5
+WRITE_TIMEOUT_S = 300
+POLL_S = 0.2
+WORKER = "release-worker@ethixai.iam.gserviceaccount.com"
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How an image behaves once it runs. Shares of 0-1."""
+
+    errors: float = 0.0
+    very_slow: float = 0.0
+    cured_by_instances: bool = False
+    starts: bool = True
+    smoke: bool = True
+    """its smoke tests pass at the tag's URL"""
+    smoke_serving: bool = True
+    """its smoke tests pass once it serves everybody"""
+    memory: float = 0.3
+    oom_kills: int = 0
+
+
+class Written(NamedTuple):
+    """One write that was accepted: who, where, what traffic was asked for, what record, and when."""
+
+    by: str
+    service: str
+    change: Change
+    moved: bool
+    at_s: float
+
+
+@dataclass
+class RevisionState:
+    """One revision, and the share of the users it had since when."""
+
+    image: str
+    created_at_s: float
+    behaviour: Behaviour
+    is_ready: bool = False
+    reason: str = ""
+    ready_at_s: float = 0.0
+    shares: list[tuple[float, float]] = field(default_factory=list)
+    """(unix seconds, share of 0-1), rising in time"""
+    probes: list[tuple[float, float, int]] = field(default_factory=list)
+    """requests of our own at its tag: from, to, how many"""
+
+
+@dataclass
+class ServiceState:
+    """One service as the API shows it."""
+
+    split: TrafficSplit
+    served: TrafficSplit
+    revisions: dict[str, RevisionState]
+    latest_ready: str
+    latest_created: str
+    etag: int = 1
+    annotations: dict[str, str] = field(default_factory=dict)
+    scaling: Scaling = field(default_factory=partial(Scaling, min_instances=1, max_instances=10))
+    pending: int = 0
+    last_modifier: str = "terraform"
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Cloud:
+    """One project's services. ``behaviour`` says how an image behaves; ``write_timeout_s`` is the block's field."""
+
+    write_timeout_s = WRITE_TIMEOUT_S
+    region = "us-east1"
+
+    def __init__(self, wire: Wire, name: str, behaviour: Callable[[str], Behaviour], now: Callable[[], float]) -> None:
+        self._wire, self.name, self._behaviour, self._now = wire, name, behaviour, now
+        self.project = f"ethixai-{name}"
+        self.services: dict[str, ServiceState] = {}
+        self.writes: list[Written] = []
+        self._work: set[asyncio.Task[None]] = set()
+
+    def begin(self, service: str, image: str) -> None:
+        """A service that has served ``image`` to everybody for a day, as LATEST."""
+        name = f"{service}-00001-old"
+        past_s = self._now() - 86_400
+        state = RevisionState(image, past_s, self._behaviour(image), True, "", past_s, [(past_s, 1.0)])
+        self.services[service] = ServiceState(
+            split=TrafficSplit.all_to(LATEST),
+            served=TrafficSplit.all_to(name),
+            revisions={name: state},
+            latest_ready=name,
+            latest_created=name,
+        )
+
+    async def snapshot(self, service: str) -> ServiceSnapshot:
+        """As `CloudRun.snapshot`."""
+        return await self._wire.carry("cloud run", "snapshot", self._said(service), lambda: self.read(service))
+
+    async def revision(self, service: str, name: str) -> Revision:
+        """As `CloudRun.revision`."""
+        return await self._wire.carry(
+            "cloud run", "revision", self._said(name), lambda: self._shown(self._find(service), name)
+        )
+
+    async def revisions(self, service: str) -> tuple[Revision, ...]:
+        """As `CloudRun.revisions`."""
+
+        def every() -> tuple[Revision, ...]:
+            state = self._find(service)
+            found = [self._shown(state, name) for name in state.revisions]
+            return tuple(sorted(found, key=lambda revision: -revision.created_at_s))
+
+        return await self._wire.carry("cloud run", "revisions", self._said(service), every)
+
+    async def write(self, snapshot: ServiceSnapshot, change: Change) -> ServiceSnapshot:
+        """As `CloudRun.write`."""
+        return await self._wire.carry(
+            "cloud run",
+            "write",
+            self._said(f"{snapshot.service}: {told(change)}"),
+            lambda: self._reply(snapshot.service, change, self.accept(snapshot, change, WORKER)),
+        )
+
+    def read(self, service: str) -> ServiceSnapshot:
+        """What a read shows now."""
+        state = self._find(service)
+        host = f"{service}.{self.name}.example.com"
+        return ServiceSnapshot(
+            service=service,
+            etag=str(state.etag),
+            uri=f"https://{host}",
+            split=state.split,
+            served=state.served,
+            tag_urls={tag: f"https://{tag}---{host}" for tag in state.served.tags},
+            annotations=dict(state.annotations),
+            scaling=state.scaling,
+            latest_ready=state.latest_ready,
+            latest_created=state.latest_created,
+            is_reconciling=state.pending > 0,
+            last_modifier=state.last_modifier,
+        )
+
+    def accept(self, snapshot: ServiceSnapshot, change: Change, by: str) -> "asyncio.Task[None]":
+        """Take ``change`` as what is wanted, and begin to follow it. Raises: Conflict (etag, name), Refused (base)."""
+        state, now_s = self._find(snapshot.service), self._now()
+        if snapshot.etag != str(state.etag):
+            raise Conflict(f"{snapshot.service}: etag {snapshot.etag} was read, {state.etag} is current. Read again.")
+        new = change.deployment
+        if new and new.revision in state.revisions:
+            raise Conflict(f"{snapshot.service}: revision {new.revision} exists already. Read it again.")
+        if new and new.base not in state.revisions:
+            raise Refused(f"{snapshot.service}: there is no revision {new.base}.")
+        moved = change.split is not None and not change.split.moves_like(self.read(snapshot.service).pinned)
+        state.etag, state.last_modifier, state.pending = state.etag + 1, by, state.pending + 1
+        state.annotations = change.record.beside(state.annotations)
+        state.split = change.split or state.split
+        state.scaling = change.scaling or state.scaling
+        if new:
+            state.revisions[new.revision] = RevisionState(new.image, now_s, self._behaviour(new.image))
+            state.latest_created = new.revision
+        process = PROCESS.get(None)
+        who = process.name if by == WORKER and process else by
+        self.writes.append(Written(who, snapshot.service, change, moved or new is not None, now_s))
+        work = asyncio.ensure_future(self._follow(state, state.split, new.revision if new else ""))
+        self._work.add(work)
+        return work
+
+    async def settled(self) -> None:
+        """Nothing is under way any more."""
+        await asyncio.gather(*self._work, return_exceptions=True)
+
+    def _find(self, service: str) -> ServiceState:
+        if service not in self.services:
+            raise Refused(f"Cloud Run, asked for service {service}: not found. Check the name.")
+        return self.services[service]
+
+    def _said(self, text: str) -> str:
+        return f"{self.name}/{text}"
+
+    async def _follow(self, state: ServiceState, want: TrafficSplit, new: str) -> None:
+        """Start what is new, then serve what is wanted. Raises what the operation ends in, and then nothing moved."""
+        async with state.lock:
+            await asyncio.sleep(RECONCILE_S)
+            try:
+                if new:
+                    self._start(state, new)
+                self._serve(state, want)
+            finally:
+                state.pending -= 1
+
+    def _start(self, state: ServiceState, name: str) -> None:
+        revision = state.revisions[name]
+        if not revision.behaviour.starts:
+            revision.reason = "The user-provided container failed to start and listen on its port."
+            raise StartFailed(f"Revision '{name}' is not ready and cannot serve traffic. {revision.reason}")
+        revision.is_ready, revision.ready_at_s, state.latest_ready = True, self._now(), name
+
+    def _serve(self, state: ServiceState, want: TrafficSplit) -> None:
+        pinned = ServiceSnapshot(
+            service="any", etag="", uri="", split=want, served=None, latest_ready=state.latest_ready
+        ).pinned
+        for name in (*pinned.percent, *pinned.tags.values()):
+            if name not in state.revisions:
+                raise Refused(f"Revision '{name}' does not exist or is deleted.")
+            if not state.revisions[name].is_ready:
+                raise Refused(f"Revision '{name}' is not ready and cannot serve traffic.")
+        state.served = pinned
+        for name, revision in state.revisions.items():
+            share = pinned.percent.get(name, 0) / 100
+            if share != (revision.shares[-1][1] if revision.shares else 0.0):
+                revision.shares.append((self._now(), share))
+            if revision.behaviour.cured_by_instances and state.scaling.min_instances > 1:
+                revision.behaviour = replace(revision.behaviour, very_slow=0.0)
+
+    async def _reply(self, service: str, change: Change, work: "asyncio.Task[None]") -> ServiceSnapshot:
+        """The block's own way from an operation to a read that shows the change."""
+        error: Exception | None = None
+        try:
+            await asyncio.shield(work)
+        except (StartFailed, Refused) as failed:
+            error = failed
+        ends_s = self._now() + self.write_timeout_s
+        while True:
+            found = self.read(service)
+            if not found.is_reconciling:
+                if _shows(found, change):
+                    return found
+                if error:
+                    raise error
+                if _was_overwritten(found, change):
+                    raise Conflict(f"{service}: changed by {found.last_modifier} right after this write.")
+            if self._now() > ends_s:
+                raise Transient(f"{service}: written, but not served. Read it again.")
+            await asyncio.sleep(POLL_S)
+
+    def _shown(self, state: ServiceState, name: str) -> Revision:
+        if name not in state.revisions:
+            raise Refused(f"Cloud Run, asked for revision {name}: not found. Check the name.")
+        revision = state.revisions[name]
+        return Revision(
+            name=name,
+            image=revision.image,
+            is_ready=revision.is_ready,
+            is_active=revision.is_ready and name in (*state.served.percent, *state.served.tags.values()),
+            reason=revision.reason,
+            created_at_s=revision.created_at_s,
+        )
+
+
+def told(change: Change) -> str:
+    """A change in a few words."""
+    if change.deployment:
+        return f"deploy {change.deployment.revision}"
+    parts: Mapping[str, object] = {"traffic": change.split, "scaling": change.scaling}
+    held = change.record.claim.decision if change.record.claim else "member" if change.record.member else "no claim"
+    return ", ".join([*(f"{name} {value}" for name, value in parts.items() if value), held])

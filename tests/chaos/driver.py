@@ -1,0 +1,186 @@
+"""Plays a release in process: real flow functions, virtual time, processes that may be killed at any call."""
+
+import asyncio
+import contextvars
+import importlib
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import virtual_time
+from faults import Fault
+from prefect import Flow
+from prefect.client.schemas.objects import State, StateType
+from prefect.states import Failed, Running
+from prefect_away import Server, prefect_away
+from scene import NEW, QUICK, Scene
+from wire import PROCESS, Moment, Process
+
+from flows.recovery import recovery
+from flows.release import release
+from playbook.change import Change
+from playbook.claim import Record
+from playbook.policy import Policy
+from playbook.release import ReleaseRequest
+from playbook.traffic import TrafficSplit
+
+T = TypeVar("T")
+
+SILENCE_S = 31
+"""After so long without a beat the server's automation starts a recovery."""
+ROUNDS_MAX = 6
+"""How many recoveries may follow one another before we call it endless."""
+
+
+@dataclass
+class Run:
+    """One flow run: its process, and its state once it has ended by itself."""
+
+    process: Process
+    task: "asyncio.Task[None]"
+    state: State[Any] | None = None
+    error: Exception | None = None
+
+    @property
+    def end(self) -> str:
+        """How it ended, in a word; Killed where its process died, Failed where something was not foreseen."""
+        if self.process.is_dead:
+            return "Killed"
+        return "Failed" if self.error else str(self.state.name if self.state else "Running")
+
+    @property
+    def message(self) -> str:
+        """The sentence beside it."""
+        return str(self.state.message if self.state else "")
+
+
+class Stage:
+    """The outside, the server, and the runs so far. Use it within `play`."""
+
+    def __init__(self, policy: Policy = QUICK) -> None:
+        self.scene = Scene(policy)
+        self.server = Server(self.scene)
+        self.runs: list[Run] = []
+
+    def start(self, flow: Flow[..., Any], orders: Mapping[int, Moment | Fault] | None = None, **parameters: Any) -> Run:
+        """A run of ``flow`` begins in a process of its own; what is ordered happens at its calls."""
+        number = len(self.runs)
+        process = Process(f"{flow.name} {number}", str(uuid.uuid5(uuid.NAMESPACE_OID, f"run {number}")), orders or {})
+        context = contextvars.copy_context()
+        context.run(PROCESS.set, process)
+        self.server.runs[process.flow_run_id] = Running()
+        work = asyncio.get_running_loop().create_task(_nothing(), context=context)
+        run = Run(process, work)
+        run.task = asyncio.get_running_loop().create_task(self._carry_out(run, flow, parameters), context=context)
+        self.runs.append(run)
+        return run
+
+    async def ended(self, *runs: Run) -> None:
+        """Each of these runs has ended, or its process is dead."""
+        for run in runs:
+            dying = asyncio.ensure_future(run.process.death.wait())
+            await asyncio.wait({run.task, dying}, return_when=asyncio.FIRST_COMPLETED)
+            dying.cancel()
+
+    async def release(
+        self, version: str = NEW, orders: Mapping[int, Moment | Fault] | None = None, **request: Any
+    ) -> Run:
+        """A release of ``version`` to production, up to its end."""
+        run = self.start_release(version, orders, **request)
+        await self.ended(run)
+        return run
+
+    def start_release(
+        self, version: str = NEW, orders: Mapping[int, Moment | Fault] | None = None, **request: Any
+    ) -> Run:
+        """A release of ``version`` to production begins."""
+        environment = request.pop("environment", "production")
+        wanted = ReleaseRequest(version=version, **request)
+        return self.start(release, orders, request=wanted, environment=environment)
+
+    async def recover(self, *orders: Mapping[int, Moment | Fault]) -> list[Run]:
+        """What the automations do until nothing is left to do: after a silence, a recovery where a claim is left.
+
+        ``orders`` are for the first recoveries, in turn.
+        """
+        recoveries: list[Run] = []
+        waiting = list(orders)
+        for _ in range(ROUNDS_MAX):
+            await asyncio.sleep(SILENCE_S)
+            held = [name for name in self.scene.clouds if self.is_held(name)]
+            if not held and not waiting:
+                break
+            for name in held or ["production"]:
+                run = self.start(recovery, waiting.pop(0) if waiting else None, environment=name)
+                recoveries.append(run)
+                await self.ended(run)
+        return recoveries
+
+    def is_held(self, where: str) -> bool:
+        """Whether a service there carries a claim, or points to one."""
+        cloud = self.scene.clouds[where]
+        return any(Record.read(cloud.read(service)).holder for service in cloud.services)
+
+    async def catch_up(self) -> None:
+        """The runs that were started meanwhile (announce, watch) have run, each once, and Cloud Run has settled."""
+        done: set[str] = set()
+        while waiting := [key for key in self.server.started if key not in done]:
+            for key in waiting:
+                done.add(key)
+                started = self.server.started[key]
+                flow = flow_of(started.deployment)
+                await self.ended(self.start(flow, **flow.validate_parameters(started.parameters)))
+        for cloud in self.scene.clouds.values():
+            await cloud.settled()
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Time passes, a tenth of a second at a time, until something is so."""
+        while not is_so():  # noqa: ASYNC110  # whatever is asked, and the waiting costs nothing
+            await asyncio.sleep(0.1)
+
+    def split(self, service: str) -> dict[str, int]:
+        """Who serves how many percent of a production service's users now."""
+        return dict(self.scene.production.services[service].served.percent)
+
+    def baking(self, service: str) -> Callable[[], bool]:
+        """Whether a canary of this production service has users beside its stable revision."""
+        return lambda: len(self.split(service)) > 1
+
+    async def hand(self, service: str, split: TrafficSplit | None = None, record: Record | None = None) -> None:
+        """A person changes a production service at the console, and it is served."""
+        cloud = self.scene.production
+        found = cloud.read(service)
+        await cloud.accept(found, Change(record=record or Record.read(found), split=split), "ada@example.com")
+
+    async def _carry_out(self, run: Run, flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
+        try:
+            run.state = await flow.fn(**parameters)
+        except Exception as error:  # noqa: BLE001  # as Prefect's engine does with what nobody foresaw
+            run.error, run.state = error, Failed(message=f"{type(error).__name__}: {error}")
+        self.server.runs[run.process.flow_run_id] = run.state or State(type=StateType.COMPLETED)
+
+
+async def _nothing() -> None:
+    """Until the run's own work takes its place."""
+
+
+def flow_of(deployment: str) -> Flow[..., Any]:
+    """The flow of ``flow/environment``."""
+    name = deployment.split("/")[0].replace("-", "_")
+    found: Flow[..., Any] = getattr(importlib.import_module(f"flows.{name}"), name)
+    return found
+
+
+def play(story: Callable[[Stage], Awaitable[T]], policy: Policy = QUICK) -> T:
+    """What ``story`` returns, played on a fresh stage in a loop of its own; everything left behind is ended."""
+
+    async def whole() -> T:
+        stage = Stage(policy)
+        with prefect_away(stage.server):
+            try:
+                return await story(stage)
+            finally:
+                stage.scene.wire.is_cleared = True
+
+    return virtual_time.run(whole())

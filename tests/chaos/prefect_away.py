@@ -1,0 +1,221 @@
+"""Prefect's engine and server put aside: the same flow and task functions run directly, in this loop.
+
+All seams are here, and each replaces something of Prefect or of the clock, nothing of ours:
+
+- calling a task runs its function, again after a failure as its own options say, with its own delays;
+- what tasks and flows import by name to talk to the server (`SEAMS`) talks to `Server` instead, through the wire;
+- ``runtime`` answers with the process that asks; an environment is opened from the scene.
+"""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from types import ModuleType, SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+from uuid import UUID
+
+from prefect import Task, runtime
+from prefect.client.schemas.objects import State, StateType
+from prefect.exceptions import NotPausedError, ObjectNotFound
+from scene import Scene
+from wire import PROCESS
+
+from blocks.environment import Environment
+
+RUN_COUNT: ContextVar[int] = ContextVar("RUN_COUNT", default=1)
+ANSWERS_AFTER_S = 2.0
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run that was asked for: which deployment, with which parameters, as JSON."""
+
+    deployment: str
+    parameters: dict[str, Any]
+
+
+@dataclass
+class Server:
+    """What the Prefect server knows, and people who answer its forms."""
+
+    scene: Scene
+    runs: dict[str, State[Any]] = field(default_factory=dict)
+    artifacts: dict[str, list[str]] = field(default_factory=dict)
+    started: dict[str, Started] = field(default_factory=dict)
+    """by idempotency key"""
+    events: list[tuple[float, str, str]] = field(default_factory=list)
+    """unix seconds, name, resource"""
+    log: list[tuple[str, str]] = field(default_factory=list)
+    """process, line"""
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    """what people answer at the gates, in order; when it is used up nobody answers"""
+    gates: dict[str, "asyncio.Future[dict[str, Any]]"] = field(default_factory=dict)
+    forms: list[str] = field(default_factory=list)
+    """what people read above the forms"""
+
+    async def artifact(self, markdown: str, key: str, description: str = "", **_: Any) -> None:
+        """As `acreate_markdown_artifact`."""
+        pages = self.artifacts.setdefault(key, [])
+        await self._carry("artifact", key, lambda: pages.append(markdown))
+
+    async def run_deployment(self, name: str, parameters: dict[str, Any], idempotency_key: str, **_: Any) -> Any:
+        """As `arun_deployment` without waiting: the same key starts one run."""
+        wanted = Started(name, parameters)
+        await self._carry("start", name, lambda: self.started.setdefault(idempotency_key, wanted))
+        return SimpleNamespace(name=idempotency_key)
+
+    async def pause(self, wait_for_input: type[Any], timeout: float, **_: Any) -> Any:
+        """As `apause_flow_run`: waits for somebody's answer, or for `resume`."""
+        process = PROCESS.get()
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+
+        def ask() -> None:
+            self.gates[process.flow_run_id] = answer
+            self.forms.append(str(wait_for_input._description))
+            if self.answers:
+                said = self.answers.pop(0)
+                asyncio.get_running_loop().call_later(ANSWERS_AFTER_S, _answer, answer, said)
+
+        await self._carry("pause", process.name, ask)
+        given = await asyncio.wait_for(answer, timeout)
+        await self._carry("unpause", process.name, lambda: self.gates.pop(process.flow_run_id, None))
+        return wait_for_input(**given)
+
+    async def resume(self, flow_run_id: UUID, run_input: dict[str, Any]) -> None:
+        """As `aresume_flow_run`."""
+
+        def answer() -> None:
+            gate = self.gates.get(str(flow_run_id))
+            if gate is None or gate.done():
+                raise NotPausedError("Cannot resume a run that isn't paused!")
+            gate.set_result(run_input)
+
+        await self._carry("resume", str(flow_run_id), answer)
+
+    def emit(self, event: str, resource: dict[str, str], **_: Any) -> None:
+        """As `emit_event`: it waits for nothing, and the dead emit nothing."""
+        if not PROCESS.get().is_dead:
+            self.events.append((self.scene.now(), event, resource["prefect.resource.id"]))
+
+    @contextlib.asynccontextmanager
+    async def client(self) -> Any:
+        """As `get_client`."""
+        yield self
+
+    async def read_flow_run(self, flow_run_id: UUID) -> Any:
+        """As the client's."""
+
+        def found() -> Any:
+            if str(flow_run_id) not in self.runs:
+                raise ObjectNotFound(Exception("there is no such run"))
+            return SimpleNamespace(id=flow_run_id, state=self.runs[str(flow_run_id)])
+
+        return await self._carry("read flow run", str(flow_run_id), found)
+
+    async def set_flow_run_state(self, flow_run_id: UUID, state: State[Any], force: bool = False) -> None:
+        """As the client's."""
+        await self._carry("set state", str(flow_run_id), lambda: self.runs.__setitem__(str(flow_run_id), state))
+
+    async def request(self, method: str, path: str, json: dict[str, Any]) -> Any:
+        """As the client's, for the one question that is asked this way: which events there were."""
+        assert (method, path) == ("POST", "/events/filter")
+        asked = json["filter"]
+        since_s = datetime.fromisoformat(asked["occurred"]["since"].replace("Z", "+00:00")).timestamp()
+        names, resources = asked["event"]["name"], asked["resource"]["id"]
+
+        def found() -> Any:
+            events = [e for e in self.events if e[0] >= since_s and e[1] in names and e[2] in resources]
+            return SimpleNamespace(json=lambda: {"events": events})
+
+        return await self._carry("events", ",".join(resources), found)
+
+    def logger(self) -> Any:
+        """As `get_run_logger`."""
+
+        def say(line: str, *values: object) -> None:
+            self.log.append((PROCESS.get().name, line % values if values else line))
+
+        return SimpleNamespace(debug=say, info=say, warning=say, error=say, exception=say)
+
+    async def open(self, name: str) -> Environment:
+        """As `Environment.aload`."""
+        if name not in self.scene.environments:
+            raise ValueError(f"no block {name}") from ObjectNotFound(Exception(name))
+        return await self._carry("block", name, lambda: self.scene.environments[name])
+
+    async def _carry(self, method: str, subject: str, apply: Callable[[], Any]) -> Any:
+        return await self.scene.wire.carry("prefect", method, subject, apply)
+
+
+def _answer(gate: "asyncio.Future[dict[str, Any]]", said: dict[str, Any]) -> None:
+    if not gate.done():
+        gate.set_result(said)
+
+
+def _seams(server: Server) -> dict[str, Any]:
+    """Name in our modules -> what stands there meanwhile."""
+    now = server.scene.now
+
+    class Datetime(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.fromtimestamp(now(), tz or UTC)
+
+    return {
+        "time": SimpleNamespace(time=now, monotonic=now),
+        "datetime": Datetime,
+        "get_run_logger": server.logger,
+        "acreate_markdown_artifact": server.artifact,
+        "arun_deployment": server.run_deployment,
+        "apause_flow_run": server.pause,
+        "aresume_flow_run": server.resume,
+        "emit_event": server.emit,
+        "get_client": server.client,
+    }
+
+
+def our_modules() -> list[ModuleType]:
+    """The modules that speak to Prefect: those of `tasks` and `flows` that are loaded."""
+    return [module for name, module in sys.modules.items() if name.split(".")[0] in ("tasks", "flows")]
+
+
+async def run_task(task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What a task returns, tried as often as its options say. Only what its condition allows is tried again."""
+    delays = task.retry_delay_seconds or [0.0]
+    delays = delays if isinstance(delays, list) else [float(delays)]
+    for tried in range(1, task.retries + 2):
+        RUN_COUNT.set(tried)
+        try:
+            return await task.fn(*args, **kwargs)
+        except Exception as error:
+            if tried > task.retries or not await _may_retry(task, error):
+                raise
+        await asyncio.sleep(delays[min(tried, len(delays)) - 1])
+    raise AssertionError("the last try returns or raises")
+
+
+async def _may_retry(task: Task[..., Any], error: Exception) -> bool:
+    condition: Any = task.retry_condition_fn
+    return condition is None or await condition(task, None, State(type=StateType.FAILED, data=error))
+
+
+@contextlib.contextmanager
+def prefect_away(server: Server) -> Iterator[None]:
+    """Within the block nothing of Prefect's engine or server is used."""
+    seams = _seams(server)
+    with contextlib.ExitStack() as stack:
+        for module in our_modules():
+            for name in seams.keys() & vars(module).keys():
+                stack.enter_context(patch.object(module, name, seams[name]))
+        call = lambda task, *args, **kwargs: run_task(task, args, kwargs)  # noqa: E731
+        stack.enter_context(patch.object(Task, "__call__", call))
+        stack.enter_context(patch.object(runtime.flow_run, "get_id", lambda: PROCESS.get().flow_run_id))
+        fields = {"run_count": RUN_COUNT.get}
+        stack.enter_context(patch.dict(runtime.task_run.FIELDS, fields))
+        stack.enter_context(patch.object(Environment, "aload", server.open))
+        yield

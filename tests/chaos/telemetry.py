@@ -1,0 +1,146 @@
+"""Prometheus and Cloud Logging in memory: counters that follow from who served how many users, and how well.
+
+Everything is a function of time, so a resumed release reads the same samples as the one before it.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+from cloud import Cloud, RevisionState
+from wire import Wire
+
+from playbook.errors import NoData
+from playbook.logs import LogLine
+from playbook.samples import CounterSeries
+
+REVISION = re.compile(r'revision(?:_name)?="([^"]+)"')
+EDGES = ("0.5", "2", "5", "+Inf")
+ERROR_WINDOW_S = 15
+OOM_LINE = "Memory limit of 512 MiB exceeded with 517 MiB used."
+
+
+class Telemetry:
+    """As `Prometheus`. ``users_per_s`` reach each service; every instance is scraped each ``scrape_s`` seconds."""
+
+    def __init__(self, wire: Wire, cloud: Cloud, now: Callable[[], float], scrape_s: float) -> None:
+        self._wire, self._cloud, self._now, self._scrape_s = wire, cloud, now, scrape_s
+        self.users_per_s = 1000.0
+
+    async def clock(self) -> float:
+        """As `Prometheus.clock`."""
+        return await self._wire.carry("prometheus", "clock", self._cloud.name, self._now, timeout_s=5)
+
+    async def series(self, query: str, span_s: float, at_s: float | None = None) -> tuple[CounterSeries, ...]:
+        """As `Prometheus.series`."""
+        name = _revision(query)
+
+        def found() -> tuple[CounterSeries, ...]:
+            revision = self._find(name)
+            ends_s = self._now() if at_s is None else min(at_s, self._now())
+            return () if revision is None else tuple(self._series(query, name, revision, ends_s - span_s, ends_s))
+
+        subject = f"{self._cloud.name}/{query.split('{')[0]} {name}"
+        return await self._wire.carry("prometheus", "series", subject, found, timeout_s=5)
+
+    async def value(self, query: str) -> float:
+        """As `Prometheus.value`: the share of 5xx of a revision lately."""
+        name = _revision(query)
+
+        def found() -> float:
+            revision, now_s = self._find(name), self._now()
+            asked = 0.0 if revision is None else self.requests(revision, now_s - ERROR_WINDOW_S, now_s)
+            if revision is None or asked == 0:
+                raise NoData(f"Prometheus knows nothing that matches {query}")
+            return revision.behaviour.errors
+
+        return await self._wire.carry("prometheus", "value", f"{self._cloud.name}/{name}", found, timeout_s=5)
+
+    def requests(self, revision: RevisionState, from_s: float, to_s: float) -> float:
+        """How many requests a revision got between two times."""
+        marks = [*revision.shares, (to_s, 0.0)]
+        users = sum(
+            self.users_per_s * share * max(0.0, min(end_s, to_s) - max(at_s, from_s))
+            for (at_s, share), (end_s, _) in pairwise(marks)
+        )
+        ours = sum(
+            count * max(0.0, min(end_s, to_s) - max(at_s, from_s)) / (end_s - at_s)
+            for at_s, end_s, count in revision.probes
+        )
+        return users + ours
+
+    def _find(self, name: str) -> RevisionState | None:
+        every = (state.revisions for state in self._cloud.services.values())
+        found = next((revisions[name] for revisions in every if name in revisions), None)
+        return found if found is not None and found.is_ready else None
+
+    def _series(
+        self, query: str, name: str, revision: RevisionState, from_s: float, to_s: float
+    ) -> Iterator[CounterSeries]:
+        first = max(from_s, revision.ready_at_s)
+        number = int(first // self._scrape_s) + 1
+        times = []
+        while number * self._scrape_s <= to_s:
+            times.append(number * self._scrape_s)
+            number += 1
+        if not times:
+            return
+        labels = {"instance": f"{name}:0"}
+        if query.startswith("up"):
+            yield CounterSeries(labels, tuple((at_s, 1.0) for at_s in times))
+        elif query.startswith("http_request"):
+            yield from self._counters(query, labels, revision, times)
+        else:
+            level = revision.behaviour.memory if "memory" in query else 0.3
+            yield CounterSeries(labels, tuple((at_s, level) for at_s in times))
+
+    def _counters(
+        self, query: str, labels: dict[str, str], revision: RevisionState, times: list[float]
+    ) -> Iterator[CounterSeries]:
+        behaviour = revision.behaviour
+        counts = [(at_s, self.requests(revision, revision.ready_at_s, at_s)) for at_s in times]
+        if query.startswith("http_requests_total"):
+            yield CounterSeries(
+                {**labels, "status": "200"},
+                tuple((at_s, float(int(n) - int(n * behaviour.errors))) for at_s, n in counts),
+            )
+            yield CounterSeries(
+                {**labels, "status": "503"}, tuple((at_s, float(int(n * behaviour.errors))) for at_s, n in counts)
+            )
+            return
+        for edge in EDGES:
+            share = 1.0 if edge == "+Inf" else 1.0 - behaviour.very_slow
+            yield CounterSeries({**labels, "le": edge}, tuple((at_s, float(int(n * share))) for at_s, n in counts))
+
+
+class Logs:
+    """As `CloudLogging`: a revision that errs says so once, one that was killed for want of memory too."""
+
+    def __init__(self, wire: Wire, cloud: Cloud) -> None:
+        self._wire, self._cloud = wire, cloud
+
+    async def errors(self, service: str, revision: str, since_s: float, limit: int = 20) -> tuple[LogLine, ...]:
+        """As `CloudLogging.errors`."""
+        subject = f"{self._cloud.name}/{revision}"
+        return await self._wire.carry("cloud logging", "errors", subject, lambda: self._lines(service, revision))
+
+    async def oom_kills(self, service: str, revision: str, since_s: float) -> int:
+        """As `CloudLogging.oom_kills`."""
+        subject = f"{self._cloud.name}/{revision}"
+        return await self._wire.carry(
+            "cloud logging",
+            "oom_kills",
+            subject,
+            lambda: self._cloud.services[service].revisions[revision].behaviour.oom_kills,
+        )
+
+    def _lines(self, service: str, revision: str) -> tuple[LogLine, ...]:
+        behaviour = self._cloud.services[service].revisions[revision].behaviour
+        said = ["database connection lost"] * bool(behaviour.errors) + [OOM_LINE] * bool(behaviour.oom_kills)
+        return tuple(LogLine(at_s=0.0, severity="ERROR", text=text, insert_id=text) for text in said)
+
+
+def _revision(query: str) -> str:
+    found = REVISION.search(query)
+    assert found, f"the query names no revision: {query}"
+    return found[1]
