@@ -4,7 +4,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
-from playbook.messages import Message, Page, Resolution, Ticket
+from playbook.messages import Deployed, Message, Page, Resolution, Ticket
 from playbook.outcome import End, Outcome
 from tasks.announce import Fact, insist
 from tasks.ending import ending
@@ -17,6 +17,7 @@ async def announce(
     page: Page | None = None,
     ticket: Ticket | None = None,
     resolution: Resolution | None = None,
+    deployed: Deployed | None = None,
 ) -> State[None]:
     """Keep trying to say one thing, with bounded patience.
 
@@ -26,8 +27,9 @@ async def announce(
         page: A page for the on-call engineer.
         ticket: An incident ticket.
         resolution: The end of an incident.
+        deployed: A version that reached everybody.
     """
-    return await ending(_announce(environment, message or page or ticket or resolution))
+    return await ending(_announce(environment, message or page or ticket or resolution or deployed))
 
 
 async def _announce(environment: str, one: Fact | None) -> Outcome:

@@ -47,6 +47,13 @@ class Ticket(Frozen):
     labels: tuple[str, ...] = ("incident",)
 
 
+class Deployed(Frozen):
+    """A version reached everybody: what Sentry is told."""
+
+    key: str
+    version: str
+
+
 class Resolution(Frozen):
     """An incident is over: the page with this key is resolved."""
 

@@ -5,15 +5,16 @@ Nothing here can fail or delay a release: what cannot be said now is said later 
 
 import asyncio
 import time
+from typing import Any
 
-from prefect import get_run_logger, runtime, task
+from prefect import Task, get_run_logger, runtime, task
 
 from blocks.environment import Environment
 from playbook import hotfix, messages
 from playbook.claim import Claim
 from playbook.errors import ReleaseError
 from playbook.incident import war_room
-from playbook.messages import Message, Page, Resolution, Ticket
+from playbook.messages import Deployed, Message, Page, Resolution, Ticket
 from playbook.plan import Order
 from playbook.release import Version
 from playbook.report import Report
@@ -23,7 +24,7 @@ from tasks.incident import incident_ticket, note_incident, open_incidents, run_u
 from tasks.retries import LATER, TELL
 from tasks.start import form_link, start
 
-Fact = Message | Page | Ticket | Resolution
+Fact = Message | Page | Ticket | Resolution | Deployed
 """What can be said; each has a key, and is said once for it."""
 
 
@@ -58,52 +59,44 @@ async def resolve(env: Environment, resolution: Resolution) -> None:
 
 
 @task(name="sentry release", **TELL)
-async def _sentry_release(env: Environment, claim: Claim) -> None:
+async def mark_deployed(env: Environment, deployed: Deployed) -> None:
+    """Sentry knows the version and that it is deployed here; telling it twice is as good as once."""
     if env.sentry is not None:
-        await env.sentry.release(claim.version, Version.parse(claim.version).commit)
+        await env.sentry.release(deployed.version, Version.parse(deployed.version).commit)
+
+
+STEPS: dict[type[Fact], Task[..., Any]] = {
+    Message: post,
+    Page: page,
+    Ticket: open_ticket,
+    Resolution: resolve,
+    Deployed: mark_deployed,
+}
+
+
+async def tell(env: Environment, fact: Fact) -> None:
+    """Say it; if that fails, start an `announce` run for it, keyed by the fact, and show so in this run's log.
+
+    One run takes a release through staging and production: what is said of one is not what is said of the other.
+    """
+    fact = fact.model_copy(update={"key": f"{env.name}/{fact.key}"})
+    try:
+        await STEPS[type(fact)](env, fact)
+    except ReleaseError as unsaid:
+        get_run_logger().warning("%s is said later: %s", fact.key, unsaid)
+        kind = type(fact).__name__.lower()
+        parameters = {"environment": env.name, kind: fact.model_dump(mode="json")}
+        await start(f"announce/{env.name}", parameters, f"announce/{kind}/{fact.key}")
+
+
+async def insist(env: Environment, fact: Fact) -> None:
+    """Say it, asking again for as long as `LATER` allows. Raises what the desk said last."""
+    await STEPS[type(fact)].with_options(**LATER)(env, fact)
 
 
 async def sentry_release(env: Environment, claim: Claim) -> None:
-    """Sentry knows the release and that it is deployed here; a Sentry that is away is only noted."""
-    try:
-        await _sentry_release(env, claim)
-    except ReleaseError as unsaid:
-        get_run_logger().warning("Sentry does not know %s: %s", claim.version, unsaid)
-
-
-async def tell(env: Environment, one: Fact) -> None:
-    """Say it; if that fails, start an `announce` run for it, keyed by the fact, and show so in this run's log."""
-    try:
-        match one:
-            case Message():
-                await post(env, one)
-            case Page():
-                await page(env, one)
-            case Ticket():
-                await open_ticket(env, one)
-            case Resolution():
-                await resolve(env, one)
-    except ReleaseError as unsaid:
-        get_run_logger().warning("%s is said later: %s", one.key, unsaid)
-        kind = type(one).__name__.lower()
-        parameters = {"environment": env.name, kind: one.model_dump(mode="json")}
-        await start(f"announce/{env.name}", parameters, f"announce/{env.name}/{kind}/{one.key}")
-
-
-async def insist(env: Environment, one: Fact) -> None:
-    """Say it, asking again for as long as `LATER` allows; looks first whether it was said after all.
-
-    Raises what the desk said last.
-    """
-    match one:
-        case Message():
-            await post.with_options(**LATER)(env, one)
-        case Page():
-            await page.with_options(**LATER)(env, one)
-        case Ticket():
-            await open_ticket.with_options(**LATER)(env, one)
-        case Resolution():
-            await resolve.with_options(**LATER)(env, one)
+    """Sentry knows the release and that it is deployed here."""
+    await tell(env, Deployed(key=claim.release_id, version=claim.version))
 
 
 async def say_starting(env: Environment, claim: Claim, order: Order, overridden: str = "") -> None:
