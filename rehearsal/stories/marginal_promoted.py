@@ -17,9 +17,8 @@ async def meanwhile(stage: Stage, run: Run) -> None:
 def then(tale: Tale) -> None:
     """Promoted, and who and why are written down."""
     checks.promoted(tale)
-    tale.expect(
-        any("Ada decided to promote: known and harmless" in line for line in tale.logs), "who and why is not kept"
-    )
+    kept = any("Ada decided to promote: known and harmless" in step.name for step in tale.steps)
+    tale.expect(kept, "who decided and why is not kept")
 
 
 STORY = Story(
