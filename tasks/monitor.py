@@ -48,7 +48,9 @@ class Lookout:
         history: tuple[CounterSeries, ...] = ()
         for revision in part.stable.percent:
             selector = env.queries.render("requests", service, revision)
-            history += await env.prometheus.series(selector, span_s=policy.history_s + OVERLAP_SCRAPES * policy.scrape_s, at_s=bake_start_s)
+            history += await env.prometheus.series(
+                selector, span_s=policy.history_s + OVERLAP_SCRAPES * policy.scrape_s, at_s=bake_start_s
+            )
         return cls(
             env,
             policy,
