@@ -35,6 +35,8 @@ class Behaviour:
     """its smoke tests pass at the tag's URL"""
     smoke_serving: bool = True
     """its smoke tests pass once it serves everybody"""
+    is_patched: bool = False
+    """an exploit is refused"""
     memory: float = 0.3
     oom_kills: int = 0
 

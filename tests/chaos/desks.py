@@ -10,6 +10,7 @@ from playbook.checks import Check, SecretState
 from playbook.errors import SmokeFailed
 from playbook.messages import Message, Page, Room, Ticket
 from playbook.release import Image, SmokeTest
+from playbook.requests import ExploitCheck
 
 
 class Slack:
@@ -152,6 +153,14 @@ class EthixAI:
             return f"{test} passed."
 
         return await self._wire.carry("ethixai", test, url.removeprefix("https://"), answer)
+
+    async def ask(self, check: ExploitCheck, url: str) -> int:
+        """As the block's: 200 while the hole is open."""
+
+        def answer() -> int:
+            return 403 if self._behind(url)[1].behaviour.is_patched else 200
+
+        return await self._wire.carry("ethixai", "ask", url.removeprefix("https://"), answer)
 
     async def probe(self, url: str, count: int, seconds: float) -> int:
         """As the block's; one call, whatever the count."""

@@ -117,6 +117,10 @@ class Server:
 
         return await self._carry("read flow run", str(flow_run_id), found)
 
+    async def read_deployment_by_name(self, name: str) -> Any:
+        """As the client's; its id is its name."""
+        return await self._carry("read deployment", name, lambda: SimpleNamespace(id=name))
+
     async def set_flow_run_state(self, flow_run_id: UUID, state: State[Any], force: bool = False) -> None:
         """As the client's."""
         await self._carry("set state", str(flow_run_id), lambda: self.runs.__setitem__(str(flow_run_id), state))
@@ -215,6 +219,8 @@ def prefect_away(server: Server) -> Iterator[None]:
         call = lambda task, *args, **kwargs: run_task(task, args, kwargs)  # noqa: E731
         stack.enter_context(patch.object(Task, "__call__", call))
         stack.enter_context(patch.object(runtime.flow_run, "get_id", lambda: PROCESS.get().flow_run_id))
+        asked_at = lambda: datetime.fromtimestamp(server.scene.now(), UTC)  # noqa: E731
+        stack.enter_context(patch.object(runtime.flow_run, "get_scheduled_start_time", asked_at))
         fields = {"run_count": RUN_COUNT.get}
         stack.enter_context(patch.dict(runtime.task_run.FIELDS, fields))
         stack.enter_context(patch.object(Environment, "aload", server.open))
