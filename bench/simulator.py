@@ -1,7 +1,7 @@
 """Seeded traffic with a known truth, in the form of saved traces (`bench.replay`).
 
-Each family is one way in which a canary is healthy or not. `seen` families were looked at while the judge's numbers
-were chosen; the others were not, and have other seeds: what the judge does there is the honest figure.
+Each family is one way in which a canary is healthy or not. The judge's numbers were *tuned on* the first group; the
+second has other seeds, but was *looked at* while tuning, and mended some rules. The third is `bench.held_out`.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,10 @@ _FASTER = (0.4, 0.65, 0.88, 0.95, 0.985)
 """Share of the requests that are not slow under each edge below 2 s."""
 
 Truth = Literal["healthy", "band", "bad", "shared"]
+Group = Literal["tuned on", "looked at", "held out"]
+Tail = Literal["geometric", "pareto", "lognormal"]
 Course = Callable[[Floats], Floats]
-"""A ratio over the time in the bake (seconds)."""
+"""A ratio over the time in the bake (seconds; negative before it)."""
 
 
 def steady(ratio: float) -> Course:
@@ -65,16 +67,22 @@ class Family:
     truth: Truth
     canary: Course
     stable: Course = CLEAN
-    seen: bool = True
+    group: Group = "tuned on"
     onset_s: float = 0.0
     burst: float = 1.0
-    heavy: bool = False  # sizes of bursts have a heavy tail instead of a geometric one
+    tail: Tail = "geometric"  # of the sizes of bursts
     spread: int = 1
     together: bool = False  # the bursts of canary and stable come at the same time: a shared cause
     gaps: int = 0  # times that telemetry is away for 60 s
     resets: int = 0  # times that the canary's process starts again
     late: float = 0.0  # share of scrapes that are missing
+    jitter: bool = False  # scraped every 10 s instead, one scrape in three 5 s late, canary and stable each for itself
+    unborn: bool = False  # no 5xx series before the first error
     surge: bool = False  # traffic triples for two minutes
+    load: Course | None = None  # traffic over time, as a multiple of the rate
+    before: Course | None = None  # stable's ratio in the hour before, where it is not that of the bake's first moment
+    drift: float = 0.0  # the ratio wanders at random: standard deviation of its logarithm, forgotten in a minute
+    uneven: bool = False  # all errors are those of one instance of three, whose share of requests changes each minute
     slow: Course | None = None  # share of the canary's requests that take 3 s
     very_slow: Course | None = None  # share that takes 8 s
     cold_s: float = 0.0  # seconds in which 40 % of the canary's requests take 8 s
@@ -84,6 +92,11 @@ class Family:
     def timed(self) -> bool:
         """Whether latency plays a part in it."""
         return bool(self.slow or self.very_slow or self.cold_s)
+
+    @property
+    def clustered(self) -> bool:
+        """Whether errors come together: in bursts, or because the ratio itself wanders."""
+        return self.burst > 1 or self.drift > 0
 
 
 @dataclass(frozen=True)
@@ -97,15 +110,12 @@ class Traces:
 
 def _errors(rng: np.random.Generator, n: Ints, p: Floats, family: Family, bursts: Ints | None = None) -> Ints:
     """5xx in each scrape."""
+    if family.drift:
+        p = p * _wandering(rng, n.shape, family.drift)
     if family.burst <= 1:
         return rng.binomial(n, np.clip(p, 0, 1))
     count = rng.poisson(n * p / family.burst) if bursts is None else bursts
-    if family.heavy:
-        mean = family.burst / 2
-        drawn = [rng.pareto(2.0, c).sum() * mean + c for c in count.ravel()]
-        total = np.asarray(drawn).round().astype(np.int64).reshape(count.shape)
-    else:
-        total = count + np.where(count > 0, rng.negative_binomial(np.maximum(count, 1), 1 / family.burst), 0)
+    total = _sizes(rng, count, family)
     out = np.zeros_like(total)
     left = total
     for later in range(family.spread):
@@ -113,6 +123,27 @@ def _errors(rng: np.random.Generator, n: Ints, p: Floats, family: Family, bursts
         left = left - part
         out[:, later:] += part[:, : part.shape[1] - later]
     return np.minimum(out, n)
+
+
+def _sizes(rng: np.random.Generator, count: Ints, family: Family) -> Ints:
+    """Errors in so many bursts."""
+    if family.tail == "geometric":
+        return count + np.where(count > 0, rng.negative_binomial(np.maximum(count, 1), 1 / family.burst), 0)
+    if family.tail == "pareto":
+        drawn = [rng.pareto(2.0, c).sum() * family.burst / 2 + c for c in count.ravel()]
+    else:  # 1.5: one burst in a hundred is more than ten times the mean
+        drawn = [rng.lognormal(np.log(family.burst) - 1.5**2 / 2, 1.5, c).sum() for c in count.ravel()]
+    return np.asarray(drawn).round().astype(np.int64).reshape(count.shape)
+
+
+def _wandering(rng: np.random.Generator, shape: tuple[int, ...], deviation: float) -> Floats:
+    """A positive factor of mean 1 for each scrape."""
+    kept = float(np.exp(-TICK_S / 60))
+    fresh = rng.normal(0, 1, shape)
+    level = fresh.copy()
+    for k in range(1, shape[1]):
+        level[:, k] = kept * level[:, k - 1] + np.sqrt(1 - kept**2) * fresh[:, k]
+    return np.asarray(np.exp(deviation * level - deviation**2 / 2))
 
 
 def _buckets(rng: np.random.Generator, n: Ints, slow: Floats, very: Floats) -> Ints:
@@ -127,10 +158,16 @@ def _buckets(rng: np.random.Generator, n: Ints, slow: Floats, very: Floats) -> I
 def generate(family: Family, rate: float, runs: int, seed: int) -> Traces:
     """``runs`` traces of a family at ``rate`` requests a second."""
     rng = np.random.default_rng([seed, *family.name.encode(), int(rate * 10)])
-    load = np.where((TIMES > 300) & (TIMES < 420), 3.0, 1.0) if family.surge else np.ones(TICKS)
+    load: Floats = np.ones(TICKS)
+    if family.surge:
+        load = np.where((TIMES > 300) & (TIMES < 420), 3.0, 1.0)
+    if family.load:
+        load = family.load(TIMES)
     n = rng.poisson(rate * SHARE * TICK_S * load, (runs, TICKS))
     m = rng.poisson(rate * (1 - SHARE) * TICK_S * load, (runs, TICKS))
     canary, stable = family.canary(TIMES), family.stable(TIMES)
+    if family.uneven:
+        canary = canary * np.repeat(3 * rng.beta(1, 2, (runs, TICKS // 12)), 12, axis=1)
     shared = rng.poisson((n + m) * stable / family.burst) if family.together else None
     x = _errors(rng, n, canary, family, None if shared is None else rng.binomial(shared, SHARE))
     y = _errors(rng, m, stable, family, shared)
@@ -148,9 +185,15 @@ def generate(family: Family, rate: float, runs: int, seed: int) -> Traces:
     gauges[..., 0], gauges[..., 1] = 0.4, 0.5
     if family.oom_at_s is not None:
         gauges[:, int(family.oom_at_s / TICK_S) :, 2] = 1
-    hour = rng.poisson(rate * TICK_S, (runs, 720))
-    past = _errors(rng, hour, np.full(720, float(family.stable(np.zeros(1))[0])), family)
-    return Traces(counters.astype(np.int32), gauges, (hour, past))
+    return Traces(counters.astype(np.int32), gauges, _history(rng, family, rate, runs))
+
+
+def _history(rng: np.random.Generator, family: Family, rate: float, runs: int) -> tuple[Ints, Ints]:
+    """Stable's requests and errors in each scrape of the hour before: [runs, 720] each."""
+    times = np.arange(-720, 0) * TICK_S + TICK_S / 2
+    hour = rng.poisson(rate * TICK_S * (family.load(times) if family.load else np.ones(720)), (runs, 720))
+    ratio = family.before(times) if family.before else np.full(720, float(family.stable(np.zeros(1))[0]))
+    return hour, _errors(rng, hour, ratio, family)
 
 
 def _columns(rng: np.random.Generator, n: Ints, x: Ints, slow: Floats, very: Floats) -> Ints:
@@ -161,7 +204,7 @@ def _columns(rng: np.random.Generator, n: Ints, x: Ints, slow: Floats, very: Flo
 
 
 def _disturb(rng: np.random.Generator, family: Family, counters: Ints) -> None:
-    """Restarts of the canary, gaps and missing scrapes, in place."""
+    """Restarts of the canary, gaps, scrapes that are missing or late, series not yet born; in place."""
     for run in counters:
         for at in sorted(rng.integers(20, TICKS - 20, family.resets)):
             run[at:, :12] -= run[at - 1, :12]
@@ -171,6 +214,16 @@ def _disturb(rng: np.random.Generator, family: Family, counters: Ints) -> None:
         missing = rng.random(counters.shape[:2]) < family.late
         missing[:, 0] = False
         counters[missing] = -1
+    if family.unborn:
+        for column in (2, 14):
+            errors = counters[:, :, column]
+            errors[errors == 0] = -1
+    if family.jitter:
+        for columns in (slice(0, 12), slice(12, 24)):
+            late = rng.random((len(counters), TICKS // 2)) < 1 / 3
+            counters[:, 2::2, columns][late] = -1
+            came = np.pad(late[:, :-1], ((0, 0), (1, 0)))  # the scrape due 5 s before
+            counters[:, 1::2, columns][~came] = -1
 
 
 def _f(name: str, truth: Truth, canary: Course, **more: object) -> Family:
@@ -178,8 +231,8 @@ def _f(name: str, truth: Truth, canary: Course, **more: object) -> Family:
 
 
 def _late(name: str, truth: Truth, canary: Course, **more: object) -> Family:
-    """A family that was not looked at while numbers were chosen."""
-    return Family(name, truth, canary, seen=False, **more)  # type: ignore[arg-type]
+    """A family with other seeds, made after the first numbers were chosen and looked at since."""
+    return Family(name, truth, canary, group="looked at", **more)  # type: ignore[arg-type]
 
 
 FAMILIES: tuple[Family, ...] = (
@@ -207,7 +260,7 @@ FAMILIES: tuple[Family, ...] = (
     _f("shared outage, 20 % for 180 s", "shared", step(0.2, 300, 480), stable=step(0.2, 300, 480), onset_s=300),
     _late("0.07 % in waves", "healthy", waves(7e-4, 200), stable=waves(7e-4, 200)),
     _late("0.05 % in bursts across 2 scrapes", "healthy", steady(5e-4), stable=steady(5e-4), burst=10, spread=2),
-    _late("0.05 % in heavy bursts", "healthy", steady(5e-4), stable=steady(5e-4), burst=10, heavy=True),
+    _late("0.05 % in heavy bursts", "healthy", steady(5e-4), stable=steady(5e-4), burst=10, tail="pareto"),
     _late("0.03 %, bursts shared with stable", "healthy", steady(3e-4), stable=steady(3e-4), burst=8, together=True),
     _late("0.02 %, a fifth of scrapes missing", "healthy", steady(2e-4), late=0.2),
     _late("0.05 %, traffic triples", "healthy", steady(5e-4), stable=steady(2e-4), surge=True),
@@ -222,7 +275,7 @@ FAMILIES: tuple[Family, ...] = (
     _late("10 % for 20 s in every 120 s", "bad", flicker(0.1, 20, 100)),
     _late("3 % from 600 s", "bad", step(0.03, 600), onset_s=600),
     _late("ramp to 3 % in 300 s from 200 s", "bad", ramp(0.03, 300, 200), onset_s=200),
-    _late("3 % in heavy bursts of 10", "bad", steady(0.03), burst=10, heavy=True),
+    _late("3 % in heavy bursts of 10", "bad", steady(0.03), burst=10, tail="pareto"),
     _late("1 instance of 3 fails 5 %", "bad", steady(0.05 / 3)),
     _late("3 %, a fifth of scrapes missing", "bad", steady(0.03), late=0.2),
     _late("10 % slower than 5 s", "bad", steady(1e-4), very_slow=steady(0.1)),

@@ -34,12 +34,31 @@ def fill(page: str, made: dict[str, str]) -> str:
 
 
 def tables(cells: Sequence[Cell], runs: int) -> dict[str, str]:
-    """Every table of the page, by name."""
-    errors = [c for c in cells if not c.family.timed and c.family.oom_at_s is None]
+    """Every table of the page on the families that were known while the judge was tuned, by name."""
+    errors = _of_errors(cells)
     return {
         "runs": f"{runs} runs in each cell.",
-        "seen": summary([c for c in errors if c.family.seen]),
-        "unseen": summary([c for c in errors if not c.family.seen]),
+        "tuned on": summary([c for c in errors if c.family.group == "tuned on"]),
+        "looked at": summary([c for c in errors if c.family.group == "looked at"]),
+        **_details(cells),
+    }
+
+
+def held_out(cells: Sequence[Cell]) -> dict[str, str]:
+    """The same tables on the families that were not, by name."""
+    band = [c for c in cells if c.family.truth == "band"]
+    made = {"summary": summary(_of_errors(cells)), **_details(cells), "band": healthy(band)}
+    return {f"held out, {name}": text for name, text in made.items()}
+
+
+def _of_errors(cells: Sequence[Cell]) -> list[Cell]:
+    """Those that every rule can see: not latency, not memory."""
+    return [c for c in cells if not c.family.timed and c.family.oom_at_s is None]
+
+
+def _details(cells: Sequence[Cell]) -> dict[str, str]:
+    errors = _of_errors(cells)
+    return {
         "healthy": healthy([c for c in cells if c.family.truth == "healthy"]),
         "delay": delays([c for c in errors if c.family.truth == "bad" and c.rate >= 2]),
         "better": better([c for c in errors if c.family.truth == "bad"]),
@@ -75,8 +94,8 @@ def summary(cells: Sequence[Cell]) -> str:
         rows.append(
             [
                 rule,
-                _spread([c.rolled_back for c in good if c.family.burst == 1]),
-                _spread([c.rolled_back for c in good if c.family.burst > 1]),
+                _spread([c.rolled_back for c in good if not c.family.clustered]),
+                _spread([c.rolled_back for c in good if c.family.clustered]),
                 _spread([c.promoted for c in good if c.rate >= 20]),
                 _spread([c.rolled_back for c in mine if c.family.truth == "band"]),
                 _spread([c.promoted for c in bad if c.rate >= 20]),
@@ -115,14 +134,14 @@ def _relative(cells: Sequence[Cell], rule: str) -> str:
 
 
 def healthy(cells: Sequence[Cell]) -> str:
-    """What ours says of each healthy family, by rate: rolled back / promoted, in percent; the rest goes to a person."""
+    """What ours says of each family, by rate: rolled back / promoted, in percent; the rest goes to a person."""
     mine = [c for c in cells if c.rule == "ours"]
     rates = sorted({c.rate for c in mine})
     rows = []
     for name in dict.fromkeys(c.family.name for c in mine):
         by_rate = {c.rate: c for c in mine if c.family.name == name}
         rows.append([name, *(f"{_percent(by_rate[r].rolled_back)} / {_percent(by_rate[r].promoted)}" for r in rates)])
-    return _table(["healthy canary", *(f"{r:g}/s" for r in rates)], rows)
+    return _table(["canary", *(f"{r:g}/s" for r in rates)], rows)
 
 
 def delays(cells: Sequence[Cell]) -> str:
