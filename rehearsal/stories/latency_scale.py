@@ -16,6 +16,6 @@ STORY = Story(
     name="latency_scale",
     told="p95 above 5 s, more instances help",
     ends="Promoted",
-    behaviours={"ethixai-backend": "capacity=9"},
+    behaviours={"ethixai-backend": "crowded=9:6"},
     then=then,
 )

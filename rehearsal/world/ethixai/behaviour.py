@@ -7,6 +7,7 @@
 | ``errors_after=30:0.05`` | the same from 30 s after the first user request on |
 | ``slow=6.0``, ``slow=6.0@0.2`` | every request (or an exact share) takes 6 s |
 | ``capacity=20`` | requests per second: work is done one after another, so a queue builds |
+| ``crowded=9:6.0`` | while more than 9 requests/s come (over 3 s), each takes 6 s: more instances help at once |
 | ``leak=8`` | MiB per second, really allocated and touched |
 | ``burns=0.9`` | a share of ``CPU_LIMIT``, really burned |
 | ``dies`` | exit code 1 at the start |
@@ -20,6 +21,7 @@ request fails wherever it goes.
 A smoke test meets ``smoke_fails`` and no other error or slowness: a canary that fails its users must first get past it.
 """
 
+from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -27,6 +29,7 @@ from pathlib import Path
 LATENCY_S = 0.003
 DEPENDENCY_SHARE = Fraction(1, 5)
 DEPENDENCY_LOOK_S = 0.2
+CROWD_WINDOW_S = 3.0
 FLAGS = ("healthy", "dies", "never_ready", "patched", "smoke_fails")
 
 
@@ -59,6 +62,8 @@ class Settings:
     slow_s: float = 0.0
     slow_share: Fraction = Fraction(1)
     capacity_per_s: float = 0.0
+    crowd_per_s: float = 0.0
+    crowded_s: float = 0.0
     leak_mib_per_s: float = 0.0
     burns: float = 0.0
 
@@ -90,6 +95,9 @@ def _fields(name: str, value: str) -> dict[str, object]:
             return {"slow_s": _positive(seconds), "slow_share": _share(share or "1")}
         case "capacity":
             return {"capacity_per_s": _positive(value)}
+        case "crowded":
+            rate, seconds = value.split(":")
+            return {"crowd_per_s": _positive(rate), "crowded_s": _positive(seconds)}
         case "leak":
             return {"leak_mib_per_s": _positive(value)}
         case "burns":
@@ -121,16 +129,25 @@ class Behaviour:
         self._errors, self._slow = Share(settings.errors), Share(settings.slow_share)
         self._first_user_at: float | None = None
         self._free_at = 0.0
+        self._arrivals: deque[float] = deque()
 
     def delay_s(self, now: float, smoke: bool) -> float:
         """Seconds until the request that came at ``now`` (any monotonic clock) may be answered."""
         delay = LATENCY_S
         if self.settings.slow_s and not smoke and self._slow.take():
             delay = self.settings.slow_s
+        if self.settings.crowd_per_s and not smoke and self._is_crowded(now):
+            delay = self.settings.crowded_s
         if self.settings.capacity_per_s:
             self._free_at = max(now, self._free_at) + 1 / self.settings.capacity_per_s
             delay = max(delay, self._free_at - now)
         return delay
+
+    def _is_crowded(self, now: float) -> bool:
+        self._arrivals.append(now)
+        while self._arrivals[0] < now - CROWD_WINDOW_S:
+            self._arrivals.popleft()
+        return len(self._arrivals) > self.settings.crowd_per_s * CROWD_WINDOW_S
 
     def fails(self, now: float, smoke: bool) -> bool:
         """Whether it is answered 500."""
