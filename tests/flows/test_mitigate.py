@@ -1,0 +1,91 @@
+"""Immediate actions on one service, and the way back."""
+
+from typing import Any
+
+from driver import Run, Stage, play
+from scene import NEW, OLD, SERVICES
+
+from flows.mitigate import mitigate
+from playbook.claim import MITIGATION
+from playbook.requests import Measure, MitigateRequest
+
+_, BACKEND, _ = SERVICES
+REQUEST = MitigateRequest(
+    service=BACKEND, measure=Measure.SCALE, instances=13, reason="a flood of requests", requested_by="ada"
+)
+
+
+async def ask(stage: Stage, **fields: Any) -> Run:
+    """A measure, to its end."""
+    run = stage.start(mitigate, request=REQUEST.model_copy(update=fields), environment="production")
+    await stage.ended(run)
+    return run
+
+
+def test_a_service_is_scaled_and_restored() -> None:
+    """Who and why stand on it meanwhile and are told; restore gives back what was and leaves no mark."""
+
+    async def story(stage: Stage) -> Stage:
+        backend = stage.scene.production.services[BACKEND]
+        before = backend.scaling
+        assert (await ask(stage)).end == "Passed"
+        assert backend.scaling.manual == 13
+        assert "a flood of requests" in backend.annotations[MITIGATION]
+        assert (await ask(stage, measure=Measure.RESTORE, instances=None)).end == "Passed"
+        assert (backend.scaling, MITIGATION in backend.annotations) == (before, False)
+        return stage
+
+    words = play(story).scene.slack.text
+    assert f"PRODUCTION MITIGATED: scale {BACKEND}\nReason: a flood of requests (ada)" in words
+    assert f"PRODUCTION RESTORED: restore {BACKEND}" in words
+
+
+def test_read_only_needs_a_maintenance_revision() -> None:
+    """The field, and what to do where the environment names none."""
+
+    async def story(stage: Stage) -> tuple[Stage, Run]:
+        return stage, await ask(stage, measure=Measure.READ_ONLY, instances=None)
+
+    stage, run = play(story)
+    assert run.end == "Refused"
+    assert f"measure: {BACKEND} has no maintenance revision. Deploy one" in run.message
+    assert stage.scene.production.writes == []
+
+
+def test_read_only_sends_everybody_to_the_maintenance_revision() -> None:
+    """One traffic change; a release is refused until somebody restores it, and users are back after that."""
+
+    async def story(stage: Stage) -> None:
+        production = stage.scene.environments["production"]
+        backend = production.service(BACKEND).model_copy(update={"maintenance_revision": f"{BACKEND}-maintenance"})
+        services = [backend if one.name == BACKEND else one for one in production.services]
+        stage.scene.environments["production"] = production.model_copy(update={"services": services})
+        state = stage.scene.production.services[BACKEND]
+        state.revisions[f"{BACKEND}-maintenance"] = state.revisions[f"{BACKEND}-00001-old"]
+        assert (await ask(stage, measure=Measure.READ_ONLY, instances=None)).end == "Passed"
+        assert stage.split(BACKEND) == {f"{BACKEND}-maintenance": 100}
+        stage.scene.publish(NEW)
+        refused = await stage.release(NEW)
+        assert refused.end == "Refused"
+        assert f"{BACKEND} was set to read-only by ada (a flood of requests)" in refused.message
+        assert (await ask(stage, measure=Measure.RESTORE, instances=None)).end == "Passed"
+        assert stage.scene.versions_served()[BACKEND] == OLD
+
+    play(story)
+
+
+def test_a_service_of_a_release_that_runs_is_left_alone() -> None:
+    """The release would take it for somebody else's hand: roll it back first."""
+
+    async def story(stage: Stage) -> Run:
+        stage.scene.publish(NEW)
+        running = stage.start_release(NEW)
+        await stage.until(stage.baking(BACKEND))
+        run = await ask(stage)
+        await stage.ended(running)
+        assert running.end == "Promoted"
+        return run
+
+    run = play(story)
+    assert run.end == "Refused"
+    assert "Start rollback/… first" in run.message
