@@ -82,6 +82,7 @@ token = {{ env = "REHEARSAL_TOKEN" }}
 api_url = "{desks}/sentry"
 organization = "ethixai"
 projects = ["backend", "ai-core", "frontend"]
+environment = "{name}"
 token = {{ env = "REHEARSAL_TOKEN" }}
 
 [secret_manager]
