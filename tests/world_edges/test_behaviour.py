@@ -63,3 +63,14 @@ def test_smoke_tests_are_not_slowed() -> None:
     behaviour = Behaviour(parse("slow=6@0.5"))
     assert [behaviour.delay_s(0, smoke=True) for _ in range(3)] == [LATENCY_S] * 3
     assert [behaviour.delay_s(0, smoke=False) for _ in range(4)] == [LATENCY_S, 6, LATENCY_S, 6]
+
+
+def test_a_crowd_is_slow_and_half_of_it_is_not() -> None:
+    """More requests a second than a revision can take make each slow; spread over two instances, none is."""
+
+    def slow(per_s: int) -> int:
+        behaviour = Behaviour(parse("crowded=9:6"))
+        return sum(behaviour.delay_s(number / per_s, smoke=False) > 1 for number in range(50 * per_s))
+
+    assert slow(12) > 500
+    assert slow(6) == 0
