@@ -12,6 +12,7 @@ from playbook.messages import stable_names
 from playbook.outcome import End, Outcome
 from playbook.release import SmokeTest
 from playbook.report import Report
+from playbook.verdict import Action
 from tasks.announce import (
     end_incidents,
     say_complete,
@@ -23,6 +24,7 @@ from tasks.announce import (
 )
 from tasks.beat import beating
 from tasks.claim import release_claim
+from tasks.monitor import second_look
 from tasks.report import closing, note
 from tasks.start import seconds_since
 from tasks.traffic import deploy_canary, promote, revert
@@ -107,11 +109,23 @@ async def revert_all(env: Environment, report: Report) -> Outcome:
     await asyncio.gather(*(revert(env, claim, service) for service in claim.services[1:]))
     if claim.kind is Kind.ROLLBACK:
         return await rolled_back(env, report)
+    if report.verdicts and report.verdicts[0].action is Action.ROLLBACK:
+        report = await blamed(env, report)
+    claim = report.claim
     outcome = Outcome(end=End.REVERTED, message=claim.reason, release_id=claim.release_id)
     report = await closing(report, outcome)
     await (say_given_way if claim.given_way_to else say_reverted)(env, report)
     await let_go(env, claim)
     return outcome
+
+
+async def blamed(env: Environment, report: Report) -> Report:
+    """Whose fault it was is looked at once more before anybody is woken: a cause that stable shares is said to be one."""
+    verdicts = await second_look(env, report.claim, report.verdicts)
+    worst = verdicts[0]
+    if worst == report.verdicts[0]:
+        return report
+    return report.judged(verdicts).deciding(Decision.REVERT, f"{worst.service}: {worst.explanation}")
 
 
 async def rolled_back(env: Environment, report: Report) -> Outcome:
@@ -133,14 +147,17 @@ async def rolled_back(env: Environment, report: Report) -> Outcome:
 
 
 async def complete(env: Environment, report: Report) -> Outcome:
-    """Everybody is told, the release is written down as good, and the hour of watching begins."""
+    """Everybody is told, the hour of watching begins, and the release is written down as good.
+
+    The claim goes last: whoever finds one finishes the rest.
+    """
     claim = report.claim
     message = f"{claim.version} serves all users of {', '.join(claim.services)} in {env.name}."
     outcome = Outcome(end=End.PROMOTED, message=message, release_id=claim.release_id)
     await asyncio.gather(sentry_release(env, claim), say_complete(env, report))
-    await let_go(env, claim)
-    await closing(report, outcome)
     await start_watch(env, claim)
+    await closing(report, outcome)
+    await let_go(env, claim)
     return outcome
 
 

@@ -154,12 +154,13 @@ def to_begin_rollback(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
 def to_take_over(snapshot: ServiceSnapshot, claim: Claim, found_epoch: int) -> Change | None:
     """The service carries ``claim`` in place of the same release's older one; nobody is moved.
 
-    A service that the older process had not come to yet is claimed now. Raises: Fenced (another process has taken it
-    over since ``found_epoch`` was read), and what `guard` raises.
+    A service that the older process had not come to yet, or had let go already when it died, is claimed now; one that
+    an earlier recovery had not come to is as old as that one found it. Only the lead says whether a release has ended.
+    Raises: Fenced (another process has taken it over since ``found_epoch`` was read), and what `guard` raises.
     """
     record = guard(snapshot, claim)
-    was_reached = bool(record.holder) or record.epoch >= found_epoch
-    if was_reached and (record.epoch not in (found_epoch, claim.epoch) or not record.holder):
+    has_ended = snapshot.service == claim.lead and not record.holder
+    if has_ended or (record.epoch > found_epoch and record.epoch != claim.epoch):
         raise Fenced(f"{snapshot.service}: release {claim.release_id} was taken over or ended meanwhile.")
     wanted = mark(record, claim, snapshot.service)
     return None if record == wanted else Change(record=wanted)
