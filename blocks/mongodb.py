@@ -134,25 +134,41 @@ class MongoDB(OutsideBlock):
 
         return await self._do(f"how far {name} is", read)
 
-    async def keep(self, walk: Walk) -> None:
-        """The walk is kept under its epoch; an older epoch's is replaced. One write.
+    async def take(self, walk: Walk) -> None:
+        """The walk is this epoch's from now on: whoever had it may not write any more. One write.
 
-        Raises: Fenced (a newer epoch keeps it), Transient, Refused.
+        Raises: Fenced (a newer epoch has it), Transient, Refused.
         """
 
         def write(database: "Database[Document]") -> bool:
             from pymongo.errors import DuplicateKeyError
 
-            kept: Document = walk.model_dump(exclude={"migration"})
-            mine: Document = {"_id": walk.migration, "epoch": {"$lte": walk.epoch}}
+            ours: Document = {"_id": walk.migration, "epoch": {"$lte": walk.epoch}}
             try:
                 # An upsert that finds a newer epoch tries to insert a second document under the name, and may not.
-                database[WALKS].update_one(mine, {"$set": kept}, upsert=True)
+                database[WALKS].update_one(ours, {"$set": walk.model_dump(exclude={"migration"})}, upsert=True)
             except DuplicateKeyError:
                 return False
             return True
 
-        if not await self._do(f"to keep how far {walk.migration} is", write):
+        self._fence(walk, await self._do(f"to begin {walk.migration}", write))
+
+    async def keep(self, walk: Walk) -> None:
+        """How far the walk is stands in the database, where it is still this epoch's. One write.
+
+        Raises: Fenced (another epoch has it, or has finished it), Transient, Refused.
+        """
+        ours: Document = {"_id": walk.migration, "epoch": walk.epoch}
+        kept: Document = {"$set": walk.model_dump(exclude={"migration"})}
+        is_ours = await self._do(
+            f"to keep how far {walk.migration} is",
+            lambda database: database[WALKS].update_one(ours, kept).matched_count == 1,
+        )
+        self._fence(walk, is_ours)
+
+    @staticmethod
+    def _fence(walk: Walk, is_ours: bool) -> None:
+        if not is_ours:
             raise Fenced(f"{walk.migration}: a newer run has it; this one, of epoch {walk.epoch}, writes nothing more.")
 
     async def ids(self, batch: Batch, after: object, limit: int) -> list[object]:

@@ -125,9 +125,10 @@ async def open_all(env: Environment, claim: Claim) -> None:
     """Steps 4 and 5: the code that can read the data passes its smoke tests out of sight, then users come back."""
 
     for service in claim.services:
-        await introduce(env, claim, service)
-        if problem := await smoke_test(env, service, on_canary=True):
-            raise Refused(problem)
+        if standstill.can_introduce(claim, service):
+            await introduce(env, claim, service)
+            if problem := await smoke_test(env, service, on_canary=True):
+                raise Refused(problem)
     for service in claim.services:
         await start_writes(env, claim, service)
     for service in claim.services:

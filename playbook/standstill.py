@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from playbook import change
 from playbook.change import Change, Deployment
 from playbook.claim import MITIGATION, Claim, Decision, Part, Promotion, Record
-from playbook.errors import BadRequest, Refused
+from playbook.errors import BadRequest, Fenced, Refused
 from playbook.migration import Migration, Undoing, code_problem
 from playbook.policy import Policy
 from playbook.rollback import Found
@@ -116,9 +116,16 @@ def to_note(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
 
 
 def to_halt(snapshot: ServiceSnapshot, claim: Claim, why: str) -> Change | None:
-    """The lead's claim says why it stopped; everything else in it stays as it was written last. Nobody is moved."""
+    """The lead's claim says why it stopped; everything else in it stays as it was written last. Nobody is moved.
+
+    Raises: Fenced (a newer run has it, and is not stopped by this one).
+    """
     record = Record.read(snapshot)
     held = record.claim
+    if record.epoch > claim.epoch:
+        raise Fenced(
+            f"{claim.release_id} went on in another run, of epoch {record.epoch}; this one writes nothing more."
+        )
     if held is None or held.epoch != claim.epoch or held.migration is None or held.migration.halted == why:
         return None
     return Change(record=record.model_copy(update={"claim": with_undoing(held, halted=why)}))
@@ -139,6 +146,14 @@ def to_close(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
         scaling = None if snapshot.scaling.manual == 0 else snapshot.scaling.model_copy(update={"manual": 0})
     is_so = snapshot.split == split and snapshot.serves(split) and scaling is None
     return None if is_so and record == wanted else Change(record=wanted, split=split, scaling=scaling)
+
+
+def can_introduce(claim: Claim, service: str) -> bool:
+    """Whether the code that will serve can answer out of sight. At 0 instances only a revision without traffic does:
+    Cloud Run starts one for its tag, and none for a revision that has users.
+    """
+    part = claim.part(service)
+    return service in claim.undoing.maintenance or part.found is None or part.stable.main not in part.found.percent
 
 
 def to_introduce(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:

@@ -114,7 +114,9 @@ def restored_database(env: Environment) -> MongoDB:
     uri = _atlas(env).restore_uri
     if uri is None:
         raise Refused("Nothing was verified: atlas.restore_uri is not in the environment file. Add it.")
-    return env.mongodb.model_copy(update={"uri": uri})
+    ours = env.mongodb
+    # A block of its own: a copy would share the client, which is connected to production.
+    return MongoDB(uri=uri, database=ours.database, timeout_s=ours.timeout_s, connect_timeout_s=ours.connect_timeout_s)
 
 
 def _atlas(env: Environment) -> Atlas:

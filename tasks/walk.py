@@ -113,7 +113,7 @@ async def _begin(database: MongoDB, claim: Claim, migration: Migration) -> Walk:
         if walk.batch < len(migration.down):
             batch = migration.down[walk.batch]
             walk = walk.counted(await database.count(batch.collection, batch.match))
-    await database.keep(walk)
+    await database.take(walk)
     return walk
 
 

@@ -110,7 +110,8 @@ class Control:
         self._world.mongodb.away()
 
     async def mongodb_back(self, body: Body) -> Any:
-        """MongoDB is there again."""
+        """MongoDB is there again, and breaks no connection any more."""
+        self._world.mongodb.clear_faults()
         self._world.mongodb.back()
 
     async def atlas_snapshot(self, body: Body) -> Any:

@@ -104,6 +104,10 @@ class MongoDB:
         """Order ``fault``, after those that stand."""
         self._faults.append(fault)
 
+    def clear_faults(self) -> None:
+        """Nothing is ordered to fail any more."""
+        self._faults.clear()
+
     def reset(self) -> None:
         """It serves, is empty, and nothing is ordered to fail."""
         with self._lock:

@@ -186,7 +186,7 @@ class RemoteWorld:
         await self._ask("mongodb_away")
 
     async def mongodb_back(self) -> None:
-        """MongoDB is there again."""
+        """MongoDB is there again, and breaks no connection any more."""
         await self._ask("mongodb_back")
 
     async def atlas_snapshot(self, at_s: float) -> str:

@@ -110,15 +110,29 @@ async def test_a_trial_of_nothing_is_a_trial(database: MongoDB) -> None:
 async def test_a_walk_is_kept_under_its_epoch(database: MongoDB) -> None:
     """It comes back as it was, ids of every type included; an older epoch is fenced and changes nothing."""
     assert await database.walk("m") is None
-    walk = Walk.begin("m", 7, [10], [10]).past(Range(first=0, last=ObjectId()), 4)
+    walk = Walk.begin("m", 7, [10], [10])
+    await database.take(walk)
+    walk = walk.past(Range(first=0, last=ObjectId()), 4)
     await database.keep(walk)
     assert await database.walk("m") == walk
-    with pytest.raises(Fenced, match="epoch 6"):
-        await database.keep(walk.model_copy(update={"epoch": 6, "batch": 3}))
+    older = walk.model_copy(update={"epoch": 6, "batch": 3})
+    for write in (database.take, database.keep):
+        with pytest.raises(Fenced, match="epoch 6"):
+            await write(older)
     assert await database.walk("m") == walk
-    await database.keep(walk.model_copy(update={"epoch": 8}))
+    await database.take(walk.model_copy(update={"epoch": 8}))
     with pytest.raises(Fenced):
         await database.keep(walk)
+
+
+async def test_a_walk_that_another_run_has_finished_is_not_begun_again(database: MongoDB) -> None:
+    """The older run finds nothing to keep it in, and stops."""
+    walk = Walk.begin("m", 7, [10], [10])
+    await database.take(walk)
+    await database.forget("m")
+    with pytest.raises(Fenced):
+        await database.keep(walk)
+    assert await database.walk("m") is None
 
 
 async def test_what_was_written_since_is_counted(database: MongoDB, plain) -> None:

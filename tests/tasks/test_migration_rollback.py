@@ -1,0 +1,294 @@
+"""A migration is taken back on a real small world: each branch, what users meet meanwhile, and where a failure leaves
+it."""
+
+import datetime
+import time
+from unittest.mock import patch
+
+import httpx
+import pytest
+
+from blocks.mongodb import MongoDB
+from playbook.errors import BadRequest, Fenced, Held, Refused
+from playbook.migration import MigrationRequest
+from playbook.outcome import End
+from playbook.recovery import Owner
+
+BACKEND = "ethixai-backend"
+RENAME, DROP = "20251030093000-rename-full-name", "20251113101500-drop-raw-uploads"
+OLD_CODE, NEW_CODE = "v20251030-bbbbbb", "v20251106-aaaaaa"
+YES = {"answer": "yes", "approver": "Ada", "reason": "users wait"}
+NO = {"answer": "no", "approver": "Ada", "reason": "too much would be lost"}
+
+
+class KilledError(BaseException):
+    """The process ended here: nothing of it runs any more."""
+
+
+async def registers(url: str) -> int:
+    """The status that a user meets who registers."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        sign_in = {"email": "a@example.com", "password": "TestPass123"}
+        return (await http.post(f"{url}/api/auth/register", json=sign_in)).status_code
+
+
+async def test_a_rename_is_taken_back(production) -> None:
+    """Every document, the ledger and the traffic are as before; nothing of ours is left but the epoch."""
+    await production.seed(1000)
+    outcome = await production.take_back()
+    assert outcome.end is End.ROLLED_BACK, outcome.message
+    assert (production.fields(), production.ledger()) == ((1000, 0), [])
+    assert await production.serves() == {f"{BACKEND}-00041-xyz": 100}
+    assert await registers(production.world.url(BACKEND)) == 201
+    assert sorted(production.database.list_collection_names()) == ["users"]
+    assert await production.claim() is None
+    assert (await production.world.service(BACKEND))["tags"] == {}
+
+
+async def test_users_cannot_write_while_the_data_changes(production) -> None:
+    """From before the first document changes until after the last one, a write meets 503."""
+    await production.seed(600)
+    met: list[int] = []
+    change = MongoDB.change
+
+    async def watched(block: MongoDB, *args: object) -> int:
+        met.append(await registers(production.world.url(BACKEND)))
+        return await change(block, *args)
+
+    with patch.object(MongoDB, "change", watched):
+        assert (await production.take_back()).end is End.ROLLED_BACK
+    assert met == [503, 503, 503]
+
+
+@pytest.mark.parametrize("method", ["keep", "change"])
+async def test_killed_between_batches_it_goes_on(production, method: str) -> None:
+    """Before a write and after it: the next run continues from the checkpoint and changes nothing twice."""
+    await production.seed(1000)
+    original, calls = getattr(MongoDB, method), []
+
+    async def dies(block: MongoDB, *args: object) -> object:
+        calls.append(args)
+        answer = await original(block, *args)
+        if len(calls) == 3:
+            raise KilledError
+        return answer
+
+    with patch.object(MongoDB, method, dies), pytest.raises(KilledError):
+        await production.take_back()
+    old, new = production.fields()
+    assert old + new == 1000
+    assert 0 < old < 1000
+    assert await registers(production.world.url(BACKEND)) == 503
+    outcome = await production.take_back(MigrationRequest())
+    assert outcome.end is End.ROLLED_BACK, outcome.message
+    assert (production.fields(), production.ledger()) == ((1000, 0), [])
+
+
+async def test_a_run_that_was_taken_over_writes_nothing_more(production) -> None:
+    """The older epoch is fenced at its next batch, and the newer one finishes."""
+    await production.seed(1000)
+    change, calls = MongoDB.change, []
+
+    async def overtaken(block: MongoDB, *args: object) -> int:
+        calls.append(args)
+        if len(calls) == 2:
+            assert (await production.take_back()).end is End.ROLLED_BACK
+        return await change(block, *args)
+
+    with patch.object(MongoDB, "change", overtaken), pytest.raises(Fenced):
+        await production.take_back()
+    assert production.fields() == (1000, 0)
+
+
+async def test_a_server_that_goes_away_between_batches_is_waited_for(production) -> None:
+    """The step is tried again from its checkpoint, and nobody notices."""
+    await production.seed(1000)
+    await production.world.mongodb_fault("update", after=5, count=2)
+    assert (await production.take_back()).end is End.ROLLED_BACK
+    assert production.fields() == (1000, 0)
+
+
+async def test_a_server_that_stays_away_halts_it_with_a_page(production) -> None:
+    """Writes stay off, somebody is woken, the way on is said; and when it is back, it goes on."""
+    await production.seed(1000)
+    await production.world.mongodb_fault("update", after=5, count=100)
+    outcome = await production.take_back()
+    assert outcome.end is End.HALTED
+    assert "are off" in outcome.message
+    assert "Start migration-rollback/production again" in outcome.message
+    assert await registers(production.world.url(BACKEND)) == 503
+    paged = [one["body"] for one in await production.world.told("pagerduty")]
+    assert [one["event_action"] for one in paged] == ["trigger"]
+    assert paged[0]["payload"]["severity"] == "critical"
+    await production.world.mongodb_back()
+    assert (await production.take_back()).end is End.ROLLED_BACK
+    assert production.fields() == (1000, 0)
+    assert [one["body"]["event_action"] for one in await production.world.told("pagerduty")] == ["trigger", "resolve"]
+
+
+async def test_code_that_is_gone_is_found_out_before_anything_moves(production) -> None:
+    """The only release that could read the schema was deleted: refused, and no write was made."""
+    await production.seed(10, (NEW_CODE, f"{BACKEND}-00041-xyz"), (OLD_CODE, "nothing-like-this"))
+    with pytest.raises(Refused, match=f"nothing-like-this.*{OLD_CODE}.*does not exist any more"):
+        await production.take_back()
+    assert await production.claim() is None
+    writers = {one["caller"] for one in await production.world.writes()}
+    assert len(writers) == 1  # only whoever seeded this
+
+
+@pytest.mark.parametrize("to_release", ["", NEW_CODE])
+async def test_code_that_cannot_read_the_schema_is_refused_with_both_ranges(production, to_release: str) -> None:
+    """Before anything is touched: what it reads and what the database would have."""
+    await production.seed(10, (NEW_CODE, f"{BACKEND}-00041-xyz"))
+    with pytest.raises(Refused, match=f"{NEW_CODE} can read schema 2; the database has schema 1"):
+        await production.take_back(
+            MigrationRequest(reason="r", requested_by="Ada", to_release=to_release),
+        )
+    assert production.fields() == (0, 10)
+    assert await registers(production.world.url(BACKEND)) == 201
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (MigrationRequest(), "reason: say"),
+        (MigrationRequest(migration="nonsense", reason="r", requested_by="Ada"), "there is no 'nonsense'"),
+        (MigrationRequest(migration=DROP, reason="r", requested_by="Ada"), "is not applied"),
+        (MigrationRequest(reason="r", requested_by="Ada", to_release="v1"), "no good release"),
+    ],
+    ids=["nothing said", "an unknown migration", "one that is not applied", "an unknown release"],
+)
+async def test_a_wrong_request_touches_nothing(production, request_: MigrationRequest, words: str) -> None:
+    """It is refused with the field that is wrong."""
+    await production.seed(10)
+    with pytest.raises(BadRequest, match=words):
+        await production.take_back(request_)
+    assert await production.claim() is None
+
+
+async def test_only_one_runs_at_a_time(production) -> None:
+    """While its process lives, a second one is told who is at it."""
+    await production.seed(1000)
+    await production.world.mongodb_fault("update", after=5, count=100)
+    assert (await production.take_back()).end is End.HALTED
+    production.owner = Owner.ALIVE
+    with pytest.raises(Held, match="is under way in flow run"):
+        await production.take_back()
+
+
+async def with_the_irreversible_one(production, snapshot: bool = True) -> None:
+    """The rows of data sets are gone since an hour; the backup is from before that, users came after it."""
+    hour_ago = time.time() - 3600
+    production.database.datasets.insert_many({"_id": n, "raw": [1, 2]} for n in range(20))
+    if snapshot:
+        await production.world.atlas_snapshot(hour_ago - 60)
+    production.database.datasets.update_many({}, {"$unset": {"raw": ""}})
+    at = time.gmtime(hour_ago)
+    production.database.changelog.insert_one(
+        {"fileName": f"{DROP}.js", "appliedAt": datetime.datetime(*at[:6], tzinfo=datetime.UTC)}
+    )
+    production.database.reports.insert_many([{}, {}])
+    await production.seed(0, ("v20251113-cccccc", f"{BACKEND}-00041-xyz"))
+
+
+async def test_what_cannot_be_undone_is_restored_after_two_yeses(production) -> None:
+    """Beside production first, verified there; then a new connection secret and a revision that reads it."""
+    await with_the_irreversible_one(production)
+    production.answers.left = [YES, YES]
+    outcome = await production.take_back()
+    assert outcome.end is End.ROLLED_BACK
+    first, second = production.answers.asked
+    assert "**2 in reports**" in first
+    assert "ethixai-production-restore" in second
+    assert production.restored.datasets.count_documents({"raw": {"$exists": True}}) == 20
+    assert production.database.datasets.count_documents({"raw": {"$exists": True}}) == 0
+    secret = await production.env.secret_manager.value(
+        "projects/ethixai-production/secrets/mongodb-uri/versions/latest"
+    )
+    assert secret.get_secret_value() == production.world.restored_uri
+    (serving,) = await production.serves()
+    assert "-restored-" in serving
+
+
+async def test_a_no_opens_everything_as_it_was_found(production) -> None:
+    """Nothing was restored; the data was not touched; users can write again."""
+    await with_the_irreversible_one(production)
+    production.answers.left = [NO]
+    outcome = await production.take_back()
+    assert outcome.end is End.REFUSED
+    assert "too much would be lost" in outcome.message
+    assert not await production.world.told("atlas")
+    assert await registers(production.world.url(BACKEND)) == 201
+    assert await production.claim() is None
+    assert production.ledger() == [f"{RENAME}.js", f"{DROP}.js"]
+
+
+async def test_a_no_to_the_switch_leaves_writes_off(production) -> None:
+    """Restored and verified, but production is not pointed at it; the next run asks again, and a yes finishes it."""
+    await with_the_irreversible_one(production)
+    production.answers.left = [YES, NO]
+    outcome = await production.take_back()
+    assert outcome.end is End.HALTED
+    assert await registers(production.world.url(BACKEND)) == 503
+    production.answers.left = [YES]
+    assert (await production.take_back()).end is End.ROLLED_BACK
+    assert len(await production.world.told("atlas")) == 1
+
+
+async def test_a_restore_that_fails_halts(production) -> None:
+    """In Atlas's word, with writes off; the next try is a new restore, and the yes still holds."""
+    await with_the_irreversible_one(production)
+    await production.world.atlas_restores_fail("failed")
+    production.answers.left = [YES]
+    outcome = await production.take_back()
+    assert (outcome.end, "is failed" in outcome.message) == (End.HALTED, True)
+    await production.world.atlas_restores_fail("")
+    production.answers.left = [YES]
+    assert (await production.take_back()).end is End.ROLLED_BACK
+
+
+async def test_without_a_backup_from_before_it_halts(production) -> None:
+    """Nobody is asked for what cannot be done."""
+    await with_the_irreversible_one(production, snapshot=False)
+    outcome = await production.take_back()
+    assert outcome.end is End.HALTED
+    assert "no backup" in outcome.message
+    assert production.answers.asked == []
+
+
+async def test_recovery_starts_a_lost_one_again(production) -> None:
+    """In a run of its own, keyed so that two recoveries start one; nothing is reverted meanwhile."""
+    from flows.recovery import _recovery
+
+    await production.seed(1000)
+
+    async def dies(*_: object) -> int:
+        raise KilledError
+
+    with patch.object(MongoDB, "change", dies), pytest.raises(KilledError):
+        await production.take_back()
+    claim = await production.claim()
+    assert (await _recovery("production")).end is End.PASSED
+    key = f"migration-rollback/production/{claim.release_id}/{claim.epoch}"
+    assert production.started == [("migration-rollback/production", key)]
+    assert await registers(production.world.url(BACKEND)) == 503
+
+
+async def test_recovery_pages_for_a_cancelled_one_and_leaves_a_halted_one(production) -> None:
+    """Writes are off, and nobody has heard of it; the second look finds that it is a person's turn."""
+    from flows.recovery import _recovery
+
+    await production.seed(1000)
+
+    async def dies(*_: object) -> int:
+        raise KilledError
+
+    with patch.object(MongoDB, "change", dies), pytest.raises(KilledError):
+        await production.take_back()
+    production.owner = Owner.CANCELLED
+    for _ in range(2):
+        await _recovery("production")
+    assert len(await production.world.told("pagerduty")) == 1
+    assert production.started == []
+    production.owner = Owner.ENDED
+    assert (await production.take_back()).end is End.ROLLED_BACK
