@@ -120,7 +120,8 @@ async def revert_all(env: Environment, report: Report) -> Outcome:
 
 
 async def blamed(env: Environment, report: Report) -> Report:
-    """Whose fault it was is looked at once more before anybody is woken: a cause that stable shares is said to be one."""
+    """Whose fault it was is looked at once more before anybody is woken: a cause that stable shares is said to be
+    one."""
     verdicts = await second_look(env, report.claim, report.verdicts)
     worst = verdicts[0]
     if worst == report.verdicts[0]:

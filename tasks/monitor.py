@@ -200,7 +200,7 @@ async def monitor(env: Environment, claim: Claim, policy: Policy) -> tuple[Verdi
     """
     assert claim.bake_start_s is not None
     time_of = Clock(env)
-    lookouts = await asyncio.gather(*(Lookout.open(env, policy, claim, part) for part in claim.parts))
+    lookouts = await _opened(env, claim, policy, claim.bake_start_s + policy.bake_s)
     said_at_s = 0.0
     while True:
         now_s, is_reachable = await time_of.read()
@@ -216,6 +216,40 @@ async def monitor(env: Environment, claim: Claim, policy: Policy) -> tuple[Verdi
             lookout_of = {one.part.service: one for one in lookouts}
             return tuple(lookout_of[verdict.service].card(verdict) for verdict in verdicts)
         await asyncio.sleep(policy.tick_s)
+
+
+async def _opened(env: Environment, claim: Claim, policy: Policy, until_s: float) -> list[Lookout]:
+    """A lookout for each service. Where Prometheus is away it is waited for, while the bake lasts."""
+    while True:
+        try:
+            return list(await asyncio.gather(*(Lookout.open(env, policy, claim, part) for part in claim.parts)))
+        except (Transient, NoData) as away:
+            if time.time() > until_s:
+                raise
+            get_run_logger().warning("no telemetry to begin with: %s", away)
+            await asyncio.sleep(policy.tick_s)
+
+
+@task(name="second look", **READ)
+async def second_look(env: Environment, claim: Claim, verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
+    """The verdicts, with the blame as it looks a moment after users are safe.
+
+    Stable is scraped at other instants than the canary: what both share is seen on the canary first, and nobody waits
+    for that before going back. Telemetry that is away changes nothing.
+    """
+    policy = claim.policy(env.policy)
+    await asyncio.sleep(2 * policy.scrape_s)
+    blamed = {v.service for v in verdicts if v.action is Action.ROLLBACK and v.attribution == "canary"}
+    try:
+        now_s = await env.prometheus.clock()
+        seen = [await Lookout.open(env, policy, claim, part) for part in claim.parts if part.service in blamed]
+    except (Transient, NoData, Refused) as away:
+        get_run_logger().warning("no second look: %s", away)
+        return verdicts
+    await asyncio.gather(*(one.look(now_s, True) for one in seen))
+    again = {one.part.service: judge(one.evidence, policy, services=len(claim.parts)) for one in seen}
+    shared = {name: v for name, v in again.items() if v.attribution == "shared" and v.action is Action.ROLLBACK}
+    return tuple(shared.get(verdict.service, verdict) for verdict in verdicts)
 
 
 def _say(verdicts: Sequence[Verdict]) -> None:
