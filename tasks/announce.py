@@ -45,7 +45,7 @@ async def page(env: Environment, page: Page) -> None:
         await env.pagerduty.page(page)
 
 
-@task(name="open ticket", **TELL)
+@task(name="open ticket", task_run_name="open ticket", **TELL)
 async def open_ticket(env: Environment, ticket: Ticket) -> str:
     """The incident's ticket exists. Returns its URL, or nothing where the environment names no GitHub."""
     return await env.github.ticket(ticket) if env.github is not None else ""
@@ -58,7 +58,7 @@ async def resolve(env: Environment, resolution: Resolution) -> None:
         await env.pagerduty.resolve(resolution.key)
 
 
-@task(name="sentry release", **TELL)
+@task(name="sentry release", task_run_name="sentry release", **TELL)
 async def mark_deployed(env: Environment, deployed: Deployed) -> None:
     """Sentry knows the version and that it is deployed here; telling it twice is as good as once."""
     if env.sentry is not None:

@@ -23,7 +23,7 @@ def place_of(env: Environment) -> str:
     return f"--project={env.cloud_run.project} --region={env.cloud_run.region}"
 
 
-@task(name="look", **READ)
+@task(name="look", task_run_name="look", **READ)
 async def look(env: Environment, services: tuple[str, ...]) -> dict[str, ServiceSnapshot]:
     """One fresh read of each service. Raises Transient while one is still reconciling."""
     reads = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in services))
@@ -33,7 +33,7 @@ async def look(env: Environment, services: tuple[str, ...]) -> dict[str, Service
     return {snapshot.service: snapshot for snapshot in reads}
 
 
-@task(name="already live", **READ)
+@task(name="already live", task_run_name="already live", **READ)
 async def already_live(env: Environment, order: Order, found: dict[str, ServiceSnapshot]) -> bool:
     """Whether every service of the order already gives all users exactly its image."""
     serving = {name: snapshot.pinned.main for name, snapshot in found.items()}
@@ -41,7 +41,7 @@ async def already_live(env: Environment, order: Order, found: dict[str, ServiceS
     return is_live(order, found, {name: revision.image for name, revision in zip(serving, revisions, strict=True)})
 
 
-@task(name="version in staging", **READ)
+@task(name="version in staging", task_run_name="version in staging", **READ)
 async def version_in_staging(env: Environment, staging: Environment | None) -> str:
     """The version that passed staging last and is not what ``env`` released last; empty where there is none."""
     if staging is None:
@@ -53,7 +53,7 @@ async def version_in_staging(env: Environment, staging: Environment | None) -> s
     return "" if released and released[0].release == newest else newest
 
 
-@task(name="claim", **WRITE)
+@task(name="claim", task_run_name="claim", **WRITE)
 async def take_claim(
     env: Environment,
     order: Order,
@@ -90,14 +90,14 @@ async def take_claim(
     return claim
 
 
-@task(name="note on lead", **WRITE)
+@task(name="note on lead", task_run_name="note on lead", **WRITE)
 async def note_on_lead(env: Environment, claim: Claim) -> Claim:
     """The lead carries ``claim`` as it is now, with its traffic where the bake has it. Returns the claim."""
     await ensure(env, claim.lead, partial(change.to_bake, claim=claim))
     return claim
 
 
-@task(name="take over", **WRITE)
+@task(name="take over", task_run_name="take over", **WRITE)
 async def take_over(env: Environment, found: Claim) -> Claim:
     """This run holds the release ``found`` in place of the process that had it, which is fenced from now on.
 
@@ -124,7 +124,7 @@ async def end_watch(env: Environment, claim: Claim, service: str) -> None:
     await ensure(env, service, partial(change.to_end_watch, version=claim.version))
 
 
-@task(name="find claims", **READ)
+@task(name="find claims", task_run_name="find claims", **READ)
 async def claims_found(env: Environment) -> tuple[tuple[Claim, ...], tuple[str, ...]]:
     """Every release that holds services of the environment, and the services that point to a lead that holds none."""
     reads = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in env.service_names))

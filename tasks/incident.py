@@ -25,7 +25,7 @@ LINES = 100
 """The playbook's own limit for a look at the logs."""
 
 
-@task(name="error signatures", **TELL)
+@task(name="error signatures", task_run_name="error signatures", **TELL)
 async def error_signatures(env: Environment, claim: Claim) -> tuple[Signature, ...]:
     """The errors of each new revision that its stable one does not have; none where the logs cannot be read."""
     answers = await asyncio.gather(*(_new_errors(env, claim, part) for part in claim.parts), return_exceptions=True)
@@ -69,7 +69,7 @@ def run_url(env: Environment, claim: Claim) -> str:
     return f"{env.ui_url}/runs/flow-run/{claim.flow_run_id}"
 
 
-@task(name="open incidents", **READ)
+@task(name="open incidents", task_run_name="open incidents", **READ)
 async def _open_incidents(env: Environment, lead: str) -> tuple[str, ...]:
     return Record.read(await env.cloud_run.snapshot(lead)).incidents
 
@@ -79,7 +79,7 @@ async def open_incidents(env: Environment, lead: str) -> tuple[str, ...]:
     return await _or_nothing(_open_incidents(env, lead))
 
 
-@task(name="note incident", **WRITE)
+@task(name="note incident", task_run_name="note incident", **WRITE)
 async def note_incident(env: Environment, lead: str, key: str) -> None:
     """The lead remembers that this incident is open. Traffic is not touched, and a claim that is on it stays."""
     await ensure(env, lead, partial(change.to_note_incident, incident=key))

@@ -29,7 +29,7 @@ def modules(env: Environment) -> tuple[Migration, ...]:
     return load(env.migrations.folder)
 
 
-@task(name="check schema", **READ)
+@task(name="check schema", task_run_name="check schema", **READ)
 async def check_schema(env: Environment, releases: dict[str, str]) -> None:
     """Each release (by the service that is to serve it) can read the database, or nothing is kept about that.
 
@@ -47,7 +47,7 @@ async def check_schema(env: Environment, releases: dict[str, str]) -> None:
             get_run_logger().warning("%s: %s", service, problem)
 
 
-@task(name="plan", **READ)
+@task(name="plan", task_run_name="plan", **READ)
 async def plan_undoing(env: Environment, request: MigrationRequest) -> RollbackPlan:
     """What taking the migration back will do to the data, from the folder and the ledger.
 
@@ -64,7 +64,7 @@ async def plan_undoing(env: Environment, request: MigrationRequest) -> RollbackP
     return plan
 
 
-@task(name="undoing under way", **READ)
+@task(name="undoing under way", task_run_name="undoing under way", **READ)
 async def undoing_found(env: Environment) -> Claim | None:
     """The migration rollback that holds the lead, if there is one. Raises: Refused (the environment names none)."""
     modules(env)
@@ -73,7 +73,7 @@ async def undoing_found(env: Environment) -> Claim | None:
     return held if held is not None and held.kind is Kind.MIGRATION else None
 
 
-@task(name="hold services", **WRITE)
+@task(name="hold services", task_run_name="hold services", **WRITE)
 async def hold_services(env: Environment, request: MigrationRequest, plan: RollbackPlan) -> Claim:
     """This run holds every service that writes to the database; each knows the code it is opened with again.
 
@@ -125,7 +125,7 @@ async def restart_undoing(env: Environment, found: Claim) -> None:
     await start(f"migration-rollback/{env.name}", parameters, key)
 
 
-@task(name="note on lead", **WRITE)
+@task(name="note on lead", task_run_name="note on lead", **WRITE)
 async def note_undoing(env: Environment, claim: Claim) -> Claim:
     """The lead carries the rollback as far as it is. Returns the claim."""
     await ensure(env, claim.lead, partial(standstill.to_note, claim=claim))
@@ -177,7 +177,7 @@ async def start_writes(env: Environment, claim: Claim, service: str) -> ServiceS
     return snapshot
 
 
-@task(name="halt", **WRITE)
+@task(name="halt", task_run_name="halt", **WRITE)
 async def halt(env: Environment, claim: Claim, why: str) -> bool:
     """The lead says why it stopped, so that nothing goes on by itself. Whether writes are off."""
     snapshot = await ensure(env, claim.lead, partial(standstill.to_halt, claim=claim, why=why))

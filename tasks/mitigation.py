@@ -15,7 +15,7 @@ from tasks.ensure import ensure
 from tasks.retries import READ, REVERT
 
 
-@task(name="check maintenance revision", **READ)
+@task(name="check maintenance revision", task_run_name="check maintenance revision", **READ)
 async def check_maintenance_revision(env: Environment, service: str) -> None:
     """The maintenance revision exists and is ready. Raises Refused, naming it, where it is not."""
     name = env.service(service).maintenance_revision

@@ -176,7 +176,7 @@ async def probe(env: Environment, claim: Claim, service: str, seconds: float) ->
     return answered
 
 
-@task(name="check telemetry", **READ)
+@task(name="check telemetry", task_run_name="check telemetry", **READ)
 async def check_telemetry(env: Environment) -> str | None:
     """Prometheus answers, before anything depends on it. Returns what is wrong with it, or None."""
     for _ in range(TELEMETRY_TRIES):
@@ -230,7 +230,7 @@ async def _opened(env: Environment, claim: Claim, policy: Policy, until_s: float
             await asyncio.sleep(policy.tick_s)
 
 
-@task(name="second look", **READ)
+@task(name="second look", task_run_name="second look", **READ)
 async def second_look(env: Environment, claim: Claim, verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
     """The verdicts, with the blame as it looks a moment after users are safe.
 

@@ -16,7 +16,7 @@ from tasks.retries import READ, WRITE
 from tasks.walk import broken
 
 
-@task(name="find backup", **READ)
+@task(name="find backup", task_run_name="find backup", **READ)
 async def find_backup(env: Environment, claim: Claim) -> Backup:
     """The newest backup from before the migration was applied. Raises: Refused (there is none)."""
     at_s = claim.undoing.plan.applied_at_s
@@ -30,7 +30,7 @@ async def find_backup(env: Environment, claim: Claim) -> Backup:
     return found
 
 
-@task(name="count what would be lost", **READ)
+@task(name="count what would be lost", task_run_name="count what would be lost", **READ)
 async def count_lost(env: Environment, backup: Backup) -> dict[str, int]:
     """Documents made or changed since the backup, by collection."""
     assert env.mongodb is not None
@@ -58,7 +58,7 @@ async def follow_restore(env: Environment, job: str) -> str:
     raise Refused(f"restore {job} is not over after {atlas.restore_wait_s:.0f} s. Look at it in Atlas.")
 
 
-@task(name="verify restore", **READ)
+@task(name="verify restore", task_run_name="verify restore", **READ)
 async def verify_restore(env: Environment, claim: Claim) -> str:
     """What was restored is from before the migrations: by its ledger, its documents and the migration's own checks.
 
@@ -75,7 +75,7 @@ async def verify_restore(env: Environment, claim: Claim) -> str:
     return "; ".join(found)
 
 
-@task(name="store connection", **WRITE)
+@task(name="store connection", task_run_name="store connection", **WRITE)
 async def store_connection(env: Environment) -> None:
     """The connection secret's newest version leads to the restored database. Nothing is added where it does already.
 

@@ -17,7 +17,7 @@ from tasks.ensure import ensure
 from tasks.retries import READ, REVERT
 
 
-@task(name="find revisions", **READ)
+@task(name="find revisions", task_run_name="find revisions", **READ)
 async def find_revisions(env: Environment) -> dict[str, Found]:
     """Every service of the environment as it is now, with the revisions that exist; in order of promotion.
 
@@ -48,7 +48,7 @@ def claim_of(
     )
 
 
-@task(name="begin rollback", **REVERT)
+@task(name="begin rollback", task_run_name="begin rollback", **REVERT)
 async def begin_rollback(env: Environment, claim: Claim) -> ServiceSnapshot:
     """The lead carries the decision and serves what is gone back to, in one update.
 

@@ -93,7 +93,7 @@ async def forget(env: Environment, name: str) -> None:
     await _database(env).forget(name)
 
 
-@task(name="still applied", **READ)
+@task(name="still applied", task_run_name="still applied", **READ)
 async def still_applied(env: Environment, names: tuple[str, ...]) -> tuple[str, ...]:
     """Those of ``names`` that the ledger has, in their order."""
     applied = {line.name for line in await _database(env).applied()}
