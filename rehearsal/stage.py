@@ -167,6 +167,8 @@ class Stage:
             annotations={name: one["annotations"] for name, one in states.items()},
             tags={name: one["tags"] for name, one in states.items()},
             requests=_sums(await self.users.counts()),
+            mongodb_uri=self.world.mongodb_uri,
+            restored_uri=self.world.restored_uri,
             events=list(self.events),
         )
 

@@ -75,6 +75,8 @@ class Tale:
     annotations: dict[str, dict[str, str]]
     tags: dict[str, dict[str, str]]
     requests: dict[str, Any]
+    mongodb_uri: str = ""
+    restored_uri: str = ""
     events: list[tuple[float, str]] = field(default_factory=list)
     """unix seconds and what the story did then"""
     wrong: list[str] = field(default_factory=list)

@@ -21,9 +21,13 @@ from rehearsal.stories import (
     marginal,
     marginal_promoted,
     memory_leak,
+    migration_irreversible,
+    migration_killed,
+    migration_rename,
     no_traffic,
     nothing_to_roll_back_to,
     raced,
+    schema_refused,
     server_restart,
     shared_outage,
     slow,
@@ -66,6 +70,10 @@ _IN_ORDER = (
     hotfix_preempts,
     manual_rollback,
     nothing_to_roll_back_to,
+    migration_rename,
+    migration_killed,
+    migration_irreversible,
+    schema_refused,
 )
 
 STORIES = {module.STORY.name: module.STORY for module in _IN_ORDER}
