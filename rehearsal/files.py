@@ -37,6 +37,10 @@ repository = "ghcr.io/geoaziz/ethixai-frontend"
 job = "frontend"
 smoke = ["health", "page"]
 
+[contacts]
+"Platform Engineering Lead" = {{ slack = "@platform-lead", escalation = "Primary on-call" }}
+"CTO" = {{ slack = "@cto", escalation = "Escalation for P0 incidents" }}
+
 [queries]
 requests = 'http_requests_total{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
 latency = 'http_request_duration_seconds_bucket{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
