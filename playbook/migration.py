@@ -117,8 +117,8 @@ class MigrationRequest(Frozen):
     """Take a migration of the database back (playbook 4, scenario 3)."""
 
     migration: Line = Field("", title="Migration", description="Its name. Empty: the last one that was applied.")
-    reason: Line = Field("", title="Reason", description="One sentence: what is broken.")
-    requested_by: Line = Field("", title="Requested by", description="Who asks. Kept and told.")
+    reason: Line = Field("", title="Reason", description="Required. One sentence: what is broken.")
+    requested_by: Line = Field("", title="Requested by", description="Required. Who asks. Kept and told.")
     to_release: Line = Field(
         "",
         title="Code",

@@ -1,5 +1,9 @@
 """What people ask for when something is wrong: the forms of `rollback`, `hotfix` and `mitigate`, and what each must
-have."""
+have.
+
+A required field has a default all the same, so that a request without it is answered with every field that is missing,
+in words; the form then calls it optional, and its description says that it is not.
+"""
 
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -21,7 +25,7 @@ class RollbackRequest(Frozen):
     """Take production back to what it served before (playbook 4, scenario 2)."""
 
     symptom: Symptom = Field(title="Symptom", description="What is seen. The decision matrix is asked (playbook 8).")
-    reason: Line = Field("", title="Reason", description="One sentence; everybody reads it.")
+    reason: Line = Field("", title="Reason", description="Required. One sentence; everybody reads it.")
     to: Line = Field(
         "",
         title="To",
@@ -33,7 +37,7 @@ class RollbackRequest(Frozen):
         title="Even so",
         description="Why to roll back although the matrix says to fix forward.",
     )
-    requested_by: Line = Field("", title="Requested by", description="Who asks. Kept and told.")
+    requested_by: Line = Field("", title="Requested by", description="Required. Who asks. Kept and told.")
 
     def problems(self) -> list[str]:
         """What is wrong with it, one line for each field; empty where it can be carried out."""
@@ -74,10 +78,14 @@ class ExploitCheck(Frozen):
 class HotfixRequest(Frozen):
     """A fix that cannot wait for a canary (playbook 6)."""
 
-    version: VersionText = Field("", title="Version", description=HOTFIX_FORM)
-    reason: Line = Field("", title="Reason", description="What is being fixed. #releases reads it.")
-    incident: Line = Field("", title="CVE or incident", description="CVE-2025-12345, or the incident's name or link.")
-    approver: Line = Field("", title="Approver", description="Who allows the canary to be skipped. Recorded and told.")
+    version: VersionText = Field("", title="Version", description=f"Required. {HOTFIX_FORM}")
+    reason: Line = Field("", title="Reason", description="Required. What is being fixed. #releases reads it.")
+    incident: Line = Field(
+        "", title="CVE or incident", description="Required. CVE-2025-12345, or the incident's name or link."
+    )
+    approver: Line = Field(
+        "", title="Approver", description="Required. Who allows the canary to be skipped. Recorded and told."
+    )
     exploit: tuple[ExploitCheck, ...] = Field(
         (),
         max_length=10,
@@ -124,8 +132,10 @@ class MitigateRequest(Frozen):
     instances: int | None = Field(
         None, title="Instances", description="For scale: exactly so many. 0 stops the service.", ge=0, le=MITIGATED_MAX
     )
-    reason: Line = Field("", title="Reason", description="Why. Kept on the service and told.")
-    requested_by: Line = Field("", title="Requested by", description="Who asks. Kept on the service and told.")
+    reason: Line = Field("", title="Reason", description="Required. Why. Kept on the service and told.")
+    requested_by: Line = Field(
+        "", title="Requested by", description="Required. Who asks. Kept on the service and told."
+    )
 
     def problems(self, known_services: tuple[str, ...], maintenance_revision: str) -> list[str]:
         """Everything that is missing or wrong, one line for each field."""

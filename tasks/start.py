@@ -28,7 +28,10 @@ async def start(deployment: str, parameters: dict[str, Any], key: str) -> None:
 
 @task(name="form link", task_run_name="form of {deployment}", **TELL)
 async def form_link(ui_url: str, deployment: str, parameters: dict[str, Any]) -> str:
-    """Where a person finds the form of ``deployment`` filled in; its name and the parameters where it is unknown."""
+    """Where a person finds the form of ``deployment`` filled in; its name and the parameters where it is unknown.
+
+    Prefect's newer UI (``/v2``) fills a form in from its address; the older one shows it empty.
+    """
     filled = json.dumps(parameters, ensure_ascii=False)
     try:
         async with get_client() as client:
@@ -36,7 +39,7 @@ async def form_link(ui_url: str, deployment: str, parameters: dict[str, Any]) ->
     except (ObjectNotFound, PrefectHTTPStatusError) as unknown:
         get_run_logger().warning("no link to %s: %s", deployment, unknown)
         return f"start {deployment} with {filled}"
-    return f"{ui_url}/deployments/deployment/{found.id}/run?parameters={quote(filled)}"
+    return f"{ui_url}/v2/deployments/deployment/{found.id}/run?parameters={quote(filled)}"
 
 
 def requested_at_s() -> float:
