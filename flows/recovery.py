@@ -8,11 +8,12 @@ from prefect.client.schemas.objects import State
 from blocks.environment import Environment
 from flows.migration_rollback import stop_here
 from flows.steps import carry_out
-from playbook.claim import Claim, Decision
+from playbook.claim import Claim, Decision, Kind
 from playbook.errors import Fenced
 from playbook.outcome import End, Outcome
 from playbook.recovery import Owner, Step
 from playbook.report import Report
+from tasks.announce import say_taken_up
 from tasks.beat import mark_lost, owner_of
 from tasks.claim import claims_found, free_orphan, judge_recovery, take_over
 from tasks.ending import ending
@@ -65,4 +66,6 @@ async def recover_one(env: Environment, found: Claim) -> Outcome | None:
     if decided.step is Step.REVERT:
         claim = claim.decided(Decision.REVERT, claim.reason or decided.reason)
     report = await note(Report(environment=env.name, claim=claim), f"{decided.step}: {decided.reason}")
+    if claim.kind is Kind.RELEASE and claim.decision is Decision.DEPLOY:
+        await say_taken_up(env, claim)
     return await carry_out(env, report)

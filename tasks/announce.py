@@ -105,6 +105,11 @@ async def say_starting(env: Environment, claim: Claim, order: Order, overridden:
     await tell(env, messages.starting(claim, env.name, time.time(), bake_s, order.changes, overridden))
 
 
+async def say_taken_up(env: Environment, claim: Claim) -> None:
+    """`#releases` knows that a release begins, though its first process may have died before it could say so."""
+    await tell(env, messages.starting(claim, env.name, time.time(), env.policy.bake_s, changes=""))
+
+
 async def say_complete(env: Environment, report: Report) -> None:
     """`#releases` knows that everybody has the new version; a hotfix's debt has its ticket; open incidents are over."""
     claim = report.claim
