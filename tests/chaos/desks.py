@@ -32,8 +32,8 @@ class Slack:
 
     @property
     def keys(self) -> list[str]:
-        """The facts that were told, in order, without the release's id."""
-        return [message.key.partition("/")[2] for message in self.said]
+        """The facts that were told, in order, without the environment and the release."""
+        return [message.key.split("/", 2)[-1] for message in self.said]
 
     @property
     def text(self) -> str:

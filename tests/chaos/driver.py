@@ -41,6 +41,7 @@ class Run:
     task: "asyncio.Task[None]"
     state: State[Any] | None = None
     error: Exception | None = None
+    ended_at_s: float = 0.0
 
     @property
     def end(self) -> str:
@@ -62,6 +63,8 @@ class Stage:
         self.scene = Scene(policy)
         self.server = Server(self.scene)
         self.runs: list[Run] = []
+        self.ended_s = 0.0
+        """how long it took from what went wrong to the end, for the table"""
 
     def start(self, flow: Flow[..., Any], orders: Mapping[int, Moment | Fault] | None = None, **parameters: Any) -> Run:
         """A run of ``flow`` begins in a process of its own; what is ordered happens at its calls."""
@@ -82,6 +85,7 @@ class Stage:
             dying = asyncio.ensure_future(run.process.death.wait())
             await asyncio.wait({run.task, dying}, return_when=asyncio.FIRST_COMPLETED)
             dying.cancel()
+            run.ended_at_s = run.ended_at_s or self.scene.now()
 
     async def release(
         self, version: str = NEW, orders: Mapping[int, Moment | Fault] | None = None, **request: Any

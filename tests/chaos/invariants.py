@@ -1,0 +1,94 @@
+"""What must be so once nothing is left to do, whatever died and whenever: by what is served and what was written."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from driver import Stage
+from scene import NEW
+
+from playbook.claim import PREFIX, Record
+from playbook.traffic import CANARY_TAG
+
+STAYS = {"epoch", "last-good", "incidents"}
+"""Of our own annotations, what outlives a release."""
+
+
+def broken(stage: Stage, version: str = NEW) -> list[str]:
+    """A sentence for everything that is not as it must be after releasing ``version``."""
+    return [
+        *(sentence for name in stage.scene.clouds for sentence in _services(stage, name)),
+        *_acts(stage),
+        *_words(stage, version),
+        *_runs(stage),
+    ]
+
+
+def was_claimed(stage: Stage, where: str) -> bool:
+    """Whether a release ever held a service there."""
+    return any(write.change.record.holder for write in stage.scene.clouds[where].writes)
+
+
+def _services(stage: Stage, where: str) -> Iterator[str]:
+    """Everybody on one ready revision, one release everywhere, nothing of a claim left."""
+    cloud = stage.scene.clouds[where]
+    for name, state in cloud.services.items():
+        if list(state.served.percent.values()) != [100] or not state.revisions[state.served.main].is_ready:
+            yield f"{where} {name} serves {state.served}"
+        if state.pending or not cloud.read(name).pinned.moves_like(state.served):
+            yield f"{where} {name} is asked for {state.split} and serves {state.served}"
+        ours = {key.removeprefix(PREFIX) for key in state.annotations if key.startswith(PREFIX)}
+        if ours - STAYS:
+            yield f"{where} {name} still carries {', '.join(sorted(ours - STAYS))}"
+        if CANARY_TAG in state.split.tags:
+            yield f"{where} {name} still has the tag canary"
+        good = Record.read(cloud.read(name)).last_good
+        if good and good[0].revision != state.served.main:
+            yield f"{where} {name} has {good[0].revision} written down as good and serves {state.served.main}"
+    if len(set(stage.scene.versions_served(where).values())) != 1:
+        yield f"{where} serves {stage.scene.versions_served(where)}"
+
+
+def _acts(stage: Stage) -> Iterator[str]:
+    """No release moves a service twice to the same place, or deploys twice."""
+    for where, cloud in stage.scene.clouds.items():
+        moves = Counter(
+            (write.service, write.change.record.holder, write.change.deployment is None, str(write.change.split))
+            for write in cloud.writes
+            if write.moved and write.change.record.holder
+        )
+        for (service, release, is_move, split), times in moves.items():
+            if times > 1:
+                yield f"{where} {service}: {release} {'moved' if is_move else 'deployed'} {times} times to {split}"
+
+
+def _words(stage: Stage, version: str) -> Iterator[str]:
+    """Each fact is told, and told once."""
+    scene = stage.scene
+    for where, room in scene.rooms.items():
+        for key, times in Counter(message.key for message in room.said).items():
+            if times > 1:
+                yield f"{where}: {key} was said {times} times"
+    for key, times in Counter(ticket.key for ticket in scene.github.tickets).items():
+        if times > 1:
+            yield f"ticket {key} was opened {times} times"
+    if not was_claimed(stage, "production"):
+        return
+    keys = scene.slack.keys
+    if "starting" not in keys:
+        yield "nobody was told that the release begins"
+    if set(scene.versions_served().values()) == {version}:
+        if "complete" not in keys:
+            yield "nobody was told that the release is complete"
+        if scene.sentries["production"].releases.get(version) != ["production"]:
+            yield f"Sentry knows {scene.sentries['production'].releases}"
+        if [one.deployment for one in stage.server.started.values()].count("watch/production") != 1:
+            yield "the hour of watching was not started once"
+    elif not (keys.count("rolled-back") == len(scene.pagerduty.incidents) == 1 and scene.github.tickets):
+        yield f"the revert was told so: {keys}, {list(scene.pagerduty.incidents)}, {len(scene.github.tickets)} tickets"
+
+
+def _runs(stage: Stage) -> Iterator[str]:
+    """Nothing ended in a way that nobody foresaw."""
+    for run in stage.runs:
+        if run.end in ("Failed", "Running"):
+            yield f"{run.process.name} ended {run.end}: {run.message}"

@@ -1,0 +1,105 @@
+"""A slice of the matrix (`make chaos` runs all of it), and the proof that the dead stay dead."""
+
+import asyncio
+
+import pytest
+from cases import BREACH, BROKEN_START, HEALTHY, Plot, disturbed, recorded
+from driver import Stage, play
+from scene import NEW
+from wire import PROCESS, Moment, Process, Wire
+
+from playbook.errors import Transient
+
+EVERY = 17
+"""The slice takes every so manieth call; a prime, so that it meets all kinds of calls."""
+
+
+def test_the_dead_do_nothing_more() -> None:
+    """Neither a finally, nor a task that ran beside, nor an except reaches the outside after the kill."""
+
+    async def story(stage: Stage) -> tuple[Process, list[str]]:
+        wire, applied = Wire(), []
+        process = Process("doomed", "1", {1: Moment.APPLIED})
+        PROCESS.set(process)
+
+        async def call(name: str) -> None:
+            await wire.carry("outside", name, "", lambda: applied.append(name))
+
+        async def beside() -> None:
+            await asyncio.sleep(1)
+            await call("beside")
+
+        async def work() -> None:
+            other = asyncio.create_task(beside())
+            try:
+                await call("first")
+                await call("fatal")
+                await call("never")
+            except (Transient, OSError):
+                await call("except")
+            finally:
+                await call("finally")
+                await other
+
+        task = asyncio.create_task(work())
+        await process.death.wait()
+        await asyncio.sleep(10)
+        task.cancel()
+        await asyncio.sleep(10)
+        return process, applied
+
+    process, applied = play(story)
+    assert applied == ["first", "fatal"]
+    assert process.refused == ["outside.fatal", "outside.beside", "outside.finally"]
+
+
+def test_a_recorded_run_is_the_same_every_time() -> None:
+    """Call by call, so that a number means the same call in every case of the matrix."""
+    assert recorded(HEALTHY) == recorded(HEALTHY)
+
+
+def test_a_bake_takes_no_time() -> None:
+    """A release with its hour of watching passes in virtual time, whatever it really takes."""
+
+    async def story(stage: Stage) -> float:
+        began_s = stage.scene.now()
+        stage.scene.publish(NEW)
+        await stage.release()
+        return stage.scene.now() - began_s
+
+    assert play(story) > 12
+
+
+@pytest.mark.parametrize("plot", [HEALTHY, BREACH, BROKEN_START], ids=lambda plot: plot.name)
+def test_a_release_survives_being_killed_at_any_call(plot: Plot) -> None:
+    """Whichever call it dies at, and when, production ends on one healthy revision, and nothing was done twice."""
+    calls, _ = recorded(plot)
+    for call in calls[::EVERY]:
+        for moment in Moment:
+            _, _, wrong = disturbed(plot, {call.n: moment})
+            assert not wrong, f"{call}, {moment}"
+
+
+def half_way(plot: Plot) -> dict[int, Moment]:
+    """A death between the first move of the bake and the second."""
+    calls, _ = recorded(plot)
+    bake = next(call for call in calls if call.subject.startswith("production") and call.subject.endswith("BAKE"))
+    return {bake.n: Moment.APPLIED}
+
+
+@pytest.mark.parametrize("plot", [HEALTHY, BREACH], ids=lambda plot: plot.name)
+def test_a_recovery_survives_being_killed_too(plot: Plot) -> None:
+    """The release died half-way, and its recovery dies at any of its calls."""
+    first = half_way(plot)
+    _, calls = recorded(plot, first)
+    for call in calls[::EVERY]:
+        for moment in Moment:
+            _, _, wrong = disturbed(plot, first, {call.n: moment})
+            assert not wrong, f"{call}, {moment}"
+
+
+@pytest.mark.parametrize("plot", [HEALTHY, BREACH], ids=lambda plot: plot.name)
+def test_two_recoveries_at_once_do_no_more_than_one(plot: Plot) -> None:
+    """Both start in the same moment; one is fenced, the other finishes."""
+    _, _, wrong = disturbed(plot, half_way(plot), twice=True)
+    assert not wrong
