@@ -31,7 +31,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.command == "list":
         for story in STORIES.values():
-            print(f"{story.name:18} {story.told}; ends {story.ends}")
+            print(f"{story.name:24} {story.told}; ends {story.ends}")
         return 0
     if arguments.command == "up":
         return asyncio.run(up())
@@ -82,7 +82,7 @@ async def run_stories(names: list[str], path: Path | None) -> int:
         told = [tale.json() for tale in tales]
         path.write_text(json.dumps(told if len(names) > 1 else told[0], indent=2) + "\n")
     for tale in tales:
-        print(f"{'ok   ' if tale.passed else 'WRONG'} {tale.story.name:18} {tale.run.state}: {tale.run.message}")
+        print(f"{'ok   ' if tale.passed else 'WRONG'} {tale.story.name:24} {tale.run.state}: {tale.run.message}")
     return 0 if len(tales) == len(names) and all(tale.passed for tale in tales) else 1
 
 

@@ -12,7 +12,7 @@ def then(tale: Tale) -> None:
 
 STORY = Story(
     name="latency_scale_fails",
-    told="they do not help",
+    told="p95 above 5 s, more instances do not help",
     ends="Reverted",
     behaviours={"ethixai-backend": "slow=6"},
     then=then,

@@ -23,7 +23,7 @@ def then(tale: Tale) -> None:
 
 STORY = Story(
     name="marginal_promoted",
-    told="the same; a person answers through the API as the UI does",
+    told="exactly 0.3 % on the canary; a person answers through the API as the UI does",
     ends="Promoted",
     behaviours={"ethixai-backend": "errors=0.003"},
     meanwhile=meanwhile,
