@@ -23,10 +23,12 @@ from pymongo.database import Database
 
 from blocks import Environment
 from blocks.files import read
+from playbook.change import Change, Deployment
 from playbook.claim import Claim, Record
 from playbook.migration import MigrationRequest
 from playbook.outcome import Outcome
 from playbook.recovery import Owner
+from playbook.traffic import TrafficSplit
 from rehearsal.files import secrets, write_environments
 from rehearsal.world.remote import RemoteWorld
 
@@ -77,6 +79,18 @@ class Production:
         await self.world.hand(
             self.world.find(BACKEND), annotations={"playbook.ethixai.com/last-good": json.dumps(kept)}
         )
+
+    async def deploy(self, revision: str, behaviour: str = "healthy", split: TrafficSplit | None = None) -> None:
+        """A revision of the backend runs an image that behaves so; users go as ``split`` says (None: as they do)."""
+        repository = f"ghcr.io/geoaziz/{BACKEND}"
+        digest = await self.world.publish(repository, revision, {"BEHAVIOUR": behaviour})
+        found = await self.env.cloud_run.snapshot(BACKEND)
+        base = found.pinned.main
+        deployment = Deployment(revision=revision, base=base, image=f"{repository}@{digest}")
+        change = Change(record=Record.read(found), split=found.pinned, deployment=deployment)
+        found = await self.env.cloud_run.write(found, change)
+        if split is not None:
+            await self.env.cloud_run.write(found, Change(record=Record.read(found), split=split))
 
     async def claim(self) -> Claim | None:
         """What the lead carries."""

@@ -9,10 +9,13 @@ import httpx
 import pytest
 
 from blocks.mongodb import MongoDB
+from playbook.change import Change
+from playbook.claim import Record
 from playbook.errors import BadRequest, Fenced, Held, Refused
 from playbook.migration import MigrationRequest
 from playbook.outcome import End
 from playbook.recovery import Owner
+from playbook.traffic import Scaling, TrafficSplit
 
 BACKEND = "ethixai-backend"
 RENAME, DROP = "20251030093000-rename-full-name", "20251113101500-drop-raw-uploads"
@@ -124,6 +127,69 @@ async def test_a_server_that_stays_away_halts_it_with_a_page(production) -> None
     assert (await production.take_back()).end is End.ROLLED_BACK
     assert production.fields() == (1000, 0)
     assert [one["body"]["event_action"] for one in await production.world.told("pagerduty")] == ["trigger", "resolve"]
+
+
+async def test_the_code_goes_back_to_what_can_read_the_schema(production) -> None:
+    """The release that reads only the new field is left for the one before it, which is smoke-tested out of sight
+    first; other people's tags and the scaling that was found are back, and the record says what is good now.
+    """
+    new, old = f"{BACKEND}-00042-new", f"{BACKEND}-00041-xyz"
+    await production.deploy(new, split=TrafficSplit.all_to(new, {"theirs": old}))
+    found = await production.env.cloud_run.snapshot(BACKEND)
+    scaling = Scaling(min_instances=1, max_instances=4)
+    await production.env.cloud_run.write(found, Change(record=Record.read(found), scaling=scaling))
+    await production.seed(100, (NEW_CODE, new), (OLD_CODE, old))
+    outcome = await production.take_back()
+    assert outcome.end is End.ROLLED_BACK, outcome.message
+    assert await production.serves() == {old: 100}
+    now = await production.env.cloud_run.snapshot(BACKEND)
+    assert (now.split.tags, now.scaling) == ({"theirs": old}, scaling)
+    assert [good.revision for good in Record.read(now).last_good] == [old]
+    assert await registers(now.uri) == 201
+
+
+async def test_a_maintenance_revision_keeps_reads_alive(production) -> None:
+    """While the data changes users read, and their writes are told when to come again."""
+    closed = f"{BACKEND}-maintenance"
+    await production.deploy(closed, "read_only")
+    services = [one.model_copy(update={"maintenance_revision": closed}) for one in production.env.services]
+    production.env = production.env.model_copy(update={"services": services})
+    await production.seed(200)
+    met: list[tuple[int, int]] = []
+    change = MongoDB.change
+
+    async def watched(block: MongoDB, *args: object) -> int:
+        url = production.world.url(BACKEND)
+        async with httpx.AsyncClient(trust_env=False) as http:
+            met.append((await registers(url), (await http.get(f"{url}/api/ping")).status_code))
+        return await change(block, *args)
+
+    with patch.object(MongoDB, "change", watched):
+        assert (await production.take_back()).end is End.ROLLED_BACK
+    assert met == [(503, 200)]
+    assert await production.serves() == {f"{BACKEND}-00041-xyz": 100}
+
+
+async def test_a_maintenance_revision_that_is_not_there_is_found_out_first(production) -> None:
+    """Writes could not be stopped as the environment says: refused before anything moves."""
+    services = [one.model_copy(update={"maintenance_revision": "nobody"}) for one in production.env.services]
+    production.env = production.env.model_copy(update={"services": services})
+    await production.seed(10)
+    with pytest.raises(Refused, match="maintenance revision nobody does not exist"):
+        await production.take_back()
+
+
+async def test_a_service_that_goes_on_taking_writes_stops_it(production) -> None:
+    """The proof failed, so not one document is changed."""
+    closed = f"{BACKEND}-open"
+    await production.deploy(closed, "healthy")
+    services = [one.model_copy(update={"maintenance_revision": closed}) for one in production.env.services]
+    production.env = production.env.model_copy(update={"services": services})
+    await production.seed(10)
+    outcome = await production.take_back()
+    assert outcome.end is End.HALTED
+    assert "users can still write" in outcome.message
+    assert production.fields() == (0, 10)
 
 
 async def test_code_that_is_gone_is_found_out_before_anything_moves(production) -> None:

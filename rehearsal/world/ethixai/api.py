@@ -217,6 +217,11 @@ def closed(_: Request, __: str) -> Answer:
     raise Problem(403, "forbidden")
 
 
+def maintained(_: Request, __: str) -> Answer:
+    """What a maintenance revision answers to a write."""
+    return Answer(503, encoded({"error": "read-only for maintenance"}), headers="retry-after: 120\r\n")
+
+
 def ping(_: Request, __: str) -> Answer:
     """What the crowd of users asks."""
     return Answer(200, b'{"ok":true}')
@@ -252,3 +257,11 @@ ROUTES: dict[str, dict[str, dict[str, Handler]]] = {
 def patched(routes: Mapping[str, Mapping[str, Handler]]) -> Mapping[str, Mapping[str, Handler]]:
     """The same routes with the hole closed, where they have it."""
     return {path: {"GET": closed} if path == HOLE else methods for path, methods in routes.items()}
+
+
+def read_only(routes: Mapping[str, Mapping[str, Handler]]) -> Mapping[str, Mapping[str, Handler]]:
+    """The same routes of a maintenance revision: reads are answered, writes get 503 and are told when to come again."""
+    return {
+        path: {method: handler if method == "GET" else maintained for method, handler in methods.items()}
+        for path, methods in routes.items()
+    }

@@ -13,6 +13,7 @@
 | ``dies`` | exit code 1 at the start |
 | ``never_ready`` | listens; liveness and readiness are 503 |
 | ``patched`` | the hole (``/api/debug/users``) is closed: 403 instead of everybody's address |
+| ``read_only`` | a maintenance revision: reads are answered, writes get 503 and ``Retry-After`` |
 | ``smoke_fails`` | ready; whatever carries the header ``x-smoke-test`` is answered 500 |
 
 Beside it, ``DEPENDENCY`` may name a file that stands for what all revisions share: while it exists, every fifth user
@@ -30,7 +31,7 @@ LATENCY_S = 0.003
 DEPENDENCY_SHARE = Fraction(1, 5)
 DEPENDENCY_LOOK_S = 0.2
 CROWD_WINDOW_S = 3.0
-FLAGS = ("healthy", "dies", "never_ready", "patched", "smoke_fails")
+FLAGS = ("healthy", "dies", "never_ready", "patched", "read_only", "smoke_fails")
 
 
 class BadBehaviour(ValueError):

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from ethixai.api import ROUTES, Answer, encoded, patched, respond
+from ethixai.api import ROUTES, Answer, encoded, patched, read_only, respond
 from ethixai.behaviour import BadBehaviour, Behaviour, Settings, parse
 from ethixai.metrics import CONTENT_TYPE, Metrics
 from ethixai.wire import Connection, Request
@@ -31,6 +31,8 @@ class Service:
 
     def __init__(self, job: str, settings: Settings, metrics: Metrics, dependency: Path | None = None) -> None:
         self._routes = patched(ROUTES[job]) if "patched" in settings.flags else ROUTES[job]
+        if "read_only" in settings.flags:
+            self._routes = read_only(self._routes)
         self._behaviour, self._metrics = Behaviour(settings, dependency), metrics
         self._is_ready = "never_ready" not in settings.flags
         self._loop = asyncio.get_running_loop()
