@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from playbook.claim import Claim, Decision, Part
+from playbook.migration import MigrationRequest, RollbackPlan, Undoing, Way
 from playbook.recovery import Owner, Step, recover
 from playbook.traffic import TrafficSplit
 
@@ -61,3 +62,25 @@ def test_recovery_is_total_and_says_why(decision: Decision, owner: Owner) -> Non
 def test_where_nothing_is_held_nothing_is_done() -> None:
     """A false alarm costs a look."""
     assert recover(None, Owner.ENDED, NOW_S).step is Step.LEAVE
+
+
+@pytest.mark.parametrize("decision", Decision)
+@pytest.mark.parametrize("left_s", [600, -1])
+@pytest.mark.parametrize(
+    ("owner", "halted", "step"),
+    [
+        (Owner.ENDED, "", Step.RESTART),
+        (Owner.SILENT, "", Step.RESTART),
+        (Owner.CANCELLED, "", Step.HALT),
+        (Owner.ENDED, "the database is away", Step.LEAVE),
+        (Owner.CANCELLED, "the database is away", Step.LEAVE),
+    ],
+)
+def test_a_migration_is_never_reverted(
+    decision: Decision, left_s: float, owner: Owner, halted: str, step: Step
+) -> None:
+    """Half of the data may be changed: it goes on, pages once, or waits for a person."""
+    plan = RollbackPlan(undo=("m",), way=Way.DOWN, schema_now=2, schema_after=1, applied_at_s=0)
+    undoing = Undoing(request=MigrationRequest(), plan=plan, environment="production", halted=halted)
+    found = claim(decision, left_s).model_copy(update={"migration": undoing})
+    assert recover(found, owner, NOW_S).step is step

@@ -1,0 +1,207 @@
+"""Writes off and on again: which update each step is, and that doing it twice writes once."""
+
+import pytest
+
+from playbook.change import Change
+from playbook.claim import Claim, Decision, Kind, Promotion, Record
+from playbook.errors import BadRequest, Fenced, Held, Refused
+from playbook.migration import Batch, Migration, MigrationRequest, RollbackPlan, SchemaRange, Undoing, Way
+from playbook.policy import Policy
+from playbook.rollback import Found
+from playbook.standstill import (
+    can_introduce,
+    code_after,
+    migration_claim,
+    put_back,
+    repointed,
+    scaling_after,
+    to_close,
+    to_halt,
+    to_hold,
+    to_introduce,
+    to_note,
+    to_open,
+    with_undoing,
+)
+from playbook.traffic import Revision, Scaling, ServiceSnapshot, TrafficSplit
+
+OLD, NEW, CLOSED = "s-old", "s-new", "s-closed"
+BATCH = Batch(collection="users", match={"b": {"$exists": True}}, change={"$rename": {"b": "a"}})
+RENAME = Migration(
+    name="20251106-rename",
+    from_schema=1,
+    to_schema=2,
+    is_reversible=True,
+    up=(BATCH,),
+    down=(BATCH,),
+    reads={"v20251030": SchemaRange(low=1, high=2), "v20251106": SchemaRange(low=2, high=2)},
+)
+GOOD = (
+    Promotion(release="v20251106-aaaaaa", revision=NEW, digest="sha256:n", promoted_at_s=2),
+    Promotion(release="v20251030-bbbbbb", revision=OLD, digest="sha256:o", promoted_at_s=1),
+)
+PLAN = RollbackPlan(undo=(RENAME.name,), way=Way.DOWN, schema_now=2, schema_after=1, applied_at_s=5)
+ASKED = MigrationRequest(reason="broken", requested_by="Ada")
+SCALING = Scaling(min_instances=2, max_instances=7)
+
+
+def service(**changes: object) -> ServiceSnapshot:
+    """A service whose newest release serves everybody."""
+    split = TrafficSplit.all_to(NEW, {"theirs": OLD})
+    found = ServiceSnapshot(
+        service="s",
+        etag="1",
+        uri="https://s",
+        split=split,
+        served=split,
+        annotations=Record(last_good=GOOD).annotations(),
+        scaling=SCALING,
+        latest_ready=NEW,
+        latest_created=NEW,
+    )
+    return found.model_copy(update=changes)
+
+
+def after(snapshot: ServiceSnapshot, change: Change | None) -> ServiceSnapshot:
+    """The service once a change is served."""
+    if change is None:
+        return snapshot
+    split = change.split or snapshot.split
+    return snapshot.model_copy(
+        update={
+            "annotations": change.record.beside(snapshot.annotations),
+            "split": split,
+            "served": split,
+            "scaling": change.scaling or snapshot.scaling,
+            "tag_urls": {tag: f"https://{tag}" for tag in split.tags},
+        }
+    )
+
+
+def found(snapshot: ServiceSnapshot | None = None) -> Found:
+    """What is known of it; both revisions are ready."""
+    revisions = [Revision(name=name, image=f"r@{name}", is_ready=True, is_active=True) for name in (OLD, NEW)]
+    return Found(snapshot=snapshot or service(), revisions=tuple(revisions))
+
+
+def claim(good: Promotion = GOOD[1], epoch: int = 10, **undoing: object) -> Claim:
+    """The claim that takes the rename back and leaves ``good`` serving."""
+    return migration_claim(
+        {"s": found()},
+        {"s": good},
+        Undoing(request=ASKED, plan=PLAN, environment="production").model_copy(update=undoing),
+        flow_run_id="0123456789abcdef",
+        epoch=epoch,
+        now_s=1000.0,
+    )
+
+
+CLAIM = claim()
+HELD = after(service(), to_hold(service(), CLAIM))
+
+
+def test_the_claim_is_of_its_own_kind_and_outlives_a_release() -> None:
+    """Nothing takes it over, and no deadline of a release makes it anybody's."""
+    assert (CLAIM.kind, CLAIM.decision) == (Kind.MIGRATION, Decision.REVERT)
+    assert not any(kind.may_take_over(CLAIM.kind) for kind in Kind)
+    assert CLAIM.deadline_s > 1000 + 86_400
+
+
+@pytest.mark.parametrize("maintenance", [{}, {"s": CLOSED}], ids=["no instances", "a maintenance revision"])
+def test_writes_stop_and_start_and_everything_is_as_it_was_found(maintenance: dict[str, str]) -> None:
+    """Closed, introduced, opened: split, tags and scaling come back; each step done twice writes once."""
+    ours = claim(maintenance=maintenance)
+    now = after(service(), to_hold(service(), ours))
+    for step in (to_note, to_close, to_introduce):
+        now = after(now, step(now, ours))
+        assert step(now, ours) is None
+    now = after(now, to_open(now, ours, Policy()))
+    assert to_open(now, ours, Policy()) is None
+    assert now.split == TrafficSplit.all_to(OLD, {"theirs": OLD})
+    assert now.scaling == SCALING
+
+
+def test_closed_means_no_tag_and_no_instance() -> None:
+    """A tag's URL would reach its revision past a service of 0 instances."""
+    now = after(HELD, to_close(HELD, CLAIM))
+    assert (now.split.tags, now.scaling.manual) == ({}, 0)
+
+
+def test_closed_means_that_the_maintenance_revision_answers() -> None:
+    """It keeps reads alive; scaling stays as it is."""
+    ours = claim(maintenance={"s": CLOSED})
+    held = after(service(), to_hold(service(), ours))
+    now = after(held, to_close(held, ours))
+    assert (now.split, now.scaling) == (TrafficSplit.all_to(CLOSED), SCALING)
+
+
+def test_a_service_without_bounds_gets_the_playbooks() -> None:
+    """3 to 13 (4, scenario 3, step 5)."""
+    assert scaling_after(Scaling(), Policy()) == Scaling(min_instances=3, max_instances=13)
+    assert scaling_after(SCALING, Policy()) == SCALING
+
+
+def test_out_of_sight_only_where_somebody_answers() -> None:
+    """At 0 instances a revision that has users is not started for its tag."""
+    assert can_introduce(CLAIM, "s")
+    assert not can_introduce(claim(GOOD[0]), "s")
+    assert can_introduce(claim(GOOD[0], maintenance={"s": CLOSED}), "s")
+
+
+def test_the_code_moves_no_further_than_it_must() -> None:
+    """The newest good release that can read what is left."""
+    assert code_after(found(), (RENAME,), 1, "") == GOOD[1]
+    assert code_after(found(), (RENAME,), 2, "") == GOOD[0]
+    assert code_after(found(), (RENAME,), 2, OLD) == GOOD[1]
+
+
+@pytest.mark.parametrize(
+    ("schema", "wanted", "error", "words"),
+    [
+        (1, "v20251106-aaaaaa", Refused, "can read schema 2; the database has schema 1"),
+        (9, "", Refused, "schemas 1 to 2; the database has schema 9"),
+        (1, "v1", BadRequest, "no good release of s; known are v20251106-aaaaaa, v20251030-bbbbbb"),
+    ],
+    ids=["named, and cannot read it", "none can", "unknown"],
+)
+def test_code_that_cannot_serve_is_refused(schema: int, wanted: str, error: type[Exception], words: str) -> None:
+    """With what it reads and what the database would have."""
+    with pytest.raises(error, match=words):
+        code_after(found(), (RENAME,), schema, wanted)
+
+
+def test_a_service_that_another_release_holds_is_not_taken() -> None:
+    """Who has it is named."""
+    with pytest.raises(Held, match="is held by release migration-"):
+        to_hold(HELD, claim(epoch=11).model_copy(update={"release_id": "another"}))
+
+
+def test_an_older_run_stops_nothing() -> None:
+    """A newer one has gone on; its claim is not marked as stopped by the old one."""
+    newer = after(HELD, to_note(HELD, CLAIM.model_copy(update={"epoch": 11})))
+    with pytest.raises(Fenced, match="went on in another run"):
+        to_halt(newer, CLAIM, "why")
+
+
+def test_why_it_stopped_stands_beside_how_far_it_was() -> None:
+    """What was noted last is kept; said twice, it is written once."""
+    further = with_undoing(CLAIM, restore_job="job")
+    now = after(HELD, to_note(HELD, further))
+    now = after(now, to_halt(now, CLAIM, "the database is away"))
+    kept = Record.read(now).claim
+    assert kept is not None
+    assert (kept.undoing.restore_job, kept.undoing.halted) == ("job", "the database is away")
+    assert to_halt(now, CLAIM, "the database is away") is None
+
+
+def test_the_copies_that_read_the_restored_database_are_noted_with_what_they_copy() -> None:
+    """So that a run that goes on copies the same revision, and not the copy."""
+    ours = repointed(CLAIM)
+    assert ours.undoing.bases == {"s": OLD}
+    assert ours.part("s").stable.main == "s-restored-012345"
+    assert ours.part("s").stable.tags == {"theirs": OLD}
+
+
+def test_after_a_no_everything_is_as_it_was_found() -> None:
+    """The same revision, the same tags."""
+    assert put_back(CLAIM).part("s").stable == service().split
