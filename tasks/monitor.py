@@ -247,7 +247,7 @@ async def second_look(env: Environment, claim: Claim, verdicts: tuple[Verdict, .
         get_run_logger().warning("no second look: %s", away)
         return verdicts
     await asyncio.gather(*(one.look(now_s, True) for one in seen))
-    again = {one.part.service: judge(one.evidence, policy, services=len(claim.parts)) for one in seen}
+    again = {one.part.service: one.card(judge(one.evidence, policy, services=len(claim.parts))) for one in seen}
     shared = {name: v for name, v in again.items() if v.attribution == "shared" and v.action is Action.ROLLBACK}
     return tuple(shared.get(verdict.service, verdict) for verdict in verdicts)
 
