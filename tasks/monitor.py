@@ -21,6 +21,8 @@ AROUND_EVERY_S = 10.0
 """Cloud Logging's quota for reads is small: about one a second for a whole project."""
 SAY_EVERY_S = 10.0
 TELEMETRY_TRIES = 3
+SECOND_LOOKS = 4
+"""Scrapes after a revert in which a shared cause may still show itself, before somebody is woken."""
 PROBES = 700
 """A little more than the 598 clean requests that a promotion needs."""
 OVERLAP_SCRAPES = 6
@@ -238,18 +240,26 @@ async def second_look(env: Environment, claim: Claim, verdicts: tuple[Verdict, .
     for that before going back. Telemetry that is away changes nothing.
     """
     policy = claim.policy(env.policy)
-    await asyncio.sleep(2 * policy.scrape_s)
     blamed = {v.service for v in verdicts if v.action is Action.ROLLBACK and v.attribution == "canary"}
+    parts = [part for part in claim.parts if part.service in blamed]
     try:
-        now_s = await env.prometheus.clock()
-        seen = [await Lookout.open(env, policy, claim, part) for part in claim.parts if part.service in blamed]
+        for _ in range(SECOND_LOOKS):
+            await asyncio.sleep(policy.scrape_s)
+            shared = await _shared(env, claim, policy, parts)
+            if shared:
+                return tuple(shared.get(verdict.service, verdict) for verdict in verdicts)
     except (Transient, NoData, Refused) as away:
         get_run_logger().warning("no second look: %s", away)
-        return verdicts
+    return verdicts
+
+
+async def _shared(env: Environment, claim: Claim, policy: Policy, parts: Sequence[Part]) -> dict[str, Verdict]:
+    """The verdicts on those ``parts`` whose cause stable shares, as it looks now."""
+    now_s = await env.prometheus.clock()
+    seen = [await Lookout.open(env, policy, claim, part) for part in parts]
     await asyncio.gather(*(one.look(now_s, True) for one in seen))
-    again = {one.part.service: one.card(judge(one.evidence, policy, services=len(claim.parts))) for one in seen}
-    shared = {name: v for name, v in again.items() if v.attribution == "shared" and v.action is Action.ROLLBACK}
-    return tuple(shared.get(verdict.service, verdict) for verdict in verdicts)
+    verdicts = (judge(one.evidence, policy, services=len(claim.parts)) for one in seen)
+    return {v.service: v for v in verdicts if v.action is Action.ROLLBACK and v.attribution == "shared"}
 
 
 def _say(verdicts: Sequence[Verdict]) -> None:
