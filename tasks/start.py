@@ -7,20 +7,25 @@ from urllib.parse import quote
 
 from prefect import get_client, get_run_logger, runtime, task
 from prefect.deployments import arun_deployment
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound
 
-from tasks.retries import TELL
+from blocks.prefect_api import PREFECT_AWAY
+from playbook.errors import Transient
+from tasks.retries import TELL, is_last_try
 
 
 @task(name="start", task_run_name="start {deployment}", **TELL)
 async def start(deployment: str, parameters: dict[str, Any], key: str) -> None:
     """A run of ``deployment`` exists for this key; asking twice starts one.
 
-    A missing deployment is said, and is no failure.
+    A missing deployment is said, and is no failure; nor is a server that stays away.
+    Raises: Transient (it is away, and will be asked again).
     """
     try:
         run = await arun_deployment(deployment, parameters=parameters, idempotency_key=key, timeout=0, as_subflow=False)
-    except (ObjectNotFound, PrefectHTTPStatusError) as unknown:
+    except (ObjectNotFound, *PREFECT_AWAY) as unknown:
+        if not isinstance(unknown, ObjectNotFound) and not is_last_try(TELL):
+            raise Transient(f"{deployment} was not started: {unknown} Ask again.") from unknown
         get_run_logger().warning("%s was not started: %s", deployment, unknown)
         return
     get_run_logger().info("started %s: %s", deployment, run.name)
@@ -36,7 +41,7 @@ async def form_link(ui_url: str, deployment: str, parameters: dict[str, Any]) ->
     try:
         async with get_client() as client:
             found = await client.read_deployment_by_name(deployment)
-    except (ObjectNotFound, PrefectHTTPStatusError) as unknown:
+    except (ObjectNotFound, *PREFECT_AWAY) as unknown:
         get_run_logger().warning("no link to %s: %s", deployment, unknown)
         return f"start {deployment} with {filled}"
     return f"{ui_url}/v2/deployments/deployment/{found.id}/run?parameters={quote(filled)}"
