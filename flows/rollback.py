@@ -45,7 +45,8 @@ async def _rollback(request: RollbackRequest, environment: str) -> Outcome:
     plan = plan_rollback(found, request.to)
     if not plan.parts:
         return Outcome(end=End.ROLLED_BACK, message=f"Nothing moved: {environment} serves {request.to} already.")
-    await check_schema(env, {part.service: part.back_to.release for part in plan.parts if part.back_to})
+    targets = {part.service: part.back_to.release for part in plan.parts if part.back_to}
+    await check_schema(env, targets, is_urgent=True)
     claim = claim_of(env, plan, request, found, requested_at_s())
     report = await note(Report(environment=env.name, claim=claim), f"planned: {plan.version} is taken back")
     await begin_rollback(env, claim)

@@ -30,16 +30,24 @@ def modules(env: Environment) -> tuple[Migration, ...]:
 
 
 @task(name="check schema", task_run_name="check schema", **READ)
-async def check_schema(env: Environment, releases: dict[str, str]) -> None:
+async def check_schema(env: Environment, releases: dict[str, str], is_urgent: bool = False) -> None:
     """Each release (by the service that is to serve it) can read the database, or nothing is kept about that.
 
-    A revision that no release made is only warned of: users may be waiting to be taken back to it.
+    A revision that no release made is only warned of: users may be waiting to be taken back to it. Where that
+    ``is_urgent``, a database that does not answer stops nothing either.
     Raises: Refused, naming what the release reads and what the database has.
     """
     if env.migrations is None or env.mongodb is None:
         return
     migrations = modules(env)
-    schema = schema_by_ledger(migrations, await env.mongodb.applied())
+    try:
+        applied = await env.mongodb.applied()
+    except Transient as away:
+        if not is_urgent:
+            raise
+        get_run_logger().warning("which schema the database has is not known: %s", away)
+        return
+    schema = schema_by_ledger(migrations, applied)
     for service in env.migrations.services:
         if problem := code_problem(migrations, releases[service], schema) if service in releases else "":
             if releases[service]:

@@ -5,11 +5,13 @@ from typing import Any
 
 from cloud import Behaviour
 from driver import Run, Stage, play
-from scene import NEW, OLD, SERVICES
+from scene import NEW, OLD, ROOT, SERVICES
 
 from flows.rollback import rollback
 from playbook.claim import Record
+from playbook.errors import Transient
 from playbook.matrix import Symptom
+from playbook.migration import Migrations
 from playbook.requests import RollbackRequest
 
 LEAD, BACKEND, FRONTEND = SERVICES
@@ -172,3 +174,30 @@ def test_an_alarm_is_over_once_its_rollback_is_verified() -> None:
         assert stage.scene.pagerduty.incidents == {}
 
     play(story)
+
+
+class Silent:
+    """A MongoDB that does not answer."""
+
+    async def applied(self) -> tuple[str, ...]:
+        """As the block's."""
+        raise Transient("MongoDB, asked for its changelog, does not answer.")
+
+
+def test_a_database_that_does_not_answer_stops_no_rollback() -> None:
+    """Users go back; a release is what has to wait."""
+
+    async def story(stage: Stage) -> tuple[Run, Run]:
+        stage.scene.publish(NEW)
+        await stage.release(NEW)
+        migrations = Migrations(folder=str(ROOT / "rehearsal" / "migrations"), services=(BACKEND,))
+        production = stage.scene.environments["production"]
+        silent = production.model_copy(update={"migrations": migrations, "mongodb": Silent()})
+        stage.scene.environments["production"] = silent
+        back = await ask(stage)
+        assert stage.scene.versions_served() == ALL_OLD
+        stage.scene.publish(NEXT)
+        return back, await stage.release(NEXT)
+
+    back, release = play(story)
+    assert (back.end, release.end) == ("RolledBack", "Failed")
