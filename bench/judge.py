@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.group != "held out":
         made |= tables(_measured(FAMILIES, options.only, options.runs), options.runs)
     if options.group != "known":
-        made |= held_out(_measured(HELD_OUT, options.only, options.runs))
+        made |= held_out(_measured(HELD_OUT, options.only, options.runs), options.runs)
     if options.only:
         print("\n\n".join(f"{name}\n\n{text}" for name, text in made.items()))
     else:

@@ -190,7 +190,7 @@ def generate(family: Family, rate: float, runs: int, seed: int) -> Traces:
 
 def _history(rng: np.random.Generator, family: Family, rate: float, runs: int) -> tuple[Ints, Ints]:
     """Stable's requests and errors in each scrape of the hour before: [runs, 720] each."""
-    times = np.arange(-720, 0) * TICK_S + TICK_S / 2
+    times: Floats = np.arange(-720, 0, dtype=np.float64) * TICK_S + TICK_S / 2
     hour = rng.poisson(rate * TICK_S * (family.load(times) if family.load else np.ones(720)), (runs, 720))
     ratio = family.before(times) if family.before else np.full(720, float(family.stable(np.zeros(1))[0]))
     return hour, _errors(rng, hour, ratio, family)

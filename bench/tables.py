@@ -44,10 +44,15 @@ def tables(cells: Sequence[Cell], runs: int) -> dict[str, str]:
     }
 
 
-def held_out(cells: Sequence[Cell]) -> dict[str, str]:
+def held_out(cells: Sequence[Cell], runs: int) -> dict[str, str]:
     """The same tables on the families that were not, by name."""
     band = [c for c in cells if c.family.truth == "band"]
-    made = {"summary": summary(_of_errors(cells)), **_details(cells), "band": healthy(band)}
+    made = {
+        "runs": f"{runs} runs in each cell.",
+        "summary": summary(_of_errors(cells)),
+        **_details(cells),
+        "band": healthy(band),
+    }
     return {f"held out, {name}": text for name, text in made.items()}
 
 
