@@ -9,7 +9,7 @@ from pymongo import MongoClient
 from rehearsal.stage import Stage
 
 BACKEND = "ethixai-backend"
-DROP = "20251113101500-drop-raw-uploads"
+RENAME, DROP = "20251030093000-rename-full-name", "20251113101500-drop-raw-uploads"
 RELEASED = "v20251031-0a1b2c"
 """What the backend serves when such a story begins: code that reads the schemas before and after the rename."""
 

@@ -64,3 +64,16 @@ async def test_a_hole_that_nobody_answers_for_is_not_closed(ethixai: EthixAI) ->
     """Silence is asked again: it says nothing of the hole."""
     with pytest.raises(Transient):
         await ethixai.ask(ExploitCheck(path="/"), "http://127.0.0.1:1")
+
+
+async def test_a_refused_write_proves_that_a_service_is_closed(ethixai: EthixAI, backend) -> None:
+    """503 from a maintenance revision, with when to come again; reads are answered."""
+    closed = await backend.deploy("read_only")
+    assert "503 and Retry-After 120" in await ethixai.refuses_writes(closed.tag_urls[CANARY_TAG])
+    assert await ethixai.run(SmokeTest.HEALTH, closed.tag_urls[CANARY_TAG])
+
+
+async def test_a_write_that_is_taken_proves_the_opposite(ethixai: EthixAI, world: RemoteWorld) -> None:
+    """The user that it made is removed again."""
+    with pytest.raises(SmokeFailed, match="users can still write"):
+        await ethixai.refuses_writes(world.url("ethixai-backend"))

@@ -1,6 +1,7 @@
 """Secret Manager: what is known of a secret, and the secret itself for an environment file."""
 
 import pytest
+from pydantic import SecretStr
 
 from blocks import SecretManager
 from playbook.checks import SecretState
@@ -61,3 +62,21 @@ async def test_a_failing_look_is_ours(secrets: SecretManager, world: RemoteWorld
     await world.fault("SecretManagerService.GetSecret", code=code)
     with pytest.raises(ours, match="projects/ethixai-production/secrets/token"):
         await secrets.state("token")
+
+
+async def test_a_new_version_is_added_once(secrets: SecretManager, world: RemoteWorld) -> None:
+    """The newest version is what was put; the same value again adds none."""
+    await world.put_secret(PROJECT, "mongodb-uri", "mongodb://old")
+    name = f"projects/{PROJECT}/secrets/mongodb-uri/versions"
+    for _ in range(2):
+        await secrets.put("mongodb-uri", SecretStr("mongodb://new"))
+    assert (await secrets.value(f"{name}/latest")).get_secret_value() == "mongodb://new"
+    with pytest.raises(Refused):
+        await secrets.value(f"{name}/3")
+
+
+async def test_a_version_cannot_be_added_to_nothing(secrets: SecretManager) -> None:
+    """The secret is named, the value is not."""
+    with pytest.raises(Refused, match="nothing") as raised:
+        await secrets.put("nothing", SecretStr("mongodb://hunter2"))
+    assert "hunter2" not in str(raised.value)
