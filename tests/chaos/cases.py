@@ -105,3 +105,20 @@ def timed(cases: Iterable[Case]) -> Iterator[tuple[Case, float]]:
     for case in cases:
         yield case, time.perf_counter() - began
         began = time.perf_counter()
+
+
+def faults(plot: Plot, only: Callable[[Call], bool] = lambda call: True) -> Iterator[Case]:
+    """Each call of the release meets each fault once, and the most common one three times in a row.
+
+    Only opening the environments is left out: a server that does not know them then ends the run before it has begun.
+    """
+    calls, _ = recorded(plot)
+    for call in (call for call in calls if call.method != "block" and only(call)):
+        for fault in Fault:
+            yield _fault_case(plot, call, fault, {call.n: fault})
+        yield _fault_case(plot, call, "UNAVAILABLE x3", dict.fromkeys(range(call.n, call.n + 3), Fault.UNAVAILABLE))
+
+
+def _fault_case(plot: Plot, call: Call, what: str, orders: Orders) -> Case:
+    outcome, seconds, wrong = disturbed(plot, orders)
+    return Case(plot.name, "release", call, str(what), outcome, seconds, tuple(wrong))

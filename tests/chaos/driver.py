@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import importlib
+import itertools
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -63,12 +64,16 @@ class Stage:
         self.scene = Scene(policy)
         self.server = Server(self.scene)
         self.runs: list[Run] = []
+        self._caught_up: set[str] = set()
+        self._numbers = itertools.count()
+        self._dead: list[asyncio.Task[None]] = []
+        """what dead processes were doing: it waits for ever, and is ended with the stage"""
         self.ended_s = 0.0
         """how long it took from what went wrong to the end, for the table"""
 
     def start(self, flow: Flow[..., Any], orders: Mapping[int, Moment | Fault] | None = None, **parameters: Any) -> Run:
         """A run of ``flow`` begins in a process of its own; what is ordered happens at its calls."""
-        number = len(self.runs)
+        number = next(self._numbers)
         process = Process(f"{flow.name} {number}", str(uuid.uuid5(uuid.NAMESPACE_OID, f"run {number}")), orders or {})
         context = contextvars.copy_context()
         context.run(PROCESS.set, process)
@@ -128,10 +133,9 @@ class Stage:
 
     async def catch_up(self) -> None:
         """The runs that were started meanwhile (announce, watch) have run, each once, and Cloud Run has settled."""
-        done: set[str] = set()
-        while waiting := [key for key in self.server.started if key not in done]:
+        while waiting := [key for key in self.server.started if key not in self._caught_up]:
             for key in waiting:
-                done.add(key)
+                self._caught_up.add(key)
                 started = self.server.started[key]
                 flow = flow_of(started.deployment)
                 await self.ended(self.start(flow, **flow.validate_parameters(started.parameters)))
@@ -156,6 +160,15 @@ class Stage:
         cloud = self.scene.production
         found = cloud.read(service)
         await cloud.accept(found, Change(record=record or Record.read(found), split=split), "ada@example.com")
+
+    def forget(self) -> None:
+        """What is over is not kept: runs, log lines, pages. What is served and written stays."""
+        self._dead += [run.task for run in self.runs if run.process.is_dead]
+        self.runs.clear()
+        for kept in (self.server.log, self.server.events, self.server.artifacts):
+            kept.clear()
+        for cloud in self.scene.clouds.values():
+            cloud.writes.clear()
 
     async def _carry_out(self, run: Run, flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
         try:

@@ -16,7 +16,7 @@ STAYS = {"epoch", "last-good", "incidents"}
 def broken(stage: Stage, version: str = NEW) -> list[str]:
     """A sentence for everything that is not as it must be after releasing ``version``."""
     return [
-        *(sentence for name in stage.scene.clouds for sentence in _services(stage, name)),
+        *(sentence for name in stage.scene.clouds for sentence in services_wrong(stage, name)),
         *_acts(stage),
         *_words(stage, version),
         *_runs(stage),
@@ -28,7 +28,7 @@ def was_claimed(stage: Stage, where: str) -> bool:
     return any(write.change.record.holder for write in stage.scene.clouds[where].writes)
 
 
-def _services(stage: Stage, where: str) -> Iterator[str]:
+def services_wrong(stage: Stage, where: str) -> Iterator[str]:
     """Everybody on one ready revision, one release everywhere, nothing of a claim left."""
     cloud = stage.scene.clouds[where]
     for name, state in cloud.services.items():

@@ -1,7 +1,8 @@
-"""The whole matrix, by exhaustion: `python tests/chaos/run.py [--plot NAME] [--quiet]`.
+"""The whole matrix, by exhaustion: `python tests/chaos/run.py [--plot NAME] [--faults] [--quiet]`.
 
 Prints a table (call, moment, outcome, seconds) and ends with 1 if a case breaks.
 """
+# ruff: noqa: T201  # a command line prints
 
 import argparse
 import sys
@@ -9,12 +10,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
-from cases import PLOTS, Case, Plot, kills, kills_of_recovery, recorded
+from cases import PLOTS, Case, Plot, faults, kills, kills_of_recovery, recorded
 from wire import Moment
 
 
-def sweeps(plots: list[Plot]) -> Iterator[Case]:
-    """Every kill of every release, then every kill of the recovery that follows a death half-way."""
+def sweeps(plots: list[Plot], with_faults: bool) -> Iterator[Case]:
+    """Every kill of every release, then every kill of the recovery that follows a death half-way; or every fault."""
+    if with_faults:
+        for plot in plots:
+            yield from faults(plot)
+        return
     for plot in plots:
         yield from kills(plot)
     for plot in plots:
@@ -36,10 +41,11 @@ def main() -> int:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plot", choices=[plot.name for plot in PLOTS], help="only this release")
+    parser.add_argument("--faults", action="store_true", help="every call answered by every fault, in place of kills")
     parser.add_argument("--quiet", action="store_true", help="print only the cases that break, and the sum")
     options = parser.parse_args()
     began, outcomes, wrong = time.perf_counter(), Counter[str](), 0
-    for case in sweeps([plot for plot in PLOTS if options.plot in (None, plot.name)]):
+    for case in sweeps([plot for plot in PLOTS if options.plot in (None, plot.name)], options.faults):
         outcomes[f"{case.plot}, {case.outcome}"] += 1
         wrong += bool(case.wrong)
         if case.wrong or not options.quiet:

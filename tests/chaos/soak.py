@@ -1,0 +1,66 @@
+"""Fifty releases one after another, each with its own bad luck: `python tests/chaos/soak.py [--releases N] [--seed S]`.
+
+One outside, one history: what one release leaves behind the next one finds. The invariants are looked at after each.
+"""
+# ruff: noqa: T201  # a command line prints; the dice are for bad luck, and are the same for the same seed
+
+import argparse
+import gc
+import random
+import sys
+import time
+import tracemalloc
+from collections import Counter
+
+from cloud import Behaviour
+from driver import Stage, play
+from faults import Fault
+from invariants import services_wrong
+from scene import SERVICES
+from wire import Moment
+
+BACKENDS = (Behaviour(), Behaviour(), Behaviour(errors=0.05), Behaviour(starts=False), Behaviour(smoke=False))
+CALLS = 250
+"""About as many calls as a release makes: bad luck falls somewhere among them."""
+
+
+async def soak(stage: Stage, releases: int, dice: random.Random) -> tuple[Counter[str], list[str], list[int]]:
+    """How the releases ended, everything that broke, and the memory held after each (bytes)."""
+    ends: Counter[str] = Counter()
+    wrong: list[str] = []
+    held: list[int] = []
+    for number in range(releases):
+        version = f"v20251116-{0xABC000 + number:06x}"
+        stage.scene.publish(version, {dice.choice(SERVICES): dice.choice(BACKENDS)})
+        luck = dice.choice([*Moment, *Fault])
+        run = await stage.release(version, {dice.randrange(CALLS): luck}, changes="x")
+        await stage.recover()
+        await stage.catch_up()
+        ends[run.end] += 1
+        left = [sentence for where in stage.scene.clouds for sentence in services_wrong(stage, where)]
+        wrong += [f"release {number} ({luck}, {run.end}): {sentence}" for sentence in left]
+        stage.forget()
+        gc.collect()
+        held.append(tracemalloc.get_traced_memory()[0])
+    return ends, wrong, held
+
+
+def main() -> int:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--releases", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    began = time.perf_counter()
+    tracemalloc.start()
+    ends, wrong, held = play(lambda stage: soak(stage, options.releases, random.Random(options.seed)))
+    for sentence in wrong:
+        print(f"BROKEN: {sentence}")
+    first, last = held[len(held) // 2] / 1e6, held[-1] / 1e6
+    print(f"{options.releases} releases in {time.perf_counter() - began:.0f} s: {dict(ends)}; {len(wrong)} broken")
+    print(f"memory held: {first:.1f} MB half-way, {last:.1f} MB at the end")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
