@@ -8,9 +8,8 @@ import contextlib
 import datetime
 import itertools
 import socket
-import struct
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -18,13 +17,20 @@ import bson
 import mongomock
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError, WriteError
 
-OP_REPLY, OP_QUERY, OP_MSG = 1, 2004, 2013
-HEADER = struct.Struct("<iiii")
-CHECKSUM, MORE_TO_COME = 1, 2
+from rehearsal.world.mongo_wire import (
+    HEADER,
+    OP_MSG,
+    OP_QUERY,
+    OP_REPLY,
+    Document,
+    command_of,
+    frame,
+    read,
+    wants_answer,
+)
+
 FIRST_BATCH = 101
 MAX_BSON, MAX_MESSAGE, MAX_WRITES = 16 * 1024 * 1024, 48_000_000, 100_000
-CODEC: bson.CodecOptions[dict[str, Any]] = bson.CodecOptions(tz_aware=False)
-Document = dict[str, Any]
 
 
 class CommandError(Exception):
@@ -150,16 +156,16 @@ class MongoDB:
 
     def _answer(self, connection: socket.socket) -> bytes:
         """The answer to the next message; empty when the conversation is over."""
-        header = _read(connection, HEADER.size)
+        header = read(connection, HEADER.size)
         if not header:
             return b""
         length, request_id, _, op_code = HEADER.unpack(header)
-        body = _read(connection, length - HEADER.size)
+        body = read(connection, length - HEADER.size)
         if op_code == OP_QUERY:
-            return self._frame(OP_REPLY, request_id, struct.pack("<iqii", 8, 0, 0, 1) + bson.encode(self._hello({})))
+            return frame(OP_REPLY, next(self._reply_ids), request_id, self._hello({}))
         if op_code != OP_MSG:
             return b""
-        command = _command(body)
+        command = command_of(body)
         name = next(iter(command))
         fault = next((one for one in self._faults if one.takes(name)), None)
         if fault and not fault.applied:
@@ -167,12 +173,9 @@ class MongoDB:
         reply = self._do(name, command)
         if fault:
             return b""
-        if struct.unpack_from("<I", body)[0] & MORE_TO_COME:  # an unacknowledged write: on to the next message
+        if not wants_answer(body):
             return self._answer(connection)
-        return self._frame(OP_MSG, request_id, struct.pack("<I", 0) + b"\0" + bson.encode(reply))
-
-    def _frame(self, op_code: int, answers: int, body: bytes) -> bytes:
-        return HEADER.pack(HEADER.size + len(body), next(self._reply_ids), answers, op_code) + body
+        return frame(OP_MSG, next(self._reply_ids), request_id, reply)
 
     def _do(self, name: str, command: Document) -> Document:
         taught: dict[str, Callable[[Document], Document]] = {
@@ -324,40 +327,3 @@ def _write(collection: Any, one: Document) -> Any:
         return collection.replace_one(one["q"], one["u"], upsert=upsert)
     update = collection.update_many if one.get("multi") else collection.update_one
     return update(one["q"], one["u"], upsert=upsert)
-
-
-def _read(connection: socket.socket, size: int) -> bytes:
-    """Exactly ``size`` bytes, or nothing where the other side has hung up."""
-    parts = bytearray()
-    while len(parts) < size:
-        part = connection.recv(size - len(parts))
-        if not part:
-            return b""
-        parts += part
-    return bytes(parts)
-
-
-def _command(body: bytes) -> Document:
-    """The command of an OP_MSG: the document of kind 0, with each sequence of kind 1 as a list in it."""
-    flags = struct.unpack_from("<I", body)[0]
-    end = len(body) - (4 if flags & CHECKSUM else 0)
-    command: Document = {}
-    sequences: Document = {}
-    for kind, content in _sections(body[4:end]):
-        if kind == 0:
-            command = bson.decode(content, CODEC)
-        else:
-            name, _, documents = content.partition(b"\0")
-            sequences[name.decode()] = bson.decode_all(documents, CODEC)
-    return command | sequences
-
-
-def _sections(payload: bytes) -> Iterator[tuple[int, bytes]]:
-    """Each section's kind and content; a document and a sequence both begin with their size."""
-    at = 0
-    while at < len(payload):
-        kind = payload[at]
-        size = struct.unpack_from("<i", payload, at + 1)[0]
-        content = payload[at + 1 : at + 1 + size]
-        yield kind, content if kind == 0 else content[4:]
-        at += 1 + size
