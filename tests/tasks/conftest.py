@@ -1,190 +1,40 @@
-"""The real flow of a migration rollback on a real small world and a real MongoDB driver; only Prefect's engine is away.
+"""A world of two services, and the real `CloudRun` block in front of it."""
 
-What tests tell of Prefect itself are the stories'.
-"""
-
-import asyncio
-import contextlib
-import json
-import logging
 import os
-import sys
-import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
-from typing import Any
-from unittest.mock import patch
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
-from prefect import Task, runtime
-from prefect.client.schemas.objects import State, StateType
-from pymongo import MongoClient
-from pymongo.database import Database
 
-from blocks import Environment
-from blocks.files import read
-from playbook.change import Change, Deployment
-from playbook.claim import Claim, Record
-from playbook.migration import MigrationRequest
-from playbook.outcome import Outcome
-from playbook.recovery import Owner
-from playbook.traffic import TrafficSplit
-from rehearsal.files import secrets, write_environments
+from blocks import CloudRun
 from rehearsal.world.remote import RemoteWorld
-
-BACKEND = "ethixai-backend"
-OLD_CODE = "v20251030-bbbbbb"
-ASKED = MigrationRequest(reason="reports are empty", requested_by="Ada")
-
-
-@dataclass
-class Answers:
-    """What people say to the questions, in turn; silence afterwards."""
-
-    left: list[dict[str, str]] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-
-    async def given(self, form: Any, description: str, within_s: float, silence: dict[str, str]) -> Any:
-        """As `tasks.gate.answered`."""
-        self.asked.append(description)
-        return form(**(self.left.pop(0) if self.left else silence))
-
-
-@dataclass
-class Production:
-    """Production, its database, and whoever is asked."""
-
-    env: Environment
-    world: RemoteWorld
-    database: Database[dict[str, Any]]
-    restored: Database[dict[str, Any]]
-    answers: Answers = field(default_factory=Answers)
-    owner: Owner = Owner.ENDED
-    started: list[tuple[str, str]] = field(default_factory=list)
-
-    async def take_back(self, request: MigrationRequest = ASKED) -> Outcome:
-        """How a migration rollback ends; a refusal before anything was touched is raised."""
-        from flows.migration_rollback import _migration_rollback
-
-        return await _migration_rollback(request, "production")
-
-    async def seed(self, users: int = 1000, *good: tuple[str, str]) -> None:
-        """So many users with the new field; what was released, newest first: (release, revision)."""
-        if users:
-            self.database.users.insert_many({"_id": n, "newField": f"user {n}"} for n in range(users))
-        kept = [
-            {"release": release, "revision": revision, "digest": "", "promoted_at_s": float(-at)}
-            for at, (release, revision) in enumerate(good or ((OLD_CODE, f"{BACKEND}-00041-xyz"),))
-        ]
-        await self.world.hand(
-            self.world.find(BACKEND), annotations={"playbook.ethixai.com/last-good": json.dumps(kept)}
-        )
-
-    async def deploy(self, revision: str, behaviour: str = "healthy", split: TrafficSplit | None = None) -> None:
-        """A revision of the backend runs an image that behaves so; users go as ``split`` says (None: as they do)."""
-        repository = f"ghcr.io/geoaziz/{BACKEND}"
-        digest = await self.world.publish(repository, revision, {"BEHAVIOUR": behaviour})
-        found = await self.env.cloud_run.snapshot(BACKEND)
-        base = found.pinned.main
-        deployment = Deployment(revision=revision, base=base, image=f"{repository}@{digest}")
-        change = Change(record=Record.read(found), split=found.pinned, deployment=deployment)
-        found = await self.env.cloud_run.write(found, change)
-        if split is not None:
-            await self.env.cloud_run.write(found, Change(record=Record.read(found), split=split))
-
-    async def claim(self) -> Claim | None:
-        """What the lead carries."""
-        return Record.read(await self.env.cloud_run.snapshot(BACKEND)).claim
-
-    async def serves(self) -> dict[str, int]:
-        """revision -> percent of the backend."""
-        return (await self.world.served())[BACKEND]
-
-    def fields(self) -> tuple[int, int]:
-        """How many users have the old and the new field."""
-        counts = [self.database.users.count_documents({name: {"$exists": True}}) for name in ("oldField", "newField")]
-        return counts[0], counts[1]
-
-    def ledger(self) -> list[str]:
-        """The names in it."""
-        return sorted(line["fileName"] for line in self.database.changelog.find())
 
 
 @pytest.fixture(scope="session")
-async def whole_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[RemoteWorld, Environment]]:
-    """A world of two services, and its production environment."""
-    folder = tmp_path_factory.mktemp("world")
-    async with RemoteWorld.start(folder / "world", small=True) as world:
-        with patch.dict(os.environ, {**world.client_environ, **secrets(world)}):
-            path = write_environments(folder, world, "http://127.0.0.1")[1]
-            env = await read(path)
-            there = {name.rsplit("/", 1)[-1] for name in world.addresses["services"]}
-            yield world, env.model_copy(update={"services": [one for one in env.services if one.name in there]})
+async def whole_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RemoteWorld]:
+    """A world of two services in its own process."""
+    async with RemoteWorld.start(tmp_path_factory.mktemp("world"), small=True) as world:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in world.client_environ.items():
+                patch.setitem(os.environ, name, value)
+            yield world
 
 
 @pytest.fixture
-async def production(whole_world: tuple[RemoteWorld, Environment]) -> AsyncIterator[Production]:
-    """Production as it is at the start, with one migration applied."""
-    world, env = whole_world
-    await world.reset()
-    await world.put_secret("ethixai-production", "mongodb-uri", world.mongodb_uri)
-    with MongoClient(world.mongodb_uri) as client, MongoClient(world.restored_uri) as restored:
-        made = Production(env, world, client["ethixai"], restored["ethixai"])
-        with prefect_away(made):
-            yield made
+async def world(whole_world: RemoteWorld) -> RemoteWorld:
+    """The world as it is at the start."""
+    await whole_world.reset()
+    return whole_world
 
 
-@contextlib.contextmanager
-def prefect_away(production: Production) -> Iterator[None]:
-    """Within the block steps are functions, tried as often as their options say."""
-    import flows.migration_rollback
-    import flows.recovery  # noqa: F401  # so that its names are replaced as well
-
-    async def run(task: Task[..., Any], *args: Any, **kwargs: Any) -> Any:
-        for tried in range(1, task.retries + 2):
-            try:
-                return await task.fn(*args, **kwargs)
-            except Exception as error:
-                state = State(type=StateType.FAILED, data=error)
-                may = await task.retry_condition_fn(task, None, state) if task.retry_condition_fn else False
-                if tried > min(task.retries, 3) or not may:
-                    raise
-            await asyncio.sleep(0.1)
-        raise AssertionError("the last try returns or raises")
-
-    async def opened(name: str) -> Environment:
-        return production.env
-
-    async def nothing(*_: Any, **__: Any) -> str:
-        return ""
-
-    @contextlib.asynccontextmanager
-    async def beating(*_: Any) -> AsyncIterator[None]:
-        yield
-
-    async def owner_of(env: Environment, claim: Claim) -> Owner:
-        return production.owner
-
-    async def start(deployment: str, parameters: dict[str, Any], key: str) -> None:
-        production.started.append((deployment, key))
-
-    seams = {
-        "get_run_logger": lambda: logging.getLogger("steps"),
-        "acreate_markdown_artifact": nothing,
-        "acreate_progress_artifact": nothing,
-        "aupdate_progress_artifact": nothing,
-        "beating": beating,
-        "owner_of": owner_of,
-        "start": start,
-        "answered": production.answers.given,
-        "is_last_try": lambda _: False,
-    }
-    with contextlib.ExitStack() as stack:
-        for name, module in list(sys.modules.items()):
-            if name.split(".")[0] in ("tasks", "flows"):
-                for seam in seams.keys() & vars(module).keys():
-                    stack.enter_context(patch.object(module, seam, seams[seam]))
-        stack.enter_context(patch.object(Task, "__call__", lambda task, *a, **k: run(task, *a, **k)))
-        stack.enter_context(patch.object(runtime.flow_run, "get_id", lambda: f"{time.time_ns():032x}"))
-        stack.enter_context(patch.object(Environment, "open", opened))
-        yield
+@pytest.fixture
+def env(world: RemoteWorld) -> SimpleNamespace:
+    """As much of an environment as `ensure` needs."""
+    cloud_run = CloudRun(
+        project="ethixai-production",
+        region="us-east1",
+        api_endpoint=world.grpc_endpoint,
+        read_timeout_s=5,
+        write_timeout_s=20,
+    )
+    return SimpleNamespace(cloud_run=cloud_run)
