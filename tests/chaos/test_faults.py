@@ -7,7 +7,7 @@ from faults import Fault
 from scene import NEW, SERVICES
 from wire import Call
 
-EVERY = 83
+EVERY = 149
 
 
 @pytest.mark.parametrize("plot", [HEALTHY, BREACH], ids=lambda plot: plot.name)

@@ -10,7 +10,7 @@ from wire import PROCESS, Moment, Process, Wire
 
 from playbook.errors import Transient
 
-EVERY = 17
+EVERY = 41
 """The slice takes every so manieth call; a prime, so that it meets all kinds of calls."""
 
 
