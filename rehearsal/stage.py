@@ -71,6 +71,7 @@ class Stage:
 
     async def clean(self, users_per_s: float) -> None:
         """The world is as it was at the start, nothing runs, and users have been there long enough to be known."""
+        await self.users.rates({})
         await self.prefect.cancel_all()
         await self.world.reset()
         for project in (PRODUCTION, STAGING):

@@ -75,6 +75,20 @@ async def test_a_wrong_request_from_the_ui_is_refused_with_every_mistake_named(s
     assert await stage.world.writes() == []
 
 
+async def test_the_flight_check_tries_every_door_and_changes_nothing(stage: Stage) -> None:
+    """It passes where all is well, names the door that is closed where one is, and never writes."""
+    await stage.clean(users_per_s=0)
+    run = await stage.prefect.start("flight-check/production", {"environment": "production"})
+    run = await stage.prefect.wait(run.id, 60)
+    assert run.state == "Passed", run.message
+    await stage.world.deny("releaser@*", "Services.UpdateService")
+    run = await stage.prefect.start("flight-check/production", {"environment": "production"})
+    run = await stage.prefect.wait(run.id, 60)
+    assert run.state == "Unfit", run.message
+    assert "Cloud Run, writing ethixai-backend" in run.message
+    assert not [write for write in await stage.world.writes() if write["applied"] and write["code"] == "OK"]
+
+
 async def test_the_server_holds_the_weekly_release(stage: Stage) -> None:
     """Runs of release/production are scheduled by the server itself, at Thursdays 14:00 UTC and at no other time."""
     for _ in range(60):

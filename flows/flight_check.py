@@ -1,0 +1,30 @@
+"""Before a release is trusted to an environment: every door to the outside is tried, and nothing is changed."""
+
+import asyncio
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from blocks.environment import Environment
+from playbook.outcome import End, Outcome
+from tasks.ending import ending
+from tasks.flight import doors, try_door
+
+
+@flow(name="flight-check", flow_run_name="flight check of {environment}")
+async def flight_check(environment: str = "production") -> State[None]:
+    """Try everything a release needs of an environment: permissions, telemetry, logs, images, who is on call.
+
+    Args:
+        environment: The environment to look at, by the name of its block.
+    """
+    return await ending(_flight_check(environment))
+
+
+async def _flight_check(environment: str) -> Outcome:
+    env = await Environment.open(environment)
+    found = await asyncio.gather(*(try_door(env, door) for door in doors(env)))
+    problems = [problem for problem in found if problem]
+    if problems:
+        return Outcome(end=End.UNFIT, message="; ".join(problems))
+    return Outcome(end=End.PASSED, message=f"{len(found)} doors of {environment} are open.")

@@ -1,0 +1,41 @@
+"""The flight check: every door to the outside is tried, and nothing is changed."""
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from prefect import get_run_logger, task
+
+from blocks.environment import Environment
+from playbook.errors import NoData, ReleaseError, Transient
+from tasks.retries import READ, is_last_try
+
+
+@task(name="try", task_run_name="try {door}", **READ)
+async def try_door(env: Environment, door: str) -> str | None:
+    """The door opens. Returns what is wrong with it, or None."""
+    try:
+        with contextlib.suppress(NoData):  # it answers, and has nothing to say yet
+            await doors(env)[door]()
+    except ReleaseError as closed:
+        if isinstance(closed, Transient) and not is_last_try(READ):
+            raise
+        get_run_logger().error("%s: %s", door, closed)
+        return f"{door}: {closed}"
+    get_run_logger().info("%s: open", door)
+    return None
+
+
+def doors(env: Environment) -> dict[str, Callable[[], Awaitable[object]]]:
+    """What can be tried without changing anything: name -> the call."""
+    lead = env.service_names[0]
+    found: dict[str, Callable[[], Awaitable[object]]] = {
+        "Prometheus": env.prometheus.clock,
+        "Cloud Logging": partial(env.cloud_logging.oom_kills, lead, lead, 0.0),
+    }
+    for service in env.services:
+        found[f"Cloud Run, writing {service.name}"] = partial(env.cloud_run.can_write, service.name)
+        found[f"registry, {service.repository}"] = partial(env.registry.image, service.repository, "latest")
+    if env.pagerduty is not None:
+        found["PagerDuty"] = env.pagerduty.on_call
+    return found
