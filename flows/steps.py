@@ -7,7 +7,7 @@ from blocks.environment import Environment
 from flows.canary import bake
 from flows.direct import first_minutes, fix_verified
 from playbook.claim import Claim, Decision, Kind
-from playbook.errors import Interrupted
+from playbook.errors import Conflict, Interrupted, Refused, Stuck
 from playbook.messages import stable_names
 from playbook.outcome import End, Outcome
 from playbook.release import SmokeTest
@@ -58,6 +58,8 @@ async def _carry_out(env: Environment, report: Report) -> Outcome:
         return await complete(env, report)
     except Interrupted as hand:
         return await step_back(env, report, hand)
+    except (Refused, Conflict) as refusal:
+        raise Stuck(f"{report.claim.release_id} cannot go on: {refusal} Its services stay as they are.") from refusal
 
 
 async def introduce(env: Environment, report: Report) -> Report:

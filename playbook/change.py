@@ -238,7 +238,7 @@ def to_release(snapshot: ServiceSnapshot, claim: Claim, now_s: float) -> Change 
     A release that was taken back leaves its incident open on the lead; the next good one closes it.
     """
     record = Record.read(snapshot)
-    if record.epoch != claim.epoch or record.holder != claim.release_id:
+    if record.epoch > claim.epoch or record.holder != claim.release_id:
         return None
     part = claim.part(snapshot.service)
     left = record.released()

@@ -9,6 +9,7 @@ ReleaseError
 │  ├─ Held          another release holds a service   Duplicate or Refused, naming who holds what
 │  ├─ StartFailed   a revision did not become ready   the release is reverted
 │  └─ SmokeFailed   a smoke test saw something wrong  the release is reverted
+├─ Stuck         a step of a release was refused    Failed, and recovery looks; users stay as they are
 ├─ BadRequest    the request is wrong   stops before any write; names every field that is wrong
 └─ NoData        the query is empty     not the canary's fault: INCONCLUSIVE
 """
@@ -56,6 +57,10 @@ class StartFailed(Refused):
 
 class SmokeFailed(Refused):
     """A revision answered a smoke test, and the answer is wrong."""
+
+
+class Stuck(ReleaseError):
+    """A release that holds its services cannot take its next step. Never an end of its own: somebody must look."""
 
 
 class BadRequest(ReleaseError):

@@ -9,14 +9,17 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from prefect import get_client, task
+from prefect import get_client, get_run_logger, task
+from prefect.client.orchestration import PrefectClient
 from prefect.events import emit_event
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 from blocks.environment import Environment
+from blocks.prefect_api import PREFECT_AWAY
 from playbook.claim import Claim
+from playbook.errors import Transient
 from playbook.recovery import Owner
 from tasks.retries import READ
 
@@ -54,32 +57,44 @@ async def beating(env: Environment, claim: Claim) -> AsyncIterator[None]:
 
 @task(name="mark lost", task_run_name="mark {found.flow_run_id} lost", **READ)
 async def mark_lost(found: Claim, successor: Claim) -> None:
-    """The run that fell silent no longer looks as if it ran. If it lives after all, its next write fences it."""
+    """The run that fell silent no longer looks as if it ran. If it lives after all, its next write fences it.
+
+    A server that is away leaves it as it looks: what matters is the claim.
+    """
     message = f"It fell silent; release {found.release_id} went on in flow run {successor.flow_run_id}."
-    async with get_client() as client:
-        await client.set_flow_run_state(UUID(found.flow_run_id), Crashed(message=message), force=True)
+    try:
+        async with get_client() as client:
+            await client.set_flow_run_state(UUID(found.flow_run_id), Crashed(message=message), force=True)
+    except PREFECT_AWAY as away:
+        get_run_logger().warning("flow run %s still looks as if it ran: %s", found.flow_run_id, away)
 
 
 @task(name="owner", task_run_name="owner of {claim.release_id}", **READ)
 async def owner_of(env: Environment, claim: Claim) -> Owner:
-    """What became of the process that holds ``claim``: by its run's state, and where that says it runs, by its
-    beats."""
-    async with get_client() as client:
-        try:
-            run = await client.read_flow_run(UUID(claim.flow_run_id))
-        except ObjectNotFound:
-            return Owner.ENDED
-        state = run.state
-        if state is None or state.is_cancelled() or state.is_cancelling():
-            return Owner.CANCELLED if state else Owner.ENDED
-        if state.is_final():
-            return Owner.ENDED
-        since = datetime.now(UTC) - timedelta(seconds=BEATS_MISSED * env.policy.beat_s)
-        beats = EventFilter(
-            occurred=EventOccurredFilter(since=since),
-            event=EventNameFilter(name=[BEAT]),
-            resource=EventResourceFilter(id=[resource(env.name, claim.release_id)]),
-        )
-        body = {"filter": beats.model_dump(mode="json"), "limit": 1}
-        answer = await client.request("POST", "/events/filter", json=body)
-        return Owner.ALIVE if answer.json()["events"] else Owner.SILENT
+    """What became of the process that holds ``claim``: by its run's state, and by its beats where that says it runs.
+
+    Raises: Transient (Prefect is away).
+    """
+    try:
+        async with get_client() as client:
+            state = (await client.read_flow_run(UUID(claim.flow_run_id))).state
+            if state is None or (state.is_final() and not state.is_cancelled()):
+                return Owner.ENDED
+            if state.is_cancelled() or state.is_cancelling():
+                return Owner.CANCELLED
+            return Owner.ALIVE if await _has_beaten(client, env, claim) else Owner.SILENT
+    except ObjectNotFound:
+        return Owner.ENDED
+    except PREFECT_AWAY as away:
+        raise Transient(f"Prefect, asked for flow run {claim.flow_run_id}, is away: {away}") from away
+
+
+async def _has_beaten(client: PrefectClient, env: Environment, claim: Claim) -> bool:
+    since = datetime.now(UTC) - timedelta(seconds=BEATS_MISSED * env.policy.beat_s)
+    beats = EventFilter(
+        occurred=EventOccurredFilter(since=since),
+        event=EventNameFilter(name=[BEAT]),
+        resource=EventResourceFilter(id=[resource(env.name, claim.release_id)]),
+    )
+    answer = await client.request("POST", "/events/filter", json={"filter": beats.model_dump(mode="json"), "limit": 1})
+    return bool(answer.json()["events"])

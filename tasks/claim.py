@@ -9,7 +9,7 @@ from prefect import get_run_logger, runtime, task
 from blocks.environment import Environment
 from playbook import change
 from playbook.claim import Claim, Record, next_epoch
-from playbook.errors import Conflict, Refused, Transient
+from playbook.errors import Conflict, Interrupted, Refused, Transient
 from playbook.plan import Order, claim_for, is_live, plan, release_id
 from playbook.recovery import Owner, Recovery, recover
 from playbook.requests import HotfixRequest
@@ -101,13 +101,17 @@ async def note_on_lead(env: Environment, claim: Claim) -> Claim:
 async def take_over(env: Environment, found: Claim) -> Claim:
     """This run holds the release ``found`` in place of the process that had it, which is fenced from now on.
 
+    A service that somebody changed by hand meanwhile is left as it is; the next step finds it so and steps back.
     Raises: Fenced (somebody else took it over, or it ended meanwhile).
     """
     claim = found.model_copy(
         update={"epoch": next_epoch(found.epoch, time.time()), "flow_run_id": str(runtime.flow_run.get_id())}
     )
     for service in claim.services:
-        await ensure(env, service, partial(change.to_take_over, claim=claim, found_epoch=found.epoch))
+        try:
+            await ensure(env, service, partial(change.to_take_over, claim=claim, found_epoch=found.epoch))
+        except Interrupted as hand:
+            get_run_logger().warning("%s", hand)
     get_run_logger().info("release %s is held by this run now, epoch %d", claim.release_id, claim.epoch)
     return claim
 

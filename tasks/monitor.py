@@ -21,6 +21,8 @@ AROUND_EVERY_S = 10.0
 """Cloud Logging's quota for reads is small: about one a second for a whole project."""
 SAY_EVERY_S = 10.0
 TELEMETRY_TRIES = 3
+NO_TELEMETRY = (Transient, NoData, Refused)
+"""A provider that is away, empty or will not answer is not a bad canary: the bake goes on, and says what it lacks."""
 SECOND_LOOKS = 4
 """Scrapes after a revert in which a shared cause may still show itself, before somebody is woken."""
 PROBES = 700
@@ -44,29 +46,34 @@ class Lookout:
 
     @classmethod
     async def open(cls, env: Environment, policy: Policy, claim: Claim, part: Part) -> "Lookout":
-        """A fresh lookout, with the stable revision's hour before the bake as its measure of what is usual."""
-        service, bake_start_s = env.service(part.service), claim.bake_start_s
-        assert bake_start_s is not None
+        """A fresh lookout, with the stable revision's hour before the bake as its measure of what is usual.
+
+        Raises: as `Prometheus.series`.
+        """
+        assert claim.bake_start_s is not None
+        span_s = policy.history_s + OVERLAP_SCRAPES * policy.scrape_s
         history: tuple[CounterSeries, ...] = ()
         for revision in part.stable.percent:
-            selector = env.queries.render("requests", service, revision)
-            history += await env.prometheus.series(
-                selector, span_s=policy.history_s + OVERLAP_SCRAPES * policy.scrape_s, at_s=bake_start_s
-            )
-        return cls(
-            env,
-            policy,
-            part,
-            Evidence.start(
-                service=part.service,
-                canary=part.canary,
-                stable=tuple(part.stable.percent),
-                bake_start_s=bake_start_s,
-                scaled_at_s=claim.scaled_at_s.get(part.service),
-                dispersion=dispersion(history, policy),
-                policy=policy,
-            ),
+            selector = env.queries.render("requests", env.service(part.service), revision)
+            history += await env.prometheus.series(selector, span_s=span_s, at_s=claim.bake_start_s)
+        return cls.after(history, env, policy, claim, part)
+
+    @classmethod
+    def after(
+        cls, history: Sequence[CounterSeries], env: Environment, policy: Policy, claim: Claim, part: Part
+    ) -> "Lookout":
+        """A fresh lookout after this ``history``; without any the judge takes errors to be bursty."""
+        assert claim.bake_start_s is not None
+        evidence = Evidence.start(
+            service=part.service,
+            canary=part.canary,
+            stable=tuple(part.stable.percent),
+            bake_start_s=claim.bake_start_s,
+            scaled_at_s=claim.scaled_at_s.get(part.service),
+            dispersion=dispersion(history, policy),
+            policy=policy,
         )
+        return cls(env, policy, part, evidence)
 
     async def look(self, now_s: float, is_reachable: bool) -> None:
         """Add what is new since the last look. Where Prometheus gives nothing, time passes and nothing is added."""
@@ -74,7 +81,7 @@ class Lookout:
         if is_reachable:
             try:
                 observation = await self._observe(now_s)
-            except (Transient, NoData) as away:
+            except NO_TELEMETRY as away:
                 get_run_logger().warning("%s: no telemetry: %s", self.part.service, away)
         self.evidence = self.evidence.observe(observation)
 
@@ -152,7 +159,7 @@ class Clock:
         """The time in unix seconds, and whether Prometheus said it."""
         try:
             now_s = await self._prometheus.clock()
-        except (Transient, NoData):
+        except NO_TELEMETRY:
             return time.time() + self._ahead_s, False
         self._ahead_s = now_s - time.time()
         return now_s, True
@@ -184,7 +191,7 @@ async def check_telemetry(env: Environment) -> str | None:
     for _ in range(TELEMETRY_TRIES):
         try:
             await env.prometheus.clock()
-        except (Transient, NoData, Refused) as away:
+        except NO_TELEMETRY as away:
             problem = f"telemetry: {away}"
             await asyncio.sleep(env.policy.tick_s)
         else:
@@ -221,14 +228,17 @@ async def monitor(env: Environment, claim: Claim, policy: Policy) -> tuple[Verdi
 
 
 async def _opened(env: Environment, claim: Claim, policy: Policy, until_s: float) -> list[Lookout]:
-    """A lookout for each service. Where Prometheus is away it is waited for, while the bake lasts."""
+    """A lookout for each service.
+
+    A Prometheus that is away is waited for while the bake lasts, and then done without.
+    """
     while True:
         try:
             return list(await asyncio.gather(*(Lookout.open(env, policy, claim, part) for part in claim.parts)))
-        except (Transient, NoData) as away:
-            if time.time() > until_s:
-                raise
+        except NO_TELEMETRY as away:
             get_run_logger().warning("no telemetry to begin with: %s", away)
+            if time.time() > until_s:
+                return [Lookout.after((), env, policy, claim, part) for part in claim.parts]
             await asyncio.sleep(policy.tick_s)
 
 
@@ -248,7 +258,7 @@ async def second_look(env: Environment, claim: Claim, verdicts: tuple[Verdict, .
             shared = await _shared(env, claim, policy, parts)
             if shared:
                 return tuple(shared.get(verdict.service, verdict) for verdict in verdicts)
-    except (Transient, NoData, Refused) as away:
+    except NO_TELEMETRY as away:
         get_run_logger().warning("no second look: %s", away)
     return verdicts
 

@@ -45,7 +45,7 @@ def test_deaf_desks_hear_it_later(plot: Plot) -> None:
 
 
 @pytest.mark.parametrize("system", ["prometheus", "prefect"])
-def test_a_minute_without_telemetry_or_server_is_survived(system: str) -> None:
+def test_a_while_without_telemetry_or_server_is_survived(system: str) -> None:
     """It is away from the shift on, for longer than anybody keeps asking in one go; the release ends promoted."""
 
     async def story(stage: Stage) -> Run:
