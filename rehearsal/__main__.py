@@ -82,7 +82,7 @@ async def run_stories(names: list[str], path: Path | None) -> int:
         told = [tale.json() for tale in tales]
         path.write_text(json.dumps(told if len(names) > 1 else told[0], indent=2) + "\n")
     for tale in tales:
-        print(f"{'ok   ' if tale.passed else 'WRONG'} {tale.story.name:24} {tale.run.state}: {tale.run.message}")
+        print(f"{'ok   ' if tale.passed else 'WRONG'} {tale.story.name:24} {tale.outcome}: {tale.message}")
     return 0 if len(tales) == len(names) and all(tale.passed for tale in tales) else 1
 
 

@@ -94,6 +94,11 @@ class Tale:
         return self.run.state
 
     @property
+    def message(self) -> str:
+        """Why it ended so, in the words of the last run of the story."""
+        return (self.recovery or self.run).message
+
+    @property
     def ended_at_s(self) -> float:
         """When the last run of the story was over, in unix seconds."""
         return (self.recovery or self.run).ended_at_s or self.run.created_at_s
