@@ -1,0 +1,207 @@
+"""Claims under any interleaving: releases, recoveries, crashes and a person at the console, one read or write at a
+time.
+
+Every process reads, decides on what it read, and writes later under the etag it read: between the two anything may
+happen.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from playbook import change
+from playbook.change import Change
+from playbook.claim import Claim, Decision, Part, Record
+from playbook.errors import ReleaseError
+from playbook.traffic import ServiceSnapshot, TrafficSplit
+
+SERVICES = ("lead", "member")
+AT_ONCE = 3
+NOW_S = 1_763_647_200.0
+Step = Callable[[ServiceSnapshot], Change | None]
+
+
+@dataclass
+class Process:
+    """One run that holds, or wants, a release; ``read`` is what it decided on and has not written yet."""
+
+    claim: Claim
+    steps: list[tuple[str, Step]]
+    read: tuple[str, str, Change] | None = None
+
+
+def steps_of(claim: Claim) -> list[tuple[str, Step]]:
+    """Every write of a release that is promoted, the lead first in each step."""
+    baking = claim.decided(Decision.BAKE)
+    promoting = baking.baking_from(NOW_S).decided(Decision.PROMOTE)
+    plan: list[Step] = [
+        partial(change.to_claim, claim=claim),
+        partial(change.to_deploy, claim=claim, overrides={}),
+        partial(change.to_bake, claim=baking),
+        partial(change.to_promote, claim=promoting),
+    ]
+    writes = [(service, step) for step in plan for service in SERVICES]
+    return [*writes, *((s, partial(change.to_release, claim=promoting, now_s=NOW_S)) for s in reversed(SERVICES))]
+
+
+def reverting(found: Claim, claim: Claim) -> list[tuple[str, Step]]:
+    """Every write of a recovery that takes ``found`` over and reverts it."""
+    back = claim.decided(Decision.REVERT)
+    return [
+        *((s, partial(change.to_take_over, claim=claim, found_epoch=found.epoch)) for s in SERVICES),
+        *((s, partial(change.to_revert, claim=back)) for s in SERVICES),
+        *((s, partial(change.to_release, claim=back, now_s=NOW_S)) for s in reversed(SERVICES)),
+    ]
+
+
+class Claims(RuleBasedStateMachine):
+    """Two services, any number of processes, one person."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = {s: self._settled(s, TrafficSplit.all_to(f"{s}-0"), 0) for s in SERVICES}
+        self.processes: list[Process] = []
+        self.theirs: dict[str, TrafficSplit] = {}
+        self.epochs = dict.fromkeys(SERVICES, 0)
+        self.tries = 0
+
+    @staticmethod
+    def _settled(service: str, split: TrafficSplit, number: int) -> ServiceSnapshot:
+        newest = f"{service}-{number}"
+        return ServiceSnapshot(
+            service=service, etag="0", uri="", split=split, served=split, latest_ready=newest, latest_created=newest
+        )
+
+    def _epoch(self) -> int:
+        return 1 + max(Record.read(snapshot).epoch for snapshot in self.world.values())
+
+    @precondition(lambda self: len(self.processes) < AT_ONCE)
+    @rule()
+    def a_release_begins(self) -> None:
+        """It plans on what it reads now, and claims later."""
+        self.tries += 1
+        parts = tuple(
+            Part(
+                service=s,
+                stable=self.world[s].pinned,
+                canary=f"{s}-{self.tries}",
+                image="r@sha256:x",
+                latest_created=self.world[s].latest_created,
+            )
+            for s in SERVICES
+        )
+        name = f"v20251116-abc{self.tries:03d}"
+        claim = Claim(
+            release_id=f"{name}-x",
+            version=name,
+            flow_run_id=str(self.tries),
+            epoch=self._epoch(),
+            parts=parts,
+            canary_percent=10,
+            deadline_s=NOW_S,
+        )
+        self.processes.append(Process(claim, steps_of(claim)))
+
+    @precondition(lambda self: len(self.processes) < AT_ONCE and Record.read(self.world["lead"]).claim)
+    @rule()
+    def a_recovery_begins(self) -> None:
+        """It may be a false alarm: the process it replaces may well live."""
+        found = Record.read(self.world["lead"]).claim
+        assert found is not None
+        self.tries += 1
+        claim = found.model_copy(update={"epoch": self._epoch(), "flow_run_id": str(self.tries)})
+        self.processes.append(Process(claim, reverting(found, claim)))
+
+    @precondition(lambda self: self.processes)
+    @rule(data=st.data(), writes=st.integers(0, 8))
+    def somebody_goes_on(self, data: st.DataObject, writes: int) -> None:
+        """A process makes some of its next writes undisturbed, then reads once more and is left with what it
+        decided."""
+        process = data.draw(st.sampled_from(self.processes))
+        for _ in range(writes):
+            if self._reads(process):
+                self._writes(process)
+        self._reads(process)
+
+    def _reads(self, process: Process) -> bool:
+        """It reads the service of its next step and decides; what it may not do ends it."""
+        while process.steps and process in self.processes and not process.read:
+            service, step = process.steps[0]
+            snapshot = self.world[service]
+            try:
+                wanted = step(snapshot)
+            except ReleaseError:
+                self.processes.remove(process)
+                return False
+            if wanted is None:
+                process.steps.pop(0)
+            else:
+                process.read = (service, snapshot.etag, wanted)
+        return process.read is not None
+
+    def _writes(self, process: Process) -> None:
+        """What was decided is written if the etag is still the one that was read; otherwise it is decided again."""
+        assert process.read is not None
+        service, etag, wanted = process.read
+        process.read = None
+        now = self.world[service]
+        if etag != now.etag:
+            return
+        before = Record.read(now)
+        assert wanted.record.epoch >= before.epoch, "an older epoch overwrote a newer one"
+        assert before.holder in ("", process.claim.release_id), "a release took what another one holds"
+        split = wanted.split or now.split
+        if service in self.theirs and process.claim.part(service).stable != self.theirs[service]:
+            assert split.moves_like(self.theirs[service]), "what a person set was overwritten"
+        newest = wanted.deployment.revision if wanted.deployment else now.latest_created
+        self.world[service] = now.model_copy(
+            update={
+                "etag": str(int(now.etag) + 1),
+                "annotations": wanted.record.beside(now.annotations),
+                "split": split,
+                "served": split,
+                "latest_created": newest,
+            }
+        )
+        if not split.moves_like(self.theirs.get(service, split)):
+            del self.theirs[service]  # a release that was planned on the person's traffic may move it
+
+    @precondition(lambda self: self.processes)
+    @rule(data=st.data())
+    def a_process_dies(self, data: st.DataObject) -> None:
+        """Without a word, whatever it was about to write."""
+        self.processes.remove(data.draw(st.sampled_from(self.processes)))
+
+    @rule(service=st.sampled_from(SERVICES))
+    def a_person_moves_traffic(self, service: str) -> None:
+        """To a revision that no release knows."""
+        now = self.world[service]
+        split = TrafficSplit.all_to("theirs")
+        update = {"etag": str(int(now.etag) + 1), "split": split, "served": split, "last_modifier": "ada"}
+        self.world[service] = now.model_copy(update=update)
+        self.theirs[service] = split
+
+    @invariant()
+    def epochs_only_grow(self) -> None:
+        """Whatever happens, no service ever goes back to an older epoch."""
+        for service, snapshot in self.world.items():
+            epoch = Record.read(snapshot).epoch
+            assert epoch >= self.epochs[service]
+            self.epochs[service] = epoch
+
+    @invariant()
+    def one_release_holds_the_lead(self) -> None:
+        """A member that is held points to a release that was claimed on the lead first: never to one the lead never
+        had."""
+        member = Record.read(self.world["member"])
+        if member.member is not None:
+            assert member.epoch <= max(self.epochs.values())
+            assert self.epochs["lead"] >= member.epoch, "a member was claimed before its lead"
+
+
+Claims.TestCase.settings = settings(max_examples=150, stateful_step_count=60, suppress_health_check=list(HealthCheck))
+TestClaims = Claims.TestCase
