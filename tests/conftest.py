@@ -1,4 +1,4 @@
-"""How hypothesis is run: without a clock everywhere, and without chance in CI, where a red run must be somebody's doing."""
+"""How hypothesis is run: without a clock, and in CI without chance: a red run there must be somebody's doing."""
 
 import os
 
