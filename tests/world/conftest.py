@@ -113,8 +113,9 @@ async def session_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
 
 
 @pytest.fixture(scope="session")
-def session_cloud(session_world: RemoteWorld) -> Cloud:
-    """The clients, made once: an endpoint and two environment variables are all they are told."""
+async def session_cloud(session_world: RemoteWorld) -> Cloud:
+    """The clients, made once in the loop they are used in: an endpoint and two environment variables are all they
+    need."""
     options = {"api_endpoint": session_world.grpc_endpoint}
     return Cloud(
         session_world,
