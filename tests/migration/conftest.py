@@ -14,10 +14,12 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
+from uuid import uuid4
 
 import pytest
 from prefect import Task, runtime
 from prefect.client.schemas.objects import State, StateType
+from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.database import Database
 
@@ -34,6 +36,7 @@ from rehearsal.world.remote import RemoteWorld
 
 BACKEND = "ethixai-backend"
 OLD_CODE = "v20251030-bbbbbb"
+REAL = os.environ.get("MONGODB_URI", "")
 ASKED = MigrationRequest(reason="reports are empty", requested_by="Ada")
 
 
@@ -128,10 +131,30 @@ async def production(whole_world: tuple[RemoteWorld, Environment]) -> AsyncItera
     world, env = whole_world
     await world.reset()
     await world.put_secret("ethixai-production", "mongodb-uri", world.mongodb_uri)
-    with MongoClient(world.mongodb_uri) as client, MongoClient(world.restored_uri) as restored:
-        made = Production(env, world, client["ethixai"], restored["ethixai"])
+    with database_of(world, env) as (database, env), MongoClient(world.restored_uri) as restored:
+        made = Production(env, world, database, restored["ethixai"])
         with prefect_away(made):
             yield made
+
+
+@contextlib.contextmanager
+def database_of(world: RemoteWorld, env: Environment) -> Iterator[tuple[Database[dict[str, Any]], Environment]]:
+    """The stand-in's database; or its documents in one of their own on the server that ``MONGODB_URI`` names."""
+    with MongoClient(world.mongodb_uri) as stand_in:
+        if not REAL:
+            yield stand_in["ethixai"], env
+            return
+        name = f"playbook_test_{uuid4().hex[:8]}"
+        with MongoClient(REAL) as client:
+            for collection in stand_in["ethixai"].list_collection_names():
+                if documents := list(stand_in["ethixai"][collection].find()):
+                    client[name][collection].insert_many(documents)
+            assert env.mongodb is not None
+            there = env.mongodb.model_copy(update={"uri": SecretStr(REAL), "database": name})
+            try:
+                yield client[name], env.model_copy(update={"mongodb": there})
+            finally:
+                client.drop_database(name)
 
 
 @contextlib.contextmanager
