@@ -94,6 +94,10 @@ project = "{project}"
 api_endpoint = "{grpc}"
 names = ["mongodb-uri", "jwt-signing-key"]
 """
+LOW_TRAFFIC = """\
+low_traffic = { ethixai-ai-core = "hold", ethixai-backend = "probe", ethixai-frontend = "ask" }
+"""
+"""One service of each kind, so that a rehearsal shows all three."""
 PAGERDUTY = """
 [pagerduty]
 events_url = "{desks}/pagerduty"
@@ -143,7 +147,7 @@ def write_environments(folder: Path, world: RemoteWorld, ui_url: str) -> tuple[P
     }
     staging = TEMPLATE.format(name="staging", project="ethixai-staging", staging="", policy="bake_s = 0\n", **places)
     production = TEMPLATE.format(
-        name="production", project="ethixai-production", staging='staging = "staging"\n', policy="", **places
+        name="production", project="ethixai-production", staging='staging = "staging"\n', policy=LOW_TRAFFIC, **places
     )
     database = MONGODB.format(migrations=MIGRATIONS, **places)
     files = {"staging": staging, "production": production + PAGERDUTY.format(**places) + database}
