@@ -104,9 +104,10 @@ async def test_the_hand_written_client_works_too(cloud):
 
 
 async def test_tailing_is_not_taught(cloud):
-    """TailLogEntries answers UNIMPLEMENTED."""
+    """TailLogEntries answers UNIMPLEMENTED, before anything is asked: grpc.aio says INTERNAL to who writes after that."""
 
     async def ask():
+        await asyncio.Event().wait()
         yield {"resource_names": [PROJECT]}
 
     with pytest.raises(exceptions.MethodNotImplemented):
