@@ -5,6 +5,7 @@ Three layers, in this order: hard events (a kill for lack of memory), tests that
 the bake's end and only on positive evidence. What is missing is a reason of its own: neither health nor guilt.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Literal, NamedTuple, Self
@@ -44,6 +45,7 @@ class Verdict(Frozen):
     trigger: Trigger | None = None
     alert: bool = False  # tell people now, although nothing is decided
     eta_s: float | None = None  # seconds until there are requests enough to promote; None: not at this error ratio
+    missing: int | None = None  # requests that a further look would need beside those seen; None: no number would do
     at_s: float = 0.0
     trace: tuple[Moment, ...] = ()  # the bake so far, for the picture; filled in by whoever shows it
 
@@ -237,6 +239,15 @@ def _eta_s(found: _Finding, evidence: Evidence, policy: Policy) -> float | None:
     return max(0.0, needed - n) / n * (evidence.now_s - evidence.bake_start_s)
 
 
+def _missing(found: _Finding, evidence: Evidence, policy: Policy) -> int | None:
+    """Requests that would let the next look promote, at the error ratio seen so far; worked out for the gate only."""
+    if found.action is not Action.INCONCLUSIVE:
+        return None
+    n, x, alpha = evidence.bake.n, evidence.bake.x, policy.extended(0).alpha_promote_now
+    needed = requests_needed(n, x, evidence.dispersion.phi_hat, alpha, policy.error_ratio_max)
+    return None if needed is None else max(0, math.ceil(needed - n))
+
+
 def _verdict(found: _Finding, evidence: Evidence, policy: Policy, services: int, left_s: float) -> Verdict:
     """The finding with everything that people want to know about it."""
     row = row_for(found.reason)
@@ -255,5 +266,6 @@ def _verdict(found: _Finding, evidence: Evidence, policy: Policy, services: int,
         trigger=row.trigger if row else None,
         alert=_alert(found, evidence, policy),
         eta_s=eta_s,
+        missing=_missing(found, evidence, policy),
         at_s=evidence.now_s,
     )

@@ -1,6 +1,7 @@
 """Monitor: look at every scrape, judge, and say what is seen, until the judge has decided."""
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 
@@ -9,24 +10,24 @@ from prefect import get_run_logger, task
 from blocks.environment import Environment
 from playbook import change
 from playbook.claim import Claim, Decision, Part
-from playbook.errors import NoData, Refused, Transient
+from playbook.errors import Refused, Transient
 from playbook.evidence import CounterSeries, Evidence, Observation, RevisionSamples, dispersion
 from playbook.picture import trace
 from playbook.policy import Policy
 from playbook.traffic import CANARY_TAG, TrafficSplit
 from playbook.verdict import Action, Verdict, judge, severest_first
-from tasks.retries import READ
+from tasks.retries import NO_TELEMETRY, READ
 
 AROUND_EVERY_S = 10.0
 """Cloud Logging's quota for reads is small: about one a second for a whole project."""
 SAY_EVERY_S = 10.0
 TELEMETRY_TRIES = 3
-NO_TELEMETRY = (Transient, NoData, Refused)
-"""A provider that is away, empty or will not answer is not a bad canary: the bake goes on, and says what it lacks."""
 SECOND_LOOKS = 4
 """Scrapes after a revert in which a shared cause may still show itself, before somebody is woken."""
-PROBES = 700
-"""A little more than the 598 clean requests that a promotion needs."""
+PROBES_SPARE = 1.05
+"""A few more than are missing: not every one is answered."""
+PROBES_PER_S_MAX = 100
+"""What one canary is asked for at most: it must be looked at, not brought down."""
 OVERLAP_SCRAPES = 6
 """How far a look reaches back over the last one, so that a sample that came late is not lost."""
 
@@ -172,17 +173,17 @@ async def clock(env: Environment) -> float:
 
 
 @task(name="probe", task_run_name="probe {service}", **READ)
-async def probe(env: Environment, claim: Claim, service: str, seconds: float) -> int:
-    """The canary has answered requests of ours at its tag URL, spread over ``seconds``.
+async def probe(env: Environment, service: str, missing: int, seconds: float) -> str:
+    """The canary was asked for what is ``missing`` to judge it, at its tag URL, spread over ``seconds``.
 
-    Returns how many it answered.
+    Returns how many requests it answered, as a sentence. They count as any of its requests do.
     """
     snapshot = await env.cloud_run.snapshot(service)
-    answered = await env.ethixai.probe(snapshot.tag_urls[CANARY_TAG], PROBES, seconds)
-    get_run_logger().info(
-        "%s: %d of %d probes of %s were answered", service, answered, PROBES, claim.part(service).canary
-    )
-    return answered
+    count = math.ceil(min(missing * PROBES_SPARE, PROBES_PER_S_MAX * seconds))
+    answered = await env.ethixai.probe(snapshot.tag_urls[CANARY_TAG], count, seconds)
+    said = f"{service}: {answered} of {count} requests of our own to {snapshot.split.tags[CANARY_TAG]} were answered"
+    get_run_logger().info("%s", said)
+    return said
 
 
 @task(name="check telemetry", task_run_name="check telemetry", **READ)

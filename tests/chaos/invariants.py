@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 from driver import Stage
+from faults import Fault
 from scene import NEW
 
 from playbook.claim import PREFIX, Record
+from playbook.errors import Stuck
 from playbook.traffic import CANARY_TAG
 
 STAYS = {"epoch", "last-good", "incidents"}
@@ -24,8 +26,9 @@ def broken(stage: Stage, version: str = NEW) -> list[str]:
 
 
 def was_claimed(stage: Stage, where: str) -> bool:
-    """Whether a release ever held a service there."""
-    return any(write.change.record.holder for write in stage.scene.clouds[where].writes)
+    """Whether a release ever held every service there: before that it is refused, and nobody hears of it."""
+    cloud = stage.scene.clouds[where]
+    return {write.service for write in cloud.writes if write.change.record.holder} == set(cloud.services)
 
 
 def services_wrong(stage: Stage, where: str) -> Iterator[str]:
@@ -88,7 +91,8 @@ def _words(stage: Stage, version: str) -> Iterator[str]:
 
 
 def _runs(stage: Stage) -> Iterator[str]:
-    """Nothing ended in a way that nobody foresaw."""
+    """Nothing ended in a way that nobody foresaw; a release that is refused a step fails, and recovery finishes it."""
     for run in stage.runs:
-        if run.end in ("Failed", "Running"):
+        is_refused = any(isinstance(order, Fault) and order.is_refusal for order in run.process.orders.values())
+        if run.end in ("Failed", "Running") and not (is_refused and isinstance(run.error, Stuck)):
             yield f"{run.process.name} ended {run.end}: {run.message}"
