@@ -44,8 +44,10 @@ test: setup check  ## everything: the fast part, the world, the blocks, chaos, a
 stories: setup  ## tell every story, one after another
 	$(BIN)/python -m rehearsal run all
 
-chaos: setup  ## kill the flow at every call it makes, and order every fault
+chaos: setup  ## kill the flow at every call it makes; then every fault and every outage at each
 	$(BIN)/python tests/chaos/run.py
+	$(BIN)/python tests/chaos/run.py --faults --quiet
+	$(BIN)/python tests/chaos/run.py --outages --quiet
 
 bench-judge: setup  ## measure the judge against its peers and write docs/judge.md's tables
 	$(BIN)/python -m bench.judge

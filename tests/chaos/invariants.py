@@ -15,13 +15,16 @@ STAYS = {"epoch", "last-good", "incidents"}
 """Of our own annotations, what outlives a release."""
 
 
-def broken(stage: Stage, version: str = NEW) -> list[str]:
-    """A sentence for everything that is not as it must be after releasing ``version``."""
+def broken(stage: Stage, version: str = NEW, may_fail: tuple[type[Exception], ...] = ()) -> list[str]:
+    """A sentence for everything that is not as it must be after releasing ``version``.
+
+    ``may_fail``: errors that a run may end Failed with, because what is being tried leaves it nothing else.
+    """
     return [
         *(sentence for name in stage.scene.clouds for sentence in services_wrong(stage, name)),
         *_acts(stage),
         *_words(stage, version),
-        *_runs(stage),
+        *_runs(stage, may_fail),
     ]
 
 
@@ -90,9 +93,10 @@ def _words(stage: Stage, version: str) -> Iterator[str]:
         yield f"the revert was told so: {keys}, {list(scene.pagerduty.incidents)}, {len(scene.github.tickets)} tickets"
 
 
-def _runs(stage: Stage) -> Iterator[str]:
+def _runs(stage: Stage, may_fail: tuple[type[Exception], ...]) -> Iterator[str]:
     """Nothing ended in a way that nobody foresaw; a release that is refused a step fails, and recovery finishes it."""
     for run in stage.runs:
         is_refused = any(isinstance(order, Fault) and order.is_refusal for order in run.process.orders.values())
-        if run.end in ("Failed", "Running") and not (is_refused and isinstance(run.error, Stuck)):
+        foreseen = (*may_fail, Stuck) if is_refused else may_fail
+        if run.end in ("Failed", "Running") and not isinstance(run.error, foreseen):
             yield f"{run.process.name} ended {run.end}: {run.message}"
