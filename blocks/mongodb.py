@@ -44,6 +44,15 @@ class MongoDB(OutsideBlock):
     connect_timeout_s: float = Field(5, gt=0, title="Connect timeout", description="Seconds to find a server.")
     _clients: PerLoop["MongoClient[Document]"] = PrivateAttr(default_factory=PerLoop)
 
+    def at(self, uri: SecretStr) -> "MongoDB":
+        """The database of the same name at another address.
+
+        A block of its own: a copy would share the client, which is connected to this one.
+        """
+        return MongoDB(
+            uri=uri, database=self.database, timeout_s=self.timeout_s, connect_timeout_s=self.connect_timeout_s
+        )
+
     async def applied(self) -> tuple[Applied, ...]:
         """The ledger, in order of name. One query. Raises: Transient, Refused."""
 
