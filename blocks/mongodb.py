@@ -64,13 +64,16 @@ class MongoDB(OutsideBlock):
         return await self._do(f"for the ledger {LEDGER}", read)
 
     async def forget(self, name: str) -> None:
-        """The ledger has no line of this migration, and nothing is kept of its walk. Raises: Transient, Refused."""
+        """The ledger has no line of this migration, and nothing is kept of its walk. Raises: Transient, Refused.
+
+        The line goes last: while it stands, a run that was stopped in between comes here again.
+        """
 
         def remove(database: "Database[Document]") -> None:
+            database[WALKS].delete_one({"_id": name})
             for line in list(database[LEDGER].find({}, {"fileName": 1})):
                 if plain_name(str(line["fileName"])) == name:
                     database[LEDGER].delete_one({"_id": line["_id"]})
-            database[WALKS].delete_one({"_id": name})
 
         await self._do(f"to take {name} out of the ledger", remove)
 
