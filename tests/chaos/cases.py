@@ -1,10 +1,11 @@
 """The matrix: every call that a recorded run made, at every moment, and what became of it."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from driver import Orders, Run, Stage, play
+from driver import SILENCE_S, Orders, Run, Stage, play
 from faults import Fault
 from invariants import broken
 from plots import Plot
@@ -49,6 +50,7 @@ async def _told(
     run = await plot.begin(stage, orders)
     began_s = stage.scene.now()
     if twice:
+        await asyncio.sleep(SILENCE_S)
         await stage.ended(*(stage.start(recovery, environment="production") for _ in range(2)))
     followers = await plot.follow(stage, run)
     stage.ended_s = (followers[-1].ended_at_s if followers else began_s) - began_s

@@ -17,6 +17,7 @@ from blocks import Atlas, MongoDB
 from blocks.mongodb import OURS
 
 Answer = TypeVar("Answer")
+Parsed = TypeVar("Parsed")
 Documents = Mapping[str, list[dict[str, Any]]]
 
 RESTORE_S = 120.0
@@ -110,7 +111,7 @@ class Backups:
         """id -> (unix seconds, what it holds)"""
         self.jobs: dict[str, dict[str, Any]] = {}
 
-    async def _call(self, method: str, path: str, asked: str, parse: Callable[[Any], Answer], **request: Any) -> Answer:
+    async def _call(self, method: str, path: str, asked: str, parse: Callable[[Any], Parsed], **request: Any) -> Parsed:
         """As the block's; ``path`` as in the Admin API."""
         what = path.rsplit("/backup/", 1)[1]
         return await self._wire.carry("atlas", method, what, lambda: parse(self._answered(method, what, request)))

@@ -48,11 +48,18 @@ class PagerDuty:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self.incidents: dict[str, Page] = {}
+        self.paged: set[str] = set()
+        """the keys of all incidents, those that are over too"""
         self.people: tuple[str, ...] = ("Grace",)
 
     async def page(self, page: Page) -> None:
         """As the block's."""
-        await self._wire.carry("pagerduty", "page", page.key, lambda: self.incidents.setdefault(page.key, page))
+
+        def take() -> None:
+            self.paged.add(page.key)
+            self.incidents.setdefault(page.key, page)
+
+        await self._wire.carry("pagerduty", "page", page.key, take)
 
     async def resolve(self, key: str) -> None:
         """As the block's."""

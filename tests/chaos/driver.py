@@ -13,7 +13,7 @@ import virtual_time
 from faults import Fault
 from prefect import Flow
 from prefect.client.schemas.objects import State, StateType
-from prefect.states import Failed, Running
+from prefect.states import Cancelled, Failed, Running
 from prefect_away import Server, Started, prefect_away
 from scene import NEW, QUICK, Scene
 from wire import PROCESS, Moment, Process
@@ -128,6 +128,15 @@ class Stage:
                 followers.append(await self.follow(recovery, environment=name))
                 followers += await self._go_on()
         return followers
+
+    def cancel(self, run: Run) -> None:
+        """A person has cancelled it: its process is dead, and the server knows why."""
+        self.server.runs[run.process.flow_run_id] = Cancelled()
+
+    def died_holding(self, run: Run) -> bool:
+        """Whether its process is dead, and it left a claim on production."""
+        writes = [write for write in self.scene.production.writes if write.by == run.process.name]
+        return run.process.is_dead and bool(writes) and bool(writes[-1].change.record.holder)
 
     async def _go_on(self) -> list[Run]:
         return [

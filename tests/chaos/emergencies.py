@@ -175,7 +175,6 @@ class Mitigation(Asked):
 
 EMERGENCIES = (
     Hotfix("hotfix"),
-    Hotfix("hotfix, errors", Behaviour(is_patched=True, errors=0.05), is_good=False),
     Hotfix("hotfix, slow", Behaviour(is_patched=True, very_slow=1.0), is_good=False),
     Hotfix("hotfix, preempting", is_preempting=True),
     Rollback("rollback"),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from cloud import Behaviour
 from driver import Orders, Run, Stage
-from invariants import release_told_wrong, was_claimed
+from invariants import release_told_wrong, revert_told_wrong, was_claimed
 from prefect import Flow
 from scene import NEW, SERVICES
 
@@ -70,10 +70,33 @@ class Release(Plot):
         return "promoted" if served == {NEW} else "on stable" if len(served) == 1 else "split"
 
 
+@dataclass(frozen=True)
+class Cancelled(Release):
+    """A good release that a person cancels: it is taken back, whatever becomes of those who take it back."""
+
+    async def begin(self, stage: Stage, orders: Orders) -> Run:
+        """Its process ends by the cancellation."""
+        run = await super().begin(stage, orders)
+        if run.process.is_dead:
+            stage.cancel(run)
+        return run
+
+    def wrong(self, stage: Stage, run: Run) -> Iterator[str]:
+        """Nobody has it, and whoever must act knows, even where nobody had been told yet that it begins; unless it had
+        let go already."""
+        if not stage.died_holding(run):
+            yield from release_told_wrong(stage)
+            return
+        yield from revert_told_wrong(stage)
+        if NEW in stage.scene.versions_served().values():
+            yield "a release that was cancelled went on"
+
+
 HEALTHY = Release("healthy", Behaviour(), True)
 BREACH = Release("breach", Behaviour(errors=0.05), False)
 BROKEN_START = Release("broken start", Behaviour(starts=False), False)
-RELEASES = (HEALTHY, BREACH, BROKEN_START)
+CANCELLED = Cancelled("cancelled", Behaviour(), True)
+RELEASES = (HEALTHY, BREACH, BROKEN_START, CANCELLED)
 
 
 @dataclass(frozen=True)

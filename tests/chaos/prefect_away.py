@@ -55,6 +55,8 @@ class Server:
     """process, line"""
     answers: list[dict[str, Any]] = field(default_factory=list)
     """what people answer at the gates, in order; when it is used up nobody answers"""
+    answer: Callable[[str], dict[str, Any]] | None = None
+    """what people answer to what they read above the form, in place of ``answers``"""
     gates: dict[str, "asyncio.Future[dict[str, Any]]"] = field(default_factory=dict)
     forms: list[str] = field(default_factory=list)
     """what people read above the forms"""
@@ -87,8 +89,8 @@ class Server:
         def ask() -> None:
             self.gates[process.flow_run_id] = answer
             self.forms.append(str(wait_for_input._description))
-            if self.answers:
-                said = self.answers.pop(0)
+            if self.answer or self.answers:
+                said = self.answer(self.forms[-1]) if self.answer else self.answers.pop(0)
                 asyncio.get_running_loop().call_later(ANSWERS_AFTER_S, _answer, answer, said)
 
         await self._carry("pause", process.name, ask)

@@ -10,7 +10,7 @@ from typing import Any
 
 from cloud import Behaviour, RevisionState
 from database import Backups, Database
-from driver import Run, Stage
+from driver import Orders, Run, Stage
 from plots import TRIES_MAX, Asked, released
 from prefect import Flow
 from scene import ROOT, SERVICES
@@ -41,6 +41,8 @@ class Undoing(Asked):
 
     has_maintenance: bool = False
     """the backend's writes are stopped by a revision that refuses them, and not by having no instance"""
+    is_cancelled: bool = False
+    """a person cancels it: it halts with a page, and is started again in the end"""
 
     async def set_the_scene(self, stage: Stage) -> None:
         """Production has a database, the folder of its migrations, backups, and the releases that came with them."""
@@ -63,7 +65,7 @@ class Undoing(Asked):
         services = [self._closable(stage, service) for service in production.services]
         scene.environments["production"] = production.model_copy(update={**outside, "services": services})
         self._fill(database, backups, scene.now())
-        stage.server.answers = self._answers()
+        stage.server.answer = lambda question: self._answer(stage, question)
 
     def asked(self) -> tuple[Flow[..., object], object]:
         """For the last one that was applied."""
@@ -73,6 +75,13 @@ class Undoing(Asked):
         """From its first write: it is in the claim."""
         return any(write.by.startswith(migration_rollback.name) for write in stage.scene.production.writes)
 
+    async def begin(self, stage: Stage, orders: Orders) -> Run:
+        """Its process may end by a cancellation."""
+        run = await super().begin(stage, orders)
+        if self.is_cancelled and run.process.is_dead:
+            stage.cancel(run)
+        return run
+
     async def follow(self, stage: Stage, run: Run) -> list[Run]:
         """The automations'; and the person's, who is paged where it halts: started again, it goes on."""
         followers = await super().follow(stage, run)
@@ -80,7 +89,8 @@ class Undoing(Asked):
         for _ in range(TRIES_MAX):
             if not stage.is_held("production"):
                 break
-            followers.append(await stage.follow(flow, request=MigrationRequest(), environment="production"))
+            last = await stage.follow(flow, request=MigrationRequest(), environment="production")
+            followers += [last, *await stage.recover()]
         return followers
 
     def wrong(self, stage: Stage, run: Run) -> Iterator[str]:
@@ -105,6 +115,8 @@ class Undoing(Asked):
             yield f"that writes stop was told so: {stage.scene.slack.keys}"
         if stage.scene.pagerduty.incidents:
             yield f"a page is still open: {list(stage.scene.pagerduty.incidents)}"
+        if self.is_cancelled and stage.died_holding(run) and not stage.scene.pagerduty.paged:
+            yield "it was cancelled with writes off, and nobody was paged"
         yield from self._data_wrong(stage)
 
     def _closable(self, stage: Stage, service: Any) -> Any:
@@ -124,9 +136,9 @@ class Undoing(Asked):
         """What the database and its backups hold."""
         raise NotImplementedError
 
-    def _answers(self) -> list[dict[str, Any]]:
-        """What people answer, however often they are asked."""
-        return []
+    def _answer(self, stage: Stage, question: str) -> dict[str, str]:
+        """What people answer to what they read above the form."""
+        return NO
 
     def _schema_after(self) -> int:
         """The schema that code must be able to read in the end."""
@@ -171,6 +183,8 @@ class Restore(Undoing):
     """What was dropped comes back from a backup beside production, if people agree."""
 
     is_agreed: bool = True
+    hesitates: bool = False
+    """production is not to be pointed at it before somebody was paged because of that"""
 
     def _released(self, stage: Stage) -> None:
         for service in SERVICES:
@@ -182,8 +196,9 @@ class Restore(Undoing):
         after = [{"_id": n, "summary": n} for n in range(3)]
         database.become({"datasets": after, "changelog": [*before["changelog"], _line(DROP, now_s - 3600)]})
 
-    def _answers(self) -> list[dict[str, Any]]:
-        return [YES if self.is_agreed else NO] * 2 * TRIES_MAX
+    def _answer(self, stage: Stage, question: str) -> dict[str, str]:
+        hesitates = self.hesitates and "Point production" in question and not stage.scene.pagerduty.paged
+        return YES if self.is_agreed and not hesitates else NO
 
     def _schema_after(self) -> int:
         return 2 if self.is_agreed else 3
@@ -200,6 +215,8 @@ class Restore(Undoing):
             if jobs or versions:
                 yield f"nobody agreed to {jobs}, {versions}"
             return
+        if self.hesitates and not stage.scene.pagerduty.paged:
+            yield "it halted with writes off, and nobody was paged"
         if len(jobs) != 1 or [value for _, value in versions] != [RESTORED]:
             yield f"restores: {jobs}; versions of the secret: {versions}"
         restored = [one["raw"] for one in database.elsewhere[RESTORED].documents.datasets.find()]
@@ -225,8 +242,8 @@ def _line(name: str, at_s: float) -> dict[str, Any]:
 
 UNDOINGS = (
     Down("undo"),
-    Down("undo, read-only", has_maintenance=True),
-    Restore("restore"),
-    Restore("restore, read-only", has_maintenance=True),
+    Down("undo, cancelled", has_maintenance=True, is_cancelled=True),
+    Restore("restore", has_maintenance=True),
     Restore("restore, no", is_agreed=False),
+    Restore("restore, halted", hesitates=True),
 )
