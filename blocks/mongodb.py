@@ -44,6 +44,15 @@ class MongoDB(OutsideBlock):
     connect_timeout_s: float = Field(5, gt=0, title="Connect timeout", description="Seconds to find a server.")
     _clients: PerLoop["MongoClient[Document]"] = PrivateAttr(default_factory=PerLoop)
 
+    def at(self, uri: SecretStr) -> "MongoDB":
+        """The database of the same name at another address.
+
+        A block of its own: a copy would share the client, which is connected to this one.
+        """
+        return MongoDB(
+            uri=uri, database=self.database, timeout_s=self.timeout_s, connect_timeout_s=self.connect_timeout_s
+        )
+
     async def applied(self) -> tuple[Applied, ...]:
         """The ledger, in order of name. One query. Raises: Transient, Refused."""
 
@@ -55,13 +64,16 @@ class MongoDB(OutsideBlock):
         return await self._do(f"for the ledger {LEDGER}", read)
 
     async def forget(self, name: str) -> None:
-        """The ledger has no line of this migration, and nothing is kept of its walk. Raises: Transient, Refused."""
+        """The ledger has no line of this migration, and nothing is kept of its walk. Raises: Transient, Refused.
+
+        The line goes last: while it stands, a run that was stopped in between comes here again.
+        """
 
         def remove(database: "Database[Document]") -> None:
+            database[WALKS].delete_one({"_id": name})
             for line in list(database[LEDGER].find({}, {"fileName": 1})):
                 if plain_name(str(line["fileName"])) == name:
                     database[LEDGER].delete_one({"_id": line["_id"]})
-            database[WALKS].delete_one({"_id": name})
 
         await self._do(f"to take {name} out of the ledger", remove)
 

@@ -4,7 +4,7 @@ from blocks.environment import Environment
 from playbook.claim import Claim, Decision
 from playbook.report import Report
 from playbook.requests import ExploitCheck
-from playbook.verdict import Action
+from playbook.verdict import against
 from tasks.monitor import clock, monitor
 from tasks.report import note
 from tasks.traffic import promote
@@ -35,6 +35,6 @@ async def first_minutes(env: Environment, report: Report) -> Report:
     verdicts = await monitor(env, claim, env.policy.first_minutes())
     worst = verdicts[0]
     report = await note(report.judged(verdicts), f"{worst.service}: {worst.action}. {worst.explanation}")
-    if worst.action in (Action.ROLLBACK, Action.SCALE):
-        return report.deciding(Decision.REVERT, f"{worst.service}: {worst.explanation}")
+    if bad := against(verdicts):
+        return report.deciding(Decision.REVERT, f"{bad.service}: {bad.explanation}")
     return report

@@ -10,7 +10,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
-from flows.restoration import restore
+from flows.restoration import reopen, restore
 from playbook import standstill
 from playbook.claim import Claim
 from playbook.errors import BadRequest, Conflict, Held, Interrupted, Refused, Transient
@@ -27,6 +27,7 @@ from tasks.migration import (
     halt,
     hold_services,
     introduce,
+    is_closed,
     note_undoing,
     plan_undoing,
     prove_closed,
@@ -70,9 +71,7 @@ async def take_or_go_on(env: Environment, request: MigrationRequest) -> Claim:
         if problems := request.problems():
             raise BadRequest(problems)
         plan = await plan_undoing(env, request)
-        claim = await hold_services(env, request, plan)
-        await tell(env, closing(claim, env.name))
-        return claim
+        return await hold_services(env, request, plan)
     if await owner_of(env, found) is Owner.ALIVE:
         raise Held(f"{found.release_id} is under way in flow run {found.flow_run_id}.", is_same=True)
     claim = await take_over(env, found)
@@ -82,7 +81,10 @@ async def take_or_go_on(env: Environment, request: MigrationRequest) -> Claim:
 async def carry_out(env: Environment, claim: Claim) -> Outcome:
     """The five steps, from wherever the claim stands."""
     lines = await show(env, claim, (), f"flow run {claim.flow_run_id} holds {', '.join(claim.services)}")
+    if claim.undoing.declined:
+        return await reopen(env, claim)
     if not claim.undoing.is_data_done:
+        await tell(env, closing(claim, env.name))  # here, since whoever held the services may have died before
         await close_all(env, claim)
         lines = await show(env, claim, lines, "writes are off, proven by a write that was refused")
         why = await undo_all(env, claim)
@@ -154,7 +156,24 @@ async def complete(env: Environment, claim: Claim, lines: tuple[str, ...]) -> Ou
 
 async def stop_here(env: Environment, claim: Claim, why: str) -> Outcome:
     """A step failed: everything stays as it is, somebody is woken, and the way on is said."""
-    is_off = await halt(env, claim, why)
+    outcome = await say_stopped(env, claim, why)
+    await halt(env, claim, why)
+    return outcome
+
+
+async def stop_lost(env: Environment, found: Claim, why: str) -> Outcome:
+    """The same for the rollback ``found`` of another process, which writes nothing more. Raises: Fenced."""
+    outcome = await say_stopped(env, found, why)
+    await take_over(env, standstill.with_undoing(found, halted=why))
+    return outcome
+
+
+async def say_stopped(env: Environment, claim: Claim, why: str) -> Outcome:
+    """Somebody is woken before the claim says that it stopped: nobody goes on with one that says so, or speaks of it.
+
+    Raises: Fenced (a newer run has it; nobody is woken).
+    """
+    is_off = await is_closed(env, claim)
     state = f"Writes to {', '.join(claim.services)} are off. " if is_off else ""
     await tell(env, halted(claim, env.name, f"{why} {state}"))
     return Outcome(end=End.HALTED, message=f"{why} {state}{go_on(env.name)}", release_id=claim.release_id)

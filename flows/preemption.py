@@ -23,12 +23,11 @@ async def take_back_running(env: Environment, services: tuple[str, ...], kind: K
     for found in claims:
         if not kind.may_take_over(found.kind) or not set(services) & set(found.services):
             continue
+        is_bad = kind is Kind.ROLLBACK
         try:
-            claim = await take_over(env, found)
+            claim = await take_over(env, found.decided(Decision.REVERT, what) if is_bad else found.giving_way(what))
         except Fenced:
             continue
-        is_bad = kind is Kind.ROLLBACK
-        claim = claim.decided(Decision.REVERT, what) if is_bad else claim.giving_way(what)
         report = await note(Report(environment=env.name, claim=claim), claim.reason)
         outcome = await carry_out(env, report)
         if outcome.end is End.INTERRUPTED:

@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
-from flows.migration_rollback import stop_here
+from flows.migration_rollback import stop_lost
 from flows.steps import carry_out
 from playbook.claim import Claim, Decision, Kind
 from playbook.errors import Fenced
@@ -15,7 +15,7 @@ from playbook.recovery import Owner, Step
 from playbook.report import Report
 from tasks.announce import say_taken_up
 from tasks.beat import mark_lost, owner_of
-from tasks.claim import claims_found, free_orphan, judge_recovery, take_over
+from tasks.claim import claims_found, free_orphan, hand_on, judge_recovery, take_over
 from tasks.ending import ending
 from tasks.migration import restart_undoing
 from tasks.report import note
@@ -51,21 +51,26 @@ async def recover_one(env: Environment, found: Claim) -> Outcome | None:
     decided = await judge_recovery(found, owner)
     if decided.step is Step.LEAVE:
         return None
-    if decided.step is Step.RESTART:
-        await restart_undoing(env, found)
-        message = f"{found.release_id} goes on in a run of its own: {decided.reason}."
-        return Outcome(end=End.PASSED, message=message, release_id=found.release_id)
     try:
+        if decided.step is Step.RESTART:
+            return await go_on_elsewhere(env, found, decided.reason)
+        if decided.step is Step.HALT:
+            return await stop_lost(env, found, decided.reason)
+        if decided.step is Step.REVERT:
+            found = found.decided(Decision.REVERT, decided.reason)
         claim = await take_over(env, found)
     except Fenced:
         return None
     if owner is Owner.SILENT:
         await mark_lost(found, claim)
-    if decided.step is Step.HALT:
-        return await stop_here(env, claim, decided.reason)
-    if decided.step is Step.REVERT:
-        claim = claim.decided(Decision.REVERT, claim.reason or decided.reason)
     report = await note(Report(environment=env.name, claim=claim), f"{decided.step}: {decided.reason}")
     if claim.kind is Kind.RELEASE and claim.decision is Decision.DEPLOY:
         await say_taken_up(env, claim)
     return await carry_out(env, report)
+
+
+async def go_on_elsewhere(env: Environment, found: Claim, reason: str) -> Outcome:
+    """A migration rollback goes on in a run of its own, since it may wait for people. Raises: Fenced, as `hand_on`."""
+    await restart_undoing(env, await hand_on(env, found))
+    message = f"{found.release_id} goes on in a run of its own: {reason}."
+    return Outcome(end=End.PASSED, message=message, release_id=found.release_id)

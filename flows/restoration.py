@@ -7,9 +7,10 @@ from blocks.environment import Environment
 from playbook import standstill
 from playbook.claim import Claim
 from playbook.errors import Refused
+from playbook.messages import Resolution
 from playbook.migration import Backup, Way
 from playbook.outcome import End, Outcome
-from playbook.undoing import ask_restore, ask_switch, asking
+from playbook.undoing import ask_restore, ask_switch, asking, declined
 from tasks.announce import tell
 from tasks.claim import release_claim
 from tasks.consent import Consent, ask_consent
@@ -96,10 +97,19 @@ async def decline(env: Environment, claim: Claim, answer: Consent) -> Outcome:
     """
     if claim.undoing.plan.way is not Way.RESTORE:
         raise Refused(f"{answer}. The data is between two schemas.")
-    claim = await note_undoing(env, standstill.put_back(claim))
+    return await reopen(env, await note_undoing(env, standstill.declined(claim, str(answer))))
+
+
+async def reopen(env: Environment, claim: Claim) -> Outcome:
+    """A claim that says no is carried out: writes are on as they were found, everybody knows, nothing is held."""
     for service in claim.services:
         await start_writes(env, claim, service)
+    await tell(env, declined(claim, env.name))
+    await tell(env, Resolution(key=claim.release_id))
     for service in reversed(claim.services):
         await release_claim(env, claim, service)
-    message = f"{answer}. The data was not touched, and {', '.join(claim.services)} are open again as they were found."
+    message = (
+        f"{claim.undoing.declined}. The data was not touched, and {', '.join(claim.services)} are open again as they "
+        "were found."
+    )
     return Outcome(end=End.REFUSED, message=message, release_id=claim.release_id)

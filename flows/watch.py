@@ -10,7 +10,7 @@ from blocks.environment import Environment
 from playbook.claim import Claim
 from playbook.messages import alarm_rollback
 from playbook.outcome import End, Outcome
-from playbook.verdict import Action
+from playbook.verdict import against
 from tasks.announce import say_alarm
 from tasks.claim import end_watch
 from tasks.ending import ending
@@ -32,14 +32,13 @@ async def watch(claim: Claim, environment: str = "production") -> State[None]:
 async def _watch(environment: str, claim: Claim) -> Outcome:
     env = await Environment.open(environment)
     verdicts = await monitor(env, claim, env.policy.watching())
-    worst = verdicts[0]
-    if worst.action in (Action.ROLLBACK, Action.SCALE):
-        await say_alarm(env, claim, worst)
+    if bad := against(verdicts):
+        await say_alarm(env, claim, bad)
         if env.policy.revert_in_watch:
-            request = {**alarm_rollback(claim, worst), "requested_by": f"watch of {claim.release_id}"}
+            request = {**alarm_rollback(claim, bad), "requested_by": f"watch of {claim.release_id}"}
             asked = {"request": request, "environment": env.name}
             await start(f"rollback/{env.name}", asked, f"rollback/{env.name}/{claim.release_id}/watch")
-        return Outcome(end=End.ALARMED, message=worst.explanation, release_id=claim.release_id)
+        return Outcome(end=End.ALARMED, message=bad.explanation, release_id=claim.release_id)
     for service in claim.services:
         await end_watch(env, claim, service)
     return Outcome(end=End.PASSED, message=f"{claim.version}: nothing bad in the hour after its promotion.")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from playbook.base import Frozen
-from playbook.claim import Claim, Decision, Member, Part, Promotion, Record
+from playbook.claim import Claim, Decision, Kind, Member, Part, Promotion, Record
 from playbook.errors import Conflict, Fenced, Held, Interrupted, Refused, Transient
 from playbook.traffic import CANARY_TAG, OUR_TAGS, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
 
@@ -242,6 +242,8 @@ def to_release(snapshot: ServiceSnapshot, claim: Claim, now_s: float) -> Change 
         return None
     part = claim.part(snapshot.service)
     left = record.released()
+    if claim.migration is not None and snapshot.service in claim.migration.bases:
+        left = left.copied(claim.migration.bases[snapshot.service], part.stable.main)
     if claim.decision is Decision.PROMOTE:
         digest = part.image.rsplit("@", 1)[-1]
         new = Promotion(release=claim.version, revision=part.canary, digest=digest, promoted_at_s=now_s)
@@ -249,6 +251,8 @@ def to_release(snapshot: ServiceSnapshot, claim: Claim, now_s: float) -> Change 
     elif part.back_to is not None:
         back = part.back_to.model_copy(update={"promoted_at_s": now_s, "is_return": True})
         left = left.returned(back, part.canary)
+    elif claim.kind in (Kind.RELEASE, Kind.HOTFIX):
+        left = left.without(part.canary)  # it may have been written down before the release was taken back after all
     if claim.decision is Decision.REVERT and snapshot.service == claim.lead:
         left = left.alarmed(claim.release_id)
     return Change(record=left, split=snapshot.split.without_tags(CANARY_TAG))

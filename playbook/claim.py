@@ -274,6 +274,15 @@ class Record(Frozen):
         older = tuple(p for p in after if p.revision != taken_back)
         return self.model_copy(update={"last_good": (promotion, *older)[:KEEP_LAST_GOOD]})
 
+    def without(self, revision: str) -> Self:
+        """The record in which ``revision`` is no good release."""
+        return self.model_copy(update={"last_good": tuple(p for p in self.last_good if p.revision != revision)})
+
+    def copied(self, revision: str, copy: str) -> Self:
+        """The record whose good releases run in ``copy`` where they ran in ``revision``, which must not serve again."""
+        goods = (p.model_copy(update={"revision": copy}) if p.revision == revision else p for p in self.last_good)
+        return self.model_copy(update={"last_good": tuple(goods)})
+
     def alarmed(self, incident: str) -> Self:
         """The record with an incident that is not over. Writing it twice adds it once."""
         others = tuple(key for key in self.incidents if key != incident)

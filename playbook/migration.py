@@ -157,6 +157,7 @@ class Undoing(Frozen):
         description="service -> revision whose copy reads the restored database; empty before that",
     )
     agreed: tuple[str, ...] = Field((), description="what people said yes to, in their words")
+    declined: str = Field("", description="who said no before the data was touched: everything is opened again")
     halted: str = Field("", description="why it stopped with writes still off; a person starts it again")
 
 

@@ -37,7 +37,7 @@ def recover(claim: Claim | None, owner: Owner, now_s: float) -> Recovery:
     """Decide what becomes of ``claim``. ``now_s`` is unix seconds.
 
     The first that holds: nothing is held -> LEAVE; the owner lives and its time is not over -> LEAVE; a migration is
-    being taken back -> `recover_migration`; cancelled, already reverting, or its time is over -> REVERT (a promotion
+    being taken back -> `recover_migration`; already reverting, cancelled, or its time is over -> REVERT (a promotion
     under way is finished even so: going on is shorter than going back); else RESUME. Source: design, the claim.
     """
     if claim is None:
@@ -47,10 +47,10 @@ def recover(claim: Claim | None, owner: Owner, now_s: float) -> Recovery:
         return Recovery(step=Step.LEAVE, reason=f"{claim.release_id} is alive")
     if claim.migration is not None:
         return recover_migration(claim.migration, owner)
-    if owner is Owner.CANCELLED:
-        return Recovery(step=Step.REVERT, reason="the release was cancelled")
     if claim.decision is Decision.REVERT:
         return Recovery(step=Step.REVERT, reason=claim.reason or "the release was being reverted")
+    if owner is Owner.CANCELLED:
+        return Recovery(step=Step.REVERT, reason="the release was cancelled")
     if claim.decision is Decision.PROMOTE:
         return Recovery(step=Step.RESUME, reason=f"the promotion goes on: its process is {owner}")
     if is_late:

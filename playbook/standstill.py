@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from playbook import change
 from playbook.change import Change, Deployment
 from playbook.claim import MITIGATION, Claim, Decision, Part, Promotion, Record
-from playbook.errors import BadRequest, Fenced, Refused
+from playbook.errors import BadRequest, Fenced, Refused, Transient
 from playbook.migration import Migration, Undoing, code_problem
 from playbook.policy import Policy
 from playbook.rollback import Found
@@ -120,15 +120,26 @@ def to_halt(snapshot: ServiceSnapshot, claim: Claim, why: str) -> Change | None:
 
     Raises: Fenced (a newer run has it, and is not stopped by this one).
     """
-    record = Record.read(snapshot)
+    record = _not_newer(snapshot, claim)
     held = record.claim
+    if held is None or held.epoch != claim.epoch or held.migration is None or held.migration.halted == why:
+        return None
+    return Change(record=record.model_copy(update={"claim": with_undoing(held, halted=why)}))
+
+
+def is_closed(snapshot: ServiceSnapshot, claim: Claim) -> bool:
+    """Whether users' writes to the service are off. Raises: Fenced (a newer run has it)."""
+    _not_newer(snapshot, claim)
+    return not (snapshot.serves(claim.part(snapshot.service).stable) and snapshot.scaling.manual != 0)
+
+
+def _not_newer(snapshot: ServiceSnapshot, claim: Claim) -> Record:
+    record = Record.read(snapshot)
     if record.epoch > claim.epoch:
         raise Fenced(
             f"{claim.release_id} went on in another run, of epoch {record.epoch}; this one writes nothing more."
         )
-    if held is None or held.epoch != claim.epoch or held.migration is None or held.migration.halted == why:
-        return None
-    return Change(record=record.model_copy(update={"claim": with_undoing(held, halted=why)}))
+    return record
 
 
 def to_close(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
@@ -167,10 +178,15 @@ def to_introduce(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
 
 
 def to_repoint(snapshot: ServiceSnapshot, claim: Claim, base: str) -> Change | None:
-    """A copy of revision ``base`` runs, tagged and without users: it reads the newest version of its secrets."""
+    """A copy of revision ``base`` runs, tagged and without users: it reads the newest version of its secrets.
+
+    Raises: Transient (it is still starting), as `change.guard`.
+    """
     record = change.guard(snapshot, claim)
     wanted = change.mark(record, claim, snapshot.service)
     part = claim.part(snapshot.service)
+    if snapshot.latest_created == part.stable.main and snapshot.is_reconciling:
+        raise Transient(f"{snapshot.service}: {part.stable.main} is still starting.")
     if snapshot.latest_created == part.stable.main and snapshot.latest_ready == part.stable.main:
         return None
     split = TrafficSplit(percent=snapshot.pinned.percent, tags={CANARY_TAG: part.stable.main})
@@ -219,9 +235,11 @@ def scaling_after(found: Scaling, policy: Policy) -> Scaling:
     return found
 
 
-def put_back(claim: Claim) -> Claim:
-    """The same claim, whose services are opened again exactly as they were found: the data was not touched."""
+def declined(claim: Claim, answer: str) -> Claim:
+    """The same claim, to which a person said no: its services are opened again exactly as they were found, whoever
+    finds it. The data was not touched.
+    """
     parts = tuple(
         part.model_copy(update={"stable": part.found, "back_to": None}) if part.found else part for part in claim.parts
     )
-    return claim.model_copy(update={"parts": parts})
+    return with_undoing(claim.model_copy(update={"parts": parts}), declined=answer)

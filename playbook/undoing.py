@@ -37,6 +37,19 @@ def done(claim: Claim, environment: str) -> Message:
     return Message(key=f"{claim.release_id}/done", room=Room.RELEASES, text="\n".join(lines))
 
 
+def declined(claim: Claim, environment: str) -> Message:
+    """A person said no: whoever read that writes are stopped reads that they are on again, and that nothing changed."""
+    text = "\n".join(
+        (
+            f"↩️ {environment.upper()}: WRITES ARE ON AGAIN, THE MIGRATION STAYS",
+            f"Why: {claim.undoing.declined}",
+            f"Not taken back: {', '.join(claim.undoing.plan.undo)}; the data was not touched",
+            f"Services: {', '.join(claim.services)}, as they were found",
+        )
+    )
+    return Message(key=f"{claim.release_id}/declined", room=Room.INCIDENTS, text=text)
+
+
 def go_on(environment: str) -> str:
     """How to go on from wherever it stopped."""
     return f"Start migration-rollback/{environment} again: it goes on from here."

@@ -19,7 +19,18 @@ from playbook.policy import Policy
 from playbook.readings import SignalReading, readings
 from playbook.sequential import requests_needed, upper_bound
 
-__all__ = ["Action", "Reason", "Severity", "SignalReading", "Trigger", "Verdict", "judge", "severest_first", "worst"]
+__all__ = [
+    "Action",
+    "Reason",
+    "Severity",
+    "SignalReading",
+    "Trigger",
+    "Verdict",
+    "against",
+    "judge",
+    "severest_first",
+    "worst",
+]
 
 
 class Action(StrEnum):
@@ -100,6 +111,15 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     if not ordered:
         raise ValueError("a release has at least one service, so at least one verdict")
     return ordered[0]
+
+
+def against(verdicts: Iterable[Verdict]) -> Verdict | None:
+    """The first verdict that speaks against what everybody has already; None where there is none.
+
+    A p95 above 5 s does whenever it is found: after the end, where a canary would be a person's to decide, too.
+    """
+    found = (v for v in verdicts if v.action in (Action.ROLLBACK, Action.SCALE) or v.reason is Reason.LATENCY_5S)
+    return next(found, None)
 
 
 _FREE = {"name", "bake_s", "extensions"}

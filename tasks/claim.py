@@ -101,18 +101,34 @@ async def note_on_lead(env: Environment, claim: Claim) -> Claim:
 async def take_over(env: Environment, found: Claim) -> Claim:
     """This run holds the release ``found`` in place of the process that had it, which is fenced from now on.
 
+    A new decision is made in ``found`` before: whoever finds it after this run has died must know of it.
     A service that somebody changed by hand meanwhile is left as it is; the next step finds it so and steps back.
     Raises: Fenced (somebody else took it over, or it ended meanwhile).
     """
-    claim = found.model_copy(
-        update={"epoch": next_epoch(found.epoch, time.time()), "flow_run_id": str(runtime.flow_run.get_id())}
-    )
+    claim = found.model_copy(update={"flow_run_id": str(runtime.flow_run.get_id())})
+    claim = await _under_new_epoch(env, claim)
+    get_run_logger().info("release %s is held by this run now, epoch %d", claim.release_id, claim.epoch)
+    return claim
+
+
+@task(name="hand on", task_run_name="hand on {found.release_id}", **WRITE)
+async def hand_on(env: Environment, found: Claim) -> Claim:
+    """The process that had ``found`` is fenced, and nobody has it yet: a run that is started for it takes it over.
+
+    The claim still names the lost run, so that the one to come finds it lost too; the epoch is new each time, so that a
+    run which is started for an epoch and dies before it takes over is not the last one.
+    Raises: Fenced (somebody else took it over, or it ended meanwhile).
+    """
+    return await _under_new_epoch(env, found)
+
+
+async def _under_new_epoch(env: Environment, found: Claim) -> Claim:
+    claim = found.model_copy(update={"epoch": next_epoch(found.epoch, time.time())})
     for service in claim.services:
         try:
             await ensure(env, service, partial(change.to_take_over, claim=claim, found_epoch=found.epoch))
         except Interrupted as hand:
             get_run_logger().warning("%s", hand)
-    get_run_logger().info("release %s is held by this run now, epoch %d", claim.release_id, claim.epoch)
     return claim
 
 

@@ -127,8 +127,12 @@ async def _look(env: Environment, service: str) -> Found:
 
 
 async def restart_undoing(env: Environment, found: Claim) -> None:
-    """A run goes on with the rollback ``found``, which has lost its process; asked twice, one does."""
-    parameters = {"environment": env.name, "request": found.undoing.request.model_dump(mode="json")}
+    """A run goes on with the rollback ``found``, which has lost its process; asked twice for one epoch, one does.
+
+    It is asked without a reason, as no person may: should the rollback be over when it begins, it must begin no other.
+    """
+    request = MigrationRequest(migration=found.undoing.plan.undo[-1])
+    parameters = {"environment": env.name, "request": request.model_dump(mode="json")}
     key = f"migration-rollback/{env.name}/{found.release_id}/{found.epoch}"
     await start(f"migration-rollback/{env.name}", parameters, key)
 
@@ -186,11 +190,15 @@ async def start_writes(env: Environment, claim: Claim, service: str) -> ServiceS
 
 
 @task(name="halt", task_run_name="halt", **WRITE)
-async def halt(env: Environment, claim: Claim, why: str) -> bool:
-    """The lead says why it stopped, so that nothing goes on by itself. Whether writes are off."""
-    snapshot = await ensure(env, claim.lead, partial(standstill.to_halt, claim=claim, why=why))
-    stable = claim.part(claim.lead).stable
-    return not (snapshot.serves(stable) and snapshot.scaling.manual != 0)
+async def halt(env: Environment, claim: Claim, why: str) -> None:
+    """The lead says why it stopped, so that nothing goes on by itself."""
+    await ensure(env, claim.lead, partial(standstill.to_halt, claim=claim, why=why))
+
+
+@task(name="are writes off", task_run_name="are writes off", **WRITE)
+async def is_closed(env: Environment, claim: Claim) -> bool:
+    """Whether writes to the lead are off. Raises: Fenced (a newer run has it)."""
+    return standstill.is_closed(await env.cloud_run.snapshot(claim.lead), claim)
 
 
 @task(name="report", task_run_name="report: {text}", **TELL)

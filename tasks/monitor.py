@@ -106,7 +106,16 @@ class Lookout:
             )
             return tuple(series for answer in answers for series in answer)
 
-        requests, latency, cpu, memory = await asyncio.gather(*map(ask, ("requests", "latency", "cpu", "memory")))
+        async def ask_if_possible(slot: str) -> tuple[CounterSeries, ...]:
+            try:
+                return await ask(slot)
+            except NO_TELEMETRY as away:  # what is not known of it must not hide its errors
+                get_run_logger().warning("%s: no %s: %s", self.part.service, slot, away)
+                return ()
+
+        requests, latency, cpu, memory = await asyncio.gather(
+            ask("requests"), *map(ask_if_possible, ("latency", "cpu", "memory"))
+        )
         return RevisionSamples(requests=requests, latency=latency, cpu=cpu, memory=memory)
 
     def card(self, verdict: Verdict) -> Verdict:
@@ -117,12 +126,12 @@ class Lookout:
         course = trace(self.evidence.points, self.evidence.bake_start_s)
         return verdict.with_queries(queries).model_copy(update={"trace": course})
 
-    async def look_around(self, claim: Claim) -> None:
+    async def look_around(self, claim: Claim, *, is_last: bool = False) -> None:
         """Every `AROUND_EVERY_S` at most: is the service still ours, what do its logs say, was anything killed?
 
-        Raises: Fenced, Interrupted (somebody else's hand).
+        The last look of a bake always asks. Raises: Fenced, Interrupted (somebody else's hand).
         """
-        if time.monotonic() - self._looked_around_at_s < AROUND_EVERY_S:
+        if not is_last and time.monotonic() - self._looked_around_at_s < AROUND_EVERY_S:
             return
         self._looked_around_at_s = time.monotonic()
         if claim.decision is Decision.BAKE:
@@ -138,8 +147,8 @@ class Lookout:
     async def _read_logs(self) -> None:
         logs, name, since_s = self.env.cloud_logging, self.part.service, self.evidence.bake_start_s
         try:
-            lines = await logs.errors(name, self.part.canary, since_s)
             self.oom_kills = await logs.oom_kills(name, self.part.canary, since_s)
+            lines = await logs.errors(name, self.part.canary, since_s)
         except (Transient, Refused) as away:
             get_run_logger().warning("%s: no logs: %s", name, away)
             return
@@ -209,11 +218,14 @@ async def monitor(env: Environment, claim: Claim, policy: Policy) -> tuple[Verdi
     test.
     """
     assert claim.bake_start_s is not None
-    time_of = Clock(env)
-    lookouts = await _opened(env, claim, policy, claim.bake_start_s + policy.bake_s)
+    time_of, ends_s = Clock(env), claim.bake_start_s + policy.bake_s
+    lookouts = await _opened(env, claim, policy, ends_s)
+    await asyncio.gather(*(one.look_around(claim) for one in lookouts))
     said_at_s = 0.0
     while True:
         now_s, is_reachable = await time_of.read()
+        if now_s >= ends_s:  # a kill must be known before anybody is promoted
+            await asyncio.gather(*(one.look_around(claim, is_last=True) for one in lookouts))
         await asyncio.gather(
             *(one.look(now_s, is_reachable) for one in lookouts), *(one.look_around(claim) for one in lookouts)
         )
@@ -231,16 +243,19 @@ async def monitor(env: Environment, claim: Claim, policy: Policy) -> tuple[Verdi
 async def _opened(env: Environment, claim: Claim, policy: Policy, until_s: float) -> list[Lookout]:
     """A lookout for each service.
 
-    A Prometheus that is away is waited for while the bake lasts, and then done without.
+    A Prometheus that is away is waited for while the bake lasts, and then done without; what can be seen without it is
+    looked at meanwhile.
     """
+    blind = [Lookout.after((), env, policy, claim, part) for part in claim.parts]
     while True:
         try:
             return list(await asyncio.gather(*(Lookout.open(env, policy, claim, part) for part in claim.parts)))
         except NO_TELEMETRY as away:
             get_run_logger().warning("no telemetry to begin with: %s", away)
-            if time.time() > until_s:
-                return [Lookout.after((), env, policy, claim, part) for part in claim.parts]
-            await asyncio.sleep(policy.tick_s)
+        await asyncio.gather(*(one.look_around(claim) for one in blind))
+        if time.time() > until_s or any(one.oom_kills for one in blind):
+            return blind
+        await asyncio.sleep(policy.tick_s)
 
 
 @task(name="second look", task_run_name="second look", **READ)

@@ -114,9 +114,7 @@ def restored_database(env: Environment) -> MongoDB:
     uri = _atlas(env).restore_uri
     if uri is None:
         raise Refused("Nothing was verified: atlas.restore_uri is not in the environment file. Add it.")
-    ours = env.mongodb
-    # A block of its own: a copy would share the client, which is connected to production.
-    return MongoDB(uri=uri, database=ours.database, timeout_s=ours.timeout_s, connect_timeout_s=ours.connect_timeout_s)
+    return env.mongodb.at(uri)
 
 
 def _atlas(env: Environment) -> Atlas:

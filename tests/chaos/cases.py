@@ -1,34 +1,20 @@
 """The matrix: every call that a recorded run made, at every moment, and what became of it."""
 
+import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from cloud import Behaviour
-from driver import Run, Stage, play
+from driver import SILENCE_S, Orders, Run, Stage, play
 from faults import Fault
-from invariants import broken, was_claimed
-from scene import NEW, SERVICES
+from invariants import broken
+from plots import Plot
 from wire import Call, Moment
 
 from flows.recovery import recovery
 
-Orders = Mapping[int, Moment | Fault]
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A release to be disturbed: how its backend behaves, and whether it would be promoted if nothing happened."""
-
-    name: str
-    backend: Behaviour
-    is_good: bool
-
-
-HEALTHY = Plot("healthy", Behaviour(), True)
-BREACH = Plot("breach", Behaviour(errors=0.05), False)
-BROKEN_START = Plot("broken start", Behaviour(starts=False), False)
-PLOTS = (HEALTHY, BREACH, BROKEN_START)
+ACTS = ("write", "update_many", "POST")
+"""The calls that change what users meet or what is kept of them."""
 
 
 @dataclass(frozen=True)
@@ -45,53 +31,57 @@ class Case:
     wrong: tuple[str, ...]
 
 
-def recorded(plot: Plot, orders: Orders | None = None) -> tuple[list[Call], list[Call]]:
-    """The calls of a release, and those of the first recovery after it."""
-    _, release, recoveries = play(lambda stage: _told(stage, plot, orders or {}, ()))
-    return release.process.calls, recoveries[0].process.calls if recoveries else []
+def recorded(plot: Plot, orders: Orders | None = None) -> tuple[list[Call], list[list[Call]]]:
+    """The calls of the run that is disturbed, and those of each run that follows it until all is well."""
+    _, run, followers = play(lambda stage: _told(stage, plot, orders or {}, ()))
+    return run.process.calls, [one.process.calls for one in followers]
 
 
-def disturbed(plot: Plot, orders: Orders, *recoveries: Orders, twice: bool = False) -> tuple[str, float, list[str]]:
-    """How a release ends with these orders, and its recoveries with theirs: outcome, seconds, what is broken."""
-    stage, release, _ = play(lambda stage: _told(stage, plot, orders, recoveries, twice=twice))
-    wrong = broken(stage)
-    served = set(stage.scene.versions_served().values())
-    is_new = served == {NEW}
-    if is_new and not plot.is_good:
-        wrong.append("a bad release reached everybody")
-    if plot.is_good and not is_new and was_claimed(stage, "production") and release.process.is_dead:
-        wrong.append("a good release was not finished")
-    return ("promoted" if is_new else "on stable" if len(served) == 1 else "split"), stage.ended_s, wrong
+def disturbed(plot: Plot, orders: Orders, *followers: Orders, twice: bool = False) -> tuple[str, float, list[str]]:
+    """How a story ends with these orders, and those for the runs that follow: outcome, seconds, what is broken."""
+    stage, run, _ = play(lambda stage: _told(stage, plot, orders, followers, twice=twice))
+    return plot.outcome(stage), stage.ended_s, [*broken(stage), *plot.wrong(stage, run)]
 
 
 async def _told(
-    stage: Stage, plot: Plot, orders: Orders, recoveries: Iterable[Orders], twice: bool = False
+    stage: Stage, plot: Plot, orders: Orders, for_followers: Iterable[Orders], twice: bool = False
 ) -> tuple[Stage, Run, list[Run]]:
-    stage.scene.publish(NEW, {SERVICES[1]: plot.backend})
-    release = await stage.release(orders=orders, changes="x")
+    stage.orders += for_followers
+    run = await plot.begin(stage, orders)
     began_s = stage.scene.now()
     if twice:
+        await asyncio.sleep(SILENCE_S)
         await stage.ended(*(stage.start(recovery, environment="production") for _ in range(2)))
-    followers = await stage.recover(*recoveries)
+    followers = await plot.follow(stage, run)
     stage.ended_s = (followers[-1].ended_at_s if followers else began_s) - began_s
+    await stage.ended(*stage.runs)
     await stage.catch_up()
-    return stage, release, followers
+    return stage, run, followers
 
 
 def kills(plot: Plot, only: Callable[[Call], bool] = lambda call: True) -> Iterator[Case]:
-    """The release is killed at every call."""
+    """The run is killed at every call."""
     calls, _ = recorded(plot)
     for call in filter(only, calls):
         for moment in Moment:
-            yield _case(plot, "release", call, moment, {call.n: moment})
+            yield _case(plot, "first", call, moment, {call.n: moment})
 
 
-def kills_of_recovery(plot: Plot, first: Orders, only: Callable[[Call], bool] = lambda call: True) -> Iterator[Case]:
-    """The release was killed once already; now its recovery is killed at every call."""
-    _, calls = recorded(plot, first)
-    for call in filter(only, calls):
-        for moment in Moment:
-            yield _case(plot, "recovery", call, moment, first, {call.n: moment})
+def deaths(plot: Plot) -> list[dict[int, Moment]]:
+    """Three deaths of the run, early, half-way and late among what it changes (fewer where it changes less)."""
+    acts = [call for call in recorded(plot)[0] if call.method in ACTS and not call.subject.startswith("staging")]
+    chosen = {call.n: Moment.APPLIED for call in (acts[0], acts[len(acts) // 2], acts[-1])}
+    return [{n: moment} for n, moment in chosen.items()]
+
+
+def kills_of_followers(plot: Plot, first: Orders, only: Callable[[Call], bool] = lambda call: True) -> Iterator[Case]:
+    """The run was killed once already; now each run that follows it is killed at every call."""
+    _, followers = recorded(plot, first)
+    for number, calls in enumerate(followers):
+        for call in filter(only, calls):
+            for moment in Moment:
+                before: list[Orders] = [{}] * number
+                yield _case(plot, f"next {number + 1}", call, moment, first, *before, {call.n: moment})
 
 
 def _case(plot: Plot, who: str, call: Call, moment: Moment | Fault, *orders: Orders) -> Case:

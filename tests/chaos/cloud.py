@@ -39,6 +39,8 @@ class Behaviour:
     """an exploit is refused"""
     memory: float = 0.3
     oom_kills: int = 0
+    takes_writes: bool = True
+    """a maintenance revision refuses them"""
 
 
 class Written(NamedTuple):
@@ -157,6 +159,12 @@ class Cloud:
             is_reconciling=state.pending > 0,
             last_modifier=state.last_modifier,
         )
+
+    def takes_writes(self, service: str) -> bool:
+        """Whether what a user writes reaches the database: a revision that takes it serves, and has an instance."""
+        state = self._find(service)
+        is_stopped = state.scaling.manual == 0 and not state.pending
+        return state.revisions[state.served.main].behaviour.takes_writes and not is_stopped
 
     def accept(self, snapshot: ServiceSnapshot, change: Change, by: str) -> "asyncio.Task[None]":
         """Take ``change`` as what is wanted, and begin to follow it. Raises: Conflict (etag, name), Refused (base)."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from cloud import Cloud, RevisionState
+from pydantic import SecretStr
 from wire import Wire
 
 from playbook.checks import Check, SecretState
@@ -47,11 +48,18 @@ class PagerDuty:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self.incidents: dict[str, Page] = {}
+        self.paged: set[str] = set()
+        """the keys of all incidents, those that are over too"""
         self.people: tuple[str, ...] = ("Grace",)
 
     async def page(self, page: Page) -> None:
         """As the block's."""
-        await self._wire.carry("pagerduty", "page", page.key, lambda: self.incidents.setdefault(page.key, page))
+
+        def take() -> None:
+            self.paged.add(page.key)
+            self.incidents.setdefault(page.key, page)
+
+        await self._wire.carry("pagerduty", "page", page.key, take)
 
     async def resolve(self, key: str) -> None:
         """As the block's."""
@@ -116,11 +124,21 @@ class SecretManager:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self.expires_at_s: dict[str, float] = {}
+        self.versions: dict[str, list[tuple[float, str]]] = {}
+        """name -> (unix seconds, value) of each version that was put"""
 
     async def state(self, name: str) -> SecretState:
         """As the block's."""
         state = SecretState(name=name, exists=True, is_enabled=True, expires_at_s=self.expires_at_s.get(name))
         return await self._wire.carry("secret manager", "state", name, lambda: state)
+
+    async def put(self, name: str, value: SecretStr) -> None:
+        """As the block's: read first, then added."""
+        versions, wanted = self.versions.setdefault(name, []), value.get_secret_value()
+        newest = await self._wire.carry("secret manager", "value", name, lambda: [one for _, one in versions[-1:]])
+        if newest != [wanted]:
+            at_s = asyncio.get_running_loop().time
+            await self._wire.carry("secret manager", "put", name, lambda: versions.append((at_s(), wanted)))
 
 
 class Registry:
@@ -173,6 +191,17 @@ class EthixAI:
         answered = await self._wire.carry("ethixai", "probe", url.removeprefix("https://"), begin)
         await asyncio.sleep(seconds)
         return answered
+
+    async def refuses_writes(self, url: str) -> str:
+        """As the block's."""
+        host = url.removeprefix("https://")
+
+        def answer() -> str:
+            if self._cloud.takes_writes(host.split(".")[0]):
+                raise SmokeFailed(f"{url}: a write was answered 201, not 503: users can still write.")
+            return f"a write at {url} was refused with 503."
+
+        return await self._wire.carry("ethixai", "refuses_writes", host, answer)
 
     def _behind(self, url: str) -> tuple[str, RevisionState]:
         host = url.removeprefix("https://").split(".")[0]

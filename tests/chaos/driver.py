@@ -1,4 +1,4 @@
-"""Plays a release in process: real flow functions, virtual time, processes that may be killed at any call."""
+"""Plays flows in process: real flow functions, virtual time, processes that may be killed at any call."""
 
 import asyncio
 import contextvars
@@ -13,8 +13,8 @@ import virtual_time
 from faults import Fault
 from prefect import Flow
 from prefect.client.schemas.objects import State, StateType
-from prefect.states import Failed, Running
-from prefect_away import Server, prefect_away
+from prefect.states import Cancelled, Failed, Running
+from prefect_away import Server, Started, prefect_away
 from scene import NEW, QUICK, Scene
 from wire import PROCESS, Moment, Process
 
@@ -32,6 +32,9 @@ SILENCE_S = 31
 """After so long without a beat the server's automation starts a recovery."""
 ROUNDS_MAX = 6
 """How many recoveries may follow one another before we call it endless."""
+GOES_ON = "migration-rollback"
+"""The flow that a recovery starts again in a run of its own, in place of finishing its work itself."""
+Orders = Mapping[int, Moment | Fault]
 
 
 @dataclass
@@ -64,6 +67,8 @@ class Stage:
         self.scene = Scene(policy)
         self.server = Server(self.scene)
         self.runs: list[Run] = []
+        self.orders: list[Orders] = []
+        """for the runs that come after the one that is disturbed, in turn; when they are used up all goes well"""
         self._caught_up: set[str] = set()
         self._numbers = itertools.count()
         self._dead: list[asyncio.Task[None]] = []
@@ -71,7 +76,7 @@ class Stage:
         self.ended_s = 0.0
         """how long it took from what went wrong to the end, for the table"""
 
-    def start(self, flow: Flow[..., Any], orders: Mapping[int, Moment | Fault] | None = None, **parameters: Any) -> Run:
+    def start(self, flow: Flow[..., Any], orders: Orders | None = None, **parameters: Any) -> Run:
         """A run of ``flow`` begins in a process of its own; what is ordered happens at its calls."""
         number = next(self._numbers)
         process = Process(f"{flow.name} {number}", str(uuid.uuid5(uuid.NAMESPACE_OID, f"run {number}")), orders or {})
@@ -92,39 +97,59 @@ class Stage:
             dying.cancel()
             run.ended_at_s = run.ended_at_s or self.scene.now()
 
-    async def release(
-        self, version: str = NEW, orders: Mapping[int, Moment | Fault] | None = None, **request: Any
-    ) -> Run:
+    async def release(self, version: str = NEW, orders: Orders | None = None, **request: Any) -> Run:
         """A release of ``version`` to production, up to its end."""
         run = self.start_release(version, orders, **request)
         await self.ended(run)
         return run
 
-    def start_release(
-        self, version: str = NEW, orders: Mapping[int, Moment | Fault] | None = None, **request: Any
-    ) -> Run:
+    def start_release(self, version: str = NEW, orders: Orders | None = None, **request: Any) -> Run:
         """A release of ``version`` to production begins."""
         environment = request.pop("environment", "production")
         wanted = ReleaseRequest(version=version, **request)
         return self.start(release, orders, request=wanted, environment=environment)
 
-    async def recover(self, *orders: Mapping[int, Moment | Fault]) -> list[Run]:
-        """What the automations do until nothing is left to do: after a silence, a recovery where a claim is left.
+    async def follow(self, flow: Flow[..., Any], **parameters: Any) -> Run:
+        """A run that comes after the one that is disturbed, up to its end; the next orders are for it."""
+        run = self.start(flow, self.orders.pop(0) if self.orders else None, **parameters)
+        await self.ended(run)
+        return run
 
-        ``orders`` are for the first recoveries, in turn.
-        """
-        recoveries: list[Run] = []
-        waiting = list(orders)
+    async def recover(self) -> list[Run]:
+        """What the automations do until nothing is left to do: after a silence, a recovery where a claim is left, and
+        what a recovery has started to go on."""
+        followers: list[Run] = []
         for _ in range(ROUNDS_MAX):
             await asyncio.sleep(SILENCE_S)
             held = [name for name in self.scene.clouds if self.is_held(name)]
-            if not held and not waiting:
+            if not held:
                 break
-            for name in held or ["production"]:
-                run = self.start(recovery, waiting.pop(0) if waiting else None, environment=name)
-                recoveries.append(run)
-                await self.ended(run)
-        return recoveries
+            for name in held:
+                followers.append(await self.follow(recovery, environment=name))
+                followers += await self._go_on()
+        return followers
+
+    def cancel(self, run: Run) -> None:
+        """A person has cancelled it: its process is dead, and the server knows why."""
+        self.server.runs[run.process.flow_run_id] = Cancelled()
+
+    def died_holding(self, run: Run) -> bool:
+        """Whether its process is dead, and it left a claim on production."""
+        writes = [write for write in self.scene.production.writes if write.by == run.process.name]
+        return run.process.is_dead and bool(writes) and bool(writes[-1].change.record.holder)
+
+    async def _go_on(self) -> list[Run]:
+        return [
+            await self.follow(flow_of(one.deployment), **flow_of(one.deployment).validate_parameters(one.parameters))
+            for one in self._not_yet_run(GOES_ON)
+        ]
+
+    def _not_yet_run(self, flow: str = "") -> list[Started]:
+        """What was asked to be started since the last time; ``flow``: of this one only."""
+        started = self.server.started
+        keys = [key for key, one in started.items() if key not in self._caught_up and one.deployment.startswith(flow)]
+        self._caught_up.update(keys)
+        return [started[key] for key in keys]
 
     def is_held(self, where: str) -> bool:
         """Whether a service there carries a claim, or points to one."""
@@ -133,10 +158,8 @@ class Stage:
 
     async def catch_up(self) -> None:
         """The runs that were started meanwhile (announce, watch) have run, each once, and Cloud Run has settled."""
-        while waiting := [key for key in self.server.started if key not in self._caught_up]:
-            for key in waiting:
-                self._caught_up.add(key)
-                started = self.server.started[key]
+        while waiting := self._not_yet_run():
+            for started in waiting:
                 flow = flow_of(started.deployment)
                 await self.ended(self.start(flow, **flow.validate_parameters(started.parameters)))
         for cloud in self.scene.clouds.values():

@@ -15,15 +15,15 @@ STAYS = {"epoch", "last-good", "incidents"}
 """Of our own annotations, what outlives a release."""
 
 
-def broken(stage: Stage, version: str = NEW, may_fail: tuple[type[Exception], ...] = ()) -> list[str]:
-    """A sentence for everything that is not as it must be after releasing ``version``.
+def broken(stage: Stage, may_fail: tuple[type[Exception], ...] = ()) -> list[str]:
+    """A sentence for everything that is not as it must be, whatever was asked for.
 
     ``may_fail``: errors that a run may end Failed with, because what is being tried leaves it nothing else.
     """
     return [
         *(sentence for name in stage.scene.clouds for sentence in services_wrong(stage, name)),
         *_acts(stage),
-        *_words(stage, version),
+        *_words(stage),
         *_runs(stage, may_fail),
     ]
 
@@ -67,8 +67,8 @@ def _acts(stage: Stage) -> Iterator[str]:
                 yield f"{where} {service}: {release} {'moved' if is_move else 'deployed'} {times} times to {split}"
 
 
-def _words(stage: Stage, version: str) -> Iterator[str]:
-    """Each fact is told, and told once."""
+def _words(stage: Stage) -> Iterator[str]:
+    """No fact is told twice."""
     scene = stage.scene
     for where, room in scene.rooms.items():
         for key, times in Counter(message.key for message in room.said).items():
@@ -77,20 +77,36 @@ def _words(stage: Stage, version: str) -> Iterator[str]:
     for key, times in Counter(ticket.key for ticket in scene.github.tickets).items():
         if times > 1:
             yield f"ticket {key} was opened {times} times"
+
+
+def release_told_wrong(stage: Stage, version: str = NEW) -> Iterator[str]:
+    """What is told of a release: that it begins, and how it ended."""
     if not was_claimed(stage, "production"):
         return
-    keys = scene.slack.keys
+    scene, keys = stage.scene, stage.scene.slack.keys
     if "starting" not in keys:
         yield "nobody was told that the release begins"
     if set(scene.versions_served().values()) == {version}:
         if "complete" not in keys:
             yield "nobody was told that the release is complete"
-        if scene.sentries["production"].releases.get(version) != ["production"]:
-            yield f"Sentry knows {scene.sentries['production'].releases}"
-        if [one.deployment for one in stage.server.started.values()].count("watch/production") != 1:
-            yield "the hour of watching was not started once"
-    elif not (keys.count("rolled-back") == len(scene.pagerduty.incidents) == 1 and scene.github.tickets):
-        yield f"the revert was told so: {keys}, {list(scene.pagerduty.incidents)}, {len(scene.github.tickets)} tickets"
+        yield from promotion_told_wrong(stage, version)
+    else:
+        yield from revert_told_wrong(stage)
+
+
+def promotion_told_wrong(stage: Stage, version: str) -> Iterator[str]:
+    """Sentry knows what everybody has, and its hour of watching was started, once."""
+    if stage.scene.sentries["production"].releases.get(version) != ["production"]:
+        yield f"Sentry knows {stage.scene.sentries['production'].releases}"
+    if [one.deployment for one in stage.server.started.values()].count("watch/production") != 1:
+        yield "the hour of watching was not started once"
+
+
+def revert_told_wrong(stage: Stage) -> Iterator[str]:
+    """Whoever must act was paged once, #releases read it once, and a ticket is open."""
+    keys, pages, tickets = stage.scene.slack.keys, stage.scene.pagerduty.incidents, stage.scene.github.tickets
+    if not (keys.count("rolled-back") == len(pages) == len(tickets) == 1):
+        yield f"the revert was told so: {keys}, {list(pages)}, {len(tickets)} tickets"
 
 
 def _runs(stage: Stage, may_fail: tuple[type[Exception], ...]) -> Iterator[str]:

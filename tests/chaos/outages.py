@@ -6,11 +6,11 @@ dies is the kills' to show.
 
 from collections.abc import Callable, Iterator
 
-from cases import Case, Plot, recorded
-from driver import Stage, play
+from cases import Case, recorded
+from driver import Run, Stage, play
 from faults import Fault
 from invariants import broken
-from scene import NEW, SERVICES
+from plots import Plot
 from wire import Call, Process
 
 from playbook.errors import Transient
@@ -23,15 +23,12 @@ def outages(plot: Plot, only: Callable[[Call], bool] = lambda call: True) -> Ite
     """Each system goes away at each call that the release makes to it."""
     calls, _ = recorded(plot)
     for call in (call for call in calls if call.system != "prefect" and only(call)):
-        stage, wrong = play(lambda stage, call=call: _told(stage, plot, call))
-        served = set(stage.scene.versions_served().values())
-        outcome = "promoted" if served == {NEW} else "on stable" if len(served) == 1 else "split"
-        if outcome == "promoted" and not plot.is_good:
-            wrong.append("a bad release reached everybody")
-        yield Case(plot.name, "release", call, "away from here", outcome, stage.ended_s, tuple(wrong))
+        stage, run = play(lambda stage, call=call: _told(stage, plot, call))
+        wrong = (*broken(stage, may_fail=(Transient,)), *plot.wrong(stage, run))
+        yield Case(plot.name, "first", call, "away from here", plot.outcome(stage), stage.ended_s, wrong)
 
 
-async def _told(stage: Stage, plot: Plot, first: Call) -> tuple[Stage, list[str]]:
+async def _told(stage: Stage, plot: Plot, first: Call) -> tuple[Stage, Run]:
     back_s = float("inf")
 
     def away(process: Process, call: Call) -> Fault | None:
@@ -42,12 +39,11 @@ async def _told(stage: Stage, plot: Plot, first: Call) -> tuple[Stage, list[str]
         return Fault.UNAVAILABLE if is_away else None
 
     stage.scene.wire.faults.append(away)
-    stage.scene.publish(NEW, {SERVICES[1]: plot.backend})
     began_s = stage.scene.now()
-    await stage.release(changes="x")
+    run = await plot.begin(stage, {})
     await stage.recover()  # while it is away
     await stage.until(lambda: stage.scene.now() >= back_s)
-    await stage.recover()
+    await plot.follow(stage, run)
     await stage.catch_up()
     stage.ended_s = stage.scene.now() - began_s
-    return stage, broken(stage, may_fail=(Transient,))
+    return stage, run

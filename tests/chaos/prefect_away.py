@@ -10,6 +10,7 @@ All seams are here, and each replaces something of Prefect or of the clock, noth
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -54,6 +55,8 @@ class Server:
     """process, line"""
     answers: list[dict[str, Any]] = field(default_factory=list)
     """what people answer at the gates, in order; when it is used up nobody answers"""
+    answer: Callable[[str], dict[str, Any]] | None = None
+    """what people answer to what they read above the form, in place of ``answers``"""
     gates: dict[str, "asyncio.Future[dict[str, Any]]"] = field(default_factory=dict)
     forms: list[str] = field(default_factory=list)
     """what people read above the forms"""
@@ -62,6 +65,15 @@ class Server:
         """As `acreate_markdown_artifact`."""
         pages = self.artifacts.setdefault(key, [])
         await self._carry("artifact", key, lambda: pages.append(markdown))
+
+    async def progress(self, progress: float, description: str = "", **_: Any) -> str:
+        """As `acreate_progress_artifact`."""
+        await self._carry("progress", description, lambda: None)
+        return "shown"
+
+    async def show_progress(self, artifact_id: str, progress: float, description: str = "", **_: Any) -> None:
+        """As `aupdate_progress_artifact`."""
+        await self._carry("progress", description, lambda: None)
 
     async def run_deployment(self, name: str, parameters: dict[str, Any], idempotency_key: str, **_: Any) -> Any:
         """As `arun_deployment` without waiting: the same key starts one run."""
@@ -77,8 +89,8 @@ class Server:
         def ask() -> None:
             self.gates[process.flow_run_id] = answer
             self.forms.append(str(wait_for_input._description))
-            if self.answers:
-                said = self.answers.pop(0)
+            if self.answer or self.answers:
+                said = self.answer(self.forms[-1]) if self.answer else self.answers.pop(0)
                 asyncio.get_running_loop().call_later(ANSWERS_AFTER_S, _answer, answer, said)
 
         await self._carry("pause", process.name, ask)
@@ -165,16 +177,21 @@ def _seams(server: Server) -> dict[str, Any]:
     """Name in our modules -> what stands there meanwhile."""
     now = server.scene.now
 
+    def gmtime(at_s: float | None = None) -> time.struct_time:
+        return time.gmtime(now() if at_s is None else at_s)
+
     class Datetime(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
             return datetime.fromtimestamp(now(), tz or UTC)
 
     return {
-        "time": SimpleNamespace(time=now, monotonic=now),
+        "time": SimpleNamespace(time=now, monotonic=now, strftime=time.strftime, gmtime=gmtime),
         "datetime": Datetime,
         "get_run_logger": server.logger,
         "acreate_markdown_artifact": server.artifact,
+        "acreate_progress_artifact": server.progress,
+        "aupdate_progress_artifact": server.show_progress,
         "arun_deployment": server.run_deployment,
         "apause_flow_run": server.pause,
         "aresume_flow_run": server.resume,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from cloud import Cloud, RevisionState
+from cloud import Behaviour, Cloud, RevisionState
 from wire import Wire
 
 from playbook.errors import NoData
@@ -131,11 +131,16 @@ class Logs:
             "cloud logging",
             "oom_kills",
             subject,
-            lambda: self._cloud.services[service].revisions[revision].behaviour.oom_kills,
+            lambda: self._behaviour(service, revision).oom_kills,
         )
 
+    def _behaviour(self, service: str, revision: str) -> Behaviour:
+        """Of a revision that never existed there are no lines, and that is no error."""
+        found = self._cloud.services[service].revisions.get(revision)
+        return found.behaviour if found else Behaviour()
+
     def _lines(self, service: str, revision: str) -> tuple[LogLine, ...]:
-        behaviour = self._cloud.services[service].revisions[revision].behaviour
+        behaviour = self._behaviour(service, revision)
         said = ["database connection lost"] * bool(behaviour.errors) + [OOM_LINE] * bool(behaviour.oom_kills)
         return tuple(LogLine(at_s=0.0, severity="ERROR", text=text, insert_id=text) for text in said)
 

@@ -1,10 +1,11 @@
 """What goes wrong outside, one call at a time, and for good where nothing that is served depends on it."""
 
 import pytest
-from cases import BREACH, HEALTHY, Plot, faults, recorded
+from cases import faults, recorded
 from driver import Run, Stage, play
 from faults import Fault
 from outages import outages
+from plots import BREACH, HEALTHY, Release
 from scene import NEW, SERVICES
 from wire import Call
 
@@ -13,7 +14,7 @@ FAR = 31
 
 
 @pytest.mark.parametrize("plot", [HEALTHY, BREACH], ids=lambda plot: plot.name)
-def test_one_fault_changes_nothing_but_the_time(plot: Plot) -> None:
+def test_one_fault_changes_nothing_but_the_time(plot: Release) -> None:
     """Whatever one call meets, users end on one healthy revision and each fact is told once."""
     chosen = {call.n for call in recorded(plot)[0][1::EVERY]}
     for case in faults(plot, lambda call: call.n in chosen):
@@ -21,7 +22,7 @@ def test_one_fault_changes_nothing_but_the_time(plot: Plot) -> None:
 
 
 @pytest.mark.parametrize("plot", [HEALTHY, BREACH], ids=lambda plot: plot.name)
-def test_deaf_desks_hear_it_later(plot: Plot) -> None:
+def test_deaf_desks_hear_it_later(plot: Release) -> None:
     """With every desk away from the first word to the last, the release ends as ever; then all is told, once."""
 
     async def story(stage: Stage) -> tuple[Stage, Run]:
@@ -65,7 +66,7 @@ def test_a_while_without_telemetry_or_server_is_survived(system: str) -> None:
 
 
 @pytest.mark.parametrize("plot", [HEALTHY, BREACH], ids=lambda plot: plot.name)
-def test_a_system_that_stays_away_changes_nothing_but_the_end(plot: Plot) -> None:
+def test_a_system_that_stays_away_changes_nothing_but_the_end(plot: Release) -> None:
     """From any call on, for twenty minutes: users are on one healthy revision once it is back, and all is told once."""
     chosen = {call.n for call in recorded(plot)[0][5::FAR]}
     for case in outages(plot, lambda call: call.n in chosen):

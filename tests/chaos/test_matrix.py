@@ -3,8 +3,9 @@
 import asyncio
 
 import pytest
-from cases import BREACH, BROKEN_START, HEALTHY, Plot, disturbed, recorded
+from cases import disturbed, recorded
 from driver import Stage, play
+from plots import BREACH, BROKEN_START, HEALTHY, Plot
 from scene import NEW
 from wire import PROCESS, Moment, Process, Wire
 
@@ -91,7 +92,7 @@ def half_way(plot: Plot) -> dict[int, Moment]:
 def test_a_recovery_survives_being_killed_too(plot: Plot) -> None:
     """The release died half-way, and its recovery dies at any of its calls."""
     first = half_way(plot)
-    _, calls = recorded(plot, first)
+    _, (calls, *_) = recorded(plot, first)
     for call in calls[::EVERY]:
         for moment in Moment:
             _, _, wrong = disturbed(plot, first, {call.n: moment})

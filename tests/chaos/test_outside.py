@@ -3,6 +3,7 @@
 import inspect
 
 import cloud
+import database
 import desks
 import pytest
 import telemetry
@@ -17,9 +18,11 @@ PAIRS = [
     (desks.PagerDuty, blocks.PagerDuty, ("page", "resolve", "on_call")),
     (desks.GitHub, blocks.GitHub, ("checks", "release_notes", "ticket")),
     (desks.Sentry, blocks.Sentry, ("release",)),
-    (desks.SecretManager, blocks.SecretManager, ("state",)),
+    (desks.SecretManager, blocks.SecretManager, ("state", "put")),
     (desks.Registry, blocks.Registry, ("image",)),
-    (desks.EthixAI, blocks.EthixAI, ("run", "probe")),
+    (desks.EthixAI, blocks.EthixAI, ("run", "probe", "refuses_writes")),
+    (database.Database, blocks.MongoDB, ("_do",)),
+    (database.Backups, blocks.Atlas, ("_call",)),
 ]
 
 

@@ -10,11 +10,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from faults import Fault
 
 T = TypeVar("T")
+Step = Callable[[str, str, Callable[[], Any]], Any]
+"""method, subject, what happens on the other side -> what it answers"""
 
 LATENCY_S = 0.01
 """From here to the other side. What runs side by side meets in between."""
@@ -83,9 +86,7 @@ class Wire:
         """
         process = PROCESS.get()
         await self._lives(process, system, method)
-        call = Call(len(process.calls), system, method, subject)
-        process.calls.append(call)
-        order = process.orders.get(call.n) or next((f for ask in self.faults if (f := ask(process, call))), None)
+        call, order = self._numbered(process, system, method, subject)
         if order is Moment.BEFORE:
             process.die()
         await asyncio.sleep(LATENCY_S)
@@ -98,6 +99,46 @@ class Wire:
             await asyncio.sleep(timeout_s if order.takes_all_time else 0)
             raise order.error(call)
         return answer
+
+    async def carry_each(self, system: str, work: Callable[[Step], T]) -> T:
+        """What ``work`` returns, which takes one step after another in a thread of its process: each step is a call.
+
+        They take no time in between, and after a death no further one is taken.
+        """
+        process = PROCESS.get()
+        await self._lives(process, system, "work")
+        await asyncio.sleep(LATENCY_S)
+        await self._lives(process, system, "work")
+        try:
+            return work(partial(self._step, process, system))
+        except Killed:
+            await self._lives(process, system, "work")
+            raise
+
+    def _step(self, process: Process, system: str, method: str, subject: str, apply: Callable[[], Any]) -> Any:
+        """One step of ``carry_each``. A process that dies in it meets Killed, and whatever it tries then is refused."""
+        if process.is_dead:
+            process.refused.append(f"{system}.{method}")
+            raise Killed
+        call, order = self._numbered(process, system, method, subject)
+        if isinstance(order, Fault):
+            if order.is_applied:
+                apply()
+            raise order.error(call)
+        if order is not Moment.BEFORE:
+            reply = apply()
+            process.applied.append(call)
+        if order is not None:
+            process.die()
+            raise Killed
+        return reply
+
+    def _numbered(self, process: Process, system: str, method: str, subject: str) -> tuple[Call, Moment | Fault | None]:
+        """The next call of the process, and what is ordered for it."""
+        call = Call(len(process.calls), system, method, subject)
+        process.calls.append(call)
+        order = process.orders.get(call.n)
+        return call, order or next((f for ask in self.faults if (f := ask(process, call))), None)
 
     async def _answer(self, process: Process, call: Call, order: object, apply: Callable[[], Awaitable[T] | T]) -> T:
         """What the other side says, or raises; the process may die before it hears it."""

@@ -334,7 +334,8 @@ async def test_without_a_backup_from_before_it_halts(production) -> None:
 
 
 async def test_recovery_starts_a_lost_one_again(production) -> None:
-    """In a run of its own, keyed so that two recoveries start one; nothing is reverted meanwhile."""
+    """In a run of its own, under a new epoch, so that of two recoveries one starts it, and a run that dies before it
+    takes over is not the last; nothing is reverted meanwhile."""
     from flows.recovery import _recovery
 
     await production.seed(1000)
@@ -344,8 +345,10 @@ async def test_recovery_starts_a_lost_one_again(production) -> None:
 
     with patch.object(MongoDB, "change", dies), pytest.raises(KilledError):
         await production.take_back()
-    claim = await production.claim()
+    lost = await production.claim()
     assert (await _recovery("production")).end is End.PASSED
+    claim = await production.claim()
+    assert (claim.epoch > lost.epoch, claim.flow_run_id) == (True, lost.flow_run_id)
     key = f"migration-rollback/production/{claim.release_id}/{claim.epoch}"
     assert production.started == [("migration-rollback/production", key)]
     assert await registers(production.world.url(BACKEND)) == 503

@@ -226,3 +226,18 @@ def test_a_revert_takes_back_only_the_instances_that_the_release_gave() -> None:
     assert ours is not None
     assert (theirs.scaling, ours.scaling) == (None, asked)
     assert theirs.split == ours.split == stable(OTHER)
+
+
+@pytest.mark.parametrize("service", [LEAD, OTHER])
+def test_what_is_taken_back_after_all_is_not_good(service: str) -> None:
+    """A release that was cancelled while it let go is written down as good on the services that it had let go."""
+    promoted = claimed(service, CLAIM.decided(Decision.PROMOTE))
+    let_go = after(promoted, change.to_release(promoted, CLAIM.decided(Decision.PROMOTE), NOW_S))
+    assert Record.read(let_go).last_good[0].revision == f"{service}-new"
+    ours = CLAIM.model_copy(update={"epoch": 101}).decided(Decision.REVERT, "cancelled")
+    again = let_go.model_copy(
+        update={"annotations": change.mark(Record.read(let_go), ours, service).beside(let_go.annotations)}
+    )
+    written = change.to_release(again, ours, NOW_S)
+    assert written is not None
+    assert [good.revision for good in written.record.last_good] == [f"{service}-old"]

@@ -2,17 +2,19 @@
 
 import pytest
 
+from playbook import change
 from playbook.change import Change
 from playbook.claim import Claim, Decision, Kind, Promotion, Record
-from playbook.errors import BadRequest, Fenced, Held, Refused
+from playbook.errors import BadRequest, Fenced, Held, Refused, Transient
 from playbook.migration import Batch, Migration, MigrationRequest, RollbackPlan, SchemaRange, Undoing, Way
 from playbook.policy import Policy
 from playbook.rollback import Found
 from playbook.standstill import (
     can_introduce,
     code_after,
+    declined,
+    is_closed,
     migration_claim,
-    put_back,
     repointed,
     scaling_after,
     to_close,
@@ -21,6 +23,7 @@ from playbook.standstill import (
     to_introduce,
     to_note,
     to_open,
+    to_repoint,
     with_undoing,
 )
 from playbook.traffic import Revision, Scaling, ServiceSnapshot, TrafficSplit
@@ -181,6 +184,8 @@ def test_an_older_run_stops_nothing() -> None:
     newer = after(HELD, to_note(HELD, CLAIM.model_copy(update={"epoch": 11})))
     with pytest.raises(Fenced, match="went on in another run"):
         to_halt(newer, CLAIM, "why")
+    with pytest.raises(Fenced, match="went on in another run"):
+        is_closed(newer, CLAIM)
 
 
 def test_why_it_stopped_stands_beside_how_far_it_was() -> None:
@@ -202,6 +207,33 @@ def test_the_copies_that_read_the_restored_database_are_noted_with_what_they_cop
     assert ours.part("s").stable.tags == {"theirs": OLD}
 
 
+def test_a_copy_that_is_still_starting_is_waited_for() -> None:
+    """Its name is taken already: deployed again it would be a conflict, and the rollback would halt for nothing."""
+    ours = repointed(CLAIM)
+    copy = ours.part("s").stable.main
+    starting = HELD.model_copy(update={"latest_created": copy, "is_reconciling": True})
+    with pytest.raises(Transient, match="is still starting"):
+        to_repoint(starting, ours, OLD)
+    ready = starting.model_copy(update={"latest_ready": copy, "is_reconciling": False})
+    assert to_repoint(ready, ours, OLD) is None
+
+
+def test_the_copy_is_what_is_written_down_as_good() -> None:
+    """A rollback after it would otherwise go back to the revision that reads the database that was left; newer code
+    than what is gone back to is good no more.
+    """
+    ours = repointed(CLAIM)
+    copy = ours.part("s").stable.main
+    released = change.to_release(HELD, ours, now_s=9.0)
+    assert released is not None
+    assert [(good.release, good.revision) for good in released.record.last_good] == [(GOOD[1].release, copy)]
+    stays = ours.parts[0].model_copy(update={"back_to": None})
+    released = change.to_release(HELD, ours.model_copy(update={"parts": (stays,)}), now_s=9.0)
+    assert released is not None
+    assert [good.revision for good in released.record.last_good] == [NEW, copy]
+
+
 def test_after_a_no_everything_is_as_it_was_found() -> None:
-    """The same revision, the same tags."""
-    assert put_back(CLAIM).part("s").stable == service().split
+    """The same revision, the same tags; who said no stands in the claim, for whoever must finish it."""
+    ours = declined(CLAIM, "Ada said no")
+    assert (ours.part("s").stable, ours.undoing.declined) == (service().split, "Ada said no")

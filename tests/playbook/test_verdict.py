@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from playbook.evidence import Observation
 from playbook.explanation import sentence
 from playbook.policy import Policy
-from playbook.verdict import Action, Reason, Verdict, judge, severest_first, worst
+from playbook.verdict import Action, Reason, Verdict, against, judge, severest_first, worst
 
 CLEAN = {"n": 100, "m": 900}
 
@@ -261,6 +261,18 @@ def test_the_worst_speaks_for_the_release(action):
     random.Random(1).shuffle(verdicts)
     assert worst(verdicts).action is action
     assert [v.action for v in severest_first(verdicts)] == sorted((v.action for v in verdicts), key=list(Action).index)
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_a_p95_above_5_s_speaks_against_what_everybody_has(action):
+    """Whatever is done with a canary then: found after its minutes, the judge leaves it to a person nobody asks."""
+    fine, slow = (
+        Verdict(service=reason.value, action=action, reason=reason, explanation="")
+        for reason in (Reason.TOO_FEW_REQUESTS, Reason.LATENCY_5S)
+    )
+    is_bad = action in (Action.ROLLBACK, Action.SCALE)
+    assert against([fine, slow]) is (fine if is_bad else slow)
+    assert against([fine]) is (fine if is_bad else None)
 
 
 def test_a_release_without_services_has_no_verdict():
