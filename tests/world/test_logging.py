@@ -104,7 +104,7 @@ async def test_the_hand_written_client_works_too(cloud):
 
 
 async def test_tailing_is_not_taught(cloud):
-    """TailLogEntries answers UNIMPLEMENTED, before anything is asked: grpc.aio says INTERNAL to who writes after that."""
+    """TailLogEntries answers UNIMPLEMENTED before anything is asked: who writes after that gets grpc.aio's INTERNAL."""
 
     async def ask():
         await asyncio.Event().wait()
