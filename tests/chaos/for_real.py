@@ -1,0 +1,164 @@
+"""A sample of the matrix with real processes and SIGKILL: `python tests/chaos/for_real.py [--cases N]`.
+
+One whole rehearsal. For each case the stand-in world holds one call, the flow's process is killed meanwhile, and then
+nobody touches anything until recovery has ended. Prints a table (call, moment, outcome, seconds from the kill to the
+end of recovery) and ends with 1 if a case breaks.
+"""
+# ruff: noqa: T201  # a command line prints
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from real_cases import CASES, Baking, Call, Case
+from real_checks import PROJECTS, Seen, is_held, wrong
+
+from rehearsal.prefect_api import Run
+from rehearsal.stage import Stage, rehearsal_stage
+from rehearsal.story import Story
+
+MET_WITHIN_S = 150.0
+RECOVERED_WITHIN_S = 240.0
+QUIET_S = 3.0
+"""Nothing is under way for so long: whatever starts by itself has started."""
+RECOVERIES = ("recovery/production", "recovery/staging")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a case. ``seconds`` are real ones, from the first kill to the end of the last recovery."""
+
+    case: Case
+    outcome: str
+    seconds: float
+    wrong: tuple[str, ...]
+
+
+async def told(stage: Stage, case: Case) -> Result:
+    """Play one case, from a clean stage to the end of its last recovery."""
+    await stage.clean(case.plot.users_per_s, case.plot.head_start_s)
+    version = stage.new_version()
+    await stage.publish(version, Story(case.plot.name, "", "", behaviours=case.plot.behaviours))
+    before = {project: await stage.world.served(project) for project in PROJECTS}
+    if isinstance(case.call, Call):
+        await case.call.await_it(stage.world, case.moment)
+    run = await stage.prefect.start("release/production", stage.request(version, "a doomed release"))
+    try:
+        killed_s = await kill(stage, run, case)
+        ended_s = await recovered(stage, run, killed_s)
+    except TimeoutError as late:
+        return Result(case, "hangs", time.time() - run.created_at_s, (str(late),))
+    watches = [one for one in await stage.prefect.runs_of("watch/production") if one.created_at_s >= run.created_at_s]
+    services, writes, words = await stage.world.state(), await stage.world.writes(), await stage.world.told()
+    seen = Seen(version, before, services, writes, words, len(watches))
+    found = wrong(seen)
+    if seen.outcome != case.ends:
+        found.append(f"production is {seen.outcome}; it must be {case.ends}")
+    return Result(case, seen.outcome, ended_s - killed_s, tuple(found))
+
+
+async def kill(stage: Stage, run: Run, case: Case) -> float:
+    """The release is killed at its call, and its recovery at its own. Returns when the first died, in unix seconds.
+
+    Raises: TimeoutError (no such call came).
+    """
+    if isinstance(case.call, Baking):
+        await stage.until(run, "monitor")
+        await asyncio.sleep(case.call.seconds)
+    else:
+        await met(stage, case.call)
+    if case.then:
+        await case.then[0].await_it(stage.world, case.then[1])  # before the recovery can come so far
+    killed_s = time.time()
+    stage.kill(run)
+    if case.then:
+        await met(stage, case.then[0])
+        for one in await stage.prefect.runs_of("recovery/production"):
+            if one.created_at_s >= killed_s and not one.is_over:
+                stage.kill(one)
+    return killed_s
+
+
+async def met(stage: Stage, call: Call) -> None:
+    """The call has come. Raises TimeoutError."""
+    if not await stage.world.fault_met(MET_WITHIN_S):
+        raise TimeoutError(f"{call} did not come within {MET_WITHIN_S:.0f} s")
+
+
+async def recovered(stage: Stage, run: Run, killed_s: float) -> float:
+    """Return once nothing is left to do: when the last run that did something ended, in unix seconds.
+
+    Raises: TimeoutError.
+    """
+    quiet_since_s = float("inf")
+    while time.time() < killed_s + RECOVERED_WITHIN_S:
+        await asyncio.sleep(0.5)
+        runs = [one for name in RECOVERIES for one in await stage.prefect.runs_of(name) if one.created_at_s >= killed_s]
+        later = await stage.prefect.runs_of("announce/production")
+        is_busy = is_held(await stage.world.state()) or not all(one.is_over for one in (*runs, *later))
+        if is_busy or not runs or not (await stage.prefect.run(run.id)).is_over:
+            quiet_since_s = float("inf")
+            continue
+        quiet_since_s = min(quiet_since_s, time.time())
+        if time.time() - quiet_since_s > QUIET_S:
+            did = [one for one in runs if one.state not in ("Passed", "Crashed")]
+            return max(one.ended_at_s or killed_s for one in did or runs)
+    raise TimeoutError(f"not recovered within {RECOVERED_WITHIN_S:.0f} s")
+
+
+def line(result: Result) -> str:
+    """One row of the table."""
+    case = result.case
+    moment = "between calls" if isinstance(case.call, Baking) else case.moment.replace("it is sent", "it is applied")
+    rows = [f"{case.plot.name:<14}{case.call!s:<66}{moment:<22}{result.outcome:<11}{result.seconds:6.1f}"]
+    if case.then:
+        call, at = case.then
+        rows.append(f"{'':<14}{'then its recovery, ' + str(call):<66}{at.replace('it is sent', 'it is applied')}")
+    return "\n".join([*rows, *(f"    BROKEN: {sentence}" for sentence in result.wrong)])
+
+
+def resident_mb(pid: int) -> float:
+    """What a process holds in memory, in MB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1000
+
+
+async def sample(cases: Iterable[Case]) -> list[Result]:
+    """Every case on one stage, printed as it ends, and what the worker's memory was before and after."""
+    results = []
+    async with rehearsal_stage(say=lambda text: None) as stage:
+        worker = stage.server.worker
+        assert worker is not None
+        held_mb = [resident_mb(worker.pid)]
+        for case in cases:
+            results.append(await told(stage, case))
+            held_mb.append(resident_mb(worker.pid))
+            print(line(results[-1]), flush=True)
+    ones = ", ".join(f"{held_mb[at]:.0f}" for at in sorted({0, 1, len(held_mb) // 2, len(held_mb) - 1}))
+    print(f"\nthe worker's resident memory at the start, after one release, half-way and at the end: {ones} MB")
+    return results
+
+
+def main() -> int:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=len(CASES), help=f"only the first so many of {len(CASES)}")
+    options = parser.parse_args()
+    began_s = time.time()
+    print(f"{'release':<14}{'killed at':<66}{'moment':<22}{'outcome':<11}{'seconds':>6}", flush=True)
+    results = asyncio.run(sample(CASES[: options.cases]))
+    slowest = max(result.seconds for result in results)
+    broken = sum(bool(result.wrong) for result in results)
+    print(
+        f"{len(results)} kills in {(time.time() - began_s) / 60:.0f} min; "
+        f"from kill to recovered at most {slowest:.1f} s; {broken} broken"
+    )
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
