@@ -132,9 +132,13 @@ class Control:
         self._world.desks.atlas.restores_fail(body["word"])
 
     async def hand(self, body: Body) -> Any:
-        """Somebody changes ``service`` by hand: ``traffic``, ``annotations``, ``email``."""
+        """Somebody changes ``service`` by hand: ``traffic``, ``annotations``, ``email``, ``deploy``."""
         await self._world.hand(
-            body["service"], body.get("traffic"), body.get("annotations"), body.get("email") or PERSON
+            body["service"],
+            body.get("traffic"),
+            body.get("annotations"),
+            body.get("email") or PERSON,
+            body.get("deploy"),
         )
 
     async def deny(self, body: Body) -> Any:

@@ -217,9 +217,13 @@ class RemoteWorld:
         traffic: Sequence[Mapping[str, Any]] | None = None,
         annotations: Mapping[str, str] | None = None,
         email: str = "",
+        deploy: Mapping[str, str] | None = None,
     ) -> None:
-        """Somebody changes a service (full name) by hand, and it is served: traffic ``[{revision, percent, tag}]``."""
-        await self._ask("hand", service=service, traffic=traffic, annotations=annotations, email=email)
+        """Somebody changes a service (full name) by hand, and it is served.
+
+        Traffic is ``[{revision, percent, tag}]``; ``deploy`` is ``{revision, image}``, of the service's own template.
+        """
+        await self._ask("hand", service=service, traffic=traffic, annotations=annotations, email=email, deploy=deploy)
 
     async def deny(self, email: str, method: str = "") -> None:
         """Calls of ``email`` (a pattern) to methods that begin with ``method`` get PERMISSION_DENIED."""
