@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from wire import Moment
 
@@ -43,7 +44,8 @@ class Call:
 
     async def await_it(self, world: RemoteWorld, moment: Moment) -> None:
         """The world holds exactly this call at that moment, or says when it was answered."""
-        hold = {"every": self.nth, "hang": moment is not Moment.AFTER, "applied": moment is Moment.APPLIED}
+        is_held, is_applied = moment is not Moment.AFTER, moment is Moment.APPLIED
+        hold: dict[str, Any] = {"every": self.nth, "hang": is_held, "applied": is_applied}
         if self.system == "cloud run":
             await world.fault(self.method, resource=f"*/{self.subject}", **hold)
         else:
