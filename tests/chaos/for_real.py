@@ -1,4 +1,4 @@
-"""A sample of the matrix with real processes and SIGKILL: `python tests/chaos/for_real.py [--cases N]`.
+"""A sample of the matrix with real processes and SIGKILL: `python tests/chaos/for_real.py [--skip N] [--cases N]`.
 
 One whole rehearsal. For each case the stand-in world holds one call, the flow's process is killed meanwhile, and then
 nobody touches anything until recovery has ended. Prints a table (call, moment, outcome, seconds from the kill to the
@@ -8,6 +8,7 @@ end of recovery) and ends with 1 if a case breaks.
 
 import argparse
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import Iterable
@@ -127,37 +128,42 @@ def resident_mb(pid: int) -> float:
     return int(status.split("VmRSS:")[1].split()[0]) / 1000
 
 
-async def sample(cases: Iterable[Case]) -> list[Result]:
-    """Every case on one stage, printed as it ends, and what the worker's memory was before and after."""
-    results = []
+async def sample(cases: Iterable[Case], results: list[Result], held_mb: list[float]) -> None:
+    """Every case on one stage, printed as it ends; and what the worker's memory was at the start and after each."""
     async with rehearsal_stage(say=lambda text: None) as stage:
         worker = stage.server.worker
         assert worker is not None
-        held_mb = [resident_mb(worker.pid)]
+        held_mb.append(resident_mb(worker.pid))
         for case in cases:
             results.append(await told(stage, case))
             held_mb.append(resident_mb(worker.pid))
             print(line(results[-1]), flush=True)
-    ones = ", ".join(f"{held_mb[at]:.0f}" for at in sorted({0, 1, len(held_mb) // 2, len(held_mb) - 1}))
-    print(f"\nthe worker's resident memory at the start, after one release, half-way and at the end: {ones} MB")
-    return results
+
+
+def summary(results: list[Result], held_mb: list[float], took_s: float) -> str:
+    """The sum below the table: how many, how long, and whether the worker's memory stays as it is."""
+    broken = sum(bool(result.wrong) for result in results)
+    slowest = max((result.seconds for result in results), default=0.0)
+    held = ", ".join(f"{mb:.0f}" for mb in held_mb)
+    return (
+        f"\n{len(results)} kills in {took_s / 60:.0f} min; from kill to recovered at most {slowest:.1f} s; "
+        f"{broken} broken\nthe worker's resident memory at the start and after each: {held} MB"
+    )
 
 
 def main() -> int:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=len(CASES), help=f"only the first so many of {len(CASES)}")
+    parser.add_argument("--skip", type=int, default=0, help="begin after so many")
+    parser.add_argument("--cases", type=int, default=len(CASES), help=f"only so many of the {len(CASES)}")
     options = parser.parse_args()
-    began_s = time.time()
+    cases = CASES[options.skip :][: options.cases]
+    began_s, results, held_mb = time.time(), list[Result](), list[float]()
     print(f"{'release':<14}{'killed at':<66}{'moment':<22}{'outcome':<11}{'seconds':>6}", flush=True)
-    results = asyncio.run(sample(CASES[: options.cases]))
-    slowest = max(result.seconds for result in results)
-    broken = sum(bool(result.wrong) for result in results)
-    print(
-        f"{len(results)} kills in {(time.time() - began_s) / 60:.0f} min; "
-        f"from kill to recovered at most {slowest:.1f} s; {broken} broken"
-    )
-    return 1 if broken else 0
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(sample(cases, results, held_mb))
+    print(summary(results, held_mb, time.time() - began_s))
+    return 0 if len(results) == len(cases) and not any(result.wrong for result in results) else 1
 
 
 if __name__ == "__main__":

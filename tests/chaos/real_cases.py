@@ -101,7 +101,7 @@ def said(words: str, nth: int) -> Call:
 
 PAGE = Call("page", "pagerduty", POST, "/v2/enqueue")
 TICKET = Call("open ticket", "github", POST, "/repos/*/issues")
-SEARCH = Call("look for the ticket", "github", "GET", "/search/issues")
+SEARCH = Call("look for the ticket", "github", "GET", "/repos/*/issues")
 DEPLOYED = Call("deployed to staging", "sentry", POST, "*/deploys/")
 BEFORE, APPLIED, AFTER = Moment.BEFORE, Moment.APPLIED, Moment.AFTER
 
