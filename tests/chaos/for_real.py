@@ -26,7 +26,7 @@ MET_WITHIN_S = 150.0
 RECOVERED_WITHIN_S = 240.0
 QUIET_S = 3.0
 """Nothing is under way for so long: whatever starts by itself has started."""
-RECOVERIES = ("recovery/production", "recovery/staging")
+AFTERWARDS = ("recovery/production", "recovery/staging", "announce/production")
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,8 @@ async def kill(stage: Stage, run: Run, case: Case) -> float:
     stage.kill(run)
     if case.then:
         await met(stage, case.then[0])
-        for one in await stage.prefect.runs_of("recovery/production"):
-            if one.created_at_s >= killed_s and not one.is_over:
-                stage.kill(one)
+        for one in await under_way(stage, "recovery/production", killed_s):
+            stage.kill(one)
     return killed_s
 
 
@@ -98,9 +97,8 @@ async def recovered(stage: Stage, run: Run, killed_s: float) -> float:
     quiet_since_s = float("inf")
     while time.time() < killed_s + RECOVERED_WITHIN_S:
         await asyncio.sleep(0.5)
-        runs = [one for name in RECOVERIES for one in await stage.prefect.runs_of(name) if one.created_at_s >= killed_s]
-        later = await stage.prefect.runs_of("announce/production")
-        is_busy = is_held(await stage.world.state()) or not all(one.is_over for one in (*runs, *later))
+        runs = [one for name in AFTERWARDS for one in await under_way(stage, name, killed_s)]
+        is_busy = is_held(await stage.world.state()) or not all(one.is_over for one in runs)
         if is_busy or not runs or not (await stage.prefect.run(run.id)).is_over:
             quiet_since_s = float("inf")
             continue
@@ -109,6 +107,12 @@ async def recovered(stage: Stage, run: Run, killed_s: float) -> float:
             did = [one for one in runs if one.state not in ("Passed", "Crashed")]
             return max(one.ended_at_s or killed_s for one in did or runs)
     raise TimeoutError(f"not recovered within {RECOVERED_WITHIN_S:.0f} s")
+
+
+async def under_way(stage: Stage, deployment: str, since_s: float) -> list[Run]:
+    """The runs of a deployment that ended since then, or have not ended yet; those that are only due are not in it."""
+    runs = await stage.prefect.runs_of(deployment)
+    return [one for one in runs if one.state_type != "SCHEDULED" and (one.ended_at_s or time.time()) >= since_s]
 
 
 def line(result: Result) -> str:
