@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PREFECT_CLI_PROMPT := false
 
-.PHONY: help setup system rehearse stories check test fmt chaos bench-judge deploy drain
+.PHONY: help setup system rehearse stories check test fmt chaos chaos-real bench-judge deploy drain
 help:  ## say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
@@ -48,6 +48,9 @@ chaos: setup  ## kill the flow at every call it makes; then every fault and ever
 	$(BIN)/python tests/chaos/run.py
 	$(BIN)/python tests/chaos/run.py --faults --quiet
 	$(BIN)/python tests/chaos/run.py --outages --quiet
+
+chaos-real: setup  ## kill a sample of them for real, with processes and SIGKILL: about half an hour
+	$(BIN)/python tests/chaos/for_real.py
 
 bench-judge: setup  ## measure the judge against its peers and write docs/judge.md's tables
 	$(BIN)/python -m bench.judge
