@@ -122,6 +122,13 @@ def against(verdicts: Iterable[Verdict]) -> Verdict | None:
     return next(found, None)
 
 
+def alarming(verdicts: Iterable[Verdict]) -> Verdict | None:
+    """The first verdict that wakes somebody in the hour after a promotion: what speaks against the release, or what
+    the matrix leaves to a person."""
+    verdicts = tuple(verdicts)
+    return against(verdicts) or next((v for v in verdicts if v.action is Action.INCONCLUSIVE and v.severity), None)
+
+
 _FREE = {"name", "bake_s", "extensions"}
 """What a policy may differ in from the one the evidence was folded with."""
 
