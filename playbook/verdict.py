@@ -188,7 +188,8 @@ def _held(evidence: Evidence, policy: Policy) -> Reason | None:
         return Reason.LATENCY_5S
     # Unlike the line at 5 s this one forbids only as long as it is true: a cold start is not held against a canary.
     line, least, latency = policy.slow_ratio_max, evidence.least, evidence.latency
-    slow = latency.slow.value >= 1 / policy.alpha_latency or latency.bake.above(line, least)
+    proven = latency.slow.value >= 1 / policy.alpha_latency and evidence.recent_latency().ratio > line
+    slow = proven or latency.bake.above(line, least)
     if slow or evidence.recent_latency("maybe_slow").above(line, least):
         return Reason.LATENCY_2S
     if evidence.cpu.held:
