@@ -35,7 +35,7 @@ def sweeps(plots: list[Plot], with_faults: bool) -> Iterator[Case]:
 def line(case: Case) -> str:
     """One row of the table."""
     row = (
-        f"{case.plot:<21}{case.who:<9}{str(case.call)[:100]:<101}{case.moment:<18}{case.outcome:<11}{case.seconds:6.1f}"
+        f"{case.plot:<21}{case.who:<9}{str(case.call)[:100]:<101}{case.moment:<18}{case.outcome:<25}{case.seconds:6.1f}"
     )
     return row + "".join(f"\n    BROKEN: {sentence}" for sentence in case.wrong)
 
