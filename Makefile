@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PREFECT_CLI_PROMPT := false
 
-.PHONY: help setup system rehearse stories check test fmt chaos bench-judge deploy drain
+.PHONY: help setup system rehearse stories check test fmt chaos chaos-real bench-judge deploy drain
 help:  ## say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
@@ -44,8 +44,13 @@ test: setup check  ## everything: the fast part, the world, the blocks, chaos, a
 stories: setup  ## tell every story, one after another
 	$(BIN)/python -m rehearsal run all
 
-chaos: setup  ## kill the flow at every call it makes, and order every fault
+chaos: setup  ## kill the flow at every call it makes; then every fault and every outage at each
 	$(BIN)/python tests/chaos/run.py
+	$(BIN)/python tests/chaos/run.py --faults --quiet
+	$(BIN)/python tests/chaos/run.py --outages --quiet
+
+chaos-real: setup  ## kill a sample of them for real, with processes and SIGKILL: about half an hour
+	$(BIN)/python tests/chaos/for_real.py
 
 bench-judge: setup  ## measure the judge against its peers and write docs/judge.md's tables
 	$(BIN)/python -m bench.judge

@@ -47,7 +47,8 @@ def looks(canary: RevisionSamples, stable: RevisionSamples, start_s: float, poli
     before_s = start_s - policy.bake_s
     for k in range(int(policy.bake_s / policy.tick_s) + 1):
         now_s = start_s + k * policy.tick_s
-        yield Observation(now_s, _between(canary, before_s, now_s), _between(stable, before_s, now_s))
+        seen = (_between(revision, before_s, now_s) for revision in (canary, stable))
+        yield Observation(now_s, *seen, oom_kills=0)  # what is not there is taken to have been none
         before_s = now_s
 
 

@@ -76,7 +76,7 @@ class CloudRun(GoogleBlock):
     async def can_write(self, service: str) -> None:
         """Cloud Run would let this worker change ``service``. Two calls; nothing is written.
 
-        Raises: Refused (permission), Transient, Conflict (it changed between the two calls).
+        Raises: Refused (permission), Transient (also where it changed between the two calls).
         """
         name = self._name(service)
         permission = "run.services.get and run.services.update"
@@ -105,7 +105,7 @@ class CloudRun(GoogleBlock):
         ends_at = time.monotonic() + self.write_timeout_s
         base = await self._revision(snapshot.service, change.deployment.base) if change.deployment else None
         body = body_of(name, snapshot, change, base)
-        async with calling(CLIENT, f"Cloud Run, asked to {_said(change)} of {name}", WRITE_PERMISSIONS):
+        async with calling(CLIENT, f"Cloud Run, asked to {_said(change)} of {name}", WRITE_PERMISSIONS, is_write=True):
             started = await self._service_client().update_service(
                 request={"service": body, "update_mask": {"paths": mask_of(change)}},
                 retry=None,

@@ -14,11 +14,11 @@ START_FAILED = frozenset({5, 7, 9})  # no such image, image not readable, FAILED
 
 
 @asynccontextmanager
-async def calling(module: str, asked: str, permission: str) -> AsyncIterator[None]:
+async def calling(module: str, asked: str, permission: str, *, is_write: bool = False) -> AsyncIterator[None]:
     """``module`` is loaded, beside the loop (run_v2 takes two seconds, once); Google's errors come out as ours.
 
     ``asked`` says who was asked for what (``Cloud Run, asked for ethixai-backend``); ``permission`` is what it needs.
-    Raises: Transient, Conflict, Refused.
+    Raises: Transient, Conflict (only where ``is_write``), Refused.
     """
     await asyncio.to_thread(importlib.import_module, module)
     from google.api_core.exceptions import GoogleAPIError
@@ -27,11 +27,14 @@ async def calling(module: str, asked: str, permission: str) -> AsyncIterator[Non
     try:
         yield
     except (GoogleAPIError, GoogleAuthError, TimeoutError) as error:
-        raise translate(error, asked, permission) from error
+        raise translate(error, asked, permission, is_write=is_write) from error
 
 
-def translate(error: Exception, asked: str, permission: str) -> ReleaseError:
-    """The error of ours that says what to do about ``error``. Total: an error that is not known is Refused."""
+def translate(error: Exception, asked: str, permission: str, *, is_write: bool = False) -> ReleaseError:
+    """The error of ours that says what to do about ``error``. Total: an error that is not known is Refused.
+
+    A read has nothing that could have moved under it: where it is aborted it is asked again.
+    """
     from google.api_core import exceptions as api
     from google.auth import exceptions as auth
 
@@ -41,6 +44,8 @@ def translate(error: Exception, asked: str, permission: str) -> ReleaseError:
             return Transient(f"{came} Google's sign-in did not answer; ask again.")
         return Refused(f"{came} Set GOOGLE_APPLICATION_CREDENTIALS to a key, or run as a service account.")
     if isinstance(error, api.Conflict | api.PreconditionFailed):
+        if not is_write:
+            return Transient(f"{came} Ask again.")
         return Conflict(f"{came} It changed since it was read; read it again.")
     if isinstance(error, api.Forbidden):
         return Refused(f"{came} Grant {permission} to the account of this worker.")

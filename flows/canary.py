@@ -15,6 +15,9 @@ from tasks.monitor import clock, monitor, probe
 from tasks.report import note
 from tasks.traffic import scale, shift_to_canary
 
+SCRAPES_TO_SEE = 2
+"""After the last request of ours, so that the next look counts them all."""
+
 
 async def bake(env: Environment, report: Report) -> Report:
     """Show the canary to its share of users and look, until it is known whether everybody or nobody gets it."""
@@ -23,19 +26,29 @@ async def bake(env: Environment, report: Report) -> Report:
         claim = await note_on_lead(env, report.claim.baking_from(await clock(env)))
         report = await note(report.at(claim), f"the canary serves {claim.canary_percent} %")
     while report.claim.decision is Decision.BAKE:
-        verdicts = await monitor(env, report.claim, report.claim.policy(env.policy))
-        worst = verdicts[0]
-        report = await note(report.judged(verdicts), f"{worst.service}: {worst.action}. {worst.explanation}")
-        match worst.action:
-            case Action.PROMOTE:
-                report = report.deciding(Decision.PROMOTE, worst.explanation)
-            case Action.SCALE:
-                report = await scale_up(env, report, worst)
-            case Action.INCONCLUSIVE:
-                report = await hold(env, report)
-            case _:
-                report = report.deciding(Decision.REVERT, f"{worst.service}: {worst.explanation}")
+        report = await act_on(env, await look(env, report))
     return report
+
+
+async def look(env: Environment, report: Report) -> Report:
+    """The bake has been watched until the judge has decided, and what it said stands on the page."""
+    verdicts = await monitor(env, report.claim, report.claim.policy(env.policy))
+    worst = verdicts[0]
+    return await note(report.judged(verdicts), f"{worst.service}: {worst.action}. {worst.explanation}")
+
+
+async def act_on(env: Environment, report: Report) -> Report:
+    """What the worst verdict asks for is decided, or the bake goes on."""
+    worst = report.verdicts[0]
+    match worst.action:
+        case Action.PROMOTE:
+            return report.deciding(Decision.PROMOTE, worst.explanation)
+        case Action.SCALE:
+            return await scale_up(env, report, worst)
+        case Action.INCONCLUSIVE:
+            return await hold(env, report)
+        case _:
+            return report.deciding(Decision.REVERT, f"{worst.service}: {worst.explanation}")
 
 
 async def shift_all(env: Environment, claim: Claim) -> None:
@@ -62,21 +75,42 @@ async def scale_up(env: Environment, report: Report, verdict: Verdict) -> Report
 
 
 async def hold(env: Environment, report: Report) -> Report:
-    """The judge cannot decide: wait for requests, make some, or ask a person, as each service's policy says."""
+    """The judge cannot decide: make requests and look again, wait for some, or ask a person, as each service's policy
+    says."""
     now_s = await clock(env)
-    claim = await note_on_lead(env, report.claim.gated(now_s, env.policy.gate_deadline_s))
-    report = report.at(claim)
-    left_s = (claim.gate_deadline_s or now_s) - now_s
-    undecided = [verdict for verdict in report.verdicts if verdict.action is Action.INCONCLUSIVE]
-    few = [v for v in undecided if v.reason in (Reason.TOO_FEW_REQUESTS, Reason.NO_TRAFFIC)]
-    wanted = {verdict.service: env.policy.low_traffic_for(verdict.service) for verdict in few}
-    probed = [service for service, policy in wanted.items() if policy is LowTraffic.PROBE]
-    if left_s > 0:
-        await asyncio.gather(*(probe(env, claim, service, left_s / 2) for service in probed))
-    if len(few) < len(undecided) or LowTraffic.ASK in wanted.values() or left_s <= 0:
+    report = report.at(await note_on_lead(env, report.claim.gated(now_s, env.policy.gate_deadline_s)))
+    left_s = (report.claim.gate_deadline_s or now_s) - now_s
+    if left_s > 0 and (probed := _undecided(env, report, LowTraffic.PROBE)):
+        report = await look_again(env, report, probed, left_s / 2)
+        if report.verdicts[0].action is not Action.INCONCLUSIVE:
+            return await act_on(env, report)
+    waiting = _undecided(env, report, LowTraffic.HOLD)
+    if left_s <= 0 or len(waiting) < sum(verdict.action is Action.INCONCLUSIVE for verdict in report.verdicts):
         return await gate(env, report)
-    claim = await note_on_lead(env, claim.extended_until(now_s + left_s, env.policy))
-    return await note(report.at(claim), f"held for requests to {', '.join(wanted)}")
+    until_s = report.claim.gate_deadline_s or now_s
+    claim = await note_on_lead(env, report.claim.extended_until(until_s, env.policy))
+    return await note(report.at(claim), f"held for requests to {', '.join(verdict.service for verdict in waiting)}")
+
+
+def _undecided(env: Environment, report: Report, policy: LowTraffic) -> list[Verdict]:
+    """The verdicts that lack nothing but requests, on services for which ``policy`` says what to do then."""
+    return [
+        verdict
+        for verdict in report.verdicts
+        if verdict.action is Action.INCONCLUSIVE
+        and verdict.reason in (Reason.TOO_FEW_REQUESTS, Reason.NO_TRAFFIC)
+        and env.policy.low_traffic_for(verdict.service) is policy
+    ]
+
+
+async def look_again(env: Environment, report: Report, probed: list[Verdict], seconds: float) -> Report:
+    """The canaries got the requests that they lack, over ``seconds``, and the judge has looked once more."""
+    lacking = {verdict.service: verdict.missing for verdict in probed if verdict.missing}
+    for said in await asyncio.gather(*(probe(env, name, missing, seconds) for name, missing in lacking.items())):
+        report = await note(report, said)
+    seen_s = await clock(env) + SCRAPES_TO_SEE * env.policy.scrape_s
+    longer = report.claim.extended_until(seen_s, env.policy)
+    return await look(env, report.at(await note_on_lead(env, longer)))
 
 
 async def gate(env: Environment, report: Report) -> Report:

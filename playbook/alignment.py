@@ -1,11 +1,15 @@
 """From raw samples of many instances to rounds: what all of them together saw since the round before.
 
 - A counter grows per series, then series are summed: a restart or a vanished instance never makes a negative number.
+- A counter of an instance that falls says that the instance started again: every other one of its counters did too,
+  also those that are not there yet.
 - A series is counted from its first sample on. It is counted from zero where it was surely born during the bake: its
-  instance had been seen without it, or the revision without the instance.
+  instance had been seen without it, or the canary without the instance. An instance of stable may be an old one that
+  was away: its first sample is where it is counted from.
 - A round ends when every canary instance that is alive has reported. It does not wait for stable: that would cost
-  seconds; what stable reported since the last round goes with it. It depends on the samples alone, never on when they
-  were fetched, so folding a whole bake at once gives the rounds that were seen live.
+  seconds; what stable reported since the last round goes with it. It depends on the samples, not on when they were
+  fetched: folding a whole bake at once gives the rounds that were seen live, as long as every instance's samples can
+  be read before its next scrape. What can be read only later joins the round that is open then.
 - A gap makes one long round. Nothing is invented for it.
 """
 
@@ -164,6 +168,7 @@ class Aligner:
         late = at_s > self.opened_s + 1.5 * self.policy.scrape_s
         if self.reported and (late or not here.isdisjoint(self.reported)):
             self._close(rounds)
+        self._forget_restarted(batch)
         bounds: dict[_Key, list[float]] = {}
         for what, key, value in batch:
             if what.kind <= _STABLE:
@@ -197,6 +202,20 @@ class Aligner:
         if self.reported >= self.live:
             self._close(rounds)
 
+    def _forget_restarted(self, batch: list[tuple[_Series, _Key, float]]) -> None:
+        """The request counters of an instance that started again begin at zero, also those that have not come yet."""
+        fallen = {
+            (what.kind, what.instance)
+            for what, key, value in batch
+            if what.kind <= _STABLE and value < self.values.get(key, -math.inf)
+        }
+        if fallen:
+            self.values = {
+                key: value
+                for key, value in self.values.items()
+                if (self.series[key].kind, self.series[key].instance) not in fallen
+            }
+
     def _histogram(self, at_s: float, group: _Key, found: list[float], during: bool) -> None:
         """Add what one histogram grew by. One that came with a bucket missing is left for the next scrape."""
         total = found[_TOTAL]
@@ -228,7 +247,7 @@ class Aligner:
         if (canary, what.instance) in self.first_seen:
             return True
         since = self.first_seen.get((canary, None))
-        return since is not None and at_s - since > 2 * self.policy.scrape_s
+        return canary and since is not None and at_s - since > 2 * self.policy.scrape_s
 
     def _note(self, at_s: float, batch: list[tuple[_Series, _Key, float]]) -> None:
         """Remember when each revision and instance was first scraped."""

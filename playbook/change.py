@@ -227,7 +227,7 @@ def to_revert(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
     part = claim.part(snapshot.service)
     split = keep_tags(snapshot, part.stable).without_tags(CANARY_TAG)
     moved = move(snapshot, claim, split)
-    if claim.scaled_at_s is None or snapshot.scaling == part.scaling:
+    if snapshot.service not in claim.scaled_at_s or snapshot.scaling == part.scaling:
         return moved
     return Change(record=mark(guard(snapshot, claim), claim, snapshot.service), split=split, scaling=part.scaling)
 

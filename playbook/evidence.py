@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Any, Self
 
 from playbook.alignment import Aligner, Round
-from playbook.levels import Latency, Level, Point, Saturation, Tests, Window, window_of, worst_burst
+from playbook.levels import BLOCK, Block, Latency, Level, Point, Saturation, Tests, Window, window_of, worst_burst
 from playbook.policy import Policy
 from playbook.samples import CounterSeries, Dispersion, Observation, RevisionSamples, dispersion
 from playbook.sequential import Onset
@@ -41,6 +41,7 @@ class Evidence:
     stable_healthy: Level
     latency: Latency
     aligner: Aligner = field(repr=False)
+    block: Block = field(default_factory=Block, repr=False)  # what `relative` waits for
     points: tuple[Point, ...] = field(default=(), repr=False)
     window_from: int = 0  # index of the first point in the literal window
     window: Window = field(default_factory=Window)  # the canary's requests and errors in the last literal_window_s
@@ -160,7 +161,7 @@ class Evidence:
         n, x, m, y = seen.n, seen.x, seen.m, seen.y
         ceiling = self.ceiling.at(tests.ceiling.step(self.ceiling.masses, share, n, x), onset.cash)
         healthy = self.healthy.at(tests.healthy.step(self.healthy.masses, share, n, x), onset.cash)
-        relative = self.relative.at(tests.relative.step(self.relative.masses, share, n, x, m, y), onset.cash)
+        relative, block = self._compared(seen, share, onset.cash)
         points = (*self.points, Point(seen, ceiling.value, healthy.value, relative.value))
         first, window = self._slide(points)
         measured = window.above(policy.error_ratio_max, self.least)
@@ -174,6 +175,7 @@ class Evidence:
             ceiling=ceiling,
             healthy=healthy,
             relative=relative,
+            block=block,
             stable_ceiling=self.stable_ceiling.at(
                 tests.ceiling.step(self.stable_ceiling.masses, share, m, y), onset.cash
             ),
@@ -190,10 +192,29 @@ class Evidence:
             healthy_confirmed=healthy.peak if measured else self.healthy_confirmed,
             relative_confirmed=relative.peak if measured else self.relative_confirmed,
             literal=self.literal or self._literal(window),
-            cpu=self.cpu.after(seen, seen.cpu, policy.cpu_max, policy),
-            memory=self.memory.after(seen, seen.memory, policy.memory_max, policy),
+            **self._saturation(seen),
             **more,
         )
+
+    def _compared(self, seen: Round, share: float, cash: float) -> tuple[Level, Block]:
+        """Where the comparison with stable stands after this round. A block counts once the round after it is seen."""
+        masses, block = self.relative.masses, self.block
+        if block.rounds == BLOCK:
+            y = block.y + seen.y
+            masses = self.tests.relative.step(masses, block.share, block.n, block.x, block.m, y)
+            block = block.next()
+        block = block.plus(seen, share)
+        return self.relative.at(masses, cash + block.share), block
+
+    def _saturation(self, seen: Round) -> dict[str, Any]:
+        """CPU and memory after this round; what was before a scaling no longer counts."""
+        if self.scaled_at_s is not None and seen.at_s <= self.scaled_at_s:
+            return {}
+        policy = self.policy
+        return {
+            "cpu": self.cpu.after(seen, seen.cpu, policy.cpu_max, policy),
+            "memory": self.memory.after(seen, seen.memory, policy.memory_max, policy),
+        }
 
     def _slide(self, points: tuple[Point, ...]) -> tuple[int, Window]:
         """The literal window moved on to the newest of these points: its first index, and what it holds."""
@@ -219,16 +240,18 @@ class Evidence:
         """What latency says after this round, the last of the ``recent`` ones."""
         past, test, line = self.latency, self.tests.slow, self.policy.slow_ratio_max
         share, onset = past.onset.spend(seen.dt_s, self.policy.horizon_s)
-        measured = past.measured
-        if not measured and seen.very_slow > 0:
+        very_slow = past.very_slow.at(test.step(past.very_slow.masses, share, seen.timed, seen.very_slow), onset.cash)
+        measured, confirmed = past.measured, past.very_slow_confirmed
+        if seen.very_slow > 0:
             window = self._window([p.round for p in recent if p.round.at_s > past.from_s], "timed", "very_slow")
-            measured = self._enough(window) and window.above(line, self.least)
-        very_slow = test.step(past.very_slow.masses, share, seen.timed, seen.very_slow)
+            if window.above(line, self.least):
+                measured, confirmed = measured or self._enough(window), very_slow.peak
         return Latency(
             from_s=past.from_s,
             onset=onset,
             slow=past.slow.at(test.step(past.slow.masses, share, seen.timed, seen.slow), onset.cash),
-            very_slow=past.very_slow.at(very_slow, onset.cash),
+            very_slow=very_slow,
+            very_slow_confirmed=confirmed,
             measured=measured,
             bake=past.bake.plus(seen.timed, seen.maybe_slow, before.maybe_slow),
         )

@@ -84,6 +84,20 @@ def _missing(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
                 f"no evidence: {evidence.canary} is seen and got no request in {seconds:.0f} s; "
                 "requests would change this"
             )
+        case Reason.LATENCY_UNKNOWN:
+            return (
+                f"no evidence of latency: {evidence.bake.n:,.0f} requests and not one with a duration; a latency query "
+                "that finds them would change this"
+            )
+        case Reason.OOM_UNKNOWN:
+            return (
+                "nobody could say whether instances were killed for lack of memory; logs that answer would change this"
+            )
+        case Reason.LATENCY_5S if not evidence.latency.bake.n:
+            return (
+                f"p95 was above {policy.p95_rollback_s:g} s before it got more instances, and nothing was timed since; "
+                "requests would change this"
+            )
         case _:
             return None
 

@@ -77,6 +77,45 @@ class Tests:
         )
 
 
+BLOCK = 3
+"""Rounds in which canary and stable are compared together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The rounds that the comparison with stable still waits for.
+
+    Canary and stable are scraped at other instants, so what hits both at once may fall into different rounds. Stable's
+    errors of the round before and of the round after count against a block too, its requests do not: at least as many
+    errors of stable as there were in the canary's own seconds. So the comparison errs on the canary's side, whatever
+    the instants.
+    """
+
+    rounds: int = 0
+    n: float = 0.0
+    x: float = 0.0
+    m: float = 0.0
+    y: float = 0.0  # with those of the round before
+    last_y: float = 0.0
+    share: float = 0.0  # of the capital, that enters with this block
+
+    def plus(self, seen: Round, share: float) -> "Block":
+        """With one more round."""
+        return Block(
+            rounds=self.rounds + 1,
+            n=self.n + seen.n,
+            x=self.x + seen.x,
+            m=self.m + seen.m,
+            y=self.y + seen.y,
+            last_y=seen.y,
+            share=self.share + share,
+        )
+
+    def next(self) -> "Block":
+        """The block after this one: it begins with stable's last errors."""
+        return Block(y=self.last_y)
+
+
 @dataclass(frozen=True, slots=True)
 class Latency:
     """What latency says since it counts: from ``settle_s`` after the shift, or after a scaling."""
@@ -85,6 +124,7 @@ class Latency:
     onset: Onset
     slow: Level
     very_slow: Level
+    very_slow_confirmed: float = 0.0  # peak of `very_slow` when the window last measured above the line
     measured: bool = False  # p95 literally above p95_rollback_s, latched
     bake: Window = field(default_factory=Window)  # requests with a latency, and those not surely faster than p95_max_s
 

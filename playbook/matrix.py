@@ -71,6 +71,8 @@ class Reason(StrEnum):
     TELEMETRY_STALE = "telemetry_stale"  # the last sample is too old
     TELEMETRY_PARTIAL = "telemetry_partial"  # too little of the bake was seen: late, or gaps
     NO_TRAFFIC = "no_traffic"  # seen, but no requests
+    LATENCY_UNKNOWN = "latency_unknown"  # requests, and not one with a latency
+    OOM_UNKNOWN = "oom_unknown"  # the logs could never be asked for kills
     LATENCY_2S = "latency_2s"
     CPU = "cpu"
     MEMORY = "memory"
@@ -137,6 +139,8 @@ SYMPTOM_OF: dict[Reason, Symptom | None] = {
     Reason.TELEMETRY_STALE: None,
     Reason.TELEMETRY_PARTIAL: None,
     Reason.NO_TRAFFIC: None,
+    Reason.LATENCY_UNKNOWN: None,
+    Reason.OOM_UNKNOWN: None,
     Reason.LATENCY_2S: None,
     Reason.CPU: None,
     Reason.MEMORY: None,

@@ -15,7 +15,7 @@ class LowTraffic(StrEnum):
     """What to do for a service whose canary sees too few requests to be judged."""
 
     HOLD = "hold"  # wait for requests, as long as the gate's deadline allows
-    PROBE = "probe"  # send requests of our own to the tag URL; they count as a stream of their own
+    PROBE = "probe"  # send what is missing to the tag URL, look again, then ask: they count as any request does
     ASK = "ask"  # a person decides
 
 

@@ -141,6 +141,7 @@ def rollback_plan(claim: Claim) -> str:
     )
 
 
+QUERY_WIDTH = 66
 LEGEND = (
     "*Evidence* is in odds against the canary, the highest since the bake's start; it decides where the last column "
     "says. The row *against stable* counts stable's own requests."
@@ -157,8 +158,18 @@ def card(verdict: Verdict, *, pictures: bool) -> str:
     parts.append(signal_table(verdict.signals))
     queries = list(dict.fromkeys(signal.query for signal in verdict.signals if signal.query))
     if queries:
-        parts.append("```\n" + "\n".join(queries) + "\n```")
+        parts.append("```\n" + "\n".join(map(folded, queries)) + "\n```")
     return "\n\n".join(parts)
+
+
+def folded(query: str) -> str:
+    """The same PromQL in lines of at most `QUERY_WIDTH`, broken after commas: the page cuts what is longer off."""
+    lines = [""]
+    for piece in query.replace(",", ",\0").split("\0"):
+        if len(lines[-1]) + len(piece) > QUERY_WIDTH and lines[-1].strip():
+            lines.append("  ")
+        lines[-1] += piece
+    return "\n".join(lines)
 
 
 def signal_table(signals: Sequence[SignalReading]) -> str:

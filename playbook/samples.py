@@ -82,9 +82,11 @@ def dispersion(history: Sequence[CounterSeries], policy: Policy) -> Dispersion:
     """
     steps: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
     first, last = math.inf, -math.inf
+    known_s = _first_seen(history)
     for series in history:
         bad = is_error(series.labels)
-        before: float | None = None
+        is_late = bool(series.samples) and series.samples[0][0] > known_s[series.labels.get(INSTANCE_LABEL, "")]
+        before: float | None = 0.0 if is_late else None  # its first error made it: it was born with a burst in it
         for at_s, value in series.samples:
             if not math.isfinite(value):
                 continue
@@ -106,3 +108,13 @@ def dispersion(history: Sequence[CounterSeries], policy: Policy) -> Dispersion:
     excess = sum((x - n * ratio) ** 2 / (n * ratio * max(1 - ratio, 1e-9)) for n, x in steps.values())
     phi_hat = excess / max(1, len(steps) - 1)
     return Dispersion(min(200.0, max(1.0, phi_hat)), "history", int(requests), seconds)
+
+
+def _first_seen(history: Sequence[CounterSeries]) -> dict[str, float]:
+    """Instance -> unix seconds of the first sample of any of its series."""
+    found: dict[str, float] = defaultdict(lambda: math.inf)
+    for series in history:
+        if series.samples:
+            instance = series.labels.get(INSTANCE_LABEL, "")
+            found[instance] = min(found[instance], series.samples[0][0])
+    return found

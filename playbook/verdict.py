@@ -5,6 +5,7 @@ Three layers, in this order: hard events (a kill for lack of memory), tests that
 the bake's end and only on positive evidence. What is missing is a reason of its own: neither health nor guilt.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Literal, NamedTuple, Self
@@ -55,6 +56,7 @@ class Verdict(Frozen):
     trigger: Trigger | None = None
     alert: bool = False  # tell people now, although nothing is decided
     eta_s: float | None = None  # seconds until there are requests enough to promote; None: not at this error ratio
+    missing: int | None = None  # requests that a further look would need beside those seen; None: no number would do
     at_s: float = 0.0
     trace: tuple[Moment, ...] = ()  # the bake so far, for the picture; filled in by whoever shows it
 
@@ -74,8 +76,8 @@ def judge(evidence: Evidence, policy: Policy, *, services: int = 1, scaled: bool
 
     The first that holds: OOM kill; errors proven, measured, regressed or literally above 0.5 %; p95 above 5 s (SCALE,
     or ROLLBACK once ``scaled``). Then, until the bake's end, CONTINUE. At the end: errors measured above 0.5 %;
-    telemetry missing, stale or partial; no traffic; a hold (latency, CPU, memory); errors in the 0.1-0.5 % band; too
-    few requests; and only then PROMOTE. No data never promotes.
+    telemetry missing, stale or partial; no traffic; a signal that was never seen; a hold (latency, CPU, memory);
+    errors in the 0.1-0.5 % band; too few requests; and only then PROMOTE. No data never promotes.
 
     ``services``: of the release; the chance of a wrong ROLLBACK is split over them. ``scaled``: more instances were
     tried already; evidence that knows it (`Evidence.after_scaling`) need not be told.
@@ -150,7 +152,7 @@ def _against(evidence: Evidence, policy: Policy, services: int) -> _Finding | No
 
 def _too_slow(evidence: Evidence, policy: Policy, services: int = 1) -> bool:
     """Whether the p95 is above 5 s, by evidence or by measure."""
-    return evidence.latency.measured or evidence.latency.very_slow.peak >= services / policy.alpha_latency
+    return evidence.latency.measured or evidence.latency.very_slow_confirmed >= services / policy.alpha_latency
 
 
 def _unseen(evidence: Evidence, policy: Policy) -> Reason | None:
@@ -205,6 +207,8 @@ def _at_end(evidence: Evidence, policy: Policy) -> _Finding:
         missing = Reason.TELEMETRY_PARTIAL
     elif missing is None and not bake.n:
         missing = Reason.NO_TRAFFIC
+    elif missing is None:
+        missing = _unknown(evidence)
     if held := missing or _held(evidence, policy):
         return _Finding(Action.INCONCLUSIVE, held)
     if _in_band(evidence, policy):
@@ -214,13 +218,20 @@ def _at_end(evidence: Evidence, policy: Policy) -> _Finding:
     return _Finding(Action.PROMOTE, Reason.HEALTHY)
 
 
+def _unknown(evidence: Evidence) -> Reason | None:
+    """What was never seen although there were requests: a signal that is missing is not a healthy one."""
+    if not evidence.latency.bake.n:
+        return Reason.LATENCY_5S if evidence.scaled_at_s is not None else Reason.LATENCY_UNKNOWN
+    return Reason.OOM_UNKNOWN if evidence.oom_kills is None else None
+
+
 def _bound(evidence: Evidence, policy: Policy) -> float:
     """The error ratio that the bake rules out, at the certainty this look asks for."""
     return upper_bound(evidence.bake.n, evidence.bake.x, evidence.dispersion.phi_hat, policy.alpha_promote_now)
 
 
 def _attribution(found: _Finding, evidence: Evidence, policy: Policy) -> Literal["canary", "shared"] | None:
-    """Whose fault it is. Shared: stable is above the line too, by the same rules, and the canary never worse."""
+    """Whose fault it is. Shared: stable is above the line now, by the same rules, and the canary never worse."""
     if found.action not in (Action.ROLLBACK, Action.SCALE):
         return None
     if found.reason is Reason.OOM_KILLED:
@@ -229,9 +240,10 @@ def _attribution(found: _Finding, evidence: Evidence, policy: Policy) -> Literal
         both = evidence.recent_latency("stable_very_slow", "stable_timed").above(policy.slow_ratio_max, evidence.least)
         return "shared" if both else "canary"
     stable = evidence.recent("m", "y")
-    measured = stable.x >= evidence.least and stable.ratio > policy.error_ratio_max
+    is_bad_now = stable.ratio > policy.error_ratio_max
     proven = evidence.stable_ceiling.peak >= 1 / policy.alpha_ceiling
-    both = proven or (measured and evidence.stable_healthy.peak >= 1 / policy.alpha_healthy)
+    measured = stable.x >= evidence.least and evidence.stable_healthy.peak >= 1 / policy.alpha_healthy
+    both = is_bad_now and (proven or measured)
     worse = evidence.relative.peak >= 1 / policy.alpha_relative
     return "shared" if both and not worse else "canary"
 
@@ -257,6 +269,15 @@ def _eta_s(found: _Finding, evidence: Evidence, policy: Policy) -> float | None:
     return max(0.0, needed - n) / n * (evidence.now_s - evidence.bake_start_s)
 
 
+def _missing(found: _Finding, evidence: Evidence, policy: Policy) -> int | None:
+    """Requests that would let the next look promote, at the error ratio seen so far; worked out for the gate only."""
+    if found.action is not Action.INCONCLUSIVE:
+        return None
+    n, x, alpha = evidence.bake.n, evidence.bake.x, policy.extended(0).alpha_promote_now
+    needed = requests_needed(n, x, evidence.dispersion.phi_hat, alpha, policy.error_ratio_max)
+    return None if needed is None else max(0, math.ceil(needed - n))
+
+
 def _verdict(found: _Finding, evidence: Evidence, policy: Policy, services: int, left_s: float) -> Verdict:
     """The finding with everything that people want to know about it."""
     row = row_for(found.reason)
@@ -275,5 +296,6 @@ def _verdict(found: _Finding, evidence: Evidence, policy: Policy, services: int,
         trigger=row.trigger if row else None,
         alert=_alert(found, evidence, policy),
         eta_s=eta_s,
+        missing=_missing(found, evidence, policy),
         at_s=evidence.now_s,
     )

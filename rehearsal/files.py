@@ -10,6 +10,8 @@ SECRETS = {
     "REHEARSAL_ROUTING_KEY": "0123456789abcdef0123456789abcdef",
 }
 
+MAINTENANCE = "ethixai-ai-core-maintenance"
+"""Named in production's file. The other services have none, as most have."""
 TEMPLATE = """\
 # Made for one rehearsal, with the ports of its stand-in world. Compare environments/{name}.toml.
 name = "{name}"
@@ -24,7 +26,7 @@ name = "ethixai-ai-core"
 repository = "ghcr.io/geoaziz/ethixai-ai-core"
 job = "ai-core"
 smoke = ["health", "metrics"]
-
+{maintenance}
 [[services]]
 name = "ethixai-backend"
 repository = "ghcr.io/geoaziz/ethixai-backend"
@@ -145,9 +147,16 @@ def write_environments(folder: Path, world: RemoteWorld, ui_url: str) -> tuple[P
         "prometheus": world.prometheus_url,
         "desks": world.desks_url,
     }
-    staging = TEMPLATE.format(name="staging", project="ethixai-staging", staging="", policy="bake_s = 0\n", **places)
+    staging = TEMPLATE.format(
+        name="staging", project="ethixai-staging", staging="", policy="bake_s = 0\n", maintenance="", **places
+    )
     production = TEMPLATE.format(
-        name="production", project="ethixai-production", staging='staging = "staging"\n', policy=LOW_TRAFFIC, **places
+        name="production",
+        project="ethixai-production",
+        staging='staging = "staging"\n',
+        policy=LOW_TRAFFIC,
+        maintenance=f'maintenance_revision = "{MAINTENANCE}"\n',
+        **places,
     )
     database = MONGODB.format(migrations=MIGRATIONS, **places)
     files = {"staging": staging, "production": production + PAGERDUTY.format(**places) + database}

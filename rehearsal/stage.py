@@ -69,7 +69,7 @@ class Stage:
         )
         return good, bad
 
-    async def clean(self, users_per_s: float) -> None:
+    async def clean(self, users_per_s: float, head_start_s: float = HEAD_START_S) -> None:
         """The world is as it was at the start, nothing runs, and users have been there long enough to be known."""
         await self.users.rates({})
         await self.prefect.cancel_all()
@@ -80,7 +80,7 @@ class Stage:
         self.events.clear()
         await self.users.rates({self.world.url(service): users_per_s for service in SERVICES})
         await self.users.reset()
-        await asyncio.sleep(HEAD_START_S if users_per_s else 0)
+        await asyncio.sleep(head_start_s if users_per_s else 0)
 
     async def tell(self, story: Story) -> Tale:
         """Tell ``story`` from a clean state and judge how it ended."""

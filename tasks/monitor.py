@@ -1,6 +1,7 @@
 """Monitor: look at every scrape, judge, and say what is seen, until the judge has decided."""
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 
@@ -9,24 +10,24 @@ from prefect import get_run_logger, task
 from blocks.environment import Environment
 from playbook import change
 from playbook.claim import Claim, Decision, Part
-from playbook.errors import NoData, Refused, Transient
+from playbook.errors import Refused, Transient
 from playbook.evidence import CounterSeries, Evidence, Observation, RevisionSamples, dispersion
 from playbook.picture import trace
 from playbook.policy import Policy
 from playbook.traffic import CANARY_TAG, TrafficSplit
 from playbook.verdict import Action, Verdict, judge, severest_first
-from tasks.retries import READ
+from tasks.retries import NO_TELEMETRY, READ
 
 AROUND_EVERY_S = 10.0
 """Cloud Logging's quota for reads is small: about one a second for a whole project."""
 SAY_EVERY_S = 10.0
 TELEMETRY_TRIES = 3
-NO_TELEMETRY = (Transient, NoData, Refused)
-"""A provider that is away, empty or will not answer is not a bad canary: the bake goes on, and says what it lacks."""
 SECOND_LOOKS = 4
 """Scrapes after a revert in which a shared cause may still show itself, before somebody is woken."""
-PROBES = 700
-"""A little more than the 598 clean requests that a promotion needs."""
+PROBES_SPARE = 1.05
+"""A few more than are missing: not every one is answered."""
+PROBES_PER_S_MAX = 100
+"""What one canary is asked for at most: it must be looked at, not brought down."""
 OVERLAP_SCRAPES = 6
 """How far a look reaches back over the last one, so that a sample that came late is not lost."""
 
@@ -105,7 +106,16 @@ class Lookout:
             )
             return tuple(series for answer in answers for series in answer)
 
-        requests, latency, cpu, memory = await asyncio.gather(*map(ask, ("requests", "latency", "cpu", "memory")))
+        async def ask_if_possible(slot: str) -> tuple[CounterSeries, ...]:
+            try:
+                return await ask(slot)
+            except NO_TELEMETRY as away:  # what is not known of it must not hide its errors
+                get_run_logger().warning("%s: no %s: %s", self.part.service, slot, away)
+                return ()
+
+        requests, latency, cpu, memory = await asyncio.gather(
+            ask("requests"), *map(ask_if_possible, ("latency", "cpu", "memory"))
+        )
         return RevisionSamples(requests=requests, latency=latency, cpu=cpu, memory=memory)
 
     def card(self, verdict: Verdict) -> Verdict:
@@ -116,12 +126,12 @@ class Lookout:
         course = trace(self.evidence.points, self.evidence.bake_start_s)
         return verdict.with_queries(queries).model_copy(update={"trace": course})
 
-    async def look_around(self, claim: Claim) -> None:
+    async def look_around(self, claim: Claim, *, is_last: bool = False) -> None:
         """Every `AROUND_EVERY_S` at most: is the service still ours, what do its logs say, was anything killed?
 
-        Raises: Fenced, Interrupted (somebody else's hand).
+        The last look of a bake always asks. Raises: Fenced, Interrupted (somebody else's hand).
         """
-        if time.monotonic() - self._looked_around_at_s < AROUND_EVERY_S:
+        if not is_last and time.monotonic() - self._looked_around_at_s < AROUND_EVERY_S:
             return
         self._looked_around_at_s = time.monotonic()
         if claim.decision is Decision.BAKE:
@@ -137,8 +147,8 @@ class Lookout:
     async def _read_logs(self) -> None:
         logs, name, since_s = self.env.cloud_logging, self.part.service, self.evidence.bake_start_s
         try:
-            lines = await logs.errors(name, self.part.canary, since_s)
             self.oom_kills = await logs.oom_kills(name, self.part.canary, since_s)
+            lines = await logs.errors(name, self.part.canary, since_s)
         except (Transient, Refused) as away:
             get_run_logger().warning("%s: no logs: %s", name, away)
             return
@@ -172,17 +182,17 @@ async def clock(env: Environment) -> float:
 
 
 @task(name="probe", task_run_name="probe {service}", **READ)
-async def probe(env: Environment, claim: Claim, service: str, seconds: float) -> int:
-    """The canary has answered requests of ours at its tag URL, spread over ``seconds``.
+async def probe(env: Environment, service: str, missing: int, seconds: float) -> str:
+    """The canary was asked for what is ``missing`` to judge it, at its tag URL, spread over ``seconds``.
 
-    Returns how many it answered.
+    Returns how many requests it answered, as a sentence. They count as any of its requests do.
     """
     snapshot = await env.cloud_run.snapshot(service)
-    answered = await env.ethixai.probe(snapshot.tag_urls[CANARY_TAG], PROBES, seconds)
-    get_run_logger().info(
-        "%s: %d of %d probes of %s were answered", service, answered, PROBES, claim.part(service).canary
-    )
-    return answered
+    count = math.ceil(min(missing * PROBES_SPARE, PROBES_PER_S_MAX * seconds))
+    answered = await env.ethixai.probe(snapshot.tag_urls[CANARY_TAG], count, seconds)
+    said = f"{service}: {answered} of {count} requests of our own to {snapshot.split.tags[CANARY_TAG]} were answered"
+    get_run_logger().info("%s", said)
+    return said
 
 
 @task(name="check telemetry", task_run_name="check telemetry", **READ)
@@ -208,11 +218,14 @@ async def monitor(env: Environment, claim: Claim, policy: Policy) -> tuple[Verdi
     test.
     """
     assert claim.bake_start_s is not None
-    time_of = Clock(env)
-    lookouts = await _opened(env, claim, policy, claim.bake_start_s + policy.bake_s)
+    time_of, ends_s = Clock(env), claim.bake_start_s + policy.bake_s
+    lookouts = await _opened(env, claim, policy, ends_s)
+    await asyncio.gather(*(one.look_around(claim) for one in lookouts))
     said_at_s = 0.0
     while True:
         now_s, is_reachable = await time_of.read()
+        if now_s >= ends_s:  # a kill must be known before anybody is promoted
+            await asyncio.gather(*(one.look_around(claim, is_last=True) for one in lookouts))
         await asyncio.gather(
             *(one.look(now_s, is_reachable) for one in lookouts), *(one.look_around(claim) for one in lookouts)
         )
@@ -230,16 +243,19 @@ async def monitor(env: Environment, claim: Claim, policy: Policy) -> tuple[Verdi
 async def _opened(env: Environment, claim: Claim, policy: Policy, until_s: float) -> list[Lookout]:
     """A lookout for each service.
 
-    A Prometheus that is away is waited for while the bake lasts, and then done without.
+    A Prometheus that is away is waited for while the bake lasts, and then done without; what can be seen without it is
+    looked at meanwhile.
     """
+    blind = [Lookout.after((), env, policy, claim, part) for part in claim.parts]
     while True:
         try:
             return list(await asyncio.gather(*(Lookout.open(env, policy, claim, part) for part in claim.parts)))
         except NO_TELEMETRY as away:
             get_run_logger().warning("no telemetry to begin with: %s", away)
-            if time.time() > until_s:
-                return [Lookout.after((), env, policy, claim, part) for part in claim.parts]
-            await asyncio.sleep(policy.tick_s)
+        await asyncio.gather(*(one.look_around(claim) for one in blind))
+        if time.time() > until_s or any(one.oom_kills for one in blind):
+            return blind
+        await asyncio.sleep(policy.tick_s)
 
 
 @task(name="second look", task_run_name="second look", **READ)

@@ -13,7 +13,10 @@ from prefect import Task, runtime
 from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
 
-from playbook.errors import Transient
+from playbook.errors import NoData, Refused, Transient
+
+NO_TELEMETRY = (Transient, NoData, Refused)
+"""A provider that is away, empty or will not answer is not a bad canary: a bake goes on, and says what it lacks."""
 
 
 class Options(TypedDict):

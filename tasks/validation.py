@@ -7,11 +7,11 @@ from prefect import get_run_logger, task
 
 from blocks.environment import Environment
 from playbook.claim import Claim
-from playbook.errors import NoData, SmokeFailed, Transient
+from playbook.errors import NoData, Refused, SmokeFailed, Transient
 from playbook.release import SmokeTest
 from playbook.requests import ExploitCheck
 from playbook.traffic import CANARY_TAG
-from tasks.retries import READ, is_last_try
+from tasks.retries import NO_TELEMETRY, READ, is_last_try
 
 SCRAPES_NEEDED = 2
 SCRAPES_WAITED = 20
@@ -60,13 +60,19 @@ async def check_error_ratio(env: Environment, claim: Claim, service: str) -> str
     """The new revision's share of 5xx since it was given traffic is below the playbook's line (5.4). Returns what is
     wrong, or None.
 
-    Without requests there is nothing to say, and nothing is said.
+    Without requests there is nothing to say, and nothing is said; a Prometheus that gives no answer says nothing of
+    the revision either, and the hour of watching comes after.
     """
     query = env.queries.render("error_ratio", env.service(service), claim.part(service).canary)
     try:
         ratio = await env.prometheus.value(query)
     except NoData:
         get_run_logger().info("%s: no requests yet, so no error ratio", service)
+        return None
+    except (Transient, Refused) as away:
+        if isinstance(away, Transient) and not is_last_try(READ):
+            raise
+        get_run_logger().warning("%s: its error ratio is not known: %s", service, away)
         return None
     line = env.policy.validation_error_ratio_max
     get_run_logger().info("%s: error ratio %.4f, line %.4f", service, ratio, line)
@@ -82,8 +88,12 @@ async def wait_for_scrapes(env: Environment, claim: Claim, service: str) -> str 
     canary = claim.part(service).canary
     selector = env.queries.render("up", env.service(service), canary)
     for _ in range(SCRAPES_WAITED):
-        series = await env.prometheus.series(selector, span_s=SCRAPES_WAITED * env.policy.scrape_s)
+        seen = f"{selector} has fewer than {SCRAPES_NEEDED} good samples"
+        try:
+            series = await env.prometheus.series(selector, span_s=SCRAPES_WAITED * env.policy.scrape_s)
+        except NO_TELEMETRY as away:
+            series, seen = (), str(away)
         if any(sum(value == 1 for _, value in one.samples) >= SCRAPES_NEEDED for one in series):
             return None
         await asyncio.sleep(env.policy.scrape_s)
-    return f"{service}: Prometheus has not scraped {canary} ({selector} has fewer than {SCRAPES_NEEDED} good samples)"
+    return f"{service}: Prometheus has not scraped {canary} ({seen})"

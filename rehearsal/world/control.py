@@ -3,6 +3,8 @@
 Bad input is answered 400 with ``{"error": …}``. Nothing here is Google's; it is how a rehearsal pulls the strings.
 """
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, fields
 from typing import Any
@@ -40,6 +42,7 @@ class Control:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._ordered = asyncio.Event()  # the newest order's ``met``
 
     async def addresses(self, body: Body) -> Any:
         """See `addresses`."""
@@ -67,7 +70,7 @@ class Control:
 
     async def order_fault(self, body: Body) -> Any:
         """A fault of a gRPC method, as in `Fault`."""
-        self._world.gate.faults.add(Fault(**body))
+        self._ordered = self._world.gate.faults.add(Fault(**body)).met
 
     async def clear_faults(self, body: Body) -> Any:
         """No gRPC method is ordered to fail."""
@@ -75,7 +78,13 @@ class Control:
 
     async def order_desk_fault(self, body: Body) -> Any:
         """A fault of a desk: ``{desk, …}``, the rest as that desk takes it."""
-        self._world.desks.fault(**body)
+        self._ordered = self._world.desks.fault(**body).met
+
+    async def fault_met(self, body: Body) -> Any:
+        """Whether the newest fault of a method or a desk was met, after ``timeout_s`` at most."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ordered.wait(), body["timeout_s"])
+        return self._ordered.is_set()
 
     async def clear_desk_faults(self, body: Body) -> Any:
         """No desk is ordered to fail."""
@@ -123,9 +132,13 @@ class Control:
         self._world.desks.atlas.restores_fail(body["word"])
 
     async def hand(self, body: Body) -> Any:
-        """Somebody changes ``service`` by hand: ``traffic``, ``annotations``, ``email``."""
+        """Somebody changes ``service`` by hand: ``traffic``, ``annotations``, ``email``, ``deploy``."""
         await self._world.hand(
-            body["service"], body.get("traffic"), body.get("annotations"), body.get("email") or PERSON
+            body["service"],
+            body.get("traffic"),
+            body.get("annotations"),
+            body.get("email") or PERSON,
+            body.get("deploy"),
         )
 
     async def deny(self, body: Body) -> Any:

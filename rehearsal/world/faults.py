@@ -16,7 +16,8 @@ class Fault:
     ``method`` and ``resource`` are shell patterns over ``Services.UpdateService`` and the resource's name. With
     ``code`` empty a call is only late, by ``delay_s``. ``count`` ends the order after so many calls (None: never).
     ``every`` = k hits each k-th call that matches, exactly. ``applied``: the call takes effect, then the reply is
-    lost. ``hang``: no reply before the client gives up.
+    lost. ``hang``: no reply before the client gives up. An order of neither lets its call through as it is.
+    ``met`` is set once a call has come as far as it is ordered to: it hangs, or its reply is on its way.
     """
 
     method: str
@@ -30,6 +31,7 @@ class Fault:
     message: str = ""
     seen: int = field(default=0, init=False)
     hit: int = field(default=0, init=False)
+    met: asyncio.Event = field(default_factory=asyncio.Event, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.applied and not self.hang:
@@ -61,10 +63,12 @@ class Fault:
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
         if self.hang and not self.applied:
+            self.met.set()
             await asyncio.Event().wait()
 
     async def after(self) -> None:
         """Hang after the effect, when so ordered."""
+        self.met.set()
         if self.hang:
             await asyncio.Event().wait()
 

@@ -8,6 +8,7 @@ import json
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +18,8 @@ import httpx
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 20
 CALL_TIMEOUT_S = 60
+LOOK_S = 30.0
+"""One question may wait so long for its answer."""
 
 
 class WorldError(Exception):
@@ -153,6 +156,17 @@ class RemoteWorld:
         """Order a fault of a desk: see `rehearsal.world.desks.desk.Fault`."""
         await self._ask("order_desk_fault", desk=desk, **order)
 
+    async def fault_met(self, timeout_s: float) -> bool:
+        """Whether a call has come as far as the newest fault orders: it hangs, or it was answered.
+
+        Answers as soon as it is so, after ``timeout_s`` at most.
+        """
+        ends_s = time.monotonic() + timeout_s
+        while not await self._ask("fault_met", timeout_s=max(0.0, min(LOOK_S, ends_s - time.monotonic()))):
+            if time.monotonic() >= ends_s:
+                return False
+        return True
+
     async def clear_desk_faults(self) -> None:
         """No desk is ordered to fail any more."""
         await self._ask("clear_desk_faults")
@@ -203,9 +217,13 @@ class RemoteWorld:
         traffic: Sequence[Mapping[str, Any]] | None = None,
         annotations: Mapping[str, str] | None = None,
         email: str = "",
+        deploy: Mapping[str, str] | None = None,
     ) -> None:
-        """Somebody changes a service (full name) by hand, and it is served: traffic ``[{revision, percent, tag}]``."""
-        await self._ask("hand", service=service, traffic=traffic, annotations=annotations, email=email)
+        """Somebody changes a service (full name) by hand, and it is served.
+
+        Traffic is ``[{revision, percent, tag}]``; ``deploy`` is ``{revision, image}``, of the service's own template.
+        """
+        await self._ask("hand", service=service, traffic=traffic, annotations=annotations, email=email, deploy=deploy)
 
     async def deny(self, email: str, method: str = "") -> None:
         """Calls of ``email`` (a pattern) to methods that begin with ``method`` get PERMISSION_DENIED."""

@@ -188,8 +188,10 @@ class World:
         traffic: Sequence[Mapping[str, Any]] | None = None,
         annotations: Mapping[str, str] | None = None,
         email: str = PERSON,
+        deploy: Mapping[str, str] | None = None,
     ) -> None:
-        """Somebody changes a service by hand: traffic ``[{revision, percent, tag}]``, annotations, or both.
+        """Somebody changes a service by hand: traffic ``[{revision, percent, tag}]``, annotations, a new revision
+        ``{revision, image}`` of the same template, or several of them.
 
         Without an etag, as a person in the console does. Returns once it is served. Raises RefusalError.
         """
@@ -206,6 +208,11 @@ class World:
         update.service.annotations.update(annotations or {})
         update.update_mask.paths.extend(["traffic"] if traffic is not None else [])
         update.update_mask.paths.extend(["annotations"] if annotations is not None else [])
+        if deploy is not None:
+            update.service.template.CopyFrom(self.services.find(service).message.template)
+            update.service.template.revision = deploy["revision"]
+            update.service.template.containers[0].image = deploy["image"]
+            update.update_mask.paths.append("template")
         write = Write("Services.UpdateService", service, email)
         operation = await self.services.update(update, Call(email, write))
         self.gate.writes.add(write, "OK")

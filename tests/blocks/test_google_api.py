@@ -56,7 +56,7 @@ EXPECTED: dict[type[Exception], type[ReleaseError]] = {
 )
 def test_every_error_is_mapped(kind: type[Exception]) -> None:
     """Each class of the two libraries becomes ours, names what was asked, and the kind that says what comes next."""
-    ours = translate(made(kind), "Cloud Run, asked for s", "run.services.get")
+    ours = translate(made(kind), "Cloud Run, asked for s", "run.services.update", is_write=True)
     assert type(ours) is EXPECTED.get(kind, Refused)
     assert "Cloud Run, asked for s" in str(ours)
     assert kind.__name__ in str(ours)
@@ -65,6 +65,12 @@ def test_every_error_is_mapped(kind: type[Exception]) -> None:
 def test_nothing_that_is_expected_is_missing_from_the_library() -> None:
     """The table above names classes that exist under the enumerated roots."""
     assert set(EXPECTED) <= {*every(api.GoogleAPIError), *every(auth.GoogleAuthError), TimeoutError}
+
+
+@pytest.mark.parametrize("kind", [kind for kind, ours in EXPECTED.items() if ours is Conflict])
+def test_a_read_is_never_a_conflict(kind: type[Exception]) -> None:
+    """Nothing was decided on an older state: it is asked again."""
+    assert type(translate(made(kind), "Cloud Run, asked for s", "run.services.get")) is Transient
 
 
 def test_a_missing_permission_is_named() -> None:

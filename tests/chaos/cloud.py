@@ -14,6 +14,7 @@ from wire import PROCESS, Wire
 
 from blocks.cloud_run import _shows, _was_overwritten
 from playbook.change import Change
+from playbook.claim import Record
 from playbook.errors import Conflict, Refused, StartFailed, Transient
 from playbook.traffic import LATEST, Revision, Scaling, ServiceSnapshot, TrafficSplit
 
@@ -189,11 +190,27 @@ class Cloud:
         self.writes.append(Written(who, snapshot.service, change, moved or new is not None, now_s))
         work = asyncio.ensure_future(self._follow(state, state.split, new.revision if new else ""))
         self._work.add(work)
+        work.add_done_callback(self._work.discard)
         return work
 
     async def settled(self) -> None:
         """Nothing is under way any more."""
         await asyncio.gather(*self._work, return_exceptions=True)
+
+    def forget(self) -> set[str]:
+        """No write is remembered, and no revision that its service names nowhere. Returns the images that are left."""
+        self.writes.clear()
+        for name, state in self.services.items():
+            served = (
+                *state.split.percent,
+                *state.split.tags.values(),
+                *state.served.percent,
+                *state.served.tags.values(),
+            )
+            good = (one.revision for one in Record.read(self.read(name)).last_good)
+            named = {*served, *good, state.latest_ready, state.latest_created}
+            state.revisions = {one: revision for one, revision in state.revisions.items() if one in named}
+        return {revision.image for state in self.services.values() for revision in state.revisions.values()}
 
     def _find(self, service: str) -> ServiceState:
         if service not in self.services:

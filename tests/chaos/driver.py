@@ -71,8 +71,6 @@ class Stage:
         """for the runs that come after the one that is disturbed, in turn; when they are used up all goes well"""
         self._caught_up: set[str] = set()
         self._numbers = itertools.count()
-        self._dead: list[asyncio.Task[None]] = []
-        """what dead processes were doing: it waits for ever, and is ended with the stage"""
         self.ended_s = 0.0
         """how long it took from what went wrong to the end, for the table"""
 
@@ -184,14 +182,16 @@ class Stage:
         found = cloud.read(service)
         await cloud.accept(found, Change(record=record or Record.read(found), split=split), "ada@example.com")
 
-    def forget(self) -> None:
-        """What is over is not kept: runs, log lines, pages. What is served and written stays."""
-        self._dead += [run.task for run in self.runs if run.process.is_dead]
+    async def forget(self) -> None:
+        """What is over is not kept: runs, the dead, words, pages. What stands on the services stays."""
+        for run in self.runs:
+            run.process.is_buried = run.process.is_dead
+            run.task.cancel()
+        await asyncio.gather(*(run.task for run in self.runs), return_exceptions=True)
         self.runs.clear()
-        for kept in (self.server.log, self.server.events, self.server.artifacts):
-            kept.clear()
-        for cloud in self.scene.clouds.values():
-            cloud.writes.clear()
+        self._caught_up.clear()
+        self.server.forget()
+        self.scene.forget()
 
     async def _carry_out(self, run: Run, flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
         try:

@@ -46,6 +46,11 @@ class Fault(StrEnum):
         return self in (Fault.DEADLINE, Fault.REPLY_LOST, Fault.GARBAGE)
 
     @property
+    def is_refusal(self) -> bool:
+        """Whether asking again is no use: somebody must look, or recovery."""
+        return self is Fault.DENIED
+
+    @property
     def takes_all_time(self) -> bool:
         """Whether the caller waits for as long as it ever does."""
         return self in (Fault.DEADLINE, Fault.HUNG)
@@ -53,7 +58,8 @@ class Fault(StrEnum):
     def error(self, call: "Call") -> Exception:
         """What the caller meets."""
         if call.system in GOOGLE:
-            return google_api.translate(_GOOGLE[self], f"{call.system}, asked for {call.subject}", "the permission")
+            asked = f"{call.system}, asked for {call.subject}"
+            return google_api.translate(_GOOGLE[self], asked, "the permission", is_write=call.method == "write")
         if call.system == "prometheus":
             return _PROMETHEUS.translate(_prometheus(self), call.subject)
         if call.system == "prefect":

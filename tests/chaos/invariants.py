@@ -4,28 +4,34 @@ from collections import Counter
 from collections.abc import Iterator
 
 from driver import Stage
+from faults import Fault
 from scene import NEW
 
 from playbook.claim import PREFIX, Record
+from playbook.errors import Stuck
 from playbook.traffic import CANARY_TAG
 
 STAYS = {"epoch", "last-good", "incidents"}
 """Of our own annotations, what outlives a release."""
 
 
-def broken(stage: Stage) -> list[str]:
-    """A sentence for everything that is not as it must be, whatever was asked for."""
+def broken(stage: Stage, may_fail: tuple[type[Exception], ...] = ()) -> list[str]:
+    """A sentence for everything that is not as it must be, whatever was asked for.
+
+    ``may_fail``: errors that a run may end Failed with, because what is being tried leaves it nothing else.
+    """
     return [
         *(sentence for name in stage.scene.clouds for sentence in services_wrong(stage, name)),
         *_acts(stage),
         *_words(stage),
-        *_runs(stage),
+        *_runs(stage, may_fail),
     ]
 
 
 def was_claimed(stage: Stage, where: str) -> bool:
-    """Whether a release ever held a service there."""
-    return any(write.change.record.holder for write in stage.scene.clouds[where].writes)
+    """Whether a release ever held every service there: before that it is refused, and nobody hears of it."""
+    cloud = stage.scene.clouds[where]
+    return {write.service for write in cloud.writes if write.change.record.holder} == set(cloud.services)
 
 
 def services_wrong(stage: Stage, where: str) -> Iterator[str]:
@@ -103,8 +109,10 @@ def revert_told_wrong(stage: Stage) -> Iterator[str]:
         yield f"the revert was told so: {keys}, {list(pages)}, {len(tickets)} tickets"
 
 
-def _runs(stage: Stage) -> Iterator[str]:
-    """Nothing ended in a way that nobody foresaw."""
+def _runs(stage: Stage, may_fail: tuple[type[Exception], ...]) -> Iterator[str]:
+    """Nothing ended in a way that nobody foresaw; a release that is refused a step fails, and recovery finishes it."""
     for run in stage.runs:
-        if run.end in ("Failed", "Running"):
+        is_refused = any(isinstance(order, Fault) and order.is_refusal for order in run.process.orders.values())
+        foreseen = (*may_fail, Stuck) if is_refused else may_fail
+        if run.end in ("Failed", "Running") and not isinstance(run.error, foreseen):
             yield f"{run.process.name} ended {run.end}: {run.message}"

@@ -61,6 +61,11 @@ class Server:
     forms: list[str] = field(default_factory=list)
     """what people read above the forms"""
 
+    def forget(self) -> None:
+        """No run was ever started, and nothing was said or shown."""
+        for kept in (self.runs, self.artifacts, self.started, self.events, self.log, self.gates, self.forms):
+            kept.clear()
+
     async def artifact(self, markdown: str, key: str, description: str = "", **_: Any) -> None:
         """As `acreate_markdown_artifact`."""
         pages = self.artifacts.setdefault(key, [])

@@ -1,4 +1,4 @@
-"""The whole matrix, by exhaustion: `python tests/chaos/run.py [--plot NAME ...] [--faults] [--quiet]`.
+"""The whole matrix, by exhaustion: `python tests/chaos/run.py [--plot NAME ...] [--faults | --outages] [--quiet]`.
 
 Prints a table (call, moment, outcome, seconds) and ends with 1 if a case breaks.
 """
@@ -8,22 +8,23 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from cases import Case, deaths, faults, kills, kills_of_followers
 from emergencies import EMERGENCIES
+from outages import outages
 from plots import RELEASES, Plot
 from undoings import UNDOINGS
 
 PLOTS: tuple[Plot, ...] = (*RELEASES, *EMERGENCIES, *UNDOINGS)
 
 
-def sweeps(plots: list[Plot], with_faults: bool) -> Iterator[Case]:
-    """Every kill of every plot, then every kill of what follows an early death, one half-way and a late one; or every
-    fault that a release meets."""
-    if with_faults:
+def sweeps(plots: list[Plot], disturb: Callable[[Plot], Iterator[Case]] | None) -> Iterator[Case]:
+    """Every kill of every plot, then every kill of what follows an early death, one half-way and a late one; or what
+    ``disturb`` does to each release."""
+    if disturb:
         for plot in (plot for plot in plots if plot in RELEASES):
-            yield from faults(plot)
+            yield from disturb(plot)
         return
     for plot in plots:
         yield from kills(plot)
@@ -44,11 +45,17 @@ def main() -> int:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plot", nargs="+", choices=[plot.name for plot in PLOTS], help="only these; all without it")
-    parser.add_argument("--faults", action="store_true", help="every call answered by every fault, in place of kills")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--faults", dest="disturb", action="store_const", const=faults, help="every call answered by every fault"
+    )
+    instead.add_argument(
+        "--outages", dest="disturb", action="store_const", const=outages, help="every system gone from every call on"
+    )
     parser.add_argument("--quiet", action="store_true", help="print only the cases that break, and the sum")
     options = parser.parse_args()
     began, outcomes, wrong = time.perf_counter(), Counter[str](), 0
-    for case in sweeps([plot for plot in PLOTS if options.plot is None or plot.name in options.plot], options.faults):
+    for case in sweeps([plot for plot in PLOTS if options.plot is None or plot.name in options.plot], options.disturb):
         outcomes[f"{case.plot}, {case.outcome}"] += 1
         wrong += bool(case.wrong)
         if case.wrong or not options.quiet:

@@ -83,6 +83,22 @@ class Scene:
             if behaviour is not None:
                 self.behaviours[where, image.digest] = behaviour
 
+    def forget(self) -> None:
+        """The desks were told nothing, and of images and revisions only those that a service names are kept."""
+        for room in self.rooms.values():
+            room.said.clear()
+        self.github.tickets.clear()
+        self.pagerduty.incidents.clear()
+        for sentry in self.sentries.values():
+            sentry.releases.clear()
+        kept = {image for cloud in self.clouds.values() for image in cloud.forget()}
+        digests = {image.rsplit("@", 1)[-1] for image in kept}
+        self.registry.images = {tag: one for tag, one in self.registry.images.items() if one.digest in digests}
+        self.behaviours = {key: one for key, one in self.behaviours.items() if key[1] in digests}
+        self.published = [
+            version for version in self.published if any(self.image(s, version).digest in digests for s in SERVICES)
+        ]
+
     def image(self, service: str, version: str) -> Image:
         """The image of a service's version."""
         digest = hashlib.sha256(f"{service} {version}".encode()).hexdigest()

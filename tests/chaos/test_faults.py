@@ -4,11 +4,13 @@ import pytest
 from cases import faults, recorded
 from driver import Run, Stage, play
 from faults import Fault
+from outages import outages
 from plots import BREACH, HEALTHY, Release
 from scene import NEW, SERVICES
 from wire import Call
 
 EVERY = 149
+FAR = 31
 
 
 @pytest.mark.parametrize("plot", [HEALTHY, BREACH], ids=lambda plot: plot.name)
@@ -61,3 +63,11 @@ def test_a_while_without_telemetry_or_server_is_survived(system: str) -> None:
         return run
 
     assert play(story).end == "Promoted"
+
+
+@pytest.mark.parametrize("plot", [HEALTHY, BREACH], ids=lambda plot: plot.name)
+def test_a_system_that_stays_away_changes_nothing_but_the_end(plot: Release) -> None:
+    """From any call on, for twenty minutes: users are on one healthy revision once it is back, and all is told once."""
+    chosen = {call.n for call in recorded(plot)[0][5::FAR]}
+    for case in outages(plot, lambda call: call.n in chosen):
+        assert not case.wrong, f"{case.call}, {case.moment}"

@@ -44,7 +44,7 @@ class Call(NamedTuple):
 
 
 class Killed(BaseException):  # it is an end, like KeyboardInterrupt, and no error
-    """What a dead process meets when the whole stage is cleared. Nothing catches it."""
+    """What a dead process meets when it is buried, or the whole stage is cleared. Nothing catches it."""
 
 
 @dataclass(eq=False)
@@ -59,6 +59,8 @@ class Process:
     refused: list[str] = field(default_factory=list)
     """what it tried after its death"""
     is_dead: bool = False
+    is_buried: bool = False
+    """nobody waits any more for what it would have done"""
     death: asyncio.Event = field(default_factory=asyncio.Event)
 
     def die(self) -> None:
@@ -158,6 +160,6 @@ class Wire:
         if not process.is_dead:
             return
         process.refused.append(f"{system}.{method}")
-        if self.is_cleared:
+        if self.is_cleared or process.is_buried:
             raise Killed
         await asyncio.get_running_loop().create_future()

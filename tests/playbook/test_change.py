@@ -8,7 +8,7 @@ from playbook import change
 from playbook.change import Change
 from playbook.claim import Claim, Decision, Member, Part, Promotion, Record
 from playbook.errors import Conflict, Fenced, Held, Interrupted, Refused
-from playbook.traffic import CANARY_TAG, LATEST, PREVIOUS_TAG, ServiceSnapshot, TrafficSplit
+from playbook.traffic import CANARY_TAG, LATEST, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
 
 LEAD, OTHER = "ethixai-ai-core", "ethixai-backend"
 NOW_S = 1_763_647_200.0
@@ -202,6 +202,30 @@ def test_an_annotation_that_cannot_be_read_is_refused_with_the_next_step() -> No
     broken = found(LEAD).model_copy(update={"annotations": {"playbook.ethixai.com/claim": "{"}})
     with pytest.raises(Refused, match=f"{LEAD}: its annotations .* cannot be read. Restore them"):
         change.to_claim(broken, CLAIM)
+
+
+def test_a_revert_takes_back_only_the_instances_that_the_release_gave() -> None:
+    """What a person changed meanwhile stays; what the release raised goes back with the traffic."""
+    asked, given = Scaling(min_instances=1, max_instances=10), Scaling(min_instances=13, max_instances=13)
+    part = CLAIM.part(OTHER).model_copy(update={"scaling": asked})
+    claim = CLAIM.model_copy(update={"parts": (CLAIM.parts[0], part)}).decided(Decision.REVERT)
+    canary = stable(OTHER).with_canary(f"{OTHER}-new", 10)
+    record = Record(epoch=100, member=Member(release_id=claim.release_id, epoch=100, lead=LEAD, stable=stable(OTHER)))
+    found = ServiceSnapshot(
+        service=OTHER,
+        etag="1",
+        uri="",
+        split=canary,
+        served=canary,
+        annotations=record.annotations(),
+        scaling=given,
+        latest_created=f"{OTHER}-new",
+    )
+    theirs, ours = change.to_revert(found, claim), change.to_revert(found, claim.scaled(OTHER, NOW_S))
+    assert theirs is not None
+    assert ours is not None
+    assert (theirs.scaling, ours.scaling) == (None, asked)
+    assert theirs.split == ours.split == stable(OTHER)
 
 
 @pytest.mark.parametrize("service", [LEAD, OTHER])

@@ -1,5 +1,5 @@
-"""Claims under any interleaving: releases, recoveries, crashes and a person at the console, one read or write at a
-time.
+"""Claims under any interleaving: releases, a hotfix, recoveries, crashes and a person at the console, one read or
+write at a time.
 
 Every process reads, decides on what it read, and writes later under the etag it read: between the two anything may
 happen.
@@ -15,12 +15,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from playbook import change
 from playbook.change import Change
-from playbook.claim import Claim, Decision, Part, Record
+from playbook.claim import Claim, Decision, Kind, Part, Record
 from playbook.errors import ReleaseError
+from playbook.requests import HotfixRequest
 from playbook.traffic import ServiceSnapshot, TrafficSplit
 
 SERVICES = ("lead", "member")
 AT_ONCE = 3
+FIX = "v20251117-hotfix1-fed987"
 NOW_S = 1_763_647_200.0
 Step = Callable[[ServiceSnapshot], Change | None]
 
@@ -32,6 +34,8 @@ class Process:
     claim: Claim
     steps: list[tuple[str, Step]]
     read: tuple[str, str, Change] | None = None
+    then: Callable[[], "Process"] | None = None
+    """what the same run goes on with once these steps are done"""
 
 
 def steps_of(claim: Claim) -> list[tuple[str, Step]]:
@@ -68,6 +72,8 @@ class Claims(RuleBasedStateMachine):
         self.theirs: dict[str, TrafficSplit] = {}
         self.epochs = dict.fromkeys(SERVICES, 0)
         self.tries = 0
+        self.taken_back: dict[tuple[str, str], int] = {}
+        """(service, release) -> the epoch that took it back"""
 
     @staticmethod
     def _settled(service: str, split: TrafficSplit, number: int) -> ServiceSnapshot:
@@ -83,6 +89,10 @@ class Claims(RuleBasedStateMachine):
     @rule()
     def a_release_begins(self) -> None:
         """It plans on what it reads now, and claims later."""
+        self.processes.append(self._release())
+
+    def _release(self, hotfix: HotfixRequest | None = None) -> Process:
+        """A run that has planned on what it reads now, and has written nothing yet."""
         self.tries += 1
         parts = tuple(
             Part(
@@ -94,7 +104,7 @@ class Claims(RuleBasedStateMachine):
             )
             for s in SERVICES
         )
-        name = f"v20251116-abc{self.tries:03d}"
+        name = f"v20251116-{'hotfix1-' if hotfix else ''}abc{self.tries:03d}"
         claim = Claim(
             release_id=f"{name}-x",
             version=name,
@@ -103,8 +113,9 @@ class Claims(RuleBasedStateMachine):
             parts=parts,
             canary_percent=10,
             deadline_s=NOW_S,
+            hotfix=hotfix,
         )
-        self.processes.append(Process(claim, steps_of(claim)))
+        return Process(claim, steps_of(claim))
 
     @precondition(lambda self: len(self.processes) < AT_ONCE and Record.read(self.world["lead"]).claim)
     @rule()
@@ -115,6 +126,20 @@ class Claims(RuleBasedStateMachine):
         self.tries += 1
         claim = found.model_copy(update={"epoch": self._epoch(), "flow_run_id": str(self.tries)})
         self.processes.append(Process(claim, reverting(found, claim)))
+
+    @precondition(lambda self: len(self.processes) < AT_ONCE and Record.read(self.world["lead"]).claim)
+    @rule()
+    def a_hotfix_begins(self) -> None:
+        """It takes the release that runs back, as nobody else may any more, and then begins one of its own."""
+        found = Record.read(self.world["lead"]).claim
+        assert found is not None
+        if not Kind.HOTFIX.may_take_over(found.kind):
+            return
+        self.tries += 1
+        update = {"epoch": self._epoch(), "flow_run_id": str(self.tries)}
+        claim = found.model_copy(update=update).giving_way("a hotfix")
+        fix = HotfixRequest(version=FIX, reason="a hole", incident="CVE-2025-12345", approver="ada")
+        self.processes.append(Process(claim, reverting(found, claim), then=lambda: self._release(fix)))
 
     @precondition(lambda self: self.processes)
     @rule(data=st.data(), writes=st.integers(0, 8))
@@ -139,9 +164,15 @@ class Claims(RuleBasedStateMachine):
                 return False
             if wanted is None:
                 process.steps.pop(0)
+                self._goes_on(process)
             else:
                 process.read = (service, snapshot.etag, wanted)
         return process.read is not None
+
+    def _goes_on(self, process: Process) -> None:
+        """A run whose steps are done goes on with what comes then, if anything does."""
+        if not process.steps and process.then:
+            self.processes[self.processes.index(process)] = process.then()
 
     def _writes(self, process: Process) -> None:
         """What was decided is written if the etag is still the one that was read; otherwise it is decided again."""
@@ -158,6 +189,7 @@ class Claims(RuleBasedStateMachine):
         stable = process.claim.part(service).stable
         if service in self.theirs and not stable.moves_like(self.theirs[service]):
             assert split.moves_like(self.theirs[service]), "what a person set was overwritten"
+        self._check_who_took_it_back(service, process.claim, now.split, split)
         newest = wanted.deployment.revision if wanted.deployment else now.latest_created
         self.world[service] = now.model_copy(
             update={
@@ -170,6 +202,15 @@ class Claims(RuleBasedStateMachine):
         )
         if not split.moves_like(self.theirs.get(service, split)):
             del self.theirs[service]  # a release that was planned on the person's traffic may move it
+
+    def _check_who_took_it_back(self, service: str, claim: Claim, was: TrafficSplit, becomes: TrafficSplit) -> None:
+        """A release that was taken back is taken back once, and nobody moves its users forward after that."""
+        canary, what = claim.part(service).canary, (service, claim.release_id)
+        if canary in was.percent and canary not in becomes.percent:
+            assert what not in self.taken_back, "a release was taken back twice"
+            self.taken_back[what] = claim.epoch
+        elif canary in becomes.percent and canary not in was.percent:
+            assert what not in self.taken_back, f"moved forward after epoch {self.taken_back[what]} took it back"
 
     @precondition(lambda self: self.processes)
     @rule(data=st.data())

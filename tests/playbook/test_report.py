@@ -10,7 +10,7 @@ from playbook.claim import Claim, Decision, Part
 from playbook.outcome import End, Outcome
 from playbook.picture import BINS, draw, trace
 from playbook.policy import Policy
-from playbook.report import Report, users
+from playbook.report import QUERY_WIDTH, Report, folded, users
 from playbook.traffic import TrafficSplit
 from playbook.verdict import Verdict, judge
 
@@ -91,3 +91,12 @@ def test_the_picture_leaves_a_gap_where_nobody_asked(bake, tick) -> None:
     evidence = bake().folded([tick(n=20, m=180), tick(), tick(n=20, m=180)])
     moments = trace(evidence.points, evidence.bake_start_s)
     assert [moment.canary for moment in moments] == [0, None, 0]
+
+
+def test_a_query_is_folded_and_stays_the_same_query() -> None:
+    """No line is wider than the page, and without the breaks it is what was asked."""
+    query = 'http_requests_total{project="ethixai-production",job="backend",revision="ethixai-backend-abc1234-1f2e3d"}'
+    lines = folded(query).split("\n")
+    assert len(lines) == 2
+    assert max(map(len, lines)) <= QUERY_WIDTH
+    assert "".join(line.strip() for line in lines) == query

@@ -1,5 +1,7 @@
 """Ordered faults: code, count, every k-th, delay, hanging, and a reply that is lost after the effect."""
 
+import asyncio
+
 import pytest
 from google.api_core import exceptions
 from google.cloud import run_v2
@@ -51,6 +53,39 @@ async def test_a_fault_can_be_for_one_service_only(cloud):
     await cloud.services.get_service(name=cloud.world.find("ethixai-frontend"))
     await cloud.world.clear_faults()
     await cloud.get()
+
+
+async def test_what_hangs_when_its_client_dies_is_never_done(cloud):
+    """The second write is held; its client goes away without a word, and the world stays as it was."""
+    await cloud.world.fault("Services.UpdateService", every=2, hang=True)
+    await annotate(cloud, "1")
+    assert not await cloud.world.fault_met(timeout_s=0)
+    doomed = asyncio.create_task(annotate(cloud, "2"))
+    assert await cloud.world.fault_met(timeout_s=10)
+    doomed.cancel()
+    await asyncio.gather(doomed, return_exceptions=True)
+    await annotate(cloud, "3")
+    assert [write["annotations"]["x.example/a"] for write in await cloud.world.writes()] == ["1", "3"]
+
+
+async def test_what_hangs_after_its_effect_was_done_once(cloud):
+    """Its client dies while it waits for the reply; the effect stays, and is in the log of writes."""
+    await cloud.world.fault("Services.UpdateService", hang=True, applied=True)
+    doomed = asyncio.create_task(annotate(cloud, "1"))
+    assert await cloud.world.fault_met(timeout_s=10)
+    doomed.cancel()
+    await asyncio.gather(doomed, return_exceptions=True)
+    assert (await cloud.get()).annotations["x.example/a"] == "1"
+    assert [(write["code"], write["applied"]) for write in await cloud.world.writes()] == [("OK", True)]
+
+
+async def test_an_order_may_only_wait_for_its_call(cloud):
+    """It is met when the call was answered, and changes nothing about the answer."""
+    await cloud.world.fault("Services.GetService", resource="*/ethixai-backend")
+    await cloud.services.get_service(name=cloud.world.find("ethixai-frontend"))
+    assert not await cloud.world.fault_met(timeout_s=0)
+    await cloud.get()
+    assert await cloud.world.fault_met(timeout_s=10)
 
 
 async def test_an_order_that_makes_no_sense_is_refused(cloud):

@@ -178,3 +178,15 @@ async def test_an_instance_out_of_memory_is_killed_told_of_and_replaced(cloud):
     assert text.startswith("Memory limit of 128 MiB exceeded with ")
     assert "Consider increasing the memory limit" in text
     assert await cloud.until(restarts)
+
+
+async def test_a_hand_may_deploy_a_revision_that_gets_nobody(cloud):
+    """As gcloud's --no-traffic: it is ready and of the same template, and all users stay where they are."""
+    digest = await cloud.world.publish(cloud.REPOSITORY, "maintenance", {"BEHAVIOUR": "read_only"})
+    stays = [{"revision": cloud.STABLE, "percent": 100}]
+    deploy = {"revision": V2, "image": f"{cloud.REPOSITORY}@{digest}"}
+    await cloud.world.hand(cloud.name, stays, deploy=deploy)
+    service = await cloud.get()
+    assert service.latest_ready_revision.endswith(V2)
+    assert service.template.containers[0].env[0].name == "APP_ENV"
+    assert await cloud.served() == {cloud.STABLE: 100}

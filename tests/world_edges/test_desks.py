@@ -129,6 +129,20 @@ async def test_a_desk_that_hangs_outlasts_its_caller(office: Any, applied: bool)
     assert len(office.desks.told) == applied
 
 
+@pytest.mark.parametrize("applied", [False, True])
+async def test_the_second_request_is_held_until_its_caller_is_gone(office: Any, applied: bool) -> None:
+    """The order says when it was met; whether the desk was told does not change when the caller dies."""
+    fault = office.desks.fault("slack", every=2, hang=True, applied=applied)
+    await office.http.post(POST, json=MESSAGE)
+    assert not fault.met.is_set()
+    doomed = asyncio.create_task(office.http.post(POST, json={**MESSAGE, "text": "held"}))
+    await asyncio.wait_for(fault.met.wait(), 10)
+    doomed.cancel()
+    await asyncio.gather(doomed, return_exceptions=True)
+    assert (await office.http.post(POST, json={**MESSAGE, "text": "third"})).status_code == 200
+    assert [one["body"]["text"] for one in office.desks.told] == ["hello", *["held"] * applied, "third"]
+
+
 async def test_a_late_answer_is_still_the_desks_own(office: Any) -> None:
     """With only a delay ordered, the call is accepted, later; others need not wait for it."""
     office.desks.fault("slack", delay_s=0.3)

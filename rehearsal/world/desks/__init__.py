@@ -37,11 +37,11 @@ class Desks:
         self._desks: dict[str, Desk] = {desk.name: desk for desk in every}
         self.app = Starlette(routes=[Mount(f"/{name}", app=desk) for name, desk in self._desks.items()])
 
-    def fault(self, desk: str, **order: Any) -> None:
+    def fault(self, desk: str, **order: Any) -> Fault:
         """Order ``desk`` to fail as a `Fault` of these fields says. Raises ValueError, TypeError."""
         if desk not in self._desks:
             raise ValueError(f"no such desk: {desk}; there are {', '.join(self._desks)}")
-        self._desks[desk].order(Fault(**order))
+        return self._desks[desk].order(Fault(**order))
 
     def clear(self) -> None:
         """No desk is ordered to fail."""

@@ -32,8 +32,10 @@ class Fault:
     ``status``: answered so, in the vendor's words. ``delay_s``: late, and then as it would be without an order, if
     there is no other. ``hang``: no answer before the client gives up. ``garbage``: 200 and a page that is not the
     vendor's. ``applied``: it takes effect first (alone: and then 503). ``count`` ends the order after so many requests
-    (None: never). ``method`` and ``path`` (below the desk) are shell patterns. ``message`` goes into the vendor's
-    words; at Slack's desk it is the error itself, as in ``status=200, message="is_archived"``.
+    (None: never), and ``every`` = k hits each k-th request that matches. ``method`` and ``path`` (below the desk) are
+    shell patterns. ``message`` goes into the vendor's words; at Slack's desk it is the error itself, as in
+    ``status=200, message="is_archived"``. ``met`` is set once a request has come as far as it is ordered to: it hangs,
+    or it was answered.
     """
 
     status: int | None = None
@@ -45,7 +47,10 @@ class Fault:
     method: str = "*"
     path: str = "*"
     message: str = ""
+    every: int = 1
+    seen: int = field(default=0, init=False)
     hit: int = field(default=0, init=False)
+    met: asyncio.Event = field(default_factory=asyncio.Event, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.applied and self.status is None and not self.hang and not self.garbage:
@@ -54,6 +59,8 @@ class Fault:
             raise ValueError("a fault needs one of status, delay_s, hang, garbage or applied")
         if self.status is not None and not 200 <= self.status <= 599:
             raise ValueError(f"status: {self.status} is no HTTP status")
+        if self.every < 1:
+            raise ValueError(f"every: must be 1 or more, not {self.every}")
 
     @property
     def is_an_answer(self) -> bool:
@@ -61,10 +68,13 @@ class Fault:
         return self.status is not None or self.hang or self.garbage
 
     def takes(self, method: str, path: str) -> bool:
-        """Whether this request is hit; counts it if so."""
+        """Whether this request is hit. Counts the requests it matches."""
         if self.count is not None and self.hit >= self.count:
             return False
         if not (fnmatch.fnmatchcase(method, self.method) and fnmatch.fnmatchcase(path, self.path)):
+            return False
+        self.seen += 1
+        if self.seen % self.every:
             return False
         self.hit += 1
         return True
@@ -106,9 +116,10 @@ class Desk:
         """Nothing was ever said to this desk."""
         raise NotImplementedError
 
-    def order(self, fault: Fault) -> None:
+    def order(self, fault: Fault) -> Fault:
         """Order ``fault``, after those that stand."""
         self._faults.append(fault)
+        return fault
 
     def clear_faults(self) -> None:
         """Nothing is ordered to fail any more."""
@@ -127,15 +138,14 @@ class Desk:
             await self._app(scope, receive, send)
             return
         await asyncio.sleep(fault.delay_s)
-        if not fault.is_an_answer:
-            await self._app(scope, receive, send)
-            return
         if fault.applied:
             await self._app(scope, receive, _unheard)
         if fault.hang:
+            fault.met.set()
             await _client_gone(receive)
             return
-        await self._failure(fault)(scope, receive, send)
+        await (self._failure(fault) if fault.is_an_answer else self._app)(scope, receive, send)
+        fault.met.set()
 
     def _failure(self, fault: Fault) -> Response:
         if fault.garbage:
