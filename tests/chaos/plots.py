@@ -96,7 +96,7 @@ HEALTHY = Release("healthy", Behaviour(), True)
 BREACH = Release("breach", Behaviour(errors=0.05), False)
 BROKEN_START = Release("broken start", Behaviour(starts=False), False)
 CANCELLED = Cancelled("cancelled", Behaviour(), True)
-RELEASES = (HEALTHY, BREACH, BROKEN_START, CANCELLED)
+RELEASES = (HEALTHY, BREACH, BROKEN_START)
 
 
 @dataclass(frozen=True)

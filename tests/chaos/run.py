@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from cases import Case, deaths, faults, kills, kills_of_followers
 from emergencies import EMERGENCIES
 from outages import outages
-from plots import RELEASES, Plot
+from plots import CANCELLED, RELEASES, Plot
 from undoings import UNDOINGS
 
-PLOTS: tuple[Plot, ...] = (*RELEASES, *EMERGENCIES, *UNDOINGS)
+PLOTS: tuple[Plot, ...] = (*RELEASES, CANCELLED, *EMERGENCIES, *UNDOINGS)
 
 
 def sweeps(plots: list[Plot], disturb: Callable[[Plot], Iterator[Case]] | None) -> Iterator[Case]:
