@@ -75,8 +75,10 @@ def starting(claim: Claim, environment: str, at_s: float, bake_s: float, changes
     return Message(key=f"{claim.release_id}/starting", room=Room.RELEASES, text=text)
 
 
-def complete(claim: Claim, environment: str, watch_s: float) -> Message:
-    """Playbook 3, step 3: the release reached everybody. ``watch_s`` is 0 where nobody watches it afterwards."""
+def complete(report: Report, watch_s: float) -> Message:
+    """Playbook 3, step 3: the release reached everybody, and on what evidence. ``watch_s`` is 0 where nobody watches it
+    afterwards."""
+    claim, environment = report.claim, report.environment
     lines = [
         f"✅ {environment.capitalize()} release complete",
         f"Version: {claim.version}",
@@ -84,6 +86,7 @@ def complete(claim: Claim, environment: str, watch_s: float) -> Message:
     ]
     if watch_s:
         lines.append(f"Monitoring for {minutes(watch_s)}...")
+    lines += [f"{verdict.service}: {verdict.explanation}" for verdict in report.verdicts]
     text = "\n".join(lines)
     return Message(key=f"{claim.release_id}/complete", room=Room.RELEASES, text=text)
 
@@ -187,6 +190,19 @@ def asking(report: Report, url: str) -> Message:
         )
     )
     return Message(key=f"{claim.release_id}/asking/{len(claim.extensions_s)}", room=Room.INCIDENTS, text=text)
+
+
+def noticed(claim: Claim, environment: str, verdict: Verdict) -> Message:
+    """Something that people should know while the bake goes on, although it decides nothing yet."""
+    text = "\n".join(
+        (
+            f"👀 {environment.upper()} CANARY: look at {verdict.service}",
+            f"Version: {claim.version}",
+            f"Seen: {verdict.explanation}",
+            "Nothing is decided yet",
+        )
+    )
+    return Message(key=f"{claim.release_id}/noticed/{verdict.reason}", room=Room.INCIDENTS, text=text)
 
 
 def scaled(report: Report, instances: int) -> Message:

@@ -113,7 +113,7 @@ IN_BAND = Behaviour(errors=0.003)
 MARGINAL = Undecided("marginal", IN_BAND, False)
 MARGINAL_PROMOTED = Undecided("marginal, promoted", IN_BAND, True, choice="promote")
 SCALED = Release("scaled", Behaviour(very_slow=0.2, cured_by_instances=True), True)
-RELEASES = (HEALTHY, BREACH, BROKEN_START, CANCELLED, MARGINAL, MARGINAL_PROMOTED, SCALED)
+RELEASES = (HEALTHY, BREACH, BROKEN_START, MARGINAL, MARGINAL_PROMOTED, SCALED)
 
 
 @dataclass(frozen=True)
