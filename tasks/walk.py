@@ -8,7 +8,7 @@ from blocks.mongodb import MongoDB
 from playbook.claim import Claim
 from playbook.errors import Refused
 from playbook.migration import Batch, Migration
-from playbook.walk import Walk, next_range
+from playbook.walk import Trial, Walk, next_range
 from tasks.migration import modules
 from tasks.retries import READ, WRITE
 
@@ -25,14 +25,17 @@ async def dry_run(env: Environment, name: str) -> str:
     Raises: Refused (its ``match`` meets what its ``change`` made, or the change does nothing).
     """
     database, migration = _database(env), _migration(env, name)
-    told = []
-    for batch in migration.down:
-        trial = await database.try_out(batch, COPIES)
-        if problem := trial.problem(batch):
-            raise Refused(f"{name}: {problem}")
-        told.append(str(trial))
+    told = [str(await _tried(database, name, batch)) for batch in migration.down]
     get_run_logger().info("%s would change %s", name, "; ".join(told))
     return "; ".join(told)
+
+
+async def _tried(database: MongoDB, name: str, batch: Batch) -> Trial:
+    """What the batch does to copies of the first documents that it would change. Raises Refused, as `dry_run`."""
+    trial = await database.try_out(batch, COPIES)
+    if problem := trial.problem(batch):
+        raise Refused(f"{name}: {problem}")
+    return trial
 
 
 @task(name="undo", task_run_name="undo {name}", **WRITE)
@@ -48,11 +51,16 @@ async def undo(env: Environment, claim: Claim, name: str) -> Walk:
     ranges = 0
     while walk.batch < len(migration.down):
         batch = migration.down[walk.batch]
+        # Whoever goes on meets first what a change has left matching, and must not change it once more.
+        await _tried(database, name, batch)
         while within := next_range(await _ids(database, batch, walk.after, env.migrations.batch)):
             await database.keep(walk)  # nothing is written under an old epoch
             changed = await database.change(batch, within)
-            if not changed and await database.ids(batch, None, 1) == [within.first]:
-                raise Refused(f"{name}: the change does nothing to {batch.collection} {within.first!r}. Look at it.")
+            if left := await database.left(batch, within):
+                raise Refused(
+                    f"{name}: {left} documents of {batch.collection} from {within.first!r} to {within.last!r} still "
+                    "match after the change, which must not be made twice. Narrow match to what is not changed yet."
+                )
             walk = walk.past(within, changed)
             ranges += 1
             if ranges % SHOWN_EVERY == 0:
