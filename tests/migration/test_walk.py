@@ -39,6 +39,10 @@ class Walker:
         claim: Any = SimpleNamespace(epoch=epoch, undoing=SimpleNamespace(seen=""))
         return await steps.undo.fn(self.env, claim, "m")
 
+    async def verify(self, walk: Walk) -> str:
+        """What is wrong after it."""
+        return await steps.verify.fn(self.env, "m", walk)
+
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:
         """Prefect and the server are away within the block."""
@@ -80,3 +84,33 @@ async def test_a_change_that_goes_on_matching_is_made_once_and_never_again() -> 
             await walker.undo(epoch=2)
     assert max(one["cents"] for one in walker.documents.users.find()) == 101
     assert walker.writes == 4
+
+
+CHAINED = (
+    Batch(collection="users", match={"new": {"$exists": True}}, change={"$rename": {"new": "mid"}}),
+    Batch(collection="users", match={"mid": {"$exists": True}}, change={"$rename": {"mid": "new", "n": "m"}}),
+)
+"""The second takes up what the first has made, and makes what the first would take up again."""
+
+
+async def test_batches_may_take_up_what_the_one_before_has_made() -> None:
+    """Each is counted, and tried on copies, when the walk reaches it."""
+    walker = Walker(*CHAINED)
+    walker.documents.users.insert_many({"_id": n, "new": "a", "n": n} for n in range(70))
+    with walker.away():
+        walk = await walker.undo()
+        assert (walk.matching, walk.changed) == ((70, 70), (70, 70))
+        assert await walker.verify(walk) == ""
+    assert walker.documents.users.find_one({"_id": 69}) == {"_id": 69, "new": "a", "m": 69}
+
+
+async def test_a_batch_is_tried_when_it_is_reached() -> None:
+    """The dry run had nothing that it could be tried on; not one document is changed by it."""
+    twice = Batch(collection="users", match={"mid": {"$exists": True}}, change={"$inc": {"n": 1}})
+    walker = Walker(CHAINED[0], twice)
+    walker.documents.users.insert_many({"_id": n, "new": "a", "n": 0} for n in range(10))
+    with walker.away():
+        await steps.dry_run.fn(walker.env, "m")
+        with pytest.raises(Refused, match="10 of 10 copies still match"):
+            await walker.undo()
+    assert walker.documents.users.count_documents({"n": {"$ne": 0}}) == 0
