@@ -1,10 +1,13 @@
 """Changing the data: tried on copies first, then range by range under the claim's epoch, then verified."""
 
+from uuid import UUID
+
 from prefect import get_run_logger, task
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 
 from blocks.environment import Environment
 from blocks.mongodb import MongoDB
+from blocks.prefect_api import PREFECT_AWAY
 from playbook.claim import Claim
 from playbook.errors import Refused
 from playbook.migration import Batch, Migration
@@ -47,7 +50,7 @@ async def undo(env: Environment, claim: Claim, name: str) -> Walk:
     database, migration = _database(env), _migration(env, name)
     assert env.migrations is not None
     walk = await _begin(database, claim, migration)
-    shown = await acreate_progress_artifact(walk.share * 100, description=f"{name}: {walk}")
+    shown = await _show(walk)
     ranges = 0
     while walk.batch < len(migration.down):
         batch = migration.down[walk.batch]
@@ -64,13 +67,13 @@ async def undo(env: Environment, claim: Claim, name: str) -> Walk:
             walk = walk.past(within, changed)
             ranges += 1
             if ranges % SHOWN_EVERY == 0:
-                await aupdate_progress_artifact(shown, walk.share * 100, description=f"{name}: {walk}")
+                await _show(walk, shown)
         walk = walk.next_batch()
         if walk.batch < len(migration.down):
             batch = migration.down[walk.batch]
             walk = walk.reached(await database.count(batch.collection, batch.match))
     await database.keep(walk)
-    await aupdate_progress_artifact(shown, 100.0, description=f"{name}: {walk}")
+    await _show(walk, shown)
     get_run_logger().info("%s: %s changed", name, walk)
     return walk
 
@@ -129,6 +132,18 @@ async def _begin(database: MongoDB, claim: Claim, migration: Migration) -> Walk:
             walk = walk.counted(await database.count(batch.collection, batch.match))
     await database.take(walk)
     return walk
+
+
+async def _show(walk: Walk, shown: UUID | None = None) -> UUID | None:
+    """The UI shows how far the walk is, as the artifact that is returned. No walk waits for it."""
+    told = f"{walk.migration}: {walk}"
+    try:
+        if shown is None:
+            return await acreate_progress_artifact(walk.share * 100, description=told)
+        await aupdate_progress_artifact(shown, walk.share * 100, description=told)
+    except PREFECT_AWAY as away:
+        get_run_logger().warning("not shown: %s (%s)", told, away)
+    return shown
 
 
 async def _ids(database: MongoDB, batch: Batch, after: object, limit: int) -> list[object]:
