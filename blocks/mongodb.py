@@ -201,6 +201,11 @@ class MongoDB(OutsideBlock):
             lambda database: database[batch.collection].update_many(only, batch.change).modified_count,
         )
 
+    async def left(self, batch: Batch, within: Range) -> int:
+        """How many documents of the range still meet ``match``: 0 after `change`. One query."""
+        only: Document = {"$and": [{"_id": {"$gte": within.first, "$lte": within.last}}, batch.match]}
+        return await self.count(batch.collection, only)
+
     async def _do(self, asked: str, work: "Callable[[Database[Document]], Answer]") -> Answer:
         """``work`` done in a thread, with whatever goes wrong as an error of this project."""
         with self._calling(asked):

@@ -6,14 +6,14 @@ Whatever stops it leaves writes off and says how to go on; started again, it goe
 
 import asyncio
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
 from flows.restoration import reopen, restore
 from playbook import standstill
 from playbook.claim import Claim
-from playbook.errors import BadRequest, Conflict, Held, Interrupted, Refused, Transient
+from playbook.errors import BadRequest, Fenced, Held, Refused, ReleaseError
 from playbook.messages import Resolution
 from playbook.migration import MigrationRequest, Way
 from playbook.outcome import End, Outcome
@@ -56,9 +56,14 @@ async def _migration_rollback(request: MigrationRequest, environment: str) -> Ou
     claim = await take_or_go_on(env, request)
     async with beating(env, claim):
         try:
-            return await carry_out(env, claim)
-        except (Refused, Conflict, Interrupted, Transient) as why:
+            return await carry_out(env, await note_undoing(env, standstill.going_on(claim)))
+        except Fenced:
+            raise
+        except ReleaseError as why:
             return await stop_here(env, claim, str(why))
+        except Exception as why:  # noqa: BLE001  # writes may be off: whatever it is, somebody must hear of it
+            get_run_logger().exception("not foreseen")
+            return await stop_here(env, claim, f"{type(why).__name__}: {why}. The run's log says where.")
 
 
 async def take_or_go_on(env: Environment, request: MigrationRequest) -> Claim:
@@ -74,8 +79,7 @@ async def take_or_go_on(env: Environment, request: MigrationRequest) -> Claim:
         return await hold_services(env, request, plan)
     if await owner_of(env, found) is Owner.ALIVE:
         raise Held(f"{found.release_id} is under way in flow run {found.flow_run_id}.", is_same=True)
-    claim = await take_over(env, found)
-    return await note_undoing(env, standstill.with_undoing(claim, halted=""))
+    return await take_over(env, found)
 
 
 async def carry_out(env: Environment, claim: Claim) -> Outcome:

@@ -97,6 +97,11 @@ def with_undoing(claim: Claim, **changes: object) -> Claim:
     return claim.model_copy(update={"migration": claim.undoing.model_copy(update=changes)})
 
 
+def going_on(claim: Claim) -> Claim:
+    """The same claim, taken up by a run: it is not stopped any more."""
+    return with_undoing(claim, halted="")
+
+
 def to_hold(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
     """The service carries the claim. One that is in read-only mode already stays so: the claim has the way back.
 

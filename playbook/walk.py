@@ -28,7 +28,7 @@ class Walk(Frozen):
     batch: int = Field(0, description="which batch is under way, from 0")
     after: object = Field(None, description="the last _id that is done in it; None: nothing yet")
     totals: tuple[int, ...] = Field((), description="documents in each batch's collection when it began")
-    matching: tuple[int, ...] = Field((), description="how many of them were to be changed")
+    matching: tuple[int, ...] = Field((), description="how many were to be changed when the batch was reached")
     changed: tuple[int, ...] = Field((), description="how many have been")
 
     @classmethod
@@ -36,6 +36,12 @@ class Walk(Frozen):
         """Nothing is changed yet."""
         changed = (0,) * len(matching)
         return cls(migration=migration, epoch=epoch, totals=tuple(totals), matching=tuple(matching), changed=changed)
+
+    def reached(self, matching: int) -> Self:
+        """At the start of its batch, which so many documents meet now: the batches before it may have made them."""
+        counts = list(self.matching)
+        counts[self.batch] = matching
+        return self.model_copy(update={"matching": tuple(counts)})
 
     def past(self, done: Range, changed: int) -> Self:
         """After a range was written, which changed so many documents."""

@@ -9,6 +9,7 @@ from prefect.artifacts import acreate_markdown_artifact
 
 from blocks.environment import Environment
 from blocks.migrations import load
+from blocks.prefect_api import PREFECT_AWAY
 from playbook import change, standstill
 from playbook.claim import Claim, Kind, Record, next_epoch
 from playbook.errors import Conflict, Refused, SmokeFailed, Transient
@@ -24,9 +25,14 @@ from tasks.start import start
 
 def modules(env: Environment) -> tuple[Migration, ...]:
     """The environment's migrations. Raises: BadRequest (a module is wrong), Refused (it names no folder)."""
+    return load(folder_of(env))
+
+
+def folder_of(env: Environment) -> str:
+    """Where the environment's migrations are. Raises: Refused (it names none, or no database)."""
     if env.migrations is None or env.mongodb is None:
         raise Refused(f"{env.name} names no migrations. Add [mongodb] and [migrations] to its file.")
-    return load(env.migrations.folder)
+    return env.migrations.folder
 
 
 @task(name="check schema", task_run_name="check schema", **READ)
@@ -74,8 +80,11 @@ async def plan_undoing(env: Environment, request: MigrationRequest) -> RollbackP
 
 @task(name="undoing under way", task_run_name="undoing under way", **READ)
 async def undoing_found(env: Environment) -> Claim | None:
-    """The migration rollback that holds the lead, if there is one. Raises: Refused (the environment names none)."""
-    modules(env)
+    """The migration rollback that holds the lead, if there is one. Raises: Refused (the environment names none).
+
+    The modules are not read: one that is wrong meanwhile stops a rollback under way where it is, with a page.
+    """
+    folder_of(env)
     assert env.migrations is not None
     held = Record.read(await env.cloud_run.snapshot(env.migrations.services[0])).claim
     return held if held is not None and held.kind is Kind.MIGRATION else None
@@ -203,8 +212,11 @@ async def is_closed(env: Environment, claim: Claim) -> bool:
 
 @task(name="report", task_run_name="report: {text}", **TELL)
 async def show(env: Environment, claim: Claim, lines: tuple[str, ...], text: str) -> tuple[str, ...]:
-    """The page in the UI carries one more line. Returns all of them."""
+    """The page in the UI carries one more line, or will with the next: nothing waits for it. Returns all of them."""
     told = (*lines, f"{time.strftime('%H:%M:%S', time.gmtime())} UTC {text}")
     key = "".join(char if char.isalnum() else "-" for char in f"{env.name}-{claim.release_id}".lower())
-    await acreate_markdown_artifact(page(claim, env.name, told), key=key, description=text)
+    try:
+        await acreate_markdown_artifact(page(claim, env.name, told), key=key, description=text)
+    except PREFECT_AWAY as away:
+        get_run_logger().warning("the page does not say yet: %s (%s)", text, away)
     return told

@@ -1,14 +1,17 @@
 """Changing the data: tried on copies first, then range by range under the claim's epoch, then verified."""
 
+from uuid import UUID
+
 from prefect import get_run_logger, task
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 
 from blocks.environment import Environment
 from blocks.mongodb import MongoDB
+from blocks.prefect_api import PREFECT_AWAY
 from playbook.claim import Claim
 from playbook.errors import Refused
 from playbook.migration import Batch, Migration
-from playbook.walk import Walk, next_range
+from playbook.walk import Trial, Walk, next_range
 from tasks.migration import modules
 from tasks.retries import READ, WRITE
 
@@ -25,14 +28,17 @@ async def dry_run(env: Environment, name: str) -> str:
     Raises: Refused (its ``match`` meets what its ``change`` made, or the change does nothing).
     """
     database, migration = _database(env), _migration(env, name)
-    told = []
-    for batch in migration.down:
-        trial = await database.try_out(batch, COPIES)
-        if problem := trial.problem(batch):
-            raise Refused(f"{name}: {problem}")
-        told.append(str(trial))
+    told = [str(await _tried(database, name, batch)) for batch in migration.down]
     get_run_logger().info("%s would change %s", name, "; ".join(told))
     return "; ".join(told)
+
+
+async def _tried(database: MongoDB, name: str, batch: Batch) -> Trial:
+    """What the batch does to copies of the first documents that it would change. Raises Refused, as `dry_run`."""
+    trial = await database.try_out(batch, COPIES)
+    if problem := trial.problem(batch):
+        raise Refused(f"{name}: {problem}")
+    return trial
 
 
 @task(name="undo", task_run_name="undo {name}", **WRITE)
@@ -44,22 +50,30 @@ async def undo(env: Environment, claim: Claim, name: str) -> Walk:
     database, migration = _database(env), _migration(env, name)
     assert env.migrations is not None
     walk = await _begin(database, claim, migration)
-    shown = await acreate_progress_artifact(walk.share * 100, description=f"{name}: {walk}")
+    shown = await _show(walk)
     ranges = 0
     while walk.batch < len(migration.down):
         batch = migration.down[walk.batch]
+        # Whoever goes on meets first what a change has left matching, and must not change it once more.
+        await _tried(database, name, batch)
         while within := next_range(await _ids(database, batch, walk.after, env.migrations.batch)):
             await database.keep(walk)  # nothing is written under an old epoch
             changed = await database.change(batch, within)
-            if not changed and await database.ids(batch, None, 1) == [within.first]:
-                raise Refused(f"{name}: the change does nothing to {batch.collection} {within.first!r}. Look at it.")
+            if left := await database.left(batch, within):
+                raise Refused(
+                    f"{name}: {left} documents of {batch.collection} from {within.first!r} to {within.last!r} still "
+                    "match after the change, which must not be made twice. Narrow match to what is not changed yet."
+                )
             walk = walk.past(within, changed)
             ranges += 1
             if ranges % SHOWN_EVERY == 0:
-                await aupdate_progress_artifact(shown, walk.share * 100, description=f"{name}: {walk}")
+                await _show(walk, shown)
         walk = walk.next_batch()
+        if walk.batch < len(migration.down):
+            batch = migration.down[walk.batch]
+            walk = walk.reached(await database.count(batch.collection, batch.match))
     await database.keep(walk)
-    await aupdate_progress_artifact(shown, 100.0, description=f"{name}: {walk}")
+    await _show(walk, shown)
     get_run_logger().info("%s: %s changed", name, walk)
     return walk
 
@@ -70,7 +84,10 @@ async def verify(env: Environment, name: str, walk: Walk) -> str:
     database, migration = _database(env), _migration(env, name)
     found = []
     for index, batch in enumerate(migration.down):
-        total, left = await database.count(batch.collection), await database.count(batch.collection, batch.match)
+        is_last = batch.collection not in {later.collection for later in migration.down[index + 1 :]}
+        total = await database.count(batch.collection)
+        # The walk goes on from a batch once nothing matches it; what a later one makes may look like it again.
+        left = await database.count(batch.collection, batch.match) if is_last else 0
         if total != walk.totals[index]:
             found.append(f"{batch.collection} had {walk.totals[index]} documents and has {total}")
         if left or walk.changed[index] != walk.matching[index]:
@@ -115,6 +132,18 @@ async def _begin(database: MongoDB, claim: Claim, migration: Migration) -> Walk:
             walk = walk.counted(await database.count(batch.collection, batch.match))
     await database.take(walk)
     return walk
+
+
+async def _show(walk: Walk, shown: UUID | None = None) -> UUID | None:
+    """The UI shows how far the walk is, as the artifact that is returned. No walk waits for it."""
+    told = f"{walk.migration}: {walk}"
+    try:
+        if shown is None:
+            return await acreate_progress_artifact(walk.share * 100, description=told)
+        await aupdate_progress_artifact(shown, walk.share * 100, description=told)
+    except PREFECT_AWAY as away:
+        get_run_logger().warning("not shown: %s (%s)", told, away)
+    return shown
 
 
 async def _ids(database: MongoDB, batch: Batch, after: object, limit: int) -> list[object]:

@@ -29,7 +29,7 @@ class Database:
 
     applied, forget, count, broken = MongoDB.applied, MongoDB.forget, MongoDB.count, MongoDB.broken
     written_since, try_out, walk, take = MongoDB.written_since, MongoDB.try_out, MongoDB.walk, MongoDB.take
-    keep, ids, change = MongoDB.keep, MongoDB.ids, MongoDB.change
+    keep, ids, change, left = MongoDB.keep, MongoDB.ids, MongoDB.change, MongoDB.left
     _fence = staticmethod(MongoDB._fence)
     _calling, translate = MongoDB._calling, MongoDB.translate
     database = "ethixai"

@@ -1,0 +1,116 @@
+"""The walk of a migration's batches over documents that are kept in memory: no world, no engine."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import mongomock
+import pytest
+from pydantic import SecretStr
+
+import tasks.walk as steps
+from blocks.mongodb import MongoDB
+from playbook.errors import Refused
+from playbook.migration import Batch, Migration
+from playbook.walk import Walk
+
+SIZE = 50
+DOWN = Batch(collection="users", match={"b": {"$exists": True}}, change={"$rename": {"b": "a"}})
+
+
+class Walker:
+    """A migration's ``down``, taken through the documents of ``users``; ``writes`` is how many ranges were written."""
+
+    def __init__(self, *down: Batch) -> None:
+        self.documents: Any = mongomock.MongoClient()["x"]
+        self.migration = Migration(name="m", from_schema=1, to_schema=2, is_reversible=True, up=down, down=down)
+        self.database = MongoDB(uri=SecretStr("mongodb://nowhere"), database="x")
+        self.env: Any = SimpleNamespace(
+            mongodb=self.database, migrations=SimpleNamespace(batch=SIZE), name="production"
+        )
+        self.writes = 0
+
+    async def undo(self, epoch: int = 1) -> Walk:
+        """Every batch, under the claim of ``epoch``."""
+        claim: Any = SimpleNamespace(epoch=epoch, undoing=SimpleNamespace(seen=""))
+        return await steps.undo.fn(self.env, claim, "m")
+
+    async def verify(self, walk: Walk) -> str:
+        """What is wrong after it."""
+        return await steps.verify.fn(self.env, "m", walk)
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Prefect and the server are away within the block."""
+
+        async def work(_: MongoDB, asked: str, done: Callable[[Any], Any]) -> Any:
+            self.writes += asked.startswith("to change")
+            return await asyncio.to_thread(done, self.documents)
+
+        async def nothing(*_: object, **__: object) -> None:
+            """Nothing is shown."""
+
+        with (
+            patch.object(MongoDB, "_do", work),
+            patch.object(steps, "_migration", lambda env, name: self.migration),
+            patch.object(steps, "acreate_progress_artifact", nothing),
+            patch.object(steps, "aupdate_progress_artifact", nothing),
+            patch.object(steps, "get_run_logger", lambda: logging.getLogger("walk")),
+        ):
+            yield
+
+
+async def test_a_change_that_goes_on_matching_is_made_once_and_never_again() -> None:
+    """The first hundred documents, which a dry run tries, do not show it: found out after the first range that has
+    one, and whoever starts it again changes nothing.
+    """
+    walker = Walker(
+        Batch(
+            collection="users",
+            match={"$or": [{"done": {"$exists": False}}, {"legacy": True}]},
+            change={"$set": {"done": True}, "$inc": {"cents": 100}},
+        )
+    )
+    walker.documents.users.insert_many({"_id": n, "cents": 1} for n in range(150))
+    walker.documents.users.insert_many({"_id": n, "cents": 1, "legacy": True} for n in range(150, 160))
+    with walker.away():
+        with pytest.raises(Refused, match="10 documents of users from 150 to 159 still match after the change"):
+            await walker.undo()
+        with pytest.raises(Refused, match="documents could be changed twice"):
+            await walker.undo(epoch=2)
+    assert max(one["cents"] for one in walker.documents.users.find()) == 101
+    assert walker.writes == 4
+
+
+CHAINED = (
+    Batch(collection="users", match={"new": {"$exists": True}}, change={"$rename": {"new": "mid"}}),
+    Batch(collection="users", match={"mid": {"$exists": True}}, change={"$rename": {"mid": "new", "n": "m"}}),
+)
+"""The second takes up what the first has made, and makes what the first would take up again."""
+
+
+async def test_batches_may_take_up_what_the_one_before_has_made() -> None:
+    """Each is counted, and tried on copies, when the walk reaches it."""
+    walker = Walker(*CHAINED)
+    walker.documents.users.insert_many({"_id": n, "new": "a", "n": n} for n in range(70))
+    with walker.away():
+        walk = await walker.undo()
+        assert (walk.matching, walk.changed) == ((70, 70), (70, 70))
+        assert await walker.verify(walk) == ""
+    assert walker.documents.users.find_one({"_id": 69}) == {"_id": 69, "new": "a", "m": 69}
+
+
+async def test_a_batch_is_tried_when_it_is_reached() -> None:
+    """The dry run had nothing that it could be tried on; not one document is changed by it."""
+    twice = Batch(collection="users", match={"mid": {"$exists": True}}, change={"$inc": {"n": 1}})
+    walker = Walker(CHAINED[0], twice)
+    walker.documents.users.insert_many({"_id": n, "new": "a", "n": 0} for n in range(10))
+    with walker.away():
+        await steps.dry_run.fn(walker.env, "m")
+        with pytest.raises(Refused, match="10 of 10 copies still match"):
+            await walker.undo()
+    assert walker.documents.users.count_documents({"n": {"$ne": 0}}) == 0
