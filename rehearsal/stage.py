@@ -16,6 +16,7 @@ from rehearsal.files import secrets, write_environments
 from rehearsal.prefect_api import PrefectApi, Run
 from rehearsal.server import Server, prefect_server
 from rehearsal.story import PRODUCTION, SERVICES, STAGING, Story, Tale
+from rehearsal.world.loopback import reach_directly
 from rehearsal.world.remote import RemoteWorld
 from rehearsal.world.users import Users
 
@@ -201,6 +202,7 @@ def _sums(counts: list[dict[str, Any]]) -> dict[str, Any]:
 @asynccontextmanager
 async def rehearsal_stage(say: Say = print, *, auth: str = "") -> AsyncIterator[Stage]:
     """A whole rehearsal, ready for its first story. Everything is gone when the block ends."""
+    reach_directly()
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as name:
         folder = Path(name)
         async with RemoteWorld.start(folder / "world") as world:
