@@ -11,12 +11,13 @@ import contextlib
 import json
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 from rehearsal.report import stages_table
-from rehearsal.stage import rehearsal_stage
+from rehearsal.stage import Stage, rehearsal_stage
 from rehearsal.stories import STORIES
-from rehearsal.story import Tale
+from rehearsal.story import Story, Tale
 
 
 def main() -> int:
@@ -76,14 +77,27 @@ async def run_stories(names: list[str], path: Path | None) -> int:
     with contextlib.suppress(asyncio.CancelledError):
         async with rehearsal_stage() as stage:
             for name in names:
-                tales.append(await stage.tell(STORIES[name]))
-                print(stages_table(tales[-1]), flush=True)
+                tales.append(await told(stage, STORIES[name]))
+    tales += [Tale.untold(STORIES[name], "it was ended before it was told") for name in names[len(tales) :]]
     if path:
-        told = [tale.json() for tale in tales]
-        path.write_text(json.dumps(told if len(names) > 1 else told[0], indent=2) + "\n")
+        written = [tale.json() for tale in tales]
+        path.write_text(json.dumps(written if len(names) > 1 else written[0], indent=2) + "\n")
     for tale in tales:
-        print(f"{'ok   ' if tale.passed else 'WRONG'} {tale.story.name:24} {tale.outcome}: {tale.message}")
-    return 0 if len(tales) == len(names) and all(tale.passed for tale in tales) else 1
+        print(
+            f"{'ok   ' if tale.passed else 'WRONG'} {tale.story.name:24} {tale.outcome}: {'; '.join(tale.wrong) or tale.message}"
+        )
+    return 0 if all(tale.passed for tale in tales) else 1
+
+
+async def told(stage: Stage, story: Story) -> Tale:
+    """The story, told; one that cannot be is a failed one, with the sentence of what came instead."""
+    try:
+        tale = await stage.tell(story)
+        print(stages_table(tale), flush=True)
+    except Exception as broken:  # noqa: BLE001  # whatever it is: the stories after it are told, and FILE is written
+        traceback.print_exc()
+        tale = Tale.untold(story, f"it could not be told: {type(broken).__name__}: {broken}")
+    return tale
 
 
 if __name__ == "__main__":

@@ -96,6 +96,7 @@ class Stage:
         self.say(f"  {self.server.ui_url}/runs/flow-run/{run.id}")
         recovery: Run | None = None
         following = asyncio.create_task(self._narrate(run.id))
+        broken: list[str] = []
         try:
             run = await story.meanwhile(self, run) or run
             if story.recovery_ends:  # the run itself may never be over: its host is gone
@@ -103,9 +104,17 @@ class Stage:
                 run = await self.prefect.run(run.id)
             else:
                 run = await self.prefect.wait(run.id, story.timeout_s)
+        except (
+            TimeoutError,
+            RuntimeError,
+            AssertionError,
+        ) as other:  # it went another way; how far is told all the same
+            broken.append(f"{type(other).__name__}: {other}")
+            run = await self.prefect.run(run.id)
         finally:
             following.cancel()
         tale = await self._tale(story, run, recovery, before)
+        tale.wrong += broken
         checks.common(tale)
         story.then(tale)
         self.say(

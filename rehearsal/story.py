@@ -81,6 +81,13 @@ class Tale:
     """unix seconds and what the story did then"""
     wrong: list[str] = field(default_factory=list)
 
+    @classmethod
+    def untold(cls, story: Story, sentence: str) -> "Tale":
+        """A story of which nothing is known but why it could not be told."""
+        nothing = {"total": 0, "failed": 0, "by_revision": {}}
+        run = Run("", story.name, "", "", sentence, 0.0, None, None)
+        return cls(story, run, None, [], [], [], [], {}, {}, {}, {}, nothing, wrong=[sentence])
+
     def expect(self, is_so: bool, sentence: str) -> None:
         """Note ``sentence`` as broken unless it is so."""
         if not is_so:
