@@ -3,13 +3,13 @@
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prefect import get_run_logger, task
 
 from blocks.environment import Environment
 from playbook import change
-from playbook.claim import Claim, Decision, Part
+from playbook.claim import Claim, Part
 from playbook.errors import Refused, Transient
 from playbook.evidence import CounterSeries, Evidence, Observation, RevisionSamples, dispersion
 from playbook.picture import trace
@@ -126,15 +126,16 @@ class Lookout:
         course = trace(self.evidence.points, self.evidence.bake_start_s)
         return verdict.with_queries(queries).model_copy(update={"trace": course})
 
-    async def look_around(self, claim: Claim, *, is_last: bool = False) -> None:
-        """Every `AROUND_EVERY_S` at most: is the service still ours, what do its logs say, was anything killed?
+    async def look_around(self, claim: Claim, is_held: bool, *, is_last: bool = False) -> None:
+        """Every `AROUND_EVERY_S` at most: is the service still ours (where it should be), what do its logs say, was
+        anything killed?
 
         The last look of a bake always asks. Raises: Fenced, Interrupted (somebody else's hand).
         """
         if not is_last and time.monotonic() - self._looked_around_at_s < AROUND_EVERY_S:
             return
         self._looked_around_at_s = time.monotonic()
-        if claim.decision is Decision.BAKE:
+        if is_held:
             await self._check_ownership(claim)
         await self._read_logs()
 
@@ -210,27 +211,46 @@ async def check_telemetry(env: Environment) -> str | None:
 
 
 @task(name="monitor", task_run_name="monitor {claim.version}", **READ)
-async def monitor(env: Environment, claim: Claim, policy: Policy) -> tuple[Verdict, ...]:
+async def monitor(env: Environment, claim: Claim, policy: Policy, *, is_held: bool = True) -> tuple[Verdict, ...]:
     """Watch the canary of every service until the release can be decided. Returns a verdict for each, the severest
     first.
 
     A new process that comes here folds the whole window since the bake's start again, and so goes on with the same
-    test.
+    test. ``is_held``: the release still holds its services, and stops where somebody else's hand is on them.
     """
+    return await _watched(env, claim, policy, is_held, lambda worst: worst.action is not Action.CONTINUE)
+
+
+async def until_bad(env: Environment, claim: Claim, policy: Policy) -> str:
+    """There is evidence against a canary, although its bake has ended undecided: the sentence that says so.
+
+    It never returns for one that is none. It looks on while a person is asked, beside a flow that pauses, and so is no
+    task. Raises: Fenced, Interrupted.
+    """
+    worst, *_ = await _watched(env, claim, policy, True, lambda worst: worst.action is Action.ROLLBACK)
+    return f"{worst.service}: {worst.explanation}"
+
+
+async def _watched(
+    env: Environment, claim: Claim, policy: Policy, is_held: bool, is_decided: Callable[[Verdict], bool]
+) -> tuple[Verdict, ...]:
+    """The verdicts as soon as the worst of them decides, the severest first."""
     assert claim.bake_start_s is not None
     time_of, ends_s = Clock(env), claim.bake_start_s + policy.bake_s
-    lookouts = await _opened(env, claim, policy, ends_s)
-    await asyncio.gather(*(one.look_around(claim) for one in lookouts))
-    said_at_s = 0.0
+    lookouts = await _opened(env, claim, policy, ends_s, is_held)
+    await asyncio.gather(*(one.look_around(claim, is_held) for one in lookouts))
+    said_at_s, is_last = 0.0, True
     while True:
         now_s, is_reachable = await time_of.read()
-        if now_s >= ends_s:  # a kill must be known before anybody is promoted
-            await asyncio.gather(*(one.look_around(claim, is_last=True) for one in lookouts))
+        if is_last and now_s >= ends_s:  # a kill must be known before anybody is promoted
+            is_last = False
+            await asyncio.gather(*(one.look_around(claim, is_held, is_last=True) for one in lookouts))
         await asyncio.gather(
-            *(one.look(now_s, is_reachable) for one in lookouts), *(one.look_around(claim) for one in lookouts)
+            *(one.look(now_s, is_reachable) for one in lookouts),
+            *(one.look_around(claim, is_held) for one in lookouts),
         )
         verdicts = severest_first(judge(one.evidence, policy, services=len(lookouts)) for one in lookouts)
-        decided = verdicts[0].action is not Action.CONTINUE
+        decided = is_decided(verdicts[0])
         if decided or time.monotonic() - said_at_s >= SAY_EVERY_S:
             said_at_s = time.monotonic()
             _say(verdicts)
@@ -240,7 +260,7 @@ async def monitor(env: Environment, claim: Claim, policy: Policy) -> tuple[Verdi
         await asyncio.sleep(policy.tick_s)
 
 
-async def _opened(env: Environment, claim: Claim, policy: Policy, until_s: float) -> list[Lookout]:
+async def _opened(env: Environment, claim: Claim, policy: Policy, until_s: float, is_held: bool) -> list[Lookout]:
     """A lookout for each service.
 
     A Prometheus that is away is waited for while the bake lasts, and then done without; what can be seen without it is
@@ -252,7 +272,7 @@ async def _opened(env: Environment, claim: Claim, policy: Policy, until_s: float
             return list(await asyncio.gather(*(Lookout.open(env, policy, claim, part) for part in claim.parts)))
         except NO_TELEMETRY as away:
             get_run_logger().warning("no telemetry to begin with: %s", away)
-        await asyncio.gather(*(one.look_around(claim) for one in blind))
+        await asyncio.gather(*(one.look_around(claim, is_held) for one in blind))
         if time.time() > until_s or any(one.oom_kills for one in blind):
             return blind
         await asyncio.sleep(policy.tick_s)

@@ -92,11 +92,28 @@ class Cancelled(Release):
             yield "a release that was cancelled went on"
 
 
+@dataclass(frozen=True)
+class Undecided(Release):
+    """A release that only a person can decide, who answers so each time, or never: then it is reverted."""
+
+    choice: str = ""
+
+    async def begin(self, stage: Stage, orders: Orders) -> Run:
+        """Whoever is asked, and however often, says the same."""
+        answer = {"choice": self.choice, "approver": "Ada", "reason": "a known bug"}
+        stage.server.answers = [answer] * TRIES_MAX if self.choice else []
+        return await super().begin(stage, orders)
+
+
 HEALTHY = Release("healthy", Behaviour(), True)
 BREACH = Release("breach", Behaviour(errors=0.05), False)
 BROKEN_START = Release("broken start", Behaviour(starts=False), False)
 CANCELLED = Cancelled("cancelled", Behaviour(), True)
-RELEASES = (HEALTHY, BREACH, BROKEN_START, CANCELLED)
+IN_BAND = Behaviour(errors=0.003)
+MARGINAL = Undecided("marginal", IN_BAND, False)
+MARGINAL_PROMOTED = Undecided("marginal, promoted", IN_BAND, True, choice="promote")
+SCALED = Release("scaled", Behaviour(very_slow=0.2, cured_by_instances=True), True)
+RELEASES = (HEALTHY, BREACH, BROKEN_START, CANCELLED, MARGINAL, MARGINAL_PROMOTED, SCALED)
 
 
 @dataclass(frozen=True)
