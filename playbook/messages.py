@@ -76,12 +76,17 @@ def starting(claim: Claim, environment: str, at_s: float, bake_s: float, changes
 
 
 def complete(claim: Claim, environment: str, watch_s: float) -> Message:
-    """Playbook 3, step 3: the release reached everybody. ``watch_s`` is 0 where nobody watches it afterwards."""
+    """Playbook 3, step 3: the release reached everybody. ``watch_s`` is 0 where nobody watches it afterwards.
+
+    Where the judge could not decide alone, the reason is told too: who took the responsibility, and why.
+    """
     lines = [
         f"✅ {environment.capitalize()} release complete",
         f"Version: {claim.version}",
         "Status: 100% traffic on new revision",
     ]
+    if claim.gate_deadline_s:
+        lines.append(f"Decided: {claim.reason}")
     if watch_s:
         lines.append(f"Monitoring for {minutes(watch_s)}...")
     text = "\n".join(lines)

@@ -83,9 +83,8 @@ async def run_stories(names: list[str], path: Path | None) -> int:
         written = [tale.json() for tale in tales]
         path.write_text(json.dumps(written if len(names) > 1 else written[0], indent=2) + "\n")
     for tale in tales:
-        print(
-            f"{'ok   ' if tale.passed else 'WRONG'} {tale.story.name:24} {tale.outcome}: {'; '.join(tale.wrong) or tale.message}"
-        )
+        said = "; ".join(tale.wrong) or tale.message
+        print(f"{'ok   ' if tale.passed else 'WRONG'} {tale.story.name:24} {tale.outcome}: {said}")
     return 0 if all(tale.passed for tale in tales) else 1
 
 

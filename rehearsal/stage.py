@@ -16,6 +16,7 @@ from rehearsal.files import secrets, write_environments
 from rehearsal.prefect_api import PrefectApi, Run
 from rehearsal.server import Server, prefect_server
 from rehearsal.story import PRODUCTION, SERVICES, STAGING, Story, Tale
+from rehearsal.world.crowd import FAILED, UNSENT
 from rehearsal.world.loopback import reach_directly
 from rehearsal.world.remote import RemoteWorld
 from rehearsal.world.users import Users
@@ -90,6 +91,7 @@ class Stage:
         await self.publish(version, story)
         before = await self.world.served()
         await story.given(self)
+        await self.users.reset()  # what they meet from now on is the release's doing
         began_s = time.time()
         self.say(f"{story.name}: {story.told}")
         run = await self.prefect.start(*story.starts(self, version))
@@ -113,7 +115,7 @@ class Stage:
             run = await self.prefect.run(run.id)
         finally:
             following.cancel()
-        tale = await self._tale(story, run, recovery, before)
+        tale = await self._tale(story, run, recovery, before, began_s)
         tale.wrong += broken
         checks.common(tale)
         story.then(tale)
@@ -163,7 +165,10 @@ class Stage:
                     os.kill(int(path.parent.name), signal.SIGKILL)
         self.event(f"SIGKILL of the process of {run.name}")
 
-    async def _tale(self, story: Story, run: Run, recovery: Run | None, before: dict[str, dict[str, int]]) -> Tale:
+    async def _tale(
+        self, story: Story, run: Run, recovery: Run | None, before: dict[str, dict[str, int]], began_s: float
+    ) -> Tale:
+        requests, counted_s = sums(await self.users.counts()), time.time() - began_s
         states = {one["service"]: one for one in await self.world.state() if one["project"] == PRODUCTION}
         return Tale(
             story=story,
@@ -177,7 +182,9 @@ class Stage:
             after=await self.world.served(),
             annotations={name: one["annotations"] for name, one in states.items()},
             tags={name: one["tags"] for name, one in states.items()},
-            requests=_sums(await self.users.counts()),
+            requests=requests,
+            due=story.users_per_s * len(SERVICES) * counted_s,
+            watches=sum(one.created_at_s >= began_s for one in await self.prefect.runs_of("watch/production")),
             mongodb_uri=self.world.mongodb_uri,
             restored_uri=self.world.restored_uri,
             events=list(self.events),
@@ -196,14 +203,14 @@ class Stage:
                     self.say(f"  +{step.ended_at_s - began_s:6.1f} s  {step.name} ({took_s:.1f} s): {step.state}")
 
 
-def _sums(counts: list[dict[str, Any]]) -> dict[str, Any]:
-    """What users met: how many requests, how many failed (no answer or 5xx), and who answered."""
+def sums(counts: list[dict[str, Any]]) -> dict[str, Any]:
+    """What users met: how many requests, how many failed (unsent, no answer, or 5xx), and who answered."""
     by_revision: dict[str, int] = {}
     total = failed = 0
     for one in counts:
         total += one["count"]
         by_revision[one["revision"]] = by_revision.get(one["revision"], 0) + one["count"]
-        if one["status"] == "failed" or str(one["status"]).startswith("5"):
+        if one["status"] in (FAILED, UNSENT) or str(one["status"]).startswith("5"):
             failed += one["count"]
     return {"total": total, "failed": failed, "by_revision": by_revision}
 

@@ -75,6 +75,11 @@ class Tale:
     annotations: dict[str, dict[str, str]]
     tags: dict[str, dict[str, str]]
     requests: dict[str, Any]
+    """what users met since the release was asked for"""
+    due: float = 0.0
+    """requests that users were to make in that time: their rate times its length"""
+    watches: int = 0
+    """runs of watch/production that were started"""
     mongodb_uri: str = ""
     restored_uri: str = ""
     events: list[tuple[float, str]] = field(default_factory=list)
@@ -125,6 +130,26 @@ class Tale:
     def production_writes(self) -> list[dict[str, Any]]:
         """The writes that concern production, in order."""
         return [write for write in self.writes if f"/{PRODUCTION}/" in write["resource"]]
+
+    def shifts(self) -> list[tuple[str, int]]:
+        """Who got how many percent on its new revision, write by write; a write that moves nobody is not in it."""
+        found: list[tuple[str, int]] = []
+        share = dict.fromkeys(SERVICES, 0)
+        for write in self.production_writes():
+            service = write["resource"].rpartition("/")[2]
+            if not write["applied"] or not write["traffic"] or service not in share:
+                continue
+            old = {*self.before[service], "LATEST"}
+            percent = sum(int(target["percent"]) for target in write["traffic"] if target["revision"] not in old)
+            if percent != share[service]:
+                share[service] = percent
+                found.append((service, percent))
+        return found
+
+    def reached(self, service: str) -> int:
+        """How many requests the new revision of a service answered."""
+        answered = self.requests["by_revision"].items()
+        return sum(n for name, n in answered if name.startswith(f"{service}-") and name not in self.before[service])
 
     @property
     def seconds(self) -> dict[str, float | None]:
