@@ -12,6 +12,9 @@ ENOUGH = 0.9
 """The share of the requests due that must have been made: a stream that stood still shows nothing."""
 FAILED_RATIO = r"\([\d.e-]+ %\) failed"
 """How a reason speaks of an error ratio."""
+WORKER_LIVES_S, HOST_DIED_S = 30, 60
+"""From a kill to the release being some process's own again. Where the worker lives it tells Prefect of the death at
+once; where it died too, 30 s of silence come first. Source: design, from death to recovered."""
 TOO_SLOW = r"(longer than|above) 5 s\b"
 """How a reason speaks of a p95 above 5 s."""
 
@@ -108,6 +111,14 @@ def taken_back(tale: Tale) -> None:
     tale.expect(any("Production canary rollback triggered" in ticket for ticket in tickets), "no ticket was opened")
     if reverts and pages and words:
         tale.expect(max(reverts) <= pages[0] <= words[0], "the order was not revert, then page, then tell")
+
+
+def taken_over_within(tale: Tale, seconds: float) -> None:
+    """A release whose process was killed was another process's own again so soon after the kill."""
+    took_s = tale.seconds["killed_to_taken_over"]
+    tale.expect(
+        took_s is not None and took_s <= seconds, f"taken over {took_s} s after the kill, not within {seconds:g}"
+    )
 
 
 def back(tale: Tale) -> None:

@@ -29,7 +29,10 @@ def stages_table(tale: Tale) -> str:
     total = (run.ended_at_s or run.created_at_s) - run.created_at_s
     bake = dict(rows)["bake"]
     lines = [f"  {name:22} {seconds:6.1f} s" for name, seconds in rows if seconds >= 0.05]
-    return "\n".join([*lines, f"  {'beyond the bake':22} {total - bake:6.1f} s of {total:.1f} s"])
+    lines.append(f"  {'beyond the bake':22} {total - bake:6.1f} s of {total:.1f} s")
+    if (taken_over_s := tale.seconds["killed_to_taken_over"]) is not None:
+        lines.append(f"  {'kill to taken over':22} {taken_over_s:6.1f} s")
+    return "\n".join(lines)
 
 
 def _covered(spans: list[tuple[float, float]]) -> float:

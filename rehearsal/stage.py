@@ -15,7 +15,7 @@ from rehearsal import checks
 from rehearsal.files import secrets, write_environments
 from rehearsal.prefect_api import PrefectApi, Run
 from rehearsal.server import Server, prefect_server
-from rehearsal.story import PRODUCTION, SERVICES, STAGING, Story, Tale
+from rehearsal.story import PRODUCTION, SERVICES, SIGKILL, STAGING, Story, Tale
 from rehearsal.world.crowd import FAILED, UNSENT
 from rehearsal.world.loopback import reach_directly
 from rehearsal.world.remote import RemoteWorld
@@ -163,7 +163,7 @@ class Stage:
             with contextlib.suppress(OSError):
                 if f"PREFECT__FLOW_RUN_ID={run.id}".encode() in path.read_bytes():
                     os.kill(int(path.parent.name), signal.SIGKILL)
-        self.event(f"SIGKILL of the process of {run.name}")
+        self.event(f"{SIGKILL}the process of {run.name}")
 
     async def _tale(
         self, story: Story, run: Run, recovery: Run | None, before: dict[str, dict[str, int]], began_s: float

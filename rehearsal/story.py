@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 PRODUCTION = "ethixai-production"
 STAGING = "ethixai-staging"
+SIGKILL = "SIGKILL of "
+"""How the event of a kill begins."""
 SERVICES = ("ethixai-ai-core", "ethixai-backend", "ethixai-frontend")
 
 
@@ -153,15 +155,23 @@ class Tale:
 
     @property
     def seconds(self) -> dict[str, float | None]:
-        """How long it took: from the canary's first user to the verdict, from there to safety, and in all."""
+        """How long it took: from the canary's first user to the verdict, from there to safety, from a kill to when
+        another process held the release, and in all."""
         served = [w["served_at"] for w in self.production_writes() if _canary_percent(w) and w.get("served_at")]
         verdict = [step.ended_at_s for step in self.steps_named("monitor")]
         reverts = [step.ended_at_s for step in self.steps_named("revert")]
         return {
             "onset_to_verdict": round(verdict[0] - served[0], 2) if verdict and served else None,
             "verdict_to_reverted": round(max(reverts) - verdict[0], 2) if verdict and reverts else None,
+            "killed_to_taken_over": self._killed_to_taken_over(),
             "total": round(self.ended_at_s - self.run.created_at_s, 2),
         }
+
+    def _killed_to_taken_over(self) -> float | None:
+        """Seconds from the first SIGKILL to the end of recovery's first step that made the release its own."""
+        killed = [at_s for at_s, event in self.events if event.startswith(SIGKILL)]
+        taken = sorted(step.ended_at_s for step in self.steps_named("take over"))
+        return round(taken[0] - killed[0], 2) if killed and taken else None
 
     def timeline(self) -> list[dict[str, Any]]:
         """Steps, words and interferences in the order they happened, in seconds since the run was asked for."""

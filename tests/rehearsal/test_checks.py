@@ -115,3 +115,19 @@ def test_a_request_that_could_not_be_sent_has_failed() -> None:
         {"target": "a", "revision": "r", "status": "503", "count": 1},
     ]
     assert sums(counts) == {"total": 9, "failed": 4, "by_revision": {"r": 6, "": 3}}
+
+
+TAKEN: dict[str, tuple[list[Step], bool]] = {
+    "in time": ([Step("take over", "Completed", 120.0, 125.0), Step("take over", "Completed", 190.0, 191.0)], True),
+    "late": ([Step("take over", "Completed", 120.0, 131.0)], False),
+    "never": ([], False),
+}
+
+
+@pytest.mark.parametrize(("steps", "is_well"), TAKEN.values(), ids=TAKEN)
+def test_the_time_to_recovery_runs_from_the_kill_to_the_first_take_over(steps: list[Step], is_well: bool) -> None:
+    """The first of each counts, and a release that nobody took over is not in time."""
+    events = [(90.0, "another worker is there"), (100.0, "SIGKILL of the process of run"), (110.0, "SIGKILL of it")]
+    told = tale(events=events, steps=steps)
+    checks.taken_over_within(told, 30)
+    assert (told.wrong == []) is is_well
