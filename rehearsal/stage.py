@@ -40,6 +40,7 @@ class Stage:
         self.say = say
         self.events: list[tuple[float, str]] = []
         self._commits = int(time.time())
+        self._policy = ""
 
     def event(self, text: str) -> None:
         """Something that the story did, for its timeline."""
@@ -71,10 +72,18 @@ class Stage:
         )
         return good, bad
 
+    async def policy(self, lines: str) -> None:
+        """Production has the rehearsal's policy with these lines of its file changed, until the next `clean`."""
+        if lines != self._policy:
+            files = write_environments(self.server.folder, self.world, self.server.ui_url, lines)
+            await self.server.apply(*files)
+            self._policy = lines
+
     async def clean(self, users_per_s: float, head_start_s: float = HEAD_START_S) -> None:
         """The world is as it was at the start, nothing runs, and users have been there long enough to be known."""
         await self.users.rates({})
         await self.prefect.cancel_all()
+        await self.policy("")
         await self.world.reset()
         for project in (PRODUCTION, STAGING):
             for secret in ("mongodb-uri", "jwt-signing-key"):
