@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import shlex
 import signal
 import sys
 import traceback
@@ -18,6 +19,7 @@ from rehearsal.report import stages_table
 from rehearsal.stage import Stage, rehearsal_stage
 from rehearsal.stories import STORIES
 from rehearsal.story import Story, Tale
+from rehearsal.world.remote import RemoteWorld
 
 
 def main() -> int:
@@ -55,6 +57,7 @@ async def up() -> int:
             f"Prefect UI      {stage.server.ui_url}\n"
             f"Prefect API     {stage.server.api_url}\n"
             f"Cloud Run       {stage.world.grpc_endpoint} (gRPC)\n"
+            f"{for_scripts(stage.world)}"
             f"Prometheus      {stage.world.prometheus_url}\n"
             f"desks           {stage.world.desks_url}\n"
             f"a good version  {good}\n"
@@ -64,6 +67,12 @@ async def up() -> int:
         )
         await stop.wait()
     return 0
+
+
+def for_scripts(world: RemoteWorld) -> str:
+    """What a script of anybody's needs to ask the stand-in with Google's own client: to be pasted into its shell."""
+    exports = "".join(f"  export {name}={shlex.quote(value)}\n" for name, value in world.client_environ.items())
+    return f"{exports}  api_endpoint    {world.grpc_endpoint}\n  a service       {world.find('ethixai-backend')}\n"
 
 
 async def run_stories(names: list[str], path: Path | None) -> int:
