@@ -1,5 +1,6 @@
 """The playbook's smoke tests against real small servers of EthixAI's API."""
 
+import httpx
 import pytest
 
 from blocks import EthixAI
@@ -16,6 +17,25 @@ BACKEND_TESTS = [SmokeTest.HEALTH, SmokeTest.AUTH, SmokeTest.ANALYZE, SmokeTest.
 async def test_a_healthy_backend_passes(ethixai: EthixAI, world: RemoteWorld, test: SmokeTest) -> None:
     """Each test says in a sentence what it saw."""
     assert (await ethixai.run(test, world.url("ethixai-backend"))).endswith(".")
+
+
+@pytest.mark.parametrize(("test", "made"), [(SmokeTest.AUTH, 1), (SmokeTest.ANALYZE, 2)])
+async def test_what_a_smoke_test_made_is_removed(
+    ethixai: EthixAI, world: RemoteWorld, test: SmokeTest, made: int
+) -> None:
+    """The backend has answered a DELETE for the user, and one for the data set where there was one."""
+    url = world.url("ethixai-backend")
+    before = await removed(url)
+    await ethixai.run(test, url)
+    assert await removed(url) - before == made
+
+
+async def removed(url: str) -> float:
+    """How many removals the one instance there has carried out, by its own count."""
+    async with httpx.AsyncClient() as client:
+        lines = (await client.get(f"{url}/metrics")).text.splitlines()
+    counts = [line for line in lines if line.startswith('http_requests_total{method="DELETE",status="204"}')]
+    return sum(float(line.split()[-1]) for line in counts)
 
 
 async def test_the_frontend_shows_a_page(ethixai: EthixAI, world: RemoteWorld) -> None:
