@@ -9,13 +9,13 @@ from rehearsal.stage import Stage
 from rehearsal.story import Story, Tale
 
 ANSWER = {"choice": "promote", "approver": "Ada", "reason": "known and harmless", "minutes": 0, "percent": 0}
-DEADLINE_S = 120
-"""Longer than the compressed policy's, so that somebody can still answer after the host's silence was noticed."""
+DEADLINE_S = 60
+"""Longer than the compressed policy's 20: it outlasts the silence after which a process is known to be lost."""
 OPEN = "the gate is open until "
 
 
 async def given(stage: Stage) -> None:
-    """A person has two minutes."""
+    """A person has longer than usual."""
     await stage.policy(f"gate_deadline_s = {DEADLINE_S}\n")
 
 
@@ -59,7 +59,7 @@ STORY = Story(
     told="SIGKILL while a person is asked; they answer the recovery",
     ends="Promoted",
     recovery_ends="Promoted",
-    behaviours={"ethixai-backend": "errors=0.003"},
+    behaviours={"ethixai-frontend": "errors=0.003"},  # of this one a person is asked before anything is probed
     given=given,
     meanwhile=meanwhile,
     then=then,
