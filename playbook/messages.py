@@ -77,13 +77,18 @@ def starting(claim: Claim, environment: str, at_s: float, bake_s: float, changes
 
 def complete(report: Report, watch_s: float) -> Message:
     """Playbook 3, step 3: the release reached everybody, and on what evidence. ``watch_s`` is 0 where nobody watches it
-    afterwards."""
+    afterwards.
+
+    Where the judge could not decide alone, the reason is told too: who took the responsibility, and why.
+    """
     claim, environment = report.claim, report.environment
     lines = [
         f"✅ {environment.capitalize()} release complete",
         f"Version: {claim.version}",
         "Status: 100% traffic on new revision",
     ]
+    if claim.gate_deadline_s:
+        lines.append(f"Decided: {claim.reason}")
     if watch_s:
         lines.append(f"Monitoring for {minutes(watch_s)}...")
     lines += [f"{verdict.service}: {verdict.explanation}" for verdict in report.verdicts]

@@ -55,6 +55,12 @@ def test_the_end_says_on_what_evidence() -> None:
     assert complete(report, 3600).text.endswith("Monitoring for 1 hour...\nbackend: 0 of 700 failed.")
 
 
+def test_the_end_says_who_took_the_responsibility() -> None:
+    """Whoever promoted what the judge could not decide is named, with why, before the promise of a watch."""
+    claim = CLAIM.model_copy(update={"gate_deadline_s": 1000.0, "reason": "Ada decided to promote: known"})
+    assert complete(claim, "production", 3600).text.splitlines()[-2] == "Decided: Ada decided to promote: known"
+
+
 def test_a_release_without_a_canary_promises_no_minutes() -> None:
     """ "0 seconds" would be an answer that nobody can use."""
     assert "seconds" not in starting(CLAIM, "staging", at_s=0, bake_s=0, changes="").text
