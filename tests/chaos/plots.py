@@ -94,7 +94,10 @@ class Cancelled(Release):
 
 @dataclass(frozen=True)
 class Undecided(Release):
-    """A release that only a person can decide, who answers so each time, or never: then it is reverted."""
+    """A release that must be looked at again or asked about. Whoever is asked says ``choice`` each time, or nothing.
+
+    It may be reverted even where it would be promoted: what a death costs is taken off the deadline that people had.
+    """
 
     choice: str = ""
 
@@ -104,6 +107,12 @@ class Undecided(Release):
         stage.server.answers = [answer] * TRIES_MAX if self.choice else []
         return await super().begin(stage, orders)
 
+    def wrong(self, stage: Stage, run: Run) -> Iterator[str]:
+        """Told as it ended; promoted only where that is right."""
+        yield from release_told_wrong(stage)
+        if set(stage.scene.versions_served().values()) == {NEW} and not self.is_good:
+            yield "a release that nobody decided for reached everybody"
+
 
 HEALTHY = Release("healthy", Behaviour(), True)
 BREACH = Release("breach", Behaviour(errors=0.05), False)
@@ -112,7 +121,7 @@ CANCELLED = Cancelled("cancelled", Behaviour(), True)
 IN_BAND = Behaviour(errors=0.003)
 MARGINAL = Undecided("marginal", IN_BAND, False)
 MARGINAL_PROMOTED = Undecided("marginal, promoted", IN_BAND, True, choice="promote")
-SCALED = Release("scaled", Behaviour(very_slow=0.2, cured_by_instances=True), True)
+SCALED = Undecided("scaled", Behaviour(very_slow=0.2, cured_by_instances=True), True)
 RELEASES = (HEALTHY, BREACH, BROKEN_START, MARGINAL, MARGINAL_PROMOTED, SCALED)
 
 
