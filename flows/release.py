@@ -22,6 +22,11 @@ from tasks.migration import check_schema
 from tasks.monitor import check_telemetry
 from tasks.report import note
 
+NOTHING_DUE = (
+    "Nothing has passed staging since the last release. A version that users had before, or that was taken back, is "
+    "released again only when it is named."
+)
+
 
 @flow(name="release", flow_run_name="release {request.version} to {environment}")
 async def release(request: ReleaseRequest, environment: str = "production") -> State[None]:
@@ -39,7 +44,7 @@ async def _release(request: ReleaseRequest, environment: str) -> Outcome:
     staging = await Environment.open(env.staging) if env.staging else None
     order = await make_order(env, staging, request)
     if order is None:
-        return Outcome(end=End.NOTHING_TO_RELEASE, message="Nothing has passed staging since the last release.")
+        return Outcome(end=End.NOTHING_TO_RELEASE, message=NOTHING_DUE)
     if problem := await check_telemetry(env):
         raise Refused(f"{problem} Without it nothing can be promoted.")
     items = tuple(await asyncio.gather(*(check_item(env, topic, order) for topic in Topic)))

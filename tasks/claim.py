@@ -10,7 +10,7 @@ from blocks.environment import Environment
 from playbook import change
 from playbook.claim import Claim, Record, next_epoch
 from playbook.errors import Conflict, Interrupted, Refused, Transient
-from playbook.plan import Order, claim_for, is_live, plan, release_id
+from playbook.plan import Order, claim_for, is_live, plan, release_id, version_due
 from playbook.recovery import Owner, Recovery, recover
 from playbook.requests import HotfixRequest
 from playbook.traffic import ServiceSnapshot
@@ -43,14 +43,12 @@ async def already_live(env: Environment, order: Order, found: dict[str, ServiceS
 
 @task(name="version in staging", task_run_name="version in staging", **READ)
 async def version_in_staging(env: Environment, staging: Environment | None) -> str:
-    """The version that passed staging last and is not what ``env`` released last; empty where there is none."""
+    """The version that passed staging last and that ``env`` has not had; empty where there is none."""
     if staging is None:
         return ""
     lead = env.service_names[0]
-    passed = Record.read(await staging.cloud_run.snapshot(lead)).last_good
-    released = Record.read(await env.cloud_run.snapshot(lead)).last_good
-    newest = passed[0].release if passed else ""
-    return "" if released and released[0].release == newest else newest
+    passed = Record.read(await staging.cloud_run.snapshot(lead))
+    return version_due(passed, Record.read(await env.cloud_run.snapshot(lead)))
 
 
 @task(name="claim", task_run_name="claim", **WRITE)

@@ -7,8 +7,11 @@ from cloud import Behaviour, told
 from driver import Run, Stage, play
 from scene import NEW, OLD, SERVICES
 
+from flows.rollback import rollback
 from playbook.claim import PREFIX, Record
 from playbook.errors import Fenced
+from playbook.matrix import Symptom
+from playbook.requests import RollbackRequest
 from playbook.traffic import TrafficSplit
 
 LEAD, BACKEND, FRONTEND = SERVICES
@@ -164,6 +167,24 @@ def test_the_schedule_releases_what_passed_staging() -> None:
     run = play(story)
     assert run.end == "Promoted"
     assert NEW in run.message
+
+
+def test_the_schedule_does_not_repeat_what_was_taken_back() -> None:
+    """A version that a person rolled back, or the judge reverted, waits until somebody names it."""
+
+    async def story(stage: Stage, behaviour: Behaviour) -> tuple[Run, Run, Run]:
+        stage.scene.publish(NEW, {BACKEND: behaviour})
+        first = await stage.release()
+        if first.end == "Promoted":
+            asked = RollbackRequest(symptom=Symptom.ERRORS_ABOVE_MAX, reason="empty reports", requested_by="ada")
+            await stage.ended(stage.start(rollback, request=asked, environment="production"))
+        return first, await stage.release(""), await stage.release(NEW)
+
+    for behaviour in (Behaviour(), Behaviour(errors=0.05)):
+        first, scheduled, named = play(lambda stage, one=behaviour: story(stage, one))
+        assert scheduled.end == "NothingToRelease"
+        assert "only when it is named" in scheduled.message
+        assert named.end == first.end
 
 
 def test_what_is_live_already_is_not_released_again() -> None:
