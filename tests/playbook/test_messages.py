@@ -58,7 +58,8 @@ def test_the_end_says_on_what_evidence() -> None:
 def test_the_end_says_who_took_the_responsibility() -> None:
     """Whoever promoted what the judge could not decide is named, with why, before the promise of a watch."""
     claim = CLAIM.model_copy(update={"gate_deadline_s": 1000.0, "reason": "Ada decided to promote: known"})
-    assert complete(claim, "production", 3600).text.splitlines()[-2] == "Decided: Ada decided to promote: known"
+    report = Report(environment="production", claim=claim)
+    assert complete(report, 3600).text.splitlines()[-2] == "Decided: Ada decided to promote: known"
 
 
 def test_a_release_without_a_canary_promises_no_minutes() -> None:
