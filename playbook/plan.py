@@ -33,8 +33,11 @@ class Plan(Frozen):
 
 
 def release_id(version: Version, flow_run_id: str) -> str:
-    """The name of one try at a version. Trying again is another release."""
-    return f"{version}-{flow_run_id.replace('-', '')[:6]}"
+    """The name of one try at a version. Trying again is another release.
+
+    The id's last six digits are its own: a schedule's runs are made together, and begin with the same time.
+    """
+    return f"{version}-{flow_run_id.replace('-', '')[-6:]}"
 
 
 def version_due(staging: Record, production: Record) -> str:

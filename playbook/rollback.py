@@ -148,7 +148,7 @@ def rollback_claim(
     """The claim that carries out ``plan``: decided from the start, so whoever finds it finishes it the same way."""
     reason = f"{request.symptom.value}: {request.reason}"
     return Claim(
-        release_id=f"rollback-of-{plan.version}-{flow_run_id.replace('-', '')[:6]}",
+        release_id=f"rollback-of-{plan.version}-{flow_run_id.replace('-', '')[-6:]}",
         version=plan.version,
         flow_run_id=flow_run_id,
         epoch=epoch,

@@ -3,7 +3,8 @@
 import pytest
 
 from playbook.claim import Promotion, Record
-from playbook.plan import version_due
+from playbook.plan import release_id, version_due
+from playbook.release import Version
 
 A, B = "v20251109-aaaaaa", "v20251116-bbbbbb"
 
@@ -32,3 +33,9 @@ DUE = {
 def test_the_schedule_only_goes_forward(staging: Record, production: Record, due: str) -> None:
     """What users had, or were taken back from, is not given to them again by a release that nobody attends."""
     assert version_due(staging, production) == due
+
+
+def test_runs_that_were_scheduled_together_are_different_releases() -> None:
+    """Their ids are UUIDs of version 7: only the end is random, so what is said of one is said of the other too."""
+    week_1, week_2 = "0198c0ff-ee00-7abc-8000-0123456789ab", "0198c0ff-ee00-7abc-8000-ba9876543210"
+    assert release_id(Version.parse(A), week_1) != release_id(Version.parse(A), week_2)
