@@ -12,6 +12,7 @@ from pydantic import Field
 from playbook.base import Frozen
 from playbook.claim import Claim, Decision, Kind, Member, Part, Promotion, Record
 from playbook.errors import Conflict, Fenced, Held, Interrupted, Refused, Transient
+from playbook.settled import final_split
 from playbook.traffic import CANARY_TAG, OUR_TAGS, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
 
 
@@ -235,20 +236,21 @@ def to_revert(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
 def to_release(snapshot: ServiceSnapshot, claim: Claim, now_s: float) -> Change | None:
     """No claim and no canary tag are left; what serves everybody now is written down as the last good release.
 
+    Where somebody else moved users after the release's last step, nothing is written down as good that does not serve.
     A release that was taken back leaves its incident open on the lead; the next good one closes it.
     """
     record = Record.read(snapshot)
     if record.epoch > claim.epoch or record.holder != claim.release_id:
         return None
     part = claim.part(snapshot.service)
-    left = record.released()
+    left, is_so = record.released(), snapshot.pinned.moves_like(final_split(claim, part))
     if claim.migration is not None and snapshot.service in claim.migration.bases:
         left = left.copied(claim.migration.bases[snapshot.service], part.stable.main)
     if claim.decision is Decision.PROMOTE:
         digest = part.image.rsplit("@", 1)[-1]
         new = Promotion(release=claim.version, revision=part.canary, digest=digest, promoted_at_s=now_s)
-        left = left.promoted(new, before=part.stable.main).model_copy(update={"incidents": ()})
-    elif part.back_to is not None:
+        left = left.promoted(new, before=part.stable.main).model_copy(update={"incidents": ()}) if is_so else left
+    elif part.back_to is not None and is_so:
         back = part.back_to.model_copy(update={"promoted_at_s": now_s, "is_return": True})
         left = left.returned(back, part.canary)
     elif claim.kind in (Kind.RELEASE, Kind.HOTFIX):

@@ -38,6 +38,12 @@ CLAIM = Claim(
 )
 
 
+BACK = Promotion(release="v20251109-0000aa", revision=f"{OTHER}-old", digest="", promoted_at_s=1.0)
+RETURNING = CLAIM.model_copy(
+    update={"parts": tuple(part.model_copy(update={"back_to": BACK}) for part in CLAIM.parts)}
+).decided(Decision.REVERT)
+
+
 def found(
     service: str, split: TrafficSplit | None = None, record: Record | None = None, **kwargs: object
 ) -> ServiceSnapshot:
@@ -163,12 +169,22 @@ def test_letting_go_leaves_a_persons_traffic_alone() -> None:
     assert write.split == TrafficSplit.all_to(LATEST)
 
 
+def test_nothing_is_good_that_does_not_serve() -> None:
+    """A person moved users between the last look and the last write: the record does not name what nobody has."""
+    touched = claimed(OTHER).model_copy(update={"split": TrafficSplit.all_to("theirs")})
+    for claim in (CLAIM.decided(Decision.PROMOTE), RETURNING):
+        write = change.to_release(touched, claim, NOW_S)
+        assert write is not None
+        assert write.record == Record(epoch=100)
+
+
 def test_a_promoted_service_remembers_its_last_three_releases() -> None:
     """The newest first; everything else of the claim goes, the epoch stays."""
     older = tuple(Promotion(release=f"v{n}", revision=f"r{n}", digest="sha256:x", promoted_at_s=n) for n in (3, 2, 1))
     snapshot = claimed(LEAD)
     record = Record.read(snapshot).model_copy(update={"last_good": older})
-    snapshot = snapshot.model_copy(update={"annotations": record.annotations()})
+    split = TrafficSplit.all_to(f"{LEAD}-new")
+    snapshot = snapshot.model_copy(update={"annotations": record.annotations(), "split": split})
     left = Record.read(after(snapshot, STEPS["release"](snapshot)))
     assert [p.release for p in left.last_good] == [CLAIM.version, "v3", "v2"]
     assert left.last_good[0].digest == f"sha256:{LEAD}"
@@ -231,7 +247,8 @@ def test_a_revert_takes_back_only_the_instances_that_the_release_gave() -> None:
 @pytest.mark.parametrize("service", [LEAD, OTHER])
 def test_what_is_taken_back_after_all_is_not_good(service: str) -> None:
     """A release that was cancelled while it let go is written down as good on the services that it had let go."""
-    promoted = claimed(service, CLAIM.decided(Decision.PROMOTE))
+    promoted = claimed(service)
+    promoted = after(promoted, change.to_promote(promoted, CLAIM.decided(Decision.PROMOTE)))
     let_go = after(promoted, change.to_release(promoted, CLAIM.decided(Decision.PROMOTE), NOW_S))
     assert Record.read(let_go).last_good[0].revision == f"{service}-new"
     ours = CLAIM.model_copy(update={"epoch": 101}).decided(Decision.REVERT, "cancelled")
