@@ -121,11 +121,7 @@ def to_claim(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
 
 def unheld(snapshot: ServiceSnapshot, claim: Claim) -> Record:
     """The record of a service that ``claim`` may take. Raises: Held, Fenced, Refused, as `to_claim`."""
-    record = Record.read(snapshot)
-    if record.holder not in ("", claim.release_id):
-        is_same = record.holder.startswith(claim.version + "-")
-        run = f", flow run {record.claim.flow_run_id}" if record.claim else ""
-        raise Held(f"{snapshot.service} is held by release {record.holder}{run}.", is_same=is_same)
+    record = not_held(snapshot, claim.version, claim.release_id)
     if record.epoch > claim.epoch:
         raise Fenced(f"{snapshot.service}: epoch {record.epoch} is newer than this run's {claim.epoch}.")
     if record.mitigation is not None:
@@ -134,6 +130,16 @@ def unheld(snapshot: ServiceSnapshot, claim: Claim) -> Record:
             f"{snapshot.service} was set to {what.measure} by {what.by} ({what.reason}). Start mitigate/… with restore "
             "first."
         )
+    return record
+
+
+def not_held(snapshot: ServiceSnapshot, version: str, ours: str = "") -> Record:
+    """The record of a service that nobody but the release ``ours`` holds. Raises: Held."""
+    record = Record.read(snapshot)
+    if record.holder not in ("", ours):
+        is_same = record.holder.startswith(version + "-")
+        run = f", flow run {record.claim.flow_run_id}" if record.claim else ""
+        raise Held(f"{snapshot.service} is held by release {record.holder}{run}.", is_same=is_same)
     return record
 
 

@@ -18,6 +18,9 @@ ReleaseError
 class ReleaseError(Exception):
     """The root: a sentence that names the service, what was asked, what came and the next step."""
 
+    done_before: str = ""
+    """What its run has done before it, for whoever reads how it ended; empty: nothing was touched."""
+
 
 class Transient(ReleaseError):
     """The other side was away, slow or busy. Asking again is safe."""

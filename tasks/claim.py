@@ -41,6 +41,17 @@ async def already_live(env: Environment, order: Order, found: dict[str, ServiceS
     return is_live(order, found, {name: revision.image for name, revision in zip(serving, revisions, strict=True)})
 
 
+@task(name="check free", task_run_name="check free", **READ)
+async def check_free(env: Environment, order: Order) -> None:
+    """No release holds a service of the order: nothing else is begun for one that would be refused in the end.
+
+    Raises: Held.
+    """
+    reads = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in order.images))
+    for snapshot in reads:
+        change.not_held(snapshot, str(order.version))
+
+
 @task(name="version in staging", task_run_name="version in staging", **READ)
 async def version_in_staging(env: Environment, staging: Environment | None) -> str:
     """The version that passed staging last and that ``env`` has not had; empty where there is none."""
