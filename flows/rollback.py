@@ -11,7 +11,7 @@ from playbook.errors import BadRequest
 from playbook.outcome import End, Outcome
 from playbook.report import Report
 from playbook.requests import RollbackRequest
-from playbook.rollback import Found, RollbackPlan, plan_rollback
+from playbook.rollback import Found, RollbackPlan, check_free, plan_rollback
 from tasks.ending import ending
 from tasks.migration import check_schema
 from tasks.report import note
@@ -52,6 +52,7 @@ async def go_back(env: Environment, request: RollbackRequest) -> Outcome:
     found, plan = await planned(env, request)
     if not plan.parts:
         return Outcome(end=End.ROLLED_BACK, message=f"Nothing moved: {env.name} serves {request.to} already.")
+    check_free(found, plan)
     claim = claim_of(env, plan, request, found, requested_at_s())
     report = await note(Report(environment=env.name, claim=claim), f"planned: {plan.version} is taken back")
     await begin_rollback(env, claim)
