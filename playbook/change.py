@@ -12,7 +12,7 @@ from pydantic import Field
 from playbook.base import Frozen
 from playbook.claim import Claim, Decision, Kind, Member, Part, Promotion, Record
 from playbook.errors import Conflict, Fenced, Held, Interrupted, Refused, Transient
-from playbook.settled import final_split
+from playbook.settled import final_split, was_taken_over
 from playbook.traffic import CANARY_TAG, OUR_TAGS, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
 
 
@@ -139,7 +139,9 @@ def not_held(snapshot: ServiceSnapshot, version: str, ours: str = "") -> Record:
     if record.holder not in ("", ours):
         is_same = record.holder.startswith(version + "-")
         run = f", flow run {record.claim.flow_run_id}" if record.claim else ""
-        raise Held(f"{snapshot.service} is held by release {record.holder}{run}.", is_same=is_same)
+        raise Held(
+            f"{snapshot.service} is held by release {record.holder}{run}.", is_same=is_same, holder=record.holder
+        )
     return record
 
 
@@ -244,11 +246,13 @@ def to_release(snapshot: ServiceSnapshot, claim: Claim, now_s: float) -> Change 
 
     Where somebody else moved users after the release's last step, nothing is written down as good that does not serve.
     A release that was taken back leaves its incident open on the lead; the next good one closes it.
+    Raises: Fenced (a newer run has taken it over since, so that how it ended is that one's to say).
     """
-    record = Record.read(snapshot)
+    record, part = Record.read(snapshot), claim.part(snapshot.service)
+    if was_taken_over(record, claim, part):
+        raise Fenced(f"{snapshot.service}: {claim.release_id} was taken over by a run of epoch {record.epoch}.")
     if record.epoch > claim.epoch or record.holder != claim.release_id:
         return None
-    part = claim.part(snapshot.service)
     left, is_so = record.released(), snapshot.pinned.moves_like(final_split(claim, part))
     if claim.migration is not None and snapshot.service in claim.migration.bases:
         left = left.copied(claim.migration.bases[snapshot.service], part.stable.main)

@@ -47,11 +47,12 @@ class Refused(ReleaseError):
 
 
 class Held(Refused):
-    """Another release holds the service. ``is_same`` says whether it is a release of the very version asked for."""
+    """Another release, ``holder``, has the service. ``is_same``: it is one of the very version that was asked for."""
 
-    def __init__(self, message: str, *, is_same: bool) -> None:
+    def __init__(self, message: str, *, is_same: bool, holder: str = "") -> None:
         super().__init__(message)
         self.is_same = is_same
+        self.holder = holder
 
 
 class StartFailed(Refused):

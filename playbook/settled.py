@@ -26,3 +26,14 @@ def check_settled(snapshot: ServiceSnapshot, claim: Claim) -> None:
             f"{claim.release_id} had it at {wanted}. It is left as it is.",
             service=name,
         )
+
+
+def was_taken_over(record: Record, claim: Claim, part: Part) -> bool:
+    """Whether a newer run has this release, or has had it: a promotion that is over was written down as good.
+
+    A service that ``claim`` itself has let go, and that another release has come to since, was not.
+    """
+    if record.epoch <= claim.epoch:
+        return False
+    is_written = any(good.revision == part.canary for good in record.last_good)
+    return record.holder == claim.release_id or (claim.decision is Decision.PROMOTE and not is_written)

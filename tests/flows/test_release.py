@@ -218,7 +218,7 @@ def test_a_release_in_flight_is_named_to_the_one_that_comes_too_late(second: str
 
     first, late = play(story)
     assert (first.end, late.end) == ("Promoted", ends)
-    assert first.process.flow_run_id in late.message
+    assert f"/runs/flow-run/{first.process.flow_run_id}" in late.message
 
 
 def test_two_releases_in_the_same_second_do_not_both_run() -> None:
@@ -233,6 +233,40 @@ def test_two_releases_in_the_same_second_do_not_both_run() -> None:
 
     ends = sorted(run.end for run in play(story))
     assert ends == ["Promoted", "Refused"]
+
+
+def test_a_release_that_is_fenced_while_it_claims_leaves_nothing_held() -> None:
+    """Recovery would find the lead's claim, and promote what its own run gave up."""
+
+    async def story(stage: Stage) -> tuple[Stage, Run]:
+        stage.scene.publish(NEW)
+        run = stage.start_release()
+        await stage.until(lambda: stage.is_held("production"))
+        record = Record.read(stage.scene.production.read(FRONTEND))
+        await stage.hand(FRONTEND, record=record.model_copy(update={"epoch": int(stage.scene.now()) + 5}))
+        await stage.ended(run)
+        return stage, run
+
+    stage, run = play(story)
+    assert (run.end, stage.scene.versions_served()) == ("Fenced", ALL_OLD)
+    assert not stage.is_held("production")
+
+
+def test_a_release_that_is_taken_over_as_it_ends_does_not_say_promoted() -> None:
+    """#releases was told already; a rollback takes it back, and its own run ends Fenced."""
+
+    async def story(stage: Stage) -> tuple[Stage, Run, Run]:
+        stage.scene.publish(NEW)
+        run = stage.start_release()
+        await stage.until(lambda: "complete" in stage.scene.slack.keys)
+        asked = RollbackRequest(symptom=Symptom.ERRORS_ABOVE_MAX, reason="empty reports", requested_by="ada")
+        back = stage.start(rollback, request=asked, environment="production")
+        await stage.ended(run, back)
+        return stage, run, back
+
+    stage, run, back = play(story)
+    assert (run.end, back.end) == ("Fenced", "RolledBack")
+    assert stage.scene.versions_served() == ALL_OLD
 
 
 def test_a_newer_epoch_stops_a_release_at_once() -> None:

@@ -137,10 +137,22 @@ def test_a_service_that_moved_since_the_plan_is_not_claimed() -> None:
 def test_a_newer_epoch_fences_every_step() -> None:
     """Whoever is no longer the newest writes nothing."""
     newer = claimed(LEAD, CLAIM.model_copy(update={"epoch": 101}))
-    for name in ("deploy", "bake", "promote", "revert"):
+    for name in ("deploy", "bake", "promote", "revert", "release"):
         with pytest.raises(Fenced, match="epoch 101"):
             STEPS[name](newer)
-    assert STEPS["release"](newer) is None
+
+
+def test_a_release_that_was_taken_over_while_it_let_go_does_not_end_promoted() -> None:
+    """Whoever took it over may have taken it back; one that is written down as good has ended, whoever came since."""
+    promoting = CLAIM.decided(Decision.PROMOTE)
+    taken_back = found(OTHER, record=Record(epoch=101))
+    with pytest.raises(Fenced, match="taken over by a run of epoch 101"):
+        change.to_release(taken_back, promoting, NOW_S)
+    good = Promotion(release=CLAIM.version, revision=f"{OTHER}-new", digest="", promoted_at_s=NOW_S)
+    another = Member(release_id="v20251123-def456-1f2e3d", epoch=101, lead=LEAD, stable=stable(OTHER))
+    ended = found(OTHER, record=Record(epoch=101, last_good=(good,), member=another))
+    assert change.to_release(ended, promoting, NOW_S) is None
+    assert change.to_release(taken_back, CLAIM.decided(Decision.REVERT), NOW_S) is None
 
 
 HANDS = {
