@@ -287,7 +287,7 @@ def which(claim: Claim) -> str:
 
 def next_steps(report: Report) -> str:
     """What is to be done now."""
-    if report.outcome is not None and report.outcome.end is End.UNFIT:
+    if report.outcome is not None and report.outcome.end in (End.UNFIT, End.INTERRUPTED):
         return f"LOOK AT ONCE: {report.outcome.message}"
     return "see the incident ticket; fix, pass staging, release again"
 

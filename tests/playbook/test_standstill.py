@@ -203,7 +203,7 @@ def test_the_copies_that_read_the_restored_database_are_noted_with_what_they_cop
     """So that a run that goes on copies the same revision, and not the copy."""
     ours = repointed(CLAIM)
     assert ours.undoing.bases == {"s": OLD}
-    assert ours.part("s").stable.main == "s-restored-012345"
+    assert ours.part("s").stable.main == "s-restored-abcdef"
     assert ours.part("s").stable.tags == {"theirs": OLD}
 
 
