@@ -5,23 +5,23 @@ from unittest.mock import patch
 
 from driver import Run, Stage, play
 from faults import Fault
-from undoings import UNDOINGS, database_of
+from undoings import UNDOINGS, Undoing, database_of
 from wire import Call
 
 from blocks.migrations import load
-from playbook.claim import Record
+from playbook.claim import Claim, Record
 from playbook.errors import BadRequest
 from playbook.migration import Migration, MigrationRequest
 
-DOWN = UNDOINGS[0]
+DOWN, RESTORE = UNDOINGS[0], UNDOINGS[2]
 Disturb = Callable[[Stage, Call], Fault | None]
 
 
-async def taken_back(stage: Stage, disturb: Disturb = lambda stage, call: None) -> Run:
+async def taken_back(stage: Stage, disturb: Disturb = lambda stage, call: None, plot: Undoing = DOWN) -> Run:
     """A migration is asked to be taken back; ``disturb`` is asked at each call."""
-    await DOWN.set_the_scene(stage)
+    await plot.set_the_scene(stage)
     stage.scene.wire.faults.append(lambda process, call: disturb(stage, call))
-    flow, request = DOWN.asked()
+    flow, request = plot.asked()
     run = stage.start(flow, request=request, environment="production")
     await stage.ended(run)
     return run
@@ -35,11 +35,11 @@ async def started_again(stage: Stage) -> Run:
     return run
 
 
-def why_halted(stage: Stage) -> str:
-    """What the lead's claim says."""
+def claim_of(stage: Stage) -> Claim:
+    """What the lead carries."""
     claim = Record.read(stage.scene.production.read("ethixai-backend")).claim
     assert claim is not None
-    return claim.undoing.halted
+    return claim
 
 
 def a_bug(stage: Stage, call: Call) -> None:
@@ -55,7 +55,7 @@ async def pages_and_goes_on(stage: Stage, disturb: Disturb, words: str) -> None:
     assert words in run.message
     assert "are off" in run.message
     assert stage.scene.pagerduty.paged
-    assert words in why_halted(stage)
+    assert words in claim_of(stage).undoing.halted
     await stage.recover()
     assert stage.server.started == {}
     assert (await started_again(stage)).end == "RolledBack"
@@ -94,5 +94,20 @@ def test_no_walk_waits_for_what_is_shown() -> None:
 
     async def story(stage: Stage) -> None:
         assert (await taken_back(stage, away)).end == "RolledBack"
+
+    play(story)
+
+
+def test_the_secret_is_changed_once_that_is_written_down() -> None:
+    """Whoever finds the claim knows that instances which start now read another database."""
+    noted: list[bool] = []
+
+    def looked_at(stage: Stage, call: Call) -> None:
+        if (call.system, call.method) == ("secret manager", "put"):
+            noted.append(bool(claim_of(stage).undoing.bases))
+
+    async def story(stage: Stage) -> None:
+        assert (await taken_back(stage, looked_at, RESTORE)).end == "RolledBack"
+        assert noted == [True]
 
     play(story)
