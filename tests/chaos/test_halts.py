@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from unittest.mock import patch
 
+import pytest
 from driver import Run, Stage, play
 from faults import Fault
-from undoings import UNDOINGS, Undoing, database_of
+from pydantic import SecretStr
+from undoings import RESTORED, SECRET, UNDOINGS, Undoing, database_of
 from wire import Call
 
 from blocks.migrations import load
@@ -109,5 +111,24 @@ def test_the_secret_is_changed_once_that_is_written_down() -> None:
     async def story(stage: Stage) -> None:
         assert (await taken_back(stage, looked_at, RESTORE)).end == "RolledBack"
         assert noted == [True]
+
+    play(story)
+
+
+@pytest.mark.parametrize("is_said_by_the_file", [True, False], ids=["mongodb.uri", "the connection secret"])
+def test_a_cluster_that_users_are_on_is_not_restored_to(is_said_by_the_file: bool) -> None:
+    """Production was switched to it before, and the file still calls it the restore cluster."""
+
+    def switched(stage: Stage, call: Call) -> None:
+        if is_said_by_the_file:
+            database_of(stage).uri = SecretStr(f"{RESTORED}:27017/ethixai")
+        else:
+            stage.scene.secrets.versions[SECRET] = [(0.0, RESTORED)]
+
+    async def story(stage: Stage) -> None:
+        run = await taken_back(stage, switched, RESTORE)
+        assert "a restore removes everything there first" in run.message
+        assert stage.scene.environments["production"].atlas.jobs == {}
+        assert stage.server.forms == []
 
     play(story)
