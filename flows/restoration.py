@@ -36,7 +36,7 @@ async def restore(env: Environment, claim: Claim, why: str) -> Claim | Outcome:
     """
     if claim.undoing.bases:  # people have said yes to all of it
         return await switch(env, claim)
-    backup = await find_backup(env, claim)
+    backup = await find_backup(env, claim.undoing.plan)
     lost = await count_lost(env, backup)
     assert env.atlas is not None
     target = env.atlas.restore_cluster

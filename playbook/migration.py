@@ -2,6 +2,7 @@
 is left (playbook 4, scenario 3)."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated, Self
@@ -166,6 +167,9 @@ class Backup(Frozen):
 
     id: str
     at_s: float = Field(description="unix seconds")
+
+    def __str__(self) -> str:
+        return f"backup {self.id} of {datetime.fromtimestamp(self.at_s, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 class RestoreJob(Frozen):

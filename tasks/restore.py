@@ -10,25 +10,25 @@ from blocks.environment import Environment
 from blocks.mongodb import MongoDB, hosts_of
 from playbook.claim import Claim
 from playbook.errors import Refused
-from playbook.migration import Backup, backup_before
+from playbook.migration import Backup, RollbackPlan, backup_before
 from tasks.migration import modules
 from tasks.retries import READ, WRITE
 from tasks.walk import broken
 
 
 @task(name="find backup", task_run_name="find backup", **READ)
-async def find_backup(env: Environment, claim: Claim) -> Backup:
+async def find_backup(env: Environment, plan: RollbackPlan) -> Backup:
     """The newest backup from before the migration was applied. Raises: Refused (there is none, or users are on the
     cluster that it would be restored to)."""
     await _refuse_live_target(env)
-    at_s = claim.undoing.plan.applied_at_s
+    at_s = plan.applied_at_s
     found = backup_before(await _atlas(env).backups(), at_s)
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at_s))
     if found is None:
         raise Refused(
             f"There is no backup of {_atlas(env).cluster} from before {when}, when the migration was applied."
         )
-    get_run_logger().info("backup %s is the last one before %s", found.id, when)
+    get_run_logger().info("%s is the last one before %s", found, when)
     return found
 
 

@@ -13,7 +13,7 @@ from wire import Call
 from blocks.migrations import load
 from playbook.claim import Claim, Record
 from playbook.errors import BadRequest
-from playbook.migration import Migration, MigrationRequest
+from playbook.migration import Batch, Migration, MigrationRequest
 
 DOWN, RESTORE = UNDOINGS[0], UNDOINGS[2]
 Disturb = Callable[[Stage, Call], Fault | None]
@@ -130,5 +130,46 @@ def test_a_cluster_that_users_are_on_is_not_restored_to(is_said_by_the_file: boo
         assert "a restore removes everything there first" in run.message
         assert stage.scene.environments["production"].atlas.jobs == {}
         assert stage.server.forms == []
+
+    play(story)
+
+
+def test_wrong_atlas_credentials_touch_nothing() -> None:
+    """They are tried before writes are off."""
+
+    def denied(stage: Stage, call: Call) -> Fault | None:
+        return Fault.DENIED if call.system == "atlas" else None
+
+    async def story(stage: Stage) -> None:
+        run = await taken_back(stage, denied, RESTORE)
+        assert (run.end, "atlas" in run.message.lower()) == ("Refused", True)
+        assert stage.scene.production.writes == []
+
+    play(story)
+
+
+def test_a_change_that_cannot_be_made_touches_nothing() -> None:
+    """The dry run says so while users can still write."""
+    useless = Batch(collection="users", match={"newField": {"$exists": True}}, change={"$set": {"oldField": "?"}})
+
+    async def story(stage: Stage) -> None:
+        run = await taken_back(stage)
+        assert (run.end, "still match" in run.message) == ("Refused", True)
+        assert stage.scene.production.writes == []
+
+    def read(folder: str) -> tuple[Migration, ...]:
+        return tuple(one.model_copy(update={"down": (useless,)}) for one in load(folder))
+
+    with patch("tasks.migration.load", read):
+        play(story)
+
+
+def test_what_would_be_changed_stands_on_the_page() -> None:
+    """From before anything was."""
+
+    async def story(stage: Stage) -> None:
+        assert (await taken_back(stage)).end == "RolledBack"
+        (pages,) = stage.server.artifacts.values()
+        assert "dry run: 5 of 5 documents of users (−newField, +oldField)" in pages[-1]
 
     play(story)
