@@ -8,7 +8,7 @@ from driver import Run, Stage, play
 from faults import Fault
 from pydantic import SecretStr
 from undoings import RESTORED, SECRET, UNDOINGS, Undoing, database_of
-from wire import Call
+from wire import Call, Killed, Process
 
 from blocks.migrations import load
 from playbook.claim import Claim, Record
@@ -171,5 +171,25 @@ def test_what_would_be_changed_stands_on_the_page() -> None:
         assert (await taken_back(stage)).end == "RolledBack"
         (pages,) = stage.server.artifacts.values()
         assert "dry run: 5 of 5 documents of users (−newField, +oldField)" in pages[-1]
+
+    play(story)
+
+
+def test_one_that_dies_every_time_pages() -> None:
+    """Its host kills it whenever it changes the data: after three restarts a person is woken, and not before."""
+
+    async def story(stage: Stage) -> None:
+        def dies(process: Process, call: Call) -> None:
+            if call.method == "update_many" and call.subject == "users":
+                process.die()
+                raise Killed
+
+        stage.scene.wire.faults.append(dies)
+        await taken_back(stage)
+        await stage.recover()
+        assert len([run for run in stage.runs if run.process.name.startswith(DOWN.asked()[0].name)]) == 4
+        assert len(stage.scene.pagerduty.paged) == 1
+        assert "started again 3 times" in claim_of(stage).undoing.halted
+        assert (await started_again(stage)).end == "RolledBack"
 
     play(story)
