@@ -23,6 +23,7 @@ from tasks.announce import tell
 from tasks.beat import beating, owner_of
 from tasks.claim import release_claim, take_over
 from tasks.ending import ending
+from tasks.incident import run_url, undoing_ticket
 from tasks.migration import (
     halt,
     hold_services,
@@ -97,9 +98,11 @@ async def carry_out(env: Environment, claim: Claim, tried: str) -> Outcome:
     if claim.undoing.declined:
         return await reopen(env, claim)
     if not claim.undoing.is_data_done:
-        await tell(env, closing(claim, env.name))  # here, since whoever held the services may have died before
+        # Here, since whoever held the services may have died before.
+        await tell(env, closing(claim, env.name, env.contacts, run_url(env, claim)))
         await close_all(env, claim)
         lines = await show(env, claim, lines, "writes are off, proven by a write that was refused")
+        await tell(env, await undoing_ticket(env, claim, lines))
         why = await undo_all(env, claim)
         if why:
             restored = await restore(env, claim, why)

@@ -193,3 +193,24 @@ def test_one_that_dies_every_time_pages() -> None:
         assert (await started_again(stage)).end == "RolledBack"
 
     play(story)
+
+
+def test_it_is_an_incident_as_every_rollback() -> None:
+    """The room reads which roles to fill; the ticket has the post-mortem's draft with nothing left to be filled in."""
+
+    async def story(stage: Stage) -> None:
+        assert (await taken_back(stage)).end == "RolledBack"
+        (room,) = [one.text for one in stage.scene.slack.said if one.key.endswith("/closing")]
+        assert "Incident Commander: ?" in room
+        (ticket,) = stage.scene.github.tickets
+        assert ticket.title == "Production migration rollback: 20251030093000-rename-full-name"
+        for words in (
+            "Post-mortem: Production",
+            "reported by ada",
+            "UTC until they were on again",
+            "writes are off, proven",
+        ):
+            assert words in ticket.body
+        assert "$" not in ticket.body
+
+    play(story)
