@@ -30,6 +30,13 @@ BUSY = frozenset({50, 91, 189, 10107, 11600, 11602, 13435, 13436})
 """MaxTimeMSExpired, and a primary that stops, steps down or is none."""
 
 
+def hosts_of(uri: SecretStr) -> frozenset[str]:
+    """The hosts that a connection string names, as host:port (27017 where it says none). Nothing is resolved."""
+    rest = uri.get_secret_value().split("://", 1)[-1]
+    named = rest.split("/", 1)[0].split("?", 1)[0].rpartition("@")[2].lower().split(",")
+    return frozenset(host if host.rpartition(":")[2].isdigit() else f"{host}:27017" for host in named if host)
+
+
 class MongoDB(OutsideBlock):
     """The database of an environment (readWrite on it), through pymongo."""
 

@@ -67,15 +67,24 @@ class SecretManager(GoogleBlock):
                 error.reason
             )
 
+    async def holds(self, name: str, value: SecretStr) -> bool:
+        """Whether the secret's newest version is ``value``. One call; False where it has none, or may only be written.
+
+        Raises: Transient.
+        """
+        with contextlib.suppress(Refused):
+            newest = await self.value(f"projects/{self.project}/secrets/{name}/versions/latest")
+            return newest.get_secret_value() == value.get_secret_value()
+        return False
+
     async def put(self, name: str, value: SecretStr) -> None:
         """The newest version of the secret is ``value``. Two calls; none is added where it is so already.
 
         It needs secretmanager.versions.add and .access. Raises: Transient, Refused.
         """
+        if await self.holds(name, value):
+            return
         parent = f"projects/{self.project}/secrets/{name}"
-        with contextlib.suppress(Refused):  # it has no version yet, or may only be written
-            if (await self.value(f"{parent}/versions/latest")).get_secret_value() == value.get_secret_value():
-                return
         async with calling(
             CLIENT, f"Secret Manager, asked for a new version of {parent}", "secretmanager.versions.add"
         ):

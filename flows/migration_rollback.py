@@ -15,7 +15,7 @@ from playbook import standstill
 from playbook.claim import Claim
 from playbook.errors import BadRequest, Fenced, Held, Refused, ReleaseError
 from playbook.messages import Resolution
-from playbook.migration import MigrationRequest, Way
+from playbook.migration import MigrationRequest, RollbackPlan, Way
 from playbook.outcome import End, Outcome
 from playbook.recovery import Owner
 from playbook.undoing import closing, done, go_on, halted
@@ -23,6 +23,7 @@ from tasks.announce import tell
 from tasks.beat import beating, owner_of
 from tasks.claim import release_claim, take_over
 from tasks.ending import ending
+from tasks.incident import run_url, undoing_ticket
 from tasks.migration import (
     halt,
     hold_services,
@@ -36,6 +37,7 @@ from tasks.migration import (
     stop_writes,
     undoing_found,
 )
+from tasks.restore import find_backup
 from tasks.validation import smoke_test
 from tasks.walk import dry_run, forget, still_applied, undo, verify
 
@@ -53,10 +55,10 @@ async def migration_rollback(request: MigrationRequest, environment: str = "prod
 
 async def _migration_rollback(request: MigrationRequest, environment: str) -> Outcome:
     env = await Environment.open(environment)
-    claim = await take_or_go_on(env, request)
+    claim, tried = await take_or_go_on(env, request)
     async with beating(env, claim):
         try:
-            return await carry_out(env, await note_undoing(env, standstill.going_on(claim)))
+            return await carry_out(env, await note_undoing(env, standstill.going_on(claim)), tried)
         except Fenced:
             raise
         except ReleaseError as why:
@@ -66,8 +68,8 @@ async def _migration_rollback(request: MigrationRequest, environment: str) -> Ou
             return await stop_here(env, claim, f"{type(why).__name__}: {why}. The run's log says where.")
 
 
-async def take_or_go_on(env: Environment, request: MigrationRequest) -> Claim:
-    """The claim of this rollback: a new one, or the one that a run before this left behind.
+async def take_or_go_on(env: Environment, request: MigrationRequest) -> tuple[Claim, str]:
+    """The claim of this rollback, a new one or the one that a run before this left behind; and what was tried first.
 
     Raises: Held (somebody is at it right now), BadRequest, Refused; nothing was touched then.
     """
@@ -76,21 +78,31 @@ async def take_or_go_on(env: Environment, request: MigrationRequest) -> Claim:
         if problems := request.problems():
             raise BadRequest(problems)
         plan = await plan_undoing(env, request)
-        return await hold_services(env, request, plan)
+        tried = await try_first(env, plan)
+        return await hold_services(env, request, plan), f"; {tried}"
     if await owner_of(env, found) is Owner.ALIVE:
         raise Held(f"{found.release_id} is under way in flow run {found.flow_run_id}.", is_same=True)
-    return await take_over(env, found)
+    return await take_over(env, found), ""
 
 
-async def carry_out(env: Environment, claim: Claim) -> Outcome:
+async def try_first(env: Environment, plan: RollbackPlan) -> str:
+    """What will be done, tried while users can still write. Raises: Refused (it cannot be done), BadRequest."""
+    if plan.way is Way.RESTORE:
+        return str(await find_backup(env, plan))
+    return "dry run: " + "; ".join([await dry_run(env, name) for name in plan.undo])
+
+
+async def carry_out(env: Environment, claim: Claim, tried: str) -> Outcome:
     """The five steps, from wherever the claim stands."""
-    lines = await show(env, claim, (), f"flow run {claim.flow_run_id} holds {', '.join(claim.services)}")
+    lines = await show(env, claim, (), f"flow run {claim.flow_run_id} holds {', '.join(claim.services)}{tried}")
     if claim.undoing.declined:
         return await reopen(env, claim)
     if not claim.undoing.is_data_done:
-        await tell(env, closing(claim, env.name))  # here, since whoever held the services may have died before
+        # Here, since whoever held the services may have died before.
+        await tell(env, closing(claim, env.name, env.contacts, run_url(env, claim)))
         await close_all(env, claim)
         lines = await show(env, claim, lines, "writes are off, proven by a write that was refused")
+        await tell(env, await undoing_ticket(env, claim, lines))
         why = await undo_all(env, claim)
         if why:
             restored = await restore(env, claim, why)
@@ -120,7 +132,6 @@ async def undo_all(env: Environment, claim: Claim) -> str:
     if left and plan.way is Way.RESTORE:
         return plan.why
     for name in left:
-        await dry_run(env, name)
         if problem := await verify(env, name, await undo(env, claim, name)):
             return f"the data is not right after its down ({problem})"
         await forget(env, name)

@@ -13,6 +13,7 @@ from playbook.errors import Fenced
 from playbook.outcome import End, Outcome
 from playbook.recovery import Owner, Step
 from playbook.report import Report
+from playbook.standstill import restarted
 from tasks.announce import say_taken_up
 from tasks.beat import mark_lost, owner_of
 from tasks.claim import claims_found, free_orphan, hand_on, judge_recovery, take_over
@@ -71,6 +72,6 @@ async def recover_one(env: Environment, found: Claim) -> Outcome | None:
 
 async def go_on_elsewhere(env: Environment, found: Claim, reason: str) -> Outcome:
     """A migration rollback goes on in a run of its own, since it may wait for people. Raises: Fenced, as `hand_on`."""
-    await restart_undoing(env, await hand_on(env, found))
+    await restart_undoing(env, await hand_on(env, restarted(found)))
     message = f"{found.release_id} goes on in a run of its own: {reason}."
     return Outcome(end=End.PASSED, message=message, release_id=found.release_id)

@@ -36,7 +36,7 @@ async def restore(env: Environment, claim: Claim, why: str) -> Claim | Outcome:
     """
     if claim.undoing.bases:  # people have said yes to all of it
         return await switch(env, claim)
-    backup = await find_backup(env, claim)
+    backup = await find_backup(env, claim.undoing.plan)
     lost = await count_lost(env, backup)
     assert env.atlas is not None
     target = env.atlas.restore_cluster
@@ -81,10 +81,13 @@ async def restored(env: Environment, claim: Claim, backup: Backup) -> Claim:
 
 
 async def switch(env: Environment, claim: Claim) -> Claim:
-    """A copy of each service's revision reads the restored database; users are still kept out."""
-    await store_connection(env)
+    """A copy of each service's revision reads the restored database; users are still kept out.
+
+    That it is decided stands in the claim first: whoever finds the secret changed must know what for.
+    """
     if not claim.undoing.bases:
         claim = await note_undoing(env, standstill.repointed(claim))
+    await store_connection(env)
     bases = claim.undoing.bases
     await asyncio.gather(*(repoint(env, claim, service, base) for service, base in bases.items()))
     return claim

@@ -69,21 +69,25 @@ def new_signatures(service: str, canary: Sequence[LogLine], stable: Sequence[Log
 def war_room(report: Report, contacts: Mapping[str, Contact], run_url: str) -> Message:
     """Playbook 7: `#incident-response` reads what happened, that users are safe, which roles to fill, whom to call."""
     claim = report.claim
-    people = [
-        " ".join(filter(None, (f"• {role}: {one.slack}", one.name and f"({one.name})", one.escalation)))
-        for role, one in contacts.items()
-    ]
     text = "\n".join(
         (
             f"🚨 {severity(report)} {report.environment.upper()} INCIDENT: {claim.version} was taken back",
             f"Reason: {claim.reason}",
             f"Users: back on {stable_names(claim)}. Impact: {impact(report)}",
-            "Roles to fill: " + ", ".join(f"{role}: ?" for role in ROLES),
-            *(["Contacts:", *people] if people else []),
+            *roll_call(contacts),
             f"Run: {run_url}",
         )
     )
     return Message(key=f"{claim.release_id}/war-room", room=Room.INCIDENTS, text=text)
+
+
+def roll_call(contacts: Mapping[str, Contact]) -> list[str]:
+    """Which roles to fill, and whom to call; one line each."""
+    people = [
+        " ".join(filter(None, (f"• {role}: {one.slack}", one.name and f"({one.name})", one.escalation)))
+        for role, one in contacts.items()
+    ]
+    return ["Roles to fill: " + ", ".join(f"{role}: ?" for role in ROLES), *(["Contacts:", *people] if people else [])]
 
 
 def findings(report: Report, signatures: Sequence[Signature], links: Mapping[str, str]) -> str:

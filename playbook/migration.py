@@ -2,6 +2,7 @@
 is left (playbook 4, scenario 3)."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated, Self
@@ -159,6 +160,7 @@ class Undoing(Frozen):
     agreed: tuple[str, ...] = Field((), description="what people said yes to, in their words")
     declined: str = Field("", description="who said no before the data was touched: everything is opened again")
     halted: str = Field("", description="why it stopped with writes still off; a person starts it again")
+    restarts: int = Field(0, description="how often recovery has started it again since a person did")
 
 
 class Backup(Frozen):
@@ -166,6 +168,9 @@ class Backup(Frozen):
 
     id: str
     at_s: float = Field(description="unix seconds")
+
+    def __str__(self) -> str:
+        return f"backup {self.id} of {datetime.fromtimestamp(self.at_s, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 class RestoreJob(Frozen):

@@ -6,6 +6,9 @@ from playbook.base import Frozen
 from playbook.claim import Claim, Decision
 from playbook.migration import Undoing
 
+RESTARTS_MAX = 3
+"""How often a migration rollback is started again before somebody is paged: what kills it each time is no accident."""
+
 
 class Step(StrEnum):
     """What a recovery does with a release that it finds."""
@@ -60,10 +63,14 @@ def recover(claim: Claim | None, owner: Owner, now_s: float) -> Recovery:
 
 def recover_migration(undoing: Undoing, owner: Owner) -> Recovery:
     """Never reverted, for half of the data may be changed: one that lost its process goes on; one that a person has
-    cancelled stops with a page, since writes are off; one that has said why it stopped waits for a person.
+    cancelled, or that goes on losing its process, stops with a page, since writes are off; one that has said why it
+    stopped waits for a person.
     """
     if undoing.halted:
         return Recovery(step=Step.LEAVE, reason=f"a person must start it again: {undoing.halted}")
     if owner is Owner.CANCELLED:
         return Recovery(step=Step.HALT, reason="the migration rollback was cancelled")
+    if undoing.restarts >= RESTARTS_MAX:
+        reason = f"it was started again {undoing.restarts} times, and its process is {owner} once more"
+        return Recovery(step=Step.HALT, reason=reason)
     return Recovery(step=Step.RESTART, reason=f"the migration rollback goes on: its process is {owner}")

@@ -98,8 +98,15 @@ def with_undoing(claim: Claim, **changes: object) -> Claim:
 
 
 def going_on(claim: Claim) -> Claim:
-    """The same claim, taken up by a run: it is not stopped any more."""
-    return with_undoing(claim, halted="")
+    """The same claim, taken up by a run: it is not stopped any more. One that was is started by a person, and its
+    restarts count anew.
+    """
+    return with_undoing(claim, halted="", restarts=0) if claim.undoing.halted else claim
+
+
+def restarted(claim: Claim) -> Claim:
+    """The same claim, which recovery starts again once more."""
+    return with_undoing(claim, restarts=claim.undoing.restarts + 1)
 
 
 def to_hold(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:

@@ -1,16 +1,21 @@
 """What people read of a migration rollback: the page, the questions, what went wrong and how to go on."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from string import Template
 
 from playbook.claim import Claim
+from playbook.incident import Contact, day, roll_call
 from playbook.matrix import Severity
-from playbook.messages import Message, Page, Room, clock
+from playbook.messages import Message, Page, Room, Ticket, clock
 from playbook.migration import Backup, Way
 
 
-def closing(claim: Claim, environment: str) -> Message:
-    """Writes are about to be off: users will notice."""
+def closing(claim: Claim, environment: str, contacts: Mapping[str, Contact], url: str) -> Message:
+    """Writes are about to be off: users will notice. Which roles to fill, whom to call (playbook 7), and where the run
+    is seen.
+    """
     plan = claim.undoing.plan
+    people = roll_call(contacts)
     text = "\n".join(
         (
             f"🛑 {environment.upper()}: WRITES ARE BEING STOPPED",
@@ -18,9 +23,42 @@ def closing(claim: Claim, environment: str) -> Message:
             f"What: {', '.join(plan.undo)} is taken back ({plan.way}); schema {plan.schema_now} → {plan.schema_after}",
             f"Services: {', '.join(claim.services)}",
             f"Requested by: {claim.requested_by}",
+            *people,
+            f"Run: {url}",
         )
     )
     return Message(key=f"{claim.release_id}/closing", room=Room.INCIDENTS, text=text)
+
+
+def ticket(claim: Claim, environment: str, template: str, lines: Sequence[str], url: str) -> Ticket:
+    """The incident's ticket (playbook 4, 7), with the draft of the post-mortem in it.
+
+    ``template`` has the names of `string.Template`; ``lines`` are what has happened so far, as on the page.
+    """
+    plan = claim.undoing.plan
+    began_s = claim.requested_at_s or float(claim.epoch)
+    draft = Template(template).safe_substitute(
+        title=f"{environment.capitalize()}: {', '.join(plan.undo)} was taken back",
+        date=day(began_s),
+        severity=Severity.P1.value,
+        version=claim.version,
+        services=", ".join(claim.services),
+        stable=", ".join(f"{part.service}: {part.stable}" for part in claim.parts),
+        reason=claim.reason,
+        detection=f"reported by {claim.requested_by}",
+        impact=f"no writes to {', '.join(claim.services)} from {clock(began_s)} UTC until they were on again",
+        timeline="\n".join(f"| {line.replace(' UTC ', ' | ', 1)} |" for line in lines),
+        errors="- not looked for: the data was wrong, see the reason",
+    )
+    folded = f"<details><summary>Draft of the post-mortem</summary>\n\n{draft}\n</details>"
+    opening = f"Severity: {Severity.P1}\nRequested by: {claim.requested_by}\nRun: {url}"
+    return Ticket(
+        key=f"{claim.release_id}/ticket",
+        title=f"{environment.capitalize()} migration rollback: {', '.join(plan.undo)}",
+        severity=Severity.P1,
+        body="\n\n".join((opening, folded, page(claim, environment, lines))),
+        labels=("incident", Severity.P1.value),
+    )
 
 
 def done(claim: Claim, environment: str) -> Message:

@@ -11,7 +11,7 @@ from pathlib import Path
 from prefect import get_run_logger, task
 
 from blocks.environment import Environment
-from playbook import change
+from playbook import change, undoing
 from playbook.claim import Claim, Kind, Part, Record
 from playbook.errors import ReleaseError
 from playbook.incident import Signature, findings, log_commands, new_signatures, postmortem
@@ -55,13 +55,21 @@ async def incident_ticket(env: Environment, report: Report) -> Ticket:
     """The ticket of a release that was taken back: evidence, new errors, links, and the draft of the post-mortem."""
     signatures = await error_signatures(env, report.claim)
     links = {"flow run": run_url(env, report.claim), **log_commands(report)}
-    try:
-        template = await asyncio.to_thread(TEMPLATE.read_text, encoding="utf-8")
-    except OSError as missing:
-        template = f"(The template could not be read: {missing}.)\n\n$timeline"
-    draft = postmortem(template, report, signatures)
+    draft = postmortem(await _template(), report, signatures)
     folded = f"<details><summary>Draft of the post-mortem</summary>\n\n{draft}\n</details>"
     return rollback_ticket(report, findings(report, signatures, links), folded)
+
+
+async def undoing_ticket(env: Environment, claim: Claim, lines: tuple[str, ...]) -> Ticket:
+    """The ticket of a migration rollback: its page so far, and the draft of the post-mortem."""
+    return undoing.ticket(claim, env.name, await _template(), lines, run_url(env, claim))
+
+
+async def _template() -> str:
+    try:
+        return await asyncio.to_thread(TEMPLATE.read_text, encoding="utf-8")
+    except OSError as missing:
+        return f"(The template could not be read: {missing}.)\n\n$timeline"
 
 
 def run_url(env: Environment, claim: Claim) -> str:

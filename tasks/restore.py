@@ -7,26 +7,28 @@ from prefect import get_run_logger, task
 
 from blocks.atlas import Atlas
 from blocks.environment import Environment
-from blocks.mongodb import MongoDB
+from blocks.mongodb import MongoDB, hosts_of
 from playbook.claim import Claim
 from playbook.errors import Refused
-from playbook.migration import Backup, backup_before
+from playbook.migration import Backup, RollbackPlan, backup_before
 from tasks.migration import modules
 from tasks.retries import READ, WRITE
 from tasks.walk import broken
 
 
 @task(name="find backup", task_run_name="find backup", **READ)
-async def find_backup(env: Environment, claim: Claim) -> Backup:
-    """The newest backup from before the migration was applied. Raises: Refused (there is none)."""
-    at_s = claim.undoing.plan.applied_at_s
+async def find_backup(env: Environment, plan: RollbackPlan) -> Backup:
+    """The newest backup from before the migration was applied. Raises: Refused (there is none, or users are on the
+    cluster that it would be restored to)."""
+    await _refuse_live_target(env)
+    at_s = plan.applied_at_s
     found = backup_before(await _atlas(env).backups(), at_s)
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at_s))
     if found is None:
         raise Refused(
             f"There is no backup of {_atlas(env).cluster} from before {when}, when the migration was applied."
         )
-    get_run_logger().info("backup %s is the last one before %s", found.id, when)
+    get_run_logger().info("%s is the last one before %s", found, when)
     return found
 
 
@@ -39,7 +41,11 @@ async def count_lost(env: Environment, backup: Backup) -> dict[str, int]:
 
 @task(name="start restore", task_run_name="start restore of {backup}", **WRITE)
 async def start_restore(env: Environment, backup: str) -> str:
-    """A restore of the backup to the separate cluster is under way. Its id; one that is under way already is it."""
+    """A restore of the backup to the separate cluster is under way. Its id; one that is under way already is it.
+
+    Raises: Refused (users are on that cluster: a restore would remove what they have).
+    """
+    await _refuse_live_target(env)
     job = await _atlas(env).restore(backup)
     get_run_logger().info("restore %s of backup %s to %s", job, backup, _atlas(env).restore_cluster)
     return job
@@ -86,6 +92,24 @@ async def store_connection(env: Environment) -> None:
     if not can_switch(env) or env.secret_manager is None or uri is None:
         raise Refused(cannot_switch(env))
     await env.secret_manager.put(env.migrations.connection_secret, uri)
+
+
+async def _refuse_live_target(env: Environment) -> None:
+    """Users are not on the cluster that is restored to. After a switch they are, until both clusters are named anew.
+
+    Raises: Refused.
+    """
+    atlas, uri = _atlas(env), _atlas(env).restore_uri
+    if uri is None or env.mongodb is None:
+        return
+    lives_there = bool(hosts_of(uri) & hosts_of(env.mongodb.uri))
+    if not lives_there and env.secret_manager and env.migrations and env.migrations.connection_secret:
+        lives_there = await env.secret_manager.holds(env.migrations.connection_secret, uri)
+    if lives_there:
+        raise Refused(
+            f"{env.name}'s database is on {atlas.restore_cluster}, and a restore removes everything there first. Swap "
+            "atlas.cluster and atlas.restore_cluster, name the other cluster in atlas.restore_uri, and apply the file."
+        )
 
 
 def can_switch(env: Environment) -> bool:

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from pymongo import MongoClient
 
 from blocks import MongoDB
+from blocks.mongodb import hosts_of
 from playbook.errors import Fenced, Refused, ReleaseError, Transient
 from playbook.migration import Batch, Check
 from playbook.walk import Range, Walk
@@ -172,6 +173,19 @@ async def test_a_wrong_uri_is_refused_and_not_repeated(uri: str) -> None:
         await MongoDB(uri=SecretStr(uri), database="x").count("users")
     assert "hun" not in f"{raised.value!r}{raised.value.__cause__!r}"
     assert raised.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("uri", "hosts"),
+    [
+        ("mongodb://me:hunter2@A.example,b.example:27018/ethixai?w=1", {"a.example:27017", "b.example:27018"}),
+        ("mongodb+srv://me:hunter2@cluster.mongodb.net/?retryWrites=true", {"cluster.mongodb.net:27017"}),
+        ("mongodb://localhost?directConnection=true", {"localhost:27017"}),
+    ],
+)
+def test_the_hosts_of_a_connection_string(uri: str, hosts: set[str]) -> None:
+    """Without credentials, database and options; a port that is not said is the usual one."""
+    assert hosts_of(SecretStr(uri)) == hosts
 
 
 EVERY = [

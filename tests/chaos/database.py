@@ -33,6 +33,7 @@ class Database:
     _fence = staticmethod(MongoDB._fence)
     _calling, translate = MongoDB._calling, MongoDB.translate
     database = "ethixai"
+    uri = SecretStr("mongodb://production")
 
     def __init__(self, wire: Wire, is_open: Callable[[], bool]) -> None:
         self._wire, self._is_open = wire, is_open

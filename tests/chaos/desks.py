@@ -135,10 +135,15 @@ class SecretManager:
     async def put(self, name: str, value: SecretStr) -> None:
         """As the block's: read first, then added."""
         versions, wanted = self.versions.setdefault(name, []), value.get_secret_value()
-        newest = await self._wire.carry("secret manager", "value", name, lambda: [one for _, one in versions[-1:]])
-        if newest != [wanted]:
+        if not await self.holds(name, value):
             at_s = asyncio.get_running_loop().time
             await self._wire.carry("secret manager", "put", name, lambda: versions.append((at_s(), wanted)))
+
+    async def holds(self, name: str, value: SecretStr) -> bool:
+        """As the block's."""
+        versions = self.versions.setdefault(name, [])
+        newest = await self._wire.carry("secret manager", "value", name, lambda: [one for _, one in versions[-1:]])
+        return newest == [value.get_secret_value()]
 
 
 class Registry:

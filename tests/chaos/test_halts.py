@@ -3,25 +3,27 @@
 from collections.abc import Callable
 from unittest.mock import patch
 
+import pytest
 from driver import Run, Stage, play
 from faults import Fault
-from undoings import UNDOINGS, database_of
-from wire import Call
+from pydantic import SecretStr
+from undoings import RESTORED, SECRET, UNDOINGS, Undoing, database_of
+from wire import Call, Killed, Process
 
 from blocks.migrations import load
-from playbook.claim import Record
+from playbook.claim import Claim, Record
 from playbook.errors import BadRequest
-from playbook.migration import Migration, MigrationRequest
+from playbook.migration import Batch, Migration, MigrationRequest
 
-DOWN = UNDOINGS[0]
+DOWN, RESTORE = UNDOINGS[0], UNDOINGS[2]
 Disturb = Callable[[Stage, Call], Fault | None]
 
 
-async def taken_back(stage: Stage, disturb: Disturb = lambda stage, call: None) -> Run:
+async def taken_back(stage: Stage, disturb: Disturb = lambda stage, call: None, plot: Undoing = DOWN) -> Run:
     """A migration is asked to be taken back; ``disturb`` is asked at each call."""
-    await DOWN.set_the_scene(stage)
+    await plot.set_the_scene(stage)
     stage.scene.wire.faults.append(lambda process, call: disturb(stage, call))
-    flow, request = DOWN.asked()
+    flow, request = plot.asked()
     run = stage.start(flow, request=request, environment="production")
     await stage.ended(run)
     return run
@@ -35,11 +37,11 @@ async def started_again(stage: Stage) -> Run:
     return run
 
 
-def why_halted(stage: Stage) -> str:
-    """What the lead's claim says."""
+def claim_of(stage: Stage) -> Claim:
+    """What the lead carries."""
     claim = Record.read(stage.scene.production.read("ethixai-backend")).claim
     assert claim is not None
-    return claim.undoing.halted
+    return claim
 
 
 def a_bug(stage: Stage, call: Call) -> None:
@@ -55,7 +57,7 @@ async def pages_and_goes_on(stage: Stage, disturb: Disturb, words: str) -> None:
     assert words in run.message
     assert "are off" in run.message
     assert stage.scene.pagerduty.paged
-    assert words in why_halted(stage)
+    assert words in claim_of(stage).undoing.halted
     await stage.recover()
     assert stage.server.started == {}
     assert (await started_again(stage)).end == "RolledBack"
@@ -94,5 +96,121 @@ def test_no_walk_waits_for_what_is_shown() -> None:
 
     async def story(stage: Stage) -> None:
         assert (await taken_back(stage, away)).end == "RolledBack"
+
+    play(story)
+
+
+def test_the_secret_is_changed_once_that_is_written_down() -> None:
+    """Whoever finds the claim knows that instances which start now read another database."""
+    noted: list[bool] = []
+
+    def looked_at(stage: Stage, call: Call) -> None:
+        if (call.system, call.method) == ("secret manager", "put"):
+            noted.append(bool(claim_of(stage).undoing.bases))
+
+    async def story(stage: Stage) -> None:
+        assert (await taken_back(stage, looked_at, RESTORE)).end == "RolledBack"
+        assert noted == [True]
+
+    play(story)
+
+
+@pytest.mark.parametrize("is_said_by_the_file", [True, False], ids=["mongodb.uri", "the connection secret"])
+def test_a_cluster_that_users_are_on_is_not_restored_to(is_said_by_the_file: bool) -> None:
+    """Production was switched to it before, and the file still calls it the restore cluster."""
+
+    def switched(stage: Stage, call: Call) -> None:
+        if is_said_by_the_file:
+            database_of(stage).uri = SecretStr(f"{RESTORED}:27017/ethixai")
+        else:
+            stage.scene.secrets.versions[SECRET] = [(0.0, RESTORED)]
+
+    async def story(stage: Stage) -> None:
+        run = await taken_back(stage, switched, RESTORE)
+        assert "a restore removes everything there first" in run.message
+        assert stage.scene.environments["production"].atlas.jobs == {}
+        assert stage.server.forms == []
+
+    play(story)
+
+
+def test_wrong_atlas_credentials_touch_nothing() -> None:
+    """They are tried before writes are off."""
+
+    def denied(stage: Stage, call: Call) -> Fault | None:
+        return Fault.DENIED if call.system == "atlas" else None
+
+    async def story(stage: Stage) -> None:
+        run = await taken_back(stage, denied, RESTORE)
+        assert (run.end, "atlas" in run.message.lower()) == ("Refused", True)
+        assert stage.scene.production.writes == []
+
+    play(story)
+
+
+def test_a_change_that_cannot_be_made_touches_nothing() -> None:
+    """The dry run says so while users can still write."""
+    useless = Batch(collection="users", match={"newField": {"$exists": True}}, change={"$set": {"oldField": "?"}})
+
+    async def story(stage: Stage) -> None:
+        run = await taken_back(stage)
+        assert (run.end, "still match" in run.message) == ("Refused", True)
+        assert stage.scene.production.writes == []
+
+    def read(folder: str) -> tuple[Migration, ...]:
+        return tuple(one.model_copy(update={"down": (useless,)}) for one in load(folder))
+
+    with patch("tasks.migration.load", read):
+        play(story)
+
+
+def test_what_would_be_changed_stands_on_the_page() -> None:
+    """From before anything was."""
+
+    async def story(stage: Stage) -> None:
+        assert (await taken_back(stage)).end == "RolledBack"
+        (pages,) = stage.server.artifacts.values()
+        assert "dry run: 5 of 5 documents of users (−newField, +oldField)" in pages[-1]
+
+    play(story)
+
+
+def test_one_that_dies_every_time_pages() -> None:
+    """Its host kills it whenever it changes the data: after three restarts a person is woken, and not before."""
+
+    async def story(stage: Stage) -> None:
+        def dies(process: Process, call: Call) -> None:
+            if call.method == "update_many" and call.subject == "users":
+                process.die()
+                raise Killed
+
+        stage.scene.wire.faults.append(dies)
+        await taken_back(stage)
+        await stage.recover()
+        assert len([run for run in stage.runs if run.process.name.startswith(DOWN.asked()[0].name)]) == 4
+        assert len(stage.scene.pagerduty.paged) == 1
+        assert "started again 3 times" in claim_of(stage).undoing.halted
+        assert (await started_again(stage)).end == "RolledBack"
+
+    play(story)
+
+
+def test_it_is_an_incident_as_every_rollback() -> None:
+    """The room reads which roles to fill; the ticket has the post-mortem's draft with nothing left to be filled in."""
+
+    async def story(stage: Stage) -> None:
+        assert (await taken_back(stage)).end == "RolledBack"
+        (room,) = [one.text for one in stage.scene.slack.said if one.key.endswith("/closing")]
+        assert "Incident Commander: ?" in room
+        (ticket,) = stage.scene.github.tickets
+        assert ticket.title == "Production migration rollback: 20251030093000-rename-full-name"
+        for words in (
+            "Post-mortem: Production",
+            "reported by ada",
+            "UTC until they were on again",
+            "writes are off, proven",
+        ):
+            assert words in ticket.body
+        assert "$" not in ticket.body
 
     play(story)

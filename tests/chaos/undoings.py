@@ -113,6 +113,8 @@ class Undoing(Asked):
             yield f"changed more than once: {database.changed}"
         if stage.scene.slack.keys.count("closing") != 1:
             yield f"that writes stop was told so: {stage.scene.slack.keys}"
+        if [one.key.split("/")[-1] for one in stage.scene.github.tickets] != ["ticket"]:
+            yield f"its tickets: {[one.key for one in stage.scene.github.tickets]}"
         if stage.scene.pagerduty.incidents:
             yield f"a page is still open: {list(stage.scene.pagerduty.incidents)}"
         if self.is_cancelled and stage.died_holding(run) and not stage.scene.pagerduty.paged:

@@ -324,13 +324,13 @@ async def test_a_restore_that_fails_halts(production) -> None:
     assert (await production.take_back()).end is End.ROLLED_BACK
 
 
-async def test_without_a_backup_from_before_it_halts(production) -> None:
-    """Nobody is asked for what cannot be done."""
+async def test_without_a_backup_from_before_nothing_is_touched(production) -> None:
+    """Nobody is asked for what cannot be done, and users never notice."""
     await with_the_irreversible_one(production, snapshot=False)
-    outcome = await production.take_back()
-    assert outcome.end is End.HALTED
-    assert "no backup" in outcome.message
+    with pytest.raises(Refused, match="no backup"):
+        await production.take_back()
     assert production.answers.asked == []
+    assert await production.claim() is None
 
 
 async def test_recovery_starts_a_lost_one_again(production) -> None:

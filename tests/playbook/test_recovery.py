@@ -84,3 +84,12 @@ def test_a_migration_is_never_reverted(
     undoing = Undoing(request=MigrationRequest(), plan=plan, environment="production", halted=halted)
     found = claim(decision, left_s).model_copy(update={"migration": undoing})
     assert recover(found, owner, NOW_S).step is step
+
+
+@pytest.mark.parametrize("owner", [Owner.ENDED, Owner.SILENT])
+def test_a_migration_that_goes_on_dying_is_a_persons(owner: Owner) -> None:
+    """Writes are off all the while, and nobody has heard of it."""
+    plan = RollbackPlan(undo=("m",), way=Way.DOWN, schema_now=2, schema_after=1, applied_at_s=0)
+    undoing = Undoing(request=MigrationRequest(), plan=plan, environment="production", restarts=3)
+    decided = recover(claim(Decision.REVERT).model_copy(update={"migration": undoing}), owner, NOW_S)
+    assert (decided.step, "started again 3 times" in decided.reason) == (Step.HALT, True)
