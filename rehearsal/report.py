@@ -6,14 +6,23 @@ Span = tuple[float, float]
 
 STAGES: dict[str, tuple[str, ...]] = {
     "checks and build": ("check build", "checklist", "version in staging", "check telemetry", "check schema", "try "),
-    "claim": ("look", "already live", "claim", "take over", "hand on", "begin rollback", "find revisions"),
+    "claim": (
+        "look",
+        "already live",
+        "check free",
+        "claim",
+        "take over",
+        "hand on",
+        "begin rollback",
+        "find revisions",
+    ),
     "recovery": ("find claims", "owner of", "judge recovery", "mark ", "free orphan"),
     "deploy at 0 %": ("deploy canary", "introduce"),
     "smoke tests": ("smoke test", "exploit check", "check error ratio"),
     "scrapes before users": ("wait for scrapes",),
     "shift": ("canary ", "note on lead", "scale "),
     "bake": ("monitor", "probe "),
-    "promote": ("promote",),
+    "promote": ("promote", "check settled"),
     "revert": ("revert",),
     "measures": ("check maintenance revision", "read-only ", "restore "),
     "data": (
