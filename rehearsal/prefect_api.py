@@ -97,6 +97,11 @@ class PrefectApi:
         body = {"task_runs": {"flow_run_id": {"any_": [run_id]}}}
         return [one["name"] for one in await self._ask("POST", "/task_runs/filter", body) if one["start_time"]]
 
+    async def states(self, run_id: str) -> list[str]:
+        """The names of the states that it was in, oldest first."""
+        found = await self._ask("GET", f"/flow_run_states/?flow_run_id={run_id}")
+        return [one["name"] for one in sorted(found, key=lambda state: state["timestamp"])]
+
     async def answer(self, run_id: str, given: dict[str, Any]) -> str:
         """Answer a paused run's form as the UI does. Returns the API's status, ``ACCEPT`` if it took it."""
         answer = await self._ask("POST", f"/flow_runs/{run_id}/resume", {"run_input": given})

@@ -10,6 +10,7 @@ from typing import Any
 from rehearsal.stage import Stage
 from rehearsal.story import PRODUCTION, Story
 
+HEALTHY = Story(name="healthy", told="", ends="Promoted")
 STILLBORN = Story(name="stillborn", told="", ends="Reverted", behaviours={"ethixai-ai-core": "dies"})
 
 
@@ -82,3 +83,18 @@ async def test_the_schedule_takes_what_has_passed_staging(stage: Stage) -> None:
     run = await start_weekly(stage)
     assert run.state == "Reverted", run.message
     assert version.rsplit("-", 1)[-1] in run.message  # its ai-core dies in production
+
+
+async def test_two_merges_to_staging_wait_for_each_other(stage: Stage) -> None:
+    """Both are promoted, one after the other; the one that waits is shown in a line."""
+    await stage.clean(users_per_s=0)
+    started = []
+    for version in (stage.new_version(), stage.new_version()):
+        await stage.publish(version, HEALTHY)
+        parameters = {"request": {"version": version}, "environment": "staging"}
+        started.append(await stage.prefect.start("release/staging", parameters))
+    ended = await asyncio.gather(*(stage.prefect.wait(run.id, 120) for run in started))
+    assert [run.state for run in ended] == ["Promoted", "Promoted"], [run.message for run in ended]
+    first, second = sorted(ended, key=lambda run: run.started_at_s or 0)
+    assert (first.ended_at_s or 0) <= (second.started_at_s or 0)
+    assert "AwaitingConcurrencySlot" in await stage.prefect.states(second.id)
