@@ -101,5 +101,5 @@ def judge_past(options: argparse.Namespace) -> dict[str, Any]:
         "attribution": final.attribution,
         "explanation": verdict.explanation,
         "dispersion": {"phi_hat": evidence.dispersion.phi_hat, "source": evidence.dispersion.source},
-        "signals": [signal.model_dump(exclude_none=True) for signal in verdict.signals],
+        "signals": verdict.model_dump(include={"signals"}, exclude_none=True)["signals"],
     }

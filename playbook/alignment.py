@@ -48,12 +48,15 @@ class Round(NamedTuple):
 class _Series(NamedTuple):
     """What a series is, worked out once. ``slots``: which bounds of its histogram this bucket gives."""
 
+    key: _Key
     kind: int
     instance: str
     bad: bool = False
     group: _Key | None = None
     slots: tuple[int, ...] = ()
 
+
+_Batch = list[tuple[_Series, float]]  # what was scraped at one instant
 
 _TOTAL, _SLOW, _MAYBE, _VERY = range(4)
 
@@ -93,7 +96,7 @@ class Aligner:
     def feed(self, observation: Observation) -> list[Round]:
         """The rounds that end with what is new in this observation. What was seen before is skipped."""
         canary, stable = observation.canary, observation.stable
-        events: dict[float, list[tuple[_Series, _Key, float]]] = {}
+        events: dict[float, _Batch] = {}
         for kind, group in (
             (_CANARY, canary.requests),
             (_STABLE, stable.requests),
@@ -109,27 +112,25 @@ class Aligner:
                     self._learn(kind, group)
                     what = self.series[key]
                 if what.group is None or what.slots:  # otherwise a bucket that no threshold needs
-                    self._collect(one, key, what, events)
+                    self._collect(one, what, events)
         rounds: list[Round] = []
         for at_s in sorted(events):
             self._at(at_s, events[at_s], rounds)
         return rounds
 
-    def _collect(
-        self, one: CounterSeries, key: _Key, what: _Series, events: dict[float, list[tuple[_Series, _Key, float]]]
-    ) -> None:
+    def _collect(self, one: CounterSeries, what: _Series, events: dict[float, _Batch]) -> None:
         """File the samples that are new by their time; samples rise in time, so look from the end."""
         samples = one.samples
         index = len(samples)
-        seen = self.seen.get(key, -math.inf)
+        seen = self.seen.get(what.key, -math.inf)
         while index and samples[index - 1][0] > seen:
             index -= 1
         if index == len(samples):
             return
-        self.seen[key] = samples[-1][0]
+        self.seen[what.key] = samples[-1][0]
         for at_s, value in samples[index:]:
             if math.isfinite(value):
-                events.setdefault(at_s, []).append((what, key, value))
+                events.setdefault(at_s, []).append((what, value))
 
     def _learn(self, kind: int, group: Iterable[CounterSeries]) -> None:
         """Work out what the series of this kind are. A histogram's buckets are born together, so all are here."""
@@ -145,7 +146,7 @@ class Aligner:
         learnt = {}
         for key, (one, of) in names.items():
             slots = self._slots(float(one.labels["le"]), edges[of]) if of and "le" in one.labels else ()
-            learnt[key] = _Series(kind, one.labels.get(INSTANCE_LABEL, ""), is_error(one.labels), of, slots)
+            learnt[key] = _Series(key, kind, one.labels.get(INSTANCE_LABEL, ""), is_error(one.labels), of, slots)
         self.series, self.edges = self.series | learnt, edges
 
     def _slots(self, edge: float, edges: frozenset[float]) -> tuple[int, ...]:
@@ -161,21 +162,25 @@ class Aligner:
         )
         return tuple(slot for slot, bound in enumerate(wanted) if bound == edge)
 
-    def _at(self, at_s: float, batch: list[tuple[_Series, _Key, float]], rounds: list[Round]) -> None:
+    def _at(self, at_s: float, batch: _Batch, rounds: list[Round]) -> None:
         """Take in everything that was scraped at one instant."""
         during = at_s > self.start_s
-        here = {what.instance for what, _, _ in batch if what.kind == _CANARY}
+        here = {what.instance for what, _ in batch if what.kind == _CANARY}
         late = at_s > self.opened_s + 1.5 * self.policy.scrape_s
         if self.reported and (late or not here.isdisjoint(self.reported)):
             self._close(rounds)
         self._forget_restarted(batch)
         bounds: dict[_Key, list[float]] = {}
-        for what, key, value in batch:
+        for what, value in batch:
             if what.kind <= _STABLE:
-                before = self.values.get(key)
-                self.values[key] = value
+                before = self.values.get(what.key)
+                self.values[what.key] = value
                 if during:
-                    grown = increment(value, before) if before is not None else self._from_zero(what, at_s) * value
+                    grown = (
+                        increment(value, before)
+                        if before is not None
+                        else self._from_zero(what.kind, what.instance, at_s) * value
+                    )
                     self.open[2 * what.kind] += grown
                     if what.bad:
                         self.open[2 * what.kind + 1] += grown
@@ -202,12 +207,12 @@ class Aligner:
         if self.reported >= self.live:
             self._close(rounds)
 
-    def _forget_restarted(self, batch: list[tuple[_Series, _Key, float]]) -> None:
+    def _forget_restarted(self, batch: _Batch) -> None:
         """The request counters of an instance that started again begin at zero, also those that have not come yet."""
         fallen = {
             (what.kind, what.instance)
-            for what, key, value in batch
-            if what.kind <= _STABLE and value < self.values.get(key, -math.inf)
+            for what, value in batch
+            if what.kind <= _STABLE and value < self.values.get(what.key, -math.inf)
         }
         if fallen:
             self.values = {
@@ -229,7 +234,7 @@ class Aligner:
             return
         if before is None:
             instance = dict(group[1]).get(INSTANCE_LABEL, "")
-            if not self._from_zero(_Series(group[0], instance), at_s):
+            if not self._from_zero(group[0], instance, at_s):
                 return
             before = [0.0] * 4
         elif total < before[_TOTAL]:
@@ -241,17 +246,17 @@ class Aligner:
         for offset, value in enumerate(grown):
             self.open[first + offset] += value
 
-    def _from_zero(self, what: _Series, at_s: float) -> bool:
+    def _from_zero(self, kind: int, instance: str, at_s: float) -> bool:
         """Whether a series that is seen for the first time was born since the bake began."""
-        canary = what.kind in (_CANARY, _CANARY_LATENCY)
-        if (canary, what.instance) in self.first_seen:
+        canary = kind in (_CANARY, _CANARY_LATENCY)
+        if (canary, instance) in self.first_seen:
             return True
         since = self.first_seen.get((canary, None))
         return canary and since is not None and at_s - since > 2 * self.policy.scrape_s
 
-    def _note(self, at_s: float, batch: list[tuple[_Series, _Key, float]]) -> None:
+    def _note(self, at_s: float, batch: _Batch) -> None:
         """Remember when each revision and instance was first scraped."""
-        for what, _, _ in batch:
+        for what, _ in batch:
             if what.kind <= _STABLE and (what.kind == _CANARY, what.instance) not in self.first_seen:
                 self.first_seen[what.kind == _CANARY, what.instance] = at_s
                 self.first_seen.setdefault((what.kind == _CANARY, None), at_s)

@@ -5,20 +5,16 @@ fetches everything since the bake's start and goes on with the same test. It nev
 multiply the chance of a wrong verdict by the number of restarts.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from operator import itemgetter
 from typing import Any, Self
 
 from playbook.alignment import Aligner, Round
-from playbook.levels import BLOCK, Block, Latency, Level, Point, Saturation, Tests, Window, window_of, worst_burst
+from playbook.levels import BLOCK, Block, Latency, Level, Recent, Saturation, Tests, Window
 from playbook.policy import Policy
 from playbook.samples import CounterSeries, Dispersion, Observation, RevisionSamples, dispersion
-from playbook.sequential import Onset
+from playbook.sequential import Ceiling, Onset
 
 __all__ = ["CounterSeries", "Dispersion", "Evidence", "Observation", "RevisionSamples", "dispersion"]
-
-_FIELDS = {name: itemgetter(index) for index, name in enumerate(Round._fields)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +33,12 @@ class Evidence:
     ceiling: Level
     healthy: Level
     relative: Level
-    stable_ceiling: Level  # the same two tests, of stable
-    stable_healthy: Level
     latency: Latency
+    recent: Recent = field(repr=False)  # the last literal_window_s
     aligner: Aligner = field(repr=False)
     block: Block = field(default_factory=Block, repr=False)  # what `relative` waits for
-    points: tuple[Point, ...] = field(default=(), repr=False)
-    window_from: int = 0  # index of the first point in the literal window
+    rounds: tuple[Round, ...] = field(default=(), repr=False)
+    strongest: tuple[float, ...] = field(default=(), repr=False)  # of the tests' e-values after each round
     window: Window = field(default_factory=Window)  # the canary's requests and errors in the last literal_window_s
     bake: Window = field(default_factory=Window)  # the same since the bake's start
     stable_bake: Window = field(default_factory=Window)
@@ -77,7 +72,7 @@ class Evidence:
         """
         unknown = Dispersion(policy.phi_unknown, "default")
         found = dispersion or (unknown if phi_hat is None else Dispersion(max(1.0, phi_hat), "given"))
-        tests = Tests.of(policy, found.phi_hat)
+        tests, from_s = Tests.of(policy, found.phi_hat), bake_start_s + policy.settle_s
         blank = cls(
             service=service,
             canary=canary,
@@ -91,9 +86,8 @@ class Evidence:
             ceiling=Level(tests.ceiling.nothing),
             healthy=Level(tests.healthy.nothing),
             relative=Level(tests.relative.nothing),
-            stable_ceiling=Level(tests.ceiling.nothing),
-            stable_healthy=Level(tests.healthy.nothing),
-            latency=_latency_from(tests, bake_start_s + policy.settle_s),
+            latency=_latency_from(tests, from_s),
+            recent=Recent(policy.literal_window_s, from_s, bursty=found.phi_hat >= 2),
             aligner=Aligner(bake_start_s, policy),
         )
         return blank if scaled_at_s is None else blank.after_scaling(scaled_at_s)
@@ -116,10 +110,12 @@ class Evidence:
 
         Errors are not: more instances do not excuse them.
         """
+        from_s = at_s + self.policy.warm_up_s
         return replace(
             self,
             scaled_at_s=at_s,
-            latency=_latency_from(self.tests, at_s + self.policy.warm_up_s),
+            latency=_latency_from(self.tests, from_s),
+            recent=self.recent.with_latency_from(from_s),
             cpu=Saturation(),
             memory=Saturation(),
         )
@@ -137,38 +133,31 @@ class Evidence:
     @property
     def bursty(self) -> bool:
         """Whether errors are known to come in bursts, so that one may lie across two scrapes."""
-        return self.dispersion.phi_hat >= 2
+        return self.recent.bursty
 
-    def recent(self, requests: str, bad: str) -> Window:
-        """The counts of any two fields of `Round` over the last ``literal_window_s``."""
-        return self._window([p.round for p in self.points[self.window_from :]], requests, bad)
-
-    def recent_latency(self, bad: str = "slow", requests: str = "timed") -> Window:
-        """The same for a field about latency, as far as latency counts."""
-        from_s, rounds = self.latency.from_s, [p[0] for p in self.points[self.window_from :]]
-        if rounds and rounds[0].at_s <= from_s:
-            rounds = [r for r in rounds if r.at_s > from_s]
-        return self._window(rounds, requests, bad)
-
-    def _window(self, rounds: list[Round], requests: str, bad: str) -> Window:
-        """Sums over rounds; by position, not by name: at every scrape this looks at all rounds of five minutes."""
-        return window_of(list(map(_FIELDS[requests], rounds)), list(map(_FIELDS[bad], rounds)), self.bursty)
+    def stable_peak(self, test: Ceiling) -> float:
+        """The highest e-value that ``test`` ever had of stable; folded when somebody is to be blamed only."""
+        onset, level = Onset(), Level(test.nothing)
+        for seen in self.rounds:
+            share, onset = onset.spend(seen.dt_s, self.policy.horizon_s)
+            level = level.at(test.step(level.masses, share, seen.m, seen.y), onset.cash)
+        return level.peak
 
     def _after(self, seen: Round, **more: Any) -> Self:
         """The evidence after one more round, with ``more`` fields set."""
         policy, tests = self.policy, self.tests
         share, onset = self.onset.spend(seen.dt_s, policy.horizon_s)
-        n, x, m, y = seen.n, seen.x, seen.m, seen.y
+        n, x = seen.n, seen.x
         ceiling = self.ceiling.at(tests.ceiling.step(self.ceiling.masses, share, n, x), onset.cash)
         healthy = self.healthy.at(tests.healthy.step(self.healthy.masses, share, n, x), onset.cash)
         relative, block = self._compared(seen, share, onset.cash)
-        points = (*self.points, Point(seen, ceiling.value, healthy.value, relative.value))
-        first, window = self._slide(points)
+        recent = self.recent.after(seen)
+        window = recent.of("n", "x", min(policy.error_ratio_investigate, policy.error_ratio_max))
         measured = window.above(policy.error_ratio_max, self.least)
-        before = self.points[-1].round if self.points and self.bursty else Round(0.0, 0.0)
+        before = self.rounds[-1] if self.rounds and self.bursty else Round(0.0, 0.0)
         latency = self.latency
         if seen.timed > 0 and seen.at_s > latency.from_s:
-            latency = self._latency_after(seen, before, points[first:])
+            latency = self._latency_after(seen, before, recent)
         return replace(
             self,
             onset=onset,
@@ -176,18 +165,13 @@ class Evidence:
             healthy=healthy,
             relative=relative,
             block=block,
-            stable_ceiling=self.stable_ceiling.at(
-                tests.ceiling.step(self.stable_ceiling.masses, share, m, y), onset.cash
-            ),
-            stable_healthy=self.stable_healthy.at(
-                tests.healthy.step(self.stable_healthy.masses, share, m, y), onset.cash
-            ),
             latency=latency,
-            points=points,
-            window_from=first,
+            recent=recent,
+            rounds=(*self.rounds, seen),
+            strongest=(*self.strongest, max(ceiling.value, healthy.value, relative.value)),
             window=window,
             bake=self.bake.plus(n, x, before.x),
-            stable_bake=self.stable_bake.plus(m, y, before.y),
+            stable_bake=self.stable_bake.plus(seen.m, seen.y, before.y),
             covered_s=self.covered_s + min(seen.dt_s, policy.freshness_s / 2),
             healthy_confirmed=healthy.peak if measured else self.healthy_confirmed,
             relative_confirmed=relative.peak if measured else self.relative_confirmed,
@@ -216,15 +200,6 @@ class Evidence:
             "memory": self.memory.after(seen, seen.memory, policy.memory_max, policy),
         }
 
-    def _slide(self, points: tuple[Point, ...]) -> tuple[int, Window]:
-        """The literal window moved on to the newest of these points: its first index, and what it holds."""
-        first, n, x = self.window_from, self.window.n, self.window.x
-        since_s = points[-1].round.at_s - self.policy.literal_window_s
-        while points[first].round.at_s <= since_s:
-            n, x, first = n - points[first].round.n, x - points[first].round.x, first + 1
-        n, x = n + points[-1].round.n, x + points[-1].round.x
-        return first, Window(n, x, worst_burst([p.round.x for p in points[first:]], self.bursty) if x else 0.0)
-
     def _literal(self, window: Window) -> bool:
         """Whether the playbook's bare ratio is above its line, on requests enough; a known burst is left out of it."""
         x = window.x - window.worst if self.bursty else window.x
@@ -236,14 +211,14 @@ class Evidence:
         """Whether there are requests enough for a bare ratio to mean something."""
         return window.n >= self.policy.literal_requests * self.dispersion.phi_hat
 
-    def _latency_after(self, seen: Round, before: Round, recent: Sequence[Point]) -> Latency:
+    def _latency_after(self, seen: Round, before: Round, recent: Recent) -> Latency:
         """What latency says after this round, the last of the ``recent`` ones."""
         past, test, line = self.latency, self.tests.slow, self.policy.slow_ratio_max
         share, onset = past.onset.spend(seen.dt_s, self.policy.horizon_s)
         very_slow = past.very_slow.at(test.step(past.very_slow.masses, share, seen.timed, seen.very_slow), onset.cash)
         measured, confirmed = past.measured, past.very_slow_confirmed
         if seen.very_slow > 0:
-            window = self._window([p.round for p in recent if p.round.at_s > past.from_s], "timed", "very_slow")
+            window = recent.of("timed", "very_slow", line)
             if window.above(line, self.least):
                 measured, confirmed = measured or self._enough(window), very_slow.peak
         return Latency(

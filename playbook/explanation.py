@@ -36,6 +36,8 @@ _DECIDING = {
 
 
 def _against(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
+    if not reason_decides(reason):
+        return None
     line, bake, window = percent(policy.error_ratio_max), counted(evidence.bake), counted(evidence.window)
     stable = counted(evidence.stable_bake)
     match reason:
@@ -106,13 +108,13 @@ def _held(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
     match reason:
         case Reason.LATENCY_5S:
             return (
-                f"{counted(evidence.recent_latency('very_slow'))} took longer than {policy.p95_rollback_s:g} s "
+                f"{counted(evidence.recent.of('timed', 'very_slow'))} took longer than {policy.p95_rollback_s:g} s "
                 f"({odds(evidence.latency.very_slow.peak)} to 1 that more than {policy.slow_ratio_max:.0%} do); "
                 "more instances are tried once, then it is rolled back"
             )
         case Reason.LATENCY_2S:
             return (
-                f"{counted(evidence.recent_latency())} took longer than {policy.p95_max_s:g} s "
+                f"{counted(evidence.recent.of('timed', 'slow'))} took longer than {policy.p95_max_s:g} s "
                 f"({odds(evidence.latency.slow.peak)} to 1 that more than {policy.slow_ratio_max:.0%} do); "
                 "a person decides when the bake ends"
             )

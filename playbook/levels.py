@@ -1,9 +1,11 @@
 """Where each test and each count of a canary stands: the parts that `playbook.evidence` is made of."""
 
+import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
+from operator import add, sub
 from typing import NamedTuple, Self
 
 from playbook.alignment import Round
@@ -11,8 +13,7 @@ from playbook.policy import Policy
 from playbook.sequential import Ceiling, Masses, Onset, Relative
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(NamedTuple):
     """Where one test stands: its masses, its e-value now, and the highest it ever was (what Ville's bound is about)."""
 
     masses: Masses
@@ -25,8 +26,7 @@ class Level:
         return Level(masses, value, value if value > self.peak else self.peak)
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """Counts over a stretch of rounds. ``worst`` is the largest count of bad requests that may be a single burst."""
 
     n: float = 0.0
@@ -47,13 +47,44 @@ class Window:
         return self.x >= least and self.x - self.worst > line * self.n
 
 
-class Point(NamedTuple):
-    """One round and what the tests made of it: what the picture on the verdict card is drawn from."""
+_PLACES = {name: place for place, name in enumerate(Round._fields[2:13])}  # of the counts in a round
+_TIMED = _PLACES["timed"]  # from there on they are about latency
 
-    round: Round
-    ceiling: float
-    healthy: float
-    relative: float
+
+class Recent(NamedTuple):
+    """The rounds of the last ``length_s`` with the sums of their counts; those of latency as far as latency counts."""
+
+    length_s: float
+    latency_from_s: float
+    bursty: bool  # whether one burst may lie across two rounds
+    rounds: tuple[Round, ...] = ()
+    totals: tuple[float, ...] = (0.0,) * len(_PLACES)
+
+    def after(self, seen: Round) -> "Recent":
+        """Moved on by one round."""
+        gone, since_s, totals = 0, seen.at_s - self.length_s, self.totals
+        while gone < len(self.rounds) and self.rounds[gone].at_s <= since_s:
+            totals = tuple(map(sub, totals, self._counts(self.rounds[gone])))
+            gone += 1
+        totals = tuple(map(add, totals, self._counts(seen)))
+        return Recent(self.length_s, self.latency_from_s, self.bursty, (*self.rounds[gone:], seen), totals)
+
+    def of(self, requests: str, bad: str, line: float = math.inf) -> Window:
+        """Any two counts of `Round`, by their names; with their worst burst if the ratio is above ``line``."""
+        place = _PLACES[bad]
+        n, x = self.totals[_PLACES[requests]], self.totals[place]
+        if x <= line * n:  # at every scrape: all rounds are looked at only when it matters
+            return Window(n, x)
+        column, since_s = place + 2, -math.inf if place < _TIMED else self.latency_from_s
+        return Window(n, x, worst_burst([one[column] for one in self.rounds if one[0] > since_s], self.bursty))
+
+    def with_latency_from(self, from_s: float) -> "Recent":
+        """The same where latency counts only from ``from_s`` on."""
+        blank = Recent(self.length_s, from_s, self.bursty)
+        return functools.reduce(Recent.after, self.rounds, blank)
+
+    def _counts(self, one: Round) -> tuple[float, ...]:
+        return one[2:13] if one.at_s > self.latency_from_s else (*one[2:6], *[0.0] * 7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +112,7 @@ BLOCK = 3
 """Rounds in which canary and stable are compared together."""
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """The rounds that the comparison with stable still waits for.
 
     Canary and stable are scraped at other instants, so what hits both at once may fall into different rounds. Stable's
@@ -116,8 +146,7 @@ class Block:
         return Block(y=self.last_y)
 
 
-@dataclass(frozen=True, slots=True)
-class Latency:
+class Latency(NamedTuple):
     """What latency says since it counts: from ``settle_s`` after the shift, or after a scaling."""
 
     from_s: float
@@ -126,11 +155,10 @@ class Latency:
     very_slow: Level
     very_slow_confirmed: float = 0.0  # peak of `very_slow` when the window last measured above the line
     measured: bool = False  # p95 literally above p95_rollback_s, latched
-    bake: Window = field(default_factory=Window)  # requests with a latency, and those not surely faster than p95_max_s
+    bake: Window = Window()  # requests with a latency, and those not surely faster than p95_max_s
 
 
-@dataclass(frozen=True, slots=True)
-class Saturation:
+class Saturation(NamedTuple):
     """A leaky timer of one resource: seconds above its line, seconds below subtracted. ``held`` latches."""
 
     seconds: float = 0.0
@@ -153,9 +181,3 @@ def worst_burst(bad: Sequence[float], bursty: bool) -> float:
     if not bursty:
         return max(bad, default=0.0)
     return max((a + b for a, b in pairwise(bad)), default=sum(bad))
-
-
-def window_of(requests: Sequence[float], bad: Sequence[float], bursty: bool) -> Window:
-    """The counts of a stretch of rounds, one entry of each for a round."""
-    x = sum(bad)
-    return Window(sum(requests), x, worst_burst(bad, bursty) if x else 0.0)

@@ -4,8 +4,8 @@ import base64
 import math
 from collections.abc import Iterable, Sequence
 
+from playbook.alignment import Round
 from playbook.base import Frozen
-from playbook.levels import Point
 
 BINS = 90
 """A picture shows so many moments at most; a bake of 15 minutes at 5 s has twice as many scrapes."""
@@ -25,21 +25,21 @@ class Moment(Frozen):
     evidence: float = 1.0  # the strongest e-value against the canary
 
 
-def trace(points: Sequence[Point], bake_start_s: float) -> tuple[Moment, ...]:
-    """The rounds of a bake as at most `BINS` moments."""
-    size = max(1, math.ceil(len(points) / BINS))
-    return tuple(_moment(points[first : first + size], bake_start_s) for first in range(0, len(points), size))
+def trace(rounds: Sequence[Round], strongest: Sequence[float], bake_start_s: float) -> tuple[Moment, ...]:
+    """The rounds of a bake, and the strongest e-value after each, as at most `BINS` moments."""
+    size = max(1, math.ceil(len(rounds) / BINS))
+    bins = [slice(first, first + size) for first in range(0, len(rounds), size)]
+    return tuple(_moment(rounds[one], max(strongest[one]), bake_start_s) for one in bins)
 
 
-def _moment(points: Sequence[Point], bake_start_s: float) -> Moment:
-    rounds = [point.round for point in points]
+def _moment(rounds: Sequence[Round], strongest: float, bake_start_s: float) -> Moment:
     n, x = sum(one.n for one in rounds), sum(one.x for one in rounds)
     m, y = sum(one.m for one in rounds), sum(one.y for one in rounds)
     return Moment(
-        at_s=points[-1].round.at_s - bake_start_s,
+        at_s=rounds[-1].at_s - bake_start_s,
         canary=x / n if n else None,
         stable=y / m if m else None,
-        evidence=max(max(p.ceiling, p.healthy, p.relative) for p in points),
+        evidence=strongest,
     )
 
 

@@ -1,13 +1,14 @@
 """Each signal of a canary with its number, its line and its evidence: the rows of the verdict card."""
 
 import math
+from dataclasses import dataclass
 
-from playbook.base import Frozen
 from playbook.evidence import Evidence
 from playbook.policy import Policy
 
 
-class SignalReading(Frozen):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalReading:
     """One signal at the moment of a verdict. ``evidence`` rolls back, scales or holds at ``evidence_needed``."""
 
     name: str
@@ -24,7 +25,8 @@ class SignalReading(Frozen):
 def readings(evidence: Evidence, policy: Policy, services: int) -> tuple[SignalReading, ...]:
     """All signals, in the order in which the judge looks at them."""
     bake, stable, latency = evidence.bake, evidence.stable_bake, evidence.latency
-    slow, very_slow = evidence.recent_latency(), evidence.recent_latency("very_slow")
+    slow = evidence.recent.of("timed", "slow")
+    very_slow = evidence.recent.of("timed", "very_slow")
     return (
         SignalReading(name="OOM kills", slot="oom_kills", bad=evidence.oom_kills, threshold=0),
         SignalReading(

@@ -15,7 +15,7 @@ Proofs, and the simulation that checks them: docs/judge.md.
 
 import math
 from dataclasses import dataclass, field
-from typing import Self
+from typing import NamedTuple, Self
 
 from scipy.special import betaincinv
 
@@ -24,8 +24,7 @@ _FIRST = 0.5  # share of the initial 1 that bets on a fault from the first scrap
 _LATER = 0.45  # share that is spread evenly over the horizon; the rest is for what comes after it
 
 
-@dataclass(frozen=True, slots=True)
-class Onset:
+class Onset(NamedTuple):
     """How much of the initial 1 is still cash, and for how long the test has run (seconds)."""
 
     cash: float = 1.0
@@ -80,7 +79,7 @@ class Ceiling:
         edge = x / n / self.p0 - 1
         ok = n - x
         factors = [1 + c * edge for c in self.bets]
-        factors += [math.exp(min(99.0, x * a + ok * b)) for a, b in self.tilts]
+        factors += [math.exp(min(99.0, x * a + ok * b) if x else ok * b) for a, b in self.tilts]
         return _grow(masses, self.start, share, factors)
 
 
@@ -121,7 +120,8 @@ class Relative:
 
 
 def _grow(masses: Masses, start: Masses, share: float, factors: list[float]) -> Masses:
-    return tuple([min(_HUGE, (m + share * s) * f) for m, s, f in zip(masses, start, factors, strict=True)])
+    grown = [(m + share * s) * f for m, s, f in zip(masses, start, factors, strict=True)]
+    return tuple(grown if max(grown) <= _HUGE else [min(_HUGE, mass) for mass in grown])
 
 
 def upper_bound(n: float, x: float, phi_hat: float, alpha: float) -> float:

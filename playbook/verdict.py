@@ -7,6 +7,7 @@ the bake's end and only on positive evidence. What is missing is a reason of its
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import Literal, NamedTuple, Self
 
@@ -62,7 +63,7 @@ class Verdict(Frozen):
 
     def with_queries(self, queries: Mapping[str, str]) -> Self:
         """The same verdict with the query that gave each signal, by the signal's slot."""
-        signals = tuple(s.model_copy(update={"query": queries.get(s.slot)}) for s in self.signals)
+        signals = tuple(replace(signal, query=queries.get(signal.slot)) for signal in self.signals)
         return self.model_copy(update={"signals": signals})
 
 
@@ -164,7 +165,7 @@ def _too_slow(evidence: Evidence, policy: Policy, services: int = 1) -> bool:
 
 def _unseen(evidence: Evidence, policy: Policy) -> Reason | None:
     """What is missing from the telemetry, if anything is."""
-    if not evidence.points and evidence.age_s > policy.freshness_s:
+    if not evidence.rounds and evidence.age_s > policy.freshness_s:
         return Reason.TELEMETRY_MISSING
     if evidence.age_s > policy.freshness_s:
         return Reason.TELEMETRY_STALE
@@ -188,9 +189,9 @@ def _held(evidence: Evidence, policy: Policy) -> Reason | None:
         return Reason.LATENCY_5S
     # Unlike the line at 5 s this one forbids only as long as it is true: a cold start is not held against a canary.
     line, least, latency = policy.slow_ratio_max, evidence.least, evidence.latency
-    proven = latency.slow.value >= 1 / policy.alpha_latency and evidence.recent_latency().ratio > line
+    proven = latency.slow.value >= 1 / policy.alpha_latency and evidence.recent.of("timed", "slow").ratio > line
     slow = proven or latency.bake.above(line, least)
-    if slow or evidence.recent_latency("maybe_slow").above(line, least):
+    if slow or (latency.bake.x >= least and evidence.recent.of("timed", "maybe_slow", line).above(line, least)):
         return Reason.LATENCY_2S
     if evidence.cpu.held:
         return Reason.CPU
@@ -209,7 +210,7 @@ def _at_end(evidence: Evidence, policy: Policy) -> _Finding:
     if bake.above(line, least) or evidence.window.above(line, least):
         return _Finding(Action.ROLLBACK, Reason.ERRORS_AT_DEADLINE)
     missing = _unseen(evidence, policy)
-    if not evidence.points:
+    if not evidence.rounds:
         missing = Reason.TELEMETRY_MISSING
     elif missing is None and evidence.covered_s < policy.coverage_min * (evidence.now_s - evidence.bake_start_s):
         missing = Reason.TELEMETRY_PARTIAL
@@ -245,15 +246,16 @@ def _attribution(found: _Finding, evidence: Evidence, policy: Policy) -> Literal
     if found.reason is Reason.OOM_KILLED:
         return "canary"
     if found.reason is Reason.LATENCY_5S:
-        both = evidence.recent_latency("stable_very_slow", "stable_timed").above(policy.slow_ratio_max, evidence.least)
+        line = policy.slow_ratio_max
+        both = evidence.recent.of("stable_timed", "stable_very_slow", line).above(line, evidence.least)
         return "shared" if both else "canary"
-    stable = evidence.recent("m", "y")
-    is_bad_now = stable.ratio > policy.error_ratio_max
-    proven = evidence.stable_ceiling.peak >= 1 / policy.alpha_ceiling
-    measured = stable.x >= evidence.least and evidence.stable_healthy.peak >= 1 / policy.alpha_healthy
-    both = is_bad_now and (proven or measured)
+    stable = evidence.recent.of("m", "y")
     worse = evidence.relative.peak >= 1 / policy.alpha_relative
-    return "shared" if both and not worse else "canary"
+    if worse or stable.ratio <= policy.error_ratio_max:
+        return "canary"
+    proven = evidence.stable_peak(evidence.tests.ceiling) >= 1 / policy.alpha_ceiling
+    measured = stable.x >= evidence.least and evidence.stable_peak(evidence.tests.healthy) >= 1 / policy.alpha_healthy
+    return "shared" if proven or measured else "canary"
 
 
 def _alert(found: _Finding, evidence: Evidence, policy: Policy) -> bool:

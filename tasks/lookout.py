@@ -114,7 +114,7 @@ class Lookout:
         service = self.env.service(self.part.service)
         slots = ("requests", "latency", "cpu", "memory")
         queries = {slot: self.env.queries.render(slot, service, self.part.canary) for slot in slots}
-        course = trace(self.evidence.points, self.evidence.bake_start_s)
+        course = trace(self.evidence.rounds, self.evidence.strongest, self.evidence.bake_start_s)
         return verdict.with_queries(queries).model_copy(update={"trace": course})
 
     async def look_around(self, claim: Claim, is_held: bool, *, is_last: bool = False) -> None:

@@ -87,7 +87,7 @@ def test_a_vanished_instance_takes_nothing_away():
 def test_a_gap_makes_one_long_round():
     """Nothing is invented for a gap: what came in it is one round, and the gap is not counted as seen."""
     seen = start().observe(requests(series([(0, 0), (5, 10), (205, 400)], status="200")))
-    assert [p.round.n for p in seen.points] == [10, 390]
+    assert [one.n for one in seen.rounds] == [10, 390]
     assert seen.covered_s == 5 + POLICY.freshness_s / 2
 
 
@@ -97,7 +97,7 @@ def test_instances_that_are_scraped_at_different_moments_make_one_round():
         CounterSeries({"instance": name, "status": "200"}, tuple((5 * k + at_s, 10.0 * k) for k in range(-1, 5)))
         for name, at_s in (("a", 0.5), ("b", 2.0), ("c", 4.5))
     ]
-    rounds = [p.round for p in start().observe(requests(*found)).points]
+    rounds = start().observe(requests(*found)).rounds
     assert [r.at_s for r in rounds[1:]] == [9.5, 14.5, 19.5, 24.5]
     assert [r.n for r in rounds[1:]] == [30, 30, 30, 30]
 
@@ -119,7 +119,7 @@ def test_slow_requests_are_never_interpolated(bounds, slow, maybe_slow):
     latency = tuple(series([(15, 0), (20, under[le])], le=le) for le in bounds)
     good = series([(0, 0), (15, 0), (20, 100)], status="200")
     seen = start().observe(Observation(20, RevisionSamples(requests=(good,), latency=latency)))
-    last = seen.points[-1].round
+    last = seen.rounds[-1]
     assert (last.timed, last.slow, last.maybe_slow) == (100, slow, maybe_slow)
 
 
@@ -128,7 +128,7 @@ def test_a_series_that_is_no_bucket_is_left_out():
     latency = (*(series([(0, 0), (5, 10)], le=le) for le in ("2", "5", "+Inf")), series([(0, 0), (5, 10)]))
     good = series([(0, 0), (5, 10)], status="200")
     seen = start().observe(Observation(5, RevisionSamples(requests=(good,), latency=latency)))
-    assert (seen.points[-1].round.timed, seen.points[-1].round.slow) == (10, 0)
+    assert (seen.rounds[-1].timed, seen.rounds[-1].slow) == (10, 0)
 
 
 def test_a_histogram_with_a_missing_bucket_waits_for_the_next_scrape():
@@ -138,8 +138,8 @@ def test_a_histogram_with_a_missing_bucket_waits_for_the_next_scrape():
     five = series([(0, 0), (10, 100), (15, 200), (20, 300)], le="5")
     total = series([(0, 0), (10, 100), (15, 200), (20, 300)], le="+Inf")
     seen = start().observe(Observation(20, RevisionSamples(requests=(good,), latency=(two, five, total))))
-    assert sum(p.round.timed for p in seen.points) == 300
-    assert sum(p.round.slow for p in seen.points) == 0
+    assert sum(one.timed for one in seen.rounds) == 300
+    assert sum(one.slow for one in seen.rounds) == 0
 
 
 def test_it_ages_while_nothing_comes():

@@ -33,7 +33,7 @@ def judged(bake, tick, ticks: int = 30, errors: int = 1) -> Verdict:
     """A verdict as the monitor shows it: with queries and the course of the bake."""
     evidence = bake().folded([tick(n=20, x=errors, m=180) for _ in range(ticks)])
     verdict = judge(evidence, Policy()).with_queries({"requests": 'http_requests_total{job="backend"}'})
-    return verdict.model_copy(update={"trace": trace(evidence.points, evidence.bake_start_s)})
+    return verdict.model_copy(update={"trace": trace(evidence.rounds, evidence.strongest, evidence.bake_start_s)})
 
 
 def test_the_page_gives_the_whole_command_that_takes_a_release_back() -> None:
@@ -89,7 +89,7 @@ def test_the_picture_is_whole_and_small_however_long_the_bake(bake, tick, ticks:
 def test_the_picture_leaves_a_gap_where_nobody_asked(bake, tick) -> None:
     """Without requests there is no ratio: the line stops and begins anew, it does not fall to zero."""
     evidence = bake().folded([tick(n=20, m=180), tick(), tick(n=20, m=180)])
-    moments = trace(evidence.points, evidence.bake_start_s)
+    moments = trace(evidence.rounds, evidence.strongest, evidence.bake_start_s)
     assert [moment.canary for moment in moments] == [0, None, 0]
 
 
