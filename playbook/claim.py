@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter
 
 from playbook.base import Frozen
 from playbook.errors import Refused
+from playbook.matrix import Severity
 from playbook.migration import Undoing
 from playbook.policy import Policy
 from playbook.requests import HotfixRequest, Measure, RollbackRequest
@@ -79,6 +80,14 @@ class Part(Frozen):
     latest_created: str = Field("", description="newest revision at the claim; a newer one is somebody else's")
 
 
+class Measured(Frozen):
+    """What the judge saw at its last look, of all services together: enough to page by, should the process die."""
+
+    severity: Severity | None = Field(description="of the worst verdict; None: the matrix has no row for it")
+    failed: int
+    requests: int = Field(description="to the canary since the bake's start; 0: none was seen")
+
+
 class Claim(Frozen):
     """A release in flight. ``parts`` are in order of promotion, the lead first."""
 
@@ -92,6 +101,7 @@ class Claim(Frozen):
     requested_by: str = ""
     place: str = Field("", description="gcloud's flags for the project and region, for whoever must act by hand")
     reason: str = Field("", description="why it was decided so")
+    measured: Measured | None = Field(None, description="what was seen until then; None: nobody has looked")
     bake_start_s: float | None = Field(None, description="unix seconds on Prometheus's clock")
     earlier_percents: tuple[int, ...] = Field((), description="shares the canary had before it was given more")
     extensions_s: tuple[float, ...] = Field((), description="by how much a person has lengthened the bake, each time")
