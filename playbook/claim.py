@@ -101,6 +101,7 @@ class Claim(Frozen):
     requested_by: str = ""
     place: str = Field("", description="gcloud's flags for the project and region, for whoever must act by hand")
     reason: str = Field("", description="why it was decided so")
+    came_to: Decision | None = Field(None, description="where it stood when REVERT was decided: how far users had come")
     measured: Measured | None = Field(None, description="what was seen until then; None: nobody has looked")
     bake_start_s: float | None = Field(None, description="unix seconds on Prometheus's clock")
     earlier_percents: tuple[int, ...] = Field((), description="shares the canary had before it was given more")
@@ -180,7 +181,9 @@ class Claim(Frozen):
 
     def decided(self, decision: Decision, reason: str = "") -> Self:
         """The same release, going ``decision``'s way."""
-        return self.model_copy(update={"decision": decision, "reason": reason})
+        is_new = decision is Decision.REVERT and self.decision is not Decision.REVERT
+        came_to = self.decision if is_new else self.came_to
+        return self.model_copy(update={"decision": decision, "reason": reason, "came_to": came_to})
 
 
 class Member(Frozen):

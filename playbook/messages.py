@@ -268,12 +268,15 @@ def impact(report: Report) -> str:
     claim, seen = report.claim, report.claim.measured
     if claim.kind is Kind.ROLLBACK:
         return f"all users had {claim.version} until it was taken back"
-    if claim.bake_start_s is None and claim.decision is Decision.REVERT and seen is None:
+    came_to = claim.came_to or claim.decision
+    if came_to is Decision.DEPLOY:
         return "none: no user reached the new revisions"
-    share = 100 if claim.kind is Kind.HOTFIX else claim.canary_percent
+    is_everybody = came_to is Decision.PROMOTE
+    share = 100 if is_everybody else claim.canary_percent
     hurt = "how many of their requests failed was not measured"
     if seen is not None and seen.requests:
-        hurt = f"{seen.failed} of their {seen.requests} requests failed"
+        whose = "the canary's" if is_everybody and claim.kind is Kind.RELEASE else "their"
+        hurt = f"{seen.failed} of {whose} {seen.requests} requests failed"
     return f"{share} % of users on the new revisions; {hurt}"
 
 

@@ -48,3 +48,20 @@ def test_what_was_not_measured_is_said_to_be_so() -> None:
     """It died before the judge had spoken: no number is made up."""
     said = impact(lambda claim: claim.bake_start_s is not None, Behaviour())
     assert said == "10 % of users on the new revisions; how many of their requests failed was not measured"
+
+
+def test_an_impact_begins_with_the_first_user() -> None:
+    """It died between the lead's first user and the bake's start: "no user" would be wrong."""
+    said = impact(lambda claim: claim.decision is Decision.BAKE, Behaviour())
+    assert said == "10 % of users on the new revisions; how many of their requests failed was not measured"
+
+
+def test_nobody_was_hurt_by_what_nobody_had() -> None:
+    """It died while its revisions were being started."""
+    assert impact(lambda claim: claim.decision is Decision.DEPLOY, Behaviour()).startswith("none")
+
+
+def test_who_was_promoted_is_no_canary() -> None:
+    """Smoke tests failed once all users had it, and the process died: all of them had it."""
+    said = impact(lambda claim: claim.decision is Decision.REVERT, Behaviour(smoke_serving=False))
+    assert said == "100 % of users on the new revisions; 0 of the canary's 3552 requests failed"
