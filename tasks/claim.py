@@ -184,8 +184,15 @@ async def claims_found(env: Environment) -> tuple[tuple[Claim, ...], tuple[str, 
 
 @task(name="free orphan", task_run_name="free orphan {service}", **REVERT)
 async def free_orphan(env: Environment, service: str) -> None:
-    """The service is back on what it was before a release whose claim is gone from its lead."""
-    await ensure(env, service, change.to_free_orphan)
+    """The service is back on what it was before a release whose claim is gone from its lead.
+
+    The lead is read after the member: a release claims its lead first and lets go of it last, so one that is not there
+    then is over, and does not come back.
+    """
+    member = Record.read(await env.cloud_run.snapshot(service)).member
+    if member is None or Record.read(await env.cloud_run.snapshot(member.lead)).holder == member.release_id:
+        return
+    await ensure(env, service, partial(change.to_free_orphan, release_id=member.release_id))
 
 
 @task(name="judge recovery", task_run_name="judge recovery of {found.release_id}", **READ)

@@ -1,13 +1,18 @@
 """What a recovery finds, and what people read of a release that lost its process."""
 
+import asyncio
 from collections.abc import Callable
+from unittest.mock import patch
 
 from cloud import Behaviour
-from driver import Stage, play
+from driver import Run, Stage, play
 from scene import NEW, SERVICES
+from wire import PROCESS
 
-from playbook.claim import Claim, Decision, Record
+from flows.recovery import recovery
+from playbook.claim import Claim, Decision, Member, Record
 from playbook.messages import Page
+from playbook.traffic import ServiceSnapshot
 
 LEAD, BACKEND, FRONTEND = SERVICES
 
@@ -65,3 +70,46 @@ def test_who_was_promoted_is_no_canary() -> None:
     """Smoke tests failed once all users had it, and the process died: all of them had it."""
     said = impact(lambda claim: claim.decision is Decision.REVERT, Behaviour(smoke_serving=False))
     assert said == "100 % of users on the new revisions; 0 of the canary's 3552 requests failed"
+
+
+def test_a_member_that_was_read_late_is_no_orphan() -> None:
+    """A recovery reads the lead before a release claims it, and a member after: the release goes on untouched."""
+
+    async def story(stage: Stage) -> tuple[Stage, Run, Run]:
+        cloud = stage.scene.production
+        read, held = cloud.snapshot, asyncio.Event()
+
+        async def late(service: str) -> ServiceSnapshot:
+            if service == FRONTEND and PROCESS.get().name.startswith(recovery.name):
+                await held.wait()
+            return await read(service)
+
+        stage.scene.publish(NEW)
+        with patch.object(cloud, "snapshot", late):
+            looking = stage.start(recovery, environment="production")
+            await asyncio.sleep(1)
+            running = stage.start_release()
+            await stage.until(lambda: bool(Record.read(cloud.read(FRONTEND)).member))
+            held.set()
+            await stage.ended(looking, running)
+        return stage, looking, running
+
+    stage, looking, running = play(story)
+    assert (looking.end, running.end) == ("Passed", "Promoted")
+    assert not [write for write in stage.scene.production.writes if write.by == looking.process.name]
+
+
+def test_an_orphan_is_freed() -> None:
+    """Its lead holds nothing: it is back on its own stable split."""
+
+    async def story(stage: Stage) -> tuple[Stage, Run]:
+        stable = stage.scene.production.read(FRONTEND).pinned
+        gone = Member(release_id=f"{NEW}-1f2e3d", epoch=1, lead=LEAD, stable=stable)
+        await stage.hand(FRONTEND, record=Record(member=gone, epoch=1))
+        run = stage.start(recovery, environment="production")
+        await stage.ended(run)
+        return stage, run
+
+    stage, run = play(story)
+    assert run.end == "Passed"
+    assert not stage.is_held("production")
