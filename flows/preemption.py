@@ -10,6 +10,7 @@ from playbook.claim import Decision, Kind
 from playbook.errors import Fenced, Refused, ReleaseError
 from playbook.outcome import End, Outcome
 from playbook.report import Report
+from tasks.beat import beating
 from tasks.claim import claims_found, take_over
 from tasks.report import note
 
@@ -33,7 +34,8 @@ async def take_back_running(env: Environment, services: tuple[str, ...], kind: K
             except Fenced:
                 continue
             done.append(f"{found.release_id} had to give way in {env.name}.")
-            outcome = await carry_out(env, await note(Report(environment=env.name, claim=claim), claim.reason))
+            async with beating(env, claim):
+                outcome = await carry_out(env, await note(Report(environment=env.name, claim=claim), claim.reason))
             if outcome.end is End.INTERRUPTED:
                 raise Refused(f"{found.release_id} could not give way: {outcome.message} Look, and start this again.")
             ended.append(outcome)

@@ -12,6 +12,7 @@ from playbook.outcome import End, Outcome
 from playbook.report import Report
 from playbook.requests import RollbackRequest
 from playbook.rollback import Found, RollbackPlan, check_free, plan_rollback
+from tasks.beat import beating
 from tasks.ending import ending
 from tasks.migration import check_schema
 from tasks.report import note
@@ -56,7 +57,8 @@ async def go_back(env: Environment, request: RollbackRequest) -> Outcome:
     claim = claim_of(env, plan, request, found, requested_at_s())
     report = await note(Report(environment=env.name, claim=claim), f"planned: {plan.version} is taken back")
     await begin_rollback(env, claim)
-    return await carry_out(env, report)
+    async with beating(env, claim):
+        return await carry_out(env, report)
 
 
 async def planned(env: Environment, request: RollbackRequest) -> tuple[dict[str, Found], RollbackPlan]:

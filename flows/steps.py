@@ -22,7 +22,6 @@ from tasks.announce import (
     sentry_release,
     start_watch,
 )
-from tasks.beat import beating
 from tasks.claim import release_claim
 from tasks.monitor import second_look
 from tasks.report import closing, note
@@ -35,15 +34,10 @@ AFTER_ROLLBACK = (SmokeTest.HEALTH, SmokeTest.AUTH, SmokeTest.PAGE)
 
 
 async def carry_out(env: Environment, report: Report) -> Outcome:
-    """Go on from what the claim has decided.
+    """Go on from what the claim has decided, within `beating`.
 
     Each step decides the next; the lead carries the decision before anybody moves.
     """
-    async with beating(env, report.claim):
-        return await _carry_out(env, report)
-
-
-async def _carry_out(env: Environment, report: Report) -> Outcome:
     try:
         if report.claim.decision is Decision.DEPLOY:
             report = await introduce(env, report)

@@ -1,18 +1,27 @@
 """What a recovery finds, and what people read of a release that lost its process."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
 from unittest.mock import patch
 
+import pytest
 from cloud import Behaviour
 from driver import Run, Stage, play
+from emergencies import Hotfix, Rollback
+from faults import Fault
+from plots import HEALTHY, Plot
 from scene import NEW, SERVICES
+from undoings import UNDOINGS
 from wire import PROCESS
 
+from blocks.environment import Environment
 from flows.recovery import recovery
 from playbook.claim import Claim, Decision, Member, Record
 from playbook.messages import Page
 from playbook.traffic import ServiceSnapshot
+from tasks.beat import BEAT
 
 LEAD, BACKEND, FRONTEND = SERVICES
 
@@ -113,3 +122,67 @@ def test_an_orphan_is_freed() -> None:
     stage, run = play(story)
     assert run.end == "Passed"
     assert not stage.is_held("production")
+
+
+def gaps(stage: Stage) -> list[float]:
+    """The seconds from each beat of the release to production to the next, from its claim to its end."""
+    cloud = stage.scene.production
+    claimed_s = next(write.at_s for write in cloud.writes if write.change.record.member)
+    at_s = [at_s for at_s, _, name in stage.server.events if name.startswith("release.production.")]
+    return [after - before for before, after in pairwise([claimed_s, *at_s])]
+
+
+def test_a_desk_that_hangs_is_no_silence() -> None:
+    """Nobody answers in #releases, and the release gives its signs of life from its claim on: no recovery takes it."""
+
+    async def story(stage: Stage) -> tuple[Stage, Run]:
+        stage.scene.publish(NEW)
+        stage.scene.wire.faults.append(lambda process, call: Fault.HUNG if call.system == "slack" else None)
+        return stage, await stage.release()
+
+    stage, run = play(story)
+    assert run.end == "Promoted"
+    assert max(gaps(stage)) <= stage.scene.environments["production"].policy.beat_s + 1
+
+
+@contextlib.asynccontextmanager
+async def no_heart(env: Environment, claim: Claim) -> AsyncIterator[None]:
+    """In place of `beating`: only what a task says itself is heard."""
+    yield
+
+
+@pytest.mark.parametrize(
+    ("module", "plot"),
+    [
+        ("release", HEALTHY),
+        ("hotfix", Hotfix("hotfix")),
+        ("rollback", Rollback("rollback")),
+        ("migration_rollback", UNDOINGS[0]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_whoever_takes_a_claim_has_beaten(module: str, plot: Plot) -> None:
+    """Before it does anything else: one that is killed right then is missed."""
+
+    async def story(stage: Stage) -> list[str]:
+        await plot.begin(stage, {})
+        return [name for _, event, name in stage.server.events if event == BEAT]
+
+    with patch(f"flows.{module}.beating", no_heart):
+        assert [name for name in play(story) if name.startswith("release.production.")]
+
+
+def test_whoever_takes_a_claim_over_has_beaten() -> None:
+    """So that a recovery which is killed is missed in its turn."""
+
+    async def story(stage: Stage) -> list[float]:
+        stage.scene.publish(NEW)
+        run = stage.start_release()
+        await stage.until(stage.baking(LEAD))
+        run.process.die()
+        died_s = stage.scene.now()
+        await stage.recover()
+        return [at_s for at_s, event, _ in stage.server.events if event == BEAT and at_s > died_s]
+
+    with patch("flows.recovery.beating", no_heart):
+        assert len(play(story)) == 1
