@@ -42,8 +42,9 @@ async def _rollback(request: RollbackRequest, environment: str) -> Outcome:
     what = f"{request.requested_by} asked for a rollback ({request.symptom.value}: {request.reason})"
     taken_back = await take_back_running(env, env.service_names, Kind.ROLLBACK, what)
     if taken_back and not request.to:
-        releases = ", ".join(outcome.release_id for outcome in taken_back)
-        return Outcome(end=End.ROLLED_BACK, message=f"{releases} was still running; its users are back on stable.")
+        is_well = all(outcome.end is not End.UNFIT for outcome in taken_back)
+        words = (f"{outcome.release_id} was still running: {outcome.message}" for outcome in taken_back)
+        return Outcome(end=End.ROLLED_BACK if is_well else End.UNFIT, message=" ".join(words))
     with having_done(gave_way(env, taken_back)):
         return await go_back(env, request)
 

@@ -112,6 +112,7 @@ class Claim(Frozen):
     gate_deadline_s: float | None = Field(None, description="unix seconds; a person is asked until then")
     deadline_s: float = Field(description="unix seconds; a claim older than this is anybody's to recover")
     requested_at_s: float | None = Field(None, description="unix seconds; when a person or CI asked for it")
+    asked_back_at_s: float | None = Field(None, description="unix seconds; when a person asked to have it taken back")
     given_way_to: str = Field("", description="the hotfix or rollback that has taken this release's place")
     hotfix: HotfixRequest | None = None
     rollback: RollbackRequest | None = None
@@ -178,6 +179,10 @@ class Claim(Frozen):
     def giving_way(self, to: str) -> Self:
         """The same release, taken back because ``to`` cannot wait."""
         return self.decided(Decision.REVERT, f"it gives way to {to}").model_copy(update={"given_way_to": to})
+
+    def asked_back(self, reason: str, at_s: float) -> Self:
+        """The same release, taken back because a person asked for it at ``at_s``."""
+        return self.decided(Decision.REVERT, reason).model_copy(update={"asked_back_at_s": at_s})
 
     def decided(self, decision: Decision, reason: str = "") -> Self:
         """The same release, going ``decision``'s way."""
