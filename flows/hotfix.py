@@ -18,6 +18,7 @@ from playbook.plan import Order
 from playbook.release import ReleaseRequest
 from playbook.report import Report
 from playbook.requests import HotfixRequest
+from tasks.beat import beating
 from tasks.checklist import check_item
 from tasks.claim import already_live, look, take_claim
 from tasks.ending import ending
@@ -79,6 +80,7 @@ async def _fix(env: Environment, order: Order, request: HotfixRequest, seen: lis
         return Outcome(end=End.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
     items = await asyncio.gather(*(check_item(env, topic, order) for topic in Topic))
     claim = await take_claim(env, order, found, request, requested_at_s())
-    report = Report(environment=env.name, claim=claim, checklist=tuple(items))
-    report = await note(report, "; ".join(["claimed", *seen]))
-    return await carry_out(env, report)
+    async with beating(env, claim):
+        report = Report(environment=env.name, claim=claim, checklist=tuple(items))
+        report = await note(report, "; ".join(["claimed", *seen]))
+        return await carry_out(env, report)

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 
 from blocks.environment import Environment
 from flows.steps import carry_out
-from playbook.claim import Decision, Kind
+from playbook.claim import Kind
 from playbook.errors import Fenced, Refused, ReleaseError
 from playbook.outcome import End, Outcome
 from playbook.report import Report
+from tasks.beat import beating
 from tasks.claim import claims_found, take_over
 from tasks.report import note
+from tasks.start import requested_at_s
 
 
 async def take_back_running(env: Environment, services: tuple[str, ...], kind: Kind, what: str) -> tuple[Outcome, ...]:
@@ -28,12 +30,14 @@ async def take_back_running(env: Environment, services: tuple[str, ...], kind: K
     with having_done(done):
         for found in mine:
             is_bad = kind is Kind.ROLLBACK
+            wanted = found.asked_back(what, requested_at_s()) if is_bad else found.giving_way(what)
             try:
-                claim = await take_over(env, found.decided(Decision.REVERT, what) if is_bad else found.giving_way(what))
+                claim = await take_over(env, wanted)
             except Fenced:
                 continue
             done.append(f"{found.release_id} had to give way in {env.name}.")
-            outcome = await carry_out(env, await note(Report(environment=env.name, claim=claim), claim.reason))
+            async with beating(env, claim):
+                outcome = await carry_out(env, await note(Report(environment=env.name, claim=claim), claim.reason))
             if outcome.end is End.INTERRUPTED:
                 raise Refused(f"{found.release_id} could not give way: {outcome.message} Look, and start this again.")
             ended.append(outcome)

@@ -15,7 +15,7 @@ from playbook.recovery import Owner, Step
 from playbook.report import Report
 from playbook.standstill import restarted
 from tasks.announce import say_taken_up
-from tasks.beat import mark_lost, owner_of
+from tasks.beat import beating, mark_lost, owner_of
 from tasks.claim import claims_found, free_orphan, hand_on, judge_recovery, take_over
 from tasks.ending import ending
 from tasks.migration import restart_undoing
@@ -62,12 +62,13 @@ async def recover_one(env: Environment, found: Claim) -> Outcome | None:
         claim = await take_over(env, found)
     except Fenced:
         return None
-    if owner is Owner.SILENT:
-        await mark_lost(found, claim)
-    report = await note(Report(environment=env.name, claim=claim), f"{decided.step}: {decided.reason}")
-    if claim.kind is Kind.RELEASE and claim.decision is Decision.DEPLOY:
-        await say_taken_up(env, claim)
-    return await carry_out(env, report)
+    async with beating(env, claim):
+        if owner is Owner.SILENT:
+            await mark_lost(found, claim)
+        report = await note(Report(environment=env.name, claim=claim), f"{decided.step}: {decided.reason}")
+        if claim.kind is Kind.RELEASE and claim.decision is Decision.DEPLOY:
+            await say_taken_up(env, claim)
+        return await carry_out(env, report)
 
 
 async def go_on_elsewhere(env: Environment, found: Claim, reason: str) -> Outcome:

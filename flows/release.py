@@ -15,6 +15,7 @@ from playbook.plan import Order
 from playbook.release import Image, ReleaseRequest, Version
 from playbook.report import Report
 from tasks.announce import say_starting
+from tasks.beat import beating
 from tasks.build import check_build
 from tasks.checklist import check_item
 from tasks.claim import already_live, check_free, look, take_claim, version_in_staging
@@ -72,11 +73,12 @@ async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = (
         return Outcome(end=End.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
     await check_schema(env, dict.fromkeys(order.images, str(order.version)))
     claim = await take_claim(env, order, found)
-    overridden = order.override if open_items(items) else ""
-    words = f"claimed, although the checklist is open: {overridden}" if overridden else "claimed"
-    report = await note(Report(environment=env.name, claim=claim, checklist=items), words)
-    await say_starting(env, claim, order, overridden)
-    return await carry_out(env, report)
+    async with beating(env, claim):
+        overridden = order.override if open_items(items) else ""
+        words = f"claimed, although the checklist is open: {overridden}" if overridden else "claimed"
+        report = await note(Report(environment=env.name, claim=claim, checklist=items), words)
+        await say_starting(env, claim, order, overridden)
+        return await carry_out(env, report)
 
 
 async def make_order(env: Environment, staging: Environment | None, request: ReleaseRequest) -> Order | None:

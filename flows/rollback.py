@@ -12,6 +12,7 @@ from playbook.outcome import End, Outcome
 from playbook.report import Report
 from playbook.requests import RollbackRequest
 from playbook.rollback import Found, RollbackPlan, check_free, plan_rollback
+from tasks.beat import beating
 from tasks.ending import ending
 from tasks.migration import check_schema
 from tasks.report import note
@@ -41,8 +42,9 @@ async def _rollback(request: RollbackRequest, environment: str) -> Outcome:
     what = f"{request.requested_by} asked for a rollback ({request.symptom.value}: {request.reason})"
     taken_back = await take_back_running(env, env.service_names, Kind.ROLLBACK, what)
     if taken_back and not request.to:
-        releases = ", ".join(outcome.release_id for outcome in taken_back)
-        return Outcome(end=End.ROLLED_BACK, message=f"{releases} was still running; its users are back on stable.")
+        is_well = all(outcome.end is not End.UNFIT for outcome in taken_back)
+        words = (f"{outcome.release_id} was still running: {outcome.message}" for outcome in taken_back)
+        return Outcome(end=End.ROLLED_BACK if is_well else End.UNFIT, message=" ".join(words))
     with having_done(gave_way(env, taken_back)):
         return await go_back(env, request)
 
@@ -56,7 +58,8 @@ async def go_back(env: Environment, request: RollbackRequest) -> Outcome:
     claim = claim_of(env, plan, request, found, requested_at_s())
     report = await note(Report(environment=env.name, claim=claim), f"planned: {plan.version} is taken back")
     await begin_rollback(env, claim)
-    return await carry_out(env, report)
+    async with beating(env, claim):
+        return await carry_out(env, report)
 
 
 async def planned(env: Environment, request: RollbackRequest) -> tuple[dict[str, Found], RollbackPlan]:

@@ -22,7 +22,6 @@ from tasks.announce import (
     sentry_release,
     start_watch,
 )
-from tasks.beat import beating
 from tasks.claim import release_claim
 from tasks.monitor import second_look
 from tasks.report import closing, note
@@ -35,15 +34,10 @@ AFTER_ROLLBACK = (SmokeTest.HEALTH, SmokeTest.AUTH, SmokeTest.PAGE)
 
 
 async def carry_out(env: Environment, report: Report) -> Outcome:
-    """Go on from what the claim has decided.
+    """Go on from what the claim has decided, within `beating`.
 
     Each step decides the next; the lead carries the decision before anybody moves.
     """
-    async with beating(env, report.claim):
-        return await _carry_out(env, report)
-
-
-async def _carry_out(env: Environment, report: Report) -> Outcome:
     try:
         if report.claim.decision is Decision.DEPLOY:
             report = await introduce(env, report)
@@ -113,10 +107,13 @@ async def revert_all(env: Environment, report: Report) -> Outcome:
         return await rolled_back(env, report)
     if report.verdicts and report.verdicts[0].action is Action.ROLLBACK:
         report = await blamed(env, report)
-    claim = report.claim
-    hands = await hands_since(env, claim)
-    end = End.INTERRUPTED if hands else End.REVERTED
-    outcome = Outcome(end=end, message=" ".join([claim.reason, *hands]), release_id=claim.release_id)
+    claim, end, words = report.claim, End.REVERTED, [report.claim.reason]
+    if claim.asked_back_at_s is not None:
+        report, seen, is_well = await look_back(env, report, claim.asked_back_at_s)
+        end, words = End.REVERTED if is_well else End.UNFIT, [f"{claim.reason}.", seen]
+    if hands := await hands_since(env, claim):
+        end = End.INTERRUPTED
+    outcome = Outcome(end=end, message=" ".join([*words, *hands]), release_id=claim.release_id)
     report = await closing(report, outcome)
     await (say_given_way if claim.given_way_to else say_reverted)(env, report)
     await let_go(env, claim)
@@ -145,22 +142,29 @@ async def blamed(env: Environment, report: Report) -> Report:
 async def rolled_back(env: Environment, report: Report) -> Outcome:
     """Users are back: readiness and login are looked at, what was alarmed is over, and everybody is told."""
     claim = report.claim
-    took_s = seconds_since(claim.requested_at_s)
-    served = f"users are on {stable_names(claim)} again"
-    served += f", {took_s:.1f} s after it was asked for" if took_s is not None else ""
-    report = await note(report, served)
-    looks = (smoke_test(env, service, only=AFTER_ROLLBACK) for service in claim.services)
-    problems = [problem for problem in await asyncio.gather(*looks) if problem]
-    end = End.UNFIT if problems else End.ROLLED_BACK
-    message = f"{served}, and that is not well either: {'; '.join(problems)}" if problems else f"{served}."
+    report, message, is_well = await look_back(env, report, claim.requested_at_s)
+    end = End.ROLLED_BACK if is_well else End.UNFIT
     if hands := await hands_since(env, claim):
         end, message = End.INTERRUPTED, " ".join([message, *hands])
-    outcome = Outcome(end=end, message=message[0].upper() + message[1:], release_id=claim.release_id)
+    outcome = Outcome(end=end, message=message, release_id=claim.release_id)
     report = await closing(report, outcome)
     is_over = end is End.ROLLED_BACK
     await asyncio.gather(say_reverted(env, report), *([end_incidents(env, claim.lead)] if is_over else []))
     await let_go(env, claim)
     return outcome
+
+
+async def look_back(env: Environment, report: Report, asked_at_s: float | None) -> tuple[Report, str, bool]:
+    """How long it took since a person asked, and whether readiness and login pass there: a sentence, and whether all is
+    well."""
+    claim, took_s = report.claim, seconds_since(asked_at_s)
+    served = f"users are on {stable_names(claim)} again"
+    served += f", {took_s:.1f} s after it was asked for" if took_s is not None else ""
+    report = await note(report, served)
+    looks = (smoke_test(env, service, only=AFTER_ROLLBACK) for service in claim.services)
+    problems = [problem for problem in await asyncio.gather(*looks) if problem]
+    seen = f"{served}, and that is not well either: {'; '.join(problems)}" if problems else f"{served}."
+    return report, seen[0].upper() + seen[1:], not problems
 
 
 async def complete(env: Environment, report: Report) -> Outcome:

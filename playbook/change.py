@@ -270,10 +270,11 @@ def to_release(snapshot: ServiceSnapshot, claim: Claim, now_s: float) -> Change 
     return Change(record=left, split=snapshot.split.without_tags(CANARY_TAG))
 
 
-def to_free_orphan(snapshot: ServiceSnapshot) -> Change | None:
-    """A service whose release is gone from its lead goes back to its own stable split, unmarked."""
+def to_free_orphan(snapshot: ServiceSnapshot, release_id: str) -> Change | None:
+    """A service that still points to a release which is gone from its lead goes back to its own stable split,
+    unmarked. None where it points to another one by now."""
     record = Record.read(snapshot)
-    if record.member is None:
+    if record.member is None or record.member.release_id != release_id:
         return None
     split = keep_tags(snapshot, record.member.stable).without_tags(CANARY_TAG)
     return Change(record=record.released(), split=split)

@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter
 
 from playbook.base import Frozen
 from playbook.errors import Refused
+from playbook.matrix import Severity
 from playbook.migration import Undoing
 from playbook.policy import Policy
 from playbook.requests import HotfixRequest, Measure, RollbackRequest
@@ -79,6 +80,14 @@ class Part(Frozen):
     latest_created: str = Field("", description="newest revision at the claim; a newer one is somebody else's")
 
 
+class Measured(Frozen):
+    """What the judge saw at its last look, of all services together: enough to page by, should the process die."""
+
+    severity: Severity | None = Field(description="of the worst verdict; None: the matrix has no row for it")
+    failed: int
+    requests: int = Field(description="to the canary since the bake's start; 0: none was seen")
+
+
 class Claim(Frozen):
     """A release in flight. ``parts`` are in order of promotion, the lead first."""
 
@@ -92,6 +101,8 @@ class Claim(Frozen):
     requested_by: str = ""
     place: str = Field("", description="gcloud's flags for the project and region, for whoever must act by hand")
     reason: str = Field("", description="why it was decided so")
+    came_to: Decision | None = Field(None, description="where it stood when REVERT was decided: how far users had come")
+    measured: Measured | None = Field(None, description="what was seen until then; None: nobody has looked")
     bake_start_s: float | None = Field(None, description="unix seconds on Prometheus's clock")
     earlier_percents: tuple[int, ...] = Field((), description="shares the canary had before it was given more")
     extensions_s: tuple[float, ...] = Field((), description="by how much a person has lengthened the bake, each time")
@@ -101,6 +112,7 @@ class Claim(Frozen):
     gate_deadline_s: float | None = Field(None, description="unix seconds; a person is asked until then")
     deadline_s: float = Field(description="unix seconds; a claim older than this is anybody's to recover")
     requested_at_s: float | None = Field(None, description="unix seconds; when a person or CI asked for it")
+    asked_back_at_s: float | None = Field(None, description="unix seconds; when a person asked to have it taken back")
     given_way_to: str = Field("", description="the hotfix or rollback that has taken this release's place")
     hotfix: HotfixRequest | None = None
     rollback: RollbackRequest | None = None
@@ -168,9 +180,15 @@ class Claim(Frozen):
         """The same release, taken back because ``to`` cannot wait."""
         return self.decided(Decision.REVERT, f"it gives way to {to}").model_copy(update={"given_way_to": to})
 
+    def asked_back(self, reason: str, at_s: float) -> Self:
+        """The same release, taken back because a person asked for it at ``at_s``."""
+        return self.decided(Decision.REVERT, reason).model_copy(update={"asked_back_at_s": at_s})
+
     def decided(self, decision: Decision, reason: str = "") -> Self:
         """The same release, going ``decision``'s way."""
-        return self.model_copy(update={"decision": decision, "reason": reason})
+        is_new = decision is Decision.REVERT and self.decision is not Decision.REVERT
+        came_to = self.decision if is_new else self.came_to
+        return self.model_copy(update={"decision": decision, "reason": reason, "came_to": came_to})
 
 
 class Member(Frozen):

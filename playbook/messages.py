@@ -5,7 +5,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from playbook.base import Frozen
-from playbook.claim import Claim, Kind
+from playbook.claim import Claim, Decision, Kind
 from playbook.matrix import MATRIX, Severity, Symptom, row_for
 from playbook.outcome import End
 from playbook.report import Report, rollback_plan
@@ -257,21 +257,27 @@ def alarm_rollback(claim: Claim, verdict: Verdict) -> dict[str, str]:
 
 def severity(report: Report) -> Severity:
     """What the matrix says of what was judged or reported; a release that never reached a user is P2."""
-    if report.claim.rollback is not None:
-        return MATRIX[report.claim.rollback.symptom].severity
-    return (report.verdicts[0].severity if report.verdicts else None) or Severity.P2
+    claim = report.claim
+    if claim.rollback is not None:
+        return MATRIX[claim.rollback.symptom].severity
+    return (claim.measured.severity if claim.measured else None) or Severity.P2
 
 
 def impact(report: Report) -> str:
-    """Whom it hurt, in numbers that were measured."""
-    if report.claim.kind is Kind.ROLLBACK:
-        return f"all users had {report.claim.version} until it was taken back"
-    if report.claim.bake_start_s is None and report.claim.decision.value == "REVERT" and not report.verdicts:
+    """Whom it hurt, in numbers that were measured; where none were, it says so."""
+    claim, seen = report.claim, report.claim.measured
+    if claim.kind is Kind.ROLLBACK:
+        return f"all users had {claim.version} until it was taken back"
+    came_to = claim.came_to or claim.decision
+    if came_to is Decision.DEPLOY:
         return "none: no user reached the new revisions"
-    errors = [signal for verdict in report.verdicts for signal in verdict.signals if signal.name == "errors"]
-    failed, asked = sum(signal.bad or 0 for signal in errors), sum(signal.requests or 0 for signal in errors)
-    share = 100 if report.claim.kind is Kind.HOTFIX else report.claim.canary_percent
-    return f"{share} % of users on the new revisions; {failed:g} of their {asked:g} requests failed"
+    is_everybody = came_to is Decision.PROMOTE
+    share = 100 if is_everybody else claim.canary_percent
+    hurt = "how many of their requests failed was not measured"
+    if seen is not None and seen.requests:
+        whose = "the canary's" if is_everybody and claim.kind is Kind.RELEASE else "their"
+        hurt = f"{seen.failed} of {whose} {seen.requests} requests failed"
+    return f"{share} % of users on the new revisions; {hurt}"
 
 
 def stable_names(claim: Claim) -> str:

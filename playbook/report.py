@@ -8,7 +8,7 @@ from typing import Self
 
 from playbook.base import Frozen
 from playbook.checklist import Item
-from playbook.claim import Claim, Decision, Kind
+from playbook.claim import Claim, Decision, Kind, Measured
 from playbook.explanation import odds, percent
 from playbook.outcome import End, Outcome
 from playbook.picture import data_uri, draw
@@ -47,8 +47,9 @@ class Report(Frozen):
         return self.model_copy(update={"claim": claim})
 
     def judged(self, verdicts: tuple[Verdict, ...]) -> Self:
-        """With the newest verdicts, the severest first."""
-        return self.model_copy(update={"verdicts": verdicts})
+        """With the newest verdicts, the severest first; what must outlive this process of them is in the claim."""
+        claim = self.claim.model_copy(update={"measured": measured(verdicts)})
+        return self.model_copy(update={"verdicts": verdicts, "claim": claim})
 
     def noted(self, at_s: float, text: str) -> Self:
         """With one more line in the timeline."""
@@ -61,6 +62,16 @@ class Report(Frozen):
     def illustrated(self) -> str:
         """The same with a picture of each service's bake, as the Prefect UI shows it."""
         return page(self, pictures=True)
+
+
+def measured(verdicts: Sequence[Verdict]) -> Measured:
+    """The severity of the first of ``verdicts``, and every canary's requests and errors."""
+    errors = [signal for verdict in verdicts for signal in verdict.signals if signal.name == "errors"]
+    return Measured(
+        severity=verdicts[0].severity if verdicts else None,
+        failed=sum(signal.bad or 0 for signal in errors),
+        requests=sum(signal.requests or 0 for signal in errors),
+    )
 
 
 def page(report: Report, *, pictures: bool) -> str:

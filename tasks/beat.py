@@ -33,24 +33,28 @@ def resource(environment: str, release_id: str) -> str:
     return f"release.{environment}.{release_id}"
 
 
+def beat(env: Environment, claim: Claim) -> None:
+    """The release gives one sign of life. Whoever takes a claim ends with it: from then on a silence is noticed."""
+    emit_event(BEAT, resource={"prefect.resource.id": resource(env.name, claim.release_id)})
+
+
 @contextlib.asynccontextmanager
 async def beating(env: Environment, claim: Claim) -> AsyncIterator[None]:
     """The release gives a sign of life every ``beat_s`` while the block runs, and a last one when it ends on its own
-    terms.
+    terms. Whatever is done or said under a claim is done in here: a desk that hangs is no silence.
 
     An error, a cancellation or a kill sends no last one: then the silence says that somebody must look.
     """
-    name = {"prefect.resource.id": resource(env.name, claim.release_id)}
 
-    async def beat() -> None:
+    async def go_on() -> None:
         while True:
-            emit_event(BEAT, resource=name)
+            beat(env, claim)
             await asyncio.sleep(env.policy.beat_s)
 
-    heart = asyncio.create_task(beat())
+    heart = asyncio.create_task(go_on())
     try:
         yield
-        emit_event(ENDED, resource=name)
+        emit_event(ENDED, resource={"prefect.resource.id": resource(env.name, claim.release_id)})
     finally:
         heart.cancel()
 

@@ -15,6 +15,7 @@ from playbook.plan import Order, claim_for, is_live, plan, release_id, version_d
 from playbook.recovery import Owner, Recovery, recover
 from playbook.requests import HotfixRequest
 from playbook.traffic import ServiceSnapshot
+from tasks.beat import beat
 from tasks.ensure import ensure
 from tasks.incident import run_url
 from tasks.retries import READ, REVERT, WRITE
@@ -115,6 +116,7 @@ async def take_claim(
                 await ensure(env, service, partial(change.to_release, claim=claim, now_s=now_s))
         raise await with_link(env, refusal) from refusal
     get_run_logger().info("release %s holds %s, epoch %d", claim.release_id, ", ".join(claim.services), claim.epoch)
+    beat(env, claim)
     return claim
 
 
@@ -136,6 +138,7 @@ async def take_over(env: Environment, found: Claim) -> Claim:
     claim = found.model_copy(update={"flow_run_id": str(runtime.flow_run.get_id())})
     claim = await _under_new_epoch(env, claim)
     get_run_logger().info("release %s is held by this run now, epoch %d", claim.release_id, claim.epoch)
+    beat(env, claim)
     return claim
 
 
@@ -143,8 +146,9 @@ async def take_over(env: Environment, found: Claim) -> Claim:
 async def hand_on(env: Environment, found: Claim) -> Claim:
     """The process that had ``found`` is fenced, and nobody has it yet: a run that is started for it takes it over.
 
-    The claim still names the lost run, so that the one to come finds it lost too; the epoch is new each time, so that a
-    run which is started for an epoch and dies before it takes over is not the last one.
+    The claim still names the lost run, so that the one to come finds it lost too: nobody beats for it meanwhile. The
+    epoch is new each time, so that a run which is started for an epoch and dies before it takes over is not the last
+    one.
     Raises: Fenced (somebody else took it over, or it ended meanwhile).
     """
     return await _under_new_epoch(env, found)
@@ -184,8 +188,15 @@ async def claims_found(env: Environment) -> tuple[tuple[Claim, ...], tuple[str, 
 
 @task(name="free orphan", task_run_name="free orphan {service}", **REVERT)
 async def free_orphan(env: Environment, service: str) -> None:
-    """The service is back on what it was before a release whose claim is gone from its lead."""
-    await ensure(env, service, change.to_free_orphan)
+    """The service is back on what it was before a release whose claim is gone from its lead.
+
+    The lead is read after the member: a release claims its lead first and lets go of it last, so one that is not there
+    then is over, and does not come back.
+    """
+    member = Record.read(await env.cloud_run.snapshot(service)).member
+    if member is None or Record.read(await env.cloud_run.snapshot(member.lead)).holder == member.release_id:
+        return
+    await ensure(env, service, partial(change.to_free_orphan, release_id=member.release_id))
 
 
 @task(name="judge recovery", task_run_name="judge recovery of {found.release_id}", **READ)

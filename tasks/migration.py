@@ -18,6 +18,7 @@ from playbook.migration import schema_of as schema_by_ledger
 from playbook.rollback import Found
 from playbook.traffic import ServiceSnapshot
 from playbook.undoing import page
+from tasks.beat import beat
 from tasks.ensure import ensure
 from tasks.retries import READ, REVERT, TELL, WRITE, is_last_try
 from tasks.start import start
@@ -127,6 +128,7 @@ async def hold_services(env: Environment, request: MigrationRequest, plan: Rollb
             await ensure(env, service, partial(change.to_release, claim=claim, now_s=now_s))
         raise
     get_run_logger().info("%s holds %s, epoch %d", claim.release_id, ", ".join(claim.services), claim.epoch)
+    beat(env, claim)
     return claim
 
 

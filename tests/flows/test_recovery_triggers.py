@@ -12,8 +12,8 @@ from prefect.server.events.schemas.events import ReceivedEvent
 DEPLOYMENTS = yaml.safe_load((Path(__file__).resolve().parents[2] / "prefect.yaml").read_text())["deployments"]
 
 
-def recoveries_after(flow: str, environment: str, state: str) -> set[str]:
-    """The environments whose recovery starts when a run of ``flow/environment`` ends so."""
+def recoveries_after(flow: str, environment: str, state: str, posture: str = "Reactive") -> set[str]:
+    """The environments whose recovery starts when a run of ``flow/environment`` ends so: at once, or a while after."""
     role = "prefect.resource.role"
     event = ReceivedEvent.model_validate(
         {
@@ -35,7 +35,8 @@ def recoveries_after(flow: str, environment: str, state: str) -> set[str]:
     for deployment in DEPLOYMENTS:
         if deployment["entrypoint"] == "flows.recovery.recovery":
             triggers = [{k: v for k, v in trigger.items() if k != "name"} for trigger in deployment["triggers"]]
-            if any(EventTrigger.model_validate(trigger).covers(event) for trigger in triggers):
+            asked = [EventTrigger.model_validate(one) for one in triggers if one["posture"] == posture]
+            if any(one.covers(event) and (one.starts_after(event.event) or not one.after) for one in asked):
                 started.add(deployment["name"])
     return started
 
@@ -54,9 +55,30 @@ def test_a_release_to_staging_holds_nothing_of_production() -> None:
 
 @pytest.mark.parametrize("environment", ["production", "staging"])
 def test_a_killed_recovery_is_followed_by_another_of_the_same(environment: str) -> None:
-    """One that ended in any other way is not: it has said why."""
+    """At once."""
     assert recoveries_after("recovery", environment, "Crashed") == {environment}
+
+
+@pytest.mark.parametrize("environment", ["production", "staging"])
+def test_a_failed_recovery_is_followed_by_another_a_while_after(environment: str) -> None:
+    """Never at once: what it failed of may last. One that ended with a word of ours has said why, and is not."""
     assert recoveries_after("recovery", environment, "Failed") == set()
+    assert recoveries_after("recovery", environment, "Failed", "Proactive") == {environment}
+    for state in ("Passed", "Refused", "Fenced"):
+        assert recoveries_after("recovery", environment, state, "Proactive") == set()
+
+
+def test_recoveries_that_fail_side_by_side_are_followed_by_one() -> None:
+    """The alarm and the schedule both start some: they must not become more and more."""
+    triggers = [trigger for deployment in DEPLOYMENTS for trigger in deployment.get("triggers", ())]
+    after = [trigger for trigger in triggers if "prefect.flow-run.Failed" in trigger.get("after", ())]
+    assert [trigger["for_each"] for trigger in after] == [["related:flow:prefect.resource.id"]] * 2
+
+
+@pytest.mark.parametrize("state", ["Crashed", "Failed", "Cancelled"])
+def test_a_migration_rollback_that_dies_is_looked_for(state: str) -> None:
+    """Writes may be off: nobody waits for the silence to be noticed."""
+    assert recoveries_after("migration-rollback", "production", state) == {"production"}
 
 
 def test_what_holds_no_claim_starts_no_recovery() -> None:

@@ -1,5 +1,6 @@
 """A person takes production back: from what was written down, from a release that still runs, or not at all."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -116,6 +117,26 @@ def test_a_release_that_still_runs_is_taken_back_instead() -> None:
     assert told(stage, "ada asked for a rollback") >= 1
     assert len(stage.scene.pagerduty.incidents) == 1
     assert not stage.is_held("production")
+
+
+def test_what_a_release_that_still_runs_is_taken_back_to_is_looked_at() -> None:
+    """Readiness and login, after the write and before people are told; how long it took stands in the run."""
+
+    async def story(stage: Stage, **behaviour: bool) -> tuple[Stage, Run]:
+        stable = stage.scene.production.services[BACKEND].revisions[f"{BACKEND}-00001-old"]
+        stage.scene.publish(NEW)
+        stage.start_release(NEW)
+        await stage.until(stage.baking(BACKEND))
+        stable.behaviour = Behaviour(**behaviour)
+        return stage, await ask(stage)
+
+    stage, run = play(story)
+    assert run.end == "RolledBack"
+    assert re.search(r"again, \d+\.\d s after it was asked for", run.message)
+    stage, run = play(lambda stage: story(stage, smoke_serving=False))
+    assert (run.end, stage.scene.versions_served()) == ("Unfit", ALL_OLD)
+    assert "that is not well either" in run.message
+    assert told(stage, "LOOK AT ONCE") == 1
 
 
 def test_what_is_gone_back_to_is_not_well_either() -> None:

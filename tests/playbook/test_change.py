@@ -270,3 +270,10 @@ def test_what_is_taken_back_after_all_is_not_good(service: str) -> None:
     written = change.to_release(again, ours, NOW_S)
     assert written is not None
     assert [good.revision for good in written.record.last_good] == [f"{service}-old"]
+
+
+def test_only_an_orphan_of_the_release_that_is_gone_is_freed() -> None:
+    """A service that another release holds by now is that one's."""
+    assert change.to_free_orphan(claimed(OTHER), "v20251109-0000aa-4d5e6f") is None
+    freed = after(claimed(OTHER), change.to_free_orphan(claimed(OTHER), CLAIM.release_id))
+    assert (Record.read(freed).holder, freed.split) == ("", stable(OTHER))
