@@ -5,28 +5,45 @@ BIN := .venv/bin
 UV_VERSION := 0.13.9
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PREFECT_CLI_PROMPT := false
+# A proxy that this shell names is for the world outside: what runs here is reached directly.
+comma := ,
+LOOPBACK := $(if $(NO_PROXY)$(no_proxy),$(or $(NO_PROXY),$(no_proxy))$(comma))127.0.0.1$(comma)localhost
+export NO_PROXY := $(LOOPBACK)
+export no_proxy := $(LOOPBACK)
 
-.PHONY: help setup system rehearse stories check test fmt chaos chaos-real bench-judge deploy drain
+.PHONY: help setup system venv-package rehearse stories check test fmt chaos chaos-real bench-judge deploy drain
 help:  ## say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-setup: .venv/.done system  ## install the locked dependencies into .venv, and prometheus and haproxy where missing
+# $(call install,PACKAGES): these packages are installed with apt-get, or one sentence says what to install.
+define install
+	if ! command -v apt-get >/dev/null; then echo "Please install $(1) with this machine's package manager, then run this again."; exit 1; fi; \
+	sudo=""; if [ "$$(id -u)" != 0 ]; then command -v sudo >/dev/null || { echo "Please run as root: apt-get install $(1)"; exit 1; }; sudo=sudo; fi; \
+	echo installing $(1); \
+	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null
+endef
 
-.venv/.done: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; $(PYTHON) is older. Say which one: make setup PYTHON=python3.12"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "python venv is missing: on Debian and Ubuntu, apt-get install python3-venv"; exit 1; }
+setup: system .venv/.done  ## install the locked dependencies into .venv, and prometheus and haproxy where missing
+
+# A .venv that Debian's python made without its venv package has no pip: it is made anew.
+.venv/.done: requirements.lock pyproject.toml | venv-package
+	@test -x $(BIN)/pip || { rm -rf .venv && $(PYTHON) -m venv .venv; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-system:
+venv-package:
+	@test -x $(BIN)/pip && exit 0; \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; $(PYTHON) is older or missing. Say which one: make setup PYTHON=python3.12"; exit 1; }; \
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null && exit 0; \
+	package="python$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"; \
+	$(call install,$$package)
+
+system: venv-package
 	@missing=""; for p in prometheus haproxy; do PATH="$$PATH:/usr/sbin:/sbin" command -v $$p >/dev/null || missing="$$missing $$p"; done; \
 	test -z "$$missing" && exit 0; \
-	if ! command -v apt-get >/dev/null; then echo "Please install$$missing with this machine's package manager, then run this again."; exit 1; fi; \
-	sudo=""; if [ "$$(id -u)" != 0 ]; then command -v sudo >/dev/null || { echo "Please run as root: apt-get install$$missing"; exit 1; }; sudo=sudo; fi; \
-	echo "installing$$missing"; export DEBIAN_FRONTEND=noninteractive; \
-	$$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+	$(call install,$${missing:1})
 
 check: .venv/.done  ## the fast part: lint, types, layers, unit tests
 	$(BIN)/ruff check .

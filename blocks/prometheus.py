@@ -41,7 +41,13 @@ class Prometheus(OutsideBlock):
     async def clock(self) -> float:
         """What time it is there, in unix seconds. One query. Raises: Transient, Refused."""
         at = await self._query("time()", None)
-        return float(at[1])
+        try:
+            return float(at[1])
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            raise Transient(
+                f"Prometheus at {self.url}, asked time(), answered {at!r} and not a time. "
+                "Ask again; if it stays so, check prometheus.url."
+            ) from error
 
     async def series(self, query: str, span_s: float, at_s: float | None = None) -> tuple[CounterSeries, ...]:
         """The samples of the ``span_s`` seconds before ``at_s`` (unix seconds; None is now), one entry a series.

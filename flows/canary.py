@@ -10,8 +10,8 @@ from playbook.report import Report
 from playbook.verdict import Action, Reason, Verdict
 from tasks.announce import say_asking, say_scaled
 from tasks.claim import note_on_lead
-from tasks.gate import ask_person
-from tasks.monitor import clock, monitor, probe
+from tasks.gate import JUDGE, ask_person
+from tasks.monitor import clock, monitor, probe, until_bad
 from tasks.report import note
 from tasks.traffic import scale, shift_to_canary
 
@@ -25,9 +25,16 @@ async def bake(env: Environment, report: Report) -> Report:
         await shift_all(env, report.claim)
         claim = await note_on_lead(env, report.claim.baking_from(await clock(env)))
         report = await note(report.at(claim), f"the canary serves {claim.canary_percent} %")
+    elif report.claim.gate_deadline_s is not None and await has_baked(env, report.claim):
+        report = await gate_again(env, report)
     while report.claim.decision is Decision.BAKE:
         report = await act_on(env, await look(env, report))
     return report
+
+
+async def has_baked(env: Environment, claim: Claim) -> bool:
+    """Whether the bake is over, with every extension that it was given."""
+    return await clock(env) >= (claim.bake_start_s or 0.0) + claim.policy(env.policy).bake_s
 
 
 async def look(env: Environment, report: Report) -> Report:
@@ -108,18 +115,29 @@ async def look_again(env: Environment, report: Report, probed: list[Verdict], se
     lacking = {verdict.service: verdict.missing for verdict in probed if verdict.missing}
     for said in await asyncio.gather(*(probe(env, name, missing, seconds) for name, missing in lacking.items())):
         report = await note(report, said)
-    seen_s = await clock(env) + SCRAPES_TO_SEE * env.policy.scrape_s
-    longer = report.claim.extended_until(seen_s, env.policy)
-    return await look(env, report.at(await note_on_lead(env, longer)))
+    return await look_now(env, report, after_s=SCRAPES_TO_SEE * env.policy.scrape_s)
 
 
 async def gate(env: Environment, report: Report) -> Report:
-    """A person decides in the UI; who and why stand in the claim. Silence means revert."""
+    """A person decides in the UI; who and why stand in the claim. Silence means revert.
+
+    The judge looks on meanwhile: evidence against the canary ends the question, and nobody promotes over it.
+    """
     claim, now_s = report.claim, await clock(env)
     report = await note(report, "a person is asked")
     await say_asking(env, report)
-    answer = await ask_person(report.markdown(), claim.gate_deadline_s or now_s, now_s, claim.canary_percent)
+    answer = await ask_person(
+        report.markdown(),
+        claim.gate_deadline_s or now_s,
+        now_s,
+        claim.canary_percent,
+        until_bad(env, claim, claim.policy(env.policy)),
+    )
     report = await note(report, str(answer))
+    if answer.choice is Choice.PROMOTE or answer.approver == JUDGE:
+        report = await look_now(env, report)
+        if report.verdicts[0].action in (Action.ROLLBACK, Action.SCALE):
+            return await act_on(env, report)
     now_s = await clock(env)
     match answer.choice:
         case Choice.PROMOTE:
@@ -133,3 +151,20 @@ async def gate(env: Environment, report: Report) -> Report:
             return report.at(await note_on_lead(env, raised.extended_until(now_s + env.policy.bake_s, env.policy)))
         case _:
             return report.deciding(Decision.REVERT, f"{answer}. {report.verdicts[0].explanation}")
+
+
+async def gate_again(env: Environment, report: Report) -> Report:
+    """The process died while a person was asked: they are asked again, with the deadline they had.
+
+    What the judge would promote meanwhile is still theirs to decide.
+    """
+    report = await look_now(env, report)
+    if report.verdicts[0].action in (Action.ROLLBACK, Action.SCALE):
+        return await act_on(env, report)
+    return await gate(env, report)
+
+
+async def look_now(env: Environment, report: Report, after_s: float = 0.0) -> Report:
+    """The judge has looked once more, ``after_s`` seconds from now, as after an extension of so much."""
+    longer = report.claim.extended_until(await clock(env) + after_s, env.policy)
+    return await look(env, report.at(await note_on_lead(env, longer)))

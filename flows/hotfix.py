@@ -6,12 +6,13 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
-from flows.preemption import take_back_running
+from flows.preemption import gave_way, having_done, take_back_running
 from flows.release import make_order, release_to
 from flows.steps import carry_out
 from playbook.checklist import Topic
 from playbook.claim import Kind
 from playbook.errors import BadRequest
+from playbook.hotfix import before_the_fix
 from playbook.outcome import End, Outcome
 from playbook.plan import Order
 from playbook.release import ReleaseRequest
@@ -45,28 +46,39 @@ async def _hotfix(request: HotfixRequest, environment: str) -> Outcome:
     wanted = ReleaseRequest(version=request.version, changes=request.reason, requested_by=request.requested_by)
     order = await make_order(env, staging, wanted)
     assert order is not None  # only a request without a version may find nothing to release
-    what = f"hotfix {order.version}"
-    if staging is not None:
-        await take_back_running(staging, tuple(order.images), Kind.HOTFIX, what)
-        staged = await release_to(staging, order)
-        if not staged.end.is_success:
-            return Outcome(end=End.REFUSED, message=f"{env.name} was not touched; {staging.name}: {staged.message}")
-    await take_back_running(env, tuple(order.images), Kind.HOTFIX, what)
-    return await _fix(env, order, request)
+    seen = await check_first(env, order, request)
+    what, done = f"hotfix {order.version}", list[str]()
+    with having_done(done):
+        if staging is not None:
+            await check_schema(staging, dict.fromkeys(order.images, str(order.version)))
+            done += gave_way(staging, await take_back_running(staging, tuple(order.images), Kind.HOTFIX, what))
+            staged = await release_to(staging, order)
+            if not staged.end.is_success:
+                return Outcome(end=End.REFUSED, message=f"{env.name} was not touched; {staging.name}: {staged.message}")
+            done.append(f"{staging.name} has {order.version}, {env.name} does not.")
+        done += gave_way(env, await take_back_running(env, tuple(order.images), Kind.HOTFIX, what))
+        return await _fix(env, order, request, seen)
 
 
-async def _fix(env: Environment, order: Order, request: HotfixRequest) -> Outcome:
+async def check_first(env: Environment, order: Order, request: HotfixRequest) -> list[str]:
+    """What can be found wrong is found before anything gives way: the schema, and a check that cannot be asked.
+
+    Returns a sentence for each exploit as it is answered without the fix.
+    """
+    _, *before = await asyncio.gather(
+        check_schema(env, dict.fromkeys(order.images, str(order.version))),
+        *(exploit_check(env, check) for check in request.exploit),
+    )
+    return [before_the_fix(check, status) for check, status in zip(request.exploit, before, strict=True)]
+
+
+async def _fix(env: Environment, order: Order, request: HotfixRequest, seen: list[str]) -> Outcome:
     """From the claim to the end. The checklist is looked up for the record; what is open there is owed afterwards."""
     found = await look(env, tuple(order.images))
     if await already_live(env, order, found):
         return Outcome(end=End.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
-    await check_schema(env, dict.fromkeys(order.images, str(order.version)))
-    items, before = await asyncio.gather(
-        asyncio.gather(*(check_item(env, topic, order) for topic in Topic)),
-        asyncio.gather(*(exploit_check(env, check) for check in request.exploit)),
-    )
+    items = await asyncio.gather(*(check_item(env, topic, order) for topic in Topic))
     claim = await take_claim(env, order, found, request, requested_at_s())
     report = Report(environment=env.name, claim=claim, checklist=tuple(items))
-    seen = [f"before the fix, {check} answered {status}" for check, status in zip(request.exploit, before, strict=True)]
     report = await note(report, "; ".join(["claimed", *seen]))
     return await carry_out(env, report)

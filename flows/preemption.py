@@ -1,10 +1,13 @@
 """Something that cannot wait takes the place of a release that runs: its process is fenced, its users are back on
 stable."""
 
+import contextlib
+from collections.abc import Iterator, Sequence
+
 from blocks.environment import Environment
 from flows.steps import carry_out
 from playbook.claim import Decision, Kind
-from playbook.errors import Fenced, Refused
+from playbook.errors import Fenced, Refused, ReleaseError
 from playbook.outcome import End, Outcome
 from playbook.report import Report
 from tasks.claim import claims_found, take_over
@@ -19,18 +22,37 @@ async def take_back_running(env: Environment, services: tuple[str, ...], kind: K
     hand is on its services.
     """
     claims, _ = await claims_found(env)
-    ended = []
-    for found in claims:
-        if not kind.may_take_over(found.kind) or not set(services) & set(found.services):
-            continue
-        is_bad = kind is Kind.ROLLBACK
-        try:
-            claim = await take_over(env, found.decided(Decision.REVERT, what) if is_bad else found.giving_way(what))
-        except Fenced:
-            continue
-        report = await note(Report(environment=env.name, claim=claim), claim.reason)
-        outcome = await carry_out(env, report)
-        if outcome.end is End.INTERRUPTED:
-            raise Refused(f"{found.release_id} could not give way: {outcome.message} Look, and start this again.")
-        ended.append(outcome)
+    mine = [one for one in claims if kind.may_take_over(one.kind) and set(services) & set(one.services)]
+    ended: list[Outcome] = []
+    done: list[str] = []
+    with having_done(done):
+        for found in mine:
+            is_bad = kind is Kind.ROLLBACK
+            try:
+                claim = await take_over(env, found.decided(Decision.REVERT, what) if is_bad else found.giving_way(what))
+            except Fenced:
+                continue
+            done.append(f"{found.release_id} had to give way in {env.name}.")
+            outcome = await carry_out(env, await note(Report(environment=env.name, claim=claim), claim.reason))
+            if outcome.end is End.INTERRUPTED:
+                raise Refused(f"{found.release_id} could not give way: {outcome.message} Look, and start this again.")
+            ended.append(outcome)
     return tuple(ended)
+
+
+def gave_way(env: Environment, taken_back: Sequence[Outcome]) -> list[str]:
+    """A sentence for each release that these are the ends of."""
+    return [f"{outcome.release_id} gave way in {env.name}: its users are back on stable." for outcome in taken_back]
+
+
+@contextlib.contextmanager
+def having_done(done: Sequence[str]) -> Iterator[None]:
+    """A refusal of what is inside does not say that nothing was touched, but what was ``done`` until then, if anything.
+
+    ``done`` may grow meanwhile.
+    """
+    try:
+        yield
+    except ReleaseError as error:
+        error.done_before = " ".join([*done, *filter(None, [error.done_before])])
+        raise

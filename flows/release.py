@@ -6,6 +6,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
+from flows.preemption import having_done
 from flows.steps import carry_out
 from playbook.checklist import Item, Topic, open_items
 from playbook.errors import BadRequest, Refused
@@ -16,11 +17,16 @@ from playbook.report import Report
 from tasks.announce import say_starting
 from tasks.build import check_build
 from tasks.checklist import check_item
-from tasks.claim import already_live, look, take_claim, version_in_staging
+from tasks.claim import already_live, check_free, look, take_claim, version_in_staging
 from tasks.ending import ending
 from tasks.migration import check_schema
 from tasks.monitor import check_telemetry
 from tasks.report import note
+
+NOTHING_DUE = (
+    "Nothing has passed staging since the last release. A version that users had before, or that was taken back, is "
+    "released again only when it is named."
+)
 
 
 @flow(name="release", flow_run_name="release {request.version} to {environment}")
@@ -39,7 +45,7 @@ async def _release(request: ReleaseRequest, environment: str) -> Outcome:
     staging = await Environment.open(env.staging) if env.staging else None
     order = await make_order(env, staging, request)
     if order is None:
-        return Outcome(end=End.NOTHING_TO_RELEASE, message="Nothing has passed staging since the last release.")
+        return Outcome(end=End.NOTHING_TO_RELEASE, message=NOTHING_DUE)
     if problem := await check_telemetry(env):
         raise Refused(f"{problem} Without it nothing can be promoted.")
     items = tuple(await asyncio.gather(*(check_item(env, topic, order) for topic in Topic)))
@@ -47,11 +53,16 @@ async def _release(request: ReleaseRequest, environment: str) -> Outcome:
         raise Refused(
             "Checklist: " + "; ".join(str(item) for item in still_open) + ". Give an override reason to go on."
         )
+    done = []
     if staging is not None:
+        await check_free(env, order)
         staged = await release_to(staging, order)
         if not staged.end.is_success:
             return Outcome(end=End.REFUSED, message=f"{env.name} was not touched; {staging.name}: {staged.message}")
-    return await release_to(env, order, items)
+        if staged.end is End.PROMOTED:
+            done = [f"{staging.name} has {order.version}; {env.name} was not touched."]
+    with having_done(done):
+        return await release_to(env, order, items)
 
 
 async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = ()) -> Outcome:

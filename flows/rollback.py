@@ -4,14 +4,14 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
-from flows.preemption import take_back_running
+from flows.preemption import gave_way, having_done, take_back_running
 from flows.steps import carry_out
 from playbook.claim import Kind
 from playbook.errors import BadRequest
 from playbook.outcome import End, Outcome
 from playbook.report import Report
 from playbook.requests import RollbackRequest
-from playbook.rollback import plan_rollback
+from playbook.rollback import Found, RollbackPlan, check_free, plan_rollback
 from tasks.ending import ending
 from tasks.migration import check_schema
 from tasks.report import note
@@ -36,18 +36,33 @@ async def _rollback(request: RollbackRequest, environment: str) -> Outcome:
     env = await Environment.open(environment)
     if problems := request.problems():
         raise BadRequest(problems)
+    if request.to:
+        await planned(env, request)  # what cannot be gone back to is refused before anything is taken back for it
     what = f"{request.requested_by} asked for a rollback ({request.symptom.value}: {request.reason})"
     taken_back = await take_back_running(env, env.service_names, Kind.ROLLBACK, what)
     if taken_back and not request.to:
         releases = ", ".join(outcome.release_id for outcome in taken_back)
         return Outcome(end=End.ROLLED_BACK, message=f"{releases} was still running; its users are back on stable.")
-    found = await find_revisions(env)
-    plan = plan_rollback(found, request.to)
+    with having_done(gave_way(env, taken_back)):
+        return await go_back(env, request)
+
+
+async def go_back(env: Environment, request: RollbackRequest) -> Outcome:
+    """From a plan to its end; nothing is written before there is one."""
+    found, plan = await planned(env, request)
     if not plan.parts:
-        return Outcome(end=End.ROLLED_BACK, message=f"Nothing moved: {environment} serves {request.to} already.")
-    targets = {part.service: part.back_to.release for part in plan.parts if part.back_to}
-    await check_schema(env, targets, is_urgent=True)
+        return Outcome(end=End.ROLLED_BACK, message=f"Nothing moved: {env.name} serves {request.to} already.")
+    check_free(found, plan)
     claim = claim_of(env, plan, request, found, requested_at_s())
     report = await note(Report(environment=env.name, claim=claim), f"planned: {plan.version} is taken back")
     await begin_rollback(env, claim)
     return await carry_out(env, report)
+
+
+async def planned(env: Environment, request: RollbackRequest) -> tuple[dict[str, Found], RollbackPlan]:
+    """What each service is, and where it goes. Raises: BadRequest, Refused (also: the schema cannot be read there)."""
+    found = await find_revisions(env)
+    plan = plan_rollback(found, request.to)
+    targets = {part.service: part.back_to.release for part in plan.parts if part.back_to}
+    await check_schema(env, targets, is_urgent=True)
+    return found, plan

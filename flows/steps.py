@@ -27,7 +27,7 @@ from tasks.claim import release_claim
 from tasks.monitor import second_look
 from tasks.report import closing, note
 from tasks.start import seconds_since
-from tasks.traffic import deploy_canary, promote, revert
+from tasks.traffic import check_settled, deploy_canary, promote, revert
 from tasks.validation import check_error_ratio, smoke_test, wait_for_scrapes
 
 AFTER_ROLLBACK = (SmokeTest.HEALTH, SmokeTest.AUTH, SmokeTest.PAGE)
@@ -114,11 +114,22 @@ async def revert_all(env: Environment, report: Report) -> Outcome:
     if report.verdicts and report.verdicts[0].action is Action.ROLLBACK:
         report = await blamed(env, report)
     claim = report.claim
-    outcome = Outcome(end=End.REVERTED, message=claim.reason, release_id=claim.release_id)
+    hands = await hands_since(env, claim)
+    end = End.INTERRUPTED if hands else End.REVERTED
+    outcome = Outcome(end=end, message=" ".join([claim.reason, *hands]), release_id=claim.release_id)
     report = await closing(report, outcome)
     await (say_given_way if claim.given_way_to else say_reverted)(env, report)
     await let_go(env, claim)
     return outcome
+
+
+async def hands_since(env: Environment, claim: Claim) -> list[str]:
+    """A sentence for each service whose users somebody else moved after they were taken back. Raises: Fenced."""
+    looks = (check_settled(env, claim, service) for service in claim.services)
+    found = [one for one in await asyncio.gather(*looks, return_exceptions=True) if one is not None]
+    if unforeseen := [one for one in found if not isinstance(one, Interrupted)]:
+        raise unforeseen[0]
+    return [str(hand) for hand in found]
 
 
 async def blamed(env: Environment, report: Report) -> Report:
@@ -142,9 +153,12 @@ async def rolled_back(env: Environment, report: Report) -> Outcome:
     problems = [problem for problem in await asyncio.gather(*looks) if problem]
     end = End.UNFIT if problems else End.ROLLED_BACK
     message = f"{served}, and that is not well either: {'; '.join(problems)}" if problems else f"{served}."
+    if hands := await hands_since(env, claim):
+        end, message = End.INTERRUPTED, " ".join([message, *hands])
     outcome = Outcome(end=end, message=message[0].upper() + message[1:], release_id=claim.release_id)
     report = await closing(report, outcome)
-    await asyncio.gather(say_reverted(env, report), *([] if problems else [end_incidents(env, claim.lead)]))
+    is_over = end is End.ROLLED_BACK
+    await asyncio.gather(say_reverted(env, report), *([end_incidents(env, claim.lead)] if is_over else []))
     await let_go(env, claim)
     return outcome
 
@@ -152,9 +166,11 @@ async def rolled_back(env: Environment, report: Report) -> Outcome:
 async def complete(env: Environment, report: Report) -> Outcome:
     """Everybody is told, the hour of watching begins, and the release is written down as good.
 
-    The claim goes last: whoever finds one finishes the rest.
+    The claim goes last: whoever finds one finishes the rest. Raises: Interrupted (somebody moved users after their
+    service was promoted: nobody is told that all have it), Fenced.
     """
     claim = report.claim
+    await asyncio.gather(*(check_settled(env, claim, service) for service in claim.services))
     message = f"{claim.version} serves all users of {', '.join(claim.services)} in {env.name}."
     outcome = Outcome(end=End.PROMOTED, message=message, release_id=claim.release_id)
     await asyncio.gather(sentry_release(env, claim), say_complete(env, report))

@@ -12,6 +12,7 @@ from pydantic import Field
 from playbook.base import Frozen
 from playbook.claim import Claim, Decision, Kind, Member, Part, Promotion, Record
 from playbook.errors import Conflict, Fenced, Held, Interrupted, Refused, Transient
+from playbook.settled import final_split, was_taken_over
 from playbook.traffic import CANARY_TAG, OUR_TAGS, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
 
 
@@ -120,11 +121,7 @@ def to_claim(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
 
 def unheld(snapshot: ServiceSnapshot, claim: Claim) -> Record:
     """The record of a service that ``claim`` may take. Raises: Held, Fenced, Refused, as `to_claim`."""
-    record = Record.read(snapshot)
-    if record.holder not in ("", claim.release_id):
-        is_same = record.holder.startswith(claim.version + "-")
-        run = f", flow run {record.claim.flow_run_id}" if record.claim else ""
-        raise Held(f"{snapshot.service} is held by release {record.holder}{run}.", is_same=is_same)
+    record = not_held(snapshot, claim.version, claim.release_id)
     if record.epoch > claim.epoch:
         raise Fenced(f"{snapshot.service}: epoch {record.epoch} is newer than this run's {claim.epoch}.")
     if record.mitigation is not None:
@@ -132,6 +129,18 @@ def unheld(snapshot: ServiceSnapshot, claim: Claim) -> Record:
         raise Refused(
             f"{snapshot.service} was set to {what.measure} by {what.by} ({what.reason}). Start mitigate/… with restore "
             "first."
+        )
+    return record
+
+
+def not_held(snapshot: ServiceSnapshot, version: str, ours: str = "") -> Record:
+    """The record of a service that nobody but the release ``ours`` holds. Raises: Held."""
+    record = Record.read(snapshot)
+    if record.holder not in ("", ours):
+        is_same = record.holder.startswith(version + "-")
+        run = f", flow run {record.claim.flow_run_id}" if record.claim else ""
+        raise Held(
+            f"{snapshot.service} is held by release {record.holder}{run}.", is_same=is_same, holder=record.holder
         )
     return record
 
@@ -235,20 +244,23 @@ def to_revert(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
 def to_release(snapshot: ServiceSnapshot, claim: Claim, now_s: float) -> Change | None:
     """No claim and no canary tag are left; what serves everybody now is written down as the last good release.
 
+    Where somebody else moved users after the release's last step, nothing is written down as good that does not serve.
     A release that was taken back leaves its incident open on the lead; the next good one closes it.
+    Raises: Fenced (a newer run has taken it over since, so that how it ended is that one's to say).
     """
-    record = Record.read(snapshot)
+    record, part = Record.read(snapshot), claim.part(snapshot.service)
+    if was_taken_over(record, claim, part):
+        raise Fenced(f"{snapshot.service}: {claim.release_id} was taken over by a run of epoch {record.epoch}.")
     if record.epoch > claim.epoch or record.holder != claim.release_id:
         return None
-    part = claim.part(snapshot.service)
-    left = record.released()
+    left, is_so = record.released(), snapshot.pinned.moves_like(final_split(claim, part))
     if claim.migration is not None and snapshot.service in claim.migration.bases:
         left = left.copied(claim.migration.bases[snapshot.service], part.stable.main)
     if claim.decision is Decision.PROMOTE:
         digest = part.image.rsplit("@", 1)[-1]
         new = Promotion(release=claim.version, revision=part.canary, digest=digest, promoted_at_s=now_s)
-        left = left.promoted(new, before=part.stable.main).model_copy(update={"incidents": ()})
-    elif part.back_to is not None:
+        left = left.promoted(new, before=part.stable.main).model_copy(update={"incidents": ()}) if is_so else left
+    elif part.back_to is not None and is_so:
         back = part.back_to.model_copy(update={"promoted_at_s": now_s, "is_return": True})
         left = left.returned(back, part.canary)
     elif claim.kind in (Kind.RELEASE, Kind.HOTFIX):

@@ -18,6 +18,9 @@ ReleaseError
 class ReleaseError(Exception):
     """The root: a sentence that names the service, what was asked, what came and the next step."""
 
+    done_before: str = ""
+    """What its run has done before it, for whoever reads how it ended; empty: nothing was touched."""
+
 
 class Transient(ReleaseError):
     """The other side was away, slow or busy. Asking again is safe."""
@@ -44,11 +47,12 @@ class Refused(ReleaseError):
 
 
 class Held(Refused):
-    """Another release holds the service. ``is_same`` says whether it is a release of the very version asked for."""
+    """Another release, ``holder``, has the service. ``is_same``: it is one of the very version that was asked for."""
 
-    def __init__(self, message: str, *, is_same: bool) -> None:
+    def __init__(self, message: str, *, is_same: bool, holder: str = "") -> None:
         super().__init__(message)
         self.is_same = is_same
+        self.holder = holder
 
 
 class StartFailed(Refused):

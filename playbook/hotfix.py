@@ -5,6 +5,7 @@ from playbook.matrix import Severity
 from playbook.messages import Message, Room, Ticket, minutes
 from playbook.policy import Policy
 from playbook.report import Report
+from playbook.requests import ExploitCheck
 from playbook.verdict import Action
 
 
@@ -39,12 +40,21 @@ def verified(report: Report) -> str:
     return ", ".join(said)
 
 
+def before_the_fix(check: ExploitCheck, status: int) -> str:
+    """How ``check`` was answered without the fix; one that is refused even so shows nothing of it."""
+    said = f"before the fix, {check} answered {status}"
+    return (
+        f"{said}, which counts as refused: it cannot show that the fix works" if status in check.refused_with else said
+    )
+
+
 def live_after(claim: Claim, policy: Policy) -> str:
     """How long it took from the request until everybody had it, against what the playbook allows."""
     if claim.requested_at_s is None or claim.bake_start_s is None:
         return "the time was not measured"
     took_s = claim.bake_start_s - claim.requested_at_s
-    return f"after {minutes(took_s)} ({minutes(policy.hotfix_budget_s)} allowed)"
+    is_late = took_s > policy.hotfix_budget_s
+    return f"after {minutes(took_s)} ({'⚠️ LATE: ' if is_late else ''}{minutes(policy.hotfix_budget_s)} allowed)"
 
 
 def hotfix_debt(report: Report, policy: Policy) -> Ticket:

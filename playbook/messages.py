@@ -75,15 +75,23 @@ def starting(claim: Claim, environment: str, at_s: float, bake_s: float, changes
     return Message(key=f"{claim.release_id}/starting", room=Room.RELEASES, text=text)
 
 
-def complete(claim: Claim, environment: str, watch_s: float) -> Message:
-    """Playbook 3, step 3: the release reached everybody. ``watch_s`` is 0 where nobody watches it afterwards."""
+def complete(report: Report, watch_s: float) -> Message:
+    """Playbook 3, step 3: the release reached everybody, and on what evidence. ``watch_s`` is 0 where nobody watches it
+    afterwards.
+
+    Where the judge could not decide alone, the reason is told too: who took the responsibility, and why.
+    """
+    claim, environment = report.claim, report.environment
     lines = [
         f"✅ {environment.capitalize()} release complete",
         f"Version: {claim.version}",
         "Status: 100% traffic on new revision",
     ]
+    if claim.gate_deadline_s:
+        lines.append(f"Decided: {claim.reason}")
     if watch_s:
         lines.append(f"Monitoring for {minutes(watch_s)}...")
+    lines += [f"{verdict.service}: {verdict.explanation}" for verdict in report.verdicts]
     text = "\n".join(lines)
     return Message(key=f"{claim.release_id}/complete", room=Room.RELEASES, text=text)
 
@@ -189,6 +197,19 @@ def asking(report: Report, url: str) -> Message:
     return Message(key=f"{claim.release_id}/asking/{len(claim.extensions_s)}", room=Room.INCIDENTS, text=text)
 
 
+def noticed(claim: Claim, environment: str, verdict: Verdict) -> Message:
+    """Something that people should know while the bake goes on, although it decides nothing yet."""
+    text = "\n".join(
+        (
+            f"👀 {environment.upper()} CANARY: look at {verdict.service}",
+            f"Version: {claim.version}",
+            f"Seen: {verdict.explanation}",
+            "Nothing is decided yet",
+        )
+    )
+    return Message(key=f"{claim.release_id}/noticed/{verdict.reason}", room=Room.INCIDENTS, text=text)
+
+
 def scaled(report: Report, instances: int) -> Message:
     """Playbook 8: a slow p95 is answered with more instances first."""
     claim, worst = report.claim, report.verdicts[0]
@@ -266,7 +287,7 @@ def which(claim: Claim) -> str:
 
 def next_steps(report: Report) -> str:
     """What is to be done now."""
-    if report.outcome is not None and report.outcome.end is End.UNFIT:
+    if report.outcome is not None and report.outcome.end in (End.UNFIT, End.INTERRUPTED):
         return f"LOOK AT ONCE: {report.outcome.message}"
     return "see the incident ticket; fix, pass staging, release again"
 

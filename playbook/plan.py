@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pydantic import Field
 
 from playbook.base import Frozen
-from playbook.claim import Claim, Part
+from playbook.claim import Claim, Part, Record
 from playbook.release import Image, Version
 from playbook.traffic import CANARY_TAG, ServiceSnapshot
 
@@ -33,8 +33,30 @@ class Plan(Frozen):
 
 
 def release_id(version: Version, flow_run_id: str) -> str:
-    """The name of one try at a version. Trying again is another release."""
-    return f"{version}-{flow_run_id.replace('-', '')[:6]}"
+    """The name of one try at a version. Trying again is another release.
+
+    The id's last six digits are its own: a schedule's runs are made together, and begin with the same time.
+    """
+    return f"{version}-{flow_run_id.replace('-', '')[-6:]}"
+
+
+def version_due(staging: Record, production: Record) -> str:
+    """The version that a release without one means: what passed staging last; empty where there is nothing to release.
+
+    Nobody may be there when it runs, so it only goes forward: not to what staging was taken back to, not to what
+    production has had, and not to what was taken back from production since its last good release. A person may name
+    such a version all the same. Both records are those of a lead.
+    """
+    if not staging.last_good or staging.last_good[0].is_return:
+        return ""
+    newest = staging.last_good[0].release
+    had = {good.release for good in production.last_good}
+    return "" if newest in had or was_taken_back(production, newest) else newest
+
+
+def was_taken_back(record: Record, version: str) -> bool:
+    """Whether an incident that is still open names a release or a rollback of ``version``."""
+    return any(key.removeprefix("rollback-of-").startswith(f"{version}-") for key in record.incidents)
 
 
 def revision_name(service: str, version: Version, release: str) -> str:

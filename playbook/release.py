@@ -1,6 +1,7 @@
 """What is asked for: a version, its images, and the request that people and schedules send."""
 
 import re
+from datetime import date
 from enum import StrEnum
 from typing import Annotated, Self
 
@@ -9,10 +10,23 @@ from pydantic import Field, StringConstraints, model_validator
 from playbook.base import Frozen
 from playbook.errors import BadRequest
 
-VERSION = re.compile(r"v(?P<date>\d{8})-(?:hotfix(?P<hotfix>\d+)-)?(?P<commit>[0-9a-f]{6,40})")
+VERSION = re.compile(r"v(?P<date>[0-9]{8})-(?:hotfix(?P<hotfix>[0-9]+)-)?(?P<commit>[0-9a-f]{6,40})")
 VERSION_FORM = "vYYYYMMDD-<commit> or vYYYYMMDD-hotfixN-<commit>, for example v20251116-abc123"
 
 VersionText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=64)]
+
+
+def version_problem(text: str, form: str = VERSION_FORM, *, must_be_hotfix: bool = False) -> str | None:
+    """What is wrong with a version, naming its field; None where nothing is. Its day must be one of the calendar."""
+    found = VERSION.fullmatch(text)
+    if found is None or (must_be_hotfix and found["hotfix"] is None):
+        return f"version: {text!r} is not {form}"
+    day = found["date"]
+    try:
+        date(int(day[:4]), int(day[4:6]), int(day[6:]))
+    except ValueError:
+        return f"version: {text!r} says {day}, which is no day of the calendar; the form is {form}"
+    return None
 
 
 class Version(Frozen):
@@ -25,9 +39,10 @@ class Version(Frozen):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read a version. Raises BadRequest, naming the form it must have."""
+        if problem := version_problem(text):
+            raise BadRequest([problem])
         found = VERSION.fullmatch(text)
-        if found is None:
-            raise BadRequest([f"version: {text!r} is not {VERSION_FORM}"])
+        assert found is not None
         hotfix = found["hotfix"]
         return cls(date=found["date"], commit=found["commit"], hotfix=int(hotfix) if hotfix else None)
 
@@ -120,8 +135,8 @@ class ReleaseRequest(Frozen):
     def problems(self, known_services: tuple[str, ...]) -> list[str]:
         """Everything that is wrong with this request, one line for each field; empty when it is right."""
         found = []
-        if self.version and VERSION.fullmatch(self.version) is None:
-            found.append(f"version: {self.version!r} is not {VERSION_FORM}")
+        if self.version and (problem := version_problem(self.version)):
+            found.append(problem)
         known = ", ".join(known_services)
         found += [
             f"services: {name!r} is not a service of this environment; it has {known}"

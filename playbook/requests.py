@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints
 
 from playbook.base import Frozen
 from playbook.matrix import MATRIX, Symptom, Trigger
-from playbook.release import VERSION, VersionText
+from playbook.release import VersionText, version_problem
 
 HOTFIX_FORM = "vYYYYMMDD-hotfixN-<commit>, for example v20251116-hotfix1-abc123"
 MITIGATED_MAX = 1000
@@ -97,9 +97,8 @@ class HotfixRequest(Frozen):
     def problems(self, known_services: tuple[str, ...]) -> list[str]:
         """Everything that is missing or wrong, one line for each field."""
         found = []
-        version = VERSION.fullmatch(self.version)
-        if version is None or version["hotfix"] is None:
-            found.append(f"version: {self.version!r} is not {HOTFIX_FORM}")
+        if problem := version_problem(self.version, HOTFIX_FORM, must_be_hotfix=True):
+            found.append(problem)
         for name, why in (
             ("reason", "say what is being fixed"),
             ("incident", "name the CVE or the incident"),

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 from playbook.base import Frozen
+from playbook.change import not_held
 from playbook.claim import Claim, Decision, Part, Promotion, Record
 from playbook.errors import BadRequest, Refused
 from playbook.release import VERSION
@@ -54,7 +55,11 @@ def plan_rollback(found: Mapping[str, Found], to: str = "") -> RollbackPlan:
     was).
     """
     targets = named(found, to) if to.strip() else previous(found)
-    problems = [problem for name, good in targets.items() for problem in unfit(found[name], good)]
+    problems = [
+        problem
+        for name, good in targets.items()
+        for problem in (*unfit(found[name], good), *mitigated(found[name], good))
+    ]
     if problems:
         raise Refused(" ".join(problems))
     parts = tuple(part_for(found[name], good) for name, good in targets.items())
@@ -69,6 +74,7 @@ def plan_rollback(found: Mapping[str, Found], to: str = "") -> RollbackPlan:
 def previous(found: Mapping[str, Found]) -> dict[str, Promotion]:
     """The good release before the one that serves now, for each service that serves the newest release.
 
+    One that serves what nobody wrote down goes back with them, to a release from before the newest.
     Raises: Refused, naming each service that has none and what to do.
     """
     newest = max((one.serving for one in found.values() if one.serving), key=_promoted_at_s, default=None)
@@ -80,13 +86,17 @@ def previous(found: Mapping[str, Found]) -> dict[str, Promotion]:
     concerned = [
         one for one in found.values() if newest is None or one.serving is None or one.serving.release == newest.release
     ]
-    lost = [one for one in concerned if not one.older]
+    older = {
+        one.service: [good for good in one.older if newest is None or good.release != newest.release or one.serving]
+        for one in concerned
+    }
+    lost = [one for one in concerned if not older[one.service]]
     if lost:
         told = "; ".join(
             f"{one.service} serves {one.snapshot.pinned}, and no good release before it is written down" for one in lost
         )
         raise Refused(f"There is nothing to roll back to: {told}. Name a revision in `to`, or fix forward.")
-    return {one.service: one.older[0] for one in concerned}
+    return {service: goods[0] for service, goods in older.items()}
 
 
 def named(found: Mapping[str, Found], to: str) -> dict[str, Promotion]:
@@ -119,6 +129,26 @@ def unfit(found: Found, good: Promotion) -> list[str]:
     return []
 
 
+def mitigated(found: Found, good: Promotion) -> list[str]:
+    """Why the service must not be moved to ``good``: the end of a measure would put it back."""
+    what = Record.read(found.snapshot).mitigation
+    if what is None or found.snapshot.serves(TrafficSplit.all_to(good.revision)):
+        return []
+    return [
+        f"{found.service} was set to {what.measure} by {what.by} ({what.reason}), and its way back is {what.split}. "
+        "Start mitigate/… with restore first."
+    ]
+
+
+def check_free(found: Mapping[str, Found], plan: RollbackPlan) -> None:
+    """No service that the plan moves is held, be it by a release that left the lead alone: all move, or none.
+
+    Raises: Held.
+    """
+    for part in plan.parts:
+        not_held(found[part.service].snapshot, plan.version)
+
+
 def part_for(found: Found, good: Promotion) -> Part:
     """The part of the claim that takes one service back to ``good``."""
     snapshot = found.snapshot
@@ -148,7 +178,7 @@ def rollback_claim(
     """The claim that carries out ``plan``: decided from the start, so whoever finds it finishes it the same way."""
     reason = f"{request.symptom.value}: {request.reason}"
     return Claim(
-        release_id=f"rollback-of-{plan.version}-{flow_run_id.replace('-', '')[:6]}",
+        release_id=f"rollback-of-{plan.version}-{flow_run_id.replace('-', '')[-6:]}",
         version=plan.version,
         flow_run_id=flow_run_id,
         epoch=epoch,

@@ -77,7 +77,7 @@ def migration_claim(
     """The claim that takes a migration back. Its lead is the first service of ``found``."""
     name = undoing.plan.undo[-1]
     return Claim(
-        release_id=f"migration-{name}-{flow_run_id.replace('-', '')[:6]}",
+        release_id=f"migration-{name}-{flow_run_id.replace('-', '')[-6:]}",
         version=f"migration {name}",
         flow_run_id=flow_run_id,
         epoch=epoch,

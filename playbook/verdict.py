@@ -122,6 +122,13 @@ def against(verdicts: Iterable[Verdict]) -> Verdict | None:
     return next(found, None)
 
 
+def alarming(verdicts: Iterable[Verdict]) -> Verdict | None:
+    """The first verdict that wakes somebody in the hour after a promotion: what speaks against the release, or what
+    the matrix leaves to a person."""
+    verdicts = tuple(verdicts)
+    return against(verdicts) or next((v for v in verdicts if v.action is Action.INCONCLUSIVE and v.severity), None)
+
+
 _FREE = {"name", "bake_s", "extensions"}
 """What a policy may differ in from the one the evidence was folded with."""
 
@@ -181,7 +188,8 @@ def _held(evidence: Evidence, policy: Policy) -> Reason | None:
         return Reason.LATENCY_5S
     # Unlike the line at 5 s this one forbids only as long as it is true: a cold start is not held against a canary.
     line, least, latency = policy.slow_ratio_max, evidence.least, evidence.latency
-    slow = latency.slow.value >= 1 / policy.alpha_latency or latency.bake.above(line, least)
+    proven = latency.slow.value >= 1 / policy.alpha_latency and evidence.recent_latency().ratio > line
+    slow = proven or latency.bake.above(line, least)
     if slow or evidence.recent_latency("maybe_slow").above(line, least):
         return Reason.LATENCY_2S
     if evidence.cpu.held:

@@ -9,14 +9,17 @@ import argparse
 import asyncio
 import contextlib
 import json
+import shlex
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 from rehearsal.report import stages_table
-from rehearsal.stage import rehearsal_stage
+from rehearsal.stage import Stage, rehearsal_stage
 from rehearsal.stories import STORIES
-from rehearsal.story import Tale
+from rehearsal.story import Story, Tale
+from rehearsal.world.remote import RemoteWorld
 
 
 def main() -> int:
@@ -54,6 +57,7 @@ async def up() -> int:
             f"Prefect UI      {stage.server.ui_url}\n"
             f"Prefect API     {stage.server.api_url}\n"
             f"Cloud Run       {stage.world.grpc_endpoint} (gRPC)\n"
+            f"{for_scripts(stage.world)}"
             f"Prometheus      {stage.world.prometheus_url}\n"
             f"desks           {stage.world.desks_url}\n"
             f"a good version  {good}\n"
@@ -63,6 +67,12 @@ async def up() -> int:
         )
         await stop.wait()
     return 0
+
+
+def for_scripts(world: RemoteWorld) -> str:
+    """What a script of anybody's needs to ask the stand-in with Google's own client: to be pasted into its shell."""
+    exports = "".join(f"  export {name}={shlex.quote(value)}\n" for name, value in world.client_environ.items())
+    return f"{exports}  api_endpoint    {world.grpc_endpoint}\n  a service       {world.find('ethixai-backend')}\n"
 
 
 async def run_stories(names: list[str], path: Path | None) -> int:
@@ -76,14 +86,26 @@ async def run_stories(names: list[str], path: Path | None) -> int:
     with contextlib.suppress(asyncio.CancelledError):
         async with rehearsal_stage() as stage:
             for name in names:
-                tales.append(await stage.tell(STORIES[name]))
-                print(stages_table(tales[-1]), flush=True)
+                tales.append(await told(stage, STORIES[name]))
+    tales += [Tale.untold(STORIES[name], "it was ended before it was told") for name in names[len(tales) :]]
     if path:
-        told = [tale.json() for tale in tales]
-        path.write_text(json.dumps(told if len(names) > 1 else told[0], indent=2) + "\n")
+        written = [tale.json() for tale in tales]
+        path.write_text(json.dumps(written if len(names) > 1 else written[0], indent=2) + "\n")
     for tale in tales:
-        print(f"{'ok   ' if tale.passed else 'WRONG'} {tale.story.name:24} {tale.outcome}: {tale.message}")
-    return 0 if len(tales) == len(names) and all(tale.passed for tale in tales) else 1
+        said = "; ".join(tale.wrong) or tale.message
+        print(f"{'ok   ' if tale.passed else 'WRONG'} {tale.story.name:24} {tale.outcome}: {said}")
+    return 0 if all(tale.passed for tale in tales) else 1
+
+
+async def told(stage: Stage, story: Story) -> Tale:
+    """The story, told; one that cannot be is a failed one, with the sentence of what came instead."""
+    try:
+        tale = await stage.tell(story)
+        print(stages_table(tale), flush=True)
+    except Exception as broken:  # noqa: BLE001  # whatever it is: the stories after it are told, and FILE is written
+        traceback.print_exc()
+        tale = Tale.untold(story, f"it could not be told: {type(broken).__name__}: {broken}")
+    return tale
 
 
 if __name__ == "__main__":

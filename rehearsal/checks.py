@@ -1,11 +1,22 @@
 """What must be true of every story that ends so, whatever happened in it."""
 
 import json
+import re
 from typing import Any
 
 from rehearsal.story import PRODUCTION, SERVICES, Tale
 
 OURS = "playbook.ethixai.com/"
+CANARY_PERCENT = 10
+ENOUGH = 0.9
+"""The share of the requests due that must have been made: a stream that stood still shows nothing."""
+FAILED_RATIO = r"\([\d.e-]+ %\) failed"
+"""How a reason speaks of an error ratio."""
+WORKER_LIVES_S, HOST_DIED_S = 30, 60
+"""From a kill to the release being some process's own again. Where the worker lives it tells Prefect of the death at
+once; where it died too, 30 s of silence come first. Source: design, from death to recovered."""
+TOO_SLOW = r"(longer than|above) 5 s\b"
+"""How a reason speaks of a p95 above 5 s."""
 
 
 def common(tale: Tale) -> None:
@@ -29,24 +40,62 @@ def one_revision(tale: Tale) -> None:
 def promoted(tale: Tale) -> None:
     """All three services serve the new revision, everybody was told, and users noticed nothing."""
     one_revision(tale)
+    canary_first(tale)
     for service in SERVICES:
         tale.expect(tale.after[service] != tale.before[service], f"{service} still serves the old revision")
         tale.expect(OURS + "last-good" in tale.annotations[service], f"{service} has no last good release written down")
     words = tale.words("slack")
     tale.expect(any("🚀 Production release starting" in text for text in words), "#releases was not told of the start")
     tale.expect(any("✅ Production release complete" in text for text in words), "#releases was not told of the end")
-    tale.expect(bool(tale.words("sentry")), "Sentry does not know the release")
+    deploys = [one["body"] for one in tale.told if one["desk"] == "sentry" and one["path"].endswith("/deploys/")]
+    where = [deploy.get("environment") for deploy in deploys]
+    tale.expect(where.count("production") == 1, f"Sentry was told of deploys to {where}, not of one to production")
     tale.expect(not tale.words("pagerduty"), "somebody was paged for nothing")
 
 
+def canary_first(tale: Tale) -> None:
+    """The canary's share for each service before anybody's all, and all in the order ai-core, backend, frontend."""
+    shifts = tale.shifts()
+    firsts = [
+        next((at for at, shift in enumerate(shifts) if shift == (name, CANARY_PERCENT)), None) for name in SERVICES
+    ]
+    full = [at for at, (_, percent) in enumerate(shifts) if percent == 100]
+    is_shown = all(first is not None and first < min(full, default=0) for first in firsts)
+    tale.expect(
+        is_shown, f"not every service showed {CANARY_PERCENT} % its canary before anybody was promoted: {shifts}"
+    )
+    order = [shifts[at][0] for at in full]
+    tale.expect(order == list(SERVICES), f"they were promoted in the order {', '.join(order) or 'of none'}")
+
+
+def watched(tale: Tale) -> None:
+    """The hour of watching began, once."""
+    tale.expect(tale.watches == 1, f"{tale.watches} runs of watch/{PRODUCTION} were started, not one")
+
+
 def untroubled(tale: Tale, least: int) -> None:
-    """Not one user request failed, of at least ``least``."""
+    """Not one user request failed since the release was asked for, of at least ``least`` and `ENOUGH` of those due."""
     total, failed = tale.requests["total"], tale.requests["failed"]
+    least = max(least, int(ENOUGH * tale.due))
     tale.expect(total >= least, f"only {total} user requests were made, {least} are wanted")
     tale.expect(failed == 0, f"{failed} of {total} user requests failed")
 
 
-def reverted(tale: Tale) -> None:
+def reverted(tale: Tale, because: str, *, met: bool = True) -> None:
+    """Everybody is on what was stable; first the revert, then the page, then the words.
+
+    ``because`` is a pattern that the reason and the page must match. ``met``: users reached each canary before.
+    """
+    tale.expect(bool(re.search(because, tale.message)), f"the reason is not {because!r}: {tale.message}")
+    pages = "; ".join(tale.words("pagerduty"))
+    tale.expect(bool(re.search(because, pages)), f"the page does not say {because!r}: {pages}")
+    for service in SERVICES if met else ():
+        tale.expect(tale.reached(service) > 0, f"no user ever reached the canary of {service}: nothing was shown")
+    tale.expect(bool(tale.steps_named("revert")), "nothing was reverted")
+    taken_back(tale)
+
+
+def taken_back(tale: Tale) -> None:
     """Everybody is on what was stable; first the revert, then the page, then the words."""
     for service in SERVICES:
         tale.expect(
@@ -62,6 +111,14 @@ def reverted(tale: Tale) -> None:
     tale.expect(any("Production canary rollback triggered" in ticket for ticket in tickets), "no ticket was opened")
     if reverts and pages and words:
         tale.expect(max(reverts) <= pages[0] <= words[0], "the order was not revert, then page, then tell")
+
+
+def taken_over_within(tale: Tale, seconds: float) -> None:
+    """A release whose process was killed was another process's own again so soon after the kill."""
+    took_s = tale.seconds["killed_to_taken_over"]
+    tale.expect(
+        took_s is not None and took_s <= seconds, f"taken over {took_s} s after the kill, not within {seconds:g}"
+    )
 
 
 def back(tale: Tale) -> None:

@@ -139,8 +139,11 @@ def secrets(world: RemoteWorld) -> dict[str, str]:
     return {**SECRETS, "REHEARSAL_MONGODB_URI": world.mongodb_uri, "REHEARSAL_RESTORED_URI": world.restored_uri}
 
 
-def write_environments(folder: Path, world: RemoteWorld, ui_url: str) -> tuple[Path, Path]:
-    """Write production.toml and staging.toml for this world. Returns their paths, staging first."""
+def write_environments(folder: Path, world: RemoteWorld, ui_url: str, policy: str = "") -> tuple[Path, Path]:
+    """Write production.toml and staging.toml for this world. Returns their paths, staging first.
+
+    ``policy``: lines that change production's.
+    """
     places = {
         "ui_url": ui_url,
         "grpc": world.grpc_endpoint,
@@ -154,7 +157,7 @@ def write_environments(folder: Path, world: RemoteWorld, ui_url: str) -> tuple[P
         name="production",
         project="ethixai-production",
         staging='staging = "staging"\n',
-        policy=LOW_TRAFFIC,
+        policy=LOW_TRAFFIC + policy,
         maintenance=f'maintenance_revision = "{MAINTENANCE}"\n',
         **places,
     )

@@ -81,11 +81,6 @@ class PrefectApi:
         wanted = {"deployment_id": {"any_": [found["id"]]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
         return list(await self._ask("POST", "/flow_runs/filter", {"flow_runs": wanted}))
 
-    async def schedule_parameters(self, deployment: str) -> dict[str, Any]:
-        """The parameters that its schedule sets."""
-        found = await self._ask("GET", f"/deployments/name/{deployment}")
-        return dict(found["schedules"][0]["parameters"])
-
     async def steps(self, run_id: str) -> list[Step]:
         """Its task runs in the order they began."""
         body = {"task_runs": {"flow_run_id": {"any_": [run_id]}}, "sort": "EXPECTED_START_TIME_ASC"}

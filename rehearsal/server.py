@@ -100,9 +100,13 @@ class Server:
         if self.worker is None:
             await self.start_worker()
         await self.wait_for_pool()
-        applied = await self.child("-m", "blocks", "apply", *map(str, environment_files), log="apply")
         deployed = await self.child("-m", "prefect", "--no-prompt", "deploy", "--all", log="deploy")
-        await asyncio.gather(applied.done(), deployed.done())
+        await asyncio.gather(self.apply(*environment_files), deployed.done())
+
+    async def apply(self, *environment_files: Path) -> None:
+        """The blocks of these environments are on the server. Raises RuntimeError with what the command said."""
+        applied = await self.child("-m", "blocks", "apply", *map(str, environment_files), log="apply")
+        await applied.done()
 
     async def wait_for_pool(self) -> None:
         """Return once the worker has made its pool. Raises RuntimeError with the worker's last words otherwise."""

@@ -15,7 +15,9 @@ from rehearsal import checks
 from rehearsal.files import secrets, write_environments
 from rehearsal.prefect_api import PrefectApi, Run
 from rehearsal.server import Server, prefect_server
-from rehearsal.story import PRODUCTION, SERVICES, STAGING, Story, Tale
+from rehearsal.story import PRODUCTION, SERVICES, SIGKILL, STAGING, Story, Tale
+from rehearsal.world.crowd import FAILED, UNSENT
+from rehearsal.world.loopback import reach_directly
 from rehearsal.world.remote import RemoteWorld
 from rehearsal.world.users import Users
 
@@ -38,6 +40,7 @@ class Stage:
         self.say = say
         self.events: list[tuple[float, str]] = []
         self._commits = int(time.time())
+        self._policy = ""
 
     def event(self, text: str) -> None:
         """Something that the story did, for its timeline."""
@@ -69,10 +72,18 @@ class Stage:
         )
         return good, bad
 
+    async def policy(self, lines: str) -> None:
+        """Production has the rehearsal's policy with these lines of its file changed, until the next `clean`."""
+        if lines != self._policy:
+            files = write_environments(self.server.folder, self.world, self.server.ui_url, lines)
+            await self.server.apply(*files)
+            self._policy = lines
+
     async def clean(self, users_per_s: float, head_start_s: float = HEAD_START_S) -> None:
         """The world is as it was at the start, nothing runs, and users have been there long enough to be known."""
         await self.users.rates({})
         await self.prefect.cancel_all()
+        await self.policy("")
         await self.world.reset()
         for project in (PRODUCTION, STAGING):
             for secret in ("mongodb-uri", "jwt-signing-key"):
@@ -89,12 +100,14 @@ class Stage:
         await self.publish(version, story)
         before = await self.world.served()
         await story.given(self)
+        await self.users.reset()  # what they meet from now on is the release's doing
         began_s = time.time()
         self.say(f"{story.name}: {story.told}")
         run = await self.prefect.start(*story.starts(self, version))
         self.say(f"  {self.server.ui_url}/runs/flow-run/{run.id}")
         recovery: Run | None = None
         following = asyncio.create_task(self._narrate(run.id))
+        broken: list[str] = []
         try:
             run = await story.meanwhile(self, run) or run
             if story.recovery_ends:  # the run itself may never be over: its host is gone
@@ -102,9 +115,17 @@ class Stage:
                 run = await self.prefect.run(run.id)
             else:
                 run = await self.prefect.wait(run.id, story.timeout_s)
+        except (
+            TimeoutError,
+            RuntimeError,
+            AssertionError,
+        ) as other:  # it went another way; how far is told all the same
+            broken.append(f"{type(other).__name__}: {other}")
+            run = await self.prefect.run(run.id)
         finally:
             following.cancel()
-        tale = await self._tale(story, run, recovery, before)
+        tale = await self._tale(story, run, recovery, before, began_s)
+        tale.wrong += broken
         checks.common(tale)
         story.then(tale)
         self.say(
@@ -151,9 +172,12 @@ class Stage:
             with contextlib.suppress(OSError):
                 if f"PREFECT__FLOW_RUN_ID={run.id}".encode() in path.read_bytes():
                     os.kill(int(path.parent.name), signal.SIGKILL)
-        self.event(f"SIGKILL of the process of {run.name}")
+        self.event(f"{SIGKILL}the process of {run.name}")
 
-    async def _tale(self, story: Story, run: Run, recovery: Run | None, before: dict[str, dict[str, int]]) -> Tale:
+    async def _tale(
+        self, story: Story, run: Run, recovery: Run | None, before: dict[str, dict[str, int]], began_s: float
+    ) -> Tale:
+        requests, counted_s = sums(await self.users.counts()), time.time() - began_s
         states = {one["service"]: one for one in await self.world.state() if one["project"] == PRODUCTION}
         return Tale(
             story=story,
@@ -167,7 +191,9 @@ class Stage:
             after=await self.world.served(),
             annotations={name: one["annotations"] for name, one in states.items()},
             tags={name: one["tags"] for name, one in states.items()},
-            requests=_sums(await self.users.counts()),
+            requests=requests,
+            due=story.users_per_s * len(SERVICES) * counted_s,
+            watches=sum(one.created_at_s >= began_s for one in await self.prefect.runs_of("watch/production")),
             mongodb_uri=self.world.mongodb_uri,
             restored_uri=self.world.restored_uri,
             events=list(self.events),
@@ -186,14 +212,14 @@ class Stage:
                     self.say(f"  +{step.ended_at_s - began_s:6.1f} s  {step.name} ({took_s:.1f} s): {step.state}")
 
 
-def _sums(counts: list[dict[str, Any]]) -> dict[str, Any]:
-    """What users met: how many requests, how many failed (no answer or 5xx), and who answered."""
+def sums(counts: list[dict[str, Any]]) -> dict[str, Any]:
+    """What users met: how many requests, how many failed (unsent, no answer, or 5xx), and who answered."""
     by_revision: dict[str, int] = {}
     total = failed = 0
     for one in counts:
         total += one["count"]
         by_revision[one["revision"]] = by_revision.get(one["revision"], 0) + one["count"]
-        if one["status"] == "failed" or str(one["status"]).startswith("5"):
+        if one["status"] in (FAILED, UNSENT) or str(one["status"]).startswith("5"):
             failed += one["count"]
     return {"total": total, "failed": failed, "by_revision": by_revision}
 
@@ -201,6 +227,7 @@ def _sums(counts: list[dict[str, Any]]) -> dict[str, Any]:
 @asynccontextmanager
 async def rehearsal_stage(say: Say = print, *, auth: str = "") -> AsyncIterator[Stage]:
     """A whole rehearsal, ready for its first story. Everything is gone when the block ends."""
+    reach_directly()
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as name:
         folder = Path(name)
         async with RemoteWorld.start(folder / "world") as world:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 PRODUCTION = "ethixai-production"
 STAGING = "ethixai-staging"
+SIGKILL = "SIGKILL of "
+"""How the event of a kill begins."""
 SERVICES = ("ethixai-ai-core", "ethixai-backend", "ethixai-frontend")
 
 
@@ -75,11 +77,23 @@ class Tale:
     annotations: dict[str, dict[str, str]]
     tags: dict[str, dict[str, str]]
     requests: dict[str, Any]
+    """what users met since the release was asked for"""
+    due: float = 0.0
+    """requests that users were to make in that time: their rate times its length"""
+    watches: int = 0
+    """runs of watch/production that were started"""
     mongodb_uri: str = ""
     restored_uri: str = ""
     events: list[tuple[float, str]] = field(default_factory=list)
     """unix seconds and what the story did then"""
     wrong: list[str] = field(default_factory=list)
+
+    @classmethod
+    def untold(cls, story: Story, sentence: str) -> "Tale":
+        """A story of which nothing is known but why it could not be told."""
+        nothing = {"total": 0, "failed": 0, "by_revision": {}}
+        run = Run("", story.name, "", "", sentence, 0.0, None, None)
+        return cls(story, run, None, [], [], [], [], {}, {}, {}, {}, nothing, wrong=[sentence])
 
     def expect(self, is_so: bool, sentence: str) -> None:
         """Note ``sentence`` as broken unless it is so."""
@@ -119,17 +133,45 @@ class Tale:
         """The writes that concern production, in order."""
         return [write for write in self.writes if f"/{PRODUCTION}/" in write["resource"]]
 
+    def shifts(self) -> list[tuple[str, int]]:
+        """Who got how many percent on its new revision, write by write; a write that moves nobody is not in it."""
+        found: list[tuple[str, int]] = []
+        share = dict.fromkeys(SERVICES, 0)
+        for write in self.production_writes():
+            service = write["resource"].rpartition("/")[2]
+            if not write["applied"] or not write["traffic"] or service not in share:
+                continue
+            old = {*self.before[service], "LATEST"}
+            percent = sum(int(target["percent"]) for target in write["traffic"] if target["revision"] not in old)
+            if percent != share[service]:
+                share[service] = percent
+                found.append((service, percent))
+        return found
+
+    def reached(self, service: str) -> int:
+        """How many requests the new revision of a service answered."""
+        answered = self.requests["by_revision"].items()
+        return sum(n for name, n in answered if name.startswith(f"{service}-") and name not in self.before[service])
+
     @property
     def seconds(self) -> dict[str, float | None]:
-        """How long it took: from the canary's first user to the verdict, from there to safety, and in all."""
+        """How long it took: from the canary's first user to the verdict, from there to safety, from a kill to when
+        another process held the release, and in all."""
         served = [w["served_at"] for w in self.production_writes() if _canary_percent(w) and w.get("served_at")]
         verdict = [step.ended_at_s for step in self.steps_named("monitor")]
         reverts = [step.ended_at_s for step in self.steps_named("revert")]
         return {
             "onset_to_verdict": round(verdict[0] - served[0], 2) if verdict and served else None,
             "verdict_to_reverted": round(max(reverts) - verdict[0], 2) if verdict and reverts else None,
+            "killed_to_taken_over": self._killed_to_taken_over(),
             "total": round(self.ended_at_s - self.run.created_at_s, 2),
         }
+
+    def _killed_to_taken_over(self) -> float | None:
+        """Seconds from the first SIGKILL to the end of recovery's first step that made the release its own."""
+        killed = [at_s for at_s, event in self.events if event.startswith(SIGKILL)]
+        taken = sorted(step.ended_at_s for step in self.steps_named("take over"))
+        return round(taken[0] - killed[0], 2) if killed and taken else None
 
     def timeline(self) -> list[dict[str, Any]]:
         """Steps, words and interferences in the order they happened, in seconds since the run was asked for."""

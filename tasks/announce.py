@@ -113,7 +113,7 @@ async def say_taken_up(env: Environment, claim: Claim) -> None:
 async def say_complete(env: Environment, report: Report) -> None:
     """`#releases` knows that everybody has the new version; a hotfix's debt has its ticket; open incidents are over."""
     claim = report.claim
-    facts: list[Fact] = [messages.complete(claim, env.name, env.policy.watch_s if env.policy.bake_s else 0)]
+    facts: list[Fact] = [messages.complete(report, env.policy.watch_s if env.policy.bake_s else 0)]
     if claim.hotfix is not None:
         facts = [hotfix.hotfix_deployed(report, env.policy), hotfix.hotfix_debt(report, env.policy)]
     await asyncio.gather(*(tell(env, fact) for fact in facts), end_incidents(env, claim.lead))
@@ -155,6 +155,11 @@ async def say_interrupted(env: Environment, report: Report) -> None:
 async def say_asking(env: Environment, report: Report) -> None:
     """`#incident-response` knows that a person is asked, where, and until when."""
     await tell(env, messages.asking(report, f"{env.ui_url}/runs/flow-run/{report.claim.flow_run_id}"))
+
+
+async def say_noticed(env: Environment, claim: Claim, verdict: Verdict) -> None:
+    """`#incident-response` knows what is seen of a canary, although nothing is decided yet."""
+    await tell(env, messages.noticed(claim, env.name, verdict))
 
 
 async def say_scaled(env: Environment, report: Report) -> None:

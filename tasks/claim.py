@@ -1,6 +1,7 @@
 """Taking, changing and letting go of the claim that makes a release the only one."""
 
 import asyncio
+import contextlib
 import time
 from functools import partial
 
@@ -9,12 +10,13 @@ from prefect import get_run_logger, runtime, task
 from blocks.environment import Environment
 from playbook import change
 from playbook.claim import Claim, Record, next_epoch
-from playbook.errors import Conflict, Interrupted, Refused, Transient
-from playbook.plan import Order, claim_for, is_live, plan, release_id
+from playbook.errors import Conflict, Fenced, Held, Interrupted, Refused, ReleaseError, Transient
+from playbook.plan import Order, claim_for, is_live, plan, release_id, version_due
 from playbook.recovery import Owner, Recovery, recover
 from playbook.requests import HotfixRequest
 from playbook.traffic import ServiceSnapshot
 from tasks.ensure import ensure
+from tasks.incident import run_url
 from tasks.retries import READ, REVERT, WRITE
 
 
@@ -41,16 +43,42 @@ async def already_live(env: Environment, order: Order, found: dict[str, ServiceS
     return is_live(order, found, {name: revision.image for name, revision in zip(serving, revisions, strict=True)})
 
 
+@task(name="check free", task_run_name="check free", **READ)
+async def check_free(env: Environment, order: Order) -> None:
+    """No release holds a service of the order: nothing else is begun for one that would be refused in the end.
+
+    Raises: Held.
+    """
+    reads = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in order.images))
+    for snapshot in reads:
+        try:
+            change.not_held(snapshot, str(order.version))
+        except Held as held:
+            raise await with_link(env, held) from held
+
+
+async def with_link(env: Environment, refusal: ReleaseError) -> ReleaseError:
+    """``refusal``; one by a release that holds a service says where its run is seen, whichever service it was."""
+    if not isinstance(refusal, Held):
+        return refusal
+    try:
+        snapshots = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in env.service_names))
+    except ReleaseError as away:
+        get_run_logger().warning("no link to the run that holds it: %s", away)
+        return refusal
+    claims = filter(None, (Record.read(snapshot).claim for snapshot in snapshots))
+    links = (run_url(env, claim) for claim in claims if claim.release_id == refusal.holder)
+    return Held(" ".join([str(refusal), *links]), is_same=refusal.is_same, holder=refusal.holder)
+
+
 @task(name="version in staging", task_run_name="version in staging", **READ)
 async def version_in_staging(env: Environment, staging: Environment | None) -> str:
-    """The version that passed staging last and is not what ``env`` released last; empty where there is none."""
+    """The version that passed staging last and that ``env`` has not had; empty where there is none."""
     if staging is None:
         return ""
     lead = env.service_names[0]
-    passed = Record.read(await staging.cloud_run.snapshot(lead)).last_good
-    released = Record.read(await env.cloud_run.snapshot(lead)).last_good
-    newest = passed[0].release if passed else ""
-    return "" if released and released[0].release == newest else newest
+    passed = Record.read(await staging.cloud_run.snapshot(lead))
+    return version_due(passed, Record.read(await env.cloud_run.snapshot(lead)))
 
 
 @task(name="claim", task_run_name="claim", **WRITE)
@@ -63,9 +91,8 @@ async def take_claim(
 ) -> Claim:
     """This run holds every service of the order, the lead first.
 
-    Raises: Held (another release has one of them; what was taken is let go again), Conflict (a service changed
-    between the
-    look and the claim).
+    What was taken is let go again where one of them cannot be had. Raises: Held (another release has it, whose run is
+    named), Conflict (it changed between the look and the claim), Fenced (a newer epoch is written there).
     """
     run_id = str(runtime.flow_run.get_id())
     epochs = [Record.read(snapshot).epoch for snapshot in found.values()]
@@ -82,10 +109,11 @@ async def take_claim(
         for service in claim.services:
             await ensure(env, service, partial(change.to_claim, claim=claim))
             taken.append(service)
-    except (Refused, Conflict):
+    except (Refused, Conflict, Fenced) as refusal:
         for service in reversed(taken):
-            await ensure(env, service, partial(change.to_release, claim=claim, now_s=now_s))
-        raise
+            with contextlib.suppress(Fenced):  # somebody has it already: there is nothing to let go
+                await ensure(env, service, partial(change.to_release, claim=claim, now_s=now_s))
+        raise await with_link(env, refusal) from refusal
     get_run_logger().info("release %s holds %s, epoch %d", claim.release_id, ", ".join(claim.services), claim.epoch)
     return claim
 

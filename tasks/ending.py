@@ -6,7 +6,7 @@ from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from playbook.errors import BadRequest, Conflict, Fenced, Held, Refused
+from playbook.errors import BadRequest, Conflict, Fenced, Held, Refused, ReleaseError
 from playbook.outcome import End, Outcome
 
 
@@ -18,13 +18,17 @@ async def ending(work: Awaitable[Outcome]) -> State[None]:
     try:
         outcome = await work
     except BadRequest as wrong:
-        outcome = Outcome(end=End.REFUSED, message="Nothing was touched. " + "; ".join(wrong.problems))
+        outcome = Outcome(end=End.REFUSED, message=f"{_before(wrong)} {'; '.join(wrong.problems)}")
     except Fenced as newer:
         outcome = Outcome(end=End.FENCED, message=str(newer))
     except Held as held:
-        outcome = Outcome(end=End.DUPLICATE if held.is_same else End.REFUSED, message=f"Nothing was touched. {held}")
+        outcome = Outcome(end=End.DUPLICATE if held.is_same else End.REFUSED, message=f"{_before(held)} {held}")
     except (Refused, Conflict) as refusal:
-        outcome = Outcome(end=End.REFUSED, message=f"Nothing was touched. {refusal}")
+        outcome = Outcome(end=End.REFUSED, message=f"{_before(refusal)} {refusal}")
     get_run_logger().info("%s: %s", outcome.end, outcome.message)
     state = Completed if outcome.end.is_success else Failed
     return state(name=outcome.end.value, message=outcome.message)
+
+
+def _before(error: ReleaseError) -> str:
+    return error.done_before or "Nothing was touched."

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import math
-from typing import Literal, TypeVar
+from collections.abc import Coroutine
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from prefect import get_run_logger, runtime
@@ -16,6 +17,8 @@ from playbook.gate import Answer, Choice
 
 Form = TypeVar("Form", bound=RunInput)
 
+JUDGE = "the judge"
+"""Who answers a gate while a person is still asked, once there is evidence against the canary."""
 GRACE_S = 3600
 """Prefect's own deadline lies so far beyond ours: it would fail the run, and ours answers it."""
 
@@ -30,28 +33,38 @@ class Decide(RunInput):
     percent: int = Field(0, title="raise: the canary's new share (up to 50 %)")
 
 
-async def ask_person(description: str, deadline_s: float, now_s: float, canary_percent: int) -> Answer:
+async def ask_person(
+    description: str, deadline_s: float, now_s: float, canary_percent: int, alarm: Coroutine[Any, Any, str]
+) -> Answer:
     """What a person answers, or REVERT when nobody has by ``deadline_s``. Times are unix seconds.
 
-    ``description`` is markdown above the form. An answer that cannot be carried out is asked for again.
+    ``description`` is markdown above the form. An answer that cannot be carried out is asked for again. ``alarm`` runs
+    beside; when it returns a sentence nobody is asked any longer, and the answer is `JUDGE`'s, REVERT. What it raises
+    is raised.
     """
     clock = asyncio.get_running_loop().time
     ends = clock() + deadline_s - now_s
     told = description
-    while (left_s := ends - clock()) > 0:
-        answer = await _ask_once(told, left_s)
-        problems = answer.problems(canary_percent)
-        if not problems:
-            return answer
-        get_run_logger().warning("the answer cannot be carried out: %s", "; ".join(problems))
-        told = f"**Your answer could not be carried out: {'; '.join(problems)}.**\n\n{description}"
-    return _silence(deadline_s - now_s)
+    watching = asyncio.ensure_future(alarm)
+    try:
+        while (left_s := ends - clock()) > 0:
+            answer = await _ask_once(told, left_s, watching)
+            problems = answer.problems(canary_percent)
+            if not problems:
+                return answer
+            get_run_logger().warning("the answer cannot be carried out: %s", "; ".join(problems))
+            told = f"**Your answer could not be carried out: {'; '.join(problems)}.**\n\n{description}"
+        return _silence(deadline_s - now_s)
+    finally:
+        watching.cancel()
 
 
-async def _ask_once(description: str, left_s: float) -> Answer:
+async def _ask_once(description: str, left_s: float, alarm: "asyncio.Future[str]") -> Answer:
     silence = _silence(left_s)
     said = {"choice": "revert", "approver": silence.approver, "reason": silence.reason}
-    given = await answered(Decide, description, left_s, said)
+    given = await answered(Decide, description, left_s, said, alarm)
+    if alarm.done() and not alarm.cancelled() and given.approver == silence.approver:
+        return Answer(choice=Choice.REVERT, approver=JUDGE, reason=alarm.result())
     return Answer(
         choice=Choice(given.choice),
         approver=given.approver,
@@ -61,8 +74,15 @@ async def _ask_once(description: str, left_s: float) -> Answer:
     )
 
 
-async def answered(form: type[Form], description: str, within_s: float, silence: dict[str, str]) -> Form:
-    """The form under ``description`` (markdown) as a person filled it in, or ``silence`` after so many seconds."""
+async def answered(
+    form: type[Form],
+    description: str,
+    within_s: float,
+    silence: dict[str, str],
+    alarm: "asyncio.Future[str] | None" = None,
+) -> Form:
+    """The form under ``description`` (markdown) as a person filled it in, or ``silence`` after so many seconds, or as
+    soon as there is an ``alarm``."""
     asking = asyncio.ensure_future(
         apause_flow_run(
             wait_for_input=form.with_initial_data(description=description),
@@ -71,7 +91,8 @@ async def answered(form: type[Form], description: str, within_s: float, silence:
         )
     )
     try:
-        await asyncio.wait({asking}, timeout=within_s)
+        waited: set[asyncio.Future[Any]] = {asking} if alarm is None else {asking, alarm}
+        await asyncio.wait(waited, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
         if not asking.done():
             with contextlib.suppress(NotPausedError):  # a person was quicker
                 await aresume_flow_run(UUID(runtime.flow_run.get_id()), run_input=silence)

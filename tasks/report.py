@@ -1,5 +1,6 @@
 """The page of a release in the Prefect UI, written anew at every step."""
 
+import asyncio
 import time
 
 from prefect import get_run_logger, task
@@ -9,6 +10,9 @@ from blocks.prefect_api import PREFECT_AWAY
 from playbook.outcome import Outcome
 from playbook.report import Report
 from tasks.retries import TELL
+
+PAGE_WAITS_S = 3
+"""For a server that hangs: users who are to be taken back come first, and the next line writes the page again."""
 
 
 @task(name="report", task_run_name="report: {text}", **TELL)
@@ -20,9 +24,10 @@ async def note(report: Report, text: str) -> Report:
     noted = report.noted(time.time(), text)
     told = f"{noted.claim.version}: {text}"
     try:
-        await acreate_markdown_artifact(noted.illustrated(), key=noted.key, description=told)
-    except PREFECT_AWAY as away:
-        get_run_logger().warning("the page does not say yet: %s (%s)", text, away)
+        page = acreate_markdown_artifact(noted.illustrated(), key=noted.key, description=told)
+        await asyncio.wait_for(page, PAGE_WAITS_S)
+    except (*PREFECT_AWAY, TimeoutError) as away:
+        get_run_logger().warning("the page does not say yet: %s (%r)", text, away)
     return noted
 
 

@@ -8,12 +8,12 @@ from functools import partial
 from prefect import get_run_logger, task
 
 from blocks.environment import Environment
-from playbook import change
+from playbook import change, settled
 from playbook.claim import Claim
-from playbook.errors import StartFailed
+from playbook.errors import Refused, StartFailed, Transient
 from playbook.traffic import ServiceSnapshot
 from tasks.ensure import ensure
-from tasks.retries import REVERT, WRITE
+from tasks.retries import READ, REVERT, WRITE, is_last_try
 
 
 @task(name="deploy canary", task_run_name="deploy canary {service}", **WRITE)
@@ -64,3 +64,20 @@ async def revert(env: Environment, claim: Claim, service: str) -> ServiceSnapsho
     snapshot = await ensure(env, service, partial(change.to_revert, claim=claim))
     get_run_logger().info("%s serves %s", service, snapshot.served)
     return snapshot
+
+
+@task(name="check settled", task_run_name="check settled {service}", **READ)
+async def check_settled(env: Environment, claim: Claim, service: str) -> None:
+    """Nobody else has moved users of the service since the release's last step there.
+
+    What cannot be looked at is taken to be as it was left: people are told what was done all the same.
+    Raises: Fenced (a newer run has the release), Interrupted (somebody else's hand).
+    """
+    try:
+        settled.check_settled(await env.cloud_run.snapshot(service), claim)
+    except Transient as away:
+        if not is_last_try(READ):
+            raise
+        get_run_logger().warning("%s: could not be looked at: %s", service, away)
+    except Refused as refusal:
+        get_run_logger().warning("%s: could not be looked at: %s", service, refusal)

@@ -1,5 +1,7 @@
 """One canary answers 5 % of its users with an error."""
 
+from functools import partial
+
 from rehearsal import checks
 from rehearsal.story import Story
 
@@ -8,5 +10,5 @@ STORY = Story(
     told="one canary answers 5 % 5xx",
     ends="Reverted",
     behaviours={"ethixai-backend": "errors=0.05"},
-    then=checks.reverted,
+    then=partial(checks.reverted, because=checks.FAILED_RATIO),
 )

@@ -1,6 +1,7 @@
 """Somebody cancels the release in the middle of the bake."""
 
 import asyncio
+from functools import partial
 
 from rehearsal import checks
 from rehearsal.prefect_api import Run
@@ -22,5 +23,5 @@ STORY = Story(
     ends="Cancelled",
     recovery_ends="Reverted",
     meanwhile=meanwhile,
-    then=checks.reverted,
+    then=partial(checks.reverted, because="cancelled"),
 )

@@ -6,7 +6,7 @@ from rehearsal.story import Story, Tale
 
 def then(tale: Tale) -> None:
     """Reverted, and no user ever reached the canary."""
-    checks.reverted(tale)
+    checks.reverted(tale, because=r"smoke test|answered [45]\d\d", met=False)
     checks.never_shifted(tale)
     old = {revision for split in tale.before.values() for revision in split}
     met = set(tale.requests["by_revision"])

@@ -7,7 +7,7 @@ import signal
 from rehearsal import checks
 from rehearsal.prefect_api import Run
 from rehearsal.stage import Stage
-from rehearsal.story import Story
+from rehearsal.story import Story, Tale
 
 
 async def meanwhile(stage: Stage, run: Run) -> None:
@@ -21,11 +21,17 @@ async def meanwhile(stage: Stage, run: Run) -> None:
     stage.event("another worker is there")
 
 
+def then(tale: Tale) -> None:
+    """Promoted all the same, and nobody had to wait long for somebody to go on."""
+    checks.promoted(tale)
+    checks.taken_over_within(tale, checks.HOST_DIED_S)
+
+
 STORY = Story(
     name="killed_host",
     told="worker and flow die together",
     ends="Promoted",
     recovery_ends="Promoted",
     meanwhile=meanwhile,
-    then=checks.promoted,
+    then=then,
 )

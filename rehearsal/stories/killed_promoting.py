@@ -3,7 +3,7 @@
 from rehearsal import checks
 from rehearsal.prefect_api import Run
 from rehearsal.stage import Stage
-from rehearsal.story import PRODUCTION, Story
+from rehearsal.story import PRODUCTION, Story, Tale
 
 
 async def given(stage: Stage) -> None:
@@ -20,6 +20,12 @@ async def meanwhile(stage: Stage, run: Run) -> None:
     stage.kill(run)
 
 
+def then(tale: Tale) -> None:
+    """Promoted all the same, and nobody had to wait long for somebody to go on."""
+    checks.promoted(tale)
+    checks.taken_over_within(tale, checks.WORKER_LIVES_S)
+
+
 STORY = Story(
     name="killed_promoting",
     told="SIGKILL between the first and the second service's promotion",
@@ -27,5 +33,5 @@ STORY = Story(
     recovery_ends="Promoted",
     given=given,
     meanwhile=meanwhile,
-    then=checks.promoted,
+    then=then,
 )

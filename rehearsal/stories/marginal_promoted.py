@@ -19,6 +19,7 @@ def then(tale: Tale) -> None:
     checks.promoted(tale)
     kept = any("Ada decided to promote: known and harmless" in step.name for step in tale.steps)
     tale.expect(kept, "who decided and why is not kept")
+    checks.told_once(tale, "slack", "Ada decided to promote: known and harmless")
 
 
 STORY = Story(

@@ -6,8 +6,7 @@ from rehearsal.story import Story, Tale
 
 def then(tale: Tale) -> None:
     """Reverted because of the kill."""
-    checks.reverted(tale)
-    tale.expect("killed for lack of memory" in tale.run.message, f"the reason is another: {tale.run.message}")
+    checks.reverted(tale, because="killed for lack of memory")
 
 
 STORY = Story(

@@ -18,7 +18,7 @@ async def meanwhile(stage: Stage, run: Run) -> None:
 
 def then(tale: Tale) -> None:
     """Reverted, for the playbook is absolute; but paged as shared, for it may not help."""
-    checks.reverted(tale)
+    checks.reverted(tale, because=checks.FAILED_RATIO)
     pages = tale.words("pagerduty")
     tale.expect(any("probably shared" in page for page in pages), f"not paged as shared: {pages}")
 

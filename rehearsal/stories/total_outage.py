@@ -6,9 +6,10 @@ from rehearsal.story import Story, Tale
 
 def then(tale: Tale) -> None:
     """Reverted within seconds of the first user."""
-    checks.reverted(tale)
-    onset_to_verdict = tale.seconds["onset_to_verdict"]
-    tale.expect(onset_to_verdict is not None and onset_to_verdict < 15, f"the verdict took {onset_to_verdict} s")
+    checks.reverted(tale, because=checks.FAILED_RATIO)
+    took_s = [tale.seconds["onset_to_verdict"], tale.seconds["verdict_to_reverted"]]
+    users_s = sum(seconds or 0.0 for seconds in took_s)
+    tale.expect(None not in took_s and users_s < 20, f"users met the outage for {took_s} s, not for less than 20")
 
 
 STORY = Story(

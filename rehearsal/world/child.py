@@ -9,6 +9,8 @@ import os
 import sys
 from pathlib import Path
 
+SYSTEM_PROGRAMS = "/usr/sbin:/sbin"
+"""Where Debian puts haproxy; a user who is not root has neither on their PATH."""
 PR_SET_PDEATHSIG = 1
 SIGKILL = 9
 
@@ -38,4 +40,5 @@ if __name__ == "__main__":
 
         runpy.run_path(sys.argv[0], run_name="__main__")
     else:
+        os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_PROGRAMS}"
         os.execvp(sys.argv[0], sys.argv)  # noqa: S606  # the program is one that we name

@@ -69,8 +69,8 @@ class Control:
         return self._world.desks.registry.publish(body["repository"], body["tag"], body.get("env", {}))
 
     async def order_fault(self, body: Body) -> Any:
-        """A fault of a gRPC method, as in `Fault`."""
-        self._ordered = self._world.gate.faults.add(Fault(**body)).met
+        """A fault of a gRPC method that is taught, as in `Fault`."""
+        self._ordered = self._world.gate.order(Fault(**body)).met
 
     async def clear_faults(self, body: Body) -> Any:
         """No gRPC method is ordered to fail."""

@@ -16,7 +16,8 @@ class Fault:
     ``method`` and ``resource`` are shell patterns over ``Services.UpdateService`` and the resource's name. With
     ``code`` empty a call is only late, by ``delay_s``. ``count`` ends the order after so many calls (None: never).
     ``every`` = k hits each k-th call that matches, exactly. ``applied``: the call takes effect, then the reply is
-    lost. ``hang``: no reply before the client gives up. An order of neither lets its call through as it is.
+    lost; so is that to a call which the world refuses. ``hang``: no reply before the client gives up. An order of
+    neither lets its call through as it is.
     ``met`` is set once a call has come as far as it is ordered to: it hangs, or its reply is on its way.
     """
 

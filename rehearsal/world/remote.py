@@ -15,6 +15,8 @@ from typing import Any, Self
 
 import httpx
 
+from rehearsal.world.loopback import reach_directly
+
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 20
 CALL_TIMEOUT_S = 60
@@ -50,6 +52,7 @@ class RemoteWorld:
         cls, folder: Path, *, small: bool = False, balance: str = "random", authority: Path | None = None
     ) -> AsyncIterator[Self]:
         """A world runs in its own process within the block. What it complains of is in ``folder/world.log``."""
+        reach_directly()
         folder.mkdir(parents=True, exist_ok=True)  # once, before anything runs
         command = [sys.executable, "-m", "rehearsal.world", "--folder", str(folder), "--follow-stdin"]
         command += ["--authority", str(authority or shared_authority()), "--balance", balance]

@@ -71,6 +71,14 @@ class Gate:
     writes: Writes = field(default_factory=Writes)
     denied: list[tuple[str, str]] = field(default_factory=list)
     """(email pattern, method prefix): these calls get PERMISSION_DENIED."""
+    taught: set[str] = field(default_factory=set)
+    """Every method that is answered, as ``Services.UpdateService``."""
+
+    def order(self, fault: Fault) -> Fault:
+        """Order ``fault``. Raises ValueError where its pattern matches no method that is taught: it would never hit."""
+        if not fnmatch.filter(self.taught, fault.method):
+            raise ValueError(f"method: {fault.method!r} is none of {', '.join(sorted(self.taught))}")
+        return self.faults.add(fault)
 
     def caller(self, metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
         """The email of who calls. Raises RefusalError (UNAUTHENTICATED)."""
@@ -91,17 +99,16 @@ class Gate:
 
 def handler_for(service: str, methods: Iterable[Method], gate: Gate) -> grpc.GenericRpcHandler:
     """One gRPC service. Methods that are not named here answer UNIMPLEMENTED."""
-    return grpc.method_handlers_generic_handler(
-        service,
-        {
-            method.name: grpc.unary_unary_rpc_method_handler(
-                _answer(f"{service.rpartition('.')[2]}.{method.name}", method, gate),
-                request_deserializer=method.request.FromString,
-                response_serializer=lambda reply: reply.SerializeToString(),
-            )
-            for method in methods
-        },
-    )
+    handlers = {}
+    for method in methods:
+        name = f"{service.rpartition('.')[2]}.{method.name}"
+        gate.taught.add(name)
+        handlers[method.name] = grpc.unary_unary_rpc_method_handler(
+            _answer(name, method, gate),
+            request_deserializer=method.request.FromString,
+            response_serializer=lambda reply: reply.SerializeToString(),
+        )
+    return grpc.method_handlers_generic_handler(service, handlers)
 
 
 def _answer(name: str, method: Method, gate: Gate) -> Callable[[Message, Any], Awaitable[Message]]:
@@ -112,12 +119,13 @@ def _answer(name: str, method: Method, gate: Gate) -> Callable[[Message, Any], A
         try:
             write.caller = gate.caller(context.invocation_metadata())
             fault = gate.faults.take(name, resource)
-            reply = await _under(
-                fault, method, request, Call(write.caller, write, context.time_remaining()), gate, name
-            )
+            call = Call(write.caller, write, context.time_remaining())
+            reply, refused = await _under(fault, method, request, call, gate, name), ""
+            if isinstance(reply, RefusalError):
+                refused = reply.message
             if is_write:
                 code = fault.code if fault and fault.code else "OK"
-                gate.writes.add(write, code)
+                gate.writes.add(write, code, refused)
             if fault:
                 await fault.after()
                 if fault.status:
@@ -127,19 +135,30 @@ def _answer(name: str, method: Method, gate: Gate) -> Callable[[Message, Any], A
                 gate.writes.add(write, refusal.code.name, refusal.message)
             context.set_trailing_metadata((("grpc-status-details-bin", refusal.details()),))
             await context.abort(refusal.code, refusal.message)
+        assert isinstance(reply, Message)
         return reply
 
     return answer
 
 
-async def _under(fault: Fault | None, method: Method, request: Message, call: Call, gate: Gate, name: str) -> Message:
-    """Handle the call; under a fault that lets nothing through, raise what was ordered instead."""
+async def _under(
+    fault: Fault | None, method: Method, request: Message, call: Call, gate: Gate, name: str
+) -> Message | RefusalError:
+    """Handle the call; under a fault that lets nothing through, raise what was ordered instead.
+
+    Returns a refusal whose reply is to be lost like any other: the caller must not learn of it.
+    """
     if fault:
         await fault.before()
         if fault.status and not fault.applied:
             raise _lost(fault)
-    gate.check(call.caller, name, call.write.resource)
-    return await method.handle(request, call)
+    try:
+        gate.check(call.caller, name, call.write.resource)
+        return await method.handle(request, call)
+    except RefusalError as refusal:
+        if fault and fault.applied:
+            return refusal
+        raise
 
 
 def _lost(fault: Fault) -> RefusalError:

@@ -154,7 +154,7 @@ async def test_traffic_to_an_unknown_revision_is_refused(backend) -> None:
         ("DEADLINE_EXCEEDED", Transient),
         ("RESOURCE_EXHAUSTED", Transient),
         ("INTERNAL", Transient),
-        ("ABORTED", Conflict),
+        ("ABORTED", Transient),
         ("PERMISSION_DENIED", Refused),
         ("INVALID_ARGUMENT", Refused),
         ("UNAUTHENTICATED", Refused),

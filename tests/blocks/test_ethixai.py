@@ -1,8 +1,13 @@
 """The playbook's smoke tests against real small servers of EthixAI's API."""
 
+import asyncio
+import contextlib
+
+import httpx
 import pytest
 
 from blocks import EthixAI
+from blocks.ethixai import PROBES_AT_ONCE
 from playbook.errors import SmokeFailed, Transient
 from playbook.release import SmokeTest
 from playbook.requests import ExploitCheck
@@ -16,6 +21,25 @@ BACKEND_TESTS = [SmokeTest.HEALTH, SmokeTest.AUTH, SmokeTest.ANALYZE, SmokeTest.
 async def test_a_healthy_backend_passes(ethixai: EthixAI, world: RemoteWorld, test: SmokeTest) -> None:
     """Each test says in a sentence what it saw."""
     assert (await ethixai.run(test, world.url("ethixai-backend"))).endswith(".")
+
+
+@pytest.mark.parametrize(("test", "made"), [(SmokeTest.AUTH, 1), (SmokeTest.ANALYZE, 2)])
+async def test_what_a_smoke_test_made_is_removed(
+    ethixai: EthixAI, world: RemoteWorld, test: SmokeTest, made: int
+) -> None:
+    """The backend has answered a DELETE for the user, and one for the data set where there was one."""
+    url = world.url("ethixai-backend")
+    before = await removed(url)
+    await ethixai.run(test, url)
+    assert await removed(url) - before == made
+
+
+async def removed(url: str) -> float:
+    """How many removals the one instance there has carried out, by its own count."""
+    async with httpx.AsyncClient() as client:
+        lines = (await client.get(f"{url}/metrics")).text.splitlines()
+    counts = [line for line in lines if line.startswith('http_requests_total{method="DELETE",status="204"}')]
+    return sum(float(line.split()[-1]) for line in counts)
 
 
 async def test_the_frontend_shows_a_page(ethixai: EthixAI, world: RemoteWorld) -> None:
@@ -50,6 +74,30 @@ async def test_probes_are_counted_when_they_are_answered(ethixai: EthixAI, world
     """A probe that nobody answers is not counted."""
     assert await ethixai.probe(world.url("ethixai-backend"), count=5, seconds=0.1) == 5
     assert await ethixai.probe("http://127.0.0.1:1", count=2, seconds=0.1) == 0
+
+
+async def test_a_canary_too_slow_for_so_many_probes_is_sent_fewer(ethixai: EthixAI) -> None:
+    """No more than so many are under way at once, and it ends soon after the time it was given."""
+    under_way = most = 0
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal under_way, most
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                under_way += 1
+                most = max(most, under_way)
+                await asyncio.sleep(0.5)
+                under_way -= 1
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(slow, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        answered = await ethixai.probe(f"http://127.0.0.1:{port}", count=5000, seconds=0.5)
+        server.close()
+    assert most == PROBES_AT_ONCE
+    assert PROBES_AT_ONCE <= answered < 5000
 
 
 async def test_an_exploit_is_answered_until_the_hole_is_closed(ethixai: EthixAI, backend) -> None:

@@ -32,6 +32,15 @@ async def test_its_clock_is_unix_time(prometheus: Prometheus) -> None:
     assert math.isclose(await prometheus.clock(), time.time(), abs_tol=5)
 
 
+@pytest.mark.parametrize("found", [[], {}, None, ["1", "soon"]], ids=repr)
+async def test_a_clock_that_gives_no_time_is_asked_again(monkeypatch: pytest.MonkeyPatch, found: object) -> None:
+    """Whatever stands between may answer 200 with an empty result; that is its trouble, and no error of ours."""
+    prometheus = Prometheus(url="http://127.0.0.1:9")
+    monkeypatch.setattr(type(prometheus), "_query_now", lambda self, query, params: found)
+    with pytest.raises(Transient, match=r"prometheus\.url"):
+        await prometheus.clock()
+
+
 async def test_a_selector_gives_raw_samples(scraped: Prometheus) -> None:
     """Each has the very time of its scrape, and they rise; labels are those of the series."""
     scraped_at_s = await scraped.value(f"max(timestamp({UP}))")

@@ -92,11 +92,37 @@ class Cancelled(Release):
             yield "a release that was cancelled went on"
 
 
+@dataclass(frozen=True)
+class Undecided(Release):
+    """A release that must be looked at again or asked about. Whoever is asked says ``choice`` each time, or nothing.
+
+    It may be reverted even where it would be promoted: what a death costs is taken off the deadline that people had.
+    """
+
+    choice: str = ""
+
+    async def begin(self, stage: Stage, orders: Orders) -> Run:
+        """Whoever is asked, and however often, says the same."""
+        answer = {"choice": self.choice, "approver": "Ada", "reason": "a known bug"}
+        stage.server.answers = [answer] * TRIES_MAX if self.choice else []
+        return await super().begin(stage, orders)
+
+    def wrong(self, stage: Stage, run: Run) -> Iterator[str]:
+        """Told as it ended; promoted only where that is right."""
+        yield from release_told_wrong(stage)
+        if set(stage.scene.versions_served().values()) == {NEW} and not self.is_good:
+            yield "a release that nobody decided for reached everybody"
+
+
 HEALTHY = Release("healthy", Behaviour(), True)
 BREACH = Release("breach", Behaviour(errors=0.05), False)
 BROKEN_START = Release("broken start", Behaviour(starts=False), False)
 CANCELLED = Cancelled("cancelled", Behaviour(), True)
-RELEASES = (HEALTHY, BREACH, BROKEN_START, CANCELLED)
+IN_BAND = Behaviour(errors=0.003)
+MARGINAL = Undecided("marginal", IN_BAND, False)
+MARGINAL_PROMOTED = Undecided("marginal, promoted", IN_BAND, True, choice="promote")
+SCALED = Undecided("scaled", Behaviour(very_slow=0.2, cured_by_instances=True), True)
+RELEASES = (HEALTHY, BREACH, BROKEN_START, MARGINAL, MARGINAL_PROMOTED, SCALED)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from cases import Case, deaths, faults, kills, kills_of_followers
 from emergencies import EMERGENCIES
 from outages import outages
-from plots import RELEASES, Plot
+from plots import CANCELLED, RELEASES, Plot
 from undoings import UNDOINGS
 
-PLOTS: tuple[Plot, ...] = (*RELEASES, *EMERGENCIES, *UNDOINGS)
+PLOTS: tuple[Plot, ...] = (*RELEASES, CANCELLED, *EMERGENCIES, *UNDOINGS)
 
 
 def sweeps(plots: list[Plot], disturb: Callable[[Plot], Iterator[Case]] | None) -> Iterator[Case]:
@@ -36,7 +36,7 @@ def sweeps(plots: list[Plot], disturb: Callable[[Plot], Iterator[Case]] | None) 
 def line(case: Case) -> str:
     """One row of the table."""
     row = (
-        f"{case.plot:<21}{case.who:<9}{str(case.call)[:100]:<101}{case.moment:<18}{case.outcome:<11}{case.seconds:6.1f}"
+        f"{case.plot:<21}{case.who:<9}{str(case.call)[:100]:<101}{case.moment:<18}{case.outcome:<25}{case.seconds:6.1f}"
     )
     return row + "".join(f"\n    BROKEN: {sentence}" for sentence in case.wrong)
 

@@ -5,11 +5,15 @@ from typing import Any
 import pytest
 from cloud import Behaviour
 from driver import Run, Stage, play
-from scene import NEW, OLD, SERVICES
+from scene import NEW, OLD, QUICK, SERVICES
+
+from playbook.traffic import TrafficSplit
 
 BACKEND = SERVICES[1]
 SOME_ERRORS = Behaviour(errors=0.003)
 """Between 0.1 % and 0.5 %: too many to promote, too few to roll back without a person."""
+PATIENT = QUICK.model_copy(update={"gate_deadline_s": 300})
+"""Time enough for something to happen while a person is asked."""
 
 
 def answered(*answers: dict[str, Any], behaviour: Behaviour = SOME_ERRORS) -> tuple[Stage, Run]:
@@ -72,3 +76,80 @@ def test_a_larger_share_is_really_given() -> None:
 
 def _canary(write: Any) -> list[int]:
     return [share for name, share in write.change.split.percent.items() if not name.endswith("-old")]
+
+
+def test_evidence_ends_the_question() -> None:
+    """A canary that turns bad while a person is asked is taken back at once, long before the deadline, and says why."""
+
+    async def story(stage: Stage) -> tuple[Stage, Run, float]:
+        stage.scene.publish(NEW, {BACKEND: SOME_ERRORS})
+        run = stage.start_release()
+        await stage.until(lambda: bool(stage.server.forms))
+        began_s = stage.scene.now()
+        turn_bad(stage)
+        await stage.ended(run)
+        return stage, run, run.ended_at_s - began_s
+
+    stage, run, took_s = play(story, PATIENT)
+    assert run.end == "Reverted"
+    assert took_s < 60 < PATIENT.gate_deadline_s
+    assert f"{BACKEND}: " in run.message
+    assert "nobody answered" not in run.message
+    assert [page.severity for page in stage.scene.pagerduty.incidents.values()] == ["P1"]
+
+
+def test_nobody_promotes_over_evidence() -> None:
+    """What turned bad since the question was asked is looked at before the answer is carried out."""
+
+    async def story(stage: Stage) -> Run:
+        stage.scene.publish(NEW, {BACKEND: SOME_ERRORS})
+        stage.server.answers = [{"choice": "promote", "approver": "Ada", "reason": "looks fine"}]
+        run = stage.start_release()
+        await stage.until(lambda: bool(stage.server.forms))
+        turn_bad(stage)
+        await stage.ended(run)
+        return run
+
+    assert play(story, PATIENT).end == "Reverted"
+
+
+def test_a_hand_on_a_service_ends_the_question() -> None:
+    """Somebody moves traffic at the console while a person is asked: Interrupted, not promoted later."""
+
+    async def story(stage: Stage) -> Run:
+        stage.scene.publish(NEW, {BACKEND: SOME_ERRORS})
+        run = stage.start_release()
+        await stage.until(lambda: bool(stage.server.forms))
+        await stage.hand(BACKEND, TrafficSplit.all_to(f"{BACKEND}-00001-old"))
+        await stage.ended(run)
+        return run
+
+    assert play(story, PATIENT).end == "Interrupted"
+
+
+def test_who_was_asked_is_asked_again_after_a_death() -> None:
+    """The process dies while a person is asked: in the run that goes on they have the deadline they had, though the
+    judge could promote by then."""
+
+    async def story(stage: Stage) -> tuple[Stage, float]:
+        stage.scene.publish(NEW, {BACKEND: SOME_ERRORS})
+        run = stage.start_release()
+        await stage.until(lambda: bool(stage.server.forms))
+        asked_s = stage.scene.now()
+        run.process.die()
+        for state in stage.scene.production.services[BACKEND].revisions.values():
+            state.behaviour = Behaviour()
+        await stage.recover()
+        return stage, stage.runs[-1].ended_at_s - asked_s
+
+    stage, took_s = play(story, PATIENT)
+    assert len(stage.server.forms) == 2
+    assert stage.runs[-1].end == "Reverted"
+    assert PATIENT.gate_deadline_s - 5 < took_s < PATIENT.gate_deadline_s + 15
+
+
+def turn_bad(stage: Stage) -> None:
+    """The canary of the backend fails every twentieth request, as its counters show from now on."""
+    for state in stage.scene.production.services[BACKEND].revisions.values():
+        if state.behaviour == SOME_ERRORS:
+            state.behaviour = Behaviour(errors=0.05)

@@ -7,8 +7,11 @@ from cloud import Behaviour, told
 from driver import Run, Stage, play
 from scene import NEW, OLD, SERVICES
 
+from flows.rollback import rollback
 from playbook.claim import PREFIX, Record
 from playbook.errors import Fenced
+from playbook.matrix import Symptom
+from playbook.requests import RollbackRequest
 from playbook.traffic import TrafficSplit
 
 LEAD, BACKEND, FRONTEND = SERVICES
@@ -166,6 +169,24 @@ def test_the_schedule_releases_what_passed_staging() -> None:
     assert NEW in run.message
 
 
+def test_the_schedule_does_not_repeat_what_was_taken_back() -> None:
+    """A version that a person rolled back, or the judge reverted, waits until somebody names it."""
+
+    async def story(stage: Stage, behaviour: Behaviour) -> tuple[Run, Run, Run]:
+        stage.scene.publish(NEW, {BACKEND: behaviour})
+        first = await stage.release()
+        if first.end == "Promoted":
+            asked = RollbackRequest(symptom=Symptom.ERRORS_ABOVE_MAX, reason="empty reports", requested_by="ada")
+            await stage.ended(stage.start(rollback, request=asked, environment="production"))
+        return first, await stage.release(""), await stage.release(NEW)
+
+    for behaviour in (Behaviour(), Behaviour(errors=0.05)):
+        first, scheduled, named = play(lambda stage, one=behaviour: story(stage, one))
+        assert scheduled.end == "NothingToRelease"
+        assert "only when it is named" in scheduled.message
+        assert named.end == first.end
+
+
 def test_what_is_live_already_is_not_released_again() -> None:
     """The same version once more writes nothing."""
 
@@ -197,7 +218,7 @@ def test_a_release_in_flight_is_named_to_the_one_that_comes_too_late(second: str
 
     first, late = play(story)
     assert (first.end, late.end) == ("Promoted", ends)
-    assert first.process.flow_run_id in late.message
+    assert f"/runs/flow-run/{first.process.flow_run_id}" in late.message
 
 
 def test_two_releases_in_the_same_second_do_not_both_run() -> None:
@@ -212,6 +233,40 @@ def test_two_releases_in_the_same_second_do_not_both_run() -> None:
 
     ends = sorted(run.end for run in play(story))
     assert ends == ["Promoted", "Refused"]
+
+
+def test_a_release_that_is_fenced_while_it_claims_leaves_nothing_held() -> None:
+    """Recovery would find the lead's claim, and promote what its own run gave up."""
+
+    async def story(stage: Stage) -> tuple[Stage, Run]:
+        stage.scene.publish(NEW)
+        run = stage.start_release()
+        await stage.until(lambda: stage.is_held("production"))
+        record = Record.read(stage.scene.production.read(FRONTEND))
+        await stage.hand(FRONTEND, record=record.model_copy(update={"epoch": int(stage.scene.now()) + 5}))
+        await stage.ended(run)
+        return stage, run
+
+    stage, run = play(story)
+    assert (run.end, stage.scene.versions_served()) == ("Fenced", ALL_OLD)
+    assert not stage.is_held("production")
+
+
+def test_a_release_that_is_taken_over_as_it_ends_does_not_say_promoted() -> None:
+    """#releases was told already; a rollback takes it back, and its own run ends Fenced."""
+
+    async def story(stage: Stage) -> tuple[Stage, Run, Run]:
+        stage.scene.publish(NEW)
+        run = stage.start_release()
+        await stage.until(lambda: "complete" in stage.scene.slack.keys)
+        asked = RollbackRequest(symptom=Symptom.ERRORS_ABOVE_MAX, reason="empty reports", requested_by="ada")
+        back = stage.start(rollback, request=asked, environment="production")
+        await stage.ended(run, back)
+        return stage, run, back
+
+    stage, run, back = play(story)
+    assert (run.end, back.end) == ("Fenced", "RolledBack")
+    assert stage.scene.versions_served() == ALL_OLD
 
 
 def test_a_newer_epoch_stops_a_release_at_once() -> None:

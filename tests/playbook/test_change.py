@@ -38,6 +38,12 @@ CLAIM = Claim(
 )
 
 
+BACK = Promotion(release="v20251109-0000aa", revision=f"{OTHER}-old", digest="", promoted_at_s=1.0)
+RETURNING = CLAIM.model_copy(
+    update={"parts": tuple(part.model_copy(update={"back_to": BACK}) for part in CLAIM.parts)}
+).decided(Decision.REVERT)
+
+
 def found(
     service: str, split: TrafficSplit | None = None, record: Record | None = None, **kwargs: object
 ) -> ServiceSnapshot:
@@ -131,10 +137,22 @@ def test_a_service_that_moved_since_the_plan_is_not_claimed() -> None:
 def test_a_newer_epoch_fences_every_step() -> None:
     """Whoever is no longer the newest writes nothing."""
     newer = claimed(LEAD, CLAIM.model_copy(update={"epoch": 101}))
-    for name in ("deploy", "bake", "promote", "revert"):
+    for name in ("deploy", "bake", "promote", "revert", "release"):
         with pytest.raises(Fenced, match="epoch 101"):
             STEPS[name](newer)
-    assert STEPS["release"](newer) is None
+
+
+def test_a_release_that_was_taken_over_while_it_let_go_does_not_end_promoted() -> None:
+    """Whoever took it over may have taken it back; one that is written down as good has ended, whoever came since."""
+    promoting = CLAIM.decided(Decision.PROMOTE)
+    taken_back = found(OTHER, record=Record(epoch=101))
+    with pytest.raises(Fenced, match="taken over by a run of epoch 101"):
+        change.to_release(taken_back, promoting, NOW_S)
+    good = Promotion(release=CLAIM.version, revision=f"{OTHER}-new", digest="", promoted_at_s=NOW_S)
+    another = Member(release_id="v20251123-def456-1f2e3d", epoch=101, lead=LEAD, stable=stable(OTHER))
+    ended = found(OTHER, record=Record(epoch=101, last_good=(good,), member=another))
+    assert change.to_release(ended, promoting, NOW_S) is None
+    assert change.to_release(taken_back, CLAIM.decided(Decision.REVERT), NOW_S) is None
 
 
 HANDS = {
@@ -163,12 +181,22 @@ def test_letting_go_leaves_a_persons_traffic_alone() -> None:
     assert write.split == TrafficSplit.all_to(LATEST)
 
 
+def test_nothing_is_good_that_does_not_serve() -> None:
+    """A person moved users between the last look and the last write: the record does not name what nobody has."""
+    touched = claimed(OTHER).model_copy(update={"split": TrafficSplit.all_to("theirs")})
+    for claim in (CLAIM.decided(Decision.PROMOTE), RETURNING):
+        write = change.to_release(touched, claim, NOW_S)
+        assert write is not None
+        assert write.record == Record(epoch=100)
+
+
 def test_a_promoted_service_remembers_its_last_three_releases() -> None:
     """The newest first; everything else of the claim goes, the epoch stays."""
     older = tuple(Promotion(release=f"v{n}", revision=f"r{n}", digest="sha256:x", promoted_at_s=n) for n in (3, 2, 1))
     snapshot = claimed(LEAD)
     record = Record.read(snapshot).model_copy(update={"last_good": older})
-    snapshot = snapshot.model_copy(update={"annotations": record.annotations()})
+    split = TrafficSplit.all_to(f"{LEAD}-new")
+    snapshot = snapshot.model_copy(update={"annotations": record.annotations(), "split": split})
     left = Record.read(after(snapshot, STEPS["release"](snapshot)))
     assert [p.release for p in left.last_good] == [CLAIM.version, "v3", "v2"]
     assert left.last_good[0].digest == f"sha256:{LEAD}"
@@ -231,7 +259,8 @@ def test_a_revert_takes_back_only_the_instances_that_the_release_gave() -> None:
 @pytest.mark.parametrize("service", [LEAD, OTHER])
 def test_what_is_taken_back_after_all_is_not_good(service: str) -> None:
     """A release that was cancelled while it let go is written down as good on the services that it had let go."""
-    promoted = claimed(service, CLAIM.decided(Decision.PROMOTE))
+    promoted = claimed(service)
+    promoted = after(promoted, change.to_promote(promoted, CLAIM.decided(Decision.PROMOTE)))
     let_go = after(promoted, change.to_release(promoted, CLAIM.decided(Decision.PROMOTE), NOW_S))
     assert Record.read(let_go).last_good[0].revision == f"{service}-new"
     ours = CLAIM.model_copy(update={"epoch": 101}).decided(Decision.REVERT, "cancelled")

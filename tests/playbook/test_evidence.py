@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -288,3 +289,63 @@ def test_dispersion_has_one_rule(ratios, seconds, n, source, low, high):
 def test_no_history_is_assumed_bursty():
     """A service without a past gets the policy's assumption."""
     assert dispersion((), POLICY) == Dispersion(20, "default")
+
+
+def test_a_restart_hides_no_errors():
+    """An instance that starts again has no 5xx series until its next error: what it counts then is new, not old."""
+    good = series([(5, 0), (10, 900), (15, 10), (20, 900)], status="200")
+    bad = series([(5, 0), (10, 8), (20, 8)], status="500")
+    evidence = start().observe(Observation(20, RevisionSamples(requests=(good, bad))))
+    assert evidence.bake.x == 16
+
+
+def test_an_instance_of_stable_that_comes_back_brings_no_old_errors():
+    """It may have served for days: it is counted from its first sample on."""
+    known = series([(5.0 * k, 100.0 * k) for k in range(1, 30)], status="200")
+    old = [
+        CounterSeries({"instance": "b", "status": status}, ((100.0, value), (105.0, value + 1)))
+        for status, value in (("200", 5e6), ("500", 6e5))
+    ]
+    looks = RevisionSamples(requests=(known,)), RevisionSamples(requests=(known, *old))
+    evidence = start().observe(Observation(145, *looks))
+    assert evidence.stable_bake.x == 1
+
+
+def test_cpu_before_a_scaling_does_not_count_for_who_takes_over():
+    """The same state, whether the scaling was lived through or read from the claim."""
+    good = series([(5.0 * k, 100.0 * k) for k in range(181)], status="200")
+    cpu = series([(5.0 * k, 0.95 if k < 60 else 0.3) for k in range(181)])
+    until = [RevisionSamples(requests=(good,), cpu=(cpu,))]
+    lived = start().observe(Observation(300, between(until[0], -1, 300))).after_scaling(300)
+    lived = lived.observe(Observation(900, between(until[0], 300, 900)))
+    taken_over = start(scaled_at_s=300).observe(Observation(900, until[0]))
+    assert (lived.cpu, lived.latency) == (taken_over.cpu, taken_over.latency)
+    assert not lived.cpu.held
+
+
+def blinking(rate, offset_s, seed, share=0.3):
+    """900 s of a revision that fails in the same second as everybody: scraped every 5 s, ``offset_s`` late."""
+    dice = np.random.default_rng(seed)
+    at_s = np.sort(dice.random(dice.poisson(rate * 900)) * 900)
+    fails = dice.random(len(at_s)) < np.where((at_s % 31.3 < 1) & (at_s > 60), share, 0)
+    times = [5.0 * k + offset_s for k in range(181)]
+    asked, failed = np.searchsorted(at_s, times), np.searchsorted(at_s[fails], times)
+    counts = {"200": asked - failed, "500": failed}
+    return RevisionSamples(
+        requests=tuple(series(zip(times, map(float, found), strict=True), status=s) for s, found in counts.items())
+    )
+
+
+@pytest.mark.parametrize("offset_s", [0.0, 0.5, 2.5, 4.5])
+def test_it_does_not_matter_when_stable_is_scraped(offset_s):
+    """A canary that fails exactly when stable does is never called worse, whatever lies between their scrapes."""
+    for seed in range(4):
+        looks = Observation(905, blinking(20, 0.0, seed), blinking(180, offset_s, seed + 100))
+        assert start().observe(looks).relative.peak < 200
+
+
+def test_the_burst_that_bears_a_series_is_in_the_dispersion():
+    """A 5xx series that comes late counts from zero: its first sample is a burst of 60."""
+    good = series([(5.0 * k, 100.0 * k) for k in range(720)], status="200")
+    late = series([(5.0 * k, 60.0) for k in range(300, 720)], status="500")
+    assert dispersion((good, late), Policy()).phi_hat > 20

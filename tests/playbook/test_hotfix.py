@@ -4,7 +4,7 @@ import pytest
 
 from playbook.checklist import Item, Topic
 from playbook.claim import Claim, Decision, Part, Promotion
-from playbook.hotfix import hotfix_debt, hotfix_deployed
+from playbook.hotfix import before_the_fix, hotfix_debt, hotfix_deployed
 from playbook.matrix import Reason, Severity, Symptom
 from playbook.messages import alarm, alarm_rollback, given_way, mitigated, rollback_page, rollback_ticket, rolled_back
 from playbook.outcome import End, Outcome
@@ -53,6 +53,22 @@ def test_a_hotfix_is_told_in_the_playbooks_words() -> None:
         "Approved by: the security lead",
         "Live: after 1.2 minutes (30 minutes allowed)",
     ]
+
+
+def test_a_hotfix_that_took_too_long_is_marked() -> None:
+    """Thirty minutes are allowed; whoever reads that it is live reads too that it was late."""
+    claim = hotfix(CLEAN).claim.model_copy(update={"bake_start_s": 1000.0 + 45 * 60})
+    late = Report(environment="production", claim=claim, verdicts=(CLEAN,))
+    assert hotfix_deployed(late, Policy()).text.endswith("Live: after 45 minutes (⚠️ LATE: 30 minutes allowed)")
+
+
+def test_an_exploit_that_was_refused_before_the_fix_shows_nothing_of_it() -> None:
+    """It may be the wrong request: the timeline says so."""
+    check = ExploitCheck(path="/x", service="backend")
+    assert before_the_fix(check, 200) == "before the fix, GET backend/x answered 200"
+    assert before_the_fix(check, 404).endswith(
+        "answered 404, which counts as refused: it cannot show that the fix works"
+    )
 
 
 def test_a_hotfix_whose_errors_nobody_saw_does_not_claim_there_were_none() -> None:

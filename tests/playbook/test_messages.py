@@ -5,6 +5,7 @@ import pytest
 from playbook.claim import Claim, Part
 from playbook.matrix import Reason
 from playbook.messages import alarm_rollback, complete, starting
+from playbook.report import Report
 from playbook.requests import RollbackRequest
 from playbook.traffic import TrafficSplit
 from playbook.verdict import Action, Verdict
@@ -43,7 +44,22 @@ def test_an_open_checklist_is_told_with_who_and_why() -> None:
 )
 def test_the_end_promises_a_watch_only_where_there_is_one(watch_s: float, last: str) -> None:
     """Staging is not watched afterwards, and nobody is told that it is."""
-    assert complete(CLAIM, "production", watch_s).text.splitlines()[-1] == last
+    report = Report(environment="production", claim=CLAIM)
+    assert complete(report, watch_s).text.splitlines()[-1] == last
+
+
+def test_the_end_says_on_what_evidence() -> None:
+    """Whoever reads only Slack sees what was measured of each service."""
+    verdict = Verdict(service="backend", action=Action.PROMOTE, reason=Reason.HEALTHY, explanation="0 of 700 failed.")
+    report = Report(environment="production", claim=CLAIM, verdicts=(verdict,))
+    assert complete(report, 3600).text.endswith("Monitoring for 1 hour...\nbackend: 0 of 700 failed.")
+
+
+def test_the_end_says_who_took_the_responsibility() -> None:
+    """Whoever promoted what the judge could not decide is named, with why, before the promise of a watch."""
+    claim = CLAIM.model_copy(update={"gate_deadline_s": 1000.0, "reason": "Ada decided to promote: known"})
+    report = Report(environment="production", claim=claim)
+    assert complete(report, 3600).text.splitlines()[-2] == "Decided: Ada decided to promote: known"
 
 
 def test_a_release_without_a_canary_promises_no_minutes() -> None:

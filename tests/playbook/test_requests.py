@@ -3,7 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
+from playbook.errors import BadRequest
 from playbook.matrix import MATRIX, Symptom, Trigger
+from playbook.release import ReleaseRequest, Version
 from playbook.requests import ExploitCheck, HotfixRequest, Measure, MitigateRequest, RollbackRequest
 
 SERVICES = ("ethixai-ai-core", "ethixai-backend")
@@ -37,6 +39,26 @@ def test_a_hotfix_has_a_hotfix_version(version: str) -> None:
     """The form is said, with an example."""
     (problem,) = HotfixRequest.model_validate(HOTFIX | {"version": version}).problems(SERVICES)
     assert problem == f"version: {version!r} is not vYYYYMMDD-hotfixN-<commit>, for example v20251116-hotfix1-abc123"
+
+
+NO_DAYS = ["20259999", "20250229", "20251301", "00000101", "20251100"]
+
+
+@pytest.mark.parametrize("day", NO_DAYS)
+def test_a_version_is_of_a_real_day(day: str) -> None:
+    """A release and a hotfix of a day that never was are refused, and the message names field and day."""
+    (of_release,) = ReleaseRequest(version=f"v{day}-abc123").problems(SERVICES)
+    (of_hotfix,) = HotfixRequest.model_validate(HOTFIX | {"version": f"v{day}-hotfix1-abc123"}).problems(SERVICES)
+    for problem in (of_release, of_hotfix):
+        assert problem.startswith("version: ")
+        assert f"{day}, which is no day" in problem
+    with pytest.raises(BadRequest, match=f"version: .*{day}"):
+        Version.parse(f"v{day}-abc123")
+
+
+def test_a_leap_day_is_a_day() -> None:
+    """2024 had one."""
+    assert ReleaseRequest(version="v20240229-abc123").problems(SERVICES) == []
 
 
 def test_an_exploit_is_tried_on_a_service_that_exists() -> None:

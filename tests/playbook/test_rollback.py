@@ -6,11 +6,11 @@ import pytest
 
 from playbook import change
 from playbook.change import Change
-from playbook.claim import Claim, Decision, Kind, Promotion, Record
+from playbook.claim import Claim, Decision, Kind, Member, Mitigation, Promotion, Record
 from playbook.errors import BadRequest, Conflict, Held, Refused
 from playbook.matrix import Symptom
-from playbook.requests import RollbackRequest
-from playbook.rollback import Found, plan_rollback, rollback_claim
+from playbook.requests import Measure, RollbackRequest
+from playbook.rollback import Found, check_free, plan_rollback, rollback_claim
 from playbook.traffic import Revision, ServiceSnapshot, TrafficSplit
 
 CORE, BACKEND = "ethixai-ai-core", "ethixai-backend"
@@ -80,6 +80,42 @@ def test_what_a_person_has_deployed_goes_back_to_the_newest_good_release() -> No
     services = team(found(BACKEND, good(BACKEND, B), good(BACKEND, A), serves=f"{BACKEND}-00044-byhand"))
     (part,) = plan_rollback(services).parts
     assert part.stable.main == name(BACKEND, B)
+
+
+def test_what_a_person_has_deployed_beside_the_newest_release_goes_back_with_it() -> None:
+    """Not to the release that is being taken back, which is its newest good one."""
+    theirs = found(BACKEND, good(BACKEND, C), good(BACKEND, B), serves=f"{BACKEND}-00044-byhand")
+    plan = plan_rollback(team(found(CORE, good(CORE, C), good(CORE, B)), theirs))
+    assert [part.stable.main for part in plan.parts] == [name(CORE, B), name(BACKEND, B)]
+
+
+@pytest.mark.parametrize("to", ["", B], ids=["to the release before", "to a named one"])
+def test_a_service_with_a_measure_in_force_is_refused_wherever_it_stands(to: str) -> None:
+    """Its way back would undo the rollback; who took the measure is named, and what ends it."""
+    services = both(C, B)
+    snapshot = services[BACKEND].snapshot
+    measure = Mitigation(
+        measure=Measure.READ_ONLY, by="ada", reason="a flood", at_s=1.0, split=snapshot.split, scaling=snapshot.scaling
+    )
+    record = Record.read(snapshot).model_copy(update={"mitigation": measure})
+    read_only = TrafficSplit.all_to(f"{BACKEND}-maintenance")
+    update = {"annotations": record.annotations(), "split": read_only, "served": read_only}
+    services[BACKEND] = services[BACKEND].model_copy(update={"snapshot": snapshot.model_copy(update=update)})
+    with pytest.raises(Refused, match=f"{BACKEND} was set to read-only by ada .* with restore first"):
+        plan_rollback(services, to)
+
+
+def test_a_service_that_is_held_alone_stops_all() -> None:
+    """The lead is free, the other one is not: half of production must not go back."""
+    services = both(C, B)
+    snapshot = services[BACKEND].snapshot
+    member = Member(release_id="migration-drop-1f2e3d", epoch=7, lead="another", stable=snapshot.split)
+    held = Record.read(snapshot).model_copy(update={"member": member}).annotations()
+    update = {"snapshot": snapshot.model_copy(update={"annotations": held})}
+    services[BACKEND] = services[BACKEND].model_copy(update=update)
+    with pytest.raises(Held, match=f"{BACKEND} is held by release migration-drop-1f2e3d"):
+        check_free(services, plan_rollback(services))
+    check_free(both(C, B), plan_rollback(both(C, B)))
 
 
 def test_a_newer_good_release_is_never_gone_back_to() -> None:
@@ -191,7 +227,7 @@ def test_a_rollback_is_decided_from_the_start() -> None:
     """Whoever finds its claim half-way finishes it in the same direction."""
     claim = claim_of(both(C, B))
     assert (claim.decision, claim.kind, claim.lead) == (Decision.REVERT, Kind.ROLLBACK, CORE)
-    assert claim.release_id == f"rollback-of-{C}-123e45"
+    assert claim.release_id == f"rollback-of-{C}-174000"
     assert claim.reason == "Error rate > 0.5%: reports are empty"
 
 

@@ -205,7 +205,7 @@ def test_the_copies_that_read_the_restored_database_are_noted_with_what_they_cop
     """So that a run that goes on copies the same revision, and not the copy."""
     ours = repointed(CLAIM)
     assert ours.undoing.bases == {"s": OLD}
-    assert ours.part("s").stable.main == "s-restored-012345"
+    assert ours.part("s").stable.main == "s-restored-abcdef"
     assert ours.part("s").stable.tags == {"theirs": OLD}
 
 
@@ -226,11 +226,12 @@ def test_the_copy_is_what_is_written_down_as_good() -> None:
     """
     ours = repointed(CLAIM)
     copy = ours.part("s").stable.main
-    released = change.to_release(HELD, ours, now_s=9.0)
+    opened = HELD.model_copy(update={"split": TrafficSplit.all_to(copy), "served": TrafficSplit.all_to(copy)})
+    released = change.to_release(opened, ours, now_s=9.0)
     assert released is not None
     assert [(good.release, good.revision) for good in released.record.last_good] == [(GOOD[1].release, copy)]
     stays = ours.parts[0].model_copy(update={"back_to": None})
-    released = change.to_release(HELD, ours.model_copy(update={"parts": (stays,)}), now_s=9.0)
+    released = change.to_release(opened, ours.model_copy(update={"parts": (stays,)}), now_s=9.0)
     assert released is not None
     assert [good.revision for good in released.record.last_good] == [NEW, copy]
 

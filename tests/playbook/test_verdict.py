@@ -1,6 +1,7 @@
 """Judge: what each kind of evidence allows, in which order, and what it never does."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given, settings
@@ -354,3 +355,44 @@ def test_healthy_canaries_are_not_rolled_back(bake, tick, ratio, burst, phi_hat,
             bursts = sum(draw.random() < ratio / burst for _ in range(rate))
             ticks.append(tick(n=rate, x=min(rate, bursts * burst), m=9 * rate))
         assert bake(phi_hat=phi_hat).verdict(ticks).action is not Action.ROLLBACK
+
+
+@pytest.mark.parametrize(("kind", "reason"), [("latency", Reason.LATENCY_UNKNOWN), ("kills", Reason.OOM_UNKNOWN)])
+def test_a_signal_that_was_never_seen_is_not_a_healthy_one(bake, tick, kind, reason):
+    """A latency query that finds nothing, or logs that never answered, leave the release to a person."""
+    maker = bake()
+    evidence = maker.evidence()
+    for look in maker.looks([tick(**CLEAN)] * 180):
+        canary = replace(look.canary, latency=()) if kind == "latency" else look.canary
+        kills = None if kind == "kills" else look.oom_kills
+        evidence = evidence.observe(replace(look, canary=canary, oom_kills=kills))
+    verdict = judge(evidence, maker.policy)
+    assert (verdict.action, verdict.reason) == (Action.INCONCLUSIVE, reason)
+
+
+def test_slow_until_the_end_is_not_promoted_for_lack_of_a_second_look(bake, tick):
+    """Scaled shortly before the end, and no request was timed since: a person decides."""
+    maker = bake()
+    ticks = [tick(**CLEAN)] * 165 + [tick(**CLEAN, very_slow=100)] * 15
+    evidence, is_scaled = maker.evidence(), False
+    for look in maker.looks(ticks):
+        evidence = evidence.observe(look)
+        if not is_scaled and judge(evidence, maker.policy).action is Action.SCALE:
+            evidence, is_scaled = evidence.after_scaling(evidence.now_s), True
+    verdict = judge(evidence, maker.policy)
+    assert is_scaled
+    assert (verdict.action, verdict.reason) == (Action.INCONCLUSIVE, Reason.LATENCY_5S)
+
+
+def test_an_old_blip_of_stable_does_not_excuse_a_canary(bake, tick):
+    """Stable failed for half a minute long ago; what the canary does now is its own."""
+    ticks = [tick(**CLEAN)] * 12 + [tick(n=100, m=900, y=450)] * 6
+    ticks += [tick(**CLEAN)] * 122 + [tick(n=100, x=20, m=900)] * 40
+    assert bake().verdict(ticks).attribution == "canary"
+
+
+def test_stalls_that_the_p95_allows_scale_nothing(bake, tick):
+    """2 % of the answers take longer than 5 s, in stalls of 2 s at random: the playbook's 5 % is never passed."""
+    dice = random.Random(7)
+    ticks = [tick(n=1000, m=9000, very_slow=400 if dice.random() < 0.05 else 0) for _ in range(180)]
+    assert bake().verdict(ticks).action is Action.PROMOTE

@@ -36,6 +36,25 @@ async def test_a_reply_is_lost_after_the_effect(cloud):
     assert (write["code"], write["applied"]) == ("UNAVAILABLE", True)
 
 
+async def test_the_reply_to_a_refused_call_is_lost_too(cloud):
+    """The caller cannot tell it from one that took effect; the log of writes can, and the order is used up."""
+    await cloud.world.fault("Services.UpdateService", applied=True)
+    stale = run_v2.Service(name=cloud.name, annotations={"x.example/a": "1"}, etag='"stale"')
+    with pytest.raises(exceptions.ServiceUnavailable):
+        await cloud.update(stale, "annotations")
+    (write,) = await cloud.world.writes()
+    assert (write["code"], write["applied"]) == ("UNAVAILABLE", False)
+    with pytest.raises(exceptions.Aborted):
+        await cloud.update(stale, "annotations")
+
+
+@pytest.mark.parametrize("method", ["Services.UpdateServices", "UpdateService", "Jobs.*"])
+async def test_an_order_that_could_never_hit_is_refused(cloud, method):
+    """A wrong name would let a test pass in which nothing went wrong; the answer names the methods there are."""
+    with pytest.raises(WorldError, match=r"method: .*Services\.UpdateService"):
+        await cloud.world.fault(method, "UNAVAILABLE")
+
+
 async def test_a_method_hangs_until_the_client_gives_up(cloud):
     """DEADLINE_EXCEEDED at the client's own timeout; the next call is answered."""
     await cloud.world.fault("Revisions.GetRevision", hang=True)

@@ -114,6 +114,45 @@ async def test_annotations_of_the_system_are_refused(cloud, key):
         await cloud.update(run_v2.Service(name=cloud.name, annotations={key: "1"}), "annotations")
 
 
+def _template(of_container=None, **fields):
+    container = run_v2.Container(image="ghcr.io/geoaziz/ethixai-backend:sha-5ab1e0", **of_container or {})
+    return run_v2.Service(template=run_v2.RevisionTemplate(containers=[container], **fields))
+
+
+def _container(**fields):
+    return _template(fields)
+
+
+FROM_SECRET = run_v2.EnvVarSource(secret_key_ref=run_v2.SecretKeySelector(secret="s", version="1"))
+UNTAUGHT = {
+    "ingress": run_v2.Service(ingress=run_v2.IngressTraffic.INGRESS_TRAFFIC_INTERNAL_ONLY),
+    "template.vpc_access": _template(vpc_access=run_v2.VpcAccess(connector="c")),
+    "template.session_affinity": _template(session_affinity=True),
+    "containers.startup_probe": _container(startup_probe=run_v2.Probe(http_get=run_v2.HTTPGetAction(path="/up"))),
+    "containers.liveness_probe": _container(liveness_probe=run_v2.Probe(period_seconds=5)),
+    "containers.command": _container(command=["sleep"]),
+    "containers.env.value_source": _container(env=[run_v2.EnvVar(name="A", value_source=FROM_SECRET)]),
+}
+
+
+@pytest.mark.parametrize(("field", "wanted"), UNTAUGHT.items(), ids=UNTAUGHT)
+async def test_what_would_have_no_effect_is_not_taught(cloud, field, wanted):
+    """A field that changes how the real service behaves, and not the stand-in, is named and never just stored."""
+    wanted.name = cloud.name
+    with pytest.raises(exceptions.MethodNotImplemented, match=field):
+        await cloud.update(wanted, field.partition(".")[0] if field == "ingress" else "template")
+
+
+async def test_the_startup_probe_that_cloud_run_itself_sets_is_taken(cloud):
+    """It is what the stand-in does: a container has started once its port is open."""
+    service = await cloud.get()
+    service.template.revision = ""
+    service.template.containers[0].startup_probe = run_v2.Probe(
+        tcp_socket=run_v2.TCPSocketAction(port=8080), timeout_seconds=240, period_seconds=240, failure_threshold=1
+    )
+    assert not (await cloud.update(service, "template")).HasField("error")
+
+
 async def test_a_reused_revision_name_with_another_template_already_exists(cloud):
     """Sending a fetched template back with something changed and the old name is the 409 of the wild."""
     service = await cloud.get()

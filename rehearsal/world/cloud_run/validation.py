@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rehearsal.world.cloud_run.state import LATEST, MANUAL, PINNED, RevisionTemplate, Service
+from rehearsal.world.cloud_run.untaught import check_taught
 from rehearsal.world.rpc import Code, RefusalError, invalid
 
 OUTPUT_ONLY = frozenset(
@@ -80,6 +81,7 @@ def check_service(where: str, service: str, wanted: Any) -> None:
     check_traffic(f"{where}.traffic", service, wanted.traffic)
     _check_template(f"{where}.template", service, wanted.template)
     _check_scaling(f"{where}.scaling", wanted.scaling)
+    check_taught(where, wanted)
 
 
 def _check_keys(where: str, keys: Iterable[str]) -> None:
