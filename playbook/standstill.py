@@ -110,14 +110,21 @@ def restarted(claim: Claim) -> Claim:
 
 
 def to_hold(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
-    """The service carries the claim. One that is in read-only mode already stays so: the claim has the way back.
+    """The service carries the claim. One that is in read-only mode already stays so until it is opened.
 
     Raises: Held, Fenced, as `change.to_claim`.
     """
     plain = {key: value for key, value in snapshot.annotations.items() if key != MITIGATION}
-    record = change.unheld(snapshot.model_copy(update={"annotations": plain}), claim)
+    change.unheld(snapshot.model_copy(update={"annotations": plain}), claim)
+    record = Record.read(snapshot)
     wanted = change.mark(record, claim, snapshot.service)
-    return None if Record.read(snapshot) == wanted else Change(record=wanted)
+    return None if record == wanted else Change(record=wanted)
+
+
+def to_let_go(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
+    """The service is nobody's again, as if the claim had never been: nothing was moved, and nothing became good."""
+    record = Record.read(snapshot)
+    return Change(record=record.released()) if record.holder == claim.release_id else None
 
 
 def to_note(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
@@ -230,14 +237,16 @@ def repointed(claim: Claim) -> Claim:
 def to_open(snapshot: ServiceSnapshot, claim: Claim, policy: Policy) -> Change | None:
     """Users reach the code that can read the database, with the scaling and the tags that were found.
 
-    A service that was found without any bounds gets the playbook's 3 to 13.
+    A service that was found without any bounds gets the playbook's 3 to 13. A mitigation is over with it.
     """
-    record = change.guard(snapshot, claim)
+    record = change.guard(snapshot, claim).model_copy(update={"mitigation": None})
     wanted = change.mark(record, claim, snapshot.service)
     part = claim.part(snapshot.service)
     scaling = None if snapshot.scaling.manual is None else scaling_after(part.scaling, policy)
     is_so = snapshot.split == part.stable and snapshot.serves(part.stable) and scaling is None
-    return None if is_so and record == wanted else Change(record=wanted, split=part.stable, scaling=scaling)
+    return (
+        None if is_so and Record.read(snapshot) == wanted else Change(record=wanted, split=part.stable, scaling=scaling)
+    )
 
 
 def scaling_after(found: Scaling, policy: Policy) -> Scaling:

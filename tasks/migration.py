@@ -10,9 +10,9 @@ from prefect.artifacts import acreate_markdown_artifact
 from blocks.environment import Environment
 from blocks.migrations import load
 from blocks.prefect_api import PREFECT_AWAY
-from playbook import change, standstill
+from playbook import standstill
 from playbook.claim import Claim, Kind, Record, next_epoch
-from playbook.errors import Conflict, Refused, SmokeFailed, Transient
+from playbook.errors import Conflict, Fenced, Refused, SmokeFailed, Transient
 from playbook.migration import Migration, MigrationRequest, RollbackPlan, Undoing, Way, code_problem, plan_rollback
 from playbook.migration import schema_of as schema_by_ledger
 from playbook.rollback import Found
@@ -95,8 +95,8 @@ async def undoing_found(env: Environment) -> Claim | None:
 async def hold_services(env: Environment, request: MigrationRequest, plan: RollbackPlan) -> Claim:
     """This run holds every service that writes to the database; each knows the code it is opened with again.
 
-    Raises: Held, Conflict, BadRequest (to_release is unknown), Refused (no code can read what will be left; both
-    ranges are named).
+    Raises: Held, Conflict, Fenced, BadRequest (to_release is unknown), Refused (no code can read what will be left;
+    both ranges are named). What was taken by then is let go again, as it was found.
     """
     assert env.migrations is not None
     migrations = modules(env)
@@ -123,9 +123,9 @@ async def hold_services(env: Environment, request: MigrationRequest, plan: Rollb
         for service in claim.services:
             await ensure(env, service, partial(standstill.to_hold, claim=claim))
             taken.append(service)
-    except (Refused, Conflict):
+    except (Refused, Conflict, Fenced):
         for service in reversed(taken):
-            await ensure(env, service, partial(change.to_release, claim=claim, now_s=now_s))
+            await ensure(env, service, partial(standstill.to_let_go, claim=claim))
         raise
     get_run_logger().info("%s holds %s, epoch %d", claim.release_id, ", ".join(claim.services), claim.epoch)
     beat(env, claim)

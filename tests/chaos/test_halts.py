@@ -7,13 +7,14 @@ import pytest
 from driver import Run, Stage, play
 from faults import Fault
 from pydantic import SecretStr
-from undoings import RESTORED, SECRET, UNDOINGS, Undoing, database_of
+from undoings import AI_CORE, BACKEND, RESTORED, SECRET, UNDOINGS, Undoing, database_of
 from wire import Call, Killed, Process
 
 from blocks.migrations import load
-from playbook.claim import Claim, Record
+from playbook.claim import Claim, Member, Record
 from playbook.errors import BadRequest
 from playbook.migration import Batch, Migration, MigrationRequest
+from playbook.traffic import TrafficSplit
 
 DOWN, RESTORE = UNDOINGS[0], UNDOINGS[2]
 Disturb = Callable[[Stage, Call], Fault | None]
@@ -37,9 +38,14 @@ async def started_again(stage: Stage) -> Run:
     return run
 
 
+def record_of(stage: Stage, service: str) -> Record:
+    """What a service of production carries."""
+    return Record.read(stage.scene.production.read(service))
+
+
 def claim_of(stage: Stage) -> Claim:
     """What the lead carries."""
-    claim = Record.read(stage.scene.production.read("ethixai-backend")).claim
+    claim = record_of(stage, BACKEND).claim
     assert claim is not None
     return claim
 
@@ -212,5 +218,35 @@ def test_it_is_an_incident_as_every_rollback() -> None:
         ):
             assert words in ticket.body
         assert "$" not in ticket.body
+
+    play(story)
+
+
+HOLDER = Member(release_id="v20251116-abc123-1f2e3d", epoch=1, lead=BACKEND, stable=TrafficSplit.all_to("x"))
+
+
+@pytest.mark.parametrize(
+    "comes_between",
+    [{"member": HOLDER}, {"epoch": 4_000_000_000}],
+    ids=["another release", "a newer epoch that is over already"],
+)
+def test_what_cannot_be_held_whole_is_let_go_as_it_was(comes_between: dict[str, object]) -> None:
+    """Between its look and its claim a service was taken: the lead is nobody's again, nothing became good or open on
+    it, and no recovery finds a claim of a run that ended.
+    """
+
+    async def story(stage: Stage) -> None:
+        before: list[Record] = []
+
+        def taken(stage: Stage, call: Call) -> None:
+            if call.method == "write" and not before:
+                before.append(record_of(stage, BACKEND))
+                state = stage.scene.production.services[AI_CORE]
+                state.annotations = record_of(stage, AI_CORE).model_copy(update=comes_between).annotations()
+
+        run = await taken_back(stage, taken)
+        assert run.end in ("Refused", "Fenced")
+        now = record_of(stage, BACKEND)
+        assert now == before[0].model_copy(update={"epoch": now.epoch})
 
     play(story)

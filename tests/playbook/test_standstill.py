@@ -4,10 +4,11 @@ import pytest
 
 from playbook import change
 from playbook.change import Change
-from playbook.claim import Claim, Decision, Kind, Promotion, Record
+from playbook.claim import Claim, Decision, Kind, Mitigation, Promotion, Record
 from playbook.errors import BadRequest, Fenced, Held, Refused, Transient
 from playbook.migration import Batch, Migration, MigrationRequest, RollbackPlan, SchemaRange, Undoing, Way
 from playbook.policy import Policy
+from playbook.requests import Measure
 from playbook.rollback import Found
 from playbook.standstill import (
     can_introduce,
@@ -21,6 +22,7 @@ from playbook.standstill import (
     to_halt,
     to_hold,
     to_introduce,
+    to_let_go,
     to_note,
     to_open,
     to_repoint,
@@ -238,3 +240,38 @@ def test_after_a_no_everything_is_as_it_was_found() -> None:
     """The same revision, the same tags; who said no stands in the claim, for whoever must finish it."""
     ours = declined(CLAIM, "Ada said no")
     assert (ours.part("s").stable, ours.undoing.declined) == (service().split, "Ada said no")
+
+
+MITIGATION = Mitigation(
+    measure=Measure.READ_ONLY, by="Grace", reason="busy", at_s=1, split=TrafficSplit.all_to(NEW), scaling=SCALING
+)
+READ_ONLY = service(
+    split=TrafficSplit.all_to(CLOSED),
+    served=TrafficSplit.all_to(CLOSED),
+    annotations=Record(last_good=GOOD, mitigation=MITIGATION).annotations(),
+)
+
+
+def mitigated_claim() -> Claim:
+    """A claim on a service that somebody has set to read-only."""
+    undoing = Undoing(request=ASKED, plan=PLAN, environment="production", maintenance={"s": CLOSED})
+    goods = {"s": GOOD[1]}
+    return migration_claim({"s": found(READ_ONLY)}, goods, undoing, flow_run_id="0123456789", epoch=10, now_s=1000.0)
+
+
+def test_a_claim_that_is_let_go_leaves_everything_as_it_was() -> None:
+    """Good releases, incidents and a mitigation with its way back; only the epoch stays grown."""
+    ours = mitigated_claim()
+    held = after(READ_ONLY, to_hold(READ_ONLY, ours))
+    now = after(held, to_let_go(held, ours))
+    assert Record.read(now) == Record.read(READ_ONLY).model_copy(update={"epoch": 10})
+    assert to_let_go(now, ours) is None
+
+
+def test_a_mitigation_ends_when_the_service_is_opened() -> None:
+    """It has users again: nothing is left to restore."""
+    ours = mitigated_claim()
+    held = after(READ_ONLY, to_hold(READ_ONLY, ours))
+    now = after(held, to_open(held, ours, Policy()))
+    assert (now.split, Record.read(now).mitigation) == (TrafficSplit.all_to(OLD), None)
+    assert to_open(now, ours, Policy()) is None
