@@ -49,6 +49,7 @@ class Window(NamedTuple):
 
 _PLACES = {name: place for place, name in enumerate(Round._fields[2:13])}  # of the counts in a round
 _TIMED = _PLACES["timed"]  # from there on they are about latency
+_NOTHING = (0.0,) * len(_PLACES)
 
 
 class Recent(NamedTuple):
@@ -58,7 +59,7 @@ class Recent(NamedTuple):
     latency_from_s: float
     bursty: bool  # whether one burst may lie across two rounds
     rounds: tuple[Round, ...] = ()
-    totals: tuple[float, ...] = (0.0,) * len(_PLACES)
+    totals: tuple[float, ...] = _NOTHING
 
     def after(self, seen: Round) -> "Recent":
         """Moved on by one round."""
@@ -78,10 +79,13 @@ class Recent(NamedTuple):
         column, since_s = place + 2, -math.inf if place < _TIMED else self.latency_from_s
         return Window(n, x, worst_burst([one[column] for one in self.rounds if one[0] > since_s], self.bursty))
 
+    def newest(self, count: int) -> "Recent":
+        """Only the last ``count`` rounds."""
+        return functools.reduce(Recent.after, self.rounds[-count:], self._replace(rounds=(), totals=_NOTHING))
+
     def with_latency_from(self, from_s: float) -> "Recent":
         """The same where latency counts only from ``from_s`` on."""
-        blank = Recent(self.length_s, from_s, self.bursty)
-        return functools.reduce(Recent.after, self.rounds, blank)
+        return functools.reduce(Recent.after, self.rounds, Recent(self.length_s, from_s, self.bursty))
 
     def _counts(self, one: Round) -> tuple[float, ...]:
         return one[2:13] if one.at_s > self.latency_from_s else (*one[2:6], *[0.0] * 7)

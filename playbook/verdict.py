@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, Self
 from playbook import explanation
 from playbook.base import Frozen
 from playbook.evidence import Evidence
+from playbook.levels import BLOCK
 from playbook.matrix import Reason, Severity, Trigger, row_for
 from playbook.picture import Moment
 from playbook.policy import Policy
@@ -249,13 +250,21 @@ def _attribution(found: _Finding, evidence: Evidence, policy: Policy) -> Literal
         line = policy.slow_ratio_max
         both = evidence.recent.of("stable_timed", "stable_very_slow", line).above(line, evidence.least)
         return "shared" if both else "canary"
-    stable = evidence.recent.of("m", "y")
     worse = evidence.relative.peak >= 1 / policy.alpha_relative
-    if worse or stable.ratio <= policy.error_ratio_max:
+    if worse or not _stable_fails(evidence, policy):
         return "canary"
     proven = evidence.stable_peak(evidence.tests.ceiling) >= 1 / policy.alpha_ceiling
-    measured = stable.x >= evidence.least and evidence.stable_peak(evidence.tests.healthy) >= 1 / policy.alpha_healthy
+    enough = evidence.recent.of("m", "y").x >= evidence.least
+    measured = enough and evidence.stable_peak(evidence.tests.healthy) >= 1 / policy.alpha_healthy
     return "shared" if proven or measured else "canary"
+
+
+def _stable_fails(evidence: Evidence, policy: Policy) -> bool:
+    """Whether stable is above the line now: over five minutes, or over its newest scrapes, as an outage of seconds is
+    still small beside five good minutes."""
+    long, short = (recent.of("m", "y") for recent in (evidence.recent, evidence.recent.newest(BLOCK)))
+    line = policy.error_ratio_max
+    return long.ratio > line or (short.ratio > line and short.x >= evidence.least)
 
 
 def _alert(found: _Finding, evidence: Evidence, policy: Policy) -> bool:

@@ -181,11 +181,11 @@ def test_with_no_time_left_to_scale_a_person_decides(bake, tick):
     assert (verdict.action, verdict.reason) == (Action.INCONCLUSIVE, Reason.LATENCY_5S)
 
 
-@pytest.mark.parametrize(("ratio", "rate"), [(0.2, 10), (0.2, 100), (0.05, 100), (1.0, 100)])
+@pytest.mark.parametrize(("ratio", "rate"), [(0.2, 10), (0.2, 100), (0.05, 100), (1.0, 100), (0.2, 10_000)])
 def test_a_shared_outage_is_rolled_back_and_called_shared(bake, tick, ratio, rate):
     """Both fail alike: the playbook rolls back all the same, and people are told that it may not help."""
     bad = {"x": int(rate * ratio), "y": int(9 * rate * ratio)}
-    ticks = [tick(n=rate, m=9 * rate)] * 20 + [tick(n=rate, m=9 * rate, **bad)] * 60
+    ticks = [tick(n=rate, m=9 * rate)] * 60 + [tick(n=rate, m=9 * rate, **bad)] * 60
     verdict = bake().verdict(ticks)
     assert (verdict.action, verdict.attribution) == (Action.ROLLBACK, "shared")
     assert "may not help" in verdict.explanation
