@@ -4,13 +4,12 @@ import argparse
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import fields
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 
 from bench.replay import replay
-from playbook.evidence import CounterSeries, Evidence, Observation, RevisionSamples, dispersion
+from playbook.evidence import CounterSeries, Dispersion, Evidence, Observation, RevisionSamples, dispersion
 from playbook.policy import Policy
 
 SELECTORS = {
@@ -66,31 +65,29 @@ def _cut(one: CounterSeries, from_s: float, to_s: float) -> CounterSeries:
     return CounterSeries(one.labels, one.samples[bisect_right(times, from_s) : bisect_right(times, to_s)])
 
 
-def unix(text: str) -> float:
-    """Unix seconds of a number or an ISO time; without a zone it is UTC. Raises: ValueError."""
-    try:
-        return float(text)
-    except ValueError:
-        found = datetime.fromisoformat(text)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-
-
 def judge_past(options: argparse.Namespace) -> dict[str, Any]:
-    """The verdict on a past release, with everything it rests on."""
-    start_s = unix(options.start)
+    """The verdict on a past release, with everything it rests on.
+
+    Raises: httpx.HTTPError, ValueError, KeyError, when what answers is not a Prometheus.
+    """
+    start_s = options.start
     policy = Policy(bake_s=60 * options.minutes, scrape_s=options.scrape_s, tick_s=options.scrape_s)
     memory = Memory(options.prometheus)
     span_s, end_s = policy.bake_s + 2 * policy.scrape_s, start_s + policy.bake_s
     canary = memory.revision(options.service, options.canary, span_s, end_s)
     stable = memory.revision(options.service, options.stable, span_s, end_s)
-    history = memory.series("requests", options.service, options.stable, policy.history_s, start_s)
+    if options.phi_hat is None:
+        history = memory.series("requests", options.service, options.stable, policy.history_s, start_s)
+        known = dispersion(history, policy)
+    else:
+        known = Dispersion(max(1.0, options.phi_hat), "given")
     evidence = Evidence.start(
         service=options.service,
         canary=options.canary,
         stable=(options.stable,),
         bake_start_s=start_s,
         policy=policy,
-        dispersion=dispersion(history, policy),
+        dispersion=known,
     )
     final, verdict = replay(evidence, looks(canary, stable, start_s, policy), policy)
     return {

@@ -1,12 +1,16 @@
 """Replay: saved traces in, one final verdict each out, from the very same judge."""
 
 import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from math import ceil
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
 
-from bench.past import unix
-from bench.replay import main, replay_file
+from bench.replay import main, replay_file, unix
 from bench.tables import fill
 
 TICKS = 181
@@ -77,6 +81,90 @@ def test_it_says_what_it_lacks(arguments):
     """A command that cannot be carried out ends with its usage."""
     with pytest.raises(SystemExit):
         main(arguments)
+
+
+def test_a_file_that_is_none_is_named(tmp_path, capsys):
+    """Saved traces that cannot be read: one sentence, and nothing is written."""
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "absent.npz"), "--out", str(tmp_path / "verdicts.json")])
+    assert "absent.npz cannot be read as saved traces" in capsys.readouterr().err
+    assert not (tmp_path / "verdicts.json").exists()
+
+
+START = 1_700_000_000
+
+
+class Remembering(BaseHTTPRequestHandler):
+    """A Prometheus that remembers one release: 20 requests/s on the canary, every tenth fails; 180 on stable, which is
+    well. It answers a range selector with the samples of that range."""
+
+    def do_GET(self):
+        """An instant query."""
+        asked = parse_qs(urlsplit(self.path).query)
+        query, until_s = asked["query"][0], float(asked["time"][0])
+        since_s = until_s - float(re.search(r"\[(\d+)ms\]", query)[1]) / 1000
+        rate, bad = (20, 0.1) if 'revision="new"' in query else (180, 0)
+        shares = {"status": (("2xx", 1 - bad), ("5xx", bad))}
+        if query.startswith("http_request_duration_seconds_bucket"):
+            shares = {"le": (("2", 1), ("5", 1), ("+Inf", 1))}
+        first_s = START - 3600 if rate == 180 else START
+        times = range(max(first_s, 5 * ceil(since_s / 5)), int(until_s) + 1, 5)
+        ((label, values),) = shares.items()
+        result = [
+            {
+                "metric": {"instance": "a", label: value},
+                "values": [[t, str(rate * share * (t - first_s))] for t in times],
+            }
+            for value, share in values
+        ]
+        body = json.dumps({"status": "success", "data": {"resultType": "matrix", "result": result}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        """Nothing."""
+
+
+@pytest.fixture
+def prometheus():
+    """Its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Remembering) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def past(url, *more):
+    """The command for that release."""
+    return ["--prometheus", url, "--service", "s", "--canary", "new", "--stable", "old", "--start", str(START), *more]
+
+
+def test_a_past_release_is_judged_from_what_prometheus_remembers(prometheus, tmp_path, capsys):
+    """The verdict with everything it rests on; stable's hour before the canary says how bursty errors are."""
+    assert main(past(prometheus)) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["id"], found["verdict"], found["attribution"]) == ("s/new", "ROLLBACK", "canary")
+    assert 0 < found["at_s"] < 60
+    assert found["dispersion"]["source"] == "history"
+    errors = next(one for one in found["signals"] if one["name"] == "errors")
+    assert errors["ratio"] == pytest.approx(0.1)
+
+    assert main(past(prometheus, "--out", str(tmp_path / "verdict.json"), "--phi-hat", "3")) == 0
+    found = json.loads((tmp_path / "verdict.json").read_text())
+    assert found["dispersion"] == {"phi_hat": 3.0, "source": "given"}
+
+
+def test_a_past_that_cannot_be_asked_for_is_one_sentence(prometheus, capsys):
+    """An address where nobody answers, and a start that is no time: named, with the usage, without a traceback."""
+    for arguments, words in (
+        (past("http://127.0.0.1:1"), "--prometheus http://127.0.0.1:1 does not answer"),
+        ([*past(prometheus)[:-1], "yesterday"], "yesterday is neither unix seconds nor an ISO time"),
+    ):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        assert words in capsys.readouterr().err
 
 
 def test_times_are_unix_or_iso():
