@@ -12,8 +12,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from bench.replay import observations
 from bench.simulator import FAMILIES, TICK_S, generate
+from bench.traces import observations
 from playbook.evidence import CounterSeries, Evidence, Observation, RevisionSamples
 from playbook.policy import Policy
 from playbook.verdict import judge

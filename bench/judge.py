@@ -15,9 +15,9 @@ import numpy as np
 
 from bench.held_out import HELD_OUT
 from bench.peers import PEERS, Counts
-from bench.replay import replay_trace
 from bench.simulator import FAMILIES, RATES, TICK_S, Family, Group, Ints, generate
 from bench.tables import Cell, fill, held_out, tables
+from bench.traces import replay_trace
 from playbook.policy import Policy
 from playbook.samples import CounterSeries, Dispersion, dispersion
 

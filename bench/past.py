@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from bench.replay import replay
+from bench.traces import replay
 from playbook.evidence import CounterSeries, Dispersion, Evidence, Observation, RevisionSamples, dispersion
 from playbook.policy import Policy
 

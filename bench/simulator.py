@@ -1,4 +1,4 @@
-"""Seeded traffic with a known truth, in the form of saved traces (`bench.replay`).
+"""Seeded traffic with a known truth, in the form of saved traces (`bench.traces`).
 
 Each family is one way in which a canary is healthy or not. The judge's numbers were *tuned on* the first group; the
 second has other seeds, but was *looked at* while tuning, and mended some rules. The third is `bench.held_out`.
@@ -101,7 +101,7 @@ class Family:
 
 @dataclass(frozen=True)
 class Traces:
-    """``counters`` [runs, 181, 24] and ``gauges`` [runs, 181, 3] as `bench.replay` reads them; ``phi_hat`` [runs]."""
+    """``counters`` [runs, 181, 24] and ``gauges`` [runs, 181, 3] as `bench.traces` reads them; ``phi_hat`` [runs]."""
 
     counters: NDArray[np.int32]
     gauges: NDArray[np.float32]

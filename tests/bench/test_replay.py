@@ -10,8 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 
-from bench.replay import main, replay_file, unix
+from bench.replay import main, unix
 from bench.tables import fill
+from bench.traces import replay_file
 
 TICKS = 181
 
