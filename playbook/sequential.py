@@ -17,8 +17,6 @@ import math
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
-from scipy.special import betaincinv
-
 _HUGE = 1e60  # a mass is cut off here: less than it may be, so still an e-process, and never an overflow
 _FIRST = 0.5  # share of the initial 1 that bets on a fault from the first scrape on
 _LATER = 0.45  # share that is spread evenly over the horizon; the rest is for what comes after it
@@ -131,6 +129,8 @@ def upper_bound(n: float, x: float, phi_hat: float, alpha: float) -> float:
     """
     if n <= x:
         return 1.0
+    from scipy.special import betaincinv  # only who judges waits for it: it is most of what a rollback would load
+
     return float(betaincinv(x / phi_hat + 1, (n - x) / phi_hat, 1 - alpha))
 
 
