@@ -250,3 +250,34 @@ def test_what_cannot_be_held_whole_is_let_go_as_it_was(comes_between: dict[str, 
         assert now == before[0].model_copy(update={"epoch": now.epoch})
 
     play(story)
+
+
+def test_an_atlas_that_is_away_now_and_then_is_asked_again() -> None:
+    """A restore takes an hour, and a dozen looks at it may fail: it is waited for as long as it may take."""
+    failed: list[Call] = []
+
+    def away(stage: Stage, call: Call) -> Fault | None:
+        if call.system == "atlas" and call.subject.startswith("restoreJobs/") and len(failed) < 9:
+            failed.append(call)
+            return Fault.SERVER_ERROR
+        return None
+
+    async def story(stage: Stage) -> None:
+        assert (await taken_back(stage, away, RESTORE)).end == "RolledBack"
+        assert len(failed) == 9
+
+    play(story)
+
+
+def test_a_restore_that_nobody_hears_of_halts() -> None:
+    """After the time that it may take; the last thing heard of it stands on the page."""
+
+    def away(stage: Stage, call: Call) -> Fault | None:
+        return Fault.SERVER_ERROR if call.subject.startswith("restoreJobs/") else None
+
+    async def story(stage: Stage) -> None:
+        run = await taken_back(stage, away, RESTORE)
+        assert run.end == "Halted"
+        assert "is not known to be over after 3600 s (" in run.message
+
+    play(story)
