@@ -57,6 +57,7 @@ def part_for(found: Found, good: Promotion) -> Part:
         service=found.service,
         stable=TrafficSplit.all_to(good.revision, before.without_tags(CANARY_TAG).tags),
         found=snapshot.pinned.without_tags(CANARY_TAG),
+        before=mitigation.split.without_tags(CANARY_TAG) if mitigation else None,
         back_to=None if good.revision == before.main else good,
         canary=before.main,
         image=revision.image,
@@ -259,8 +260,11 @@ def scaling_after(found: Scaling, policy: Policy) -> Scaling:
 def declined(claim: Claim, answer: str) -> Claim:
     """The same claim, to which a person said no: its services are opened again exactly as they were found, whoever
     finds it. The data was not touched.
+
+    Where a measure was in force they are as before it: opening a service ends it, and nobody could restore it any more.
     """
     parts = tuple(
-        part.model_copy(update={"stable": part.found, "back_to": None}) if part.found else part for part in claim.parts
+        part.model_copy(update={"stable": part.before or part.found or part.stable, "back_to": None})
+        for part in claim.parts
     )
     return with_undoing(claim.model_copy(update={"parts": parts}), declined=answer)

@@ -82,10 +82,17 @@ def declined(claim: Claim, environment: str) -> Message:
             f"↩️ {environment.upper()}: WRITES ARE ON AGAIN, THE MIGRATION STAYS",
             f"Why: {claim.undoing.declined}",
             f"Not taken back: {', '.join(claim.undoing.plan.undo)}; the data was not touched",
-            f"Services: {', '.join(claim.services)}, as they were found",
+            f"Services: {as_found(claim)}",
         )
     )
     return Message(key=f"{claim.release_id}/declined", room=Room.INCIDENTS, text=text)
+
+
+def as_found(claim: Claim) -> str:
+    """How the services of a claim that says no are open again."""
+    measured = ", ".join(part.service for part in claim.parts if part.before)
+    told = f"{', '.join(claim.services)}, as they were found"
+    return f"{told}; the measure that was in force on {measured} is over" if measured else told
 
 
 def go_on(environment: str) -> str:

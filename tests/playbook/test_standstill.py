@@ -29,6 +29,7 @@ from playbook.standstill import (
     with_undoing,
 )
 from playbook.traffic import Revision, Scaling, ServiceSnapshot, TrafficSplit
+from playbook.undoing import as_found
 
 OLD, NEW, CLOSED = "s-old", "s-new", "s-closed"
 BATCH = Batch(collection="users", match={"b": {"$exists": True}}, change={"$rename": {"b": "a"}})
@@ -275,3 +276,14 @@ def test_a_mitigation_ends_when_the_service_is_opened() -> None:
     now = after(held, to_open(held, ours, Policy()))
     assert (now.split, Record.read(now).mitigation) == (TrafficSplit.all_to(OLD), None)
     assert to_open(now, ours, Policy()) is None
+
+
+def test_after_a_no_a_service_is_as_it_was_before_its_measure() -> None:
+    """Opened with the maintenance revision it would refuse writes for good: nothing is left to restore."""
+    ours = declined(mitigated_claim(), "Ada said no")
+    held = after(READ_ONLY, to_hold(READ_ONLY, ours))
+    now = after(held, to_open(held, ours, Policy()))
+    assert (now.split, now.scaling, Record.read(now).mitigation) == (MITIGATION.split, SCALING, None)
+    assert to_open(now, ours, Policy()) is None
+    assert change.to_release(now, ours, now_s=9.0) is not None
+    assert as_found(ours) == "s, as they were found; the measure that was in force on s is over"
