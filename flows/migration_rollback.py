@@ -25,10 +25,10 @@ from tasks.claim import release_claim, take_over
 from tasks.ending import ending
 from tasks.incident import run_url, undoing_ticket
 from tasks.migration import (
+    closed_services,
     halt,
     hold_services,
     introduce,
-    is_closed,
     note_undoing,
     plan_undoing,
     prove_closed,
@@ -188,7 +188,7 @@ async def say_stopped(env: Environment, claim: Claim, why: str) -> Outcome:
 
     Raises: Fenced (a newer run has it; nobody is woken).
     """
-    is_off = await is_closed(env, claim)
-    state = f"Writes to {', '.join(claim.services)} are off. " if is_off else ""
+    closed = await closed_services(env, claim)
+    state = f"Writes to {', '.join(closed)} are off. " if closed else ""
     await tell(env, halted(claim, env.name, f"{why} {state}"))
     return Outcome(end=End.HALTED, message=f"{why} {state}{go_on(env.name)}", release_id=claim.release_id)

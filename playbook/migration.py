@@ -159,7 +159,7 @@ class Undoing(Frozen):
     )
     agreed: tuple[str, ...] = Field((), description="what people said yes to, in their words")
     declined: str = Field("", description="who said no before the data was touched: everything is opened again")
-    halted: str = Field("", description="why it stopped with writes still off; a person starts it again")
+    halted: str = Field("", description="why it stopped, mostly with writes off; a person starts it again")
     restarts: int = Field(0, description="how often recovery has started it again since a person did")
 
 

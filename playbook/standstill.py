@@ -140,7 +140,7 @@ def to_halt(snapshot: ServiceSnapshot, claim: Claim, why: str) -> Change | None:
 
     Raises: Fenced (a newer run has it, and is not stopped by this one).
     """
-    record = _not_newer(snapshot, claim)
+    record = not_newer(snapshot, claim)
     held = record.claim
     if held is None or held.epoch != claim.epoch or held.migration is None or held.migration.halted == why:
         return None
@@ -148,12 +148,14 @@ def to_halt(snapshot: ServiceSnapshot, claim: Claim, why: str) -> Change | None:
 
 
 def is_closed(snapshot: ServiceSnapshot, claim: Claim) -> bool:
-    """Whether users' writes to the service are off. Raises: Fenced (a newer run has it)."""
-    _not_newer(snapshot, claim)
-    return not (snapshot.serves(claim.part(snapshot.service).stable) and snapshot.scaling.manual != 0)
+    """Whether users' writes to the service are off, by what is observed and with nothing under way."""
+    closed = claim.undoing.maintenance.get(snapshot.service)
+    has_none = snapshot.scaling.manual == 0 and not snapshot.is_reconciling
+    return has_none or bool(closed and snapshot.serves(TrafficSplit.all_to(closed)))
 
 
-def _not_newer(snapshot: ServiceSnapshot, claim: Claim) -> Record:
+def not_newer(snapshot: ServiceSnapshot, claim: Claim) -> Record:
+    """The record of the lead, which no newer run has. Raises: Fenced."""
     record = Record.read(snapshot)
     if record.epoch > claim.epoch:
         raise Fenced(

@@ -101,7 +101,7 @@ def go_on(environment: str) -> str:
 
 
 def halted(claim: Claim, environment: str, why: str) -> Page:
-    """Users cannot write, and nothing goes on by itself: P1."""
+    """Nothing goes on by itself, and ``why`` says whose writes are off: P1."""
     return Page(
         key=claim.release_id,
         severity=Severity.P1,

@@ -206,10 +206,12 @@ async def halt(env: Environment, claim: Claim, why: str) -> None:
     await ensure(env, claim.lead, partial(standstill.to_halt, claim=claim, why=why))
 
 
-@task(name="are writes off", task_run_name="are writes off", **WRITE)
-async def is_closed(env: Environment, claim: Claim) -> bool:
-    """Whether writes to the lead are off. Raises: Fenced (a newer run has it)."""
-    return standstill.is_closed(await env.cloud_run.snapshot(claim.lead), claim)
+@task(name="where writes are off", task_run_name="where writes are off", **WRITE)
+async def closed_services(env: Environment, claim: Claim) -> tuple[str, ...]:
+    """The services whose writes are off right now. Raises: Fenced (a newer run has the lead)."""
+    found = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in claim.services))
+    standstill.not_newer(found[0], claim)
+    return tuple(one.service for one in found if standstill.is_closed(one, claim))
 
 
 @task(name="report", task_run_name="report: {text}", **TELL)

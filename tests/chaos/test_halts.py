@@ -281,3 +281,32 @@ def test_a_restore_that_nobody_hears_of_halts() -> None:
         assert "is not known to be over after 3600 s (" in run.message
 
     play(story)
+
+
+def test_the_page_names_the_services_whose_writes_are_off() -> None:
+    """The first is closed and the second is not to be: who reads the page knows where users can still write."""
+
+    def refused(stage: Stage, call: Call) -> Fault | None:
+        closes = call.method == "write" and AI_CORE in call.subject and "exactly 0" in call.subject
+        return Fault.DENIED if closes else None
+
+    async def story(stage: Stage) -> None:
+        run = await taken_back(stage, refused)
+        assert run.end == "Halted"
+        assert f"Writes to {BACKEND} are off. Start" in run.message
+        assert AI_CORE not in run.message.partition("Writes to")[2]
+
+    play(story)
+
+
+def test_the_page_does_not_say_that_writes_are_off_when_they_are_on() -> None:
+    """Nothing was closed yet, and users are on code that is not what will be opened with."""
+
+    def refused(stage: Stage, call: Call) -> Fault | None:
+        return Fault.DENIED if call.method == "write" and "scaling exactly 0" in call.subject else None
+
+    async def story(stage: Stage) -> None:
+        run = await taken_back(stage, refused)
+        assert (run.end, "are off" in run.message) == ("Halted", False)
+
+    play(story)

@@ -16,6 +16,7 @@ from playbook.standstill import (
     declined,
     is_closed,
     migration_claim,
+    not_newer,
     repointed,
     scaling_after,
     to_close,
@@ -141,6 +142,36 @@ def test_closed_means_that_the_maintenance_revision_answers() -> None:
     assert (now.split, now.scaling) == (TrafficSplit.all_to(CLOSED), SCALING)
 
 
+@pytest.mark.parametrize(
+    ("changes", "is_off"),
+    [
+        ({}, False),
+        ({"scaling": Scaling(manual=0)}, True),
+        ({"scaling": Scaling(manual=0), "is_reconciling": True}, False),
+        ({"scaling": Scaling(manual=3)}, False),
+        ({"served": TrafficSplit.all_to(CLOSED)}, True),
+        ({"served": TrafficSplit.all_to(CLOSED, {"canary": OLD})}, True),
+        ({"served": TrafficSplit(percent={CLOSED: 50, NEW: 50})}, False),
+        ({"served": TrafficSplit.all_to(OLD)}, False),
+    ],
+    ids=[
+        "as it was found",
+        "no instances",
+        "not yet",
+        "some instances",
+        "maintenance",
+        "maintenance, and a tag",
+        "half of it",
+        "opened by somebody with a revision that is neither",
+    ],
+)
+def test_writes_are_off_where_nobody_or_the_maintenance_revision_answers(
+    changes: dict[str, object], is_off: bool
+) -> None:
+    """By what is observed: what is not the code to be opened with is not closed for that."""
+    assert is_closed(service(**changes), claim(maintenance={"s": CLOSED})) is is_off
+
+
 def test_a_service_without_bounds_gets_the_playbooks() -> None:
     """3 to 13 (4, scenario 3, step 5)."""
     assert scaling_after(Scaling(), Policy()) == Scaling(min_instances=3, max_instances=13)
@@ -188,7 +219,7 @@ def test_an_older_run_stops_nothing() -> None:
     with pytest.raises(Fenced, match="went on in another run"):
         to_halt(newer, CLAIM, "why")
     with pytest.raises(Fenced, match="went on in another run"):
-        is_closed(newer, CLAIM)
+        not_newer(newer, CLAIM)
 
 
 def test_why_it_stopped_stands_beside_how_far_it_was() -> None:
