@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from playbook import change
 from playbook.change import Change, Deployment
 from playbook.claim import MITIGATION, Claim, Decision, Part, Promotion, Record
-from playbook.errors import BadRequest, Fenced, Refused, Transient
+from playbook.errors import BadRequest, Fenced, Interrupted, Refused, Transient
 from playbook.migration import Migration, Undoing, code_problem
 from playbook.policy import Policy
 from playbook.rollback import Found
@@ -152,6 +152,22 @@ def is_closed(snapshot: ServiceSnapshot, claim: Claim) -> bool:
     closed = claim.undoing.maintenance.get(snapshot.service)
     has_none = snapshot.scaling.manual == 0 and not snapshot.is_reconciling
     return has_none or bool(closed and snapshot.serves(TrafficSplit.all_to(closed)))
+
+
+def check_closed(snapshot: ServiceSnapshot, claim: Claim) -> None:
+    """Users' writes to the service are still off.
+
+    Raises: Interrupted (somebody has turned them on), Transient (a change is under way: look again).
+    """
+    name, who = snapshot.service, snapshot.last_modifier or "somebody"
+    if snapshot.is_reconciling:
+        raise Transient(f"{name}: a change by {who} is under way.")
+    if not is_closed(snapshot, claim):
+        raise Interrupted(
+            f"{name} serves {snapshot.served} with {snapshot.scaling}, set by {who} while the data was being changed: "
+            "users can write. It is left as it is.",
+            service=name,
+        )
 
 
 def not_newer(snapshot: ServiceSnapshot, claim: Claim) -> Record:

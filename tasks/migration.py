@@ -209,9 +209,19 @@ async def halt(env: Environment, claim: Claim, why: str) -> None:
 @task(name="where writes are off", task_run_name="where writes are off", **WRITE)
 async def closed_services(env: Environment, claim: Claim) -> tuple[str, ...]:
     """The services whose writes are off right now. Raises: Fenced (a newer run has the lead)."""
+    return tuple(one.service for one in await _looks(env, claim) if standstill.is_closed(one, claim))
+
+
+async def check_closed(env: Environment, claim: Claim) -> None:
+    """Writes to every service are still off. Raises: Interrupted (somebody has turned them on), Transient, Fenced."""
+    for snapshot in await _looks(env, claim):
+        standstill.check_closed(snapshot, claim)
+
+
+async def _looks(env: Environment, claim: Claim) -> list[ServiceSnapshot]:
     found = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in claim.services))
     standstill.not_newer(found[0], claim)
-    return tuple(one.service for one in found if standstill.is_closed(one, claim))
+    return found
 
 
 @task(name="report", task_run_name="report: {text}", **TELL)

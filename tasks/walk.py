@@ -9,16 +9,16 @@ from blocks.environment import Environment
 from blocks.mongodb import MongoDB
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.claim import Claim
-from playbook.errors import Refused
+from playbook.errors import Refused, Transient
 from playbook.migration import Batch, Migration
 from playbook.walk import Trial, Walk, next_range
-from tasks.migration import modules
+from tasks.migration import check_closed, modules
 from tasks.retries import READ, WRITE
 
 COPIES = 100
 """How many documents a change is tried on first."""
 SHOWN_EVERY = 10
-"""Ranges between two looks at the progress in the UI."""
+"""Ranges after which the UI shows how far it is, and the services are looked at: somebody may have opened one."""
 
 
 @task(name="dry run", task_run_name="dry run {name}", **READ)
@@ -45,7 +45,8 @@ async def _tried(database: MongoDB, name: str, batch: Batch) -> Trial:
 async def undo(env: Environment, claim: Claim, name: str) -> Walk:
     """Every document is as it was before ``name``. Goes on from the checkpoint, whoever wrote it.
 
-    Raises: Fenced (a newer run has it), Transient (asked again from where it is), Refused.
+    Raises: Fenced (a newer run has it), Transient (asked again from where it is), Interrupted (somebody has turned
+    writes on), Refused.
     """
     database, migration = _database(env), _migration(env, name)
     assert env.migrations is not None
@@ -68,12 +69,14 @@ async def undo(env: Environment, claim: Claim, name: str) -> Walk:
             ranges += 1
             if ranges % SHOWN_EVERY == 0:
                 await _show(walk, shown)
+                await _look(env, claim)
         walk = walk.next_batch()
         if walk.batch < len(migration.down):
             batch = migration.down[walk.batch]
             walk = walk.reached(await database.count(batch.collection, batch.match))
     await database.keep(walk)
     await _show(walk, shown)
+    await check_closed(env, claim)
     get_run_logger().info("%s: %s changed", name, walk)
     return walk
 
@@ -144,6 +147,14 @@ async def _show(walk: Walk, shown: UUID | None = None) -> UUID | None:
     except PREFECT_AWAY as away:
         get_run_logger().warning("not shown: %s (%s)", told, away)
     return shown
+
+
+async def _look(env: Environment, claim: Claim) -> None:
+    """Nobody has turned writes on, as far as can be seen: no walk waits for Cloud Run. Raises: Interrupted, Fenced."""
+    try:
+        await check_closed(env, claim)
+    except Transient as unseen:
+        get_run_logger().warning("not looked at: %s", unseen)
 
 
 async def _ids(database: MongoDB, batch: Batch, after: object, limit: int) -> list[object]:

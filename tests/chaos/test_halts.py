@@ -7,7 +7,7 @@ import pytest
 from driver import Run, Stage, play
 from faults import Fault
 from pydantic import SecretStr
-from undoings import AI_CORE, BACKEND, RESTORED, SECRET, UNDOINGS, Undoing, database_of
+from undoings import AI_CORE, BACKEND, RESTORED, SCALING, SECRET, UNDOINGS, USERS, Undoing, database_of
 from wire import Call, Killed, Process
 
 from blocks.migrations import load
@@ -104,6 +104,23 @@ def test_no_walk_waits_for_what_is_shown() -> None:
         assert (await taken_back(stage, away)).end == "RolledBack"
 
     play(story)
+
+
+def test_no_walk_waits_for_a_look_at_the_services() -> None:
+    """Cloud Run is away while documents change: the next look will do, and the last one must succeed."""
+
+    def away(stage: Stage, call: Call) -> Fault | None:
+        is_changing = 0 < sum(database_of(stage).changed.values()) < USERS
+        return Fault.UNAVAILABLE if is_changing and call.method == "snapshot" else None
+
+    async def story(stage: Stage) -> None:
+        run = await taken_back(stage, away)
+        assert run.end == "RolledBack"
+        begun = [call for call in run.process.calls if (call.method, call.subject) == ("find_one", "playbook_walks")]
+        assert len(begun) == 1
+
+    with patch("tasks.walk.SHOWN_EVERY", 1):
+        play(story)
 
 
 def test_the_secret_is_changed_once_that_is_written_down() -> None:
@@ -310,3 +327,29 @@ def test_the_page_does_not_say_that_writes_are_off_when_they_are_on() -> None:
         assert (run.end, "are off" in run.message) == ("Halted", False)
 
     play(story)
+
+
+@pytest.mark.parametrize(("every", "changed"), [(1, 2), (10, USERS)], ids=["in the middle", "after the last range"])
+def test_a_service_that_somebody_opens_meanwhile_stops_the_walk(every: int, changed: int) -> None:
+    """Users write with code of the other schema from then on: a person must know before the next range, and not when
+    the counts are looked at. Started again it closes the service again, and finishes.
+    """
+
+    def opened(stage: Stage, call: Call) -> None:
+        state = stage.scene.production.services[AI_CORE]
+        if call.method == "update_many" and call.subject == "users" and state.scaling != SCALING:
+            state.scaling, state.etag, state.last_modifier = SCALING, state.etag + 1, "eve"
+
+    async def story(stage: Stage) -> None:
+        run = await taken_back(stage, opened)
+        assert run.end == "Halted"
+        assert (
+            "100 % with 1 to 4 instances, set by eve while the data was being changed: users can write" in run.message
+        )
+        assert f"Writes to {BACKEND} are off. Start" in run.message
+        assert sum(database_of(stage).changed.values()) == changed
+        assert stage.server.forms == []
+        assert (await started_again(stage)).end == "RolledBack"
+
+    with patch("tasks.walk.SHOWN_EVERY", every):
+        play(story)

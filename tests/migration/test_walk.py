@@ -36,7 +36,7 @@ class Walker:
 
     async def undo(self, epoch: int = 1) -> Walk:
         """Every batch, under the claim of ``epoch``."""
-        claim: Any = SimpleNamespace(epoch=epoch, undoing=SimpleNamespace(seen=""))
+        claim: Any = SimpleNamespace(epoch=epoch)
         return await steps.undo.fn(self.env, claim, "m")
 
     async def verify(self, walk: Walk) -> str:
@@ -52,13 +52,14 @@ class Walker:
             return await asyncio.to_thread(done, self.documents)
 
         async def nothing(*_: object, **__: object) -> None:
-            """Nothing is shown."""
+            """Nothing is shown, and nobody opens a service."""
 
         with (
             patch.object(MongoDB, "_do", work),
             patch.object(steps, "_migration", lambda env, name: self.migration),
             patch.object(steps, "acreate_progress_artifact", nothing),
             patch.object(steps, "aupdate_progress_artifact", nothing),
+            patch.object(steps, "check_closed", nothing),
             patch.object(steps, "get_run_logger", lambda: logging.getLogger("walk")),
         ):
             yield

@@ -12,6 +12,7 @@ from playbook.requests import Measure
 from playbook.rollback import Found
 from playbook.standstill import (
     can_introduce,
+    check_closed,
     code_after,
     declined,
     is_closed,
@@ -170,6 +171,14 @@ def test_writes_are_off_where_nobody_or_the_maintenance_revision_answers(
 ) -> None:
     """By what is observed: what is not the code to be opened with is not closed for that."""
     assert is_closed(service(**changes), claim(maintenance={"s": CLOSED})) is is_off
+
+
+def test_a_change_under_way_is_looked_at_again() -> None:
+    """Whoever makes it, what it will be is not known yet: no walk stops for it."""
+    closed = service(scaling=Scaling(manual=0))
+    check_closed(closed, CLAIM)
+    with pytest.raises(Transient, match="a change by eve is under way"):
+        check_closed(closed.model_copy(update={"is_reconciling": True, "last_modifier": "eve"}), CLAIM)
 
 
 def test_a_service_without_bounds_gets_the_playbooks() -> None:
