@@ -99,10 +99,11 @@ def with_undoing(claim: Claim, **changes: object) -> Claim:
 
 
 def going_on(claim: Claim) -> Claim:
-    """The same claim, taken up by a run: it is not stopped any more. One that was is started by a person, and its
-    restarts count anew.
+    """The same claim, taken up by a run: it is not stopped any more. One that was is started by a person, who has read
+    why, and its restarts count anew.
     """
-    return with_undoing(claim, halted="", restarts=0) if claim.undoing.halted else claim
+    halted = claim.undoing.halted
+    return with_undoing(claim, halted="", seen=halted, restarts=0) if halted else claim
 
 
 def restarted(claim: Claim) -> Claim:

@@ -179,6 +179,13 @@ async def prove_closed(env: Environment, service: str) -> None:
     get_run_logger().info("%s: %s", service, seen)
 
 
+@task(name="drain", task_run_name="drain", **READ)
+async def drain(env: Environment) -> None:
+    """Requests that were under way when writes were stopped are over: the policy's ``drain_s`` seconds have passed."""
+    get_run_logger().info("requests that are under way may write for %.0f s", env.policy.drain_s)
+    await asyncio.sleep(env.policy.drain_s)
+
+
 @task(name="introduce", task_run_name="introduce {service}", **WRITE)
 async def introduce(env: Environment, claim: Claim, service: str) -> None:
     """The code that will serve answers at its tag's URL; users still find the service closed."""

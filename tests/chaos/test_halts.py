@@ -1,12 +1,15 @@
 """What stops a migration rollback while writes are off, without killing its process: somebody is woken, every time."""
 
+import asyncio
 from collections.abc import Callable
+from functools import partial
 from unittest.mock import patch
 
 import pytest
 from driver import Run, Stage, play
 from faults import Fault
 from pydantic import SecretStr
+from scene import QUICK
 from undoings import AI_CORE, BACKEND, RESTORED, SCALING, SECRET, UNDOINGS, USERS, Undoing, database_of
 from wire import Call, Killed, Process
 
@@ -353,3 +356,63 @@ def test_a_service_that_somebody_opens_meanwhile_stops_the_walk(every: int, chan
 
     with patch("tasks.walk.SHOWN_EVERY", every):
         play(story)
+
+
+DRAINING = QUICK.model_copy(update={"drain_s": 300})
+
+
+def a_user_comes(stage: Stage, after_s: float = 0.0, **user: object) -> None:
+    """A request that was let in before writes were off makes one, so many seconds from now."""
+    insert = partial(database_of(stage).documents.users.insert_one, {"_id": USERS, **user})
+    asyncio.get_running_loop().call_later(after_s, insert)
+
+
+def test_a_request_under_way_is_waited_for() -> None:
+    """It writes until its time is up: what it makes is counted, and changed with the others."""
+    sent: list[Call] = []
+
+    def under_way(stage: Stage, call: Call) -> None:
+        if call.method == "refuses_writes" and not sent:
+            sent.append(call)
+            a_user_comes(stage, after_s=299, newField="the last one")
+
+    async def story(stage: Stage) -> None:
+        assert (await taken_back(stage, under_way)).end == "RolledBack"
+        assert database_of(stage).documents.users.count_documents({"oldField": {"$exists": True}}) == USERS + 1
+
+    play(story, DRAINING)
+
+
+def test_counts_that_differ_page_and_ask_for_no_backup() -> None:
+    """Somebody has written meanwhile: a person looks, starts it again, and it goes on with what is there."""
+
+    def comes(stage: Stage, call: Call) -> None:
+        is_first = not sum(database_of(stage).changed.values())
+        if is_first and call.method == "update_many" and call.subject == "users":
+            a_user_comes(stage, oldField="the last one")
+
+    async def story(stage: Stage) -> None:
+        run = await taken_back(stage, comes)
+        assert run.end == "Halted"
+        assert "users had 5 documents and has 6. Somebody has written meanwhile" in run.message
+        assert stage.scene.pagerduty.paged
+        assert stage.server.forms == []
+        assert (await started_again(stage)).end == "RolledBack"
+
+    play(story)
+
+
+@pytest.mark.parametrize("is_opened", [False, True])
+def test_requests_under_way_are_waited_for_once_for_each_time_writes_go_off(is_opened: bool) -> None:
+    """Users wait for who starts it again, and for a process that died: not five minutes more without need."""
+
+    async def story(stage: Stage) -> None:
+        assert (await taken_back(stage, a_bug)).end == "Halted"
+        if is_opened:
+            state = stage.scene.production.services[AI_CORE]
+            state.scaling, state.etag = SCALING, state.etag + 1
+        began_s = stage.scene.now()
+        assert (await started_again(stage)).end == "RolledBack"
+        assert (stage.scene.now() - began_s >= DRAINING.drain_s) is is_opened
+
+    play(story, DRAINING)
