@@ -8,12 +8,15 @@ import httpx
 from pydantic import Field, HttpUrl, SecretStr, model_validator
 
 from blocks.http import HttpBlock, HttpService
+from playbook.errors import Refused
 from playbook.migration import Backup, RestoreJob
 
 Parsed = TypeVar("Parsed")
 
 MEDIA_TYPE = "application/vnd.atlas.2023-01-01+json"
 PAGE = 100
+PAGES_MAX = 50
+"""As many as hold every snapshot that a policy keeps; a server that never comes to an end is not followed further."""
 SAME_CLUSTER = "the restore cluster must not be the one that users are on: a restore removes everything there first"
 
 
@@ -47,20 +50,21 @@ class Atlas(HttpBlock):
         return self
 
     async def backups(self) -> tuple[Backup, ...]:
-        """Every completed snapshot of the cluster. One call. Raises: Transient, Refused."""
+        """Every completed snapshot of the cluster. One call for each hundred. Raises: Transient, Refused."""
         path = f"{self._clusters}/{self.cluster}/backup/snapshots"
-        return await self._call("GET", path, f"for the snapshots of {self.cluster}", _backups, params=_PAGE)
+        found = await self._every(path, f"for the snapshots of {self.cluster}", _backup)
+        return tuple(one for one in found if one)
 
     async def restore(self, backup: str) -> str:
         """A restore of ``backup`` to the restore cluster is under way. Its id.
 
-        One that is under way already is taken for this one: a reply may have been lost. Two calls.
+        One that is under way already is taken for this one: a reply may have been lost. Two calls, or one more for each
+        further hundred of restores.
         Raises: Transient, Refused (no such snapshot, no such cluster, the role), Conflict.
         """
         path = f"{self._clusters}/{self.cluster}/backup/restoreJobs"
         asked = f"to restore {backup} to {self.restore_cluster}"
-        jobs = await self._call("GET", path, f"for the restores of {self.cluster}", _jobs, params=_PAGE)
-        for found in jobs:
+        for found in await self._every(path, f"for the restores of {self.cluster}", dict):
             if found["snapshotId"] == backup and found["targetClusterName"] == self.restore_cluster:
                 job = _job(found)
                 if not job.is_over:
@@ -82,6 +86,21 @@ class Atlas(HttpBlock):
     def _clusters(self) -> str:
         return f"/api/atlas/v2/groups/{self.group}/clusters"
 
+    async def _every(self, path: str, asked: str, parse: Callable[[Any], Parsed]) -> list[Parsed]:
+        """What ``parse`` makes of each result, of all pages. Raises: Transient, Refused (there are too many)."""
+
+        def results(answer: Any) -> list[Parsed]:
+            return [parse(one) for one in answer["results"]]
+
+        found: list[Parsed] = []
+        for page in range(1, PAGES_MAX + 1):
+            params = {"itemsPerPage": PAGE, "pageNum": page}
+            more = await self._call("GET", path, asked, results, params=params)
+            found += more
+            if len(more) < PAGE:
+                return found
+        raise Refused(f"Atlas, asked {asked}, has more than {PAGE * PAGES_MAX:,}. Delete the oldest.")
+
     async def _call(self, method: str, path: str, asked: str, parse: Callable[[Any], Parsed], **request: Any) -> Parsed:
         # A fresh one for each call: it keeps the server's nonce, and calls may run side by side.
         auth = httpx.DigestAuth(self.public_key, self.private_key.get_secret_value())
@@ -91,16 +110,10 @@ class Atlas(HttpBlock):
         return await service.json(method, path, asked, parse, auth=auth, **request)
 
 
-_PAGE = {"itemsPerPage": PAGE, "pageNum": 1}
-
-
-def _backups(answer: dict[str, Any]) -> tuple[Backup, ...]:
-    done = (one for one in answer["results"] if one.get("status", "completed") == "completed")
-    return tuple(Backup(id=str(one["id"]), at_s=_unix(one["createdAt"])) for one in done)
-
-
-def _jobs(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    return list(answer["results"])
+def _backup(found: dict[str, Any]) -> Backup | None:
+    if found.get("status", "completed") != "completed":
+        return None
+    return Backup(id=str(found["id"]), at_s=_unix(found["createdAt"]))
 
 
 def _job(found: dict[str, Any]) -> RestoreJob:

@@ -33,6 +33,9 @@ SAMPLE = """age,gender,score,outcome
 NOT_THERE_YET = frozenset({429, 502, 503, 504})
 """What the edge answers while an instance starts or a tag's URL spreads."""
 
+TAKES_NONE = frozenset({404, 405})
+"""What a service answers to a write that it has no route for, as ai-core to a new user."""
+
 PROBES_AT_ONCE = 32
 """As many as let a canary that takes 6 s be asked five times a second. Hundreds at once would keep httpx busy with its
 own queue, until the release's process is too busy to say that it lives."""
@@ -89,8 +92,10 @@ class EthixAI(HttpBlock):
         return sum(await asyncio.gather(*(sender() for _ in range(min(count, PROBES_AT_ONCE)))))
 
     async def refuses_writes(self, url: str) -> str:
-        """What answered a write at ``url``, in one sentence, when it was refused with 503; a user that was made after
-        all is removed. Raises: SmokeFailed (it was taken, or refused otherwise), Transient (no answer).
+        """What answered a write at ``url``, in one sentence, when it was refused with 503, or is not taken there at all
+        (404, 405); a user that was made after all is removed.
+
+        Raises: SmokeFailed (it was taken, or refused otherwise), Transient (no answer).
         """
         every = frozenset(range(300, 600))
         sign_in = {"email": f"smoke-test-{secrets.token_hex(8)}@example.com", "password": "Sm0ke-nobody-signs-in"}
@@ -99,6 +104,8 @@ class EthixAI(HttpBlock):
         if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
             later = answer.headers.get("retry-after")
             return f"a write at {url} was refused with 503{f' and Retry-After {later}' if later else ''}."
+        if answer.status_code in TAKES_NONE:
+            return f"{url} takes no such write: it answered {answer.status_code}."
         if answer.is_success:
             made = answer.json()
             user = User(Site(service), sign_in, str(made.get("token", "")), str(made.get("userId", "")))

@@ -25,10 +25,11 @@ from tasks.claim import release_claim, take_over
 from tasks.ending import ending
 from tasks.incident import run_url, undoing_ticket
 from tasks.migration import (
+    closed_services,
+    drain,
     halt,
     hold_services,
     introduce,
-    is_closed,
     note_undoing,
     plan_undoing,
     prove_closed,
@@ -100,7 +101,7 @@ async def carry_out(env: Environment, claim: Claim, tried: str) -> Outcome:
     if not claim.undoing.is_data_done:
         # Here, since whoever held the services may have died before.
         await tell(env, closing(claim, env.name, env.contacts, run_url(env, claim)))
-        await close_all(env, claim)
+        claim = await close_all(env, claim)
         lines = await show(env, claim, lines, "writes are off, proven by a write that was refused")
         await tell(env, await undoing_ticket(env, claim, lines))
         why = await undo_all(env, claim)
@@ -115,11 +116,19 @@ async def carry_out(env: Environment, claim: Claim, tried: str) -> Outcome:
     return await complete(env, claim, lines)
 
 
-async def close_all(env: Environment, claim: Claim) -> None:
-    """Step 1: no write reaches the database from any service, and a refused one proves it."""
+async def close_all(env: Environment, claim: Claim) -> Claim:
+    """Step 1: no write reaches the database from any service; a refused one proves it, and none is under way.
+
+    Requests under way are waited for again only where a service was open meanwhile.
+    """
+    was_closed = set(await closed_services(env, claim)) == set(claim.services)
     for service in claim.services:
         await stop_writes(env, claim, service)
     await asyncio.gather(*(prove_closed(env, service) for service in claim.services))
+    if was_closed and claim.undoing.is_drained:
+        return claim
+    await drain(env)
+    return await note_undoing(env, standstill.with_undoing(claim, is_drained=True))
 
 
 async def undo_all(env: Environment, claim: Claim) -> str:
@@ -132,7 +141,7 @@ async def undo_all(env: Environment, claim: Claim) -> str:
     if left and plan.way is Way.RESTORE:
         return plan.why
     for name in left:
-        if problem := await verify(env, name, await undo(env, claim, name)):
+        if problem := await verify(env, claim, name, await undo(env, claim, name)):
             return f"the data is not right after its down ({problem})"
         await forget(env, name)
     return ""
@@ -188,7 +197,7 @@ async def say_stopped(env: Environment, claim: Claim, why: str) -> Outcome:
 
     Raises: Fenced (a newer run has it; nobody is woken).
     """
-    is_off = await is_closed(env, claim)
-    state = f"Writes to {', '.join(claim.services)} are off. " if is_off else ""
+    closed = await closed_services(env, claim)
+    state = f"Writes to {', '.join(closed)} are off. " if closed else ""
     await tell(env, halted(claim, env.name, f"{why} {state}"))
     return Outcome(end=End.HALTED, message=f"{why} {state}{go_on(env.name)}", release_id=claim.release_id)

@@ -10,7 +10,7 @@ from playbook.errors import Refused
 from playbook.messages import Resolution
 from playbook.migration import Backup, Way
 from playbook.outcome import End, Outcome
-from playbook.undoing import ask_restore, ask_switch, asking, declined
+from playbook.undoing import as_found, ask_restore, ask_switch, asking, declined
 from tasks.announce import tell
 from tasks.claim import release_claim
 from tasks.consent import Consent, ask_consent
@@ -111,8 +111,5 @@ async def reopen(env: Environment, claim: Claim) -> Outcome:
     await tell(env, Resolution(key=claim.release_id))
     for service in reversed(claim.services):
         await release_claim(env, claim, service)
-    message = (
-        f"{claim.undoing.declined}. The data was not touched, and {', '.join(claim.services)} are open again as they "
-        "were found."
-    )
+    message = f"{claim.undoing.declined}. The data was not touched. Open again: {as_found(claim)}."
     return Outcome(end=End.REFUSED, message=message, release_id=claim.release_id)

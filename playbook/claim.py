@@ -73,6 +73,9 @@ class Part(Frozen):
     service: str
     stable: TrafficSplit = Field(description="the split found at the claim, pinned; what a revert goes back to")
     found: TrafficSplit | None = Field(None, description="the split found at the claim where it is not ``stable``")
+    before: TrafficSplit | None = Field(
+        None, description="where a measure was in force: the split before the first one"
+    )
     back_to: Promotion | None = Field(None, description="the good release that a rollback goes back to")
     canary: str = Field(description="name of the new revision")
     image: str = Field(description="repository@sha256:…")

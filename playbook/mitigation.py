@@ -3,13 +3,18 @@
 from playbook.change import Change, keep_tags
 from playbook.claim import Mitigation, Record
 from playbook.errors import Held
+from playbook.requests import MitigateRequest
 from playbook.traffic import Scaling, ServiceSnapshot, TrafficSplit
 
 
 def to_mitigate(
-    snapshot: ServiceSnapshot, mitigation: Mitigation, split: TrafficSplit | None, scaling: Scaling | None
+    snapshot: ServiceSnapshot,
+    request: MitigateRequest,
+    split: TrafficSplit | None,
+    scaling: Scaling | None,
+    at_s: float,
 ) -> Change | None:
-    """The measure is in force, and what was before the first one is written down.
+    """The measure is in force, and what was before the first one is written down, from the read it is written under.
 
     Raises: Held where a release has the service.
     """
@@ -20,9 +25,16 @@ def to_mitigate(
             is_same=False,
         )
     first = record.mitigation
-    kept = mitigation.model_copy(update={"split": first.split, "scaling": first.scaling}) if first else mitigation
+    kept = Mitigation(
+        measure=request.measure,
+        by=request.requested_by,
+        reason=request.reason,
+        at_s=at_s,
+        split=first.split if first else snapshot.pinned,
+        scaling=first.scaling if first else snapshot.scaling,
+    )
     is_so = (split is None or snapshot.serves(split)) and (scaling is None or snapshot.scaling == scaling)
-    if is_so and first is not None and first.measure is mitigation.measure:
+    if is_so and first is not None and first.measure is request.measure:
         return None
     return Change(
         record=record.model_copy(update={"mitigation": kept}),

@@ -63,6 +63,10 @@ class Policy(Frozen):
     )
     rollback_budget_s: float = _s(300, "For a whole rollback. Playbook 4, scenario 2: less than 5 minutes.")
     hotfix_budget_s: float = _s(1800, "For a whole hotfix, build to verified. Playbook 6: less than 30 minutes.")
+    drain_s: float = _s(
+        300,
+        "Once writes are off, for requests under way: Cloud Run ends them then, by default. The playbook is silent.",
+    )
     beat_s: float = _s(10, "Between two signs of life of a release. Recovery expects one within three of them.")
 
     # The playbook's numbers
@@ -124,6 +128,7 @@ class Policy(Frozen):
             gate_deadline_s=20,
             watch_s=30,
             hotfix_watch_s=15,
+            drain_s=1,
             literal_requests=130,
             scrape_s=1,
             tick_s=1,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from playbook import change
 from playbook.change import Change, Deployment
 from playbook.claim import MITIGATION, Claim, Decision, Part, Promotion, Record
-from playbook.errors import BadRequest, Fenced, Refused, Transient
+from playbook.errors import BadRequest, Fenced, Interrupted, Refused, Transient
 from playbook.migration import Migration, Undoing, code_problem
 from playbook.policy import Policy
 from playbook.rollback import Found
@@ -57,6 +57,7 @@ def part_for(found: Found, good: Promotion) -> Part:
         service=found.service,
         stable=TrafficSplit.all_to(good.revision, before.without_tags(CANARY_TAG).tags),
         found=snapshot.pinned.without_tags(CANARY_TAG),
+        before=mitigation.split.without_tags(CANARY_TAG) if mitigation else None,
         back_to=None if good.revision == before.main else good,
         canary=before.main,
         image=revision.image,
@@ -98,10 +99,11 @@ def with_undoing(claim: Claim, **changes: object) -> Claim:
 
 
 def going_on(claim: Claim) -> Claim:
-    """The same claim, taken up by a run: it is not stopped any more. One that was is started by a person, and its
-    restarts count anew.
+    """The same claim, taken up by a run: it is not stopped any more. One that was is started by a person, who has read
+    why, and its restarts count anew.
     """
-    return with_undoing(claim, halted="", restarts=0) if claim.undoing.halted else claim
+    halted = claim.undoing.halted
+    return with_undoing(claim, halted="", seen=halted, restarts=0) if halted else claim
 
 
 def restarted(claim: Claim) -> Claim:
@@ -139,7 +141,7 @@ def to_halt(snapshot: ServiceSnapshot, claim: Claim, why: str) -> Change | None:
 
     Raises: Fenced (a newer run has it, and is not stopped by this one).
     """
-    record = _not_newer(snapshot, claim)
+    record = not_newer(snapshot, claim)
     held = record.claim
     if held is None or held.epoch != claim.epoch or held.migration is None or held.migration.halted == why:
         return None
@@ -147,12 +149,30 @@ def to_halt(snapshot: ServiceSnapshot, claim: Claim, why: str) -> Change | None:
 
 
 def is_closed(snapshot: ServiceSnapshot, claim: Claim) -> bool:
-    """Whether users' writes to the service are off. Raises: Fenced (a newer run has it)."""
-    _not_newer(snapshot, claim)
-    return not (snapshot.serves(claim.part(snapshot.service).stable) and snapshot.scaling.manual != 0)
+    """Whether users' writes to the service are off, by what is observed and with nothing under way."""
+    closed = claim.undoing.maintenance.get(snapshot.service)
+    has_none = snapshot.scaling.manual == 0 and not snapshot.is_reconciling
+    return has_none or bool(closed and snapshot.serves(TrafficSplit.all_to(closed)))
 
 
-def _not_newer(snapshot: ServiceSnapshot, claim: Claim) -> Record:
+def check_closed(snapshot: ServiceSnapshot, claim: Claim) -> None:
+    """Users' writes to the service are still off.
+
+    Raises: Interrupted (somebody has turned them on), Transient (a change is under way: look again).
+    """
+    name, who = snapshot.service, snapshot.last_modifier or "somebody"
+    if snapshot.is_reconciling:
+        raise Transient(f"{name}: a change by {who} is under way.")
+    if not is_closed(snapshot, claim):
+        raise Interrupted(
+            f"{name} serves {snapshot.served} with {snapshot.scaling}, set by {who} while the data was being changed: "
+            "users can write. It is left as it is.",
+            service=name,
+        )
+
+
+def not_newer(snapshot: ServiceSnapshot, claim: Claim) -> Record:
+    """The record of the lead, which no newer run has. Raises: Fenced."""
     record = Record.read(snapshot)
     if record.epoch > claim.epoch:
         raise Fenced(
@@ -259,8 +279,11 @@ def scaling_after(found: Scaling, policy: Policy) -> Scaling:
 def declined(claim: Claim, answer: str) -> Claim:
     """The same claim, to which a person said no: its services are opened again exactly as they were found, whoever
     finds it. The data was not touched.
+
+    Where a measure was in force they are as before it: opening a service ends it, and nobody could restore it any more.
     """
     parts = tuple(
-        part.model_copy(update={"stable": part.found, "back_to": None}) if part.found else part for part in claim.parts
+        part.model_copy(update={"stable": part.before or part.found or part.stable, "back_to": None})
+        for part in claim.parts
     )
     return with_undoing(claim.model_copy(update={"parts": parts}), declined=answer)

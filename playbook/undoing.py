@@ -82,10 +82,17 @@ def declined(claim: Claim, environment: str) -> Message:
             f"↩️ {environment.upper()}: WRITES ARE ON AGAIN, THE MIGRATION STAYS",
             f"Why: {claim.undoing.declined}",
             f"Not taken back: {', '.join(claim.undoing.plan.undo)}; the data was not touched",
-            f"Services: {', '.join(claim.services)}, as they were found",
+            f"Services: {as_found(claim)}",
         )
     )
     return Message(key=f"{claim.release_id}/declined", room=Room.INCIDENTS, text=text)
+
+
+def as_found(claim: Claim) -> str:
+    """How the services of a claim that says no are open again."""
+    measured = ", ".join(part.service for part in claim.parts if part.before)
+    told = f"{', '.join(claim.services)}, as they were found"
+    return f"{told}; the measure that was in force on {measured} is over" if measured else told
 
 
 def go_on(environment: str) -> str:
@@ -94,7 +101,7 @@ def go_on(environment: str) -> str:
 
 
 def halted(claim: Claim, environment: str, why: str) -> Page:
-    """Users cannot write, and nothing goes on by itself: P1."""
+    """Nothing goes on by itself, and ``why`` says whose writes are off: P1."""
     return Page(
         key=claim.release_id,
         severity=Severity.P1,

@@ -59,6 +59,20 @@ class Walk(Frozen):
         """On to the batch after this one."""
         return self.model_copy(update={"batch": self.batch + 1, "after": None})
 
+    def drift(self, collections: Sequence[str], totals: Sequence[int]) -> list[str]:
+        """Which counts are not what they were to be, of batches in these ``collections``, which have ``totals`` now."""
+        found = [
+            f"{name} had {total} documents and has {now}"
+            for name, total, now in zip(collections, self.totals, totals, strict=True)
+            if now != total
+        ]
+        found += [
+            f"{name}: {changed} of {wanted} were changed"
+            for name, wanted, changed in zip(collections, self.matching, self.changed, strict=True)
+            if changed != wanted
+        ]
+        return list(dict.fromkeys(found))  # two batches may be of one collection
+
     @property
     def share(self) -> float:
         """How much is done, 0 to 1."""

@@ -27,8 +27,8 @@ STAGES: dict[str, tuple[str, ...]] = {
     "measures": ("check maintenance revision", "read-only ", "restore "),
     "data": (
         *("plan", "undoing under way", "hold services", "stop writes", "prove that writes stop", "repoint", "halt"),
-        *("start writes", "are writes off", "dry run", "undo ", "verify", "take ", "still applied", "find backup"),
-        *("count what would be lost", "start restore", "follow restore", "store connection"),
+        *("start writes", "drain", "dry run", "undo ", "verify", "take ", "still applied", "find backup"),
+        *("where writes are off", "count what would be lost", "start restore", "follow restore", "store"),
     ),
     "telling": (
         *("post to", "page", "open ticket", "resolve", "sentry release", "report: ", "second look", "form of"),

@@ -179,6 +179,13 @@ async def prove_closed(env: Environment, service: str) -> None:
     get_run_logger().info("%s: %s", service, seen)
 
 
+@task(name="drain", task_run_name="drain", **READ)
+async def drain(env: Environment) -> None:
+    """Requests that were under way when writes were stopped are over: the policy's ``drain_s`` seconds have passed."""
+    get_run_logger().info("requests that are under way may write for %.0f s", env.policy.drain_s)
+    await asyncio.sleep(env.policy.drain_s)
+
+
 @task(name="introduce", task_run_name="introduce {service}", **WRITE)
 async def introduce(env: Environment, claim: Claim, service: str) -> None:
     """The code that will serve answers at its tag's URL; users still find the service closed."""
@@ -206,10 +213,22 @@ async def halt(env: Environment, claim: Claim, why: str) -> None:
     await ensure(env, claim.lead, partial(standstill.to_halt, claim=claim, why=why))
 
 
-@task(name="are writes off", task_run_name="are writes off", **WRITE)
-async def is_closed(env: Environment, claim: Claim) -> bool:
-    """Whether writes to the lead are off. Raises: Fenced (a newer run has it)."""
-    return standstill.is_closed(await env.cloud_run.snapshot(claim.lead), claim)
+@task(name="where writes are off", task_run_name="where writes are off", **WRITE)
+async def closed_services(env: Environment, claim: Claim) -> tuple[str, ...]:
+    """The services whose writes are off right now. Raises: Fenced (a newer run has the lead)."""
+    return tuple(one.service for one in await _looks(env, claim) if standstill.is_closed(one, claim))
+
+
+async def check_closed(env: Environment, claim: Claim) -> None:
+    """Writes to every service are still off. Raises: Interrupted (somebody has turned them on), Transient, Fenced."""
+    for snapshot in await _looks(env, claim):
+        standstill.check_closed(snapshot, claim)
+
+
+async def _looks(env: Environment, claim: Claim) -> list[ServiceSnapshot]:
+    found = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in claim.services))
+    standstill.not_newer(found[0], claim)
+    return found
 
 
 @task(name="report", task_run_name="report: {text}", **TELL)

@@ -7,7 +7,6 @@ from prefect import get_run_logger, task
 
 from blocks.environment import Environment
 from playbook import mitigation
-from playbook.claim import Mitigation
 from playbook.errors import Refused
 from playbook.requests import Measure, MitigateRequest
 from playbook.traffic import Scaling, ServiceSnapshot, TrafficSplit
@@ -28,21 +27,13 @@ async def check_maintenance_revision(env: Environment, service: str) -> None:
 async def mitigate_service(env: Environment, request: MitigateRequest) -> ServiceSnapshot:
     """The measure is in force and served; who, why and the way back stand in the service's annotations."""
     service = env.service(request.service)
-    before = await env.cloud_run.snapshot(service.name)
-    kept = Mitigation(
-        measure=request.measure,
-        by=request.requested_by,
-        reason=request.reason,
-        at_s=time.time(),
-        split=before.pinned,
-        scaling=before.scaling,
-    )
     is_scaling = request.measure is Measure.SCALE
     step = partial(
         mitigation.to_mitigate,
-        mitigation=kept,
+        request=request,
         split=None if is_scaling else TrafficSplit.all_to(service.maintenance_revision),
         scaling=Scaling(manual=request.instances) if is_scaling else None,
+        at_s=time.time(),
     )
     snapshot = await ensure(env, service.name, step)
     get_run_logger().info("%s serves %s with %s", service.name, snapshot.served, snapshot.scaling)

@@ -9,7 +9,7 @@ from blocks.atlas import Atlas
 from blocks.environment import Environment
 from blocks.mongodb import MongoDB, hosts_of
 from playbook.claim import Claim
-from playbook.errors import Refused
+from playbook.errors import Refused, Transient
 from playbook.migration import Backup, RollbackPlan, backup_before
 from tasks.migration import modules
 from tasks.retries import READ, WRITE
@@ -53,15 +53,26 @@ async def start_restore(env: Environment, backup: str) -> str:
 
 @task(name="follow restore", task_run_name="follow restore {job}", **READ)
 async def follow_restore(env: Environment, job: str) -> str:
-    """The restore is over. Returns why it ended badly, or nothing. Raises: Refused (it takes longer than it may)."""
-    atlas = _atlas(env)
+    """The restore is over. Returns why it ended badly, or nothing. Raises: Refused (it takes longer than it may).
+
+    A look that fails is followed by the next, as long as it may take.
+    """
+    atlas, away = _atlas(env), ""
     ends_at = time.monotonic() + atlas.restore_wait_s
     while time.monotonic() < ends_at:
-        found = await atlas.restore_job(job)
-        if found.is_over:
-            return found.problem
+        try:
+            found = await atlas.restore_job(job)
+        except Transient as failed:
+            away = f" ({failed})"
+            get_run_logger().warning("restore %s could not be looked at: %s", job, failed)
+        else:
+            if found.is_over:
+                return found.problem
+            away = ""
         await asyncio.sleep(atlas.poll_interval_s)
-    raise Refused(f"restore {job} is not over after {atlas.restore_wait_s:.0f} s. Look at it in Atlas.")
+    raise Refused(
+        f"restore {job} is not known to be over after {atlas.restore_wait_s:.0f} s{away}. Look at it in Atlas."
+    )
 
 
 @task(name="verify restore", task_run_name="verify restore", **READ)

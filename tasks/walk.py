@@ -9,16 +9,16 @@ from blocks.environment import Environment
 from blocks.mongodb import MongoDB
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.claim import Claim
-from playbook.errors import Refused
+from playbook.errors import Refused, Transient
 from playbook.migration import Batch, Migration
 from playbook.walk import Trial, Walk, next_range
-from tasks.migration import modules
+from tasks.migration import check_closed, modules
 from tasks.retries import READ, WRITE
 
 COPIES = 100
 """How many documents a change is tried on first."""
 SHOWN_EVERY = 10
-"""Ranges between two looks at the progress in the UI."""
+"""Ranges after which the UI shows how far it is, and the services are looked at: somebody may have opened one."""
 
 
 @task(name="dry run", task_run_name="dry run {name}", **READ)
@@ -45,7 +45,8 @@ async def _tried(database: MongoDB, name: str, batch: Batch) -> Trial:
 async def undo(env: Environment, claim: Claim, name: str) -> Walk:
     """Every document is as it was before ``name``. Goes on from the checkpoint, whoever wrote it.
 
-    Raises: Fenced (a newer run has it), Transient (asked again from where it is), Refused.
+    Raises: Fenced (a newer run has it), Transient (asked again from where it is), Interrupted (somebody has turned
+    writes on), Refused.
     """
     database, migration = _database(env), _migration(env, name)
     assert env.migrations is not None
@@ -68,34 +69,43 @@ async def undo(env: Environment, claim: Claim, name: str) -> Walk:
             ranges += 1
             if ranges % SHOWN_EVERY == 0:
                 await _show(walk, shown)
+                await _look(env, claim)
         walk = walk.next_batch()
         if walk.batch < len(migration.down):
             batch = migration.down[walk.batch]
             walk = walk.reached(await database.count(batch.collection, batch.match))
     await database.keep(walk)
     await _show(walk, shown)
+    await check_closed(env, claim)
     get_run_logger().info("%s: %s changed", name, walk)
     return walk
 
 
 @task(name="verify", task_run_name="verify {name}", **READ)
-async def verify(env: Environment, name: str, walk: Walk) -> str:
-    """Counts before and after agree, and the migration's own checks pass. Returns what is wrong, or nothing."""
+async def verify(env: Environment, claim: Claim, name: str, walk: Walk) -> str:
+    """No document is left to be changed, and the migration's own checks pass. Returns what is wrong, or nothing.
+
+    Counts that differ alone say that somebody has written meanwhile, and not that the data is wrong: no backup is to
+    be restored for it. Raises: Refused (they do, and no person has started it again who has read so).
+    """
     database, migration = _database(env), _migration(env, name)
+    collections = [batch.collection for batch in migration.down]
+    drifted = walk.drift(collections, [await database.count(collection) for collection in collections])
     found = []
     for index, batch in enumerate(migration.down):
-        is_last = batch.collection not in {later.collection for later in migration.down[index + 1 :]}
-        total = await database.count(batch.collection)
         # The walk goes on from a batch once nothing matches it; what a later one makes may look like it again.
-        left = await database.count(batch.collection, batch.match) if is_last else 0
-        if total != walk.totals[index]:
-            found.append(f"{batch.collection} had {walk.totals[index]} documents and has {total}")
-        if left or walk.changed[index] != walk.matching[index]:
-            found.append(
-                f"{batch.collection}: {walk.changed[index]} of {walk.matching[index]} were changed, {left} still match"
-            )
+        is_last = batch.collection not in collections[index + 1 :]
+        if is_last and (left := await database.count(batch.collection, batch.match)):
+            found.append(f"{batch.collection}: {left} still match")
     found += await broken(database, migration)
-    return f"{name}: {'; '.join(found)}" if found else ""
+    if found:
+        return f"{name}: {'; '.join(drifted + found)}"
+    if drifted:
+        why = f"{name}: {'; '.join(drifted)}. Somebody has written meanwhile; look what. The data is right otherwise."
+        if why != claim.undoing.seen:
+            raise Refused(why)
+        get_run_logger().warning("a person who has read it goes on: %s", why)
+    return ""
 
 
 async def broken(database: MongoDB, migration: Migration) -> list[str]:
@@ -144,6 +154,14 @@ async def _show(walk: Walk, shown: UUID | None = None) -> UUID | None:
     except PREFECT_AWAY as away:
         get_run_logger().warning("not shown: %s (%s)", told, away)
     return shown
+
+
+async def _look(env: Environment, claim: Claim) -> None:
+    """Nobody has turned writes on, as far as can be seen: no walk waits for Cloud Run. Raises: Interrupted, Fenced."""
+    try:
+        await check_closed(env, claim)
+    except Transient as unseen:
+        get_run_logger().warning("not looked at: %s", unseen)
 
 
 async def _ids(database: MongoDB, batch: Batch, after: object, limit: int) -> list[object]:

@@ -1,11 +1,13 @@
 """Atlas: snapshots, and a restore that is followed to its end, over HTTP with digest authentication."""
 
 import asyncio
+from unittest.mock import patch
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
 from blocks import Atlas
+from blocks.atlas import PAGE
 from playbook.errors import Refused, ReleaseError, Transient
 from playbook.migration import RestoreJob, backup_before
 
@@ -43,6 +45,21 @@ async def test_a_backup_is_found_by_time(atlas: Atlas, office) -> None:
     assert found is not None
     assert (found.id, found.at_s) == (wanted, 2000)
     assert backup_before(await atlas.backups(), 500) is None
+
+
+async def test_a_backup_beyond_the_first_page_is_found(atlas: Atlas, office) -> None:
+    """Hourly ones fill a page in four days; a full last page is not taken for more."""
+    for at_s in range(2 * PAGE):
+        office.desks.atlas.keep_snapshot(USERS, float(at_s))
+    assert [one.at_s for one in await atlas.backups()] == list(range(2 * PAGE))
+
+
+async def test_more_backups_than_anybody_keeps_are_refused(atlas: Atlas, office) -> None:
+    """A list without an end is not followed for ever."""
+    for _ in range(PAGE):
+        office.desks.atlas.keep_snapshot(USERS, 1000.0)
+    with patch("blocks.atlas.PAGES_MAX", 1), pytest.raises(Refused, match="more than 100"):
+        await atlas.backups()
 
 
 async def test_a_restore_is_started_and_ends(atlas: Atlas, office) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 
 import httpx
 import pytest
@@ -125,3 +126,10 @@ async def test_a_write_that_is_taken_proves_the_opposite(ethixai: EthixAI, world
     """The user that it made is removed again."""
     with pytest.raises(SmokeFailed, match="users can still write"):
         await ethixai.refuses_writes(world.url("ethixai-backend"))
+
+
+async def test_a_service_without_such_a_write_takes_none(ethixai: EthixAI, world: RemoteWorld) -> None:
+    """404 or 405: nobody's write is taken there, as nobody registers at ai-core."""
+    assert re.search(
+        "takes no such write: it answered 40[45]", await ethixai.refuses_writes(world.url("ethixai-frontend"))
+    )

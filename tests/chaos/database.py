@@ -101,7 +101,7 @@ class Backups:
     """As `Atlas`: snapshots of one cluster, restored to ``target`` a while after it was asked for."""
 
     backups, restore, restore_job = Atlas.backups, Atlas.restore, Atlas.restore_job
-    _clusters = Atlas._clusters
+    _clusters, _every = Atlas._clusters, Atlas._every
     group, cluster, restore_cluster = "0" * 24, "ethixai-production", "ethixai-production-restore"
     restore_wait_s, poll_interval_s = 3600.0, 10.0
 

@@ -1,13 +1,16 @@
 """What stops a migration rollback while writes are off, without killing its process: somebody is woken, every time."""
 
+import asyncio
 from collections.abc import Callable
+from functools import partial
 from unittest.mock import patch
 
 import pytest
 from driver import Run, Stage, play
 from faults import Fault
 from pydantic import SecretStr
-from undoings import AI_CORE, BACKEND, RESTORED, SECRET, UNDOINGS, Undoing, database_of
+from scene import QUICK
+from undoings import AI_CORE, BACKEND, RESTORED, SCALING, SECRET, UNDOINGS, USERS, Undoing, database_of
 from wire import Call, Killed, Process
 
 from blocks.migrations import load
@@ -104,6 +107,23 @@ def test_no_walk_waits_for_what_is_shown() -> None:
         assert (await taken_back(stage, away)).end == "RolledBack"
 
     play(story)
+
+
+def test_no_walk_waits_for_a_look_at_the_services() -> None:
+    """Cloud Run is away while documents change: the next look will do, and the last one must succeed."""
+
+    def away(stage: Stage, call: Call) -> Fault | None:
+        is_changing = 0 < sum(database_of(stage).changed.values()) < USERS
+        return Fault.UNAVAILABLE if is_changing and call.method == "snapshot" else None
+
+    async def story(stage: Stage) -> None:
+        run = await taken_back(stage, away)
+        assert run.end == "RolledBack"
+        begun = [call for call in run.process.calls if (call.method, call.subject) == ("find_one", "playbook_walks")]
+        assert len(begun) == 1
+
+    with patch("tasks.walk.SHOWN_EVERY", 1):
+        play(story)
 
 
 def test_the_secret_is_changed_once_that_is_written_down() -> None:
@@ -250,3 +270,149 @@ def test_what_cannot_be_held_whole_is_let_go_as_it_was(comes_between: dict[str, 
         assert now == before[0].model_copy(update={"epoch": now.epoch})
 
     play(story)
+
+
+def test_an_atlas_that_is_away_now_and_then_is_asked_again() -> None:
+    """A restore takes an hour, and a dozen looks at it may fail: it is waited for as long as it may take."""
+    failed: list[Call] = []
+
+    def away(stage: Stage, call: Call) -> Fault | None:
+        if call.system == "atlas" and call.subject.startswith("restoreJobs/") and len(failed) < 9:
+            failed.append(call)
+            return Fault.SERVER_ERROR
+        return None
+
+    async def story(stage: Stage) -> None:
+        assert (await taken_back(stage, away, RESTORE)).end == "RolledBack"
+        assert len(failed) == 9
+
+    play(story)
+
+
+def test_a_restore_that_nobody_hears_of_halts() -> None:
+    """After the time that it may take; the last thing heard of it stands on the page."""
+
+    def away(stage: Stage, call: Call) -> Fault | None:
+        return Fault.SERVER_ERROR if call.subject.startswith("restoreJobs/") else None
+
+    async def story(stage: Stage) -> None:
+        run = await taken_back(stage, away, RESTORE)
+        assert run.end == "Halted"
+        assert "is not known to be over after 3600 s (" in run.message
+
+    play(story)
+
+
+def test_the_page_names_the_services_whose_writes_are_off() -> None:
+    """The first is closed and the second is not to be: who reads the page knows where users can still write."""
+
+    def refused(stage: Stage, call: Call) -> Fault | None:
+        closes = call.method == "write" and AI_CORE in call.subject and "exactly 0" in call.subject
+        return Fault.DENIED if closes else None
+
+    async def story(stage: Stage) -> None:
+        run = await taken_back(stage, refused)
+        assert run.end == "Halted"
+        assert f"Writes to {BACKEND} are off. Start" in run.message
+        assert AI_CORE not in run.message.partition("Writes to")[2]
+
+    play(story)
+
+
+def test_the_page_does_not_say_that_writes_are_off_when_they_are_on() -> None:
+    """Nothing was closed yet, and users are on code that is not what will be opened with."""
+
+    def refused(stage: Stage, call: Call) -> Fault | None:
+        return Fault.DENIED if call.method == "write" and "scaling exactly 0" in call.subject else None
+
+    async def story(stage: Stage) -> None:
+        run = await taken_back(stage, refused)
+        assert (run.end, "are off" in run.message) == ("Halted", False)
+
+    play(story)
+
+
+@pytest.mark.parametrize(("every", "changed"), [(1, 2), (10, USERS)], ids=["in the middle", "after the last range"])
+def test_a_service_that_somebody_opens_meanwhile_stops_the_walk(every: int, changed: int) -> None:
+    """Users write with code of the other schema from then on: a person must know before the next range, and not when
+    the counts are looked at. Started again it closes the service again, and finishes.
+    """
+
+    def opened(stage: Stage, call: Call) -> None:
+        state = stage.scene.production.services[AI_CORE]
+        if call.method == "update_many" and call.subject == "users" and state.scaling != SCALING:
+            state.scaling, state.etag, state.last_modifier = SCALING, state.etag + 1, "eve"
+
+    async def story(stage: Stage) -> None:
+        run = await taken_back(stage, opened)
+        assert run.end == "Halted"
+        assert (
+            "100 % with 1 to 4 instances, set by eve while the data was being changed: users can write" in run.message
+        )
+        assert f"Writes to {BACKEND} are off. Start" in run.message
+        assert sum(database_of(stage).changed.values()) == changed
+        assert stage.server.forms == []
+        assert (await started_again(stage)).end == "RolledBack"
+
+    with patch("tasks.walk.SHOWN_EVERY", every):
+        play(story)
+
+
+DRAINING = QUICK.model_copy(update={"drain_s": 300})
+
+
+def a_user_comes(stage: Stage, after_s: float = 0.0, **user: object) -> None:
+    """A request that was let in before writes were off makes one, so many seconds from now."""
+    insert = partial(database_of(stage).documents.users.insert_one, {"_id": USERS, **user})
+    asyncio.get_running_loop().call_later(after_s, insert)
+
+
+def test_a_request_under_way_is_waited_for() -> None:
+    """It writes until its time is up: what it makes is counted, and changed with the others."""
+    sent: list[Call] = []
+
+    def under_way(stage: Stage, call: Call) -> None:
+        if call.method == "refuses_writes" and not sent:
+            sent.append(call)
+            a_user_comes(stage, after_s=299, newField="the last one")
+
+    async def story(stage: Stage) -> None:
+        assert (await taken_back(stage, under_way)).end == "RolledBack"
+        assert database_of(stage).documents.users.count_documents({"oldField": {"$exists": True}}) == USERS + 1
+
+    play(story, DRAINING)
+
+
+def test_counts_that_differ_page_and_ask_for_no_backup() -> None:
+    """Somebody has written meanwhile: a person looks, starts it again, and it goes on with what is there."""
+
+    def comes(stage: Stage, call: Call) -> None:
+        is_first = not sum(database_of(stage).changed.values())
+        if is_first and call.method == "update_many" and call.subject == "users":
+            a_user_comes(stage, oldField="the last one")
+
+    async def story(stage: Stage) -> None:
+        run = await taken_back(stage, comes)
+        assert run.end == "Halted"
+        assert "users had 5 documents and has 6. Somebody has written meanwhile" in run.message
+        assert stage.scene.pagerduty.paged
+        assert stage.server.forms == []
+        assert (await started_again(stage)).end == "RolledBack"
+
+    play(story)
+
+
+@pytest.mark.parametrize("is_opened", [False, True])
+def test_requests_under_way_are_waited_for_once_for_each_time_writes_go_off(is_opened: bool) -> None:
+    """Users wait for who starts it again, and for a process that died: not five minutes more without need."""
+
+    async def story(stage: Stage) -> None:
+        assert (await taken_back(stage, a_bug)).end == "Halted"
+        if is_opened:
+            state = stage.scene.production.services[AI_CORE]
+            state.scaling, state.etag = SCALING, state.etag + 1
+        began_s = stage.scene.now()
+        assert (await started_again(stage)).end == "RolledBack"
+        assert (stage.scene.now() - began_s >= DRAINING.drain_s) is is_opened
+
+    play(story, DRAINING)

@@ -4,10 +4,12 @@ from typing import Any
 
 from driver import Run, Stage, play
 from scene import NEW, OLD, SERVICES
+from wire import Call, Process
 
 from flows.mitigate import mitigate
 from playbook.claim import MITIGATION
 from playbook.requests import Measure, MitigateRequest
+from playbook.traffic import Scaling
 
 _, BACKEND, _ = SERVICES
 REQUEST = MitigateRequest(
@@ -89,3 +91,23 @@ def test_a_service_of_a_release_that_runs_is_left_alone() -> None:
     run = play(story)
     assert run.end == "Refused"
     assert "Start rollback/… first" in run.message
+
+
+def test_the_way_back_is_what_was_found_by_the_read_it_is_written_under() -> None:
+    """Somebody else scales the service between the measure's first read and its write: restore gives back theirs."""
+    theirs = Scaling(min_instances=2, max_instances=4)
+
+    async def story(stage: Stage) -> None:
+        backend = stage.scene.production.services[BACKEND]
+
+        def scaled_by_hand(process: Process, call: Call) -> None:
+            if call.method == "write" and backend.scaling != theirs and backend.scaling.manual is None:
+                backend.scaling, backend.etag = theirs, backend.etag + 1
+
+        stage.scene.wire.faults.append(scaled_by_hand)
+        assert (await ask(stage)).end == "Passed"
+        stage.scene.wire.faults.clear()
+        assert (await ask(stage, measure=Measure.RESTORE, instances=None)).end == "Passed"
+        assert backend.scaling == theirs
+
+    play(story)

@@ -36,12 +36,11 @@ class Walker:
 
     async def undo(self, epoch: int = 1) -> Walk:
         """Every batch, under the claim of ``epoch``."""
-        claim: Any = SimpleNamespace(epoch=epoch, undoing=SimpleNamespace(seen=""))
-        return await steps.undo.fn(self.env, claim, "m")
+        return await steps.undo.fn(self.env, _claim(epoch), "m")
 
-    async def verify(self, walk: Walk) -> str:
-        """What is wrong after it."""
-        return await steps.verify.fn(self.env, "m", walk)
+    async def verify(self, walk: Walk, seen: str = "") -> str:
+        """What is wrong after it; a person has read ``seen`` and started it again."""
+        return await steps.verify.fn(self.env, _claim(seen=seen), "m", walk)
 
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:
@@ -52,16 +51,21 @@ class Walker:
             return await asyncio.to_thread(done, self.documents)
 
         async def nothing(*_: object, **__: object) -> None:
-            """Nothing is shown."""
+            """Nothing is shown, and nobody opens a service."""
 
         with (
             patch.object(MongoDB, "_do", work),
             patch.object(steps, "_migration", lambda env, name: self.migration),
             patch.object(steps, "acreate_progress_artifact", nothing),
             patch.object(steps, "aupdate_progress_artifact", nothing),
+            patch.object(steps, "check_closed", nothing),
             patch.object(steps, "get_run_logger", lambda: logging.getLogger("walk")),
         ):
             yield
+
+
+def _claim(epoch: int = 1, seen: str = "") -> Any:
+    return SimpleNamespace(epoch=epoch, undoing=SimpleNamespace(seen=seen))
 
 
 async def test_a_change_that_goes_on_matching_is_made_once_and_never_again() -> None:
@@ -114,3 +118,46 @@ async def test_a_batch_is_tried_when_it_is_reached() -> None:
         with pytest.raises(Refused, match="10 of 10 copies still match"):
             await walker.undo()
     assert walker.documents.users.count_documents({"n": {"$ne": 0}}) == 0
+
+
+async def test_counts_that_differ_alone_are_a_persons_to_look_at() -> None:
+    """A request under way has made a user: every document is right, so no backup is asked for. Who has read so and
+    starts it again goes on; a further write is theirs to read about again.
+    """
+    walker = Walker(DOWN)
+    walker.documents.users.insert_many({"_id": n, "b": "x"} for n in range(10))
+    with walker.away():
+        walk = await walker.undo()
+        walker.documents.users.insert_one({"_id": 10, "a": "x"})
+        with pytest.raises(Refused, match="users had 10 documents and has 11") as stopped:
+            await walker.verify(walk)
+        assert await walker.verify(walk, seen=str(stopped.value)) == ""
+        walker.documents.users.insert_one({"_id": 11, "a": "x"})
+        with pytest.raises(Refused, match="has 12"):
+            await walker.verify(walk, seen=str(stopped.value))
+
+
+async def test_a_document_that_is_wrong_is_no_matter_of_counts() -> None:
+    """Where one is left to be changed, or a check fails, the caller is told, with the counts beside it."""
+    walker = Walker(DOWN)
+    walker.documents.users.insert_many({"_id": n, "b": "x"} for n in range(10))
+    with walker.away():
+        walk = await walker.undo()
+        walker.documents.users.insert_one({"_id": 10, "b": "x"})
+        assert await walker.verify(walk) == "m: users had 10 documents and has 11; users: 1 still match"
+
+
+async def test_one_more_document_that_was_changed_with_the_others_is_a_count() -> None:
+    """It was made before the walk came to it."""
+    walker = Walker(DOWN)
+    walker.documents.users.insert_many({"_id": n, "b": "x"} for n in range(SIZE + 1))
+
+    async def made(*_: object) -> None:
+        if not walker.documents.users.find_one({"_id": 99}):
+            walker.documents.users.insert_one({"_id": 99, "b": "x"})
+
+    with walker.away():
+        with patch.object(steps, "check_closed", made), patch.object(steps, "SHOWN_EVERY", 1):
+            walk = await walker.undo()
+        with pytest.raises(Refused, match="users: 52 of 51 were changed"):
+            await walker.verify(walk)

@@ -4,10 +4,10 @@ import pytest
 
 from playbook import change
 from playbook.change import Change
-from playbook.claim import Claim, Member, Mitigation, Part, Record
+from playbook.claim import Claim, Member, Part, Record
 from playbook.errors import Held, Refused
 from playbook.mitigation import to_mitigate, to_restore
-from playbook.requests import Measure
+from playbook.requests import Measure, MitigateRequest
 from playbook.traffic import Scaling, ServiceSnapshot, TrafficSplit
 
 SERVICE = "ethixai-backend"
@@ -18,10 +18,8 @@ FOUND = ServiceSnapshot(
 )
 
 
-def measure(kind: Measure, snapshot: ServiceSnapshot = FOUND) -> Mitigation:
-    return Mitigation(
-        measure=kind, by="ada", reason="a flood", at_s=1.0, split=snapshot.pinned, scaling=snapshot.scaling
-    )
+def asked(kind: Measure) -> MitigateRequest:
+    return MitigateRequest(service=SERVICE, measure=kind, reason="a flood", requested_by="ada")
 
 
 def after(snapshot: ServiceSnapshot, write: Change | None) -> ServiceSnapshot:
@@ -33,11 +31,11 @@ def after(snapshot: ServiceSnapshot, write: Change | None) -> ServiceSnapshot:
 
 
 def read_only(snapshot: ServiceSnapshot = FOUND) -> Change | None:
-    return to_mitigate(snapshot, measure(Measure.READ_ONLY, snapshot), MAINTENANCE, None)
+    return to_mitigate(snapshot, asked(Measure.READ_ONLY), MAINTENANCE, None, 1.0)
 
 
 def scaled(snapshot: ServiceSnapshot = FOUND) -> Change | None:
-    return to_mitigate(snapshot, measure(Measure.SCALE, snapshot), None, Scaling(manual=0))
+    return to_mitigate(snapshot, asked(Measure.SCALE), None, Scaling(manual=0), 1.0)
 
 
 @pytest.mark.parametrize("step", [read_only, scaled], ids=["read-only", "scale"])

@@ -16,6 +16,7 @@ COMPRESSED = {
     "gate_deadline_s": (900, 20),
     "watch_s": (3600, 30),
     "hotfix_watch_s": (300, 15),
+    "drain_s": (300, 1),
     "literal_requests": (2000, 130),
     "scrape_s": (5, 1),
     "tick_s": (5, 1),

@@ -12,10 +12,12 @@ from playbook.requests import Measure
 from playbook.rollback import Found
 from playbook.standstill import (
     can_introduce,
+    check_closed,
     code_after,
     declined,
     is_closed,
     migration_claim,
+    not_newer,
     repointed,
     scaling_after,
     to_close,
@@ -29,6 +31,7 @@ from playbook.standstill import (
     with_undoing,
 )
 from playbook.traffic import Revision, Scaling, ServiceSnapshot, TrafficSplit
+from playbook.undoing import as_found
 
 OLD, NEW, CLOSED = "s-old", "s-new", "s-closed"
 BATCH = Batch(collection="users", match={"b": {"$exists": True}}, change={"$rename": {"b": "a"}})
@@ -140,6 +143,44 @@ def test_closed_means_that_the_maintenance_revision_answers() -> None:
     assert (now.split, now.scaling) == (TrafficSplit.all_to(CLOSED), SCALING)
 
 
+@pytest.mark.parametrize(
+    ("changes", "is_off"),
+    [
+        ({}, False),
+        ({"scaling": Scaling(manual=0)}, True),
+        ({"scaling": Scaling(manual=0), "is_reconciling": True}, False),
+        ({"scaling": Scaling(manual=3)}, False),
+        ({"served": TrafficSplit.all_to(CLOSED)}, True),
+        ({"served": TrafficSplit.all_to(CLOSED, {"canary": OLD})}, True),
+        ({"served": TrafficSplit(percent={CLOSED: 50, NEW: 50})}, False),
+        ({"served": TrafficSplit.all_to(OLD)}, False),
+    ],
+    ids=[
+        "as it was found",
+        "no instances",
+        "not yet",
+        "some instances",
+        "maintenance",
+        "maintenance, and a tag",
+        "half of it",
+        "opened by somebody with a revision that is neither",
+    ],
+)
+def test_writes_are_off_where_nobody_or_the_maintenance_revision_answers(
+    changes: dict[str, object], is_off: bool
+) -> None:
+    """By what is observed: what is not the code to be opened with is not closed for that."""
+    assert is_closed(service(**changes), claim(maintenance={"s": CLOSED})) is is_off
+
+
+def test_a_change_under_way_is_looked_at_again() -> None:
+    """Whoever makes it, what it will be is not known yet: no walk stops for it."""
+    closed = service(scaling=Scaling(manual=0))
+    check_closed(closed, CLAIM)
+    with pytest.raises(Transient, match="a change by eve is under way"):
+        check_closed(closed.model_copy(update={"is_reconciling": True, "last_modifier": "eve"}), CLAIM)
+
+
 def test_a_service_without_bounds_gets_the_playbooks() -> None:
     """3 to 13 (4, scenario 3, step 5)."""
     assert scaling_after(Scaling(), Policy()) == Scaling(min_instances=3, max_instances=13)
@@ -187,7 +228,7 @@ def test_an_older_run_stops_nothing() -> None:
     with pytest.raises(Fenced, match="went on in another run"):
         to_halt(newer, CLAIM, "why")
     with pytest.raises(Fenced, match="went on in another run"):
-        is_closed(newer, CLAIM)
+        not_newer(newer, CLAIM)
 
 
 def test_why_it_stopped_stands_beside_how_far_it_was() -> None:
@@ -275,3 +316,14 @@ def test_a_mitigation_ends_when_the_service_is_opened() -> None:
     now = after(held, to_open(held, ours, Policy()))
     assert (now.split, Record.read(now).mitigation) == (TrafficSplit.all_to(OLD), None)
     assert to_open(now, ours, Policy()) is None
+
+
+def test_after_a_no_a_service_is_as_it_was_before_its_measure() -> None:
+    """Opened with the maintenance revision it would refuse writes for good: nothing is left to restore."""
+    ours = declined(mitigated_claim(), "Ada said no")
+    held = after(READ_ONLY, to_hold(READ_ONLY, ours))
+    now = after(held, to_open(held, ours, Policy()))
+    assert (now.split, now.scaling, Record.read(now).mitigation) == (MITIGATION.split, SCALING, None)
+    assert to_open(now, ours, Policy()) is None
+    assert change.to_release(now, ours, now_s=9.0) is not None
+    assert as_found(ours) == "s, as they were found; the measure that was in force on s is over"

@@ -138,3 +138,13 @@ def test_a_trial_tells_field_names_and_no_values() -> None:
     )
     assert trial.problem(BATCH) == ""
     assert str(trial) == "4 of 9 documents of users (−newField, +oldField)"
+
+
+def test_counts_that_differ_are_said_once() -> None:
+    """Two batches of one collection: its documents once, and each batch that changed more or fewer than it met."""
+    walk = Walk.begin("m", 1, [10, 10], [10, 4]).model_copy(update={"changed": (10, 5)})
+    assert walk.drift(["users", "users"], [10, 10]) == ["users: 5 of 4 were changed"]
+    assert walk.drift(["users", "users"], [11, 11]) == [
+        "users had 10 documents and has 11",
+        "users: 5 of 4 were changed",
+    ]

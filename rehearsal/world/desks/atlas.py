@@ -196,9 +196,9 @@ def _shown(job: Json) -> Json:
 
 
 def _page(request: Request, found: list[Json]) -> Json:
-    if request.query_params.get("pageNum", "1") != "1" or len(found) > int(
-        request.query_params.get("itemsPerPage", "100")
-    ):
-        words = {"detail": "not taught: more than one page", "error": 501, "errorCode": "NOT_TAUGHT", "parameters": []}
-        raise Refused(501, words)
-    return {"results": found, "totalCount": len(found), "links": []}
+    """The page that is asked for: 100 entries, 500 at most; an empty one beyond the last."""
+    number, size = int(request.query_params.get("pageNum", "1")), int(request.query_params.get("itemsPerPage", "100"))
+    if number < 1 or not 1 <= size <= 500:
+        words = {"detail": f"no page {number} of {size}", "error": 400, "errorCode": CODES[400], "parameters": []}
+        raise Refused(400, words)
+    return {"results": found[(number - 1) * size : number * size], "totalCount": len(found), "links": []}
