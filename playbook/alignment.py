@@ -15,7 +15,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from playbook.policy import Policy
@@ -69,6 +69,7 @@ class Aligner:
     policy: Policy
     series: dict[_Key, _Series] = field(default_factory=dict, compare=False)  # what was worked out about them
     edges: dict[_Key, frozenset[float]] = field(default_factory=dict, compare=False)  # buckets of each histogram
+    idle: dict[int, frozenset[str | None]] = field(default_factory=dict, compare=False)  # edges that no line needs
     seen: dict[_Key, float] = field(default_factory=dict)  # time of the last sample
     values: dict[_Key, float] = field(default_factory=dict)  # last value of a counter
     buckets: dict[_Key, list[float]] = field(default_factory=dict)  # last bounds of a histogram
@@ -84,13 +85,24 @@ class Aligner:
 
     def copy(self) -> "Aligner":
         """One that can be fed without changing this one. What a series is, is shared: it never changes."""
-        return replace(
-            self,  # series and edges are replaced, never changed in place
-            seen=self.seen.copy(),
-            values=self.values.copy(),
-            buckets=self.buckets.copy(),
-            first_seen=self.first_seen.copy(),
-            open=self.open.copy(),
+        return Aligner(
+            self.start_s,
+            self.policy,
+            self.series,  # these three are replaced, never changed in place
+            self.edges,
+            self.idle,
+            self.seen.copy(),
+            self.values.copy(),
+            self.buckets.copy(),
+            self.first_seen.copy(),
+            self.live,
+            self.reported,
+            self.opened_s,
+            self.closed_s,
+            self.latest_s,
+            self.open.copy(),
+            self.cpu,
+            self.memory,
         )
 
     def feed(self, observation: Observation) -> list[Round]:
@@ -105,13 +117,16 @@ class Aligner:
             (_CPU, canary.cpu),
             (_MEMORY, canary.memory),
         ):
+            idle = self.idle.get(kind)
             for one in group:
+                if idle and one.labels.get("le") in idle:
+                    continue
                 key = (kind, frozenset(one.labels.items()))
                 what = self.series.get(key)
                 if what is None:
                     self._learn(kind, group)
                     what = self.series[key]
-                if what.group is None or what.slots:  # otherwise a bucket that no threshold needs
+                if what.group is None or what.slots:
                     self._collect(one, what, events)
         rounds: list[Round] = []
         for at_s in sorted(events):
@@ -148,6 +163,9 @@ class Aligner:
             slots = self._slots(float(one.labels["le"]), edges[of]) if of and "le" in one.labels else ()
             learnt[key] = _Series(key, kind, one.labels.get(INSTANCE_LABEL, ""), is_error(one.labels), of, slots)
         self.series, self.edges = self.series | learnt, edges
+        if kind in (_CANARY_LATENCY, _STABLE_LATENCY):
+            known = [(dict(what.key[1]).get("le"), what.slots) for what in self.series.values() if what.kind == kind]
+            self.idle = self.idle | {kind: frozenset(le for le, _ in known) - {le for le, slots in known if slots}}
 
     def _slots(self, edge: float, edges: frozenset[float]) -> tuple[int, ...]:
         """Which bounds this bucket gives. Without a bucket that ends at a threshold, evidence against the canary takes
@@ -171,10 +189,12 @@ class Aligner:
             self._close(rounds)
         self._forget_restarted(batch)
         bounds: dict[_Key, list[float]] = {}
+        is_new = False
         for what, value in batch:
             if what.kind <= _STABLE:
                 before = self.values.get(what.key)
                 self.values[what.key] = value
+                is_new |= before is None
                 if during:
                     grown = (
                         increment(value, before)
@@ -194,7 +214,8 @@ class Aligner:
                 self.memory = value if math.isnan(self.memory) else max(self.memory, value)
         for group, found in bounds.items():
             self._histogram(at_s, group, found, during)
-        self._note(at_s, batch)
+        if is_new:
+            self._note(at_s, batch)
         if not here:
             return
         self.latest_s = max(self.latest_s, at_s)

@@ -52,6 +52,7 @@ class Ceiling:
     bets: tuple[float, ...]
     tilts: tuple[tuple[float, float], ...]
     start: Masses = field(repr=False)
+    losses: tuple[float, ...] = field(repr=False)  # what is left of each bet after a scrape without a bad request
 
     @property
     def nothing(self) -> Masses:
@@ -68,16 +69,19 @@ class Ceiling:
         rates = sorted({min(0.9, p0 * times) for times in (2, 6, 20, 100)})
         tilts = tuple((math.log(q / p0) / phi, math.log((1 - q) / (1 - p0)) / phi) for q in rates)
         start = ((1 - tilted) / len(bets),) * len(bets) + (tilted / len(tilts),) * len(tilts)
-        return cls(p0, bets, tilts, start)
+        return cls(p0, bets, tilts, start, tuple(1 - c for c in bets))
 
     def step(self, masses: Masses, share: float, n: float, x: float) -> Masses:
         """The masses after a scrape with ``n`` requests, ``x`` of them bad (0 <= x <= n)."""
         if n <= 0:
             return tuple([m + share * s for m, s in zip(masses, self.start, strict=True)]) if share else masses
+        if not x:  # most scrapes: the bets lose what they risk, and nothing can grow too large
+            factors = [*self.losses, *[math.exp(n * b) for _, b in self.tilts]]
+            return tuple([(m + share * s) * f for m, s, f in zip(masses, self.start, factors, strict=True)])
         edge = x / n / self.p0 - 1
         ok = n - x
         factors = [1 + c * edge for c in self.bets]
-        factors += [math.exp(min(99.0, x * a + ok * b) if x else ok * b) for a, b in self.tilts]
+        factors += [math.exp(min(99.0, x * a + ok * b)) for a, b in self.tilts]
         return _grow(masses, self.start, share, factors)
 
 
