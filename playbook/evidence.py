@@ -5,8 +5,7 @@ fetches everything since the bake's start and goes on with the same test. It nev
 multiply the chance of a wrong verdict by the number of restarts.
 """
 
-from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, NamedTuple
 
 from playbook.alignment import Aligner, Round
 from playbook.levels import BLOCK, Block, Latency, Level, Recent, Saturation, Tests, Window
@@ -17,9 +16,8 @@ from playbook.sequential import Ceiling, Onset
 __all__ = ["CounterSeries", "Dispersion", "Evidence", "Observation", "RevisionSamples", "dispersion"]
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """Everything folded so far about one canary. Make it with `start`, grow it with `observe`."""
+class Evidence(NamedTuple):
+    """Everything folded so far about one canary. Make it with `start`, grow it with `observe`: each makes another one."""
 
     service: str
     canary: str
@@ -28,26 +26,26 @@ class Evidence:
     dispersion: Dispersion
     bake_start_s: float
     now_s: float
-    tests: Tests = field(repr=False)
+    tests: Tests
     onset: Onset
     ceiling: Level
     healthy: Level
     relative: Level
     latency: Latency
-    recent: Recent = field(repr=False)  # the last literal_window_s
-    aligner: Aligner = field(repr=False)
-    block: Block = field(default_factory=Block, repr=False)  # what `relative` waits for
-    rounds: tuple[Round, ...] = field(default=(), repr=False)
-    strongest: tuple[float, ...] = field(default=(), repr=False)  # of the tests' e-values after each round
-    window: Window = field(default_factory=Window)  # the canary's requests and errors in the last literal_window_s
-    bake: Window = field(default_factory=Window)  # the same since the bake's start
-    stable_bake: Window = field(default_factory=Window)
+    recent: Recent  # the last literal_window_s
+    aligner: Aligner
+    block: Block = Block()  # what `relative` waits for
+    rounds: tuple[Round, ...] = ()
+    strongest: tuple[float, ...] = ()  # of the tests' e-values after each round
+    window: Window = Window()  # the canary's requests and errors in the last literal_window_s
+    bake: Window = Window()  # the same since the bake's start
+    stable_bake: Window = Window()
     covered_s: float = 0.0  # seconds of the bake that were seen
     healthy_confirmed: float = 0.0  # peak of `healthy` when the window last measured above the ceiling
     relative_confirmed: float = 0.0
     literal: bool = False  # the playbook's bare number, latched
-    cpu: Saturation = field(default_factory=Saturation)
-    memory: Saturation = field(default_factory=Saturation)
+    cpu: Saturation = Saturation()
+    memory: Saturation = Saturation()
     oom_kills: int | None = None
     scaled_at_s: float | None = None
 
@@ -63,7 +61,7 @@ class Evidence:
         dispersion: Dispersion | None = None,
         phi_hat: float | None = None,
         scaled_at_s: float | None = None,
-    ) -> Self:
+    ) -> "Evidence":
         """Evidence of nothing yet. Samples up to ``bake_start_s`` (fetch two scrapes before it) are baselines.
 
         ``policy``: the one that judges later; only its bake may be longer then. ``dispersion``: of stable's errors
@@ -92,7 +90,7 @@ class Evidence:
         )
         return blank if scaled_at_s is None else blank.after_scaling(scaled_at_s)
 
-    def observe(self, observation: Observation) -> Self:
+    def observe(self, observation: Observation) -> "Evidence":
         """The evidence with what is new in this observation. Samples that were seen before change nothing."""
         aligner = self.aligner.copy()
         rounds = aligner.feed(observation)
@@ -102,17 +100,16 @@ class Evidence:
             grown = grown._after(one)
         now_s, oom_kills = max(self.now_s, observation.now_s), max(kills, default=None)
         if not rounds:
-            return replace(grown, now_s=now_s, aligner=aligner, oom_kills=oom_kills)
+            return grown._replace(now_s=now_s, aligner=aligner, oom_kills=oom_kills)
         return grown._after(rounds[-1], now_s=now_s, aligner=aligner, oom_kills=oom_kills)
 
-    def after_scaling(self, at_s: float) -> Self:
+    def after_scaling(self, at_s: float) -> "Evidence":
         """The evidence once the canary was given more instances: latency and saturation are looked at anew.
 
         Errors are not: more instances do not excuse them.
         """
         from_s = at_s + self.policy.warm_up_s
-        return replace(
-            self,
+        return self._replace(
             scaled_at_s=at_s,
             latency=_latency_from(self.tests, from_s),
             recent=self.recent.with_latency_from(from_s),
@@ -143,7 +140,7 @@ class Evidence:
             level = level.at(test.step(level.masses, share, seen.m, seen.y), onset.cash)
         return level.peak
 
-    def _after(self, seen: Round, **more: Any) -> Self:
+    def _after(self, seen: Round, **more: Any) -> "Evidence":
         """The evidence after one more round, with ``more`` fields set."""
         policy, tests = self.policy, self.tests
         share, onset = self.onset.spend(seen.dt_s, policy.horizon_s)
@@ -158,8 +155,7 @@ class Evidence:
         latency = self.latency
         if seen.timed > 0 and seen.at_s > latency.from_s:
             latency = self._latency_after(seen, before, recent)
-        return replace(
-            self,
+        return self._replace(
             onset=onset,
             ceiling=ceiling,
             healthy=healthy,
