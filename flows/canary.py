@@ -8,7 +8,7 @@ from playbook.gate import Choice
 from playbook.policy import LowTraffic
 from playbook.report import Report
 from playbook.verdict import Action, Reason, Verdict
-from tasks.announce import say_asking, say_scaled
+from tasks.announce import say_asking, say_holding, say_scaled
 from tasks.claim import note_on_lead
 from tasks.gate import JUDGE, ask_person
 from tasks.monitor import clock, monitor, probe, until_bad
@@ -94,9 +94,10 @@ async def hold(env: Environment, report: Report) -> Report:
     waiting = _undecided(env, report, LowTraffic.HOLD)
     if left_s <= 0 or len(waiting) < sum(verdict.action is Action.INCONCLUSIVE for verdict in report.verdicts):
         return await gate(env, report)
-    until_s = report.claim.gate_deadline_s or now_s
+    until_s, lacking = report.claim.gate_deadline_s or now_s, [verdict.service for verdict in waiting]
+    await say_holding(env, report, lacking)
     claim = await note_on_lead(env, report.claim.extended_until(until_s, env.policy))
-    return await note(report.at(claim), f"held for requests to {', '.join(verdict.service for verdict in waiting)}")
+    return await note(report.at(claim), f"held for requests to {', '.join(lacking)}")
 
 
 def _undecided(env: Environment, report: Report, policy: LowTraffic) -> list[Verdict]:
@@ -124,6 +125,8 @@ async def gate(env: Environment, report: Report) -> Report:
     The judge looks on meanwhile: evidence against the canary ends the question, and nobody promotes over it.
     """
     claim, now_s = report.claim, await clock(env)
+    if now_s >= (claim.gate_deadline_s or now_s + 1):  # it was held for requests, or its process was away
+        return report.deciding(Decision.REVERT, f"still undecided at the deadline. {report.verdicts[0].explanation}")
     report = await note(report, "a person is asked")
     await say_asking(env, report)
     answer = await ask_person(

@@ -17,7 +17,7 @@ __all__ = ["CounterSeries", "Dispersion", "Evidence", "Observation", "RevisionSa
 
 
 class Evidence(NamedTuple):
-    """Everything folded so far about one canary. Make it with `start`, grow it with `observe`: each makes another one."""
+    """Everything folded so far about one canary. Make it with `start`, grow it with `observe`: it makes another."""
 
     service: str
     canary: str

@@ -1,5 +1,6 @@
 """What people read: Slack, PagerDuty, the ticket. Text from values, in the playbook's own words."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from pydantic import Field
@@ -195,6 +196,21 @@ def asking(report: Report, url: str) -> Message:
         )
     )
     return Message(key=f"{claim.release_id}/asking/{len(claim.extensions_s)}", room=Room.INCIDENTS, text=text)
+
+
+def holding(report: Report, services: Sequence[str]) -> Message:
+    """The canary waits for users: which services lack them, and until when."""
+    claim = report.claim
+    text = "\n".join(
+        (
+            f"⏳ {report.environment.upper()} RELEASE HELD for requests, until {clock(claim.gate_deadline_s or 0)} UTC "
+            "(without them it is reverted)",
+            f"Version: {claim.version}",
+            *(f"Why: {v.service}: {v.explanation}" for v in report.verdicts if v.service in services),
+            "Nobody is asked: the policy says to wait",
+        )
+    )
+    return Message(key=f"{claim.release_id}/holding/{len(claim.extensions_s)}", room=Room.INCIDENTS, text=text)
 
 
 def noticed(claim: Claim, environment: str, verdict: Verdict) -> Message:

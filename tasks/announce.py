@@ -5,6 +5,7 @@ Nothing here can fail or delay a release: what cannot be said now is said later 
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from prefect import Task, get_run_logger, runtime, task
@@ -155,6 +156,11 @@ async def say_interrupted(env: Environment, report: Report) -> None:
 async def say_asking(env: Environment, report: Report) -> None:
     """`#incident-response` knows that a person is asked, where, and until when."""
     await tell(env, messages.asking(report, f"{env.ui_url}/runs/flow-run/{report.claim.flow_run_id}"))
+
+
+async def say_holding(env: Environment, report: Report, services: Sequence[str]) -> None:
+    """`#incident-response` knows that the canary waits for users, and until when."""
+    await tell(env, messages.holding(report, services))
 
 
 async def say_noticed(env: Environment, claim: Claim, verdict: Verdict) -> None:

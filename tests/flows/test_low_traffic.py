@@ -63,3 +63,6 @@ def test_requests_are_waited_for(later_per_s: float, served: str) -> None:
     stage, run = quiet(dict.fromkeys(SERVICES, LowTraffic.HOLD), users_per_s=5, later_per_s=later_per_s)
     assert set(stage.scene.versions_served().values()) == {served}
     assert run.end == ("Promoted" if served == NEW else "Reverted")
+    assert "RELEASE HELD for requests, until" in stage.scene.slack.text
+    assert not [key for key in stage.scene.slack.keys if "asking" in key], "nobody can answer any more"
+    assert served == NEW or "still undecided at the deadline" in run.message
