@@ -7,18 +7,22 @@ from collections.abc import Coroutine
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
-from prefect import get_run_logger, runtime
+from prefect import get_client, get_run_logger, runtime
 from prefect.exceptions import NotPausedError
 from prefect.flow_runs import apause_flow_run, aresume_flow_run
 from prefect.input import RunInput
+from prefect.states import Running
 from pydantic import Field
 
+from blocks.prefect_api import PREFECT_AWAY
 from playbook.gate import Answer, Choice
 
 Form = TypeVar("Form", bound=RunInput)
 
 JUDGE = "the judge"
 """Who answers a gate while a person is still asked, once there is evidence against the canary."""
+AGAIN_S = 5
+"""Until people are asked again where Prefect did not take the question."""
 GRACE_S = 3600
 """Prefect's own deadline lies so far beyond ours: it would fail the run, and ours answers it."""
 
@@ -82,7 +86,27 @@ async def answered(
     alarm: "asyncio.Future[str] | None" = None,
 ) -> Form:
     """The form under ``description`` (markdown) as a person filled it in, or ``silence`` after so many seconds, or as
-    soon as there is an ``alarm``."""
+    soon as there is an ``alarm``.
+
+    Where Prefect is away for longer than its own client is patient, people are asked again once it is back.
+    """
+    clock = asyncio.get_running_loop().time
+    ends = clock() + within_s
+    while (left_s := ends - clock()) > 0 and not (alarm and alarm.done()):
+        try:
+            return await _shown(form, description, left_s, silence, alarm)
+        except PREFECT_AWAY as away:
+            get_run_logger().warning("Prefect does not take the question: %s", away)
+        await asyncio.sleep(AGAIN_S)
+        with contextlib.suppress(*PREFECT_AWAY):  # who is paused cannot be paused
+            async with get_client() as client:
+                await client.set_flow_run_state(UUID(runtime.flow_run.get_id()), Running(), force=True)
+    return form(**silence)
+
+
+async def _shown(
+    form: type[Form], description: str, within_s: float, silence: dict[str, str], alarm: "asyncio.Future[str] | None"
+) -> Form:
     asking = asyncio.ensure_future(
         apause_flow_run(
             wait_for_input=form.with_initial_data(description=description),

@@ -5,7 +5,7 @@ from cases import faults, recorded
 from driver import Run, Stage, play
 from faults import Fault
 from outages import outages
-from plots import BREACH, HEALTHY, Release
+from plots import BREACH, HEALTHY, MARGINAL, MARGINAL_PROMOTED, Release
 from scene import NEW, SERVICES
 from wire import Call
 
@@ -18,6 +18,13 @@ def test_one_fault_changes_nothing_but_the_time(plot: Release) -> None:
     """Whatever one call meets, users end on one healthy revision and each fact is told once."""
     chosen = {call.n for call in recorded(plot)[0][1::EVERY]}
     for case in faults(plot, lambda call: call.n in chosen):
+        assert not case.wrong, f"{case.call}, {case.moment}"
+
+
+@pytest.mark.parametrize("plot", [MARGINAL, MARGINAL_PROMOTED], ids=lambda plot: plot.name)
+def test_a_server_that_does_not_take_the_question_is_asked_again(plot: Release) -> None:
+    """Prefect is away when the gate opens or closes: people are asked again, and it ends as they or the deadline say."""
+    for case in faults(plot, lambda call: call.system == "prefect" and call.method in ("pause", "unpause", "resume")):
         assert not case.wrong, f"{case.call}, {case.moment}"
 
 
