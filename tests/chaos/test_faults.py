@@ -23,7 +23,7 @@ def test_one_fault_changes_nothing_but_the_time(plot: Release) -> None:
 
 @pytest.mark.parametrize("plot", [MARGINAL, MARGINAL_PROMOTED], ids=lambda plot: plot.name)
 def test_a_server_that_does_not_take_the_question_is_asked_again(plot: Release) -> None:
-    """Prefect is away when the gate opens or closes: people are asked again, and it ends as they or the deadline say."""
+    """Prefect is away when the gate opens or closes: people are asked again, and it ends as they or the clock say."""
     for case in faults(plot, lambda call: call.system == "prefect" and call.method in ("pause", "unpause", "resume")):
         assert not case.wrong, f"{case.call}, {case.moment}"
 
