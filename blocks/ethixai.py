@@ -91,9 +91,9 @@ class EthixAI(HttpBlock):
 
         return sum(await asyncio.gather(*(sender() for _ in range(min(count, PROBES_AT_ONCE)))))
 
-    async def refuses_writes(self, url: str) -> str:
-        """What answered a write at ``url``, in one sentence, when it was refused with 503, or is not taken there at all
-        (404, 405); a user that was made after all is removed.
+    async def refuses_writes(self, url: str, *, may_take_none: bool) -> str:
+        """What answered a write at ``url``, in one sentence, when it was refused with 503; where it ``may_take_none``
+        404 and 405 will do, too. A user that was made after all is removed.
 
         Raises: SmokeFailed (it was taken, or refused otherwise), Transient (no answer).
         """
@@ -104,7 +104,7 @@ class EthixAI(HttpBlock):
         if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
             later = answer.headers.get("retry-after")
             return f"a write at {url} was refused with 503{f' and Retry-After {later}' if later else ''}."
-        if answer.status_code in TAKES_NONE:
+        if may_take_none and answer.status_code in TAKES_NONE:
             return f"{url} takes no such write: it answered {answer.status_code}."
         if answer.is_success:
             made = answer.json()

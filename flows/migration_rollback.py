@@ -83,6 +83,9 @@ async def take_or_go_on(env: Environment, request: MigrationRequest) -> tuple[Cl
         return await hold_services(env, request, plan), f"; {tried}"
     if await owner_of(env, found) is Owner.ALIVE:
         raise Held(f"{found.release_id} is under way in flow run {found.flow_run_id}.", is_same=True)
+    if found.undoing.halted and (problems := request.problems()):
+        # Recovery asks like this. What stopped goes on only once a person has read why.
+        raise BadRequest([f"{found.release_id} has stopped: {found.undoing.halted} To go on:", *problems])
     return await take_over(env, found), ""
 
 
@@ -101,8 +104,8 @@ async def carry_out(env: Environment, claim: Claim, tried: str) -> Outcome:
     if not claim.undoing.is_data_done:
         # Here, since whoever held the services may have died before.
         await tell(env, closing(claim, env.name, env.contacts, run_url(env, claim)))
-        claim = await close_all(env, claim)
-        lines = await show(env, claim, lines, "writes are off, proven by a write that was refused")
+        claim, proof = await close_all(env, claim)
+        lines = await show(env, claim, lines, f"writes are off: {proof}")
         await tell(env, await undoing_ticket(env, claim, lines))
         why = await undo_all(env, claim)
         if why:
@@ -116,19 +119,22 @@ async def carry_out(env: Environment, claim: Claim, tried: str) -> Outcome:
     return await complete(env, claim, lines)
 
 
-async def close_all(env: Environment, claim: Claim) -> Claim:
-    """Step 1: no write reaches the database from any service; a refused one proves it, and none is under way.
+async def close_all(env: Environment, claim: Claim) -> tuple[Claim, str]:
+    """Step 1: no write reaches the database from any service; a refused one proves it, and none is under way. Returns
+    what proves it, too.
 
-    Requests under way are waited for again only where a service was open meanwhile.
+    Requests under way are waited for again only where a service was open meanwhile: whoever finds one open says so
+    before it is closed, or one that dies then would leave no trace of it.
     """
-    was_closed = set(await closed_services(env, claim)) == set(claim.services)
+    if claim.undoing.is_drained and (await closed_services(env, claim)).off != claim.services:
+        claim = await note_undoing(env, standstill.with_undoing(claim, is_drained=False))
     for service in claim.services:
         await stop_writes(env, claim, service)
-    await asyncio.gather(*(prove_closed(env, service) for service in claim.services))
-    if was_closed and claim.undoing.is_drained:
-        return claim
-    await drain(env)
-    return await note_undoing(env, standstill.with_undoing(claim, is_drained=True))
+    proofs = await asyncio.gather(*(prove_closed(env, service) for service in claim.services))
+    if not claim.undoing.is_drained:
+        await drain(env)
+        claim = await note_undoing(env, standstill.with_undoing(claim, is_drained=True))
+    return claim, "; ".join(proof.removesuffix(".") for proof in proofs)
 
 
 async def undo_all(env: Environment, claim: Claim) -> str:
@@ -181,7 +187,12 @@ async def complete(env: Environment, claim: Claim, lines: tuple[str, ...]) -> Ou
 async def stop_here(env: Environment, claim: Claim, why: str) -> Outcome:
     """A step failed: everything stays as it is, somebody is woken, and the way on is said."""
     outcome = await say_stopped(env, claim, why)
-    await halt(env, claim, why)
+    try:
+        await halt(env, claim, why)
+    except Fenced:
+        raise
+    except ReleaseError as unwritten:  # the lead itself is out of reach: recovery will ask again, and stop for good
+        get_run_logger().error("%s does not say that it stopped: %s", claim.lead, unwritten)
     return outcome
 
 
@@ -198,6 +209,7 @@ async def say_stopped(env: Environment, claim: Claim, why: str) -> Outcome:
     Raises: Fenced (a newer run has it; nobody is woken).
     """
     closed = await closed_services(env, claim)
-    state = f"Writes to {', '.join(closed)} are off. " if closed else ""
+    state = f"Writes to {', '.join(closed.off)} are off. " if closed.off else ""
+    state += f"Whether they are to {', '.join(closed.unseen)} could not be seen. " if closed.unseen else ""
     await tell(env, halted(claim, env.name, f"{why} {state}"))
     return Outcome(end=End.HALTED, message=f"{why} {state}{go_on(env.name)}", release_id=claim.release_id)

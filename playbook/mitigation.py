@@ -18,12 +18,7 @@ def to_mitigate(
 
     Raises: Held where a release has the service.
     """
-    record = Record.read(snapshot)
-    if record.holder:
-        raise Held(
-            f"{snapshot.service} is held by release {record.holder}. Start rollback/… first, or cancel that release.",
-            is_same=False,
-        )
+    record = _unheld(snapshot)
     first = record.mitigation
     kept = Mitigation(
         measure=request.measure,
@@ -44,8 +39,11 @@ def to_mitigate(
 
 
 def to_restore(snapshot: ServiceSnapshot) -> Change | None:
-    """The service is as it was before the first measure; None where there is none in force."""
-    record = Record.read(snapshot)
+    """The service is as it was before the first measure; None where there is none in force.
+
+    Raises: Held where a release or a migration rollback has the service: it would be opened under its hands.
+    """
+    record = _unheld(snapshot)
     if record.mitigation is None:
         return None
     return Change(
@@ -53,3 +51,14 @@ def to_restore(snapshot: ServiceSnapshot) -> Change | None:
         split=record.mitigation.split,
         scaling=record.mitigation.scaling,
     )
+
+
+def _unheld(snapshot: ServiceSnapshot) -> Record:
+    record = Record.read(snapshot)
+    if record.holder:
+        raise Held(
+            f"{snapshot.service} is held by release {record.holder}. Start rollback/… first, or cancel that release; a "
+            "migration rollback must be over first.",
+            is_same=False,
+        )
+    return record

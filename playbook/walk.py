@@ -4,6 +4,7 @@ Pure: the ids come in, the next range goes out. ``match`` excludes what ``change
 again changes nothing, and a checkpoint that is behind costs a look and no document.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Self
 
@@ -128,3 +129,11 @@ def next_range(ids: Sequence[object]) -> Range | None:
             break
         last = one
     return Range(first=ids[0], last=last)
+
+
+def is_known(drift: str, seen: str) -> bool:
+    """Whether a person has read of this drift already; its counts may have moved on, as where documents expire."""
+    return _COUNT.sub("", drift) == _COUNT.sub("", seen)
+
+
+_COUNT = re.compile(r"\b\d+\b")

@@ -118,18 +118,21 @@ async def test_a_hole_that_nobody_answers_for_is_not_closed(ethixai: EthixAI) ->
 async def test_a_refused_write_proves_that_a_service_is_closed(ethixai: EthixAI, backend) -> None:
     """503 from a maintenance revision, with when to come again; reads are answered."""
     closed = await backend.deploy("read_only")
-    assert "503 and Retry-After 120" in await ethixai.refuses_writes(closed.tag_urls[CANARY_TAG])
+    assert "503 and Retry-After 120" in await ethixai.refuses_writes(closed.tag_urls[CANARY_TAG], may_take_none=False)
     assert await ethixai.run(SmokeTest.HEALTH, closed.tag_urls[CANARY_TAG])
 
 
 async def test_a_write_that_is_taken_proves_the_opposite(ethixai: EthixAI, world: RemoteWorld) -> None:
     """The user that it made is removed again."""
     with pytest.raises(SmokeFailed, match="users can still write"):
-        await ethixai.refuses_writes(world.url("ethixai-backend"))
+        await ethixai.refuses_writes(world.url("ethixai-backend"), may_take_none=False)
 
 
 async def test_a_service_without_such_a_write_takes_none(ethixai: EthixAI, world: RemoteWorld) -> None:
-    """404 or 405: nobody's write is taken there, as nobody registers at ai-core."""
-    assert re.search(
-        "takes no such write: it answered 40[45]", await ethixai.refuses_writes(world.url("ethixai-frontend"))
-    )
+    """404 or 405: nobody's write is taken there, as nobody registers at ai-core. It proves nothing of one that has
+    accounts."""
+    url = world.url("ethixai-frontend")
+    seen = await ethixai.refuses_writes(url, may_take_none=True)
+    assert re.search("takes no such write: it answered 40[45]", seen)
+    with pytest.raises(SmokeFailed, match=r"answered 40[45], not 503"):
+        await ethixai.refuses_writes(url, may_take_none=False)

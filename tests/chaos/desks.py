@@ -197,7 +197,7 @@ class EthixAI:
         await asyncio.sleep(seconds)
         return answered
 
-    async def refuses_writes(self, url: str) -> str:
+    async def refuses_writes(self, url: str, *, may_take_none: bool) -> str:
         """As the block's."""
         host = url.removeprefix("https://")
 

@@ -36,7 +36,8 @@ async def taken_back(stage: Stage, disturb: Disturb = lambda stage, call: None, 
 async def started_again(stage: Stage) -> Run:
     """A person who was paged starts it again."""
     stage.scene.wire.faults.clear()
-    run = stage.start(DOWN.asked()[0], request=MigrationRequest(), environment="production")
+    request = MigrationRequest(reason="it was looked at", requested_by="Ada")
+    run = stage.start(DOWN.asked()[0], request=request, environment="production")
     await stage.ended(run)
     return run
 
@@ -234,7 +235,7 @@ def test_it_is_an_incident_as_every_rollback() -> None:
             "Post-mortem: Production",
             "reported by ada",
             "UTC until they were on again",
-            "writes are off, proven",
+            "writes are off: a write at",
         ):
             assert words in ticket.body
         assert "$" not in ticket.body
@@ -317,6 +318,68 @@ def test_the_page_names_the_services_whose_writes_are_off() -> None:
         assert AI_CORE not in run.message.partition("Writes to")[2]
 
     play(story)
+
+
+def test_a_service_that_cannot_be_read_keeps_nobody_asleep() -> None:
+    """The second is gone from Cloud Run's answers while documents change: it stops, and says what it could not see."""
+
+    def gone(stage: Stage, call: Call) -> Fault | None:
+        has_begun = sum(database_of(stage).changed.values()) > 0
+        return Fault.DENIED if has_begun and call.method == "snapshot" and AI_CORE in call.subject else None
+
+    async def story(stage: Stage) -> None:
+        run = await taken_back(stage, gone)
+        assert run.end == "Halted"
+        assert f"Writes to {BACKEND} are off. Whether they are to {AI_CORE} could not be seen." in run.message
+        assert stage.scene.pagerduty.paged
+        assert claim_of(stage).undoing.halted
+        assert (await started_again(stage)).end == "RolledBack"
+
+    play(story)
+
+
+def test_no_run_that_recovery_started_goes_on_with_what_has_stopped() -> None:
+    """It asks without a reason, and may begin late: only a person has read why."""
+
+    async def story(stage: Stage) -> None:
+        assert (await taken_back(stage, a_bug)).end == "Halted"
+        stage.scene.wire.faults.clear()
+        late = stage.start(DOWN.asked()[0], request=MigrationRequest(migration="rename"), environment="production")
+        await stage.ended(late)
+        assert late.end == "Refused"
+        assert "ZeroDivisionError" in late.message
+        assert claim_of(stage).undoing.halted
+        assert (await started_again(stage)).end == "RolledBack"
+
+    play(story)
+
+
+def test_one_that_dies_while_it_waits_again_leaves_the_wait_to_the_next() -> None:
+    """It was drained once; somebody opened a service since, and it is closed again: requests are under way."""
+
+    async def story(stage: Stage) -> None:
+        assert (await taken_back(stage, a_bug)).end == "Halted"
+        assert claim_of(stage).undoing.is_drained
+        state = stage.scene.production.services[AI_CORE]
+        state.scaling, state.etag = SCALING, state.etag + 1
+        closed: list[Call] = []
+
+        def dies(stage: Stage, call: Call) -> Fault | None:
+            if call.method == "refuses_writes":
+                closed.append(call)
+                return Fault.DENIED
+            return None
+
+        stage.scene.wire.faults[:] = [lambda process, call: dies(stage, call)]
+        request = MigrationRequest(reason="it was looked at", requested_by="Ada")
+        await stage.ended(stage.start(DOWN.asked()[0], request=request, environment="production"))
+        assert closed
+        assert not claim_of(stage).undoing.is_drained
+        began_s = stage.scene.now()
+        assert (await started_again(stage)).end == "RolledBack"
+        assert stage.scene.now() - began_s >= DRAINING.drain_s
+
+    play(story, DRAINING)
 
 
 def test_the_page_does_not_say_that_writes_are_off_when_they_are_on() -> None:

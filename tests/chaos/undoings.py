@@ -85,11 +85,11 @@ class Undoing(Asked):
     async def follow(self, stage: Stage, run: Run) -> list[Run]:
         """The automations'; and the person's, who is paged where it halts: started again, it goes on."""
         followers = await super().follow(stage, run)
-        flow, _ = self.asked()
+        flow, request = self.asked()
         for _ in range(TRIES_MAX):
             if not stage.is_held("production"):
                 break
-            last = await stage.follow(flow, request=MigrationRequest(), environment="production")
+            last = await stage.follow(flow, request=request, environment="production")
             followers += [last, *await stage.recover()]
         return followers
 

@@ -56,6 +56,15 @@ def test_a_second_measure_keeps_the_way_back_of_the_first() -> None:
     assert (restored.split, restored.scaling) == (SPLIT, SCALING)
 
 
+def test_what_is_held_is_not_opened_under_its_hands() -> None:
+    """A migration rollback took a service that is in read-only mode: `restore` would let users write meanwhile."""
+    held = after(FOUND, read_only())
+    member = Member(release_id="migration-1", epoch=2, lead="lead", stable=SPLIT)
+    record = Record.read(held).model_copy(update={"member": member})
+    with pytest.raises(Held, match="migration-1"):
+        to_restore(held.model_copy(update={"annotations": record.beside(held.annotations)}))
+
+
 def test_other_peoples_tags_stay() -> None:
     """A measure moves users, not what others have marked."""
     assert after(FOUND, read_only()).split.tags == {"theirs": "backend-1"}
