@@ -14,7 +14,7 @@ from faults import Fault
 from plots import HEALTHY, Plot
 from scene import NEW, SERVICES
 from undoings import UNDOINGS
-from wire import PROCESS
+from wire import PROCESS, Call, Process
 
 from blocks.environment import Environment
 from flows.recovery import recovery
@@ -79,6 +79,32 @@ def test_who_was_promoted_is_no_canary() -> None:
     """Smoke tests failed once all users had it, and the process died: all of them had it."""
     said = impact(lambda claim: claim.decision is Decision.REVERT, Behaviour(smoke_serving=False))
     assert said == "100 % of users on the new revisions; 0 of the canary's 3552 requests failed"
+
+
+def test_a_release_that_went_on_while_it_was_judged_is_reverted_from_where_it_is() -> None:
+    """Cancelled while it deployed, it shows its canary by the time that the recovery has asked Prefect: users had it,
+    and the page says so."""
+    hung = [Fault.HUNG]
+
+    def once(process: Process, call: Call) -> Fault | None:
+        is_it = call.method == "read flow run" and process.name.startswith(recovery.name)
+        return hung.pop() if is_it and hung else None
+
+    async def story(stage: Stage) -> tuple[Run, Run, Page]:
+        stage.scene.publish(NEW)
+        stage.scene.wire.faults.append(once)
+        running = stage.start_release()
+        await stage.until(lambda: Record.read(stage.scene.production.read(LEAD)).claim is not None)
+        stage.cancel(running)
+        looking = stage.start(recovery, environment="production")
+        await stage.ended(looking, running)
+        await stage.catch_up()
+        (page,) = stage.scene.pagerduty.incidents.values()
+        return looking, running, page
+
+    looking, running, page = play(story)
+    assert (looking.end, running.end) == ("Reverted", "Fenced")
+    assert page.details["impact"].startswith("10 % of users")
 
 
 def test_a_member_that_was_read_late_is_no_orphan() -> None:

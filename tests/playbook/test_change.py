@@ -6,7 +6,7 @@ import pytest
 
 from playbook import change
 from playbook.change import Change
-from playbook.claim import Claim, Decision, Member, Part, Promotion, Record
+from playbook.claim import Claim, Decision, Measured, Member, Part, Promotion, Record
 from playbook.errors import Conflict, Fenced, Held, Interrupted, Refused
 from playbook.traffic import CANARY_TAG, LATEST, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
 
@@ -254,6 +254,34 @@ def test_a_revert_takes_back_only_the_instances_that_the_release_gave() -> None:
     assert ours is not None
     assert (theirs.scaling, ours.scaling) == (None, asked)
     assert theirs.split == ours.split == stable(OTHER)
+
+
+BAKING = CLAIM.decided(Decision.BAKE)
+GONE_ON = {
+    "it shows its canary": BAKING,
+    "it bakes": BAKING.baking_from(NOW_S),
+    "it has given instances": BAKING.scaled(OTHER, NOW_S),
+    "it has measured": BAKING.model_copy(update={"measured": Measured(severity=None, failed=3, requests=100)}),
+    "it reverts by itself": BAKING.decided(Decision.REVERT, "errors"),
+}
+
+
+@pytest.mark.parametrize("now", GONE_ON.values(), ids=GONE_ON)
+def test_whoever_takes_over_by_an_old_read_reads_again(now: Claim) -> None:
+    """The process lived and went on under the same epoch: what it has noted since is not overwritten."""
+    wanted = CLAIM.asked_back("ada asked for it", NOW_S).model_copy(update={"epoch": 101, "flow_run_id": "a rollback"})
+    lead = found(LEAD, record=change.mark(Record(), now, LEAD))
+    with pytest.raises(Conflict, match=f"{LEAD}: {CLAIM.release_id} has gone on since it was read"):
+        change.to_take_over(lead, wanted, found_epoch=100, found=CLAIM)
+
+
+@pytest.mark.parametrize("service", [LEAD, OTHER])
+def test_whoever_takes_over_what_was_read_writes_once(service: str) -> None:
+    """A lost reply is found out by asking again: the claim that stands there then is its own."""
+    wanted = CLAIM.asked_back("ada asked for it", NOW_S).model_copy(update={"epoch": 101, "flow_run_id": "a rollback"})
+    taken = after(claimed(service), change.to_take_over(claimed(service), wanted, found_epoch=100, found=CLAIM))
+    assert Record.read(taken).epoch == 101
+    assert change.to_take_over(taken, wanted, found_epoch=100, found=CLAIM) is None
 
 
 @pytest.mark.parametrize("service", [LEAD, OTHER])
