@@ -17,7 +17,7 @@ from playbook.plan import Order, claim_for, is_live, plan, release_id, version_d
 from playbook.recovery import Owner, Recovery, recover
 from playbook.requests import HotfixRequest
 from playbook.traffic import ServiceSnapshot
-from tasks.beat import beat
+from tasks.beat import beat, heart
 from tasks.ensure import CONFLICTS_MAX, ensure
 from tasks.incident import run_url
 from tasks.retries import READ, REVERT, WRITE
@@ -111,9 +111,10 @@ async def take_claim(
     ).model_copy(update={"hotfix": hotfix, "requested_at_s": requested_at_s})
     taken: list[str] = []
     try:
-        for service in claim.services:
-            await ensure(env, service, partial(change.to_claim, claim=claim))
-            taken.append(service)
+        async with heart(env, claim):
+            for service in claim.services:
+                await ensure(env, service, partial(change.to_claim, claim=claim))
+                taken.append(service)
     except (Refused, Conflict, Fenced) as refusal:
         for service in reversed(taken):
             with contextlib.suppress(Fenced):  # somebody has it already: there is nothing to let go
@@ -142,7 +143,8 @@ async def take_over(env: Environment, wanted: Claim, found: Claim | None = None)
     ``found``; see `as_it_stands`).
     """
     claim = wanted.model_copy(update={"flow_run_id": str(runtime.flow_run.get_id())})
-    claim = await _under_new_epoch(env, claim, found)
+    async with heart(env, claim):
+        claim = await _under_new_epoch(env, claim, found)
     get_run_logger().info("release %s is held by this run now, epoch %d", claim.release_id, claim.epoch)
     beat(env, claim)
     return claim

@@ -177,16 +177,15 @@ async def no_heart(env: Environment, claim: Claim) -> AsyncIterator[None]:
     yield
 
 
-@pytest.mark.parametrize(
-    ("module", "plot"),
-    [
-        ("release", HEALTHY),
-        ("hotfix", Hotfix("hotfix")),
-        ("rollback", Rollback("rollback")),
-        ("migration_rollback", UNDOINGS[0]),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
+TAKERS = [
+    ("release", HEALTHY),
+    ("hotfix", Hotfix("hotfix")),
+    ("rollback", Rollback("rollback")),
+    ("migration_rollback", UNDOINGS[0]),
+]
+
+
+@pytest.mark.parametrize(("module", "plot"), TAKERS, ids=[module for module, _ in TAKERS])
 def test_whoever_takes_a_claim_has_beaten(module: str, plot: Plot) -> None:
     """Before it does anything else: one that is killed right then is missed."""
 
@@ -199,7 +198,7 @@ def test_whoever_takes_a_claim_has_beaten(module: str, plot: Plot) -> None:
 
 
 def test_whoever_takes_a_claim_over_has_beaten() -> None:
-    """So that a recovery which is killed is missed in its turn."""
+    """So that a recovery which is killed is missed in its turn: before it writes, and once it has."""
 
     async def story(stage: Stage) -> list[float]:
         stage.scene.publish(NEW)
@@ -211,4 +210,68 @@ def test_whoever_takes_a_claim_over_has_beaten() -> None:
         return [at_s for at_s, event, _ in stage.server.events if event == BEAT and at_s > died_s]
 
     with patch("flows.recovery.beating", no_heart):
-        assert len(play(story)) == 1
+        assert len(play(story)) == 2
+
+
+def beats_of(stage: Stage, claim: Claim) -> list[float]:
+    """When a release to production gave a sign of life, in unix seconds."""
+    name = f"release.production.{claim.release_id}"
+    return [at_s for at_s, event, whose in stage.server.events if event == BEAT and whose == name]
+
+
+@pytest.mark.parametrize(("module", "plot"), TAKERS, ids=[module for module, _ in TAKERS])
+def test_a_claim_that_is_written_is_missed_at_once(module: str, plot: Plot) -> None:
+    """It stands on the lead before that is served; a process that is killed in between is noticed by its silence."""
+
+    async def story(stage: Stage) -> tuple[float, list[float]]:
+        await plot.begin(stage, {})
+        claim, at_s = next(
+            (held, one.at_s) for one in stage.scene.production.writes if (held := one.change.record.claim) is not None
+        )
+        return at_s, beats_of(stage, claim)
+
+    written_s, beats_s = play(story)
+    assert written_s - 1 < beats_s[0] <= written_s
+
+
+@pytest.mark.parametrize("is_preempting", [False, True], ids=["its own", "of a release that gives way"])
+def test_a_claim_that_is_served_late_is_no_silence(is_preempting: bool) -> None:
+    """Cloud Run takes a minute for each write: a recovery that looks meanwhile leaves the rollback alone."""
+    plot = Rollback("rollback", is_preempting)
+
+    async def story(stage: Stage) -> tuple[Run, Run]:
+        await plot.set_the_scene(stage)
+        flow, request = plot.asked()
+        with patch("cloud.RECONCILE_S", 60):
+            run = stage.start(flow, request=request, environment="production")
+            return run, await looked_at(stage, run, "production")
+
+    run, looking = play(story)
+    assert (run.end, looking.end, looking.message) == ("RolledBack", "Passed", "Nothing is lost in production.")
+
+
+def test_a_release_whose_claim_is_served_late_is_left_alone_too() -> None:
+    """Its claim of three services takes three minutes."""
+
+    async def story(stage: Stage) -> tuple[Run, Run]:
+        stage.scene.publish(NEW, where="staging")
+        with patch("cloud.RECONCILE_S", 60):
+            run = stage.start_release(environment="staging")
+            return run, await looked_at(stage, run, "staging")
+
+    run, looking = play(story)
+    assert (run.end, looking.end) == ("Promoted", "Passed")
+
+
+async def looked_at(stage: Stage, run: Run, where: str) -> Run:
+    """A recovery that looks when the claim of ``run`` has stood there for longer than a silence; both have ended."""
+
+    def stands() -> bool:
+        claim = Record.read(stage.scene.clouds[where].read(LEAD)).claim
+        return claim is not None and claim.flow_run_id == run.process.flow_run_id
+
+    await stage.until(stands)
+    await asyncio.sleep(45)
+    looking = stage.start(recovery, environment=where)
+    await stage.ended(looking, run)
+    return looking
