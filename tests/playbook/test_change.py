@@ -1,5 +1,6 @@
 """The steps: what one update writes, that doing it twice writes once, and whom it never overwrites."""
 
+import json
 from functools import partial
 
 import pytest
@@ -99,6 +100,26 @@ def test_doing_a_step_twice_writes_once(step: partial[Change | None], service: s
     if step is STEPS["revert"]:
         snapshot = after(snapshot, STEPS["bake"](snapshot))
     assert step(after(snapshot, step(snapshot))) is None
+
+
+def test_a_plain_claim_carries_no_field_at_its_default() -> None:
+    """The version of ours before this one refuses fields that it does not know: what is not used is not written."""
+    written = claimed(LEAD).annotations["playbook.ethixai.com/claim"]
+    used = {"release_id", "version", "flow_run_id", "epoch", "parts", "canary_percent", "deadline_s"}
+    fields = json.loads(written)
+    assert set(fields) == used
+    assert set(fields["parts"][0]) == {"service", "stable", "canary", "image", "latest_created"}
+    assert "null" not in written
+    assert Record.read(claimed(LEAD)).claim == CLAIM
+
+
+@pytest.mark.parametrize("claim", [CLAIM, RETURNING, CLAIM.decided(Decision.BAKE).scaled(OTHER, NOW_S)])
+def test_what_is_left_out_of_a_claim_is_read_as_it_was(claim: Claim) -> None:
+    """Written with every field, as the version before did, or without: the same claim."""
+    record = Record(claim=claim)
+    full = record.annotations() | {"playbook.ethixai.com/claim": claim.model_dump_json()}
+    for annotations in (record.annotations(), full):
+        assert Record.read(found(LEAD).model_copy(update={"annotations": annotations})) == record
 
 
 def test_the_lead_carries_the_whole_claim_and_the_others_point_to_it() -> None:
