@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from blocks.environment import Environment
 from flows.steps import carry_out
-from playbook.claim import Kind
+from playbook.claim import Claim, Kind
 from playbook.errors import Fenced, Refused, ReleaseError
 from playbook.outcome import End, Outcome
 from playbook.report import Report
 from tasks.beat import beating
-from tasks.claim import claims_found, take_over
+from tasks.claim import as_it_stands, claims_found, take_over
 from tasks.report import note
 from tasks.start import requested_at_s
 
@@ -25,15 +25,21 @@ async def take_back_running(env: Environment, services: tuple[str, ...], kind: K
     """
     claims, _ = await claims_found(env)
     mine = [one for one in claims if kind.may_take_over(one.kind) and set(services) & set(one.services)]
+    is_bad = kind is Kind.ROLLBACK
+
+    async def taken(found: Claim) -> Claim:
+        wanted = found.asked_back(what, requested_at_s()) if is_bad else found.giving_way(what)
+        return await take_over(env, wanted, found)
+
     ended: list[Outcome] = []
     done: list[str] = []
     with having_done(done):
         for found in mine:
-            is_bad = kind is Kind.ROLLBACK
-            wanted = found.asked_back(what, requested_at_s()) if is_bad else found.giving_way(what)
             try:
-                claim = await take_over(env, wanted)
+                claim = await as_it_stands(env, found, taken)
             except Fenced:
+                continue
+            if claim is None:
                 continue
             done.append(f"{found.release_id} had to give way in {env.name}.")
             async with beating(env, claim):

@@ -1,6 +1,7 @@
 """Whatever died, and whenever: look at every claim of an environment, and finish what nobody finishes any more."""
 
 import asyncio
+from functools import partial
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -11,12 +12,12 @@ from flows.steps import carry_out
 from playbook.claim import Claim, Decision, Kind
 from playbook.errors import Fenced
 from playbook.outcome import End, Outcome
-from playbook.recovery import Owner, Step
+from playbook.recovery import Owner, Recovery, Step
 from playbook.report import Report
 from playbook.standstill import restarted
 from tasks.announce import say_taken_up
 from tasks.beat import beating, mark_lost, owner_of
-from tasks.claim import claims_found, free_orphan, hand_on, judge_recovery, take_over
+from tasks.claim import as_it_stands, claims_found, free_orphan, hand_on, judge_recovery, take_over
 from tasks.ending import ending
 from tasks.migration import restart_undoing
 from tasks.report import note
@@ -48,31 +49,46 @@ async def _recovery(environment: str) -> Outcome:
 
 async def recover_one(env: Environment, found: Claim) -> Outcome | None:
     """One release, from wherever its process left it to its end; None where it is left alone."""
-    owner = await owner_of(env, found)
-    decided = await judge_recovery(found, owner)
-    if decided.step is Step.LEAVE:
-        return None
     try:
-        if decided.step is Step.RESTART:
-            return await go_on_elsewhere(env, found, decided.reason)
-        if decided.step is Step.HALT:
-            return await stop_lost(env, found, decided.reason)
-        if decided.step is Step.REVERT:
-            found = found.decided(Decision.REVERT, decided.reason)
-        claim = await take_over(env, found)
+        taken = await as_it_stands(env, found, partial(take_up, env))
     except Fenced:
         return None
+    if taken is None or isinstance(taken, Outcome):
+        return taken
+    claim, lost, decided = taken
     async with beating(env, claim):
-        if owner is Owner.SILENT:
-            await mark_lost(found, claim)
+        if lost is not None:
+            await mark_lost(lost, claim)
         report = await note(Report(environment=env.name, claim=claim), f"{decided.step}: {decided.reason}")
         if claim.kind is Kind.RELEASE and claim.decision is Decision.DEPLOY:
             await say_taken_up(env, claim)
         return await carry_out(env, report)
 
 
+async def take_up(env: Environment, found: Claim) -> tuple[Claim, Claim | None, Recovery] | Outcome | None:
+    """What is decided of the release ``found``, and its claim held by this run, with the one whose run fell silent.
+
+    An Outcome where it goes on elsewhere, or stops; None where it is left alone. Raises: Fenced, Conflict, as
+    `take_over`.
+    """
+    owner = await owner_of(env, found)
+    decided = await judge_recovery(found, owner)
+    if decided.step is Step.LEAVE:
+        return None
+    if decided.step is Step.RESTART:
+        return await go_on_elsewhere(env, found, decided.reason)
+    if decided.step is Step.HALT:
+        return await stop_lost(env, found, decided.reason)
+    wanted = found.decided(Decision.REVERT, decided.reason) if decided.step is Step.REVERT else found
+    claim = await take_over(env, wanted, found)
+    return claim, found if owner is Owner.SILENT else None, decided
+
+
 async def go_on_elsewhere(env: Environment, found: Claim, reason: str) -> Outcome:
-    """A migration rollback goes on in a run of its own, since it may wait for people. Raises: Fenced, as `hand_on`."""
-    await restart_undoing(env, await hand_on(env, restarted(found)))
+    """A migration rollback goes on in a run of its own, since it may wait for people.
+
+    Raises: Fenced, Conflict, as `hand_on`.
+    """
+    await restart_undoing(env, await hand_on(env, restarted(found), found))
     message = f"{found.release_id} goes on in a run of its own: {reason}."
     return Outcome(end=End.PASSED, message=message, release_id=found.release_id)

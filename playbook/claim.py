@@ -247,10 +247,14 @@ class Record(Frozen):
             ) from unreadable
 
     def annotations(self) -> dict[str, str]:
-        """What to write so that ``read`` gives this back."""
+        """What to write so that ``read`` gives this back.
+
+        A claim's fields at their default are left out: the version of ours before this one refuses a field that it does
+        not know, and can so read every claim that makes no use of what is new.
+        """
         written = {PREFIX + "epoch": str(self.epoch)} if self.epoch else {}
         if self.claim:
-            written[PREFIX + "claim"] = self.claim.model_dump_json()
+            written[PREFIX + "claim"] = self.claim.model_dump_json(exclude_defaults=True)
         if self.member:
             written[PREFIX + "member"] = self.member.model_dump_json()
         if self.last_good:

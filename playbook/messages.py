@@ -288,12 +288,14 @@ def impact(report: Report) -> str:
     if came_to is Decision.DEPLOY:
         return "none: no user reached the new revisions"
     is_everybody = came_to is Decision.PROMOTE
-    share = 100 if is_everybody else claim.canary_percent
+    users = f"{100 if is_everybody else claim.canary_percent} % of users on the new revisions"
+    if came_to is Decision.REVERT:  # decided by a version of ours that did not write it down
+        users = "how far it had come is not known"
     hurt = "how many of their requests failed was not measured"
     if seen is not None and seen.requests:
         whose = "the canary's" if is_everybody and claim.kind is Kind.RELEASE else "their"
         hurt = f"{seen.failed} of {whose} {seen.requests} requests failed"
-    return f"{share} % of users on the new revisions; {hurt}"
+    return f"{users}; {hurt}"
 
 
 def stable_names(claim: Claim) -> str:

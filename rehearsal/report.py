@@ -16,7 +16,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         "begin rollback",
         "find revisions",
     ),
-    "recovery": ("find claims", "owner of", "judge recovery", "mark ", "free orphan"),
+    "recovery": ("find claim", "owner of", "judge recovery", "mark ", "free orphan"),
     "deploy at 0 %": ("deploy canary", "introduce"),
     "smoke tests": ("smoke test", "exploit check", "check error ratio"),
     "scrapes before users": ("wait for scrapes",),

@@ -34,7 +34,7 @@ def resource(environment: str, release_id: str) -> str:
 
 
 def beat(env: Environment, claim: Claim) -> None:
-    """The release gives one sign of life. Whoever takes a claim ends with it: from then on a silence is noticed."""
+    """The release gives one sign of life. Whoever takes a claim begins and ends with it: a silence is noticed."""
     emit_event(BEAT, resource={"prefect.resource.id": resource(env.name, claim.release_id)})
 
 
@@ -45,18 +45,29 @@ async def beating(env: Environment, claim: Claim) -> AsyncIterator[None]:
 
     An error, a cancellation or a kill sends no last one: then the silence says that somebody must look.
     """
+    async with heart(env, claim):
+        yield
+        emit_event(ENDED, resource={"prefect.resource.id": resource(env.name, claim.release_id)})
+
+
+@contextlib.asynccontextmanager
+async def heart(env: Environment, claim: Claim) -> AsyncIterator[None]:
+    """The release gives a sign of life at once, and every ``beat_s`` while the block runs.
+
+    Whoever writes a claim does so in here: it stands on the service at once, and may be served minutes later.
+    """
 
     async def go_on() -> None:
         while True:
-            beat(env, claim)
             await asyncio.sleep(env.policy.beat_s)
+            beat(env, claim)
 
-    heart = asyncio.create_task(go_on())
+    beat(env, claim)
+    beats = asyncio.create_task(go_on())
     try:
         yield
-        emit_event(ENDED, resource={"prefect.resource.id": resource(env.name, claim.release_id)})
     finally:
-        heart.cancel()
+        beats.cancel()
 
 
 @task(name="mark lost", task_run_name="mark {found.flow_run_id} lost", **READ)

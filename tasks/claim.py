@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TypeVar
 
 from prefect import get_run_logger, runtime, task
 
@@ -15,10 +17,12 @@ from playbook.plan import Order, claim_for, is_live, plan, release_id, version_d
 from playbook.recovery import Owner, Recovery, recover
 from playbook.requests import HotfixRequest
 from playbook.traffic import ServiceSnapshot
-from tasks.beat import beat
-from tasks.ensure import ensure
+from tasks.beat import beat, heart
+from tasks.ensure import CONFLICTS_MAX, ensure
 from tasks.incident import run_url
 from tasks.retries import READ, REVERT, WRITE
+
+T = TypeVar("T")
 
 
 def place_of(env: Environment) -> str:
@@ -107,9 +111,10 @@ async def take_claim(
     ).model_copy(update={"hotfix": hotfix, "requested_at_s": requested_at_s})
     taken: list[str] = []
     try:
-        for service in claim.services:
-            await ensure(env, service, partial(change.to_claim, claim=claim))
-            taken.append(service)
+        async with heart(env, claim):
+            for service in claim.services:
+                await ensure(env, service, partial(change.to_claim, claim=claim))
+                taken.append(service)
     except (Refused, Conflict, Fenced) as refusal:
         for service in reversed(taken):
             with contextlib.suppress(Fenced):  # somebody has it already: there is nothing to let go
@@ -128,40 +133,69 @@ async def note_on_lead(env: Environment, claim: Claim) -> Claim:
 
 
 @task(name="take over", task_run_name="take over", **WRITE)
-async def take_over(env: Environment, found: Claim) -> Claim:
-    """This run holds the release ``found`` in place of the process that had it, which is fenced from now on.
+async def take_over(env: Environment, wanted: Claim, found: Claim | None = None) -> Claim:
+    """This run holds the release ``wanted`` in place of the process that had it, which is fenced from now on.
 
-    A new decision is made in ``found`` before: whoever finds it after this run has died must know of it.
+    A new decision is made in ``wanted`` before: whoever finds it after this run has died must know of it. ``found`` is
+    the claim that it was made on, as it was read; None: only its epoch is looked at.
     A service that somebody changed by hand meanwhile is left as it is; the next step finds it so and steps back.
-    Raises: Fenced (somebody else took it over, or it ended meanwhile).
+    Raises: Fenced (somebody else took it over, or it ended meanwhile), Conflict (its process has gone on since
+    ``found``; see `as_it_stands`).
     """
-    claim = found.model_copy(update={"flow_run_id": str(runtime.flow_run.get_id())})
-    claim = await _under_new_epoch(env, claim)
+    claim = wanted.model_copy(update={"flow_run_id": str(runtime.flow_run.get_id())})
+    async with heart(env, claim):
+        claim = await _under_new_epoch(env, claim, found)
     get_run_logger().info("release %s is held by this run now, epoch %d", claim.release_id, claim.epoch)
     beat(env, claim)
     return claim
 
 
-@task(name="hand on", task_run_name="hand on {found.release_id}", **WRITE)
-async def hand_on(env: Environment, found: Claim) -> Claim:
+@task(name="hand on", task_run_name="hand on {wanted.release_id}", **WRITE)
+async def hand_on(env: Environment, wanted: Claim, found: Claim) -> Claim:
     """The process that had ``found`` is fenced, and nobody has it yet: a run that is started for it takes it over.
 
     The claim still names the lost run, so that the one to come finds it lost too: nobody beats for it meanwhile. The
     epoch is new each time, so that a run which is started for an epoch and dies before it takes over is not the last
     one.
-    Raises: Fenced (somebody else took it over, or it ended meanwhile).
+    Raises: as `take_over`.
     """
-    return await _under_new_epoch(env, found)
+    return await _under_new_epoch(env, wanted, found)
 
 
-async def _under_new_epoch(env: Environment, found: Claim) -> Claim:
-    claim = found.model_copy(update={"epoch": next_epoch(found.epoch, time.time())})
+async def _under_new_epoch(env: Environment, wanted: Claim, found: Claim | None) -> Claim:
+    claim = wanted.model_copy(update={"epoch": next_epoch(wanted.epoch, time.time())})
     for service in claim.services:
         try:
-            await ensure(env, service, partial(change.to_take_over, claim=claim, found_epoch=found.epoch))
+            step = partial(change.to_take_over, claim=claim, found_epoch=wanted.epoch, found=found)
+            await ensure(env, service, step)
         except Interrupted as hand:
             get_run_logger().warning("%s", hand)
     return claim
+
+
+async def as_it_stands(env: Environment, found: Claim, act: Callable[[Claim], Awaitable[T]]) -> T | None:
+    """What ``act`` makes of the release ``found``; None where it has ended.
+
+    ``act`` decides, and takes the release over. Where its process has gone on meanwhile it is read again, and ``act``
+    decides anew. Raises: Conflict (so every time), and what ``act`` raises.
+    """
+    for _ in range(CONFLICTS_MAX):
+        try:
+            return await act(found)
+        except Conflict as moved:
+            get_run_logger().info("decided anew: %s", moved)
+            conflict, again = moved, await find_claim(env, found)
+        if again is None:
+            return None
+        found = again
+    raise conflict
+
+
+@task(name="find claim", task_run_name="find claim {found.release_id}", **READ)
+async def find_claim(env: Environment, found: Claim) -> Claim | None:
+    """The claim of the release ``found`` as its lead carries it now; None where it is over."""
+    claim = Record.read(await env.cloud_run.snapshot(found.lead)).claim
+    return claim if claim is not None and claim.release_id == found.release_id else None
 
 
 @task(name="release claim", task_run_name="release claim {service}", **REVERT)

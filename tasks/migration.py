@@ -121,6 +121,7 @@ async def hold_services(env: Environment, request: MigrationRequest, plan: Rollb
         now_s=now_s,
     )
     taken: list[str] = []
+    beat(env, claim)
     try:
         for service in claim.services:
             await ensure(env, service, partial(standstill.to_hold, claim=claim))

@@ -12,7 +12,7 @@ from playbook.claim import Claim, Record, next_epoch
 from playbook.requests import RollbackRequest
 from playbook.rollback import Found, RollbackPlan, rollback_claim
 from playbook.traffic import ServiceSnapshot
-from tasks.beat import beat
+from tasks.beat import beat, heart
 from tasks.claim import place_of
 from tasks.ensure import ensure
 from tasks.retries import READ, REVERT
@@ -55,7 +55,8 @@ async def begin_rollback(env: Environment, claim: Claim) -> ServiceSnapshot:
 
     Raises: Held (a release has it), Conflict (it changed since the plan), as `ensure`.
     """
-    snapshot = await ensure(env, claim.lead, partial(change.to_begin_rollback, claim=claim))
+    async with heart(env, claim):
+        snapshot = await ensure(env, claim.lead, partial(change.to_begin_rollback, claim=claim))
     get_run_logger().info("%s: %s serves %s", claim.release_id, claim.lead, snapshot.served)
     beat(env, claim)
     return snapshot

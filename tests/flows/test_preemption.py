@@ -1,15 +1,18 @@
 """What is refused is refused before anything gives way for it; where that was too late, the run says what it did."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from driver import Run, Stage, play
+from faults import Fault
 from prefect import Flow
 from scene import NEW, ROOT, SERVICES
+from wire import Call, Process
 
 from flows.hotfix import hotfix
 from flows.rollback import rollback
-from playbook.claim import Member, Record
+from playbook.claim import Claim, Decision, Member, Record
 from playbook.errors import Refused
 from playbook.matrix import Symptom
 from playbook.migration import Migrations
@@ -122,3 +125,34 @@ def test_one_that_is_too_late_says_what_staging_has() -> None:
     run = play(story)
     assert run.end == "Refused"
     assert run.message.startswith(f"staging has {NEW}; production was not touched. {FRONTEND} is held by")
+
+
+def test_a_release_that_went_on_while_another_gave_way_is_taken_back_from_where_it_is() -> None:
+    """The rollback has read both at once, and takes the second back when the first is done: it bakes by then, and what
+    it has noted since is neither lost nor overwritten."""
+
+    hung = [Fault.HUNG]
+
+    def once(process: Process, call: Call) -> Fault | None:
+        is_it = call.system == "slack" and process.name.startswith(rollback.name)
+        return hung.pop() if is_it and hung else None
+
+    async def story(stage: Stage) -> tuple[Run, list[Claim]]:
+        stage.scene.publish(NEW)
+        stage.scene.publish("v20251117-def456")
+        stage.scene.wire.faults.append(once)
+        first = stage.start_release(services=[LEAD])
+        await stage.until(stage.baking(LEAD))
+        second = stage.start_release("v20251117-def456", services=[BACKEND, FRONTEND])
+        await stage.until(lambda: Record.read(stage.scene.production.read(BACKEND)).claim is not None)
+        asked = ROLLBACK.model_copy(update={"to": ""})
+        back = stage.start(rollback, request=asked, environment="production")
+        await stage.ended(back, first, second)
+        claims = [one.change.record.claim for one in stage.scene.production.writes if one.service == BACKEND]
+        return back, [claim for claim in claims if claim is not None]
+
+    back, claims = play(story)
+    assert back.end == "RolledBack"
+    before, taken = next((a, b) for a, b in pairwise(claims) if b.epoch > a.epoch)
+    assert (before.decision, before.bake_start_s is not None) == (Decision.BAKE, True)
+    assert (taken.came_to, taken.bake_start_s) == (before.decision, before.bake_start_s)

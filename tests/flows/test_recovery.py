@@ -14,7 +14,7 @@ from faults import Fault
 from plots import HEALTHY, Plot
 from scene import NEW, SERVICES
 from undoings import UNDOINGS
-from wire import PROCESS
+from wire import PROCESS, Call, Process
 
 from blocks.environment import Environment
 from flows.recovery import recovery
@@ -79,6 +79,32 @@ def test_who_was_promoted_is_no_canary() -> None:
     """Smoke tests failed once all users had it, and the process died: all of them had it."""
     said = impact(lambda claim: claim.decision is Decision.REVERT, Behaviour(smoke_serving=False))
     assert said == "100 % of users on the new revisions; 0 of the canary's 3552 requests failed"
+
+
+def test_a_release_that_went_on_while_it_was_judged_is_reverted_from_where_it_is() -> None:
+    """Cancelled while it deployed, it shows its canary by the time that the recovery has asked Prefect: users had it,
+    and the page says so."""
+    hung = [Fault.HUNG]
+
+    def once(process: Process, call: Call) -> Fault | None:
+        is_it = call.method == "read flow run" and process.name.startswith(recovery.name)
+        return hung.pop() if is_it and hung else None
+
+    async def story(stage: Stage) -> tuple[Run, Run, Page]:
+        stage.scene.publish(NEW)
+        stage.scene.wire.faults.append(once)
+        running = stage.start_release()
+        await stage.until(lambda: Record.read(stage.scene.production.read(LEAD)).claim is not None)
+        stage.cancel(running)
+        looking = stage.start(recovery, environment="production")
+        await stage.ended(looking, running)
+        await stage.catch_up()
+        (page,) = stage.scene.pagerduty.incidents.values()
+        return looking, running, page
+
+    looking, running, page = play(story)
+    assert (looking.end, running.end) == ("Reverted", "Fenced")
+    assert page.details["impact"].startswith("10 % of users")
 
 
 def test_a_member_that_was_read_late_is_no_orphan() -> None:
@@ -151,16 +177,15 @@ async def no_heart(env: Environment, claim: Claim) -> AsyncIterator[None]:
     yield
 
 
-@pytest.mark.parametrize(
-    ("module", "plot"),
-    [
-        ("release", HEALTHY),
-        ("hotfix", Hotfix("hotfix")),
-        ("rollback", Rollback("rollback")),
-        ("migration_rollback", UNDOINGS[0]),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
+TAKERS = [
+    ("release", HEALTHY),
+    ("hotfix", Hotfix("hotfix")),
+    ("rollback", Rollback("rollback")),
+    ("migration_rollback", UNDOINGS[0]),
+]
+
+
+@pytest.mark.parametrize(("module", "plot"), TAKERS, ids=[module for module, _ in TAKERS])
 def test_whoever_takes_a_claim_has_beaten(module: str, plot: Plot) -> None:
     """Before it does anything else: one that is killed right then is missed."""
 
@@ -173,7 +198,7 @@ def test_whoever_takes_a_claim_has_beaten(module: str, plot: Plot) -> None:
 
 
 def test_whoever_takes_a_claim_over_has_beaten() -> None:
-    """So that a recovery which is killed is missed in its turn."""
+    """So that a recovery which is killed is missed in its turn: before it writes, and once it has."""
 
     async def story(stage: Stage) -> list[float]:
         stage.scene.publish(NEW)
@@ -185,4 +210,68 @@ def test_whoever_takes_a_claim_over_has_beaten() -> None:
         return [at_s for at_s, event, _ in stage.server.events if event == BEAT and at_s > died_s]
 
     with patch("flows.recovery.beating", no_heart):
-        assert len(play(story)) == 1
+        assert len(play(story)) == 2
+
+
+def beats_of(stage: Stage, claim: Claim) -> list[float]:
+    """When a release to production gave a sign of life, in unix seconds."""
+    name = f"release.production.{claim.release_id}"
+    return [at_s for at_s, event, whose in stage.server.events if event == BEAT and whose == name]
+
+
+@pytest.mark.parametrize(("module", "plot"), TAKERS, ids=[module for module, _ in TAKERS])
+def test_a_claim_that_is_written_is_missed_at_once(module: str, plot: Plot) -> None:
+    """It stands on the lead before that is served; a process that is killed in between is noticed by its silence."""
+
+    async def story(stage: Stage) -> tuple[float, list[float]]:
+        await plot.begin(stage, {})
+        claim, at_s = next(
+            (held, one.at_s) for one in stage.scene.production.writes if (held := one.change.record.claim) is not None
+        )
+        return at_s, beats_of(stage, claim)
+
+    written_s, beats_s = play(story)
+    assert written_s - 1 < beats_s[0] <= written_s
+
+
+@pytest.mark.parametrize("is_preempting", [False, True], ids=["its own", "of a release that gives way"])
+def test_a_claim_that_is_served_late_is_no_silence(is_preempting: bool) -> None:
+    """Cloud Run takes a minute for each write: a recovery that looks meanwhile leaves the rollback alone."""
+    plot = Rollback("rollback", is_preempting)
+
+    async def story(stage: Stage) -> tuple[Run, Run]:
+        await plot.set_the_scene(stage)
+        flow, request = plot.asked()
+        with patch("cloud.RECONCILE_S", 60):
+            run = stage.start(flow, request=request, environment="production")
+            return run, await looked_at(stage, run, "production")
+
+    run, looking = play(story)
+    assert (run.end, looking.end, looking.message) == ("RolledBack", "Passed", "Nothing is lost in production.")
+
+
+def test_a_release_whose_claim_is_served_late_is_left_alone_too() -> None:
+    """Its claim of three services takes three minutes."""
+
+    async def story(stage: Stage) -> tuple[Run, Run]:
+        stage.scene.publish(NEW, where="staging")
+        with patch("cloud.RECONCILE_S", 60):
+            run = stage.start_release(environment="staging")
+            return run, await looked_at(stage, run, "staging")
+
+    run, looking = play(story)
+    assert (run.end, looking.end) == ("Promoted", "Passed")
+
+
+async def looked_at(stage: Stage, run: Run, where: str) -> Run:
+    """A recovery that looks when the claim of ``run`` has stood there for longer than a silence; both have ended."""
+
+    def stands() -> bool:
+        claim = Record.read(stage.scene.clouds[where].read(LEAD)).claim
+        return claim is not None and claim.flow_run_id == run.process.flow_run_id
+
+    await stage.until(stands)
+    await asyncio.sleep(45)
+    looking = stage.start(recovery, environment=where)
+    await stage.ended(looking, run)
+    return looking

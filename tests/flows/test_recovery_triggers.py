@@ -60,11 +60,17 @@ def test_a_killed_recovery_is_followed_by_another_of_the_same(environment: str) 
 
 
 @pytest.mark.parametrize("environment", ["production", "staging"])
-def test_a_failed_recovery_is_followed_by_another_a_while_after(environment: str) -> None:
-    """Never at once: what it failed of may last. One that ended with a word of ours has said why, and is not."""
-    assert recoveries_after("recovery", environment, "Failed") == set()
-    assert recoveries_after("recovery", environment, "Failed", "Proactive") == {environment}
-    for state in ("Passed", "Refused", "Fenced"):
+@pytest.mark.parametrize("state", ["Failed", "Refused"])
+def test_a_failed_recovery_is_followed_by_another_a_while_after(environment: str, state: str) -> None:
+    """Never at once: what it failed of may last. One that was refused has looked at nothing either."""
+    assert recoveries_after("recovery", environment, state) == set()
+    assert recoveries_after("recovery", environment, state, "Proactive") == {environment}
+
+
+@pytest.mark.parametrize("environment", ["production", "staging"])
+def test_a_recovery_that_did_its_work_is_followed_by_none(environment: str) -> None:
+    """It has said what it did, or that another one does it."""
+    for state in ("Passed", "Reverted", "Promoted", "Fenced"):
         assert recoveries_after("recovery", environment, state, "Proactive") == set()
 
 

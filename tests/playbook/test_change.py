@@ -1,12 +1,13 @@
 """The steps: what one update writes, that doing it twice writes once, and whom it never overwrites."""
 
+import json
 from functools import partial
 
 import pytest
 
 from playbook import change
 from playbook.change import Change
-from playbook.claim import Claim, Decision, Member, Part, Promotion, Record
+from playbook.claim import Claim, Decision, Measured, Member, Part, Promotion, Record
 from playbook.errors import Conflict, Fenced, Held, Interrupted, Refused
 from playbook.traffic import CANARY_TAG, LATEST, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
 
@@ -99,6 +100,26 @@ def test_doing_a_step_twice_writes_once(step: partial[Change | None], service: s
     if step is STEPS["revert"]:
         snapshot = after(snapshot, STEPS["bake"](snapshot))
     assert step(after(snapshot, step(snapshot))) is None
+
+
+def test_a_plain_claim_carries_no_field_at_its_default() -> None:
+    """The version of ours before this one refuses fields that it does not know: what is not used is not written."""
+    written = claimed(LEAD).annotations["playbook.ethixai.com/claim"]
+    used = {"release_id", "version", "flow_run_id", "epoch", "parts", "canary_percent", "deadline_s"}
+    fields = json.loads(written)
+    assert set(fields) == used
+    assert set(fields["parts"][0]) == {"service", "stable", "canary", "image", "latest_created"}
+    assert "null" not in written
+    assert Record.read(claimed(LEAD)).claim == CLAIM
+
+
+@pytest.mark.parametrize("claim", [CLAIM, RETURNING, CLAIM.decided(Decision.BAKE).scaled(OTHER, NOW_S)])
+def test_what_is_left_out_of_a_claim_is_read_as_it_was(claim: Claim) -> None:
+    """Written with every field, as the version before did, or without: the same claim."""
+    record = Record(claim=claim)
+    full = record.annotations() | {"playbook.ethixai.com/claim": claim.model_dump_json()}
+    for annotations in (record.annotations(), full):
+        assert Record.read(found(LEAD).model_copy(update={"annotations": annotations})) == record
 
 
 def test_the_lead_carries_the_whole_claim_and_the_others_point_to_it() -> None:
@@ -254,6 +275,34 @@ def test_a_revert_takes_back_only_the_instances_that_the_release_gave() -> None:
     assert ours is not None
     assert (theirs.scaling, ours.scaling) == (None, asked)
     assert theirs.split == ours.split == stable(OTHER)
+
+
+BAKING = CLAIM.decided(Decision.BAKE)
+GONE_ON = {
+    "it shows its canary": BAKING,
+    "it bakes": BAKING.baking_from(NOW_S),
+    "it has given instances": BAKING.scaled(OTHER, NOW_S),
+    "it has measured": BAKING.model_copy(update={"measured": Measured(severity=None, failed=3, requests=100)}),
+    "it reverts by itself": BAKING.decided(Decision.REVERT, "errors"),
+}
+
+
+@pytest.mark.parametrize("now", GONE_ON.values(), ids=GONE_ON)
+def test_whoever_takes_over_by_an_old_read_reads_again(now: Claim) -> None:
+    """The process lived and went on under the same epoch: what it has noted since is not overwritten."""
+    wanted = CLAIM.asked_back("ada asked for it", NOW_S).model_copy(update={"epoch": 101, "flow_run_id": "a rollback"})
+    lead = found(LEAD, record=change.mark(Record(), now, LEAD))
+    with pytest.raises(Conflict, match=f"{LEAD}: {CLAIM.release_id} has gone on since it was read"):
+        change.to_take_over(lead, wanted, found_epoch=100, found=CLAIM)
+
+
+@pytest.mark.parametrize("service", [LEAD, OTHER])
+def test_whoever_takes_over_what_was_read_writes_once(service: str) -> None:
+    """A lost reply is found out by asking again: the claim that stands there then is its own."""
+    wanted = CLAIM.asked_back("ada asked for it", NOW_S).model_copy(update={"epoch": 101, "flow_run_id": "a rollback"})
+    taken = after(claimed(service), change.to_take_over(claimed(service), wanted, found_epoch=100, found=CLAIM))
+    assert Record.read(taken).epoch == 101
+    assert change.to_take_over(taken, wanted, found_epoch=100, found=CLAIM) is None
 
 
 @pytest.mark.parametrize("service", [LEAD, OTHER])

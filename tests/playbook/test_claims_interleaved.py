@@ -56,10 +56,15 @@ def reverting(found: Claim, claim: Claim) -> list[tuple[str, Step]]:
     """Every write of a recovery that takes ``found`` over and reverts it."""
     back = claim.decided(Decision.REVERT)
     return [
-        *((s, partial(change.to_take_over, claim=claim, found_epoch=found.epoch)) for s in SERVICES),
+        *((s, partial(change.to_take_over, claim=claim, found_epoch=found.epoch, found=found)) for s in SERVICES),
         *((s, partial(change.to_revert, claim=back)) for s in SERVICES),
         *((s, partial(change.to_release, claim=back, now_s=NOW_S)) for s in reversed(SERVICES)),
     ]
+
+
+def stand(claim: Claim) -> tuple[Decision, float | None]:
+    """How far the users of a release had come before it was taken back, if it was."""
+    return claim.came_to or claim.decision, claim.bake_start_s
 
 
 class Claims(RuleBasedStateMachine):
@@ -185,6 +190,8 @@ class Claims(RuleBasedStateMachine):
         before = Record.read(now)
         assert wanted.record.epoch >= before.epoch, "an older epoch overwrote a newer one"
         assert before.holder in ("", process.claim.release_id), "a release took what another one holds"
+        if before.claim and wanted.record.claim and wanted.record.epoch > before.epoch:
+            assert stand(wanted.record.claim) == stand(before.claim), "what the older process had noted was lost"
         split = wanted.split or now.split
         stable = process.claim.part(service).stable
         if service in self.theirs and not stable.moves_like(self.theirs[service]):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from playbook.claim import Claim, Part
+from playbook.claim import Claim, Decision, Part
 from playbook.matrix import Reason
-from playbook.messages import alarm_rollback, complete, starting
+from playbook.messages import alarm_rollback, complete, impact, starting
 from playbook.report import Report
 from playbook.requests import RollbackRequest
 from playbook.traffic import TrafficSplit
@@ -73,3 +73,18 @@ def test_the_form_that_an_alarm_fills_in_can_be_sent(reason: Reason) -> None:
     verdict = Verdict(service="backend", action=Action.ROLLBACK, reason=reason, explanation="5 % failed. " * 80)
     filled = RollbackRequest.model_validate({**alarm_rollback(CLAIM, verdict), "requested_by": "watch"})
     assert filled.problems() == []
+
+
+@pytest.mark.parametrize(
+    ("claim", "users"),
+    [
+        (CLAIM.decided(Decision.REVERT), "none: no user reached"),
+        (CLAIM.decided(Decision.BAKE).decided(Decision.REVERT), "10 % of users on the new revisions; "),
+        (CLAIM.decided(Decision.PROMOTE).decided(Decision.REVERT), "100 % of users on the new revisions; "),
+        (CLAIM.model_copy(update={"decision": Decision.REVERT}), "how far it had come is not known; how many of"),
+    ],
+    ids=["nobody", "its share", "everybody", "a claim of the version before, which did not write it down"],
+)
+def test_the_impact_says_whom_a_release_had_reached(claim: Claim, users: str) -> None:
+    """No share is made up where none is known."""
+    assert impact(Report(environment="production", claim=claim)).startswith(users)
