@@ -132,13 +132,20 @@ class Evidence(NamedTuple):
         """Whether errors are known to come in bursts, so that one may lie across two scrapes."""
         return self.recent.bursty
 
+    @property
+    def stable_since(self) -> Window:
+        """What stable has reported after the last round: a canary that users have left ends none any more."""
+        m, y = self.aligner.open[2:4]
+        return Window(m, y)
+
     def stable_peak(self, test: Ceiling) -> float:
         """The highest e-value that ``test`` ever had of stable; folded when somebody is to be blamed only."""
         onset, level = Onset(), Level(test.nothing)
         for seen in self.rounds:
             share, onset = onset.spend(seen.dt_s, self.policy.horizon_s)
             level = level.at(test.step(level.masses, share, seen.m, seen.y), onset.cash)
-        return level.peak
+        since = self.stable_since
+        return level.at(test.step(level.masses, 0.0, since.n, since.x), onset.cash).peak
 
     def _after(self, seen: Round, **more: Any) -> "Evidence":
         """The evidence after one more round, with ``more`` fields set."""

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Self
 from playbook import explanation
 from playbook.base import Frozen
 from playbook.evidence import Evidence
-from playbook.levels import BLOCK
+from playbook.levels import BLOCK, Window
 from playbook.matrix import Reason, Severity, Trigger, row_for
 from playbook.picture import Moment
 from playbook.policy import Policy
@@ -254,7 +254,7 @@ def _attribution(found: _Finding, evidence: Evidence, policy: Policy) -> Literal
     if worse or not _stable_fails(evidence, policy):
         return "canary"
     proven = evidence.stable_peak(evidence.tests.ceiling) >= 1 / policy.alpha_ceiling
-    enough = evidence.recent.of("m", "y").x >= evidence.least
+    enough = evidence.recent.of("m", "y").x + evidence.stable_since.x >= evidence.least
     measured = enough and evidence.stable_peak(evidence.tests.healthy) >= 1 / policy.alpha_healthy
     return "shared" if proven or measured else "canary"
 
@@ -262,8 +262,9 @@ def _attribution(found: _Finding, evidence: Evidence, policy: Policy) -> Literal
 def _stable_fails(evidence: Evidence, policy: Policy) -> bool:
     """Whether stable is above the line now: over five minutes, or over its newest scrapes, as an outage of seconds is
     still small beside five good minutes."""
-    long, short = (recent.of("m", "y") for recent in (evidence.recent, evidence.recent.newest(BLOCK)))
-    line = policy.error_ratio_max
+    since, line = evidence.stable_since, policy.error_ratio_max
+    counts = (recent.of("m", "y") for recent in (evidence.recent, evidence.recent.newest(BLOCK)))
+    long, short = (Window(seen.n + since.n, seen.x + since.x) for seen in counts)
     return long.ratio > line or (short.ratio > line and short.x >= evidence.least)
 
 

@@ -12,6 +12,7 @@ import httpx
 
 TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 POLL_S = 0.5
+FORM_S = 15
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,14 @@ class PrefectApi:
         return [one["name"] for one in sorted(found, key=lambda state: state["timestamp"])]
 
     async def answer(self, run_id: str, given: dict[str, Any]) -> str:
-        """Answer a paused run's form as the UI does. Returns the API's status, ``ACCEPT`` if it took it."""
-        answer = await self._ask("POST", f"/flow_runs/{run_id}/resume", {"run_input": given})
+        """Answer a paused run's form as the UI does, once there is one: a run is paused a moment before its form is
+        there. Returns the API's status, ``ACCEPT`` if it took it.
+        """
+        for _ in range(FORM_S):
+            answer = await self._ask("POST", f"/flow_runs/{run_id}/resume", {"run_input": given})
+            if answer["status"] == "ACCEPT":
+                break
+            await asyncio.sleep(1)
         return str(answer["status"])
 
     async def cancel(self, run_id: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from playbook.evidence import Observation
+from playbook.evidence import CounterSeries, Observation, RevisionSamples
 from playbook.explanation import sentence
 from playbook.policy import Policy
 from playbook.verdict import Action, Reason, Verdict, against, judge, severest_first, worst
@@ -189,6 +189,21 @@ def test_a_shared_outage_is_rolled_back_and_called_shared(bake, tick, ratio, rat
     verdict = bake().verdict(ticks)
     assert (verdict.action, verdict.attribution) == (Action.ROLLBACK, "shared")
     assert "may not help" in verdict.explanation
+
+
+def test_stable_is_heard_after_users_have_left_the_canary(bake, tick):
+    """The canary's instances report first, users go back, and no round ends any more: the outage is stable's, too."""
+    one = bake()
+    ticks = [tick(n=10_000, m=90_000)] * 60 + [tick(n=10_000, m=90_000, x=2_000)]
+    evidence = one.folded(ticks)
+    assert judge(evidence, one.policy).attribution == "canary"
+    late = evidence.now_s + 5
+    stable = tuple(
+        CounterSeries({"instance": "a", "status": status}, ((late, total),))
+        for status, total in (("200", 61 * 90_000.0 + 72_000), ("503", 18_000.0))
+    )
+    later = evidence.observe(Observation(late, stable=RevisionSamples(requests=stable)))
+    assert judge(later, one.policy).attribution == "shared"
 
 
 def test_a_slow_dependency_is_called_shared(bake, tick):
