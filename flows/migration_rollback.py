@@ -5,6 +5,7 @@ Whatever stops it leaves writes off and says how to go on; started again, it goe
 """
 
 import asyncio
+from functools import partial
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
@@ -21,7 +22,7 @@ from playbook.recovery import Owner
 from playbook.undoing import closing, done, go_on, halted
 from tasks.announce import tell
 from tasks.beat import beating, owner_of
-from tasks.claim import release_claim, take_over
+from tasks.claim import as_it_stands, release_claim, take_over
 from tasks.ending import ending
 from tasks.incident import run_url, undoing_ticket
 from tasks.migration import (
@@ -81,12 +82,20 @@ async def take_or_go_on(env: Environment, request: MigrationRequest) -> tuple[Cl
         plan = await plan_undoing(env, request)
         tried = await try_first(env, plan)
         return await hold_services(env, request, plan), f"; {tried}"
+    claim = await as_it_stands(env, found, partial(go_on_with, env, request))
+    if claim is None:
+        raise Refused(f"{found.release_id} has ended just now. Look how, before you start anything again.")
+    return claim, ""
+
+
+async def go_on_with(env: Environment, request: MigrationRequest, found: Claim) -> Claim:
+    """The claim of the rollback ``found``, held by this run. Raises: as `take_or_go_on`, and as `take_over`."""
     if await owner_of(env, found) is Owner.ALIVE:
         raise Held(f"{found.release_id} is under way in flow run {found.flow_run_id}.", is_same=True)
     if found.undoing.halted and (problems := request.problems()):
         # Recovery asks like this. What stopped goes on only once a person has read why.
         raise BadRequest([f"{found.release_id} has stopped: {found.undoing.halted} To go on:", *problems])
-    return await take_over(env, found), ""
+    return await take_over(env, found, found)
 
 
 async def try_first(env: Environment, plan: RollbackPlan) -> str:
@@ -199,7 +208,7 @@ async def stop_here(env: Environment, claim: Claim, why: str) -> Outcome:
 async def stop_lost(env: Environment, found: Claim, why: str) -> Outcome:
     """The same for the rollback ``found`` of another process, which writes nothing more. Raises: Fenced."""
     outcome = await say_stopped(env, found, why)
-    await take_over(env, standstill.with_undoing(found, halted=why))
+    await take_over(env, standstill.with_undoing(found, halted=why), found)
     return outcome
 
 

@@ -26,7 +26,10 @@ _Key = tuple[int, frozenset[tuple[str, str]]]
 
 
 class Round(NamedTuple):
-    """What was seen in one round. Counts are increments; ``dt_s`` is the time since the round before."""
+    """What was seen in one round. Counts are increments; ``dt_s`` is the time since the round before.
+
+    The counts stand together from the third field on, those of latency last: `playbook.levels.Recent` goes by place.
+    """
 
     at_s: float
     dt_s: float

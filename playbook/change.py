@@ -160,26 +160,24 @@ def to_begin_rollback(snapshot: ServiceSnapshot, claim: Claim) -> Change | None:
     return to_revert(snapshot, claim)
 
 
-def to_take_over(
-    snapshot: ServiceSnapshot, claim: Claim, found_epoch: int, found: Claim | None = None
-) -> Change | None:
+def to_take_over(snapshot: ServiceSnapshot, claim: Claim, found: Claim) -> Change | None:
     """The service carries ``claim`` in place of the same release's older one; nobody is moved.
 
     A service that the older process had not come to yet, or had let go already when it died, is claimed now; one that
     an earlier recovery had not come to is as old as that one found it. Only the lead says whether a release has ended,
     and how far it is.
-    Raises: Fenced (another process has taken it over since ``found_epoch`` was read), Conflict (its own process has
-    gone on since ``found`` was read: what it noted would be lost), and what `guard` raises.
+    Raises: Fenced (another process has taken it over since ``found`` was read), Conflict (its own process has
+    gone on since: what it noted would be lost), and what `guard` raises.
     """
     is_lead, held = snapshot.service == claim.lead, Record.read(snapshot).claim
-    if is_lead and found is not None and held is not None and held.epoch == found.epoch and held != found:
+    if is_lead and held is not None and held.epoch == found.epoch and held != found:
         raise Conflict(
             f"{snapshot.service}: {claim.release_id} has gone on since it was read ({found.decision}, now "
             f"{held.decision}). Read it again."
         )
     record = guard(snapshot, claim)
     has_ended = is_lead and not record.holder
-    if has_ended or (record.epoch > found_epoch and record.epoch != claim.epoch):
+    if has_ended or (record.epoch > found.epoch and record.epoch != claim.epoch):
         raise Fenced(f"{snapshot.service}: release {claim.release_id} was taken over or ended meanwhile.")
     wanted = mark(record, claim, snapshot.service)
     return None if record == wanted else Change(record=wanted)

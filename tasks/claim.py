@@ -133,11 +133,11 @@ async def note_on_lead(env: Environment, claim: Claim) -> Claim:
 
 
 @task(name="take over", task_run_name="take over", **WRITE)
-async def take_over(env: Environment, wanted: Claim, found: Claim | None = None) -> Claim:
+async def take_over(env: Environment, wanted: Claim, found: Claim) -> Claim:
     """This run holds the release ``wanted`` in place of the process that had it, which is fenced from now on.
 
     A new decision is made in ``wanted`` before: whoever finds it after this run has died must know of it. ``found`` is
-    the claim that it was made on, as it was read; None: only its epoch is looked at.
+    the claim that it was made on, as it was read.
     A service that somebody changed by hand meanwhile is left as it is; the next step finds it so and steps back.
     Raises: Fenced (somebody else took it over, or it ended meanwhile), Conflict (its process has gone on since
     ``found``; see `as_it_stands`).
@@ -162,11 +162,11 @@ async def hand_on(env: Environment, wanted: Claim, found: Claim) -> Claim:
     return await _under_new_epoch(env, wanted, found)
 
 
-async def _under_new_epoch(env: Environment, wanted: Claim, found: Claim | None) -> Claim:
+async def _under_new_epoch(env: Environment, wanted: Claim, found: Claim) -> Claim:
     claim = wanted.model_copy(update={"epoch": next_epoch(wanted.epoch, time.time())})
     for service in claim.services:
         try:
-            step = partial(change.to_take_over, claim=claim, found_epoch=wanted.epoch, found=found)
+            step = partial(change.to_take_over, claim=claim, found=found)
             await ensure(env, service, step)
         except Interrupted as hand:
             get_run_logger().warning("%s", hand)

@@ -98,10 +98,18 @@ async def answered(
         except PREFECT_AWAY as away:
             get_run_logger().warning("Prefect does not take the question: %s", away)
         await asyncio.sleep(AGAIN_S)
-        with contextlib.suppress(*PREFECT_AWAY):  # who is paused cannot be paused
-            async with get_client() as client:
-                await client.set_flow_run_state(UUID(runtime.flow_run.get_id()), Running(), force=True)
+        with contextlib.suppress(*PREFECT_AWAY):
+            await _unpause()
     return form(**silence)
+
+
+async def _unpause() -> None:
+    """A run that is paused already cannot be paused again. One that was cancelled, or taken for lost, stays so."""
+    run_id = UUID(runtime.flow_run.get_id())
+    async with get_client() as client:
+        state = (await client.read_flow_run(run_id)).state
+        if state is not None and state.is_paused():
+            await client.set_flow_run_state(run_id, Running(), force=True)
 
 
 async def _shown(

@@ -293,16 +293,16 @@ def test_whoever_takes_over_by_an_old_read_reads_again(now: Claim) -> None:
     wanted = CLAIM.asked_back("ada asked for it", NOW_S).model_copy(update={"epoch": 101, "flow_run_id": "a rollback"})
     lead = found(LEAD, record=change.mark(Record(), now, LEAD))
     with pytest.raises(Conflict, match=f"{LEAD}: {CLAIM.release_id} has gone on since it was read"):
-        change.to_take_over(lead, wanted, found_epoch=100, found=CLAIM)
+        change.to_take_over(lead, wanted, CLAIM)
 
 
 @pytest.mark.parametrize("service", [LEAD, OTHER])
 def test_whoever_takes_over_what_was_read_writes_once(service: str) -> None:
     """A lost reply is found out by asking again: the claim that stands there then is its own."""
     wanted = CLAIM.asked_back("ada asked for it", NOW_S).model_copy(update={"epoch": 101, "flow_run_id": "a rollback"})
-    taken = after(claimed(service), change.to_take_over(claimed(service), wanted, found_epoch=100, found=CLAIM))
+    taken = after(claimed(service), change.to_take_over(claimed(service), wanted, CLAIM))
     assert Record.read(taken).epoch == 101
-    assert change.to_take_over(taken, wanted, found_epoch=100, found=CLAIM) is None
+    assert change.to_take_over(taken, wanted, CLAIM) is None
 
 
 @pytest.mark.parametrize("service", [LEAD, OTHER])

@@ -56,7 +56,7 @@ def reverting(found: Claim, claim: Claim) -> list[tuple[str, Step]]:
     """Every write of a recovery that takes ``found`` over and reverts it."""
     back = claim.decided(Decision.REVERT)
     return [
-        *((s, partial(change.to_take_over, claim=claim, found_epoch=found.epoch, found=found)) for s in SERVICES),
+        *((s, partial(change.to_take_over, claim=claim, found=found)) for s in SERVICES),
         *((s, partial(change.to_revert, claim=back)) for s in SERVICES),
         *((s, partial(change.to_release, claim=back, now_s=NOW_S)) for s in reversed(SERVICES)),
     ]

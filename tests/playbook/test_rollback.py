@@ -263,7 +263,7 @@ def test_a_recovery_takes_over_a_service_that_the_rollback_had_not_come_to() -> 
     claim = claim_of(services)
     newer = claim.model_copy(update={"epoch": 101, "flow_run_id": "the recovery"})
     untouched = services[BACKEND].snapshot
-    taken = after(untouched, change.to_take_over(untouched, newer, found_epoch=100))
+    taken = after(untouched, change.to_take_over(untouched, newer, claim))
     assert Record.read(taken).holder == claim.release_id
     assert after(taken, change.to_revert(taken, newer)).split.main == name(BACKEND, B)
 
