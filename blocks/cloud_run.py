@@ -10,9 +10,9 @@ from blocks import google_api
 from blocks.base import GoogleBlock, PerLoop
 from blocks.cloud_run_types import body_of, mask_of, revision_of, snapshot_of
 from blocks.google_api import calling
-from playbook.change import Change
 from playbook.errors import Conflict, Refused, ReleaseError, StartFailed, Transient
-from playbook.traffic import Revision, Scaling, ServiceSnapshot
+from playbook.lease.change import Change
+from playbook.release.traffic import Revision, Scaling, ServiceSnapshot
 
 if TYPE_CHECKING:
     from google.cloud import run_v2

@@ -5,9 +5,9 @@ import time
 from prefect import get_run_logger, task
 
 from blocks.environment import Environment
-from playbook.checklist import Item, Topic
+from playbook.checklist.items import Item, Topic
 from playbook.errors import Refused, Transient
-from playbook.plan import Order
+from playbook.release.plan import Order
 from tasks.retries import TELL
 
 AVAILABLE_FOR_S = 7200

@@ -6,10 +6,10 @@ from functools import partial
 from prefect import get_run_logger, task
 
 from blocks.environment import Environment
-from playbook import mitigation
 from playbook.errors import Refused
-from playbook.requests import Measure, MitigateRequest
-from playbook.traffic import Scaling, ServiceSnapshot, TrafficSplit
+from playbook.lease import mitigation
+from playbook.release.request import Measure, MitigateRequest
+from playbook.release.traffic import Scaling, ServiceSnapshot, TrafficSplit
 from tasks.ensure import ensure
 from tasks.retries import READ, REVERT
 

@@ -20,7 +20,7 @@ TOKEN = "very-secret-token"
 
 def service(url: str, timeout_s: float = 2) -> HttpService:
     """A service at ``url``, with a token in its headers."""
-    return HttpService("Desk", "desk", url, "token", timeout_s, PerLoop(), {"Authorization": f"Bearer {TOKEN}"})
+    return HttpService("Vendor", "desk", url, "token", timeout_s, PerLoop(), {"Authorization": f"Bearer {TOKEN}"})
 
 
 @pytest.fixture(scope="module")

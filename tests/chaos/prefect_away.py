@@ -20,10 +20,10 @@ from typing import Any
 from unittest.mock import patch
 from uuid import UUID
 
+from fixture import Fixture
 from prefect import Task, runtime
 from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import NotPausedError, ObjectNotFound
-from scene import Scene
 from wire import PROCESS
 
 from blocks.environment import Environment
@@ -44,7 +44,7 @@ class Started:
 class Server:
     """What the Prefect server knows, and people who answer its forms."""
 
-    scene: Scene
+    fixture: Fixture
     runs: dict[str, State[Any]] = field(default_factory=dict)
     artifacts: dict[str, list[str]] = field(default_factory=dict)
     started: dict[str, Started] = field(default_factory=dict)
@@ -117,7 +117,7 @@ class Server:
     def emit(self, event: str, resource: dict[str, str], **_: Any) -> None:
         """As `emit_event`: it waits for nothing, and the dead emit nothing."""
         if not PROCESS.get().is_dead:
-            self.events.append((self.scene.now(), event, resource["prefect.resource.id"]))
+            self.events.append((self.fixture.now(), event, resource["prefect.resource.id"]))
 
     @contextlib.asynccontextmanager
     async def client(self) -> Any:
@@ -165,12 +165,12 @@ class Server:
 
     async def open(self, name: str) -> Environment:
         """As `Environment.aload`."""
-        if name not in self.scene.environments:
+        if name not in self.fixture.environments:
             raise ValueError(f"no block {name}") from ObjectNotFound(Exception(name))
-        return await self._carry("block", name, lambda: self.scene.environments[name])
+        return await self._carry("block", name, lambda: self.fixture.environments[name])
 
     async def _carry(self, method: str, subject: str, apply: Callable[[], Any]) -> Any:
-        return await self.scene.wire.carry("prefect", method, subject, apply)
+        return await self.fixture.wire.carry("prefect", method, subject, apply)
 
 
 def _answer(gate: "asyncio.Future[dict[str, Any]]", said: dict[str, Any]) -> None:
@@ -180,7 +180,7 @@ def _answer(gate: "asyncio.Future[dict[str, Any]]", said: dict[str, Any]) -> Non
 
 def _seams(server: Server) -> dict[str, Any]:
     """Name in our modules -> what stands there meanwhile."""
-    now = server.scene.now
+    now = server.fixture.now
 
     def gmtime(at_s: float | None = None) -> time.struct_time:
         return time.gmtime(now() if at_s is None else at_s)
@@ -241,7 +241,7 @@ def prefect_away(server: Server) -> Iterator[None]:
         call = lambda task, *args, **kwargs: run_task(task, args, kwargs)  # noqa: E731
         stack.enter_context(patch.object(Task, "__call__", call))
         stack.enter_context(patch.object(runtime.flow_run, "get_id", lambda: PROCESS.get().flow_run_id))
-        asked_at = lambda: datetime.fromtimestamp(server.scene.now(), UTC)  # noqa: E731
+        asked_at = lambda: datetime.fromtimestamp(server.fixture.now(), UTC)  # noqa: E731
         stack.enter_context(patch.object(runtime.flow_run, "get_scheduled_start_time", asked_at))
         fields = {"run_count": RUN_COUNT.get}
         stack.enter_context(patch.dict(runtime.task_run.FIELDS, fields))
