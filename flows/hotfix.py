@@ -21,7 +21,7 @@ from playbook.release.version import ReleaseRequest
 from tasks.checklist import check_item
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
-from tasks.lease import acquire_lease, already_live, look
+from tasks.lease import acquire, already_live, look, release_lease_for
 from tasks.migration.steps import check_schema
 from tasks.report import note
 from tasks.start import requested_at_s
@@ -81,7 +81,8 @@ async def _fix(env: Environment, order: Order, request: HotfixRequest, seen: lis
     if await already_live(env, order, found):
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
     items = await asyncio.gather(*(check_item(env, topic, order) for topic in Topic))
-    lease = await acquire_lease(env, order, found, request, requested_at_s())
+    lease = release_lease_for(env, order, found, request, requested_at_s())
+    await acquire(env, lease)
     async with with_heartbeat(env, lease):
         report = Report(environment=env.name, lease=lease, checklist=tuple(items))
         report = await note(report, "; ".join(["claimed", *seen]))

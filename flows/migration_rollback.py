@@ -24,7 +24,7 @@ from tasks.announce import notify
 from tasks.ending import ending
 from tasks.heartbeat import owner_of, with_heartbeat
 from tasks.incident import migration_ticket, run_url
-from tasks.lease import as_it_stands, release_lease, take_over
+from tasks.lease import acquire, as_it_stands, release_lease, take_over
 from tasks.migration.backfill import dry_run, forget, still_applied, undo, verify
 from tasks.migration.restore import find_backup
 from tasks.migration.steps import (
@@ -32,8 +32,8 @@ from tasks.migration.steps import (
     drain,
     find_migration_rollback,
     halt,
-    hold_services,
     introduce,
+    migration_lease,
     plan_migration_rollback,
     prove_closed,
     record_migration_progress,
@@ -81,7 +81,9 @@ async def take_or_go_on(env: Environment, request: MigrationRequest) -> tuple[Le
             raise BadRequest(problems)
         plan = await plan_migration_rollback(env, request)
         tried = await try_first(env, plan)
-        return await hold_services(env, request, plan), f"; {tried}"
+        new = await migration_lease(env, request, plan)
+        await acquire(env, new)
+        return new, f"; {tried}"
     lease = await as_it_stands(env, found, partial(go_on_with, env, request))
     if lease is None:
         raise Refused(f"{found.release_id} has ended just now. Look how, before you start anything again.")

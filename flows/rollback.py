@@ -14,9 +14,11 @@ from playbook.release.request import RollbackRequest
 from playbook.rollback.plan import RollbackPlan, ServiceState, check_free, plan_rollback
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
+from tasks.lease import acquire
 from tasks.migration.steps import check_schema
 from tasks.report import note
-from tasks.rollback import begin_rollback, find_revisions, lease_of
+from tasks.retries import REVERT
+from tasks.rollback import find_revisions, lease_of
 from tasks.start import requested_at_s
 
 
@@ -59,7 +61,7 @@ async def go_back(env: Environment, request: RollbackRequest) -> FlowResult:
     check_free(found, plan)
     lease = lease_of(env, plan, request, found, requested_at_s())
     report = await note(Report(environment=env.name, lease=lease), f"planned: {plan.version} is taken back")
-    await begin_rollback(env, lease)
+    await acquire.with_options(**REVERT)(env, lease)
     async with with_heartbeat(env, lease):
         return await carry_out(env, report)
 

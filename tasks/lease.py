@@ -1,7 +1,6 @@
 """Taking, changing and letting go of the claim that makes a release the only one."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -10,7 +9,7 @@ from typing import TypeVar
 from prefect import get_run_logger, runtime, task
 
 from blocks.environment import Environment
-from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, ReleaseError, Transient
+from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, ReleaseError, Stuck, Transient
 from playbook.lease import change
 from playbook.lease.lease import Lease, Record, next_epoch
 from playbook.lease.recovery import Owner, Recovery, recover
@@ -18,7 +17,7 @@ from playbook.release.plan import Order, build_release_lease, is_live, plan, rel
 from playbook.release.request import HotfixRequest
 from playbook.release.traffic import ServiceSnapshot
 from tasks.ensure import CONFLICTS_MAX, ensure
-from tasks.heartbeat import heartbeat, sending_heartbeats
+from tasks.heartbeat import heartbeat, heartbeat_ended, sending_heartbeats
 from tasks.incident import run_url
 from tasks.retries import READ, REVERT, WRITE
 
@@ -86,43 +85,65 @@ async def version_in_staging(env: Environment, staging: Environment | None) -> s
     return version_due(passed, Record.read(await env.cloud_run.snapshot(coordinator)))
 
 
-@task(name="claim", task_run_name="claim", **WRITE)
-async def acquire_lease(
+def release_lease_for(
     env: Environment,
     order: Order,
     found: dict[str, ServiceSnapshot],
     hotfix: HotfixRequest | None = None,
     requested_at_s: float | None = None,
 ) -> Lease:
-    """This run holds every service of the order, the lead first.
-
-    What was taken is let go again where one of them cannot be had. Raises: Held (another release has it, whose run is
-    named), Conflict (it changed between the look and the claim), Fenced (a newer epoch is written there).
-    """
-    run_id = str(runtime.flow_run.get_id())
+    """The lease with which this run releases ``order``. Nothing is written yet."""
+    run_id, now_s = str(runtime.flow_run.get_id()), time.time()
     epochs = [Record.read(snapshot).epoch for snapshot in found.values()]
-    now_s = time.time()
-    lease = build_release_lease(
+    return build_release_lease(
         plan(order, found.values(), release_id(order.version, run_id)),
         flow_run_id=run_id,
         epoch=next_epoch(max(epochs), now_s),
         deadline_s=now_s + env.policy.claim_deadline_s,
         place=place_of(env),
     ).model_copy(update={"hotfix": hotfix, "requested_at_s": requested_at_s})
-    taken: list[str] = []
+
+
+@task(name="acquire", task_run_name="acquire {lease.release_id}", **WRITE)
+async def acquire(env: Environment, lease: Lease) -> None:
+    """This run holds the services of ``lease``, whatever its kind, the coordinator first.
+
+    The heartbeat runs from before the first write: a write may be served minutes after it was accepted. Where one
+    service cannot be had, every service that was touched is let go again, also the one whose write failed: Cloud Run
+    may have accepted it.
+    Raises: Held (another release has a service; its run is named), Conflict (traffic changed since the plan), Fenced (a
+    newer epoch holds it), Refused.
+    """
+    touched: list[str] = []
     try:
         async with sending_heartbeats(env, lease):
-            for service in lease.services:
+            for service in change.acquired_first(lease):
+                touched.append(service)
                 await ensure(env, service, partial(change.to_acquire, lease=lease))
-                taken.append(service)
     except (Refused, Conflict, Fenced) as refusal:
-        for service in reversed(taken):
-            with contextlib.suppress(Fenced):  # somebody has it already: there is nothing to let go
-                await ensure(env, service, partial(change.to_release_lease, lease=lease, now_s=now_s))
-        raise await with_link(env, refusal) from refusal
+        held = await asyncio.gather(*(_let_go_untouched(env, lease, service) for service in touched))
+        with_hold = await with_link(env, refusal)
+        if still := [problem for problem in held if problem]:
+            raise Stuck(f"{with_hold} {' '.join(still)}") from refusal
+        heartbeat_ended(env, lease)
+        raise with_hold from refusal
     get_run_logger().info("release %s holds %s, epoch %d", lease.release_id, ", ".join(lease.services), lease.epoch)
     heartbeat(env, lease)
-    return lease
+
+
+async def _let_go_untouched(env: Environment, lease: Lease, service: str) -> str:
+    """The service is as it was before `acquire`. Returns what is wrong where that is not so, or an empty string."""
+    problem = ""
+    for _ in range(2):  # an update may be accepted and fail all the same: the second read shows whether it was
+        try:
+            await ensure(env, service, partial(change.to_undo_acquire, lease=lease))
+        except Fenced:
+            return ""  # a newer run holds it: there is nothing of ours to let go
+        except ReleaseError as failed:
+            problem = f"{service} still carries the lease: {failed}"
+        else:
+            return ""
+    return problem
 
 
 @task(name="note on lead", task_run_name="note on lead", **WRITE)

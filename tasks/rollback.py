@@ -1,21 +1,16 @@
-"""The steps of a rollback that no release has: what there is to go back to, and the lead's decisive write."""
+"""The steps of a rollback that no release has: what there is to go back to, and the lease."""
 
 import asyncio
 import time
-from functools import partial
 
-from prefect import get_run_logger, runtime, task
+from prefect import runtime, task
 
 from blocks.environment import Environment
-from playbook.lease import change
 from playbook.lease.lease import Lease, Record, next_epoch
 from playbook.release.request import RollbackRequest
-from playbook.release.traffic import ServiceSnapshot
 from playbook.rollback.plan import RollbackPlan, ServiceState, build_rollback_lease
-from tasks.ensure import ensure
-from tasks.heartbeat import heartbeat, sending_heartbeats
 from tasks.lease import place_of
-from tasks.retries import READ, REVERT
+from tasks.retries import READ
 
 
 @task(name="find revisions", task_run_name="find revisions", **READ)
@@ -51,16 +46,3 @@ def lease_of(
         requested_at_s=requested_at_s,
         place=place_of(env),
     )
-
-
-@task(name="begin rollback", task_run_name="begin rollback", **REVERT)
-async def begin_rollback(env: Environment, lease: Lease) -> ServiceSnapshot:
-    """The lead carries the decision and serves what is gone back to, in one update.
-
-    Raises: Held (a release has it), Conflict (it changed since the plan), as `ensure`.
-    """
-    async with sending_heartbeats(env, lease):
-        snapshot = await ensure(env, lease.coordinator, partial(change.to_begin_rollback, lease=lease))
-    get_run_logger().info("%s: %s serves %s", lease.release_id, lease.coordinator, snapshot.served)
-    heartbeat(env, lease)
-    return snapshot

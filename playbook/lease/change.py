@@ -11,7 +11,7 @@ from pydantic import Field
 
 from playbook.base import Frozen
 from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, Transient
-from playbook.lease.lease import Decision, Kind, Lease, Participant, Promotion, Record, ServiceRollout
+from playbook.lease.lease import MITIGATION, Decision, Kind, Lease, Participant, Promotion, Record, ServiceRollout
 from playbook.lease.settled import final_split, was_taken_over
 from playbook.release.traffic import CANARY_TAG, OUR_TAGS, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
 
@@ -104,12 +104,59 @@ def mark(record: Record, lease: Lease, service: str) -> Record:
     return record.model_copy(update={"epoch": lease.epoch, **held})
 
 
-def to_acquire(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
-    """The service carries the claim, and LATEST is pinned to the revision that serves now.
+def acquired_first(lease: Lease) -> tuple[str, ...]:
+    """The services that `to_acquire` is for: all of them. A rollback takes its coordinator, and every other service in
+    the update that moves its users: an update more for each would cost seconds."""
+    return lease.services[:1] if lease.kind is Kind.ROLLBACK else lease.services
 
+
+def to_acquire(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
+    """The service carries the lease, as each kind begins.
+
+    A release pins LATEST to the revision that serves now; a rollback moves users in the same update; a migration
+    rollback leaves everything as it is, also a mitigation that is in force.
     Raises: Held (another release has it), Fenced (a newer epoch is written there), Refused (it is mitigated), Conflict
     (traffic is no longer what was planned on).
     """
+    match lease.kind:
+        case Kind.ROLLBACK:
+            return to_begin_rollback(snapshot, lease)
+        case Kind.MIGRATION:
+            return to_hold(snapshot, lease)
+        case _:
+            return to_pin(snapshot, lease)
+
+
+def to_hold(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
+    """The service carries the lease and nothing else changes; one that is mitigated stays so. Raises: Held, Fenced."""
+    plain = {key: value for key, value in snapshot.annotations.items() if key != MITIGATION}
+    check_available(snapshot.model_copy(update={"annotations": plain}), lease)
+    record = Record.read(snapshot)
+    wanted = mark(record, lease, snapshot.service)
+    return None if record == wanted else Change(record=wanted)
+
+
+def to_undo_acquire(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
+    """The service is nobody's again and as it was before `to_acquire`; nothing is written down as good.
+
+    Only traffic that is still as we asked for it goes back, and a split is sent only where it changes: Cloud Run
+    refuses one that names a dead revision, and the lease must go all the same.
+    Raises: Fenced (a newer epoch is written there).
+    """
+    record, rollout = Record.read(snapshot), lease.rollout(snapshot.service)
+    if record.epoch > lease.epoch:
+        raise Fenced(f"{snapshot.service}: epoch {record.epoch} holds it, this run has {lease.epoch}.")
+    if record.holder != lease.release_id:
+        return None
+    before = rollout.asked or rollout.found or rollout.stable
+    is_ours = snapshot.pinned.percent in (rollout.stable.percent, (rollout.found or rollout.stable).percent)
+    is_same = snapshot.split.percent == before.percent
+    split = None if is_same or not is_ours else keep_tags(snapshot, TrafficSplit(percent=before.percent))
+    return Change(record=record.released(), split=split)
+
+
+def to_pin(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
+    """The service carries the lease, and LATEST is pinned to the revision that serves now. Raises: as `to_acquire`."""
     record = check_available(snapshot, lease)
     wanted = mark(record, lease, snapshot.service)
     pinned = snapshot.pinned.without_tags(CANARY_TAG)

@@ -73,6 +73,9 @@ class ServiceRollout(Frozen):
     service: str
     stable: TrafficSplit = Field(description="the split found at the claim, pinned; what a revert goes back to")
     found: TrafficSplit | None = Field(None, description="the split found at the claim where it is not ``stable``")
+    asked: TrafficSplit | None = Field(
+        None, description="the split that was asked for at the claim, where it names LATEST: given back if refused"
+    )
     before: TrafficSplit | None = Field(
         None, description="where a measure was in force: the split before the first one"
     )

@@ -120,7 +120,7 @@ class MigrationRequest(Frozen):
     migration: Line = Field("", title="Migration", description="Its name. Empty: the last one that was applied.")
     reason: Line = Field("", title="Reason", description="Required. One sentence: what is broken.")
     requested_by: Line = Field("", title="Requested by", description="Required. Who asks. Kept and told.")
-    to_release_lease: Line = Field(
+    to_release: Line = Field(
         "",
         title="Code",
         description="The release or revision to serve afterwards. Empty: the newest good one that can read the schema.",

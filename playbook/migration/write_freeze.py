@@ -10,7 +10,7 @@ from playbook.analysis.policy import Policy
 from playbook.errors import BadRequest, Fenced, OutOfBandChange, Refused, Transient
 from playbook.lease import change
 from playbook.lease.change import Change, Deployment
-from playbook.lease.lease import MITIGATION, Decision, Lease, Promotion, Record, ServiceRollout
+from playbook.lease.lease import Decision, Lease, Promotion, Record, ServiceRollout
 from playbook.migration.plan import Migration, MigrationRollback, code_problem
 from playbook.release.traffic import CANARY_TAG, Scaling, ServiceSnapshot, TrafficSplit
 from playbook.rollback.plan import ServiceState
@@ -109,24 +109,6 @@ def going_on(lease: Lease) -> Lease:
 def restarted(lease: Lease) -> Lease:
     """The same claim, which recovery starts again once more."""
     return with_migration_rollback(lease, restarts=lease.migration_rollback.restarts + 1)
-
-
-def to_hold(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
-    """The service carries the claim. One that is in read-only mode already stays so until it is opened.
-
-    Raises: Held, Fenced, as `change.to_acquire`.
-    """
-    plain = {key: value for key, value in snapshot.annotations.items() if key != MITIGATION}
-    change.check_available(snapshot.model_copy(update={"annotations": plain}), lease)
-    record = Record.read(snapshot)
-    wanted = change.mark(record, lease, snapshot.service)
-    return None if record == wanted else Change(record=wanted)
-
-
-def to_let_go(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
-    """The service is nobody's again, as if the claim had never been: nothing was moved, and nothing became good."""
-    record = Record.read(snapshot)
-    return Change(record=record.released()) if record.holder == lease.release_id else None
 
 
 def to_note(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:

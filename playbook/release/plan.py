@@ -6,7 +6,7 @@ from pydantic import Field
 
 from playbook.base import Frozen
 from playbook.lease.lease import Lease, Record, ServiceRollout
-from playbook.release.traffic import CANARY_TAG, ServiceSnapshot
+from playbook.release.traffic import CANARY_TAG, LATEST, ServiceSnapshot
 from playbook.release.version import Image, Version
 
 REVISION_NAME_MAX = 63
@@ -73,6 +73,7 @@ def plan(order: Order, snapshots: Iterable[ServiceSnapshot], release: str) -> Pl
         ServiceRollout(
             service=service,
             stable=found[service].pinned.without_tags(CANARY_TAG),
+            asked=found[service].split if LATEST in found[service].split.percent else None,
             canary=revision_name(service, order.version, release),
             image=str(image),
             scaling=found[service].scaling,

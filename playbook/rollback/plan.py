@@ -8,7 +8,7 @@ from playbook.errors import BadRequest, Refused
 from playbook.lease.change import check_not_held
 from playbook.lease.lease import Decision, Lease, Promotion, Record, ServiceRollout
 from playbook.release.request import RollbackRequest
-from playbook.release.traffic import CANARY_TAG, Revision, ServiceSnapshot, TrafficSplit
+from playbook.release.traffic import CANARY_TAG, LATEST, Revision, ServiceSnapshot, TrafficSplit
 from playbook.release.version import VERSION
 
 
@@ -157,6 +157,7 @@ def rollout_for(found: ServiceState, good: Promotion) -> ServiceRollout:
         service=snapshot.service,
         stable=TrafficSplit.all_to(good.revision),
         found=snapshot.pinned.without_tags(CANARY_TAG),
+        asked=snapshot.split if LATEST in snapshot.split.percent else None,
         back_to=good.model_copy(update={"digest": image.rsplit("@", 1)[-1]}),
         canary=snapshot.pinned.main,
         image=image,

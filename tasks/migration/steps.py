@@ -11,7 +11,7 @@ from prefect.artifacts import acreate_markdown_artifact
 from blocks.environment import Environment
 from blocks.migrations import load
 from blocks.prefect_api import PREFECT_AWAY
-from playbook.errors import Conflict, Fenced, Refused, ReleaseError, SmokeFailed, Transient
+from playbook.errors import Refused, ReleaseError, SmokeFailed, Transient
 from playbook.lease.lease import Kind, Lease, Record, next_epoch
 from playbook.migration import write_freeze
 from playbook.migration.messages import page
@@ -29,7 +29,6 @@ from playbook.release.traffic import ServiceSnapshot
 from playbook.release.version import SmokeTest
 from playbook.rollback.plan import ServiceState
 from tasks.ensure import ensure
-from tasks.heartbeat import heartbeat
 from tasks.retries import READ, REVERT, TELL, WRITE, is_last_try
 from tasks.start import start
 
@@ -101,12 +100,12 @@ async def find_migration_rollback(env: Environment) -> Lease | None:
     return held if held is not None and held.kind is Kind.MIGRATION else None
 
 
-@task(name="hold services", task_run_name="hold services", **WRITE)
-async def hold_services(env: Environment, request: MigrationRequest, plan: RollbackPlan) -> Lease:
-    """This run holds every service that writes to the database; each knows the code it is opened with again.
+@task(name="plan lease", task_run_name="plan lease", **READ)
+async def migration_lease(env: Environment, request: MigrationRequest, plan: RollbackPlan) -> Lease:
+    """The lease of this rollback: every service that writes to the database, and the code it is opened with again.
 
-    Raises: Held, Conflict, Fenced, BadRequest (to_release is unknown), Refused (no code can read what will be left;
-    both ranges are named). What was taken by then is let go again, as it was found.
+    Nothing is written. Raises: BadRequest (to_release is unknown), Refused (no code can read what will be left; both
+    ranges are named).
     """
     assert env.migrations is not None
     migrations = modules(env)
@@ -116,11 +115,11 @@ async def hold_services(env: Environment, request: MigrationRequest, plan: Rollb
         if not any(revision.name == closed and revision.is_ready for revision in found[name].revisions):
             raise Refused(f"{name}: its maintenance revision {closed} does not exist or is not ready. Deploy it.")
     goods = {
-        name: write_freeze.code_after(one, migrations, plan.schema_after, request.to_release_lease)
+        name: write_freeze.code_after(one, migrations, plan.schema_after, request.to_release)
         for name, one in found.items()
     }
     now_s = time.time()
-    lease = write_freeze.build_migration_lease(
+    return write_freeze.build_migration_lease(
         found,
         goods,
         MigrationRollback(request=request, plan=plan, environment=env.name, maintenance=maintenance),
@@ -128,19 +127,6 @@ async def hold_services(env: Environment, request: MigrationRequest, plan: Rollb
         epoch=next_epoch(max(Record.read(one.snapshot).epoch for one in found.values()), now_s),
         now_s=now_s,
     )
-    taken: list[str] = []
-    heartbeat(env, lease)
-    try:
-        for service in lease.services:
-            await ensure(env, service, partial(write_freeze.to_hold, lease=lease))
-            taken.append(service)
-    except (Refused, Conflict, Fenced):
-        for service in reversed(taken):
-            await ensure(env, service, partial(write_freeze.to_let_go, lease=lease))
-        raise
-    get_run_logger().info("%s holds %s, epoch %d", lease.release_id, ", ".join(lease.services), lease.epoch)
-    heartbeat(env, lease)
-    return lease
 
 
 async def _look(env: Environment, service: str) -> ServiceState:

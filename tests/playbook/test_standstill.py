@@ -29,9 +29,7 @@ from playbook.migration.write_freeze import (
     scaling_after,
     to_close,
     to_halt,
-    to_hold,
     to_introduce,
-    to_let_go,
     to_note,
     to_open,
     to_repoint,
@@ -113,7 +111,7 @@ def lease(good: Promotion = GOOD[1], epoch: int = 10, **migration_rollback: obje
 
 
 CLAIM = lease()
-HELD = after(service(), to_hold(service(), CLAIM))
+HELD = after(service(), change.to_acquire(service(), CLAIM))
 
 
 def test_the_claim_is_of_its_own_kind_and_outlives_a_release() -> None:
@@ -127,7 +125,7 @@ def test_the_claim_is_of_its_own_kind_and_outlives_a_release() -> None:
 def test_writes_stop_and_start_and_everything_is_as_it_was_found(maintenance: dict[str, str]) -> None:
     """Closed, introduced, opened: split, tags and scaling come back; each step done twice writes once."""
     ours = lease(maintenance=maintenance)
-    now = after(service(), to_hold(service(), ours))
+    now = after(service(), change.to_acquire(service(), ours))
     for step in (to_note, to_close, to_introduce):
         now = after(now, step(now, ours))
         assert step(now, ours) is None
@@ -146,7 +144,7 @@ def test_closed_means_no_tag_and_no_instance() -> None:
 def test_closed_means_that_the_maintenance_revision_answers() -> None:
     """It keeps reads alive; scaling stays as it is."""
     ours = lease(maintenance={"s": CLOSED})
-    held = after(service(), to_hold(service(), ours))
+    held = after(service(), change.to_acquire(service(), ours))
     now = after(held, to_close(held, ours))
     assert (now.split, now.scaling) == (TrafficSplit.all_to(CLOSED), SCALING)
 
@@ -227,7 +225,7 @@ def test_code_that_cannot_serve_is_refused(schema: int, wanted: str, error: type
 def test_a_service_that_another_release_holds_is_not_taken() -> None:
     """Who has it is named."""
     with pytest.raises(Held, match="is held by release migration-"):
-        to_hold(HELD, lease(epoch=11).model_copy(update={"release_id": "another"}))
+        change.to_acquire(HELD, lease(epoch=11).model_copy(update={"release_id": "another"}))
 
 
 def test_an_older_run_stops_nothing() -> None:
@@ -315,16 +313,16 @@ def mitigated_claim() -> Lease:
 def test_a_claim_that_is_let_go_leaves_everything_as_it_was() -> None:
     """Good releases, incidents and a mitigation with its way back; only the epoch stays grown."""
     ours = mitigated_claim()
-    held = after(READ_ONLY, to_hold(READ_ONLY, ours))
-    now = after(held, to_let_go(held, ours))
+    held = after(READ_ONLY, change.to_acquire(READ_ONLY, ours))
+    now = after(held, change.to_undo_acquire(held, ours))
     assert Record.read(now) == Record.read(READ_ONLY).model_copy(update={"epoch": 10})
-    assert to_let_go(now, ours) is None
+    assert change.to_undo_acquire(now, ours) is None
 
 
 def test_a_mitigation_ends_when_the_service_is_opened() -> None:
     """It has users again: nothing is left to restore."""
     ours = mitigated_claim()
-    held = after(READ_ONLY, to_hold(READ_ONLY, ours))
+    held = after(READ_ONLY, change.to_acquire(READ_ONLY, ours))
     now = after(held, to_open(held, ours, Policy()))
     assert (now.split, Record.read(now).mitigation) == (TrafficSplit.all_to(OLD), None)
     assert to_open(now, ours, Policy()) is None
@@ -333,7 +331,7 @@ def test_a_mitigation_ends_when_the_service_is_opened() -> None:
 def test_after_a_no_a_service_is_as_it_was_before_its_measure() -> None:
     """Opened with the maintenance revision it would refuse writes for good: nothing is left to restore."""
     ours = declined(mitigated_claim(), "Ada said no")
-    held = after(READ_ONLY, to_hold(READ_ONLY, ours))
+    held = after(READ_ONLY, change.to_acquire(READ_ONLY, ours))
     now = after(held, to_open(held, ours, Policy()))
     assert (now.split, now.scaling, Record.read(now).mitigation) == (MITIGATION.split, SCALING, None)
     assert to_open(now, ours, Policy()) is None
