@@ -7,6 +7,7 @@ from blocks.environment import Environment
 from flows.preemption import gave_way, recording_done, take_back_running
 from flows.steps import carry_out
 from playbook.errors import BadRequest
+from playbook.lease.build import rollback_lease
 from playbook.lease.lease import Kind
 from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult, ReleaseOutcome
@@ -14,11 +15,11 @@ from playbook.release.request import RollbackRequest
 from playbook.rollback.plan import RollbackPlan, ServiceState, check_free, plan_rollback
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
-from tasks.lease import acquire
-from tasks.migration.steps import check_schema
+from tasks.lease import acquire, holder
+from tasks.migration.schema import check_schema
 from tasks.report import note
 from tasks.retries import REVERT
-from tasks.rollback import find_revisions, lease_of
+from tasks.rollback import find_revisions
 from tasks.start import requested_at_s
 
 
@@ -59,7 +60,8 @@ async def go_back(env: Environment, request: RollbackRequest) -> FlowResult:
             end=ReleaseOutcome.ROLLED_BACK, message=f"Nothing moved: {env.name} serves {request.to} already."
         )
     check_free(found, plan)
-    lease = lease_of(env, plan, request, found, requested_at_s())
+    snapshots = (one.snapshot for one in found.values())
+    lease = rollback_lease(plan.version, plan.rollouts, request, snapshots, holder(env, requested_at_s()))
     report = await note(Report(environment=env.name, lease=lease), f"planned: {plan.version} is taken back")
     await acquire.with_options(**REVERT)(env, lease)
     async with with_heartbeat(env, lease):

@@ -8,7 +8,7 @@ from flows.canary import bake
 from flows.direct import first_minutes, fix_verified
 from playbook.analysis.verdict import Action
 from playbook.errors import Conflict, OutOfBandChange, Refused, Stuck
-from playbook.lease.lease import Decision, Kind, Lease
+from playbook.lease.lease import Decision, HotfixLease, Kind, Lease
 from playbook.messages.chat import stable_names
 from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult, ReleaseOutcome
@@ -75,7 +75,9 @@ async def introduce(env: Environment, report: Report) -> Report:
     if has_canary:
         return report.deciding(Decision.BAKE)
     skipped = (
-        f"{lease.hotfix.approver} allows to skip the canary" if lease.hotfix else f"{env.name} has no canary phase"
+        f"{lease.request.approver} allows to skip the canary"
+        if isinstance(lease, HotfixLease)
+        else f"{env.name} has no canary phase"
     )
     return report.deciding(Decision.PROMOTE, skipped)
 

@@ -14,7 +14,7 @@ from blocks.environment import Environment
 from playbook.analysis.verdict import Verdict
 from playbook.errors import ReleaseError
 from playbook.incident.response import war_room
-from playbook.lease.lease import Lease
+from playbook.lease.lease import Kind, Lease
 from playbook.messages import chat as messages
 from playbook.messages import hotfix
 from playbook.messages.chat import Deployed, Message, Page, Resolution, Ticket
@@ -116,7 +116,7 @@ async def notify_complete(env: Environment, report: Report) -> None:
     """`#releases` knows that everybody has the new version; a hotfix's debt has its ticket; open incidents are over."""
     lease = report.lease
     facts: list[Fact] = [messages.complete(report, env.policy.watch_s if env.policy.bake_s else 0)]
-    if lease.hotfix is not None:
+    if lease.kind is Kind.HOTFIX:
         facts = [hotfix.hotfix_deployed(report, env.policy), hotfix.hotfix_debt(report, env.policy)]
     await asyncio.gather(*(notify(env, fact) for fact in facts), end_incidents(env, lease.coordinator))
 

@@ -11,10 +11,11 @@ from prefect import get_run_logger, runtime, task
 from blocks.environment import Environment
 from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, ReleaseError, Stuck, Transient
 from playbook.lease import change
-from playbook.lease.lease import Lease, Record, next_epoch
+from playbook.lease.build import Holder
+from playbook.lease.lease import Lease, next_epoch
+from playbook.lease.record import Record
 from playbook.lease.recovery import Owner, Recovery, recover
-from playbook.release.plan import Order, build_release_lease, is_live, plan, release_id, version_due
-from playbook.release.request import HotfixRequest
+from playbook.release.plan import Order, is_live, version_due
 from playbook.release.traffic import ServiceSnapshot
 from tasks.ensure import CONFLICTS_MAX, ensure
 from tasks.heartbeat import heartbeat, heartbeat_ended, sending_heartbeats
@@ -22,6 +23,7 @@ from tasks.incident import run_url
 from tasks.retries import READ, REVERT, WRITE
 
 T = TypeVar("T")
+L = TypeVar("L", bound=Lease)
 
 
 def place_of(env: Environment) -> str:
@@ -85,23 +87,16 @@ async def version_in_staging(env: Environment, staging: Environment | None) -> s
     return version_due(passed, Record.read(await env.cloud_run.snapshot(coordinator)))
 
 
-def release_lease_for(
-    env: Environment,
-    order: Order,
-    found: dict[str, ServiceSnapshot],
-    hotfix: HotfixRequest | None = None,
-    requested_at_s: float | None = None,
-) -> Lease:
-    """The lease with which this run releases ``order``. Nothing is written yet."""
-    run_id, now_s = str(runtime.flow_run.get_id()), time.time()
-    epochs = [Record.read(snapshot).epoch for snapshot in found.values()]
-    return build_release_lease(
-        plan(order, found.values(), release_id(order.version, run_id)),
-        flow_run_id=run_id,
-        epoch=next_epoch(max(epochs), now_s),
+def holder(env: Environment, requested_at_s: float | None = None) -> Holder:
+    """This run, as a lease names it."""
+    now_s = time.time()
+    return Holder(
+        flow_run_id=str(runtime.flow_run.get_id()),
+        now_s=now_s,
         deadline_s=now_s + env.policy.claim_deadline_s,
         place=place_of(env),
-    ).model_copy(update={"hotfix": hotfix, "requested_at_s": requested_at_s})
+        requested_at_s=requested_at_s,
+    )
 
 
 @task(name="acquire", task_run_name="acquire {lease.release_id}", **WRITE)
@@ -146,15 +141,15 @@ async def _let_go_untouched(env: Environment, lease: Lease, service: str) -> str
     return problem
 
 
-@task(name="note on lead", task_run_name="note on lead", **WRITE)
-async def update_coordinator(env: Environment, lease: Lease) -> Lease:
-    """The lead carries ``lease`` as it is now, with its traffic where the bake has it. Returns the claim."""
-    await ensure(env, lease.coordinator, partial(change.to_bake, lease=lease))
+@task(name="save lease", task_run_name="save lease", **WRITE)
+async def save_lease(env: Environment, lease: L) -> L:
+    """The coordinator carries ``lease`` as it is now; no user is moved. Returns the lease."""
+    await ensure(env, lease.coordinator, partial(change.to_record, lease=lease))
     return lease
 
 
 @task(name="take over", task_run_name="take over", **WRITE)
-async def take_over(env: Environment, wanted: Lease, found: Lease) -> Lease:
+async def take_over(env: Environment, wanted: L, found: Lease) -> L:
     """This run holds the release ``wanted`` in place of the process that had it, which is fenced from now on.
 
     A new decision is made in ``wanted`` before: whoever finds it after this run has died must know of it. ``found`` is
@@ -172,7 +167,7 @@ async def take_over(env: Environment, wanted: Lease, found: Lease) -> Lease:
 
 
 @task(name="hand on", task_run_name="hand on {wanted.release_id}", **WRITE)
-async def hand_on(env: Environment, wanted: Lease, found: Lease) -> Lease:
+async def hand_on(env: Environment, wanted: L, found: Lease) -> L:
     """The process that had ``found`` is fenced, and nobody has it yet: a run that is started for it takes it over.
 
     The claim still names the lost run, so that the one to come finds it lost too: nobody beats for it meanwhile. The
@@ -183,7 +178,7 @@ async def hand_on(env: Environment, wanted: Lease, found: Lease) -> Lease:
     return await _under_new_epoch(env, wanted, found)
 
 
-async def _under_new_epoch(env: Environment, wanted: Lease, found: Lease) -> Lease:
+async def _under_new_epoch(env: Environment, wanted: L, found: Lease) -> L:
     lease = wanted.model_copy(update={"epoch": next_epoch(wanted.epoch, time.time())})
     for service in lease.services:
         try:

@@ -1,15 +1,11 @@
-"""The steps of a rollback that no release has: what there is to go back to, and the lease."""
+"""The steps of a rollback that no release has: what there is to go back to."""
 
 import asyncio
-import time
 
-from prefect import runtime, task
+from prefect import task
 
 from blocks.environment import Environment
-from playbook.lease.lease import Lease, Record, next_epoch
-from playbook.release.request import RollbackRequest
-from playbook.rollback.plan import RollbackPlan, ServiceState, build_rollback_lease
-from tasks.lease import place_of
+from playbook.rollback.plan import ServiceState
 from tasks.retries import READ
 
 
@@ -25,24 +21,3 @@ async def find_revisions(env: Environment) -> dict[str, ServiceState]:
         return ServiceState(snapshot=snapshot, revisions=revisions)
 
     return {one.service: one for one in await asyncio.gather(*map(find, env.service_names))}
-
-
-def lease_of(
-    env: Environment,
-    plan: RollbackPlan,
-    request: RollbackRequest,
-    found: dict[str, ServiceState],
-    requested_at_s: float,
-) -> Lease:
-    """The claim with which this run carries out ``plan``."""
-    now_s = time.time()
-    epochs = [Record.read(one.snapshot).epoch for one in found.values()]
-    return build_rollback_lease(
-        plan,
-        request,
-        flow_run_id=str(runtime.flow_run.get_id()),
-        epoch=next_epoch(max(epochs), now_s),
-        deadline_s=now_s + env.policy.claim_deadline_s,
-        requested_at_s=requested_at_s,
-        place=place_of(env),
-    )

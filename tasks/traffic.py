@@ -20,7 +20,7 @@ from tasks.retries import READ, REVERT, WRITE, is_last_try
 async def deploy_canary(env: Environment, lease: Lease, service: str) -> str | None:
     """The new revision is ready, tagged, and no user is sent to it. Returns why it did not start, or None."""
     overrides = env.service(service).environment
-    canary = lease.rollout(service).canary
+    canary = lease.rollout(service).to_revision
     try:
         await ensure(env, service, partial(change.to_deploy, lease=lease, overrides=overrides))
     except StartFailed as failed:

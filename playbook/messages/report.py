@@ -135,11 +135,11 @@ def _under_way(lease: Lease) -> str:
 def plan_table(lease: Lease) -> str:
     """What each service was, and what it is to become."""
     rows = [
-        f"| {rollout.service} | {rollout.stable} | {rollout.canary} | `{rollout.image.rsplit('@', 1)[-1][:19]}…` |"
+        f"| {rollout.service} | {rollout.found} | {rollout.to_revision} | `{rollout.image.rsplit('@', 1)[-1][:19]}…` |"
         for rollout in lease.rollouts
     ]
-    was, becomes = ("goes back to", "is taken back") if lease.kind is Kind.ROLLBACK else ("before", "new revision")
-    return "\n".join((f"| service | {was} | {becomes} | image |", "|---|---|---|---|", *rows))
+    becomes = "goes back to" if lease.kind is Kind.ROLLBACK else "new revision"
+    return "\n".join((f"| service | before | {becomes} | image |", "|---|---|---|---|", *rows))
 
 
 def rollback_plan(lease: Lease) -> str:
@@ -147,7 +147,7 @@ def rollback_plan(lease: Lease) -> str:
     place = f" {lease.place}" if lease.place else ""
     return "\n".join(
         f"gcloud run services update-traffic {rollout.service}{place} \\\n  --to-revisions="
-        + ",".join(f"{revision}={share}" for revision, share in rollout.stable.percent.items())
+        + ",".join(f"{revision}={share}" for revision, share in lease.fallback(rollout).percent.items())
         for rollout in lease.rollouts
     )
 

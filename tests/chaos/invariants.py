@@ -8,7 +8,7 @@ from faults import Fault
 from fixture import NEW
 
 from playbook.errors import Stuck
-from playbook.lease.lease import PREFIX, Record
+from playbook.lease.record import PREFIX, Record
 from playbook.release.traffic import CANARY_TAG
 
 STAYS = {"epoch", "last-good", "incidents"}

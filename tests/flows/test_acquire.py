@@ -14,7 +14,7 @@ from scenarios import HEALTHY, ChaosScenario
 from flows.recovery import recovery
 from playbook.errors import Refused
 from playbook.lease.change import Change
-from playbook.lease.lease import Record
+from playbook.lease.record import Record
 from playbook.release.traffic import ServiceSnapshot
 
 KINDS: dict[str, tuple[ChaosScenario, str]] = {

@@ -18,7 +18,8 @@ from wire import PROCESS, Call, Process
 
 from blocks.environment import Environment
 from flows.recovery import recovery
-from playbook.lease.lease import Decision, Lease, Participant, Record
+from playbook.lease.lease import Decision, Lease
+from playbook.lease.record import Participant, Record
 from playbook.messages.chat import Page
 from playbook.release.traffic import ServiceSnapshot
 from tasks.heartbeat import HEARTBEAT
@@ -139,7 +140,7 @@ def test_an_orphan_is_freed() -> None:
 
     async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
         stable = test_env.fixture.production.read(FRONTEND).pinned
-        gone = Participant(release_id=f"{NEW}-1f2e3d", epoch=1, coordinator=LEAD, stable=stable)
+        gone = Participant(release_id=f"{NEW}-1f2e3d", epoch=1, coordinator=LEAD, split=stable)
         await test_env.out_of_band(FRONTEND, record=Record(participant=gone, epoch=1))
         run = test_env.start(recovery, environment="production")
         await test_env.ended(run)

@@ -12,7 +12,7 @@ import pytest
 from blocks.mongodb import MongoDB
 from playbook.errors import BadRequest, Fenced, Held, Refused
 from playbook.lease.change import Change
-from playbook.lease.lease import Record
+from playbook.lease.record import Record
 from playbook.lease.recovery import Owner
 from playbook.migration.plan import MigrationRequest
 from playbook.release.outcome import ReleaseOutcome
