@@ -9,6 +9,7 @@ from playbook.lease.lease import Decision, Lease
 from playbook.messages.report import Report
 from playbook.release.gate import Choice
 from tasks.announce import notify_asking, notify_holding, notify_scaled
+from tasks.each_service import finish_all
 from tasks.gate import JUDGE, ask_person
 from tasks.lease import save_lease
 from tasks.monitor import clock, monitor, probe, until_bad
@@ -61,7 +62,7 @@ async def act_on(env: Environment, report: Report) -> Report:
 async def shift_all(env: Environment, lease: Lease) -> None:
     """Every service gives the canary its share: the lead, which carries the decision, before the others."""
     await shift_to_canary(env, lease, lease.coordinator)
-    await asyncio.gather(*(shift_to_canary(env, lease, service) for service in lease.services[1:]))
+    await finish_all(shift_to_canary(env, lease, service) for service in lease.services[1:])
 
 
 async def scale_up(env: Environment, report: Report, verdict: Verdict) -> Report:

@@ -13,11 +13,12 @@ from playbook.lease.lease import Decision, Kind, Lease, MigrationLease
 from playbook.lease.recovery import Owner, Recovery, Step
 from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult, ReleaseOutcome
-from tasks.announce import notify_taken_up
+from tasks.announce import notify_set_aside, notify_taken_up
+from tasks.each_service import finish_all
 from tasks.ending import ending
 from tasks.halt import notify_stopped
 from tasks.heartbeat import mark_lost, owner_of, with_heartbeat
-from tasks.lease import as_it_stands, find_leases, free_orphan, hand_on, judge_recovery, take_over
+from tasks.lease import as_it_stands, find_leases, free_orphans, hand_on, judge_recovery, take_over
 from tasks.report import note
 from tasks.start import start
 
@@ -36,10 +37,13 @@ async def recovery(environment: str = "production") -> State[None]:
 
 async def _recovery(environment: str) -> FlowResult:
     env = await Environment.open(environment)
-    leases, orphans = await find_leases(env)
-    await asyncio.gather(*(free_orphan(env, service) for service in orphans))
-    outcomes = await asyncio.gather(*(recover_one(env, lease) for lease in leases))
+    found = await find_leases(env)
+    await asyncio.gather(free_orphans(env, found.orphans), notify_set_aside(env, found.aside))
+    outcomes = await finish_all(recover_one(env, lease) for lease in found.leases)
     done = [outcome for outcome in outcomes if outcome is not None]
+    if found.aside:
+        message = " ".join([*map(str, found.aside), *(outcome.message for outcome in done)])
+        return FlowResult(end=ReleaseOutcome.UNFIT, message=message)
     if not done:
         return FlowResult(end=ReleaseOutcome.PASSED, message=f"Nothing is lost in {environment}.")
     worst = next((outcome for outcome in done if not outcome.end.is_success), done[0])

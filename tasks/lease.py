@@ -4,40 +4,45 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from prefect import get_run_logger, runtime, task
 
 from blocks.environment import Environment
-from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, ReleaseError, Stuck, Transient
+from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, ReleaseError, Transient, Unfinished
 from playbook.lease import change
 from playbook.lease.build import Holder
 from playbook.lease.lease import Lease, next_epoch
-from playbook.lease.record import Record
+from playbook.lease.record import Record, Unreadable
 from playbook.lease.recovery import Owner, Recovery, recover
 from playbook.release.plan import Order, is_live, version_due
 from playbook.release.traffic import ServiceSnapshot
-from tasks.ensure import CONFLICTS_MAX, ensure
+from tasks.each_service import first_of, read_services
+from tasks.ensure import CONFLICTS_MAX, dead_tags, ensure
 from tasks.heartbeat import heartbeat, heartbeat_ended, sending_heartbeats
 from tasks.incident import run_url
+from tasks.place import place_of
 from tasks.retries import READ, REVERT, WRITE
 
 T = TypeVar("T")
 L = TypeVar("L", bound=Lease)
 
 
-def place_of(env: Environment) -> str:
-    """gcloud's flags for where the services of ``env`` are."""
-    return f"--project={env.cloud_run.project} --region={env.cloud_run.region}"
-
-
 @task(name="look", task_run_name="look", **READ)
 async def look(env: Environment, services: tuple[str, ...]) -> dict[str, ServiceSnapshot]:
-    """One fresh read of each service. Raises Transient while one is still reconciling."""
+    """One fresh read of each service. Raises Transient while one is still reconciling, Refused where a tag is dead."""
     reads = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in services))
     unsettled = [snapshot.service for snapshot in reads if snapshot.is_reconciling]
     if unsettled:
         raise Transient(f"{', '.join(unsettled)}: still reconciling an earlier change.")
+    dead = {one.service: await dead_tags(env, one.service, one.split) for one in reads}
+    if problems := [
+        f"{service}: tag {tag} is dead: {why}, and Cloud Run refuses every change of traffic for it. Remove it: "
+        f"gcloud run services update-traffic {service} {place_of(env)} --remove-tags={tag}"
+        for service, tags in dead.items()
+        for tag, why in tags.items()
+    ]:
+        raise Refused(" ".join(problems))
     return {snapshot.service: snapshot for snapshot in reads}
 
 
@@ -67,12 +72,12 @@ async def with_link(env: Environment, refusal: ReleaseError) -> ReleaseError:
     """``refusal``; one by a release that holds a service says where its run is seen, whichever service it was."""
     if not isinstance(refusal, Held):
         return refusal
-    try:
-        snapshots = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in env.service_names))
-    except ReleaseError as away:
-        get_run_logger().warning("no link to the run that holds it: %s", away)
-        return refusal
-    leases = filter(None, (Record.read(snapshot).lease for snapshot in snapshots))
+    reads = await asyncio.gather(
+        *(env.cloud_run.snapshot(service) for service in env.service_names), return_exceptions=True
+    )
+    snapshots = [read for read in reads if isinstance(read, ServiceSnapshot)]
+    records = [Record.parse(snapshot.service, snapshot.annotations) for snapshot in snapshots]
+    leases = [record.lease for record in records if isinstance(record, Record) and record.lease]
     links = (run_url(env, lease) for lease in leases if lease.release_id == refusal.holder)
     return Held(" ".join([str(refusal), *links]), is_same=refusal.is_same, holder=refusal.holder)
 
@@ -119,7 +124,7 @@ async def acquire(env: Environment, lease: Lease) -> None:
         held = await asyncio.gather(*(_let_go_untouched(env, lease, service) for service in touched))
         with_hold = await with_link(env, refusal)
         if still := [problem for problem in held if problem]:
-            raise Stuck(f"{with_hold} {' '.join(still)}") from refusal
+            raise Unfinished(f"{with_hold} {' '.join(still)}") from refusal
         heartbeat_ended(env, lease)
         raise with_hold from refusal
     get_run_logger().info("release %s holds %s, epoch %d", lease.release_id, ", ".join(lease.services), lease.epoch)
@@ -186,6 +191,10 @@ async def _under_new_epoch(env: Environment, wanted: L, found: Lease) -> L:
             await ensure(env, service, step)
         except OutOfBandChange as out_of_band:
             get_run_logger().warning("%s", out_of_band)
+        except Refused as refusal:
+            if service == lease.coordinator:
+                raise
+            get_run_logger().warning("%s does not carry the new epoch: %s", service, refusal)
     return lease
 
 
@@ -226,32 +235,57 @@ async def end_watch(env: Environment, lease: Lease, service: str) -> None:
     await ensure(env, service, partial(change.to_end_watch, version=lease.version))
 
 
-@task(name="find claims", task_run_name="find claims", **READ)
-async def find_leases(env: Environment) -> tuple[tuple[Lease, ...], tuple[str, ...]]:
-    """Every release that holds services of the environment, and the services that point to a lead that holds none."""
-    reads = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in env.service_names))
-    records = {snapshot.service: Record.read(snapshot) for snapshot in reads}
-    leases = {record.lease.release_id: record.lease for record in records.values() if record.lease}
-    orphans = [
-        name for name, record in records.items() if record.participant and record.participant.release_id not in leases
+class Holdings(NamedTuple):
+    """Every release that holds services, the services that point to one which is gone, and what is set aside."""
+
+    leases: tuple[Lease, ...]
+    orphans: tuple[str, ...]
+    aside: tuple[Unreadable, ...]
+
+
+@task(name="find leases", task_run_name="find leases", **READ)
+async def find_leases(env: Environment) -> Holdings:
+    """What is held in the environment, service by service: what cannot be read is set aside.
+
+    A lease that a participant knows to be older than the newest one of its release is replayed, and set aside too.
+    """
+    found = await read_services(env, env.service_names)
+    leases = {record.lease.release_id: record.lease for record in found.records.values() if record.lease}
+    participants = {name: record.participant for name, record in found.records.items() if record.participant}
+    newest = {one.release_id: 0 for one in leases.values()}
+    for one in participants.values():
+        newest[one.release_id] = max(newest.get(one.release_id, 0), one.epoch)
+    replayed = [one for one in leases.values() if newest[one.release_id] > one.epoch]
+    aside = [
+        Unreadable(service=one.coordinator, problem=f"its lease of epoch {one.epoch} is older than a participant's")
+        for one in replayed
     ]
-    return tuple(leases.values()), tuple(orphans)
+    orphans = tuple(name for name, participant in participants.items() if participant.release_id not in leases)
+    return Holdings(tuple(one for one in leases.values() if one not in replayed), orphans, (*found.aside, *aside))
 
 
 @task(name="free orphan", task_run_name="free orphan {service}", **REVERT)
 async def free_orphan(env: Environment, service: str) -> None:
-    """The service is back on what it was before a release whose claim is gone from its lead.
+    """The service is back on what it was before a release whose lease is gone from its coordinator.
 
-    The lead is read after the member: a release claims its lead first and lets go of it last, so one that is not there
-    then is over, and does not come back.
+    The coordinator is read after the participant: a release acquires its coordinator first and lets go of it last, so
+    one that is not there then is over. Annotations of the coordinator that cannot be read hold nothing.
     """
     participant = Record.read(await env.cloud_run.snapshot(service)).participant
-    if (
-        participant is None
-        or Record.read(await env.cloud_run.snapshot(participant.coordinator)).holder == participant.release_id
-    ):
+    if participant is None:
+        return
+    coordinator = await env.cloud_run.snapshot(participant.coordinator)
+    record = Record.parse(participant.coordinator, coordinator.annotations)
+    if isinstance(record, Record) and record.holder == participant.release_id:
         return
     await ensure(env, service, partial(change.to_free_orphan, release_id=participant.release_id))
+
+
+async def free_orphans(env: Environment, services: tuple[str, ...]) -> None:
+    """Each of ``services`` is free, or it stays as it is and the log says why: the next recovery tries again."""
+    freed = await asyncio.gather(*(free_orphan(env, service) for service in services), return_exceptions=True)
+    if failed := first_of(one for one in freed if isinstance(one, BaseException)):
+        get_run_logger().warning("an orphan was not freed: %s", failed)
 
 
 @task(name="judge recovery", task_run_name="judge recovery of {found.release_id}", **READ)

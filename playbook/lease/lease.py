@@ -25,6 +25,8 @@ Percent = Annotated[int, Field(ge=1, le=100)]
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 """Names of services and revisions: DNS labels. Anything else is none, and is never part of a command."""
+PLACE = re.compile(r"--project=[a-z0-9:.-]{1,100} --region=[a-z0-9-]{1,40}")
+IMAGE = re.compile(r"[A-Za-z0-9._/:@-]{1,500}")
 ROLLOUTS_MAX = 100
 
 
@@ -152,6 +154,10 @@ class Lease(Stored):
         found = [f"{name[:70]!r} is no name of a service or revision" for name in names if not NAME.fullmatch(name)][:1]
         if len(set(self.services)) != len(self.rollouts):
             found.append("a service is named twice")
+        if self.place and not PLACE.fullmatch(self.place):
+            found.append("place is not gcloud's flags")
+        if any(not IMAGE.fullmatch(one.image) for one in self.rollouts):
+            found.append("an image is no name of an image")
         if not is_uuid(self.flow_run_id):
             found.append("flow_run_id is no UUID")
         return found

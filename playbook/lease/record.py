@@ -63,8 +63,11 @@ class Unreadable(Frozen):
 
     service: str
     problem: str
+    is_read: bool = Field(True, description="the service could be read, and its annotations are what is wrong")
 
     def __str__(self) -> str:
+        if not self.is_read:
+            return f"{self.service} could not be read: {self.problem}"
         return (
             f"{self.service}: its annotations {PREFIX}* cannot be used ({self.problem}). "
             "Restore them from the service's history, or remove them to start from nothing."
