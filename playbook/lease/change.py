@@ -151,6 +151,11 @@ def check_available(snapshot: ServiceSnapshot, lease: Lease) -> Record:
     record = check_not_held(snapshot, lease.version, lease.release_id)
     if record.epoch > lease.epoch:
         raise Fenced(f"{snapshot.service}: epoch {record.epoch} is newer than this run's {lease.epoch}.")
+    if lease.release_id in record.incidents and not record.holder:
+        raise Refused(
+            f"{lease.release_id} was taken back, and this run is a retry of it. Start a new run: what was seen of it "
+            "must be looked at first."
+        )
     if record.mitigation is not None:
         what = record.mitigation
         raise Refused(
@@ -211,16 +216,21 @@ def to_take_over(snapshot: ServiceSnapshot, lease: Lease, found: Lease) -> Chang
 
 
 def to_scale(snapshot: ServiceSnapshot, lease: Lease, instances: int) -> Change | None:
-    """The service keeps at least so many instances; the claim, with the scaling to go back to, is written with it.
-
-    A bound above (0: none is set) gives way: Cloud Run refuses one below the least.
-    """
+    """The service keeps at least so many instances, within the maximum that its owner has set; the lease, with the
+    scaling to go back to, is written with it. Nothing changes where `instances_to_gain` says that nothing can."""
     record = guard(snapshot, lease)
     wanted = mark(record, lease, snapshot.service)
-    least, most = max(instances, snapshot.scaling.min_instances), snapshot.scaling.max_instances
-    bounds = {"min_instances": least, "max_instances": most and max(least, most)}
-    scaling = snapshot.scaling.model_copy(update=bounds)
+    least = snapshot.scaling.min_instances + instances_to_gain(snapshot.scaling, instances)
+    scaling = snapshot.scaling.model_copy(update={"min_instances": least})
     return None if snapshot.scaling == scaling and record == wanted else Change(record=wanted, scaling=scaling)
+
+
+def instances_to_gain(scaling: Scaling, instances: int) -> int:
+    """How many more instances a service would keep if ``instances`` were asked for: none where it is scaled by hand,
+    and no more than its maximum allows."""
+    if scaling.manual is not None:
+        return 0
+    return max(0, min(instances, scaling.max_instances or instances) - scaling.min_instances)
 
 
 def move(snapshot: ServiceSnapshot, lease: Lease, want: TrafficSplit) -> Change | None:
