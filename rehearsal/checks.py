@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from rehearsal.story import PRODUCTION, SERVICES, Tale
+from rehearsal.scenario import PRODUCTION, SERVICES, ScenarioResult
 
 OURS = "playbook.ethixai.com/"
 CANARY_PERCENT = 10
@@ -19,156 +19,167 @@ TOO_SLOW = r"(longer than|above) 5 s\b"
 """How a reason speaks of a p95 above 5 s."""
 
 
-def common(tale: Tale) -> None:
+def common(result: ScenarioResult) -> None:
     """The end state is the one expected; no claim and no canary tag are left."""
-    tale.expect(tale.outcome == tale.story.ends, f"it ended {tale.outcome}, not {tale.story.ends}: {tale.run.message}")
-    if tale.story.recovery_ends:
-        found = tale.recovery.state if tale.recovery else "nothing"
-        tale.expect(found == tale.story.recovery_ends, f"recovery ended {found}, not {tale.story.recovery_ends}")
+    result.expect(
+        result.outcome == result.scenario.ends,
+        f"it ended {result.outcome}, not {result.scenario.ends}: {result.run.message}",
+    )
+    if result.scenario.recovery_ends:
+        found = result.recovery.state if result.recovery else "nothing"
+        result.expect(
+            found == result.scenario.recovery_ends, f"recovery ended {found}, not {result.scenario.recovery_ends}"
+        )
     for service in SERVICES:
-        left = [key for key in tale.annotations[service] if key in (OURS + "claim", OURS + "member")]
-        tale.expect(not left, f"{service} still carries {', '.join(left)}")
-        tale.expect("canary" not in tale.tags[service], f"{service} still has its canary tag")
+        left = [key for key in result.annotations[service] if key in (OURS + "claim", OURS + "member")]
+        result.expect(not left, f"{service} still carries {', '.join(left)}")
+        result.expect("canary" not in result.tags[service], f"{service} still has its canary tag")
 
 
-def one_revision(tale: Tale) -> None:
+def one_revision(result: ScenarioResult) -> None:
     """Every service gives all its users one revision."""
     for service in SERVICES:
-        tale.expect(list(tale.after[service].values()) == [100], f"{service} serves {tale.after[service]}")
+        result.expect(list(result.after[service].values()) == [100], f"{service} serves {result.after[service]}")
 
 
-def promoted(tale: Tale) -> None:
+def promoted(result: ScenarioResult) -> None:
     """All three services serve the new revision, everybody was told, and users noticed nothing."""
-    one_revision(tale)
-    canary_first(tale)
+    one_revision(result)
+    canary_first(result)
     for service in SERVICES:
-        tale.expect(tale.after[service] != tale.before[service], f"{service} still serves the old revision")
-        tale.expect(OURS + "last-good" in tale.annotations[service], f"{service} has no last good release written down")
-    words = tale.words("slack")
-    tale.expect(any("🚀 Production release starting" in text for text in words), "#releases was not told of the start")
-    tale.expect(any("✅ Production release complete" in text for text in words), "#releases was not told of the end")
-    deploys = [one["body"] for one in tale.told if one["desk"] == "sentry" and one["path"].endswith("/deploys/")]
+        result.expect(result.after[service] != result.before[service], f"{service} still serves the old revision")
+        result.expect(
+            OURS + "last-good" in result.annotations[service], f"{service} has no last good release written down"
+        )
+    words = result.words("slack")
+    result.expect(
+        any("🚀 Production release starting" in text for text in words), "#releases was not told of the start"
+    )
+    result.expect(any("✅ Production release complete" in text for text in words), "#releases was not told of the end")
+    deploys = [one["body"] for one in result.told if one["desk"] == "sentry" and one["path"].endswith("/deploys/")]
     where = [deploy.get("environment") for deploy in deploys]
-    tale.expect(where.count("production") == 1, f"Sentry was told of deploys to {where}, not of one to production")
-    tale.expect(not tale.words("pagerduty"), "somebody was paged for nothing")
+    result.expect(where.count("production") == 1, f"Sentry was told of deploys to {where}, not of one to production")
+    result.expect(not result.words("pagerduty"), "somebody was paged for nothing")
 
 
-def canary_first(tale: Tale) -> None:
+def canary_first(result: ScenarioResult) -> None:
     """The canary's share for each service before anybody's all, and all in the order ai-core, backend, frontend."""
-    shifts = tale.shifts()
+    shifts = result.shifts()
     firsts = [
         next((at for at, shift in enumerate(shifts) if shift == (name, CANARY_PERCENT)), None) for name in SERVICES
     ]
     full = [at for at, (_, percent) in enumerate(shifts) if percent == 100]
     is_shown = all(first is not None and first < min(full, default=0) for first in firsts)
-    tale.expect(
+    result.expect(
         is_shown, f"not every service showed {CANARY_PERCENT} % its canary before anybody was promoted: {shifts}"
     )
     order = [shifts[at][0] for at in full]
-    tale.expect(order == list(SERVICES), f"they were promoted in the order {', '.join(order) or 'of none'}")
+    result.expect(order == list(SERVICES), f"they were promoted in the order {', '.join(order) or 'of none'}")
 
 
-def watched(tale: Tale) -> None:
+def watched(result: ScenarioResult) -> None:
     """The hour of watching began, once."""
-    tale.expect(tale.watches == 1, f"{tale.watches} runs of watch/{PRODUCTION} were started, not one")
+    result.expect(result.watches == 1, f"{result.watches} runs of watch/{PRODUCTION} were started, not one")
 
 
-def untroubled(tale: Tale, least: int) -> None:
+def untroubled(result: ScenarioResult, least: int) -> None:
     """Not one user request failed since the release was asked for, of at least ``least`` and `ENOUGH` of those due."""
-    total, failed = tale.requests["total"], tale.requests["failed"]
-    least = max(least, int(ENOUGH * tale.due))
-    tale.expect(total >= least, f"only {total} user requests were made, {least} are wanted")
-    tale.expect(failed == 0, f"{failed} of {total} user requests failed")
+    total, failed = result.requests["total"], result.requests["failed"]
+    least = max(least, int(ENOUGH * result.due))
+    result.expect(total >= least, f"only {total} user requests were made, {least} are wanted")
+    result.expect(failed == 0, f"{failed} of {total} user requests failed")
 
 
-def reverted(tale: Tale, because: str, *, met: bool = True) -> None:
+def reverted(result: ScenarioResult, because: str, *, met: bool = True) -> None:
     """Everybody is on what was stable; first the revert, then the page, then the words.
 
     ``because`` is a pattern that the reason and the page must match. ``met``: users reached each canary before.
     """
-    tale.expect(bool(re.search(because, tale.message)), f"the reason is not {because!r}: {tale.message}")
-    pages = "; ".join(tale.words("pagerduty"))
-    tale.expect(bool(re.search(because, pages)), f"the page does not say {because!r}: {pages}")
+    result.expect(bool(re.search(because, result.message)), f"the reason is not {because!r}: {result.message}")
+    pages = "; ".join(result.words("pagerduty"))
+    result.expect(bool(re.search(because, pages)), f"the page does not say {because!r}: {pages}")
     for service in SERVICES if met else ():
-        tale.expect(tale.reached(service) > 0, f"no user ever reached the canary of {service}: nothing was shown")
-    tale.expect(bool(tale.steps_named("revert")), "nothing was reverted")
-    taken_back(tale)
+        result.expect(result.reached(service) > 0, f"no user ever reached the canary of {service}: nothing was shown")
+    result.expect(bool(result.steps_named("revert")), "nothing was reverted")
+    taken_back(result)
 
 
-def taken_back(tale: Tale) -> None:
+def taken_back(result: ScenarioResult) -> None:
     """Everybody is on what was stable; first the revert, then the page, then the words."""
     for service in SERVICES:
-        tale.expect(
-            tale.after[service] == tale.before[service],
-            f"{service} serves {tale.after[service]}, not what was stable ({tale.before[service]})",
+        result.expect(
+            result.after[service] == result.before[service],
+            f"{service} serves {result.after[service]}, not what was stable ({result.before[service]})",
         )
-    reverts = [step.ended_at_s for step in tale.steps_named("revert")]
-    pages = [one["at"] for one in tale.told if one["desk"] == "pagerduty"]
-    words = [one["at"] for one in tale.told if one["desk"] == "slack" and "ROLLBACK EXECUTED" in str(one["body"])]
-    tickets = [str(one["body"]) for one in tale.told if one["desk"] == "github"]
-    tale.expect(len(pages) == 1, f"{len(pages)} pages were sent, not one")
-    tale.expect(len(words) == 1, f"{len(words)} rollback messages were sent, not one")
-    tale.expect(any("Production canary rollback triggered" in ticket for ticket in tickets), "no ticket was opened")
+    reverts = [step.ended_at_s for step in result.steps_named("revert")]
+    pages = [one["at"] for one in result.told if one["desk"] == "pagerduty"]
+    words = [one["at"] for one in result.told if one["desk"] == "slack" and "ROLLBACK EXECUTED" in str(one["body"])]
+    tickets = [str(one["body"]) for one in result.told if one["desk"] == "github"]
+    result.expect(len(pages) == 1, f"{len(pages)} pages were sent, not one")
+    result.expect(len(words) == 1, f"{len(words)} rollback messages were sent, not one")
+    result.expect(any("Production canary rollback triggered" in ticket for ticket in tickets), "no ticket was opened")
     if reverts and pages and words:
-        tale.expect(max(reverts) <= pages[0] <= words[0], "the order was not revert, then page, then tell")
+        result.expect(max(reverts) <= pages[0] <= words[0], "the order was not revert, then page, then tell")
 
 
-def taken_over_within(tale: Tale, seconds: float) -> None:
+def taken_over_within(result: ScenarioResult, seconds: float) -> None:
     """A release whose process was killed was another process's own again so soon after the kill."""
-    took_s = tale.seconds["killed_to_taken_over"]
-    tale.expect(
+    took_s = result.seconds["killed_to_taken_over"]
+    result.expect(
         took_s is not None and took_s <= seconds, f"taken over {took_s} s after the kill, not within {seconds:g}"
     )
 
 
-def back(tale: Tale) -> None:
+def back(result: ScenarioResult) -> None:
     """Everybody is on what was served when the story began."""
     for service in SERVICES:
-        tale.expect(
-            tale.after[service] == tale.before[service],
-            f"{service} serves {tale.after[service]}, not what it did ({tale.before[service]})",
+        result.expect(
+            result.after[service] == result.before[service],
+            f"{service} serves {result.after[service]}, not what it did ({result.before[service]})",
         )
 
 
-def fixed(tale: Tale) -> None:
+def fixed(result: ScenarioResult) -> None:
     """All three services serve the hotfix, and it is what a rollback would start from."""
     for service in SERVICES:
-        goods = last_good(tale, service)
-        serving = next(iter(tale.after[service]))
-        tale.expect("hotfix1" in goods[0]["release"], f"{service}: the newest good release is {goods[0]['release']}")
-        tale.expect(serving == goods[0]["revision"], f"{service} serves {serving}, not the hotfix")
+        goods = last_good(result, service)
+        serving = next(iter(result.after[service]))
+        result.expect("hotfix1" in goods[0]["release"], f"{service}: the newest good release is {goods[0]['release']}")
+        result.expect(serving == goods[0]["revision"], f"{service} serves {serving}, not the hotfix")
 
 
-def last_good(tale: Tale, service: str) -> list[dict[str, Any]]:
+def last_good(result: ScenarioResult, service: str) -> list[dict[str, Any]]:
     """The good releases written on a service, the newest first; one of no name where there is none."""
     nothing = [{"release": "", "revision": ""}]
-    return list(json.loads(tale.annotations[service].get(OURS + "last-good", "null")) or nothing)
+    return list(json.loads(result.annotations[service].get(OURS + "last-good", "null")) or nothing)
 
 
-def told_once(tale: Tale, desk: str, words: str) -> None:
+def told_once(result: ScenarioResult, vendor: str, words: str) -> None:
     """A desk was told this, and not twice."""
-    count = sum(words in text for text in tale.words(desk))
-    tale.expect(count == 1, f"{desk} was told {words!r} {count} times, not once")
+    count = sum(words in text for text in result.words(vendor))
+    result.expect(count == 1, f"{vendor} was told {words!r} {count} times, not once")
 
 
-def served_within(tale: Tale, seconds: float) -> None:
+def served_within(result: ScenarioResult, seconds: float) -> None:
     """The first write to each service of production since the run was asked for was served so soon after."""
-    began_s, first = tale.run.created_at_s, dict[str, float]()
-    for write in tale.production_writes():
+    began_s, first = result.run.created_at_s, dict[str, float]()
+    for write in result.production_writes():
         if write.get("served_at") and write["served_at"] >= began_s:
             first.setdefault(write["resource"], write["served_at"] - began_s)
     took_s = max(first.values(), default=float("inf"))
-    tale.expect(took_s < seconds, f"users were back after {took_s:.1f} s, not within {seconds:g} s")
+    result.expect(took_s < seconds, f"users were back after {took_s:.1f} s, not within {seconds:g} s")
 
 
-def never_shifted(tale: Tale) -> None:
+def never_shifted(result: ScenarioResult) -> None:
     """No write ever gave a production user to a new revision."""
-    for write in tale.production_writes():
+    for write in result.production_writes():
         shares = {t["revision"] for t in write["traffic"] if t["percent"]}
-        old = {revision for service in SERVICES for revision in tale.before[service]} | {"LATEST"}
-        tale.expect(shares <= old, f"{write['resource']} sent users to {', '.join(sorted(shares - old))}")
+        old = {revision for service in SERVICES for revision in result.before[service]} | {"LATEST"}
+        result.expect(shares <= old, f"{write['resource']} sent users to {', '.join(sorted(shares - old))}")
 
 
-def untouched(tale: Tale) -> None:
+def untouched(result: ScenarioResult) -> None:
     """Production saw no write at all."""
-    tale.expect(not tale.production_writes(), f"{PRODUCTION} was written to {len(tale.production_writes())} times")
+    result.expect(
+        not result.production_writes(), f"{PRODUCTION} was written to {len(result.production_writes())} times"
+    )

@@ -1,6 +1,6 @@
 """Where the seconds of a told story went."""
 
-from rehearsal.story import Tale
+from rehearsal.scenario import ScenarioResult
 
 Span = tuple[float, float]
 
@@ -46,31 +46,31 @@ def stage_of(step: str) -> str:
     return max(fits)[1] if fits else BETWEEN
 
 
-def stages(tale: Tale) -> dict[str, float]:
+def stages(result: ScenarioResult) -> dict[str, float]:
     """Seconds by stage, staging's and production's together, from the request to the end of the last run.
 
     A moment in which steps of several stages ran is the first one's of them; one in which none ran lies between steps.
     So the rows add up.
     """
-    began_s, ended_s = tale.run.created_at_s, tale.ended_at_s
-    started_s = min(max(tale.run.started_at_s or began_s, began_s), ended_s)
+    began_s, ended_s = result.run.created_at_s, result.ended_at_s
+    started_s = min(max(result.run.started_at_s or began_s, began_s), ended_s)
     rows, taken = {START: started_s - began_s}, [(began_s, started_s)]
     for name in STAGES:
         before_s = _covered(taken)
-        steps = (step for step in tale.steps if stage_of(step.name) == name)
+        steps = (step for step in result.steps if stage_of(step.name) == name)
         taken += [(max(s.started_at_s, began_s), min(s.ended_at_s, ended_s)) for s in steps]
         rows[name] = _covered(taken) - before_s
     rows[BETWEEN] = ended_s - began_s - _covered(taken)
     return rows
 
 
-def stages_table(tale: Tale) -> str:
+def stages_table(result: ScenarioResult) -> str:
     """`stages` for people, with what lies beyond the bake, and how long a killed release was nobody's."""
-    rows = stages(tale)
+    rows = stages(result)
     total = sum(rows.values())
     lines = [f"  {name:22} {seconds:6.1f} s" for name, seconds in rows.items() if seconds >= 0.05]
     lines.append(f"  {'beyond the bake':22} {total - rows['bake']:6.1f} s of {total:.1f} s")
-    if (taken_over_s := tale.seconds["killed_to_taken_over"]) is not None:
+    if (taken_over_s := result.seconds["killed_to_taken_over"]) is not None:
         lines.append(f"  {'kill to taken over':22} {taken_over_s:6.1f} s")
     return "\n".join(lines)
 

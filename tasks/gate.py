@@ -15,7 +15,7 @@ from prefect.states import Running
 from pydantic import Field
 
 from blocks.prefect_api import PREFECT_AWAY
-from playbook.gate import Answer, Choice
+from playbook.release.gate import Answer, Choice
 
 Form = TypeVar("Form", bound=RunInput)
 

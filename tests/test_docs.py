@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from playbook.outcome import End
+from playbook.release.outcome import ReleaseOutcome
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -22,7 +22,7 @@ def test_every_link_inside_the_repository_leads_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_file_that_a_page_names_exists(page: Path) -> None:
-    """`playbook/policy.py` is where a page says it is."""
+    """`playbook/analysis/policy.py` is where a page says it is."""
     rooms = "playbook|blocks|tasks|flows|environments|rehearsal|bench|tests|docs"
     named = set(re.findall(rf"`((?:{rooms})/[\w./-]+\.(?:py|toml|md|png))`", page.read_text()))
     assert not [name for name in named if not (ROOT / name).exists()]
@@ -31,7 +31,7 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
 def test_the_readme_says_what_to_do_about_every_failure() -> None:
     """Each end state that is no success stands in its table."""
     text = (ROOT / "README.md").read_text()
-    assert not [end.value for end in End if not end.is_success and f"`{end.value}`" not in text]
+    assert not [end.value for end in ReleaseOutcome if not end.is_success and f"`{end.value}`" not in text]
 
 
 def test_the_readme_explains_every_flow_that_is_deployed() -> None:

@@ -58,7 +58,7 @@ class Control:
 
     async def told(self, body: Body) -> Any:
         """What the desks were told, in order."""
-        return list(self._world.desks.told)
+        return list(self._world.vendors.told)
 
     async def reset(self, body: Body) -> Any:
         """The state of the beginning."""
@@ -66,7 +66,7 @@ class Control:
 
     async def publish(self, body: Body) -> Any:
         """An image ``{repository, tag, env}`` is in the registry; its digest."""
-        return self._world.desks.registry.publish(body["repository"], body["tag"], body.get("env", {}))
+        return self._world.vendors.registry.publish(body["repository"], body["tag"], body.get("env", {}))
 
     async def order_fault(self, body: Body) -> Any:
         """A fault of a gRPC method that is taught, as in `Fault`."""
@@ -78,7 +78,7 @@ class Control:
 
     async def order_desk_fault(self, body: Body) -> Any:
         """A fault of a desk: ``{desk, …}``, the rest as that desk takes it."""
-        self._ordered = self._world.desks.fault(**body).met
+        self._ordered = self._world.vendors.fault(**body).met
 
     async def fault_met(self, body: Body) -> Any:
         """Whether the newest fault of a method or a desk was met, after ``timeout_s`` at most."""
@@ -88,15 +88,15 @@ class Control:
 
     async def clear_desk_faults(self, body: Body) -> Any:
         """No desk is ordered to fail."""
-        self._world.desks.clear()
+        self._world.vendors.clear()
 
     async def github_checked(self, body: Body) -> Any:
         """CI has looked at a commit: ``{commit, conclusions}``, the latter as GitHub's desk takes them."""
-        self._world.desks.github.checked(body["commit"], body["conclusions"])
+        self._world.vendors.github.checked(body["commit"], body["conclusions"])
 
     async def github_release(self, body: Body) -> Any:
         """There is a release in GitHub: ``{tag, notes, draft}``."""
-        self._world.desks.github.release(**body)
+        self._world.vendors.github.release(**body)
 
     async def prometheus_away(self, body: Body) -> Any:
         """Prometheus does not answer and does not scrape."""
@@ -125,15 +125,15 @@ class Control:
 
     async def atlas_snapshot(self, body: Body) -> Any:
         """Atlas has a snapshot of what MongoDB holds now, dated ``at_s`` (unix seconds); its id."""
-        return self._world.desks.atlas.keep_snapshot(self._world.mongodb.copy(), body["at_s"])
+        return self._world.vendors.atlas.keep_snapshot(self._world.mongodb.copy(), body["at_s"])
 
     async def atlas_restores_fail(self, body: Body) -> Any:
         """Restores end as ``word`` says: failed, cancelled, expired, or well ('')."""
-        self._world.desks.atlas.restores_fail(body["word"])
+        self._world.vendors.atlas.restores_fail(body["word"])
 
-    async def hand(self, body: Body) -> Any:
+    async def out_of_band(self, body: Body) -> Any:
         """Somebody changes ``service`` by hand: ``traffic``, ``annotations``, ``email``, ``deploy``."""
-        await self._world.hand(
+        await self._world.out_of_band(
             body["service"],
             body.get("traffic"),
             body.get("annotations"),

@@ -230,7 +230,7 @@ def _branch(tree: str, key: str) -> Callable[[Entry], Value]:
         return lambda entry: entry.labels.get(key.strip('"'))
     steps = key.split(".")
 
-    def walk(entry: Entry) -> Value:
+    def backfill(entry: Entry) -> Value:
         at: object = entry.json
         for step in steps:
             at = at.get(step) if isinstance(at, Mapping) else None
@@ -238,4 +238,4 @@ def _branch(tree: str, key: str) -> Callable[[Entry], Value]:
             return at
         return float(at) if isinstance(at, int | float) else None
 
-    return walk
+    return backfill

@@ -135,9 +135,9 @@ class RemoteWorld:
         """The writes after a sequence number: method, resource, caller, mask, traffic, annotations, code, …"""
         return list(await self._ask("writes", since=since))
 
-    async def told(self, desk: str = "") -> list[dict[str, Any]]:
+    async def told(self, vendor: str = "") -> list[dict[str, Any]]:
         """What the desks (or one) were told: seq, at, desk, method, path, body."""
-        return [entry for entry in await self._ask("told") if desk in ("", entry["desk"])]
+        return [entry for entry in await self._ask("told") if vendor in ("", entry["desk"])]
 
     async def reset(self) -> None:
         """The world is as it was at the start."""
@@ -155,9 +155,9 @@ class RemoteWorld:
         """No gRPC method is ordered to fail any more."""
         await self._ask("clear_faults")
 
-    async def desk_fault(self, desk: str, **order: Any) -> None:
-        """Order a fault of a desk: see `rehearsal.world.desks.desk.Fault`."""
-        await self._ask("order_desk_fault", desk=desk, **order)
+    async def desk_fault(self, vendor: str, **order: Any) -> None:
+        """Order a fault of a desk: see `rehearsal.world.vendors.vendor.Fault`."""
+        await self._ask("order_desk_fault", vendor=vendor, **order)
 
     async def fault_met(self, timeout_s: float) -> bool:
         """Whether a call has come as far as the newest fault orders: it hangs, or it was answered.
@@ -214,7 +214,7 @@ class RemoteWorld:
         """Restores end ``failed``, ``cancelled`` or ``expired``; '' for well."""
         await self._ask("atlas_restores_fail", word=word)
 
-    async def hand(
+    async def out_of_band(
         self,
         service: str,
         traffic: Sequence[Mapping[str, Any]] | None = None,
@@ -226,7 +226,9 @@ class RemoteWorld:
 
         Traffic is ``[{revision, percent, tag}]``; ``deploy`` is ``{revision, image}``, of the service's own template.
         """
-        await self._ask("hand", service=service, traffic=traffic, annotations=annotations, email=email, deploy=deploy)
+        await self._ask(
+            "out_of_band", service=service, traffic=traffic, annotations=annotations, email=email, deploy=deploy
+        )
 
     async def deny(self, email: str, method: str = "") -> None:
         """Calls of ``email`` (a pattern) to methods that begin with ``method`` get PERMISSION_DENIED."""

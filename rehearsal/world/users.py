@@ -1,4 +1,4 @@
-"""Steady users, from the outside: start them, say how many, ask what they met. They live in ``crowd.py``."""
+"""Steady users, from the outside: start them, say how many, ask what they met. They live in ``load.py``."""
 
 import asyncio
 import contextlib

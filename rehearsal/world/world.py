@@ -17,7 +17,6 @@ from rehearsal.world import cloud_logging, secret_manager
 from rehearsal.world.cloud_run import operations, revisions, services
 from rehearsal.world.cloud_run.reconcile import Reconciler
 from rehearsal.world.cloud_run.state import LATEST, PINNED, Knobs, ServiceState, plain_traffic
-from rehearsal.world.desks import Desks
 from rehearsal.world.faults import Write
 from rehearsal.world.identity import RELEASER, Authority, Identities
 from rehearsal.world.instances import APP
@@ -26,6 +25,7 @@ from rehearsal.world.prometheus import Prometheus, Target
 from rehearsal.world.proxy import Balance, Proxy
 from rehearsal.world.rpc import Call, Gate, handler_for
 from rehearsal.world.serving import Served, serve
+from rehearsal.world.vendors import Vendors
 
 REGION = "us-east1"
 PRODUCTION, STAGING = "ethixai-production", "ethixai-staging"
@@ -97,14 +97,14 @@ class World:
         self.identities = Identities(self._authority)
         self.gate = Gate(self.identities)
         self.mongodb, self.restored = MongoDB(), MongoDB()
-        self.desks = Desks(self.restored.become)
+        self.vendors = Vendors(self.restored.become)
         self.prometheus = Prometheus(folder / "prometheus", scrape_interval_s)
         self.log = cloud_logging.CloudLogging()
         self.secrets = secret_manager.SecretManager()
         self.proxy = Proxy(folder / "haproxy", balance)
         self.operations = operations.Operations()
         self._reconciler = Reconciler(
-            app, self.desks.registry, self.proxy, self.log, self.operations, self.knobs, self._retarget
+            app, self.vendors.registry, self.proxy, self.log, self.operations, self.knobs, self._retarget
         )
         self.services = services.Services(self._reconciler, self.operations, self.proxy)
         self.revisions = revisions.Revisions(self.services, self.operations)
@@ -134,7 +134,7 @@ class World:
             stack.push_async_callback(self.proxy.stop)
             stack.push_async_callback(self.prometheus.stop)
             await asyncio.gather(self.proxy.start(), self.prometheus.start())
-            self._desks_served = await stack.enter_async_context(serve(self.desks.app))
+            self._desks_served = await stack.enter_async_context(serve(self.vendors.app))
             for server in (self.mongodb, self.restored):
                 stack.enter_context(server)
             stack.push_async_callback(self._reconciler.stop)
@@ -178,11 +178,11 @@ class World:
         self.secrets.clear()
         self.mongodb.reset()
         self.restored.reset()
-        self.desks.reset()
+        self.vendors.reset()
         await self.prometheus.back()
         await self._begin()
 
-    async def hand(
+    async def out_of_band(
         self,
         service: str,
         traffic: Sequence[Mapping[str, Any]] | None = None,
@@ -230,7 +230,7 @@ class World:
         self.knobs.become(self._initial_knobs)
 
     async def _create(self, spec: ServiceSpec) -> None:
-        digest = self.desks.registry.publish(spec.repository, spec.tag, {**spec.env, **self.image_env})
+        digest = self.vendors.registry.publish(spec.repository, spec.tag, {**spec.env, **self.image_env})
         request = run_v2.CreateServiceRequest.pb()()
         request.parent, _, request.service_id = spec.full_name.partition("/services/")
         template = request.service.template
@@ -258,14 +258,14 @@ class World:
 
     async def _serve_grpc(self, stack: contextlib.AsyncExitStack) -> None:
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        for module, part in (
+        for module, rollout in (
             (services, self.services),
             (revisions, self.revisions),
             (operations, self.operations),
             (cloud_logging, self.log),
             (secret_manager, self.secrets),
         ):
-            server.add_generic_rpc_handlers((handler_for(module.SERVICE, part.methods(), self.gate),))
+            server.add_generic_rpc_handlers((handler_for(module.SERVICE, rollout.methods(), self.gate),))
         credentials = grpc.ssl_server_credentials([self._authority.server_credentials()])
         port = server.add_secure_port("127.0.0.1:0", credentials)
         self.identities.key_file(RELEASER)

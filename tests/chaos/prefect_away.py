@@ -1,6 +1,6 @@
 """Prefect's engine and server put aside: the same flow and task functions run directly, in this loop.
 
-All seams are here, and each replaces something of Prefect or of the clock, nothing of ours:
+All seams are here, and each replaces something of Prefect, nothing of ours:
 
 - calling a task runs its function, again after a failure as its own options say, with its own delays;
 - what tasks and flows import by name to talk to the server (`SEAMS`) talks to `Server` instead, through the wire;
@@ -10,22 +10,22 @@ All seams are here, and each replaces something of Prefect or of the clock, noth
 import asyncio
 import contextlib
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
 
+from fixture import Fixture
 from prefect import Task, runtime
 from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import NotPausedError, ObjectNotFound
-from scene import Scene
 from wire import PROCESS
 
+from blocks.clock import CLOCK
 from blocks.environment import Environment
 
 RUN_COUNT: ContextVar[int] = ContextVar("RUN_COUNT", default=1)
@@ -44,7 +44,7 @@ class Started:
 class Server:
     """What the Prefect server knows, and people who answer its forms."""
 
-    scene: Scene
+    fixture: Fixture
     runs: dict[str, State[Any]] = field(default_factory=dict)
     artifacts: dict[str, list[str]] = field(default_factory=dict)
     started: dict[str, Started] = field(default_factory=dict)
@@ -117,7 +117,7 @@ class Server:
     def emit(self, event: str, resource: dict[str, str], **_: Any) -> None:
         """As `emit_event`: it waits for nothing, and the dead emit nothing."""
         if not PROCESS.get().is_dead:
-            self.events.append((self.scene.now(), event, resource["prefect.resource.id"]))
+            self.events.append((self.fixture.now(), event, resource["prefect.resource.id"]))
 
     @contextlib.asynccontextmanager
     async def client(self) -> Any:
@@ -165,12 +165,12 @@ class Server:
 
     async def open(self, name: str) -> Environment:
         """As `Environment.aload`."""
-        if name not in self.scene.environments:
+        if name not in self.fixture.environments:
             raise ValueError(f"no block {name}") from ObjectNotFound(Exception(name))
-        return await self._carry("block", name, lambda: self.scene.environments[name])
+        return await self._carry("block", name, lambda: self.fixture.environments[name])
 
     async def _carry(self, method: str, subject: str, apply: Callable[[], Any]) -> Any:
-        return await self.scene.wire.carry("prefect", method, subject, apply)
+        return await self.fixture.wire.carry("prefect", method, subject, apply)
 
 
 def _answer(gate: "asyncio.Future[dict[str, Any]]", said: dict[str, Any]) -> None:
@@ -180,19 +180,7 @@ def _answer(gate: "asyncio.Future[dict[str, Any]]", said: dict[str, Any]) -> Non
 
 def _seams(server: Server) -> dict[str, Any]:
     """Name in our modules -> what stands there meanwhile."""
-    now = server.scene.now
-
-    def gmtime(at_s: float | None = None) -> time.struct_time:
-        return time.gmtime(now() if at_s is None else at_s)
-
-    class Datetime(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
-            return datetime.fromtimestamp(now(), tz or UTC)
-
     return {
-        "time": SimpleNamespace(time=now, monotonic=now, strftime=time.strftime, gmtime=gmtime),
-        "datetime": Datetime,
         "get_run_logger": server.logger,
         "acreate_markdown_artifact": server.artifact,
         "acreate_progress_artifact": server.progress,
@@ -235,13 +223,14 @@ def prefect_away(server: Server) -> Iterator[None]:
     """Within the block nothing of Prefect's engine or server is used."""
     seams = _seams(server)
     with contextlib.ExitStack() as stack:
+        stack.callback(CLOCK.reset, CLOCK.set(server.fixture.now))
         for module in our_modules():
             for name in seams.keys() & vars(module).keys():
                 stack.enter_context(patch.object(module, name, seams[name]))
         call = lambda task, *args, **kwargs: run_task(task, args, kwargs)  # noqa: E731
         stack.enter_context(patch.object(Task, "__call__", call))
         stack.enter_context(patch.object(runtime.flow_run, "get_id", lambda: PROCESS.get().flow_run_id))
-        asked_at = lambda: datetime.fromtimestamp(server.scene.now(), UTC)  # noqa: E731
+        asked_at = lambda: datetime.fromtimestamp(server.fixture.now(), UTC)  # noqa: E731
         stack.enter_context(patch.object(runtime.flow_run, "get_scheduled_start_time", asked_at))
         fields = {"run_count": RUN_COUNT.get}
         stack.enter_context(patch.dict(runtime.task_run.FIELDS, fields))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rehearsal.checks import OURS
-from rehearsal.story import PRODUCTION, STAGING
+from rehearsal.scenario import PRODUCTION, STAGING
 
 STAYS = {"epoch", "last-good", "incidents"}
 """Of our own annotations, what outlives a release."""

@@ -10,7 +10,7 @@ from real_checks import PROJECTS, Seen, wrong
 from wire import Moment
 
 from rehearsal.checks import OURS
-from rehearsal.story import PRODUCTION, SERVICES
+from rehearsal.scenario import PRODUCTION, SERVICES
 
 VERSION = "v20251116-abc1234"
 LEAD = SERVICES[0]
@@ -59,7 +59,7 @@ def reverted() -> Seen:
         for project in PROJECTS
         for service in SERVICES
     ]
-    writes = [write(LEAD, "LATEST", claim="1"), write(LEAD, "new", claim="1"), write(LEAD, "old", claim="2")]
+    writes = [write(LEAD, "LATEST", lease="1"), write(LEAD, "new", lease="1"), write(LEAD, "old", lease="2")]
     told = [
         word("production/1/starting"),
         word("production/1/rolled-back"),
@@ -96,8 +96,8 @@ def test_a_service_that_is_not_as_it_must_be_is_named(state: dict[str, Any], wor
 
 
 TWICE = {
-    "a move": (write(LEAD, "new", claim="3"), "was given 2 times"),
-    "the same write": (write(LEAD, "old", claim="2"), "written twice alike"),
+    "a move": (write(LEAD, "new", lease="3"), "was given 2 times"),
+    "the same write": (write(LEAD, "old", lease="2"), "written twice alike"),
 }
 
 

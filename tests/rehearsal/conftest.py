@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from rehearsal.stage import Stage, rehearsal_stage
+from rehearsal.test_environment import TestEnvironment, rehearsal_stage
 
 AUTH = "admin:rehearsal"
 
 
 @pytest.fixture(scope="session")
-async def stage() -> AsyncIterator[Stage]:
+async def test_env() -> AsyncIterator[TestEnvironment]:
     """World, users, Prefect with its password on, and a worker."""
     async with rehearsal_stage(auth=AUTH) as ready:
         yield ready

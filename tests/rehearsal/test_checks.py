@@ -7,8 +7,8 @@ import pytest
 
 from rehearsal import checks
 from rehearsal.prefect_api import Run, Step
-from rehearsal.stage import sums
-from rehearsal.story import SERVICES, Story, Tale
+from rehearsal.scenario import SERVICES, Scenario, ScenarioResult
+from rehearsal.test_environment import sums
 
 OLD = {name: {f"{name}-00041-xyz": 100} for name in SERVICES}
 WHY = "ethixai-backend: 23 of 410 requests (5.61 %) failed: 4,100 to 1 against a ratio at or below 0.5 %."
@@ -27,7 +27,7 @@ def write(service: str, percent: int, *, applied: bool = True) -> dict[str, Any]
     }
 
 
-def tale(*writes: dict[str, Any], **more: Any) -> Tale:
+def result(*writes: dict[str, Any], **more: Any) -> ScenarioResult:
     """A tale of these writes; a canary of each service has answered users."""
     run = Run("id", "run", "Reverted", "FAILED", WHY, 100.0, 101.0, 160.0)
     requests = {"total": 1000, "failed": 0, "by_revision": {f"{name}-abc123": 9 for name in SERVICES}}
@@ -38,8 +38,8 @@ def tale(*writes: dict[str, Any], **more: Any) -> Tale:
     ]
     steps = [Step(f"revert {name}", "Completed", 149.0, 150.0) for name in SERVICES]
     none: dict[str, Any] = {name: {} for name in SERVICES}
-    story = Story("a story", "", "Reverted")
-    whole = Tale(story, run, None, steps, [], list(writes), told, OLD, OLD, none, none, requests)
+    scenario = Scenario("a story", "", "Reverted")
+    whole = ScenarioResult(scenario, run, None, steps, [], list(writes), told, OLD, OLD, none, none, requests)
     return dataclasses.replace(whole, **more)
 
 
@@ -59,21 +59,21 @@ ORDERS: dict[str, tuple[list[dict[str, Any]], str]] = {
 @pytest.mark.parametrize(("writes", "word"), ORDERS.values(), ids=ORDERS)
 def test_the_writes_of_a_promotion_are_looked_at_in_order(writes: list[dict[str, Any]], word: str) -> None:
     """Each service shows its canary to 10 % before anybody's 100 %, which come in the playbook's order."""
-    told = tale(*writes)
+    told = result(*writes)
     checks.canary_first(told)
     assert [word in sentence for sentence in told.wrong] == ([True] if word else [])
 
 
 def test_a_revert_as_it_must_be_has_nothing_wrong() -> None:
     """The reason is in the message and on the page, users met the canaries, and revert, page, words came in order."""
-    told = tale()
+    told = result()
     checks.reverted(told, because=checks.FAILED_RATIO)
     assert told.wrong == []
 
 
 WRONGS: dict[str, tuple[dict[str, Any], str, str]] = {
     "another reason": ({}, checks.TOO_SLOW, "the reason is not"),
-    "no page": ({"told": tale().told[1:]}, checks.FAILED_RATIO, "the page does not say"),
+    "no page": ({"told": result().told[1:]}, checks.FAILED_RATIO, "the page does not say"),
     "nothing reverted": ({"steps": []}, checks.FAILED_RATIO, "nothing was reverted"),
     "no user met a canary": (
         {"requests": {"total": 9, "failed": 0, "by_revision": {}}},
@@ -86,7 +86,7 @@ WRONGS: dict[str, tuple[dict[str, Any], str, str]] = {
 @pytest.mark.parametrize(("more", "because", "word"), WRONGS.values(), ids=WRONGS)
 def test_a_revert_that_is_not_one_is_found(more: dict[str, Any], because: str, word: str) -> None:
     """Ending `Reverted` is not enough."""
-    told = tale(**more)
+    told = result(**more)
     checks.reverted(told, because=because)
     assert any(word in sentence for sentence in told.wrong)
 
@@ -101,7 +101,7 @@ USERS: dict[str, tuple[dict[str, Any], bool]] = {
 @pytest.mark.parametrize(("requests", "is_well"), USERS.values(), ids=USERS)
 def test_users_are_untroubled_only_if_they_really_came(requests: dict[str, Any], is_well: bool) -> None:
     """Nine tenths of the requests due are wanted, whatever the least is."""
-    told = tale(requests=requests, due=3000.0)
+    told = result(requests=requests, due=3000.0)
     checks.untroubled(told, least=2000)
     assert (told.wrong == []) is is_well
 
@@ -128,6 +128,6 @@ TAKEN: dict[str, tuple[list[Step], bool]] = {
 def test_the_time_to_recovery_runs_from_the_kill_to_the_first_take_over(steps: list[Step], is_well: bool) -> None:
     """The first of each counts, and a release that nobody took over is not in time."""
     events = [(90.0, "another worker is there"), (100.0, "SIGKILL of the process of run"), (110.0, "SIGKILL of it")]
-    told = tale(events=events, steps=steps)
+    told = result(events=events, steps=steps)
     checks.taken_over_within(told, 30)
     assert (told.wrong == []) is is_well

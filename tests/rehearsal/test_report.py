@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from playbook.requests import Measure
+from playbook.release.request import Measure
 from rehearsal.prefect_api import Run, Step
 from rehearsal.report import BETWEEN, START, stage_of, stages, stages_table
-from rehearsal.story import Story, Tale
+from rehearsal.scenario import Scenario, ScenarioResult
 
 TASKS = Path(__file__).resolve().parents[2] / "tasks"
 
@@ -57,8 +57,8 @@ def test_the_longest_beginning_decides(name: str, row: str) -> None:
 
 def test_the_rows_add_up() -> None:
     """Steps side by side count once, and what no step covers lies between them."""
-    tale = Tale.untold(Story("a story", "", "Promoted"), "")
-    tale.run = Run("id", "run", "Promoted", "COMPLETED", "", 100.0, 102.0, 120.0)
+    result = ScenarioResult.untold(Scenario("a story", "", "Promoted"), "")
+    result.run = Run("id", "run", "Promoted", "COMPLETED", "", 100.0, 102.0, 120.0)
     spans = [
         ("check build a", 102.0, 104.0),
         ("check build b", 103.0, 105.0),
@@ -67,9 +67,9 @@ def test_the_rows_add_up() -> None:
         ("nobody knows", 117.0, 118.0),
         ("release claim a", 119.0, 121.0),
     ]
-    tale.steps = [Step(name, "Completed", begin, end) for name, begin, end in spans]
-    rows = {name: round(seconds, 6) for name, seconds in stages(tale).items() if seconds}
+    result.steps = [Step(name, "Completed", begin, end) for name, begin, end in spans]
+    rows = {name: round(seconds, 6) for name, seconds in stages(result).items() if seconds}
     expected = {START: 2, "checks and build": 3, "bake": 10, "telling": 1, "letting go": 1, BETWEEN: 3}
     assert rows == expected
     assert sum(rows.values()) == 20
-    assert "10.0 s of 20.0 s" in stages_table(tale)
+    assert "10.0 s of 20.0 s" in stages_table(result)

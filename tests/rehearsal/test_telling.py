@@ -13,25 +13,25 @@ from typing import Any
 import pytest
 
 from rehearsal import __main__ as command_line
-from rehearsal.story import Story, Tale
+from rehearsal.scenario import Scenario, ScenarioResult
 
-Telling = Callable[[Story], Awaitable[Tale]]
+Telling = Callable[[Scenario], Awaitable[ScenarioResult]]
 
 
-def on_a_stage(monkeypatch: pytest.MonkeyPatch, tell: Telling) -> None:
+def on_a_stage(monkeypatch: pytest.MonkeyPatch, notify: Telling) -> None:
     """The command line finds a stage on which stories are told so."""
 
-    class Stage:
-        """Nothing but `tell`."""
+    class TestEnvironment:
+        """Nothing but `notify`."""
 
-        async def tell(self, story: Story) -> Tale:
-            return await tell(story)
+        async def notify(self, scenario: Scenario) -> ScenarioResult:
+            return await notify(scenario)
 
     @asynccontextmanager
-    async def stage() -> AsyncIterator[Any]:
-        yield Stage()
+    async def test_env() -> AsyncIterator[Any]:
+        yield TestEnvironment()
 
-    monkeypatch.setattr(command_line, "rehearsal_stage", stage)
+    monkeypatch.setattr(command_line, "rehearsal_stage", test_env)
 
 
 @pytest.mark.parametrize("error", [TimeoutError("it hangs"), RuntimeError("refused"), AssertionError("two winners")])
@@ -40,15 +40,15 @@ async def test_a_story_that_breaks_is_a_failed_one_and_the_next_is_told(
 ) -> None:
     """Exit status 1, FILE has an object for each, and the broken one says what came."""
 
-    async def tell(story: Story) -> Tale:
-        if story.name == "healthy":
+    async def notify(scenario: Scenario) -> ScenarioResult:
+        if scenario.name == "healthy":
             raise error
-        tale = Tale.untold(story, "")
-        tale.wrong.clear()
-        return tale
+        result = ScenarioResult.untold(scenario, "")
+        result.wrong.clear()
+        return result
 
-    on_a_stage(monkeypatch, tell)
-    status = await asyncio.create_task(command_line.run_stories(["healthy", "breach"], tmp_path / "told.json"))
+    on_a_stage(monkeypatch, notify)
+    status = await asyncio.create_task(command_line.run_scenarios(["healthy", "breach"], tmp_path / "told.json"))
     broken, told = json.loads((tmp_path / "told.json").read_text())
     assert status == 1
     assert (broken["story"], broken["passed"], told["story"], told["passed"]) == ("healthy", False, "breach", True)
@@ -61,13 +61,13 @@ async def test_a_rehearsal_that_is_ended_in_its_first_story_says_so(
     """Ctrl-C before anything was told: exit status 1, and FILE holds a story that did not pass."""
     under_way = asyncio.Event()
 
-    async def tell(story: Story) -> Tale:
+    async def notify(scenario: Scenario) -> ScenarioResult:
         under_way.set()
         await asyncio.Event().wait()
         raise AssertionError
 
-    on_a_stage(monkeypatch, tell)
-    telling = asyncio.create_task(command_line.run_stories(["healthy"], tmp_path / "told.json"))
+    on_a_stage(monkeypatch, notify)
+    telling = asyncio.create_task(command_line.run_scenarios(["healthy"], tmp_path / "told.json"))
     await asyncio.wait_for(under_way.wait(), 10)
     telling.cancel()
     assert await telling == 1

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 import yaml
 
-from rehearsal.stage import Stage
-from rehearsal.story import SERVICES, STAGING, Story
+from rehearsal.scenario import SERVICES, STAGING, Scenario
+from rehearsal.test_environment import TestEnvironment
 
 ROOT = Path(__file__).resolve().parents[2]
-STILLBORN = Story(name="stillborn", told="", ends="Reverted", behaviours={"ethixai-ai-core": "dies"})
+STILLBORN = Scenario(name="stillborn", told="", ends="Reverted", behaviours={"ethixai-ai-core": "dies"})
 EXPRESSION = re.compile(r"\$\{\{\s*(!?)\s*(inputs|vars|secrets)\.(\w+)\s*\}\}")
 Inputs = Mapping[str, str | bool]
 
@@ -168,30 +168,30 @@ async def test_skip_canary_without_all_it_needs_starts_nothing(tmp_path: Path, m
         assert f"needs these inputs too: {missing}. Nothing was started." in text
 
 
-async def test_a_merge_to_main_goes_to_staging_once(stage: Stage, tmp_path: Path) -> None:
+async def test_a_merge_to_main_goes_to_staging_once(test_env: TestEnvironment, tmp_path: Path) -> None:
     """The workflow on main promotes in staging and exits 0; delivered twice it is one run."""
-    await stage.clean(users_per_s=0)
-    version = stage.new_version()
+    await test_env.clean(users_per_s=0)
+    version = test_env.new_version()
     commit = version.rsplit("-", 1)[-1]
-    await stage.publish(version, STILLBORN)
-    summary, server = tmp_path / "summary.md", stage.server
+    await test_env.publish(version, STILLBORN)
+    summary, server = tmp_path / "summary.md", test_env.server
     code, said = await run_workflow("deploy-staging.yml", summary, server.api_url, server.auth, GITHUB_SHA=commit)
     assert code == 0, said
     assert "Promoted" in summary.read_text()
-    served = await stage.world.served(STAGING)
+    served = await test_env.world.served(STAGING)
     assert all(commit[:7] in next(iter(served[service])) for service in SERVICES)
-    before = len(await stage.prefect.runs_of("release/staging"))
+    before = len(await test_env.prefect.runs_of("release/staging"))
     code, said = await run_workflow("deploy-staging.yml", summary, server.api_url, server.auth, GITHUB_SHA=commit)
     assert code == 0, said
-    assert len(await stage.prefect.runs_of("release/staging")) == before
+    assert len(await test_env.prefect.runs_of("release/staging")) == before
 
 
-async def test_the_production_workflow_says_how_a_real_run_ended(stage: Stage, tmp_path: Path) -> None:
+async def test_the_production_workflow_says_how_a_real_run_ended(test_env: TestEnvironment, tmp_path: Path) -> None:
     """A reverted release is exit status 1, with the outcome and a link in the job's summary."""
-    await stage.clean(users_per_s=0)
-    version = stage.new_version()
-    await stage.publish(version, STILLBORN)
-    summary, server = tmp_path / "summary.md", stage.server
+    await test_env.clean(users_per_s=0)
+    version = test_env.new_version()
+    await test_env.publish(version, STILLBORN)
+    summary, server = tmp_path / "summary.md", test_env.server
     inputs: Inputs = {"version": version, "changes": 'with "quotes"'}
     code, said = await run_workflow("deploy-production.yml", summary, server.api_url, server.auth, inputs)
     assert code == 1, said
@@ -209,11 +209,11 @@ TROUBLE: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("wrong", "word"), TROUBLE.values(), ids=TROUBLE)
 async def test_a_workflow_that_cannot_start_the_run_says_why(
-    stage: Stage, tmp_path: Path, wrong: dict[str, Any], word: str
+    test_env: TestEnvironment, tmp_path: Path, wrong: dict[str, Any], word: str
 ) -> None:
     """Exit status 4, and one sentence that names what to correct."""
     summary = tmp_path / "summary.md"
-    given = {"url": stage.server.api_url, "login": stage.server.auth, **wrong}
+    given = {"url": test_env.server.api_url, "login": test_env.server.auth, **wrong}
     code, said = await run_workflow("deploy-production.yml", summary, **given)
     assert code == 4, said
     assert word in said

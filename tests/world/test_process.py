@@ -74,7 +74,7 @@ async def test_what_the_control_api_does_not_know_is_said(cloud):
     with pytest.raises(WorldError, match="no such knob: colour"):
         await cloud.world.turn(colour="red")
     with pytest.raises(WorldError, match="does not exist"):
-        await cloud.world.hand("projects/p/locations/l/services/none", traffic=[])
+        await cloud.world.out_of_band("projects/p/locations/l/services/none", traffic=[])
     with pytest.raises(WorldError, match="ethixai-nothing"):
         cloud.world.find("ethixai-nothing")
 
