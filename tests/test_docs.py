@@ -57,6 +57,15 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
     assert not [name for name in named if not (ROOT / name).exists()]
 
 
+PROSE = [page for page in PAGES if page != PLAYBOOK and page.name != "judge.md"]
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_speaks_of_roles_and_not_of_unknown_persons(page: Path) -> None:
+    """A sentence names who acts: on-call, a person, the run. "Whoever" and "somebody" leave the reader to guess."""
+    assert not re.findall(r"\b(?:somebody|nobody|whoever|anybody)\b", page.read_text(), re.IGNORECASE)
+
+
 def test_the_readme_says_what_to_do_about_every_failure() -> None:
     """Each end state that is not a success stands in its table."""
     text = (ROOT / "README.md").read_text()
