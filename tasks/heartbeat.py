@@ -6,7 +6,7 @@ A release that stops giving them is found by its silence, whatever became of its
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID
 
 from prefect import get_client, get_run_logger, task
@@ -16,6 +16,7 @@ from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFi
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
+from blocks.clock import unix_s
 from blocks.environment import Environment
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.errors import Transient
@@ -105,7 +106,7 @@ async def owner_of(env: Environment, lease: Lease) -> Owner:
 
 
 async def _has_heartbeat(client: PrefectClient, env: Environment, lease: Lease) -> bool:
-    since = datetime.now(UTC) - timedelta(seconds=HEARTBEATS_MISSED * env.policy.beat_s)
+    since = datetime.fromtimestamp(unix_s() - HEARTBEATS_MISSED * env.policy.beat_s, UTC)
     heartbeats = EventFilter(
         occurred=EventOccurredFilter(since=since),
         event=EventNameFilter(name=[HEARTBEAT]),

@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
 from prefect import get_run_logger, runtime, task
 
+from blocks.clock import unix_s
 from blocks.environment import Environment
 from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, ReleaseError, Transient
 from playbook.lease import change
@@ -101,7 +101,7 @@ async def acquire_lease(
     """
     run_id = str(runtime.flow_run.get_id())
     epochs = [Record.read(snapshot).epoch for snapshot in found.values()]
-    now_s = time.time()
+    now_s = unix_s()
     lease = build_release_lease(
         plan(order, found.values(), release_id(order.version, run_id)),
         flow_run_id=run_id,
@@ -163,7 +163,7 @@ async def hand_on(env: Environment, wanted: Lease, found: Lease) -> Lease:
 
 
 async def _under_new_epoch(env: Environment, wanted: Lease, found: Lease) -> Lease:
-    lease = wanted.model_copy(update={"epoch": next_epoch(wanted.epoch, time.time())})
+    lease = wanted.model_copy(update={"epoch": next_epoch(wanted.epoch, unix_s())})
     for service in lease.services:
         try:
             step = partial(change.to_take_over, lease=lease, found=found)
@@ -201,7 +201,7 @@ async def find_lease(env: Environment, found: Lease) -> Lease | None:
 @task(name="release claim", task_run_name="release claim {service}", **REVERT)
 async def release_lease(env: Environment, lease: Lease, service: str) -> None:
     """The service carries no claim and no canary tag; a promoted one has its newest good release written down."""
-    await ensure(env, service, partial(change.to_release_lease, lease=lease, now_s=time.time()))
+    await ensure(env, service, partial(change.to_release_lease, lease=lease, now_s=unix_s()))
 
 
 @task(name="end watch", task_run_name="end watch {service}", **WRITE)
@@ -241,6 +241,6 @@ async def free_orphan(env: Environment, service: str) -> None:
 @task(name="judge recovery", task_run_name="judge recovery of {found.release_id}", **READ)
 async def judge_recovery(found: Lease, owner: Owner) -> Recovery:
     """What becomes of a release, given what became of its process."""
-    decided = recover(found, owner, time.time())
+    decided = recover(found, owner, unix_s())
     get_run_logger().info("%s: %s, because %s", found.release_id, decided.step, decided.reason)
     return decided

@@ -1,11 +1,11 @@
 """The steps of a rollback that no release has: what there is to go back to, and the lead's decisive write."""
 
 import asyncio
-import time
 from functools import partial
 
 from prefect import get_run_logger, runtime, task
 
+from blocks.clock import unix_s
 from blocks.environment import Environment
 from playbook.lease import change
 from playbook.lease.lease import Lease, Record, next_epoch
@@ -40,7 +40,7 @@ def lease_of(
     requested_at_s: float,
 ) -> Lease:
     """The claim with which this run carries out ``plan``."""
-    now_s = time.time()
+    now_s = unix_s()
     epochs = [Record.read(one.snapshot).epoch for one in found.values()]
     return build_rollback_lease(
         plan,

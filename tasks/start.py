@@ -1,7 +1,6 @@
 """Starting a run of another deployment and not waiting for it, or leaving that to a person."""
 
 import json
-import time
 from typing import Any
 from urllib.parse import quote
 
@@ -9,6 +8,7 @@ from prefect import get_client, get_run_logger, runtime, task
 from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectNotFound
 
+from blocks.clock import unix_s
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.errors import Transient
 from tasks.retries import TELL, is_last_try
@@ -50,9 +50,9 @@ async def form_link(ui_url: str, deployment: str, parameters: dict[str, Any]) ->
 def requested_at_s() -> float:
     """When this run was asked for, in unix seconds: waiting for a worker counts."""
     asked = runtime.flow_run.get_scheduled_start_time()
-    return float(asked.timestamp()) if asked is not None else time.time()
+    return float(asked.timestamp()) if asked is not None else unix_s()
 
 
 def seconds_since(at_s: float | None) -> float | None:
     """How long ago a moment (unix seconds) is; None where it is not known."""
-    return None if at_s is None else time.time() - at_s
+    return None if at_s is None else unix_s() - at_s

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from prefect import get_run_logger, runtime, task
 from prefect.artifacts import acreate_markdown_artifact
 
+from blocks.clock import unix_s
 from blocks.environment import Environment
 from blocks.migrations import load
 from blocks.prefect_api import PREFECT_AWAY
@@ -119,7 +120,7 @@ async def hold_services(env: Environment, request: MigrationRequest, plan: Rollb
         name: write_freeze.code_after(one, migrations, plan.schema_after, request.to_release_lease)
         for name, one in found.items()
     }
-    now_s = time.time()
+    now_s = unix_s()
     lease = write_freeze.build_migration_lease(
         found,
         goods,
@@ -270,7 +271,7 @@ async def check_closed(env: Environment, lease: Lease) -> None:
 @task(name="report", task_run_name="report: {text}", **TELL)
 async def show(env: Environment, lease: Lease, lines: tuple[str, ...], text: str) -> tuple[str, ...]:
     """The page in the UI carries one more line, or will with the next: nothing waits for it. Returns all of them."""
-    told = (*lines, f"{time.strftime('%H:%M:%S', time.gmtime())} UTC {text}")
+    told = (*lines, f"{time.strftime('%H:%M:%S', time.gmtime(unix_s()))} UTC {text}")
     key = "".join(char if char.isalnum() else "-" for char in f"{env.name}-{lease.release_id}".lower())
     try:
         await acreate_markdown_artifact(page(lease, env.name, told), key=key, description=text)

@@ -1,6 +1,6 @@
 """Prefect's engine and server put aside: the same flow and task functions run directly, in this loop.
 
-All seams are here, and each replaces something of Prefect or of the clock, nothing of ours:
+All seams are here, and each replaces something of Prefect, nothing of ours:
 
 - calling a task runs its function, again after a failure as its own options say, with its own delays;
 - what tasks and flows import by name to talk to the server (`SEAMS`) talks to `Server` instead, through the wire;
@@ -10,11 +10,10 @@ All seams are here, and each replaces something of Prefect or of the clock, noth
 import asyncio
 import contextlib
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -26,6 +25,7 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import NotPausedError, ObjectNotFound
 from wire import PROCESS
 
+from blocks.clock import CLOCK
 from blocks.environment import Environment
 
 RUN_COUNT: ContextVar[int] = ContextVar("RUN_COUNT", default=1)
@@ -180,19 +180,7 @@ def _answer(gate: "asyncio.Future[dict[str, Any]]", said: dict[str, Any]) -> Non
 
 def _seams(server: Server) -> dict[str, Any]:
     """Name in our modules -> what stands there meanwhile."""
-    now = server.fixture.now
-
-    def gmtime(at_s: float | None = None) -> time.struct_time:
-        return time.gmtime(now() if at_s is None else at_s)
-
-    class Datetime(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
-            return datetime.fromtimestamp(now(), tz or UTC)
-
     return {
-        "time": SimpleNamespace(time=now, monotonic=now, strftime=time.strftime, gmtime=gmtime),
-        "datetime": Datetime,
         "get_run_logger": server.logger,
         "acreate_markdown_artifact": server.artifact,
         "acreate_progress_artifact": server.progress,
@@ -235,6 +223,7 @@ def prefect_away(server: Server) -> Iterator[None]:
     """Within the block nothing of Prefect's engine or server is used."""
     seams = _seams(server)
     with contextlib.ExitStack() as stack:
+        stack.callback(CLOCK.reset, CLOCK.set(server.fixture.now))
         for module in our_modules():
             for name in seams.keys() & vars(module).keys():
                 stack.enter_context(patch.object(module, name, seams[name]))
