@@ -189,12 +189,12 @@ TAKERS = [
 def test_whoever_takes_a_claim_has_beaten(module: str, scenario: ChaosScenario) -> None:
     """Before it does anything else: one that is killed right then is missed."""
 
-    async def scenario(test_env: TestEnvironment) -> list[str]:
+    async def played(test_env: TestEnvironment) -> list[str]:
         await scenario.begin(test_env, {})
         return [name for _, event, name in test_env.server.events if event == HEARTBEAT]
 
-    with patch(f"flows.{module}.beating", no_heart):
-        assert [name for name in play(scenario) if name.startswith("release.production.")]
+    with patch(f"flows.{module}.with_heartbeat", no_heart):
+        assert [name for name in play(played) if name.startswith("release.production.")]
 
 
 def test_whoever_takes_a_claim_over_has_beaten() -> None:
@@ -223,7 +223,7 @@ def beats_of(test_env: TestEnvironment, lease: Lease) -> list[float]:
 def test_a_claim_that_is_written_is_missed_at_once(module: str, scenario: ChaosScenario) -> None:
     """It stands on the lead before that is served; a process that is killed in between is noticed by its silence."""
 
-    async def scenario(test_env: TestEnvironment) -> tuple[float, list[float]]:
+    async def played(test_env: TestEnvironment) -> tuple[float, list[float]]:
         await scenario.begin(test_env, {})
         lease, at_s = next(
             (held, one.at_s)
@@ -232,7 +232,7 @@ def test_a_claim_that_is_written_is_missed_at_once(module: str, scenario: ChaosS
         )
         return at_s, beats_of(test_env, lease)
 
-    written_s, beats_s = play(scenario)
+    written_s, beats_s = play(played)
     assert written_s - 1 < beats_s[0] <= written_s
 
 

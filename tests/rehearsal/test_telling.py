@@ -18,14 +18,14 @@ from rehearsal.scenario import Scenario, ScenarioResult
 Telling = Callable[[Scenario], Awaitable[ScenarioResult]]
 
 
-def on_a_stage(monkeypatch: pytest.MonkeyPatch, notify: Telling) -> None:
+def on_a_stage(monkeypatch: pytest.MonkeyPatch, told: Telling) -> None:
     """The command line finds a stage on which stories are told so."""
 
     class TestEnvironment:
         """Nothing but `notify`."""
 
         async def notify(self, scenario: Scenario) -> ScenarioResult:
-            return await notify(scenario)
+            return await told(scenario)
 
     @asynccontextmanager
     async def test_env() -> AsyncIterator[Any]:
