@@ -88,7 +88,17 @@ def test_every_make_target_the_readme_names_exists() -> None:
     assert named <= targets
 
 
+def test_production_installs_the_versions_that_are_tested() -> None:
+    """The development lock holds every line of the production lock that names a version."""
+    tested, production = (
+        {line for line in (ROOT / name).read_text().splitlines() if re.match(r"[a-z].*==", line)}
+        for name in ("requirements-dev.lock", "requirements.lock")
+    )
+    assert production, "requirements.lock names no version"
+    assert production <= tested
+
+
 def test_no_file_names_a_package_registry() -> None:
     """A lock without host names installs wherever the machine's own registry is."""
-    for name in ("requirements.lock", "pyproject.toml", "Makefile"):
+    for name in ("requirements.lock", "requirements-dev.lock", "pyproject.toml", "Makefile"):
         assert "://" not in (ROOT / name).read_text().replace("https://docs", ""), name

@@ -4,53 +4,28 @@ The Google clients sign a JWT themselves when they are given a service-account k
 server. The owner of a world gives them two files: the authority (``ca.pem``) and a key (``<email>.json``).
 """
 
-import datetime
-import ipaddress
 import json
 import time
 from pathlib import Path
 
 import google.auth.exceptions
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
+import trustme
 from google.auth import jwt
 
 RELEASER = "releaser@ethixai-production.iam.gserviceaccount.com"
 """The identity that releases: what `Identities.environ` points the clients at."""
 
 CLOCK_SKEW_S = 10
-VALID_DAYS = 3650
-"""A folder may be used again years later; nothing outside it trusts its authority."""
 
 
 class BadTokenError(Exception):
     """The caller's token is missing, not ours, expired or not about who signed it."""
 
 
-def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def _certificate(
-    subject: str, key: ec.EllipticCurvePrivateKey, issuer: str, signer: ec.EllipticCurvePrivateKey, *, is_ca: bool
-) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
-        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=VALID_DAYS))
-        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
-    )
+def _write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read."""
+    path.touch(mode=0o600)
+    path.write_bytes(content)
 
 
 class Authority:
@@ -68,34 +43,32 @@ class Authority:
             self._make()
 
     def _make(self) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _certificate("rehearsal authority", key, "rehearsal authority", key, is_ca=True)
-        self._key_file.touch(mode=0o600)
-        self._key_file.write_bytes(_pem(key))
-        self.ca_file.write_bytes(certificate.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        authority = trustme.CA(organization_name="rehearsal authority")
+        _write_private(self._key_file, authority.private_key_pem.bytes())
+        authority.cert_pem.write_to_path(self.ca_file)
+
+    def issue(self, *identities: str, key_type: trustme.KeyType = trustme.KeyType.ECDSA) -> trustme.LeafCert:
+        """Return a new private key and a certificate for it, issued to these host names, addresses or emails."""
+        authority = trustme.CA.from_pem(self.ca_file.read_bytes(), self._key_file.read_bytes())
+        return authority.issue_cert(*identities, key_type=key_type)
 
     def server_credentials(self) -> tuple[bytes, bytes]:
-        """A new private key and a certificate for localhost, both PEM."""
-        signer = serialization.load_pem_private_key(self._key_file.read_bytes(), None)
-        assert isinstance(signer, ec.EllipticCurvePrivateKey)
-        key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName(
-            [x509.DNSName("localhost"), x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))]
-        )
-        certificate = _certificate("localhost", key, "rehearsal authority", signer, is_ca=False)
-        signed = certificate.add_extension(names, critical=False).sign(signer, hashes.SHA256())
-        return _pem(key), signed.public_bytes(serialization.Encoding.PEM)
+        """Return a new private key and a certificate for localhost, both PEM."""
+        issued = self.issue("localhost", "127.0.0.1")
+        return issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes()
 
 
 class Identities:
-    """The service accounts of a world. Keys lie beside the authority, one file per email."""
+    """The service accounts of a world.
+
+    The folder of the authority holds two files for each email: the account's key (``.json``, as Google writes it) and
+    the certificate that checks its signatures (``.pem``).
+    """
 
     def __init__(self, authority: Authority) -> None:
         self._authority = authority
-        self._certs: dict[str, bytes] = {}
+        self._certs = {path.stem: path.read_bytes() for path in authority.folder.glob("*@*.pem")}
         self._known: dict[bytes, tuple[str, float]] = {}
-        for path in authority.folder.glob("*@*.json"):
-            self._learn(path)
 
     def environ(self, email: str = RELEASER) -> dict[str, str]:
         """The two environment variables that make Google's clients talk to this world as ``email``."""
@@ -106,31 +79,23 @@ class Identities:
 
     def key_file(self, email: str) -> Path:
         """The service-account file of ``email``, made at its first use."""
-        path = self._authority.folder / f"{email}.json"
-        if not path.exists():
-            key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        path, certificate = (self._authority.folder / f"{email}.{kind}" for kind in ("json", "pem"))
+        if not certificate.exists():
+            issued = self._authority.issue(email, key_type=trustme.KeyType.RSA)
             account = {
                 "type": "service_account",
                 "project_id": email.partition("@")[2].partition(".")[0],
                 "private_key_id": email,
-                "private_key": _pem(key).decode(),
+                "private_key": issued.private_key_pem.bytes().decode(),
                 "client_email": email,
                 "client_id": email,
                 "token_uri": "https://localhost/there-is-no-token-server",
             }
-            path.touch(mode=0o600)
-            path.write_text(json.dumps(account))
+            _write_private(path, json.dumps(account).encode())
+            issued.cert_chain_pems[0].write_to_path(certificate)
         if email not in self._certs:
-            self._learn(path)
+            self._certs[email] = certificate.read_bytes()
         return path
-
-    def _learn(self, path: Path) -> None:
-        account = json.loads(path.read_text())
-        private = serialization.load_pem_private_key(account["private_key"].encode(), None)
-        public = private.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        self._certs[account["client_email"]] = public
 
     def email_of(self, authorization: str | bytes | None) -> str:
         """The email whose key signed this ``Bearer`` token. Raises BadTokenError."""

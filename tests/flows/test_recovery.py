@@ -185,16 +185,16 @@ TAKERS = [
 ]
 
 
-@pytest.mark.parametrize(("module", "scenario"), TAKERS, ids=[module for module, _ in TAKERS])
-def test_whoever_takes_a_claim_has_beaten(module: str, scenario: ChaosScenario) -> None:
+@pytest.mark.parametrize(("module", "taking"), TAKERS, ids=[module for module, _ in TAKERS])
+def test_whoever_takes_a_claim_has_beaten(module: str, taking: ChaosScenario) -> None:
     """Before it does anything else: one that is killed right then is missed."""
 
-    async def played(test_env: TestEnvironment) -> list[str]:
-        await scenario.begin(test_env, {})
+    async def scenario(test_env: TestEnvironment) -> list[str]:
+        await taking.begin(test_env, {})
         return [name for _, event, name in test_env.server.events if event == HEARTBEAT]
 
     with patch(f"flows.{module}.with_heartbeat", no_heart):
-        assert [name for name in play(played) if name.startswith("release.production.")]
+        assert [name for name in play(scenario) if name.startswith("release.production.")]
 
 
 def test_whoever_takes_a_claim_over_has_beaten() -> None:
@@ -219,12 +219,12 @@ def beats_of(test_env: TestEnvironment, lease: Lease) -> list[float]:
     return [at_s for at_s, event, whose in test_env.server.events if event == HEARTBEAT and whose == name]
 
 
-@pytest.mark.parametrize(("module", "scenario"), TAKERS, ids=[module for module, _ in TAKERS])
-def test_a_claim_that_is_written_is_missed_at_once(module: str, scenario: ChaosScenario) -> None:
+@pytest.mark.parametrize(("module", "taking"), TAKERS, ids=[module for module, _ in TAKERS])
+def test_a_claim_that_is_written_is_missed_at_once(module: str, taking: ChaosScenario) -> None:
     """It stands on the lead before that is served; a process that is killed in between is noticed by its silence."""
 
-    async def played(test_env: TestEnvironment) -> tuple[float, list[float]]:
-        await scenario.begin(test_env, {})
+    async def scenario(test_env: TestEnvironment) -> tuple[float, list[float]]:
+        await taking.begin(test_env, {})
         lease, at_s = next(
             (held, one.at_s)
             for one in test_env.fixture.production.writes
@@ -232,7 +232,7 @@ def test_a_claim_that_is_written_is_missed_at_once(module: str, scenario: ChaosS
         )
         return at_s, beats_of(test_env, lease)
 
-    written_s, beats_s = play(played)
+    written_s, beats_s = play(scenario)
     assert written_s - 1 < beats_s[0] <= written_s
 
 
