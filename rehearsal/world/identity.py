@@ -1,7 +1,7 @@
 """Who calls: a certificate authority of our own, service-account keys, and the check of the JWTs they sign.
 
 The Google clients sign a JWT themselves when they are given a service-account key, so nothing is asked of a token
-server. Whoever runs a world gives them two files: the authority (``ca.pem``) and a key (``<email>.json``).
+server. The owner of a world gives them two files: the authority (``ca.pem``) and a key (``<email>.json``).
 """
 
 import json

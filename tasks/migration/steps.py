@@ -5,8 +5,7 @@ import time
 from functools import partial
 from typing import NamedTuple
 
-from prefect import get_run_logger, runtime, task
-from prefect.artifacts import acreate_markdown_artifact
+from prefect import artifacts, get_run_logger, runtime, task
 
 from blocks.clock import unix_s
 from blocks.environment import Environment
@@ -274,7 +273,7 @@ async def show(env: Environment, lease: Lease, lines: tuple[str, ...], text: str
     told = (*lines, f"{time.strftime('%H:%M:%S', time.gmtime(unix_s()))} UTC {text}")
     key = "".join(char if char.isalnum() else "-" for char in f"{env.name}-{lease.release_id}".lower())
     try:
-        await acreate_markdown_artifact(page(lease, env.name, told), key=key, description=text)
+        await artifacts.acreate_markdown_artifact(page(lease, env.name, told), key=key, description=text)
     except PREFECT_AWAY as away:
         get_run_logger().warning("the page does not say yet: %s (%s)", text, away)
     return told
