@@ -27,6 +27,8 @@ def addresses(world: World) -> dict[str, Any]:
     """Where everything of the world is."""
     return {
         "grpc": world.grpc_endpoint,
+        "rest": world.rest_url,
+        "gcloud": dict(world.gcloud_environ),
         "environ": world.client_environ,
         "prometheus": world.prometheus.url,
         "image_env": world.image_env,
@@ -142,8 +144,8 @@ class Control:
         )
 
     async def deny(self, body: Body) -> Any:
-        """``email`` (a pattern) may not call methods that begin with ``method`` any more."""
-        self._world.gate.denied.append((body["email"], body.get("method", "")))
+        """``email`` may not call methods that begin with ``method`` (or need that permission) on ``resource``."""
+        self._world.gate.denied.append((body["email"], body.get("method", ""), body.get("resource", "*")))
 
     async def allow(self, body: Body) -> Any:
         """Everybody may do everything."""

@@ -20,6 +20,9 @@ from rehearsal.world.loopback import reach_directly
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 20
 CALL_TIMEOUT_S = 60
+ENFORCE_ETAG_UNTIL_PRODUCT_WRITES_V1 = True
+"""The product still writes over v2 and trusts its etag, which the real service was seen not to enforce. To be removed,
+with the parameter and the option it is the default of, once the product writes over v1."""
 LOOK_S = 30.0
 """One question may wait so long for its answer."""
 
@@ -49,7 +52,13 @@ class RemoteWorld:
     @classmethod
     @contextlib.asynccontextmanager
     async def start(
-        cls, folder: Path, *, small: bool = False, balance: str = "random", authority: Path | None = None
+        cls,
+        folder: Path,
+        *,
+        small: bool = False,
+        balance: str = "random",
+        authority: Path | None = None,
+        enforce_etag: bool = ENFORCE_ETAG_UNTIL_PRODUCT_WRITES_V1,
     ) -> AsyncIterator[Self]:
         """A world runs in its own process within the block. What it complains of is in ``folder/world.log``."""
         reach_directly()
@@ -57,6 +66,7 @@ class RemoteWorld:
         command = [sys.executable, "-m", "rehearsal.world", "--folder", str(folder), "--follow-stdin"]
         command += ["--authority", str(authority or shared_authority()), "--balance", balance]
         command += ["--small"] if small else []
+        command += ["--enforce-etag"] if enforce_etag else []
         with (folder / "world.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log
@@ -79,6 +89,16 @@ class RemoteWorld:
     def grpc_endpoint(self) -> str:
         """``api_endpoint`` of Google's clients."""
         return str(self.addresses["grpc"])
+
+    @property
+    def rest_url(self) -> str:
+        """Where Google's REST is answered in plain text: Cloud Run v1, Logging v2, and ``/token``."""
+        return str(self.addresses["rest"])
+
+    @property
+    def gcloud_environ(self) -> dict[str, str]:
+        """What gcloud needs in its environment to work on this world's production."""
+        return dict(self.addresses["gcloud"])
 
     @property
     def prometheus_url(self) -> str:
@@ -228,9 +248,13 @@ class RemoteWorld:
         """
         await self._ask("hand", service=service, traffic=traffic, annotations=annotations, email=email, deploy=deploy)
 
-    async def deny(self, email: str, method: str = "") -> None:
-        """Calls of ``email`` (a pattern) to methods that begin with ``method`` get PERMISSION_DENIED."""
-        await self._ask("deny", email=email, method=method)
+    async def deny(self, email: str, method: str = "", resource: str = "*") -> None:
+        """Calls of ``email`` to methods that begin with ``method``, on ``resource``, get PERMISSION_DENIED.
+
+        ``email`` and ``resource`` are patterns. A permission such as ``run.services.update`` in place of a method
+        takes v1 and v2 alike.
+        """
+        await self._ask("deny", email=email, method=method, resource=resource)
 
     async def allow(self) -> None:
         """Nobody is denied anything."""
