@@ -143,6 +143,18 @@ class Control:
             body.get("deploy"),
         )
 
+    async def front(self, body: Body) -> Any:
+        """How ``service`` is reached from outside: ``is_private``, ``is_internal``, ``is_url_disabled``."""
+        await self._world.front(**body)
+
+    async def id_token(self, body: Body) -> Any:
+        """An ID token of ``email`` for ``audience``, as the token server would give it."""
+        return self._world.identities.id_token(**body)
+
+    async def access_token(self, body: Body) -> Any:
+        """An access token of ``email``."""
+        return self._world.identities.access_token(body["email"])
+
     async def deny(self, body: Body) -> Any:
         """``email`` may not call methods that begin with ``method`` (or need that permission) on ``resource``."""
         self._world.gate.denied.append((body["email"], body.get("method", ""), body.get("resource", "*")))

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import httpx
 
+from rehearsal.world.identity import RELEASER
 from rehearsal.world.loopback import reach_directly
 
 START_TIMEOUT_S = 60
@@ -247,6 +248,21 @@ class RemoteWorld:
         Traffic is ``[{revision, percent, tag}]``; ``deploy`` is ``{revision, image}``, of the service's own template.
         """
         await self._ask("hand", service=service, traffic=traffic, annotations=annotations, email=email, deploy=deploy)
+
+    async def front(self, service: str, **how: bool) -> None:
+        """How a service (full name) is reached from outside: ``is_private``, ``is_internal``, ``is_url_disabled``.
+
+        Private: 403 without an ID token for the service's URL. Internal, or without its default URL: 404.
+        """
+        await self._ask("front", service=service, **how)
+
+    async def id_token(self, audience: str, email: str = RELEASER) -> str:
+        """An ID token for ``audience``."""
+        return str(await self._ask("id_token", email=email, audience=audience))
+
+    async def access_token(self, email: str = RELEASER) -> str:
+        """An access token, for Google's REST."""
+        return str(await self._ask("access_token", email=email))
 
     async def deny(self, email: str, method: str = "", resource: str = "*") -> None:
         """Calls of ``email`` to methods that begin with ``method``, on ``resource``, get PERMISSION_DENIED.

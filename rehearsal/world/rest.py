@@ -93,6 +93,8 @@ class Rest:
         method = self._methods[name]
 
         async def endpoint(request: Request) -> JSONResponse:
+            if ":" in request.path_params.get("name", ""):  # a custom verb, such as :getIamPolicy
+                return await self._untaught(request)
             try:
                 asked = await self._asked(request, resource, is_logging=name == LIST_ENTRIES)
                 caller = self._caller(request)

@@ -1,7 +1,7 @@
 """The way every call takes, over gRPC or REST: who calls, may they, was it ordered to fail, what did it write."""
 
 import fnmatch
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,7 +69,7 @@ class Call:
     """What was ordered for this call; a write looks there for what is to become of its operation."""
 
 
-Handler = Callable[[Any, Call], Awaitable[Any]]
+Handler = Callable[[Any, Call], Any]
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,8 @@ class Method:
     handle: Handler
     resource: Callable[[Any], str]
     writes: bool = False
+    streams: bool = False
+    """The request is a stream, ``handle`` takes its first message and is an async generator of replies."""
 
 
 @dataclass
@@ -123,6 +125,13 @@ def handler_for(service: str, methods: Iterable[Method], gate: Gate) -> grpc.Gen
     for method in methods:
         name = f"{service.rpartition('.')[2]}.{method.name}"
         gate.taught.add(name)
+        if method.streams:
+            handlers[method.name] = grpc.stream_stream_rpc_method_handler(
+                _stream(name, method, gate),
+                request_deserializer=method.request.FromString,
+                response_serializer=lambda reply: reply.SerializeToString(),
+            )
+            continue
         handlers[method.name] = grpc.unary_unary_rpc_method_handler(
             _answer(name, method, gate),
             request_deserializer=method.request.FromString,
@@ -146,6 +155,23 @@ def _answer(name: str, method: Method, gate: Gate) -> Callable[[Message, Any], A
         return reply
 
     return answer
+
+
+def _stream(name: str, method: Method, gate: Gate) -> Callable[[Any, Any], AsyncIterator[Message]]:
+    async def stream(requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            caller = gate.caller(context.invocation_metadata())
+            request = await anext(aiter(requests))
+            resource = method.resource(request)
+            gate.check(caller, name, resource)
+            replies = method.handle(request, Call(caller, Write(method=name, resource=resource, caller=caller)))
+            async for reply in replies:  # type: ignore[attr-defined]
+                yield reply
+        except RefusalError as refusal:
+            context.set_trailing_metadata((("grpc-status-details-bin", refusal.details()),))
+            await context.abort(refusal.code, refusal.message)
+
+    return stream
 
 
 async def perform(

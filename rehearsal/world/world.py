@@ -236,6 +236,35 @@ class World:
         self.gate.writes.add(write, "OK")
         await self._done(operation)
 
+    async def front(
+        self,
+        service: str,
+        *,
+        is_private: bool | None = None,
+        is_internal: bool | None = None,
+        is_url_disabled: bool | None = None,
+    ) -> None:
+        """How the service can be reached from outside changes; what is not said stays. Raises RefusalError.
+
+        Private is a matter of IAM and no change of the service; the other two are, made by `PERSON`.
+        """
+        state = self.services.find(service)
+        if is_private is not None:
+            state.is_private = is_private
+        update = run_v2.UpdateServiceRequest.pb()(service=state.message)
+        if is_internal is not None:
+            traffic = run_v2.IngressTraffic
+            internal, everyone = traffic.INGRESS_TRAFFIC_INTERNAL_ONLY, traffic.INGRESS_TRAFFIC_ALL
+            update.service.ingress = int(internal if is_internal else everyone)
+        if is_url_disabled is not None:
+            update.service.default_uri_disabled = is_url_disabled
+        update.update_mask.paths.extend(["ingress", "default_uri_disabled"])
+        update.service.etag = ""
+        write = Write("Services.UpdateService", service, PERSON)
+        operation = await self.services.update(update, Call(PERSON, write))
+        self.gate.writes.add(write, "OK")
+        await self._done(operation)
+
     def state(self) -> list[dict[str, Any]]:
         """Every service as plain data: what is wanted, what is served, its revisions and their instances."""
         return [_plain_service(state) for state in self.services.states.values()]
