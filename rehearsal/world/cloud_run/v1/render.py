@@ -194,4 +194,4 @@ def operation_object(operation: Any, response: Json | None) -> Json:
 
 
 def _time(timestamp: Any) -> str:
-    return str(timestamp.ToJsonString())
+    return f"{timestamp.ToDatetime():%Y-%m-%dT%H:%M:%S.%f}Z"
