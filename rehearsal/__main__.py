@@ -19,6 +19,7 @@ from rehearsal.report import stages_table
 from rehearsal.stage import Stage, rehearsal_stage
 from rehearsal.stories import STORIES
 from rehearsal.story import Story, Tale
+from rehearsal.world.gcloud import UNWANTED
 from rehearsal.world.remote import RemoteWorld
 
 
@@ -58,6 +59,8 @@ async def up() -> int:
             f"Prefect API     {stage.server.api_url}\n"
             f"Cloud Run       {stage.world.grpc_endpoint} (gRPC)\n"
             f"{for_scripts(stage.world)}"
+            f"Cloud Run       {stage.world.rest_url} (v1, REST)\n"
+            f"{for_gcloud(stage.world)}"
             f"Prometheus      {stage.world.prometheus_url}\n"
             f"desks           {stage.world.desks_url}\n"
             f"a good version  {good}\n"
@@ -73,6 +76,14 @@ def for_scripts(world: RemoteWorld) -> str:
     """What a script of anybody's needs to ask the stand-in with Google's own client: to be pasted into its shell."""
     exports = "".join(f"  export {name}={shlex.quote(value)}\n" for name, value in world.client_environ.items())
     return f"{exports}  api_endpoint    {world.grpc_endpoint}\n  a service       {world.find('ethixai-backend')}\n"
+
+
+def for_gcloud(world: RemoteWorld) -> str:
+    """The lines with which an unmodified gcloud works on the rehearsal's production: to be pasted into a shell."""
+    exports = "".join(f"  export {name}={shlex.quote(value)}\n" for name, value in world.gcloud_environ.items())
+    return (
+        f"gcloud          works on the rehearsal in a shell with these lines:\n  unset {' '.join(UNWANTED)}\n{exports}"
+    )
 
 
 async def run_stories(names: list[str], path: Path | None) -> int:
