@@ -14,9 +14,9 @@ import numpy as np
 
 from bench.simulator import FAMILIES, TICK_S, generate
 from bench.traces import observations
-from playbook.evidence import CounterSeries, Evidence, Observation, RevisionSamples
-from playbook.policy import Policy
-from playbook.verdict import judge
+from playbook.analysis.evidence import CounterSeries, Evidence, Observation, RevisionSamples
+from playbook.analysis.policy import Policy
+from playbook.analysis.verdict import judge
 
 TICK_LIMIT_US = 200.0
 REFOLD_LIMIT_MS = 30.0

@@ -18,8 +18,8 @@ from bench.peers import PEERS, Counts
 from bench.simulator import FAMILIES, RATES, TICK_S, Family, Group, Ints, generate
 from bench.tables import Cell, fill, held_out, tables
 from bench.traces import replay_trace
-from playbook.policy import Policy
-from playbook.samples import CounterSeries, Dispersion, dispersion
+from playbook.analysis.policy import Policy
+from playbook.analysis.samples import CounterSeries, Dispersion, dispersion
 
 OURS = {"ours": 1, "ours, 15 s": 3}
 """Which scrapes each of our two sees: all, or every third."""

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 
 from bench.traces import replay
-from playbook.evidence import CounterSeries, Dispersion, Evidence, Observation, RevisionSamples, dispersion
-from playbook.policy import Policy
+from playbook.analysis.evidence import CounterSeries, Dispersion, Evidence, Observation, RevisionSamples, dispersion
+from playbook.analysis.policy import Policy
 
 SELECTORS = {
     "requests": 'http_requests_total{{job="{job}",revision="{revision}"}}',

@@ -177,10 +177,10 @@ def better(cells: Sequence[Cell]) -> str:
         pairs = [(c, ours[c.family.name, c.rate]) for c in cells if c.rule == rule]
         both = [(c, o) for c, o in pairs if c.rolled_back >= 0.5 and o.rolled_back >= 0.5]
         sooner = [(c, o) for c, o in both if (c.delay_s or 0) < (o.delay_s or 0)]
-        lead = max(sooner, key=lambda p: (p[1].delay_s or 0) - (p[0].delay_s or 0), default=None)
+        coordinator = max(sooner, key=lambda p: (p[1].delay_s or 0) - (p[0].delay_s or 0), default=None)
         widest = "–"
-        if lead:
-            theirs, mine = lead
+        if coordinator:
+            theirs, mine = coordinator
             widest = f"{theirs.family.name} at {theirs.rate:g}/s: {theirs.delay_s:.0f} s, ours {mine.delay_s:.0f} s"
         rows.append(
             [

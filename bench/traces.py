@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from playbook.evidence import CounterSeries, Evidence, Observation, RevisionSamples
-from playbook.policy import Policy
-from playbook.samples import Dispersion
-from playbook.verdict import Action, Verdict, judge
+from playbook.analysis.evidence import CounterSeries, Evidence, Observation, RevisionSamples
+from playbook.analysis.policy import Policy
+from playbook.analysis.samples import Dispersion
+from playbook.analysis.verdict import Action, Verdict, judge
 
 STATUSES = ("2xx", "4xx", "5xx")
 LES = ("0.05", "0.1", "0.25", "0.5", "1", "2", "5", "10", "+Inf")

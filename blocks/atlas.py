@@ -9,7 +9,7 @@ from pydantic import Field, HttpUrl, SecretStr, model_validator
 
 from blocks.http import HttpBlock, HttpService
 from playbook.errors import Refused
-from playbook.migration import Backup, RestoreJob
+from playbook.migration.plan import Backup, RestoreJob
 
 Parsed = TypeVar("Parsed")
 

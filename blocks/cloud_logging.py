@@ -8,7 +8,7 @@ from pydantic import Field, HttpUrl, PrivateAttr
 
 from blocks.base import GoogleBlock, PerLoop
 from blocks.google_api import calling
-from playbook.logs import LogLine
+from playbook.incident.logs import LogLine
 
 if TYPE_CHECKING:
     from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2AsyncClient

@@ -6,8 +6,8 @@ Source: google.cloud.run_v2 (Service, Revision, TrafficTarget); cloud.google.com
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from playbook.change import Change, Deployment
-from playbook.traffic import LATEST, Revision, Scaling, ServiceSnapshot, TrafficSplit
+from playbook.lease.change import Change, Deployment
+from playbook.release.traffic import LATEST, Revision, Scaling, ServiceSnapshot, TrafficSplit
 
 if TYPE_CHECKING:
     from google.cloud import run_v2

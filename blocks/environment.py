@@ -19,11 +19,11 @@ from blocks.registry import Registry
 from blocks.secret_manager import SecretManager
 from blocks.sentry import Sentry
 from blocks.slack import Slack
+from playbook.analysis.policy import Policy
 from playbook.errors import BadRequest
-from playbook.incident import Contact
-from playbook.migration import Migrations
-from playbook.policy import Policy
-from playbook.release import Service
+from playbook.incident.response import Contact
+from playbook.migration.plan import Migrations
+from playbook.release.version import Service
 
 
 class Environment(OutsideBlock):

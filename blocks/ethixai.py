@@ -10,8 +10,8 @@ from pydantic import Field, HttpUrl
 
 from blocks.http import EXCERPT, HttpBlock, HttpService
 from playbook.errors import ReleaseError, SmokeFailed, Transient
-from playbook.release import SmokeTest
-from playbook.requests import ExploitCheck
+from playbook.release.request import ExploitCheck
+from playbook.release.version import SmokeTest
 
 MARK = {"x-smoke-test": "1"}
 """Tells the application, and whoever reads its logs, that no user sent this."""

@@ -13,8 +13,8 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from blocks.base import OutsideBlock
 from blocks.environment import Environment
 from blocks.secret_manager import SecretManager
+from playbook.analysis.policy import Policy
 from playbook.errors import BadRequest, ReleaseError
-from playbook.policy import Policy
 
 Table = dict[str, Any]
 Place = tuple[str | int, ...]
@@ -134,7 +134,7 @@ async def _secret(reference: object, table: Table, folder: Path) -> str:
 
 def _line(error: Any) -> str:
     """One mistake that validation found: where it is, what it is, and what to do."""
-    place: Place = tuple(part for part in error["loc"] if part != "[key]")
+    place: Place = tuple(rollout for rollout in error["loc"] if rollout != "[key]")
     if error["type"] == "extra_forbidden":
         return _unknown(place, _fields(place[:-1]))
     if error["type"] == "missing":
@@ -150,10 +150,10 @@ def _line(error: Any) -> str:
 def _fields(place: Place) -> Mapping[str, Any]:
     """The fields of the table at ``place``."""
     model: type[BaseModel] = Environment
-    for part in place:
-        if isinstance(part, int):
+    for rollout in place:
+        if isinstance(rollout, int):
             continue
-        annotation = model.model_fields[part].annotation
+        annotation = model.model_fields[rollout].annotation
         found = (kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type))
         model = next(kind for kind in found if issubclass(kind, BaseModel))
     return model.model_fields
@@ -161,4 +161,4 @@ def _fields(place: Place) -> Mapping[str, Any]:
 
 def _path(place: Place) -> str:
     """``services[1].name``."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
+    return "".join(f"[{rollout}]" if isinstance(rollout, int) else f".{rollout}" for rollout in place).removeprefix(".")

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 from pydantic import Field, HttpUrl, SecretStr
 
 from blocks.http import HttpBlock, HttpService, Parsed
-from playbook.checks import Check
-from playbook.messages import Ticket
+from playbook.checklist.checks import Check
+from playbook.messages.chat import Ticket
 
 PAGE = 100
 PAGES_MAX = 10

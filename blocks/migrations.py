@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from playbook.errors import BadRequest
-from playbook.migration import Batch, Check, Migration, SchemaRange, chain_problems
+from playbook.migration.plan import Batch, Check, Migration, SchemaRange, chain_problems
 
 Yielded = TypeVar("Yielded")
 

@@ -10,8 +10,8 @@ from pydantic import Field, HttpUrl, PrivateAttr, SecretStr
 
 from blocks.base import OutsideBlock, PerLoop
 from playbook.errors import Fenced, Refused, ReleaseError, Transient
-from playbook.migration import Applied, Batch, Check, Document, plain_name
-from playbook.walk import Range, Trial, Walk
+from playbook.migration.backfill import Backfill, Range, Trial
+from playbook.migration.plan import Applied, Batch, Check, Document, plain_name
 
 if TYPE_CHECKING:
     from pymongo import MongoClient
@@ -144,16 +144,16 @@ class MongoDB(OutsideBlock):
 
         return await self._do(f"to try a change of {batch.collection} on copies", attempt)
 
-    async def walk(self, name: str) -> Walk | None:
+    async def backfill(self, name: str) -> Backfill | None:
         """How far the walk of a migration is, or None where none has begun. One query."""
 
-        def read(database: "Database[Document]") -> Walk | None:
+        def read(database: "Database[Document]") -> Backfill | None:
             kept = database[WALKS].find_one({"_id": name})
-            return Walk(migration=name, **{k: v for k, v in kept.items() if k != "_id"}) if kept else None
+            return Backfill(migration=name, **{k: v for k, v in kept.items() if k != "_id"}) if kept else None
 
         return await self._do(f"how far {name} is", read)
 
-    async def take(self, walk: Walk) -> None:
+    async def take(self, backfill: Backfill) -> None:
         """The walk is this epoch's from now on: whoever had it may not write any more. One write.
 
         Raises: Fenced (a newer epoch has it), Transient, Refused.
@@ -162,33 +162,35 @@ class MongoDB(OutsideBlock):
         def write(database: "Database[Document]") -> bool:
             from pymongo.errors import DuplicateKeyError
 
-            ours: Document = {"_id": walk.migration, "epoch": {"$lte": walk.epoch}}
+            ours: Document = {"_id": backfill.migration, "epoch": {"$lte": backfill.epoch}}
             try:
                 # An upsert that finds a newer epoch tries to insert a second document under the name, and may not.
-                database[WALKS].update_one(ours, {"$set": walk.model_dump(exclude={"migration"})}, upsert=True)
+                database[WALKS].update_one(ours, {"$set": backfill.model_dump(exclude={"migration"})}, upsert=True)
             except DuplicateKeyError:
                 return False
             return True
 
-        self._fence(walk, await self._do(f"to begin {walk.migration}", write))
+        self._fence(backfill, await self._do(f"to begin {backfill.migration}", write))
 
-    async def keep(self, walk: Walk) -> None:
+    async def keep(self, backfill: Backfill) -> None:
         """How far the walk is stands in the database, where it is still this epoch's. One write.
 
         Raises: Fenced (another epoch has it, or has finished it), Transient, Refused.
         """
-        ours: Document = {"_id": walk.migration, "epoch": walk.epoch}
-        kept: Document = {"$set": walk.model_dump(exclude={"migration"})}
+        ours: Document = {"_id": backfill.migration, "epoch": backfill.epoch}
+        kept: Document = {"$set": backfill.model_dump(exclude={"migration"})}
         is_ours = await self._do(
-            f"to keep how far {walk.migration} is",
+            f"to keep how far {backfill.migration} is",
             lambda database: database[WALKS].update_one(ours, kept).matched_count == 1,
         )
-        self._fence(walk, is_ours)
+        self._fence(backfill, is_ours)
 
     @staticmethod
-    def _fence(walk: Walk, is_ours: bool) -> None:
+    def _fence(backfill: Backfill, is_ours: bool) -> None:
         if not is_ours:
-            raise Fenced(f"{walk.migration}: a newer run has it; this one, of epoch {walk.epoch}, writes nothing more.")
+            raise Fenced(
+                f"{backfill.migration}: a newer run has it; this one, of epoch {backfill.epoch}, writes nothing more."
+            )
 
     async def ids(self, batch: Batch, after: object, limit: int) -> list[object]:
         """Ascending ids of the first documents still to be changed, beyond ``after`` (None: from the start)."""

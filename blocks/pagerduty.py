@@ -6,8 +6,8 @@ from pydantic import Field, HttpUrl, SecretStr
 
 from blocks.http import HttpBlock, HttpService
 from playbook.errors import Refused
-from playbook.matrix import Severity
-from playbook.messages import Page
+from playbook.incident.decision_matrix import Severity
+from playbook.messages.chat import Page
 
 SEVERITIES = {
     Severity.P0: "critical",

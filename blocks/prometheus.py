@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, HttpUrl, PrivateAttr, SecretStr
 
 from blocks.base import OutsideBlock
+from playbook.analysis.samples import CounterSeries
 from playbook.errors import NoData, Refused, ReleaseError, Transient
-from playbook.samples import CounterSeries
 
 if TYPE_CHECKING:
     from prometheus_api_client import PrometheusConnect

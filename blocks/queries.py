@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from playbook.base import Frozen
 from playbook.errors import Refused
-from playbook.release import Service
+from playbook.release.version import Service
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 """``{revision}``; the braces of a selector hold more than one word."""

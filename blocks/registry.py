@@ -8,7 +8,7 @@ from pydantic import Field, HttpUrl, SecretStr
 
 from blocks.http import HttpBlock, HttpService
 from playbook.errors import Refused
-from playbook.release import Image
+from playbook.release.version import Image
 
 MANIFESTS = ", ".join(
     (

@@ -7,7 +7,7 @@ from pydantic import Field, HttpUrl, PrivateAttr, SecretStr
 
 from blocks.base import GoogleBlock, PerLoop
 from blocks.google_api import calling
-from playbook.checks import SecretState
+from playbook.checklist.checks import SecretState
 from playbook.errors import Refused
 
 if TYPE_CHECKING:

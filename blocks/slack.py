@@ -6,7 +6,7 @@ from pydantic import Field, HttpUrl, SecretStr
 
 from blocks.http import HttpBlock, HttpService
 from playbook.errors import Refused, ReleaseError, Transient
-from playbook.messages import Message, Room
+from playbook.messages.chat import Channel, Message
 
 EVENT_TYPE = "release_fact"
 """Names our metadata on a message; its payload is the fact's key."""
@@ -35,7 +35,9 @@ class Slack(HttpBlock):
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://docs.slack.dev/reference/methods/chat.postMessage")
 
     token: SecretStr = Field(title="Bot token", description="Token of the app, xoxb-….")
-    channels: dict[Room, str] = Field(title="Channels", description="Id of the channel for each room, for example C0….")
+    channels: dict[Channel, str] = Field(
+        title="Channels", description="Id of the channel for each room, for example C0…."
+    )
     api_url: str = Field("https://slack.com/api", title="API URL", description="Where Slack's Web API is.")
 
     async def post(self, message: Message, *, repeat: bool = False) -> None:
@@ -43,40 +45,44 @@ class Slack(HttpBlock):
 
         One call, two with ``repeat``. Raises: Transient (away, rate limit), Refused (token, channel).
         """
-        channel = self._channel(message.room)
+        channel = self._channel(message.channel)
         if repeat and await self._was_told(channel, message):
             return
         metadata = {"event_type": EVENT_TYPE, "event_payload": {"key": message.key}}
         said = {"channel": channel, "text": message.text, "metadata": metadata, "unfurl_links": False}
         await self._call(
-            "POST", "/chat.postMessage", f"to post {message.key} in {message.room}", message.room, json=said
+            "POST", "/chat.postMessage", f"to post {message.key} in {message.channel}", message.channel, json=said
         )
 
     async def _was_told(self, channel: str, message: Message) -> bool:
         query = {"channel": channel, "limit": HISTORY, "include_all_metadata": "true"}
-        asked = f"whether {message.room} knows {message.key}"
-        found = await self._call("GET", "/conversations.history", asked, message.room, params=query)
+        asked = f"whether {message.channel} knows {message.key}"
+        found = await self._call("GET", "/conversations.history", asked, message.channel, params=query)
         return any(_key(said) == message.key for said in found["messages"])
 
-    async def _call(self, method: str, path: str, asked: str, room: Room, **request: Any) -> dict[str, Any]:
+    async def _call(self, method: str, path: str, asked: str, channel: Channel, **request: Any) -> dict[str, Any]:
         """Slack's answer, which says ``ok`` in its body whatever the status."""
         answer = await self._service().json(method, path, asked, _answer, **request)
         if answer["ok"] is True:
             return answer
-        raise self._failure(str(answer["error"]), asked, room)
+        raise self._failure(str(answer["error"]), asked, channel)
 
-    def _failure(self, error: str, asked: str, room: Room) -> ReleaseError:
+    def _failure(self, error: str, asked: str, channel: Channel) -> ReleaseError:
         came = f"Slack, asked {asked}, answered {error}."
         if error in AWAY:
             return Transient(f"{came} Ask again.")
         if error in WRONG_ROOM:
-            return Refused(f"{came} Check slack.channels.{room} ({self.channels.get(room)}) and invite the app there.")
+            return Refused(
+                f"{came} Check slack.channels.{channel} ({self.channels.get(channel)}) and invite the app there."
+            )
         return Refused(f"{came} Check slack.token and its scopes.")
 
-    def _channel(self, room: Room) -> str:
-        if room not in self.channels:
-            raise Refused(f"Slack: no channel is known for {room}. Add slack.channels.{room} to the environment file.")
-        return self.channels[room]
+    def _channel(self, channel: Channel) -> str:
+        if channel not in self.channels:
+            raise Refused(
+                f"Slack: no channel is known for {channel}. Add slack.channels.{channel} to the environment file."
+            )
+        return self.channels[channel]
 
     def _service(self) -> HttpService:
         headers = {"Authorization": f"Bearer {self.token.get_secret_value()}"}

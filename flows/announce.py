@@ -4,9 +4,9 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
-from playbook.messages import Deployed, Message, Page, Resolution, Ticket
-from playbook.outcome import End, Outcome
-from tasks.announce import Fact, insist
+from playbook.messages.chat import Deployed, Message, Page, Resolution, Ticket
+from playbook.release.outcome import FlowResult, ReleaseOutcome
+from tasks.announce import Fact, notify_with_retries
 from tasks.ending import ending
 
 
@@ -32,9 +32,9 @@ async def announce(
     return await ending(_announce(environment, message or page or ticket or resolution or deployed))
 
 
-async def _announce(environment: str, one: Fact | None) -> Outcome:
+async def _announce(environment: str, one: Fact | None) -> FlowResult:
     env = await Environment.open(environment)
     if one is None:
-        return Outcome(end=End.PASSED, message="There was nothing to say.")
-    await insist(env, one)
-    return Outcome(end=End.PASSED, message=f"Said: {one.key}")
+        return FlowResult(end=ReleaseOutcome.PASSED, message="There was nothing to say.")
+    await notify_with_retries(env, one)
+    return FlowResult(end=ReleaseOutcome.PASSED, message=f"Said: {one.key}")

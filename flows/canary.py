@@ -3,14 +3,14 @@
 import asyncio
 
 from blocks.environment import Environment
-from playbook.claim import Claim, Decision
-from playbook.gate import Choice
-from playbook.policy import LowTraffic
-from playbook.report import Report
-from playbook.verdict import Action, Reason, Verdict
-from tasks.announce import say_asking, say_holding, say_scaled
-from tasks.claim import note_on_lead
+from playbook.analysis.policy import LowTraffic
+from playbook.analysis.verdict import Action, Reason, Verdict
+from playbook.lease.lease import Decision, Lease
+from playbook.messages.report import Report
+from playbook.release.gate import Choice
+from tasks.announce import notify_asking, notify_holding, notify_scaled
 from tasks.gate import JUDGE, ask_person
+from tasks.lease import update_coordinator
 from tasks.monitor import clock, monitor, probe, until_bad
 from tasks.report import note
 from tasks.traffic import scale, shift_to_canary
@@ -21,25 +21,25 @@ SCRAPES_TO_SEE = 2
 
 async def bake(env: Environment, report: Report) -> Report:
     """Show the canary to its share of users and look, until it is known whether everybody or nobody gets it."""
-    if report.claim.bake_start_s is None:
-        await shift_all(env, report.claim)
-        claim = await note_on_lead(env, report.claim.baking_from(await clock(env)))
-        report = await note(report.at(claim), f"the canary serves {claim.canary_percent} %")
-    elif report.claim.gate_deadline_s is not None and await has_baked(env, report.claim):
+    if report.lease.bake_start_s is None:
+        await shift_all(env, report.lease)
+        lease = await update_coordinator(env, report.lease.baking_from(await clock(env)))
+        report = await note(report.at(lease), f"the canary serves {lease.canary_percent} %")
+    elif report.lease.gate_deadline_s is not None and await has_baked(env, report.lease):
         report = await gate_again(env, report)
-    while report.claim.decision is Decision.BAKE:
+    while report.lease.decision is Decision.BAKE:
         report = await act_on(env, await look(env, report))
     return report
 
 
-async def has_baked(env: Environment, claim: Claim) -> bool:
+async def has_baked(env: Environment, lease: Lease) -> bool:
     """Whether the bake is over, with every extension that it was given."""
-    return await clock(env) >= (claim.bake_start_s or 0.0) + claim.policy(env.policy).bake_s
+    return await clock(env) >= (lease.bake_start_s or 0.0) + lease.policy(env.policy).bake_s
 
 
 async def look(env: Environment, report: Report) -> Report:
     """The bake has been watched until the judge has decided, and what it said stands on the page."""
-    verdicts = await monitor(env, report.claim, report.claim.policy(env.policy))
+    verdicts = await monitor(env, report.lease, report.lease.policy(env.policy))
     worst = verdicts[0]
     return await note(report.judged(verdicts), f"{worst.service}: {worst.action}. {worst.explanation}")
 
@@ -58,10 +58,10 @@ async def act_on(env: Environment, report: Report) -> Report:
             return report.deciding(Decision.REVERT, f"{worst.service}: {worst.explanation}")
 
 
-async def shift_all(env: Environment, claim: Claim) -> None:
+async def shift_all(env: Environment, lease: Lease) -> None:
     """Every service gives the canary its share: the lead, which carries the decision, before the others."""
-    await shift_to_canary(env, claim, claim.lead)
-    await asyncio.gather(*(shift_to_canary(env, claim, service) for service in claim.services[1:]))
+    await shift_to_canary(env, lease, lease.coordinator)
+    await asyncio.gather(*(shift_to_canary(env, lease, service) for service in lease.services[1:]))
 
 
 async def scale_up(env: Environment, report: Report, verdict: Verdict) -> Report:
@@ -69,15 +69,15 @@ async def scale_up(env: Environment, report: Report, verdict: Verdict) -> Report
 
     A bake that would end before the new instances were looked at becomes longer: nobody is promoted unseen.
     """
-    now_s, policy = await clock(env), report.claim.policy(env.policy)
-    scaled = report.claim.scaled(verdict.service, now_s)
+    now_s, policy = await clock(env), report.lease.policy(env.policy)
+    scaled = report.lease.scaled(verdict.service, now_s)
     seen_s = now_s + policy.warm_up_s + policy.literal_window_s
     if seen_s > (scaled.bake_start_s or now_s) + policy.bake_s:
         scaled = scaled.extended_until(seen_s, env.policy)
-    claim = await note_on_lead(env, scaled)
-    await scale(env, claim, verdict.service)
-    report = await note(report.at(claim), f"{verdict.service} has more instances")
-    await say_scaled(env, report)
+    lease = await update_coordinator(env, scaled)
+    await scale(env, lease, verdict.service)
+    report = await note(report.at(lease), f"{verdict.service} has more instances")
+    await notify_scaled(env, report)
     return report
 
 
@@ -85,8 +85,8 @@ async def hold(env: Environment, report: Report) -> Report:
     """The judge cannot decide: make requests and look again, wait for some, or ask a person, as each service's policy
     says."""
     now_s = await clock(env)
-    report = report.at(await note_on_lead(env, report.claim.gated(now_s, env.policy.gate_deadline_s)))
-    left_s = (report.claim.gate_deadline_s or now_s) - now_s
+    report = report.at(await update_coordinator(env, report.lease.gated(now_s, env.policy.gate_deadline_s)))
+    left_s = (report.lease.gate_deadline_s or now_s) - now_s
     if left_s > 0 and (probed := _undecided(env, report, LowTraffic.PROBE)):
         report = await look_again(env, report, probed, left_s / 2)
         if report.verdicts[0].action is not Action.INCONCLUSIVE:
@@ -94,10 +94,10 @@ async def hold(env: Environment, report: Report) -> Report:
     waiting = _undecided(env, report, LowTraffic.HOLD)
     if left_s <= 0 or len(waiting) < sum(verdict.action is Action.INCONCLUSIVE for verdict in report.verdicts):
         return await gate(env, report)
-    until_s, lacking = report.claim.gate_deadline_s or now_s, [verdict.service for verdict in waiting]
-    await say_holding(env, report, lacking)
-    claim = await note_on_lead(env, report.claim.extended_until(until_s, env.policy))
-    return await note(report.at(claim), f"held for requests to {', '.join(lacking)}")
+    until_s, lacking = report.lease.gate_deadline_s or now_s, [verdict.service for verdict in waiting]
+    await notify_holding(env, report, lacking)
+    lease = await update_coordinator(env, report.lease.extended_until(until_s, env.policy))
+    return await note(report.at(lease), f"held for requests to {', '.join(lacking)}")
 
 
 def _undecided(env: Environment, report: Report, policy: LowTraffic) -> list[Verdict]:
@@ -124,17 +124,17 @@ async def gate(env: Environment, report: Report) -> Report:
 
     The judge looks on meanwhile: evidence against the canary ends the question, and nobody promotes over it.
     """
-    claim, now_s = report.claim, await clock(env)
-    if now_s >= (claim.gate_deadline_s or now_s + 1):  # it was held for requests, or its process was away
+    lease, now_s = report.lease, await clock(env)
+    if now_s >= (lease.gate_deadline_s or now_s + 1):  # it was held for requests, or its process was away
         return report.deciding(Decision.REVERT, f"still undecided at the deadline. {report.verdicts[0].explanation}")
     report = await note(report, "a person is asked")
-    await say_asking(env, report)
+    await notify_asking(env, report)
     answer = await ask_person(
         report.markdown(),
-        claim.gate_deadline_s or now_s,
+        lease.gate_deadline_s or now_s,
         now_s,
-        claim.canary_percent,
-        until_bad(env, claim, claim.policy(env.policy)),
+        lease.canary_percent,
+        until_bad(env, lease, lease.policy(env.policy)),
     )
     report = await note(report, str(answer))
     if answer.choice is Choice.PROMOTE or answer.approver == JUDGE:
@@ -146,12 +146,14 @@ async def gate(env: Environment, report: Report) -> Report:
         case Choice.PROMOTE:
             return report.deciding(Decision.PROMOTE, str(answer))
         case Choice.EXTEND:
-            longer = claim.reopened().extended_until(now_s + 60 * answer.minutes, env.policy)
-            return report.at(await note_on_lead(env, longer))
+            longer = lease.reopened().extended_until(now_s + 60 * answer.minutes, env.policy)
+            return report.at(await update_coordinator(env, longer))
         case Choice.RAISE:
-            raised = claim.reopened().raised(answer.percent)
+            raised = lease.reopened().raised(answer.percent)
             await shift_all(env, raised)
-            return report.at(await note_on_lead(env, raised.extended_until(now_s + env.policy.bake_s, env.policy)))
+            return report.at(
+                await update_coordinator(env, raised.extended_until(now_s + env.policy.bake_s, env.policy))
+            )
         case _:
             return report.deciding(Decision.REVERT, f"{answer}. {report.verdicts[0].explanation}")
 
@@ -169,5 +171,5 @@ async def gate_again(env: Environment, report: Report) -> Report:
 
 async def look_now(env: Environment, report: Report, after_s: float = 0.0) -> Report:
     """The judge has looked once more, ``after_s`` seconds from now, as after an extension of so much."""
-    longer = report.claim.extended_until(await clock(env) + after_s, env.policy)
-    return await look(env, report.at(await note_on_lead(env, longer)))
+    longer = report.lease.extended_until(await clock(env) + after_s, env.policy)
+    return await look(env, report.at(await update_coordinator(env, longer)))

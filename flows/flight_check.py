@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
-from playbook.outcome import End, Outcome
+from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.ending import ending
 from tasks.flight import doors, try_door
 
@@ -21,10 +21,10 @@ async def flight_check(environment: str = "production") -> State[None]:
     return await ending(_flight_check(environment))
 
 
-async def _flight_check(environment: str) -> Outcome:
+async def _flight_check(environment: str) -> FlowResult:
     env = await Environment.open(environment)
     found = await asyncio.gather(*(try_door(env, door) for door in doors(env)))
     problems = [problem for problem in found if problem]
     if problems:
-        return Outcome(end=End.UNFIT, message="; ".join(problems))
-    return Outcome(end=End.PASSED, message=f"{len(found)} doors of {environment} are open.")
+        return FlowResult(end=ReleaseOutcome.UNFIT, message="; ".join(problems))
+    return FlowResult(end=ReleaseOutcome.PASSED, message=f"{len(found)} doors of {environment} are open.")

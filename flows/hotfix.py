@@ -6,23 +6,23 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
-from flows.preemption import gave_way, having_done, take_back_running
+from flows.preemption import gave_way, recording_done, take_back_running
 from flows.release import make_order, release_to
 from flows.steps import carry_out
-from playbook.checklist import Topic
-from playbook.claim import Kind
+from playbook.checklist.items import Topic
 from playbook.errors import BadRequest
-from playbook.hotfix import before_the_fix
-from playbook.outcome import End, Outcome
-from playbook.plan import Order
-from playbook.release import ReleaseRequest
-from playbook.report import Report
-from playbook.requests import HotfixRequest
-from tasks.beat import beating
+from playbook.lease.lease import Kind
+from playbook.messages.hotfix import before_the_fix
+from playbook.messages.report import Report
+from playbook.release.outcome import FlowResult, ReleaseOutcome
+from playbook.release.plan import Order
+from playbook.release.request import HotfixRequest
+from playbook.release.version import ReleaseRequest
 from tasks.checklist import check_item
-from tasks.claim import already_live, look, take_claim
 from tasks.ending import ending
-from tasks.migration import check_schema
+from tasks.heartbeat import with_heartbeat
+from tasks.lease import acquire_lease, already_live, look
+from tasks.migration.steps import check_schema
 from tasks.report import note
 from tasks.start import requested_at_s
 from tasks.validation import exploit_check
@@ -39,7 +39,7 @@ async def hotfix(request: HotfixRequest, environment: str = "production") -> Sta
     return await ending(_hotfix(request, environment))
 
 
-async def _hotfix(request: HotfixRequest, environment: str) -> Outcome:
+async def _hotfix(request: HotfixRequest, environment: str) -> FlowResult:
     env = await Environment.open(environment)
     if problems := request.problems(env.service_names):
         raise BadRequest(problems)
@@ -49,13 +49,15 @@ async def _hotfix(request: HotfixRequest, environment: str) -> Outcome:
     assert order is not None  # only a request without a version may find nothing to release
     seen = await check_first(env, order, request)
     what, done = f"hotfix {order.version}", list[str]()
-    with having_done(done):
+    with recording_done(done):
         if staging is not None:
             await check_schema(staging, dict.fromkeys(order.images, str(order.version)))
             done += gave_way(staging, await take_back_running(staging, tuple(order.images), Kind.HOTFIX, what))
             staged = await release_to(staging, order)
             if not staged.end.is_success:
-                return Outcome(end=End.REFUSED, message=f"{env.name} was not touched; {staging.name}: {staged.message}")
+                return FlowResult(
+                    end=ReleaseOutcome.REFUSED, message=f"{env.name} was not touched; {staging.name}: {staged.message}"
+                )
             done.append(f"{staging.name} has {order.version}, {env.name} does not.")
         done += gave_way(env, await take_back_running(env, tuple(order.images), Kind.HOTFIX, what))
         return await _fix(env, order, request, seen)
@@ -73,14 +75,14 @@ async def check_first(env: Environment, order: Order, request: HotfixRequest) ->
     return [before_the_fix(check, status) for check, status in zip(request.exploit, before, strict=True)]
 
 
-async def _fix(env: Environment, order: Order, request: HotfixRequest, seen: list[str]) -> Outcome:
+async def _fix(env: Environment, order: Order, request: HotfixRequest, seen: list[str]) -> FlowResult:
     """From the claim to the end. The checklist is looked up for the record; what is open there is owed afterwards."""
     found = await look(env, tuple(order.images))
     if await already_live(env, order, found):
-        return Outcome(end=End.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
+        return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
     items = await asyncio.gather(*(check_item(env, topic, order) for topic in Topic))
-    claim = await take_claim(env, order, found, request, requested_at_s())
-    async with beating(env, claim):
-        report = Report(environment=env.name, claim=claim, checklist=tuple(items))
+    lease = await acquire_lease(env, order, found, request, requested_at_s())
+    async with with_heartbeat(env, lease):
+        report = Report(environment=env.name, lease=lease, checklist=tuple(items))
         report = await note(report, "; ".join(["claimed", *seen]))
         return await carry_out(env, report)

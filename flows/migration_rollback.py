@@ -12,36 +12,36 @@ from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
 from flows.restoration import reopen, restore
-from playbook import standstill
-from playbook.claim import Claim
 from playbook.errors import BadRequest, Fenced, Held, Refused, ReleaseError
-from playbook.messages import Resolution
-from playbook.migration import MigrationRequest, RollbackPlan, Way
-from playbook.outcome import End, Outcome
-from playbook.recovery import Owner
-from playbook.undoing import closing, done, go_on, halted
-from tasks.announce import tell
-from tasks.beat import beating, owner_of
-from tasks.claim import as_it_stands, release_claim, take_over
+from playbook.lease.lease import Lease
+from playbook.lease.recovery import Owner
+from playbook.messages.chat import Resolution
+from playbook.migration import write_freeze
+from playbook.migration.messages import closing, done, go_on, halted
+from playbook.migration.plan import MigrationRequest, RollbackPlan, Way
+from playbook.release.outcome import FlowResult, ReleaseOutcome
+from tasks.announce import notify
 from tasks.ending import ending
-from tasks.incident import run_url, undoing_ticket
-from tasks.migration import (
+from tasks.heartbeat import owner_of, with_heartbeat
+from tasks.incident import migration_ticket, run_url
+from tasks.lease import as_it_stands, release_lease, take_over
+from tasks.migration.backfill import dry_run, forget, still_applied, undo, verify
+from tasks.migration.restore import find_backup
+from tasks.migration.steps import (
     closed_services,
     drain,
+    find_migration_rollback,
     halt,
     hold_services,
     introduce,
-    note_undoing,
-    plan_undoing,
+    plan_migration_rollback,
     prove_closed,
+    record_migration_progress,
     show,
     start_writes,
     stop_writes,
-    undoing_found,
 )
-from tasks.restore import find_backup
 from tasks.validation import smoke_test
-from tasks.walk import dry_run, forget, still_applied, undo, verify
 
 
 @flow(name="migration-rollback", flow_run_name="take back {request.migration} in {environment}")
@@ -55,46 +55,46 @@ async def migration_rollback(request: MigrationRequest, environment: str = "prod
     return await ending(_migration_rollback(request, environment))
 
 
-async def _migration_rollback(request: MigrationRequest, environment: str) -> Outcome:
+async def _migration_rollback(request: MigrationRequest, environment: str) -> FlowResult:
     env = await Environment.open(environment)
-    claim, tried = await take_or_go_on(env, request)
-    async with beating(env, claim):
+    lease, tried = await take_or_go_on(env, request)
+    async with with_heartbeat(env, lease):
         try:
-            return await carry_out(env, await note_undoing(env, standstill.going_on(claim)), tried)
+            return await carry_out(env, await record_migration_progress(env, write_freeze.going_on(lease)), tried)
         except Fenced:
             raise
         except ReleaseError as why:
-            return await stop_here(env, claim, str(why))
+            return await stop_here(env, lease, str(why))
         except Exception as why:  # noqa: BLE001  # writes may be off: whatever it is, somebody must hear of it
             get_run_logger().exception("not foreseen")
-            return await stop_here(env, claim, f"{type(why).__name__}: {why}. The run's log says where.")
+            return await stop_here(env, lease, f"{type(why).__name__}: {why}. The run's log says where.")
 
 
-async def take_or_go_on(env: Environment, request: MigrationRequest) -> tuple[Claim, str]:
+async def take_or_go_on(env: Environment, request: MigrationRequest) -> tuple[Lease, str]:
     """The claim of this rollback, a new one or the one that a run before this left behind; and what was tried first.
 
     Raises: Held (somebody is at it right now), BadRequest, Refused; nothing was touched then.
     """
-    found = await undoing_found(env)
+    found = await find_migration_rollback(env)
     if found is None:
         if problems := request.problems():
             raise BadRequest(problems)
-        plan = await plan_undoing(env, request)
+        plan = await plan_migration_rollback(env, request)
         tried = await try_first(env, plan)
         return await hold_services(env, request, plan), f"; {tried}"
-    claim = await as_it_stands(env, found, partial(go_on_with, env, request))
-    if claim is None:
+    lease = await as_it_stands(env, found, partial(go_on_with, env, request))
+    if lease is None:
         raise Refused(f"{found.release_id} has ended just now. Look how, before you start anything again.")
-    return claim, ""
+    return lease, ""
 
 
-async def go_on_with(env: Environment, request: MigrationRequest, found: Claim) -> Claim:
+async def go_on_with(env: Environment, request: MigrationRequest, found: Lease) -> Lease:
     """The claim of the rollback ``found``, held by this run. Raises: as `take_or_go_on`, and as `take_over`."""
     if await owner_of(env, found) is Owner.ALIVE:
         raise Held(f"{found.release_id} is under way in flow run {found.flow_run_id}.", is_same=True)
-    if found.undoing.halted and (problems := request.problems()):
+    if found.migration_rollback.halted and (problems := request.problems()):
         # Recovery asks like this. What stopped goes on only once a person has read why.
-        raise BadRequest([f"{found.release_id} has stopped: {found.undoing.halted} To go on:", *problems])
+        raise BadRequest([f"{found.release_id} has stopped: {found.migration_rollback.halted} To go on:", *problems])
     return await take_over(env, found, found)
 
 
@@ -105,120 +105,120 @@ async def try_first(env: Environment, plan: RollbackPlan) -> str:
     return "dry run: " + "; ".join([await dry_run(env, name) for name in plan.undo])
 
 
-async def carry_out(env: Environment, claim: Claim, tried: str) -> Outcome:
+async def carry_out(env: Environment, lease: Lease, tried: str) -> FlowResult:
     """The five steps, from wherever the claim stands."""
-    lines = await show(env, claim, (), f"flow run {claim.flow_run_id} holds {', '.join(claim.services)}{tried}")
-    if claim.undoing.declined:
-        return await reopen(env, claim)
-    if not claim.undoing.is_data_done:
+    lines = await show(env, lease, (), f"flow run {lease.flow_run_id} holds {', '.join(lease.services)}{tried}")
+    if lease.migration_rollback.declined:
+        return await reopen(env, lease)
+    if not lease.migration_rollback.is_data_done:
         # Here, since whoever held the services may have died before.
-        await tell(env, closing(claim, env.name, env.contacts, run_url(env, claim)))
-        claim, proof = await close_all(env, claim)
-        lines = await show(env, claim, lines, f"writes are off: {proof}")
-        await tell(env, await undoing_ticket(env, claim, lines))
-        why = await undo_all(env, claim)
+        await notify(env, closing(lease, env.name, env.contacts, run_url(env, lease)))
+        lease, proof = await close_all(env, lease)
+        lines = await show(env, lease, lines, f"writes are off: {proof}")
+        await notify(env, await migration_ticket(env, lease, lines))
+        why = await undo_all(env, lease)
         if why:
-            restored = await restore(env, claim, why)
-            if isinstance(restored, Outcome):
+            restored = await restore(env, lease, why)
+            if isinstance(restored, FlowResult):
                 return restored
-            claim = restored
-        claim = await note_undoing(env, standstill.with_undoing(claim, is_data_done=True))
-        lines = await show(env, claim, lines, "the data is as it was before")
-    await open_all(env, claim)
-    return await complete(env, claim, lines)
+            lease = restored
+        lease = await record_migration_progress(env, write_freeze.with_migration_rollback(lease, is_data_done=True))
+        lines = await show(env, lease, lines, "the data is as it was before")
+    await open_all(env, lease)
+    return await complete(env, lease, lines)
 
 
-async def close_all(env: Environment, claim: Claim) -> tuple[Claim, str]:
+async def close_all(env: Environment, lease: Lease) -> tuple[Lease, str]:
     """Step 1: no write reaches the database from any service; a refused one proves it, and none is under way. Returns
     what proves it, too.
 
     Requests under way are waited for again only where a service was open meanwhile: whoever finds one open says so
     before it is closed, or one that dies then would leave no trace of it.
     """
-    if claim.undoing.is_drained and (await closed_services(env, claim)).off != claim.services:
-        claim = await note_undoing(env, standstill.with_undoing(claim, is_drained=False))
-    for service in claim.services:
-        await stop_writes(env, claim, service)
-    proofs = await asyncio.gather(*(prove_closed(env, service) for service in claim.services))
-    if not claim.undoing.is_drained:
+    if lease.migration_rollback.is_drained and (await closed_services(env, lease)).off != lease.services:
+        lease = await record_migration_progress(env, write_freeze.with_migration_rollback(lease, is_drained=False))
+    for service in lease.services:
+        await stop_writes(env, lease, service)
+    proofs = await asyncio.gather(*(prove_closed(env, service) for service in lease.services))
+    if not lease.migration_rollback.is_drained:
         await drain(env)
-        claim = await note_undoing(env, standstill.with_undoing(claim, is_drained=True))
-    return claim, "; ".join(proof.removesuffix(".") for proof in proofs)
+        lease = await record_migration_progress(env, write_freeze.with_migration_rollback(lease, is_drained=True))
+    return lease, "; ".join(proof.removesuffix(".") for proof in proofs)
 
 
-async def undo_all(env: Environment, claim: Claim) -> str:
+async def undo_all(env: Environment, lease: Lease) -> str:
     """Step 2: each migration is taken back by its own ``down``, the newest first.
 
     Returns why a backup must be restored instead, or nothing.
     """
-    plan = claim.undoing.plan
+    plan = lease.migration_rollback.plan
     left = await still_applied(env, plan.undo)
     if left and plan.way is Way.RESTORE:
         return plan.why
     for name in left:
-        if problem := await verify(env, claim, name, await undo(env, claim, name)):
+        if problem := await verify(env, lease, name, await undo(env, lease, name)):
             return f"the data is not right after its down ({problem})"
         await forget(env, name)
     return ""
 
 
-async def open_all(env: Environment, claim: Claim) -> None:
+async def open_all(env: Environment, lease: Lease) -> None:
     """Steps 4 and 5: the code that can read the data passes its smoke tests out of sight, then users come back."""
 
-    for service in claim.services:
-        if standstill.can_introduce(claim, service):
-            await introduce(env, claim, service)
+    for service in lease.services:
+        if write_freeze.can_introduce(lease, service):
+            await introduce(env, lease, service)
             if problem := await smoke_test(env, service, on_canary=True):
                 raise Refused(problem)
-    for service in claim.services:
-        await start_writes(env, claim, service)
-    for service in claim.services:
+    for service in lease.services:
+        await start_writes(env, lease, service)
+    for service in lease.services:
         if problem := await smoke_test(env, service):
             raise Refused(problem)
 
 
-async def complete(env: Environment, claim: Claim, lines: tuple[str, ...]) -> Outcome:
+async def complete(env: Environment, lease: Lease, lines: tuple[str, ...]) -> FlowResult:
     """Everybody is told, and the services are anybody's again."""
-    serving = ", ".join(f"{part.service} serves {part.stable}" for part in claim.parts)
-    outcome = Outcome(
-        end=End.ROLLED_BACK,
-        message=f"{', '.join(claim.undoing.plan.undo)} taken back; {serving}.",
-        release_id=claim.release_id,
+    serving = ", ".join(f"{rollout.service} serves {rollout.stable}" for rollout in lease.rollouts)
+    outcome = FlowResult(
+        end=ReleaseOutcome.ROLLED_BACK,
+        message=f"{', '.join(lease.migration_rollback.plan.undo)} taken back; {serving}.",
+        release_id=lease.release_id,
     )
-    await show(env, claim, lines, outcome.message)
-    await tell(env, done(claim, env.name))
-    await tell(env, Resolution(key=claim.release_id))
-    for service in reversed(claim.services):
-        await release_claim(env, claim, service)
+    await show(env, lease, lines, outcome.message)
+    await notify(env, done(lease, env.name))
+    await notify(env, Resolution(key=lease.release_id))
+    for service in reversed(lease.services):
+        await release_lease(env, lease, service)
     return outcome
 
 
-async def stop_here(env: Environment, claim: Claim, why: str) -> Outcome:
+async def stop_here(env: Environment, lease: Lease, why: str) -> FlowResult:
     """A step failed: everything stays as it is, somebody is woken, and the way on is said."""
-    outcome = await say_stopped(env, claim, why)
+    outcome = await notify_stopped(env, lease, why)
     try:
-        await halt(env, claim, why)
+        await halt(env, lease, why)
     except Fenced:
         raise
     except ReleaseError as unwritten:  # the lead itself is out of reach: recovery will ask again, and stop for good
-        get_run_logger().error("%s does not say that it stopped: %s", claim.lead, unwritten)
+        get_run_logger().error("%s does not say that it stopped: %s", lease.coordinator, unwritten)
     return outcome
 
 
-async def stop_lost(env: Environment, found: Claim, why: str) -> Outcome:
+async def stop_lost(env: Environment, found: Lease, why: str) -> FlowResult:
     """The same for the rollback ``found`` of another process, which writes nothing more. Raises: Fenced."""
-    outcome = await say_stopped(env, found, why)
-    await take_over(env, standstill.with_undoing(found, halted=why), found)
+    outcome = await notify_stopped(env, found, why)
+    await take_over(env, write_freeze.with_migration_rollback(found, halted=why), found)
     return outcome
 
 
-async def say_stopped(env: Environment, claim: Claim, why: str) -> Outcome:
+async def notify_stopped(env: Environment, lease: Lease, why: str) -> FlowResult:
     """Somebody is woken before the claim says that it stopped: nobody goes on with one that says so, or speaks of it.
 
     Raises: Fenced (a newer run has it; nobody is woken).
     """
-    closed = await closed_services(env, claim)
+    closed = await closed_services(env, lease)
     state = f"Writes to {', '.join(closed.off)} are off. " if closed.off else ""
     state += f"Whether they are to {', '.join(closed.unseen)} could not be seen. " if closed.unseen else ""
-    await tell(env, halted(claim, env.name, f"{why} {state}"))
-    return Outcome(end=End.HALTED, message=f"{why} {state}{go_on(env.name)}", release_id=claim.release_id)
+    await notify(env, halted(lease, env.name, f"{why} {state}"))
+    return FlowResult(end=ReleaseOutcome.HALTED, message=f"{why} {state}{go_on(env.name)}", release_id=lease.release_id)

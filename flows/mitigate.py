@@ -5,9 +5,9 @@ from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
 from playbook.errors import BadRequest
-from playbook.outcome import End, Outcome
-from playbook.requests import Measure, MitigateRequest
-from tasks.announce import say_mitigated
+from playbook.release.outcome import FlowResult, ReleaseOutcome
+from playbook.release.request import Measure, MitigateRequest
+from tasks.announce import notify_mitigated
 from tasks.ending import ending
 from tasks.mitigation import check_maintenance_revision, mitigate_service, restore_service
 
@@ -23,7 +23,7 @@ async def mitigate(request: MitigateRequest, environment: str = "production") ->
     return await ending(_mitigate(request, environment))
 
 
-async def _mitigate(request: MitigateRequest, environment: str) -> Outcome:
+async def _mitigate(request: MitigateRequest, environment: str) -> FlowResult:
     env = await Environment.open(environment)
     known = env.service_names
     maintenance = env.service(request.service).maintenance_revision if request.service in known else ""
@@ -36,5 +36,5 @@ async def _mitigate(request: MitigateRequest, environment: str) -> Outcome:
             await check_maintenance_revision(env, request.service)
         snapshot = await mitigate_service(env, request)
     serves = f"{request.service} serves {snapshot.split}, {snapshot.scaling}."
-    await say_mitigated(env, request, serves)
-    return Outcome(end=End.PASSED, message=serves)
+    await notify_mitigated(env, request, serves)
+    return FlowResult(end=ReleaseOutcome.PASSED, message=serves)

@@ -6,57 +6,59 @@ from collections.abc import Iterator, Sequence
 
 from blocks.environment import Environment
 from flows.steps import carry_out
-from playbook.claim import Claim, Kind
 from playbook.errors import Fenced, Refused, ReleaseError
-from playbook.outcome import End, Outcome
-from playbook.report import Report
-from tasks.beat import beating
-from tasks.claim import as_it_stands, claims_found, take_over
+from playbook.lease.lease import Kind, Lease
+from playbook.messages.report import Report
+from playbook.release.outcome import FlowResult, ReleaseOutcome
+from tasks.heartbeat import with_heartbeat
+from tasks.lease import as_it_stands, find_leases, take_over
 from tasks.report import note
 from tasks.start import requested_at_s
 
 
-async def take_back_running(env: Environment, services: tuple[str, ...], kind: Kind, what: str) -> tuple[Outcome, ...]:
+async def take_back_running(
+    env: Environment, services: tuple[str, ...], kind: Kind, what: str
+) -> tuple[FlowResult, ...]:
     """No release that must give way to ``kind`` holds any of ``services`` any more; how each of them ended.
 
     ``what`` names who comes instead. What gives way to a rollback is bad itself: it is paged and ticketed as any
     release that was taken back. A release that ends by itself meanwhile is none. Raises: Refused where somebody else's
     hand is on its services.
     """
-    claims, _ = await claims_found(env)
-    mine = [one for one in claims if kind.may_take_over(one.kind) and set(services) & set(one.services)]
+    leases, _ = await find_leases(env)
+    mine = [one for one in leases if kind.may_take_over(one.kind) and set(services) & set(one.services)]
     is_bad = kind is Kind.ROLLBACK
 
-    async def taken(found: Claim) -> Claim:
+    async def taken(found: Lease) -> Lease:
         wanted = found.asked_back(what, requested_at_s()) if is_bad else found.giving_way(what)
         return await take_over(env, wanted, found)
 
-    ended: list[Outcome] = []
+    ended: list[FlowResult] = []
     done: list[str] = []
-    with having_done(done):
+    with recording_done(done):
         for found in mine:
             try:
-                claim = await as_it_stands(env, found, taken)
+                lease = await as_it_stands(env, found, taken)
             except Fenced:
                 continue
-            if claim is None:
+            if lease is None:
                 continue
             done.append(f"{found.release_id} had to give way in {env.name}.")
-            async with beating(env, claim):
-                outcome = await carry_out(env, await note(Report(environment=env.name, claim=claim), claim.reason))
-            if outcome.end is End.INTERRUPTED:
+            async with with_heartbeat(env, lease):
+                outcome = await carry_out(env, await note(Report(environment=env.name, lease=lease), lease.reason))
+            if outcome.end is ReleaseOutcome.INTERRUPTED:
                 raise Refused(f"{found.release_id} could not give way: {outcome.message} Look, and start this again.")
             ended.append(outcome)
     return tuple(ended)
 
 
-def gave_way(env: Environment, taken_back: Sequence[Outcome]) -> list[str]:
+def gave_way(env: Environment, taken_back: Sequence[FlowResult]) -> list[str]:
     """A sentence for each release that these are the ends of."""
     return [f"{outcome.release_id} gave way in {env.name}: its users are back on stable." for outcome in taken_back]
 
 
 @contextlib.contextmanager
-def having_done(done: Sequence[str]) -> Iterator[None]:
+def recording_done(done: Sequence[str]) -> Iterator[None]:
     """A refusal of what is inside does not say that nothing was touched, but what was ``done`` until then, if anything.
 
     ``done`` may grow meanwhile.

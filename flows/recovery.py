@@ -9,17 +9,17 @@ from prefect.client.schemas.objects import State
 from blocks.environment import Environment
 from flows.migration_rollback import stop_lost
 from flows.steps import carry_out
-from playbook.claim import Claim, Decision, Kind
 from playbook.errors import Fenced
-from playbook.outcome import End, Outcome
-from playbook.recovery import Owner, Recovery, Step
-from playbook.report import Report
-from playbook.standstill import restarted
-from tasks.announce import say_taken_up
-from tasks.beat import beating, mark_lost, owner_of
-from tasks.claim import as_it_stands, claims_found, free_orphan, hand_on, judge_recovery, take_over
+from playbook.lease.lease import Decision, Kind, Lease
+from playbook.lease.recovery import Owner, Recovery, Step
+from playbook.messages.report import Report
+from playbook.migration.write_freeze import restarted
+from playbook.release.outcome import FlowResult, ReleaseOutcome
+from tasks.announce import notify_taken_up
 from tasks.ending import ending
-from tasks.migration import restart_undoing
+from tasks.heartbeat import mark_lost, owner_of, with_heartbeat
+from tasks.lease import as_it_stands, find_leases, free_orphan, hand_on, judge_recovery, take_over
+from tasks.migration.steps import restart_migration_rollback
 from tasks.report import note
 
 
@@ -35,37 +35,37 @@ async def recovery(environment: str = "production") -> State[None]:
     return await ending(_recovery(environment))
 
 
-async def _recovery(environment: str) -> Outcome:
+async def _recovery(environment: str) -> FlowResult:
     env = await Environment.open(environment)
-    claims, orphans = await claims_found(env)
+    leases, orphans = await find_leases(env)
     await asyncio.gather(*(free_orphan(env, service) for service in orphans))
-    outcomes = await asyncio.gather(*(recover_one(env, claim) for claim in claims))
+    outcomes = await asyncio.gather(*(recover_one(env, lease) for lease in leases))
     done = [outcome for outcome in outcomes if outcome is not None]
     if not done:
-        return Outcome(end=End.PASSED, message=f"Nothing is lost in {environment}.")
+        return FlowResult(end=ReleaseOutcome.PASSED, message=f"Nothing is lost in {environment}.")
     worst = next((outcome for outcome in done if not outcome.end.is_success), done[0])
     return worst.model_copy(update={"message": " ".join(outcome.message for outcome in done)})
 
 
-async def recover_one(env: Environment, found: Claim) -> Outcome | None:
+async def recover_one(env: Environment, found: Lease) -> FlowResult | None:
     """One release, from wherever its process left it to its end; None where it is left alone."""
     try:
         taken = await as_it_stands(env, found, partial(take_up, env))
     except Fenced:
         return None
-    if taken is None or isinstance(taken, Outcome):
+    if taken is None or isinstance(taken, FlowResult):
         return taken
-    claim, lost, decided = taken
-    async with beating(env, claim):
+    lease, lost, decided = taken
+    async with with_heartbeat(env, lease):
         if lost is not None:
-            await mark_lost(lost, claim)
-        report = await note(Report(environment=env.name, claim=claim), f"{decided.step}: {decided.reason}")
-        if claim.kind is Kind.RELEASE and claim.decision is Decision.DEPLOY:
-            await say_taken_up(env, claim)
+            await mark_lost(lost, lease)
+        report = await note(Report(environment=env.name, lease=lease), f"{decided.step}: {decided.reason}")
+        if lease.kind is Kind.RELEASE and lease.decision is Decision.DEPLOY:
+            await notify_taken_up(env, lease)
         return await carry_out(env, report)
 
 
-async def take_up(env: Environment, found: Claim) -> tuple[Claim, Claim | None, Recovery] | Outcome | None:
+async def take_up(env: Environment, found: Lease) -> tuple[Lease, Lease | None, Recovery] | FlowResult | None:
     """What is decided of the release ``found``, and its claim held by this run, with the one whose run fell silent.
 
     An Outcome where it goes on elsewhere, or stops; None where it is left alone. Raises: Fenced, Conflict, as
@@ -80,15 +80,15 @@ async def take_up(env: Environment, found: Claim) -> tuple[Claim, Claim | None, 
     if decided.step is Step.HALT:
         return await stop_lost(env, found, decided.reason)
     wanted = found.decided(Decision.REVERT, decided.reason) if decided.step is Step.REVERT else found
-    claim = await take_over(env, wanted, found)
-    return claim, found if owner is Owner.SILENT else None, decided
+    lease = await take_over(env, wanted, found)
+    return lease, found if owner is Owner.SILENT else None, decided
 
 
-async def go_on_elsewhere(env: Environment, found: Claim, reason: str) -> Outcome:
+async def go_on_elsewhere(env: Environment, found: Lease, reason: str) -> FlowResult:
     """A migration rollback goes on in a run of its own, since it may wait for people.
 
     Raises: Fenced, Conflict, as `hand_on`.
     """
-    await restart_undoing(env, await hand_on(env, restarted(found), found))
+    await restart_migration_rollback(env, await hand_on(env, restarted(found), found))
     message = f"{found.release_id} goes on in a run of its own: {reason}."
-    return Outcome(end=End.PASSED, message=message, release_id=found.release_id)
+    return FlowResult(end=ReleaseOutcome.PASSED, message=message, release_id=found.release_id)

@@ -6,21 +6,21 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
-from flows.preemption import having_done
+from flows.preemption import recording_done
 from flows.steps import carry_out
-from playbook.checklist import Item, Topic, open_items
+from playbook.checklist.items import Item, Topic, open_items
 from playbook.errors import BadRequest, Refused
-from playbook.outcome import End, Outcome
-from playbook.plan import Order
-from playbook.release import Image, ReleaseRequest, Version
-from playbook.report import Report
-from tasks.announce import say_starting
-from tasks.beat import beating
+from playbook.messages.report import Report
+from playbook.release.outcome import FlowResult, ReleaseOutcome
+from playbook.release.plan import Order
+from playbook.release.version import Image, ReleaseRequest, Version
+from tasks.announce import notify_starting
 from tasks.build import check_build
 from tasks.checklist import check_item
-from tasks.claim import already_live, check_free, look, take_claim, version_in_staging
 from tasks.ending import ending
-from tasks.migration import check_schema
+from tasks.heartbeat import with_heartbeat
+from tasks.lease import acquire_lease, already_live, check_free, look, version_in_staging
+from tasks.migration.steps import check_schema
 from tasks.monitor import check_telemetry
 from tasks.report import note
 
@@ -41,12 +41,12 @@ async def release(request: ReleaseRequest, environment: str = "production") -> S
     return await ending(_release(request, environment))
 
 
-async def _release(request: ReleaseRequest, environment: str) -> Outcome:
+async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
     env = await Environment.open(environment)
     staging = await Environment.open(env.staging) if env.staging else None
     order = await make_order(env, staging, request)
     if order is None:
-        return Outcome(end=End.NOTHING_TO_RELEASE, message=NOTHING_DUE)
+        return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=NOTHING_DUE)
     if problem := await check_telemetry(env):
         raise Refused(f"{problem} Without it nothing can be promoted.")
     items = tuple(await asyncio.gather(*(check_item(env, topic, order) for topic in Topic)))
@@ -59,25 +59,27 @@ async def _release(request: ReleaseRequest, environment: str) -> Outcome:
         await check_free(env, order)
         staged = await release_to(staging, order)
         if not staged.end.is_success:
-            return Outcome(end=End.REFUSED, message=f"{env.name} was not touched; {staging.name}: {staged.message}")
-        if staged.end is End.PROMOTED:
+            return FlowResult(
+                end=ReleaseOutcome.REFUSED, message=f"{env.name} was not touched; {staging.name}: {staged.message}"
+            )
+        if staged.end is ReleaseOutcome.PROMOTED:
             done = [f"{staging.name} has {order.version}; {env.name} was not touched."]
-    with having_done(done):
+    with recording_done(done):
         return await release_to(env, order, items)
 
 
-async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = ()) -> Outcome:
+async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = ()) -> FlowResult:
     """Take ``order`` to one environment, from the claim to its end."""
     found = await look(env, tuple(order.images))
     if await already_live(env, order, found):
-        return Outcome(end=End.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
+        return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
     await check_schema(env, dict.fromkeys(order.images, str(order.version)))
-    claim = await take_claim(env, order, found)
-    async with beating(env, claim):
+    lease = await acquire_lease(env, order, found)
+    async with with_heartbeat(env, lease):
         overridden = order.override if open_items(items) else ""
         words = f"claimed, although the checklist is open: {overridden}" if overridden else "claimed"
-        report = await note(Report(environment=env.name, claim=claim, checklist=items), words)
-        await say_starting(env, claim, order, overridden)
+        report = await note(Report(environment=env.name, lease=lease, checklist=items), words)
+        await notify_starting(env, lease, order, overridden)
         return await carry_out(env, report)
 
 

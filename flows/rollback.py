@@ -4,19 +4,19 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
-from flows.preemption import gave_way, having_done, take_back_running
+from flows.preemption import gave_way, recording_done, take_back_running
 from flows.steps import carry_out
-from playbook.claim import Kind
 from playbook.errors import BadRequest
-from playbook.outcome import End, Outcome
-from playbook.report import Report
-from playbook.requests import RollbackRequest
-from playbook.rollback import Found, RollbackPlan, check_free, plan_rollback
-from tasks.beat import beating
+from playbook.lease.lease import Kind
+from playbook.messages.report import Report
+from playbook.release.outcome import FlowResult, ReleaseOutcome
+from playbook.release.request import RollbackRequest
+from playbook.rollback.plan import RollbackPlan, ServiceState, check_free, plan_rollback
 from tasks.ending import ending
-from tasks.migration import check_schema
+from tasks.heartbeat import with_heartbeat
+from tasks.migration.steps import check_schema
 from tasks.report import note
-from tasks.rollback import begin_rollback, claim_of, find_revisions
+from tasks.rollback import begin_rollback, find_revisions, lease_of
 from tasks.start import requested_at_s
 
 
@@ -33,7 +33,7 @@ async def rollback(request: RollbackRequest, environment: str = "production") ->
     return await ending(_rollback(request, environment))
 
 
-async def _rollback(request: RollbackRequest, environment: str) -> Outcome:
+async def _rollback(request: RollbackRequest, environment: str) -> FlowResult:
     env = await Environment.open(environment)
     if problems := request.problems():
         raise BadRequest(problems)
@@ -42,30 +42,32 @@ async def _rollback(request: RollbackRequest, environment: str) -> Outcome:
     what = f"{request.requested_by} asked for a rollback ({request.symptom.value}: {request.reason})"
     taken_back = await take_back_running(env, env.service_names, Kind.ROLLBACK, what)
     if taken_back and not request.to:
-        is_well = all(outcome.end is not End.UNFIT for outcome in taken_back)
+        is_well = all(outcome.end is not ReleaseOutcome.UNFIT for outcome in taken_back)
         words = (f"{outcome.release_id} was still running: {outcome.message}" for outcome in taken_back)
-        return Outcome(end=End.ROLLED_BACK if is_well else End.UNFIT, message=" ".join(words))
-    with having_done(gave_way(env, taken_back)):
+        return FlowResult(end=ReleaseOutcome.ROLLED_BACK if is_well else ReleaseOutcome.UNFIT, message=" ".join(words))
+    with recording_done(gave_way(env, taken_back)):
         return await go_back(env, request)
 
 
-async def go_back(env: Environment, request: RollbackRequest) -> Outcome:
+async def go_back(env: Environment, request: RollbackRequest) -> FlowResult:
     """From a plan to its end; nothing is written before there is one."""
     found, plan = await planned(env, request)
-    if not plan.parts:
-        return Outcome(end=End.ROLLED_BACK, message=f"Nothing moved: {env.name} serves {request.to} already.")
+    if not plan.rollouts:
+        return FlowResult(
+            end=ReleaseOutcome.ROLLED_BACK, message=f"Nothing moved: {env.name} serves {request.to} already."
+        )
     check_free(found, plan)
-    claim = claim_of(env, plan, request, found, requested_at_s())
-    report = await note(Report(environment=env.name, claim=claim), f"planned: {plan.version} is taken back")
-    await begin_rollback(env, claim)
-    async with beating(env, claim):
+    lease = lease_of(env, plan, request, found, requested_at_s())
+    report = await note(Report(environment=env.name, lease=lease), f"planned: {plan.version} is taken back")
+    await begin_rollback(env, lease)
+    async with with_heartbeat(env, lease):
         return await carry_out(env, report)
 
 
-async def planned(env: Environment, request: RollbackRequest) -> tuple[dict[str, Found], RollbackPlan]:
+async def planned(env: Environment, request: RollbackRequest) -> tuple[dict[str, ServiceState], RollbackPlan]:
     """What each service is, and where it goes. Raises: BadRequest, Refused (also: the schema cannot be read there)."""
     found = await find_revisions(env)
     plan = plan_rollback(found, request.to)
-    targets = {part.service: part.back_to.release for part in plan.parts if part.back_to}
+    targets = {rollout.service: rollout.back_to.release for rollout in plan.rollouts if rollout.back_to}
     await check_schema(env, targets, is_urgent=True)
     return found, plan

@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
-from playbook.outcome import End, Outcome
+from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.ending import ending
 from tasks.validation import smoke_test
 
@@ -21,10 +21,10 @@ async def validation(environment: str = "production") -> State[None]:
     return await ending(_validation(environment))
 
 
-async def _validation(environment: str) -> Outcome:
+async def _validation(environment: str) -> FlowResult:
     env = await Environment.open(environment)
     found = await asyncio.gather(*(smoke_test(env, service) for service in env.service_names))
     problems = [problem for problem in found if problem]
     if problems:
-        return Outcome(end=End.UNFIT, message="; ".join(problems))
-    return Outcome(end=End.PASSED, message=f"Every smoke test of {', '.join(env.service_names)} passed.")
+        return FlowResult(end=ReleaseOutcome.UNFIT, message="; ".join(problems))
+    return FlowResult(end=ReleaseOutcome.PASSED, message=f"Every smoke test of {', '.join(env.service_names)} passed.")

@@ -34,7 +34,7 @@ class Fenced(ReleaseError):
     """A newer epoch holds the claim. Whoever sees this stops at once."""
 
 
-class Interrupted(ReleaseError):
+class OutOfBandChange(ReleaseError):
     """Somebody else changed a service of this release: a person, or another tool."""
 
     def __init__(self, message: str, *, service: str) -> None:

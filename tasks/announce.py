@@ -4,23 +4,24 @@ Nothing here can fail or delay a release: what cannot be said now is said later 
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 from typing import Any
 
 from prefect import Task, get_run_logger, runtime, task
 
+from blocks.clock import unix_s
 from blocks.environment import Environment
-from playbook import hotfix, messages
-from playbook.claim import Claim
+from playbook.analysis.verdict import Verdict
 from playbook.errors import ReleaseError
-from playbook.incident import war_room
-from playbook.messages import Deployed, Message, Page, Resolution, Ticket
-from playbook.plan import Order
-from playbook.release import Version
-from playbook.report import Report
-from playbook.requests import MitigateRequest
-from playbook.verdict import Verdict
+from playbook.incident.response import war_room
+from playbook.lease.lease import Lease
+from playbook.messages import chat as messages
+from playbook.messages import hotfix
+from playbook.messages.chat import Deployed, Message, Page, Resolution, Ticket
+from playbook.messages.report import Report
+from playbook.release.plan import Order
+from playbook.release.request import MitigateRequest
+from playbook.release.version import Version
 from tasks.incident import incident_ticket, note_incident, open_incidents, run_url
 from tasks.retries import LATER, TELL
 from tasks.start import form_link, start
@@ -75,7 +76,7 @@ STEPS: dict[type[Fact], Task[..., Any]] = {
 }
 
 
-async def tell(env: Environment, fact: Fact) -> None:
+async def notify(env: Environment, fact: Fact) -> None:
     """Say it; if that fails, start an `announce` run for it, keyed by the fact, and show so in this run's log.
 
     One run takes a release through staging and production: what is said of one is not what is said of the other.
@@ -90,101 +91,101 @@ async def tell(env: Environment, fact: Fact) -> None:
         await start(f"announce/{env.name}", parameters, f"announce/{kind}/{fact.key}")
 
 
-async def insist(env: Environment, fact: Fact) -> None:
+async def notify_with_retries(env: Environment, fact: Fact) -> None:
     """Say it, asking again for as long as `LATER` allows. Raises what the desk said last."""
     await STEPS[type(fact)].with_options(**LATER)(env, fact)
 
 
-async def sentry_release(env: Environment, claim: Claim) -> None:
+async def sentry_release(env: Environment, lease: Lease) -> None:
     """Sentry knows the release and that it is deployed here."""
-    await tell(env, Deployed(key=claim.release_id, version=claim.version))
+    await notify(env, Deployed(key=lease.release_id, version=lease.version))
 
 
-async def say_starting(env: Environment, claim: Claim, order: Order, overridden: str = "") -> None:
+async def notify_starting(env: Environment, lease: Lease, order: Order, overridden: str = "") -> None:
     """`#releases` knows that a release begins, and why the checklist did not stop it where it should have."""
     bake_s = env.policy.bake_s
-    await tell(env, messages.starting(claim, env.name, time.time(), bake_s, order.changes, overridden))
+    await notify(env, messages.starting(lease, env.name, unix_s(), bake_s, order.changes, overridden))
 
 
-async def say_taken_up(env: Environment, claim: Claim) -> None:
+async def notify_taken_up(env: Environment, lease: Lease) -> None:
     """`#releases` knows that a release begins, though its first process may have died before it could say so."""
-    await tell(env, messages.starting(claim, env.name, time.time(), env.policy.bake_s, changes=""))
+    await notify(env, messages.starting(lease, env.name, unix_s(), env.policy.bake_s, changes=""))
 
 
-async def say_complete(env: Environment, report: Report) -> None:
+async def notify_complete(env: Environment, report: Report) -> None:
     """`#releases` knows that everybody has the new version; a hotfix's debt has its ticket; open incidents are over."""
-    claim = report.claim
+    lease = report.lease
     facts: list[Fact] = [messages.complete(report, env.policy.watch_s if env.policy.bake_s else 0)]
-    if claim.hotfix is not None:
+    if lease.hotfix is not None:
         facts = [hotfix.hotfix_deployed(report, env.policy), hotfix.hotfix_debt(report, env.policy)]
-    await asyncio.gather(*(tell(env, fact) for fact in facts), end_incidents(env, claim.lead))
+    await asyncio.gather(*(notify(env, fact) for fact in facts), end_incidents(env, lease.coordinator))
 
 
-async def end_incidents(env: Environment, lead: str) -> None:
+async def end_incidents(env: Environment, coordinator: str) -> None:
     """Every page that is still open for this lead's releases is resolved: users have something good again."""
-    keys = await open_incidents(env, lead)
-    await asyncio.gather(*(tell(env, Resolution(key=key)) for key in keys))
+    keys = await open_incidents(env, coordinator)
+    await asyncio.gather(*(notify(env, Resolution(key=key)) for key in keys))
 
 
-async def say_reverted(env: Environment, report: Report) -> None:
+async def notify_reverted(env: Environment, report: Report) -> None:
     """Whoever must act first is told first: the page, then the rooms, and the ticket once the logs have been read."""
-    await tell(env, messages.rollback_page(report))
+    await notify(env, messages.rollback_page(report))
 
     async def ticket() -> None:
-        await tell(env, await incident_ticket(env, report))
+        await notify(env, await incident_ticket(env, report))
 
-    room = war_room(report, env.contacts, run_url(env, report.claim))
-    await asyncio.gather(tell(env, messages.rolled_back(report)), tell(env, room), ticket())
+    channel = war_room(report, env.contacts, run_url(env, report.lease))
+    await asyncio.gather(notify(env, messages.rolled_back(report)), notify(env, channel), ticket())
 
 
-async def say_given_way(env: Environment, report: Report) -> None:
+async def notify_given_way(env: Environment, report: Report) -> None:
     """`#releases` knows that a release was taken back for something that cannot wait. Nobody is woken for it."""
-    await tell(env, messages.given_way(report))
+    await notify(env, messages.given_way(report))
 
 
-async def say_mitigated(env: Environment, request: MitigateRequest, serves: str) -> None:
+async def notify_mitigated(env: Environment, request: MitigateRequest, serves: str) -> None:
     """`#incident-response` knows which measure is in force, who took it and why, and how to end it."""
-    await tell(env, messages.mitigated(request, env.name, serves, str(runtime.flow_run.get_id())))
+    await notify(env, messages.mitigated(request, env.name, serves, str(runtime.flow_run.get_id())))
 
 
-async def say_interrupted(env: Environment, report: Report) -> None:
+async def notify_interrupted(env: Environment, report: Report) -> None:
     """The on-call engineer and `#releases` know that somebody's hand stopped the release."""
-    await tell(env, messages.rollback_page(report))
-    await tell(env, messages.interrupted(report))
+    await notify(env, messages.rollback_page(report))
+    await notify(env, messages.interrupted(report))
 
 
-async def say_asking(env: Environment, report: Report) -> None:
+async def notify_asking(env: Environment, report: Report) -> None:
     """`#incident-response` knows that a person is asked, where, and until when."""
-    await tell(env, messages.asking(report, f"{env.ui_url}/runs/flow-run/{report.claim.flow_run_id}"))
+    await notify(env, messages.asking(report, f"{env.ui_url}/runs/flow-run/{report.lease.flow_run_id}"))
 
 
-async def say_holding(env: Environment, report: Report, services: Sequence[str]) -> None:
+async def notify_holding(env: Environment, report: Report, services: Sequence[str]) -> None:
     """`#incident-response` knows that the canary waits for users, and until when."""
-    await tell(env, messages.holding(report, services))
+    await notify(env, messages.holding(report, services))
 
 
-async def say_noticed(env: Environment, claim: Claim, verdict: Verdict) -> None:
+async def notify_noticed(env: Environment, lease: Lease, verdict: Verdict) -> None:
     """`#incident-response` knows what is seen of a canary, although nothing is decided yet."""
-    await tell(env, messages.noticed(claim, env.name, verdict))
+    await notify(env, messages.noticed(lease, env.name, verdict))
 
 
-async def say_scaled(env: Environment, report: Report) -> None:
+async def notify_scaled(env: Environment, report: Report) -> None:
     """`#releases` knows that more instances were given."""
-    await tell(env, messages.scaled(report, env.policy.scale_max_instances))
+    await notify(env, messages.scaled(report, env.policy.scale_max_instances))
 
 
-async def say_alarm(env: Environment, claim: Claim, verdict: Verdict) -> None:
+async def notify_alarm(env: Environment, lease: Lease, verdict: Verdict) -> None:
     """The on-call engineer and `#incident-response` know that a promoted release turned bad, with the filled-in form
     that takes it back."""
-    filled = {"request": messages.alarm_rollback(claim, verdict), "environment": env.name}
+    filled = {"request": messages.alarm_rollback(lease, verdict), "environment": env.name}
     form = await form_link(env.ui_url, f"rollback/{env.name}", filled)
-    for one in messages.alarm(claim, env.name, verdict, form):
-        await tell(env, one)
-    await note_incident(env, claim.lead, messages.alarm_key(claim))
+    for one in messages.alarm(lease, env.name, verdict, form):
+        await notify(env, one)
+    await note_incident(env, lease.coordinator, messages.alarm_key(lease))
 
 
-async def start_watch(env: Environment, claim: Claim) -> None:
+async def start_watch(env: Environment, lease: Lease) -> None:
     """The hour of watching (playbook 3, step 3) goes on in a run of its own."""
     if env.policy.bake_s:
-        parameters = {"environment": env.name, "claim": claim.model_dump(mode="json")}
-        await start(f"watch/{env.name}", parameters, f"watch/{env.name}/{claim.release_id}")
+        parameters = {"environment": env.name, "lease": lease.model_dump(mode="json")}
+        await start(f"watch/{env.name}", parameters, f"watch/{env.name}/{lease.release_id}")

@@ -3,7 +3,7 @@
 from prefect import get_run_logger, task
 
 from blocks.environment import Environment
-from playbook.release import Image, Version
+from playbook.release.version import Image, Version
 from tasks.retries import READ
 
 

@@ -7,10 +7,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from playbook.errors import BadRequest, Conflict, Fenced, Held, Refused, ReleaseError
-from playbook.outcome import End, Outcome
+from playbook.release.outcome import FlowResult, ReleaseOutcome
 
 
-async def ending(work: Awaitable[Outcome]) -> State[None]:
+async def ending(work: Awaitable[FlowResult]) -> State[None]:
     """The end state of ``work``.
 
     An error that the project knows is an end like any other; an unforeseen one is Failed.
@@ -18,13 +18,15 @@ async def ending(work: Awaitable[Outcome]) -> State[None]:
     try:
         outcome = await work
     except BadRequest as wrong:
-        outcome = Outcome(end=End.REFUSED, message=f"{_before(wrong)} {'; '.join(wrong.problems)}")
+        outcome = FlowResult(end=ReleaseOutcome.REFUSED, message=f"{_before(wrong)} {'; '.join(wrong.problems)}")
     except Fenced as newer:
-        outcome = Outcome(end=End.FENCED, message=str(newer))
+        outcome = FlowResult(end=ReleaseOutcome.FENCED, message=str(newer))
     except Held as held:
-        outcome = Outcome(end=End.DUPLICATE if held.is_same else End.REFUSED, message=f"{_before(held)} {held}")
+        outcome = FlowResult(
+            end=ReleaseOutcome.DUPLICATE if held.is_same else ReleaseOutcome.REFUSED, message=f"{_before(held)} {held}"
+        )
     except (Refused, Conflict) as refusal:
-        outcome = Outcome(end=End.REFUSED, message=f"{_before(refusal)} {refusal}")
+        outcome = FlowResult(end=ReleaseOutcome.REFUSED, message=f"{_before(refusal)} {refusal}")
     get_run_logger().info("%s: %s", outcome.end, outcome.message)
     state = Completed if outcome.end.is_success else Failed
     return state(name=outcome.end.value, message=outcome.message)

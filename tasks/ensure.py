@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from blocks.environment import Environment
-from playbook.change import Change
 from playbook.errors import Conflict
-from playbook.traffic import ServiceSnapshot
+from playbook.lease.change import Change
+from playbook.release.traffic import ServiceSnapshot
 
 CONFLICTS_MAX = 8
 """How often the etag may move under us before we say so. Every round reads again and decides again."""

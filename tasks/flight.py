@@ -28,10 +28,10 @@ async def try_door(env: Environment, door: str) -> str | None:
 
 def doors(env: Environment) -> dict[str, Callable[[], Awaitable[object]]]:
     """What can be tried without changing anything: name -> the call."""
-    lead = env.service_names[0]
+    coordinator = env.service_names[0]
     found: dict[str, Callable[[], Awaitable[object]]] = {
         "Prometheus": env.prometheus.clock,
-        "Cloud Logging": partial(env.cloud_logging.oom_kills, lead, lead, 0.0),
+        "Cloud Logging": partial(env.cloud_logging.oom_kills, coordinator, coordinator, 0.0),
     }
     for service in env.services:
         found[f"Cloud Run, writing {service.name}"] = partial(env.cloud_run.can_write, service.name)

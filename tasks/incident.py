@@ -11,12 +11,13 @@ from pathlib import Path
 from prefect import get_run_logger, task
 
 from blocks.environment import Environment
-from playbook import change, undoing
-from playbook.claim import Claim, Kind, Part, Record
 from playbook.errors import ReleaseError
-from playbook.incident import Signature, findings, log_commands, new_signatures, postmortem
-from playbook.messages import Ticket, rollback_ticket
-from playbook.report import Report
+from playbook.incident.response import Signature, findings, log_commands, new_signatures, postmortem
+from playbook.lease import change
+from playbook.lease.lease import Kind, Lease, Record, ServiceRollout
+from playbook.messages.chat import Ticket, rollback_ticket
+from playbook.messages.report import Report
+from playbook.migration import messages as migration_messages
 from tasks.ensure import ensure
 from tasks.retries import READ, TELL, WRITE
 
@@ -26,9 +27,11 @@ LINES = 100
 
 
 @task(name="error signatures", task_run_name="error signatures", **TELL)
-async def error_signatures(env: Environment, claim: Claim) -> tuple[Signature, ...]:
+async def error_signatures(env: Environment, lease: Lease) -> tuple[Signature, ...]:
     """The errors of each new revision that its stable one does not have; none where the logs cannot be read."""
-    answers = await asyncio.gather(*(_new_errors(env, claim, part) for part in claim.parts), return_exceptions=True)
+    answers = await asyncio.gather(
+        *(_new_errors(env, lease, rollout) for rollout in lease.rollouts), return_exceptions=True
+    )
     found: list[Signature] = []
     for answer in answers:
         if isinstance(answer, ReleaseError):
@@ -40,29 +43,29 @@ async def error_signatures(env: Environment, claim: Claim) -> tuple[Signature, .
     return tuple(sorted(found, key=lambda one: -one.count))
 
 
-async def _new_errors(env: Environment, claim: Claim, part: Part) -> tuple[Signature, ...]:
+async def _new_errors(env: Environment, lease: Lease, rollout: ServiceRollout) -> tuple[Signature, ...]:
     """A rollback looks at the hour before it; a release at what came since its claim, whose epoch is its time."""
-    began_s = float(claim.epoch)
-    since_s = began_s - env.policy.history_s if claim.kind is Kind.ROLLBACK else claim.bake_start_s or began_s
+    began_s = float(lease.epoch)
+    since_s = began_s - env.policy.history_s if lease.kind is Kind.ROLLBACK else lease.bake_start_s or began_s
     new, old = await asyncio.gather(
-        env.cloud_logging.errors(part.service, part.canary, since_s, LINES),
-        env.cloud_logging.errors(part.service, part.stable.main, since_s - env.policy.history_s, LINES),
+        env.cloud_logging.errors(rollout.service, rollout.canary, since_s, LINES),
+        env.cloud_logging.errors(rollout.service, rollout.stable.main, since_s - env.policy.history_s, LINES),
     )
-    return new_signatures(part.service, new, old)
+    return new_signatures(rollout.service, new, old)
 
 
 async def incident_ticket(env: Environment, report: Report) -> Ticket:
     """The ticket of a release that was taken back: evidence, new errors, links, and the draft of the post-mortem."""
-    signatures = await error_signatures(env, report.claim)
-    links = {"flow run": run_url(env, report.claim), **log_commands(report)}
+    signatures = await error_signatures(env, report.lease)
+    links = {"flow run": run_url(env, report.lease), **log_commands(report)}
     draft = postmortem(await _template(), report, signatures)
     folded = f"<details><summary>Draft of the post-mortem</summary>\n\n{draft}\n</details>"
     return rollback_ticket(report, findings(report, signatures, links), folded)
 
 
-async def undoing_ticket(env: Environment, claim: Claim, lines: tuple[str, ...]) -> Ticket:
+async def migration_ticket(env: Environment, lease: Lease, lines: tuple[str, ...]) -> Ticket:
     """The ticket of a migration rollback: its page so far, and the draft of the post-mortem."""
-    return undoing.ticket(claim, env.name, await _template(), lines, run_url(env, claim))
+    return migration_messages.ticket(lease, env.name, await _template(), lines, run_url(env, lease))
 
 
 async def _template() -> str:
@@ -72,25 +75,25 @@ async def _template() -> str:
         return f"(The template could not be read: {missing}.)\n\n$timeline"
 
 
-def run_url(env: Environment, claim: Claim) -> str:
-    """Where the run that holds ``claim`` is seen in the Prefect UI."""
-    return f"{env.ui_url}/runs/flow-run/{claim.flow_run_id}"
+def run_url(env: Environment, lease: Lease) -> str:
+    """Where the run that holds ``lease`` is seen in the Prefect UI."""
+    return f"{env.ui_url}/runs/flow-run/{lease.flow_run_id}"
 
 
 @task(name="open incidents", task_run_name="open incidents", **READ)
-async def _open_incidents(env: Environment, lead: str) -> tuple[str, ...]:
-    return Record.read(await env.cloud_run.snapshot(lead)).incidents
+async def _open_incidents(env: Environment, coordinator: str) -> tuple[str, ...]:
+    return Record.read(await env.cloud_run.snapshot(coordinator)).incidents
 
 
-async def open_incidents(env: Environment, lead: str) -> tuple[str, ...]:
+async def open_incidents(env: Environment, coordinator: str) -> tuple[str, ...]:
     """The keys of the incidents of this lead's releases that nobody has ended; none where it cannot be read."""
-    return await _or_nothing(_open_incidents(env, lead))
+    return await _or_nothing(_open_incidents(env, coordinator))
 
 
 @task(name="note incident", task_run_name="note incident", **WRITE)
-async def note_incident(env: Environment, lead: str, key: str) -> None:
+async def note_incident(env: Environment, coordinator: str, key: str) -> None:
     """The lead remembers that this incident is open. Traffic is not touched, and a claim that is on it stays."""
-    await ensure(env, lead, partial(change.to_note_incident, incident=key))
+    await ensure(env, coordinator, partial(change.to_note_incident, incident=key))
 
 
 async def _or_nothing(read: Awaitable[tuple[str, ...]]) -> tuple[str, ...]:

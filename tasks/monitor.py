@@ -2,18 +2,18 @@
 
 import asyncio
 import math
-import time
 from collections.abc import Callable, Sequence
 
 from prefect import get_run_logger, task
 
+from blocks.clock import monotonic_s, unix_s
 from blocks.environment import Environment
-from playbook.claim import Claim, Part
-from playbook.policy import Policy
-from playbook.traffic import CANARY_TAG
-from playbook.verdict import Action, Reason, Verdict, judge, severest_first
-from tasks.announce import say_noticed
-from tasks.lookout import Clock, Lookout
+from playbook.analysis.policy import Policy
+from playbook.analysis.verdict import Action, Reason, Verdict, judge, severest_first
+from playbook.lease.lease import Lease, ServiceRollout
+from playbook.release.traffic import CANARY_TAG
+from tasks.announce import notify_noticed
+from tasks.observer import PrometheusClock, ServiceObserver
 from tasks.retries import NO_TELEMETRY, READ
 
 SAY_EVERY_S = 10.0
@@ -29,8 +29,8 @@ PROBES_PER_S_MAX = 100
 class Notice:
     """Tells people once what they should know already while the bake goes on, and waits for no desk meanwhile."""
 
-    def __init__(self, env: Environment, claim: Claim) -> None:
-        self._env, self._claim = env, claim
+    def __init__(self, env: Environment, lease: Lease) -> None:
+        self._env, self._claim = env, lease
         self._told: set[Reason] = set()
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -39,12 +39,12 @@ class Notice:
         for verdict in verdicts:
             if verdict.alert and verdict.reason not in self._told:
                 self._told.add(verdict.reason)
-                self._under_way.add(asyncio.ensure_future(say_noticed(self._env, self._claim, verdict)))
+                self._under_way.add(asyncio.ensure_future(notify_noticed(self._env, self._claim, verdict)))
 
 
 async def clock(env: Environment) -> float:
     """Prometheus's clock in unix seconds; ours where it is away."""
-    now_s, _ = await Clock(env).read()
+    now_s, _ = await PrometheusClock(env).read()
     return now_s
 
 
@@ -76,89 +76,93 @@ async def check_telemetry(env: Environment) -> str | None:
     return problem
 
 
-@task(name="monitor", task_run_name="monitor {claim.version}", **READ)
-async def monitor(env: Environment, claim: Claim, policy: Policy, *, is_held: bool = True) -> tuple[Verdict, ...]:
+@task(name="monitor", task_run_name="monitor {lease.version}", **READ)
+async def monitor(env: Environment, lease: Lease, policy: Policy, *, is_held: bool = True) -> tuple[Verdict, ...]:
     """Watch the canary of every service until the release can be decided. Returns a verdict for each, the severest
     first.
 
     A new process that comes here folds the whole window since the bake's start again, and so goes on with the same
     test. ``is_held``: the release still holds its services, and stops where somebody else's hand is on them.
     """
-    return await _watched(env, claim, policy, is_held, lambda worst: worst.action is not Action.CONTINUE)
+    return await _watched(env, lease, policy, is_held, lambda worst: worst.action is not Action.CONTINUE)
 
 
-async def until_bad(env: Environment, claim: Claim, policy: Policy) -> str:
+async def until_bad(env: Environment, lease: Lease, policy: Policy) -> str:
     """There is evidence against a canary, although its bake has ended undecided: the sentence that says so.
 
     It never returns for one that is none. It looks on while a person is asked, beside a flow that pauses, and so is no
     task. Raises: Fenced, Interrupted.
     """
-    worst, *_ = await _watched(env, claim, policy, True, lambda worst: worst.action is Action.ROLLBACK)
+    worst, *_ = await _watched(env, lease, policy, True, lambda worst: worst.action is Action.ROLLBACK)
     return f"{worst.service}: {worst.explanation}"
 
 
 async def _watched(
-    env: Environment, claim: Claim, policy: Policy, is_held: bool, is_decided: Callable[[Verdict], bool]
+    env: Environment, lease: Lease, policy: Policy, is_held: bool, is_decided: Callable[[Verdict], bool]
 ) -> tuple[Verdict, ...]:
     """The verdicts as soon as the worst of them decides, the severest first."""
-    assert claim.bake_start_s is not None
-    time_of, ends_s = Clock(env), claim.bake_start_s + policy.bake_s
-    lookouts = await _opened(env, claim, policy, ends_s, is_held)
-    await asyncio.gather(*(one.look_around(claim, is_held) for one in lookouts))
-    said_at_s, is_last, notice = 0.0, True, Notice(env, claim)
+    assert lease.bake_start_s is not None
+    time_of, ends_s = PrometheusClock(env), lease.bake_start_s + policy.bake_s
+    observers = await _opened(env, lease, policy, ends_s, is_held)
+    await asyncio.gather(*(one.check_surroundings(lease, is_held) for one in observers))
+    said_at_s, is_last, notice = 0.0, True, Notice(env, lease)
     while True:
         now_s, is_reachable = await time_of.read()
         if is_last and now_s >= ends_s:  # a kill must be known before anybody is promoted
             is_last = False
-            await asyncio.gather(*(one.look_around(claim, is_held, is_last=True) for one in lookouts))
+            await asyncio.gather(*(one.check_surroundings(lease, is_held, is_last=True) for one in observers))
         await asyncio.gather(
-            *(one.look(now_s, is_reachable) for one in lookouts),
-            *(one.look_around(claim, is_held) for one in lookouts),
+            *(one.look(now_s, is_reachable) for one in observers),
+            *(one.check_surroundings(lease, is_held) for one in observers),
         )
-        verdicts = severest_first(judge(one.evidence, policy, services=len(lookouts)) for one in lookouts)
+        verdicts = severest_first(judge(one.evidence, policy, services=len(observers)) for one in observers)
         decided = is_decided(verdicts[0])
-        if decided or time.monotonic() - said_at_s >= SAY_EVERY_S:
-            said_at_s = time.monotonic()
+        if decided or monotonic_s() - said_at_s >= SAY_EVERY_S:
+            said_at_s = monotonic_s()
             _say(verdicts)
         notice.of(verdicts)
         if decided:
-            lookout_of = {one.part.service: one for one in lookouts}
+            lookout_of = {one.rollout.service: one for one in observers}
             return tuple(lookout_of[verdict.service].card(verdict) for verdict in verdicts)
         await asyncio.sleep(policy.tick_s)
 
 
-async def _opened(env: Environment, claim: Claim, policy: Policy, until_s: float, is_held: bool) -> list[Lookout]:
+async def _opened(
+    env: Environment, lease: Lease, policy: Policy, until_s: float, is_held: bool
+) -> list[ServiceObserver]:
     """A lookout for each service.
 
     A Prometheus that is away is waited for while the bake lasts, and then done without; what can be seen without it is
     looked at meanwhile.
     """
-    blind = [Lookout.after((), env, policy, claim, part) for part in claim.parts]
+    blind = [ServiceObserver.after((), env, policy, lease, rollout) for rollout in lease.rollouts]
     while True:
         try:
-            return list(await asyncio.gather(*(Lookout.open(env, policy, claim, part) for part in claim.parts)))
+            return list(
+                await asyncio.gather(*(ServiceObserver.open(env, policy, lease, rollout) for rollout in lease.rollouts))
+            )
         except NO_TELEMETRY as away:
             get_run_logger().warning("no telemetry to begin with: %s", away)
-        await asyncio.gather(*(one.look_around(claim, is_held) for one in blind))
-        if time.time() > until_s or any(one.oom_kills for one in blind):
+        await asyncio.gather(*(one.check_surroundings(lease, is_held) for one in blind))
+        if unix_s() > until_s or any(one.oom_kills for one in blind):
             return blind
         await asyncio.sleep(policy.tick_s)
 
 
 @task(name="second look", task_run_name="second look", **READ)
-async def second_look(env: Environment, claim: Claim, verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
+async def second_look(env: Environment, lease: Lease, verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
     """The verdicts, with the blame as it looks a moment after users are safe.
 
     Stable is scraped at other instants than the canary: what both share is seen on the canary first, and nobody waits
     for that before going back. Telemetry that is away changes nothing.
     """
-    policy = claim.policy(env.policy)
+    policy = lease.policy(env.policy)
     blamed = {v.service for v in verdicts if v.action is Action.ROLLBACK and v.attribution == "canary"}
-    parts = [part for part in claim.parts if part.service in blamed]
+    rollouts = [rollout for rollout in lease.rollouts if rollout.service in blamed]
     try:
         for _ in range(SECOND_LOOKS):
             await asyncio.sleep(policy.scrape_s)
-            shared = await _shared(env, claim, policy, parts)
+            shared = await _shared(env, lease, policy, rollouts)
             if shared:
                 return tuple(shared.get(verdict.service, verdict) for verdict in verdicts)
     except NO_TELEMETRY as away:
@@ -166,12 +170,14 @@ async def second_look(env: Environment, claim: Claim, verdicts: tuple[Verdict, .
     return verdicts
 
 
-async def _shared(env: Environment, claim: Claim, policy: Policy, parts: Sequence[Part]) -> dict[str, Verdict]:
-    """The verdicts on those ``parts`` whose cause stable shares, as it looks now."""
+async def _shared(
+    env: Environment, lease: Lease, policy: Policy, rollouts: Sequence[ServiceRollout]
+) -> dict[str, Verdict]:
+    """The verdicts on those ``rollouts`` whose cause stable shares, as it looks now."""
     now_s = await env.prometheus.clock()
-    seen = [await Lookout.open(env, policy, claim, part) for part in parts]
+    seen = [await ServiceObserver.open(env, policy, lease, rollout) for rollout in rollouts]
     await asyncio.gather(*(one.look(now_s, True) for one in seen))
-    verdicts = (judge(one.evidence, policy, services=len(claim.parts)) for one in seen)
+    verdicts = (judge(one.evidence, policy, services=len(lease.rollouts)) for one in seen)
     return {v.service: v for v in verdicts if v.action is Action.ROLLBACK and v.attribution == "shared"}
 
 

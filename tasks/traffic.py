@@ -8,21 +8,21 @@ from functools import partial
 from prefect import get_run_logger, task
 
 from blocks.environment import Environment
-from playbook import change, settled
-from playbook.claim import Claim
 from playbook.errors import Refused, StartFailed, Transient
-from playbook.traffic import ServiceSnapshot
+from playbook.lease import change, settled
+from playbook.lease.lease import Lease
+from playbook.release.traffic import ServiceSnapshot
 from tasks.ensure import ensure
 from tasks.retries import READ, REVERT, WRITE, is_last_try
 
 
 @task(name="deploy canary", task_run_name="deploy canary {service}", **WRITE)
-async def deploy_canary(env: Environment, claim: Claim, service: str) -> str | None:
+async def deploy_canary(env: Environment, lease: Lease, service: str) -> str | None:
     """The new revision is ready, tagged, and no user is sent to it. Returns why it did not start, or None."""
     overrides = env.service(service).environment
-    canary = claim.part(service).canary
+    canary = lease.rollout(service).canary
     try:
-        await ensure(env, service, partial(change.to_deploy, claim=claim, overrides=overrides))
+        await ensure(env, service, partial(change.to_deploy, lease=lease, overrides=overrides))
     except StartFailed as failed:
         get_run_logger().error("%s", failed)
         return str(failed)
@@ -34,47 +34,47 @@ async def deploy_canary(env: Environment, claim: Claim, service: str) -> str | N
 
 
 @task(name="canary", task_run_name="canary {service}", **WRITE)
-async def shift_to_canary(env: Environment, claim: Claim, service: str) -> ServiceSnapshot:
+async def shift_to_canary(env: Environment, lease: Lease, service: str) -> ServiceSnapshot:
     """The canary has its share of the users, and it is served."""
-    snapshot = await ensure(env, service, partial(change.to_bake, claim=claim))
+    snapshot = await ensure(env, service, partial(change.to_bake, lease=lease))
     get_run_logger().info("%s serves %s", service, snapshot.served)
     return snapshot
 
 
 @task(name="scale", task_run_name="scale {service}", **WRITE)
-async def scale(env: Environment, claim: Claim, service: str) -> ServiceSnapshot:
+async def scale(env: Environment, lease: Lease, service: str) -> ServiceSnapshot:
     """The service keeps as many instances as the playbook allows at most (4, scenario 3)."""
     instances = env.policy.scale_max_instances
-    snapshot = await ensure(env, service, partial(change.to_scale, claim=claim, instances=instances))
+    snapshot = await ensure(env, service, partial(change.to_scale, lease=lease, instances=instances))
     get_run_logger().info("%s keeps at least %d instances", service, snapshot.scaling.min_instances)
     return snapshot
 
 
 @task(name="promote", task_run_name="promote {service}", **WRITE)
-async def promote(env: Environment, claim: Claim, service: str) -> ServiceSnapshot:
+async def promote(env: Environment, lease: Lease, service: str) -> ServiceSnapshot:
     """The canary serves all users; the revision before it is kept alive by a tag."""
-    snapshot = await ensure(env, service, partial(change.to_promote, claim=claim))
+    snapshot = await ensure(env, service, partial(change.to_promote, lease=lease))
     get_run_logger().info("%s serves %s", service, snapshot.served)
     return snapshot
 
 
 @task(name="revert", task_run_name="revert {service}", **REVERT)
-async def revert(env: Environment, claim: Claim, service: str) -> ServiceSnapshot:
+async def revert(env: Environment, lease: Lease, service: str) -> ServiceSnapshot:
     """All users are on what was stable when the release began, and it is served."""
-    snapshot = await ensure(env, service, partial(change.to_revert, claim=claim))
+    snapshot = await ensure(env, service, partial(change.to_revert, lease=lease))
     get_run_logger().info("%s serves %s", service, snapshot.served)
     return snapshot
 
 
 @task(name="check settled", task_run_name="check settled {service}", **READ)
-async def check_settled(env: Environment, claim: Claim, service: str) -> None:
+async def check_settled(env: Environment, lease: Lease, service: str) -> None:
     """Nobody else has moved users of the service since the release's last step there.
 
     What cannot be looked at is taken to be as it was left: people are told what was done all the same.
     Raises: Fenced (a newer run has the release), Interrupted (somebody else's hand).
     """
     try:
-        settled.check_settled(await env.cloud_run.snapshot(service), claim)
+        settled.check_settled(await env.cloud_run.snapshot(service), lease)
     except Transient as away:
         if not is_last_try(READ):
             raise

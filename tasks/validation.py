@@ -6,11 +6,11 @@ import asyncio
 from prefect import get_run_logger, task
 
 from blocks.environment import Environment
-from playbook.claim import Claim
 from playbook.errors import NoData, Refused, SmokeFailed, Transient
-from playbook.release import SmokeTest
-from playbook.requests import ExploitCheck
-from playbook.traffic import CANARY_TAG
+from playbook.lease.lease import Lease
+from playbook.release.request import ExploitCheck
+from playbook.release.traffic import CANARY_TAG
+from playbook.release.version import SmokeTest
 from tasks.retries import NO_TELEMETRY, READ, is_last_try
 
 SCRAPES_NEEDED = 2
@@ -56,14 +56,14 @@ async def exploit_check(env: Environment, check: ExploitCheck, on_canary: bool =
 
 
 @task(name="check error ratio", task_run_name="check error ratio {service}", **READ)
-async def check_error_ratio(env: Environment, claim: Claim, service: str) -> str | None:
+async def check_error_ratio(env: Environment, lease: Lease, service: str) -> str | None:
     """The new revision's share of 5xx since it was given traffic is below the playbook's line (5.4). Returns what is
     wrong, or None.
 
     Without requests there is nothing to say, and nothing is said; a Prometheus that gives no answer says nothing of
     the revision either, and the hour of watching comes after.
     """
-    query = env.queries.render("error_ratio", env.service(service), claim.part(service).canary)
+    query = env.queries.render("error_ratio", env.service(service), lease.rollout(service).canary)
     try:
         ratio = await env.prometheus.value(query)
     except NoData:
@@ -80,12 +80,12 @@ async def check_error_ratio(env: Environment, claim: Claim, service: str) -> str
 
 
 @task(name="wait for scrapes", task_run_name="wait for scrapes {service}", **READ)
-async def wait_for_scrapes(env: Environment, claim: Claim, service: str) -> str | None:
+async def wait_for_scrapes(env: Environment, lease: Lease, service: str) -> str | None:
     """Prometheus has scraped the canary at least twice, so that no counter is born with errors in it.
 
     Returns what is missing after `SCRAPES_WAITED` scrape intervals, or None.
     """
-    canary = claim.part(service).canary
+    canary = lease.rollout(service).canary
     selector = env.queries.render("up", env.service(service), canary)
     for _ in range(SCRAPES_WAITED):
         seen = f"{selector} has fewer than {SCRAPES_NEEDED} good samples"

@@ -1,4 +1,4 @@
-"""Take the README's pictures again: tell `breach` in a rehearsal and photograph what the Prefect UI shows of it.
+"""Take the README's pictures again: run `breach` in a rehearsal and photograph the Prefect UI.
 
     python docs/images/take.py [FOLDER]
 
@@ -11,10 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from rehearsal.runner import run_scenario
+from rehearsal.scenario import ScenarioResult
+from rehearsal.scenarios import SCENARIOS
 from rehearsal.server import Server
-from rehearsal.stage import rehearsal_stage
-from rehearsal.stories import STORIES
-from rehearsal.story import Tale
+from rehearsal.test_environment import running_environment
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 QUIET = (
@@ -48,26 +49,26 @@ async def photograph(url: str, path: Path, width: int, height: int) -> None:
             raise RuntimeError(f"{CHROMIUM} made no picture of {url}")
 
 
-async def pages(server: Server, tale: Tale) -> dict[str, tuple[str, int, int]]:
+async def pages(server: Server, result: ScenarioResult) -> dict[str, tuple[str, int, int]]:
     """Which pages are photographed: the picture's name -> URL, width, height."""
     async with server.client as api:
-        newest = {"sort": "CREATED_DESC", "limit": 50, "artifacts": {"flow_run_id": {"any_": [tale.run.id]}}}
+        newest = {"sort": "CREATED_DESC", "limit": 50, "artifacts": {"flow_run_id": {"any_": [result.run.id]}}}
         found = (await api.post("/artifacts/filter", json=newest)).json()
         form = (await api.get("/deployments/name/release/production")).json()
     page = next(one["id"] for one in found if one["key"].startswith("production-"))
     ui = f"{server.ui_url}/v2"
     return {
-        "reverted.png": (f"{ui}/runs/flow-run/{tale.run.id}?tab=Details", 1400, 1000),
+        "reverted.png": (f"{ui}/runs/flow-run/{result.run.id}?tab=Details", 1400, 1000),
         "report.png": (f"{ui}/artifacts/artifact/{page}", 1400, 1700),
         "form.png": (f"{ui}/deployments/deployment/{form['id']}/run", 1400, 1400),
     }
 
 
 async def main(folder: Path) -> None:
-    """Tell the story, take the pictures, end everything."""
-    async with rehearsal_stage() as stage:
-        tale = await stage.tell(STORIES["breach"])
-        for name, (url, width, height) in (await pages(stage.server, tale)).items():
+    """Run the scenario, take the pictures, stop everything."""
+    async with running_environment() as test_env:
+        result = await run_scenario(test_env, SCENARIOS["breach"])
+        for name, (url, width, height) in (await pages(test_env.server, result)).items():
             await photograph(url, folder / name, width, height)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from playbook.migration import Batch, Check
+from playbook.migration.plan import Batch, Check
 
 FROM_SCHEMA = 2
 TO_SCHEMA = 3

@@ -1,6 +1,6 @@
-"""The part of the Logging query language that is taught here: a filter becomes a function of an entry.
+"""A subset of the Logging query language: a filter becomes a function of an entry.
 
-Taught: AND, OR, NOT, ``-``, parentheses and juxtaposition (NOT binds tighter than OR, OR tighter than AND);
+Implemented: AND, OR, NOT, ``-``, parentheses and juxtaposition (NOT binds tighter than OR, OR tighter than AND);
 ``= != : =~ !~ > >= < <=`` on the fields of `FIELDS` and under ``resource.labels``, ``labels`` and ``jsonPayload``.
 Strings compare without case, ``:`` is "contains", ``=~`` an unanchored RE2 pattern. A comparison with a field that an
 entry does not have is false, ``!=`` included. Anything else is an error that says what is not known.
@@ -230,7 +230,7 @@ def _branch(tree: str, key: str) -> Callable[[Entry], Value]:
         return lambda entry: entry.labels.get(key.strip('"'))
     steps = key.split(".")
 
-    def walk(entry: Entry) -> Value:
+    def backfill(entry: Entry) -> Value:
         at: object = entry.json
         for step in steps:
             at = at.get(step) if isinstance(at, Mapping) else None
@@ -238,4 +238,4 @@ def _branch(tree: str, key: str) -> Callable[[Entry], Value]:
             return at
         return float(at) if isinstance(at, int | float) else None
 
-    return walk
+    return backfill

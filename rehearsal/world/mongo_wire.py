@@ -28,14 +28,14 @@ def wants_answer(body: bytes) -> bool:
 
 
 def read(connection: socket.socket, size: int) -> bytes:
-    """Exactly ``size`` bytes, or nothing where the other side has hung up."""
-    parts = bytearray()
-    while len(parts) < size:
-        part = connection.recv(size - len(parts))
-        if not part:
+    """Exactly ``size`` bytes, or nothing where the other side has closed the connection."""
+    rollouts = bytearray()
+    while len(rollouts) < size:
+        rollout = connection.recv(size - len(rollouts))
+        if not rollout:
             return b""
-        parts += part
-    return bytes(parts)
+        rollouts += rollout
+    return bytes(rollouts)
 
 
 def command_of(body: bytes) -> Document:

@@ -1,4 +1,4 @@
-"""A whole world: the cloud, the proxy, the instances, Prometheus and the desks, with a clean state on demand."""
+"""A whole world: cloud, proxy, instances, Prometheus and vendor stand-ins, with a clean state on demand."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,6 @@ from rehearsal.world.cloud_run.state import LATEST, PINNED, Knobs, ServiceState,
 from rehearsal.world.cloud_run.v1.namespaces import Namespaces
 from rehearsal.world.cloud_run.v1.words import version_text
 from rehearsal.world.cloud_run.validation import serving_container
-from rehearsal.world.desks import Desks
 from rehearsal.world.faults import Write
 from rehearsal.world.gateway import Gateway
 from rehearsal.world.identity import RELEASER, Authority, Identities
@@ -31,20 +30,21 @@ from rehearsal.world.proxy import Balance, Proxy
 from rehearsal.world.rest import Rest
 from rehearsal.world.rpc import Call, Gate, handler_for
 from rehearsal.world.serving import Served, serve
+from rehearsal.world.vendors import Vendors
 
 REGION = "us-east1"
 PRODUCTION, STAGING = "ethixai-production", "ethixai-staging"
 OWNER = "owner@ethixai.example"
-"""Who made the services before the story begins."""
+"""The identity that created the initial services."""
 PERSON = "person@ethixai.example"
-"""Somebody whose hand is in the console while a release runs."""
+"""The identity of out-of-band changes."""
 GRPC_GRACE_S = 0.5
 DATABASE = "ethixai"
 APPLIED = {
     "fileName": "20251030093000-rename-full-name.js",
     "appliedAt": datetime.datetime(2025, 10, 30, 9, 30, tzinfo=datetime.UTC),
 }
-"""The one migration of the beginning, as migrate-mongo writes it down."""
+"""The one migration in the initial ledger, as migrate-mongo stores it."""
 REPOSITORY = "ghcr.io/geoaziz"
 
 
@@ -102,14 +102,14 @@ class World:
         self.identities = Identities(self._authority, folder / "credentials")
         self.gate = Gate(self.identities)
         self.mongodb, self.restored = MongoDB(), MongoDB()
-        self.desks = Desks(self.restored.become)
+        self.vendors = Vendors(self.restored.become)
         self.prometheus = Prometheus(folder / "prometheus", scrape_interval_s)
         self.log = cloud_logging.CloudLogging()
         self.secrets = secret_manager.SecretManager()
         self.proxy = Proxy(folder / "haproxy", balance, self.identities.issuer_file)
         self.operations = operations.Operations()
         self._reconciler = Reconciler(
-            app, self.desks.registry, self.proxy, self.log, self.operations, self.knobs, self._retarget
+            app, self.vendors.registry, self.proxy, self.log, self.operations, self.knobs, self._retarget
         )
         self.services = services.Services(self._reconciler, self.operations, self.proxy, self.knobs)
         self.revisions = revisions.Revisions(self.services, self.operations, self.knobs)
@@ -132,8 +132,8 @@ class World:
         return self.identities.environ(RELEASER)
 
     @property
-    def desks_url(self) -> str:
-        """Where the desks are: ``/slack/api``, ``/pagerduty``, ``/sentry``, ``/github``, ``/registry``."""
+    def vendors_url(self) -> str:
+        """Where the vendor stand-ins are: ``/slack/api``, ``/pagerduty``, ``/sentry``, ``/github``, ``/registry``."""
         assert self._desks_served
         return self._desks_served.url
 
@@ -143,7 +143,7 @@ class World:
             stack.push_async_callback(self.proxy.stop)
             stack.push_async_callback(self.prometheus.stop)
             await asyncio.gather(self.proxy.start(), self.prometheus.start())
-            self._desks_served = await stack.enter_async_context(serve(self.desks.app))
+            self._desks_served = await stack.enter_async_context(serve(self.vendors.app))
             for server in (self.mongodb, self.restored):
                 stack.enter_context(server)
             stack.push_async_callback(self._reconciler.stop)
@@ -166,23 +166,23 @@ class World:
 
     @property
     def _dependency(self) -> Path:
-        """While this file exists, what all revisions share fails."""
+        """While this file exists, the dependency that all revisions share is down."""
         return self.folder / "dependency-down"
 
     @property
     def image_env(self) -> dict[str, str]:
-        """What the environment of every image should hold, so that its instances depend on what all share."""
+        """Environment variables for every image, so that its instances depend on the shared dependency."""
         return {"DEPENDENCY": str(self._dependency)}
 
     def dependency(self, is_down: bool) -> None:
-        """What all revisions share fails from now on, or works again."""
+        """Take the dependency that all revisions share down, or bring it back."""
         if is_down:
             self._dependency.touch()
         else:
             self._dependency.unlink(missing_ok=True)
 
     async def reset(self) -> None:
-        """Everything is as at the start: services, registry, desks, logs; no faults, no writes, nobody denied."""
+        """Return to the initial state: services, registry, vendors, logs; no faults, no writes, no denials."""
         self.gate.faults.clear()
         self.gate.denied.clear()
         self.dependency(is_down=False)
@@ -196,11 +196,11 @@ class World:
         self.secrets.clear()
         self.mongodb.reset()
         self.restored.reset()
-        self.desks.reset()
+        self.vendors.reset()
         await self.prometheus.back()
         await self._begin()
 
-    async def hand(
+    async def out_of_band(
         self,
         service: str,
         traffic: Sequence[Mapping[str, Any]] | None = None,
@@ -208,7 +208,7 @@ class World:
         email: str = PERSON,
         deploy: Mapping[str, str] | None = None,
     ) -> None:
-        """Somebody changes a service by hand: traffic ``[{revision, percent, tag}]``, annotations, a new revision
+        """Change a service out of band: traffic ``[{revision, percent, tag}]``, annotations, a new revision
         ``{revision, image}`` of the same template, or several of them.
 
         Without an etag, as a person in the console does. Returns once it is served. Raises RefusalError.
@@ -277,7 +277,7 @@ class World:
         self.knobs.become(self._initial_knobs)
 
     async def _create(self, spec: ServiceSpec) -> None:
-        digest = self.desks.registry.publish(spec.repository, spec.tag, {**spec.env, **self.image_env})
+        digest = self.vendors.registry.publish(spec.repository, spec.tag, {**spec.env, **self.image_env})
         request = run_v2.CreateServiceRequest.pb()()
         request.parent, _, request.service_id = spec.full_name.partition("/services/")
         template = request.service.template
@@ -306,14 +306,14 @@ class World:
     async def _serve_grpc(self, stack: contextlib.AsyncExitStack) -> int:
         """gRPC is answered over TLS at ``grpc_endpoint``; in plain text at the port that is returned."""
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        for module, part in (
+        for module, rollout in (
             (services, self.services),
             (revisions, self.revisions),
             (operations, self.operations),
             (cloud_logging, self.log),
             (secret_manager, self.secrets),
         ):
-            server.add_generic_rpc_handlers((handler_for(module.SERVICE, part.methods(), self.gate),))
+            server.add_generic_rpc_handlers((handler_for(module.SERVICE, rollout.methods(), self.gate),))
         credentials = grpc.ssl_server_credentials([self._authority.server_credentials()])
         port = server.add_secure_port("127.0.0.1:0", credentials)
         plain_port = server.add_insecure_port("127.0.0.1:0")

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import pytest
 
 from blocks import CloudLogging, CloudRun, EthixAI, Prometheus
-from playbook.change import Change, Deployment
-from playbook.claim import Record
-from playbook.traffic import CANARY_TAG, ServiceSnapshot, TrafficSplit
-from rehearsal.world.desks import Desks
+from playbook.lease.change import Change, Deployment
+from playbook.lease.lease import Record
+from playbook.release.traffic import CANARY_TAG, ServiceSnapshot, TrafficSplit
 from rehearsal.world.remote import RemoteWorld
 from rehearsal.world.serving import serve
+from rehearsal.world.vendors import Vendors
 
 BACKEND = "ethixai-backend"
 REPOSITORY = "ghcr.io/geoaziz/ethixai-backend"
@@ -104,24 +104,24 @@ def backend(world: RemoteWorld, cloud_run: CloudRun) -> Backend:
 class Office:
     """The desks and where they are."""
 
-    desks: Desks
+    vendors: Vendors
     url: str
 
-    def told(self, desk: str) -> list[dict[str, object]]:
+    def told(self, vendor: str) -> list[dict[str, object]]:
         """The bodies that a desk took, in order."""
-        return [entry["body"] for entry in self.desks.told if entry["desk"] == desk]
+        return [entry["body"] for entry in self.vendors.calls if entry["vendor"] == vendor]
 
 
 @pytest.fixture(scope="session")
 async def whole_office() -> AsyncIterator[Office]:
     """The desks of Slack, PagerDuty, Sentry, GitHub and the registry, served in this process."""
-    desks = Desks()
-    async with serve(desks.app) as served:
-        yield Office(desks, served.url)
+    vendors = Vendors()
+    async with serve(vendors.app) as served:
+        yield Office(vendors, served.url)
 
 
 @pytest.fixture
 def office(whole_office: Office) -> Office:
     """The desks, which nobody has told anything yet."""
-    whole_office.desks.reset()
+    whole_office.vendors.reset()
     return whole_office

@@ -9,7 +9,7 @@ from pydantic import SecretStr, ValidationError
 from blocks import Atlas
 from blocks.atlas import PAGE
 from playbook.errors import Refused, ReleaseError, Transient
-from playbook.migration import RestoreJob, backup_before
+from playbook.migration.plan import RestoreJob, backup_before
 
 GROUP = "32b6e34b3d91647abb20e7b8"
 USERS = {"ethixai": {"users": [{"_id": 1}]}}
@@ -40,7 +40,7 @@ async def ended(atlas: Atlas, job: str) -> RestoreJob:
 
 async def test_a_backup_is_found_by_time(atlas: Atlas, office) -> None:
     """The newest one from before the migration."""
-    wanted = [office.desks.atlas.keep_snapshot(USERS, float(at)) for at in (1000, 2000, 3000)][1]
+    wanted = [office.vendors.atlas.keep_snapshot(USERS, float(at)) for at in (1000, 2000, 3000)][1]
     found = backup_before(await atlas.backups(), 2500)
     assert found is not None
     assert (found.id, found.at_s) == (wanted, 2000)
@@ -50,14 +50,14 @@ async def test_a_backup_is_found_by_time(atlas: Atlas, office) -> None:
 async def test_a_backup_beyond_the_first_page_is_found(atlas: Atlas, office) -> None:
     """Hourly ones fill a page in four days; a full last page is not taken for more."""
     for at_s in range(2 * PAGE):
-        office.desks.atlas.keep_snapshot(USERS, float(at_s))
+        office.vendors.atlas.keep_snapshot(USERS, float(at_s))
     assert [one.at_s for one in await atlas.backups()] == list(range(2 * PAGE))
 
 
 async def test_more_backups_than_anybody_keeps_are_refused(atlas: Atlas, office) -> None:
     """A list without an end is not followed for ever."""
     for _ in range(PAGE):
-        office.desks.atlas.keep_snapshot(USERS, 1000.0)
+        office.vendors.atlas.keep_snapshot(USERS, 1000.0)
     with patch("blocks.atlas.PAGES_MAX", 1), pytest.raises(Refused, match="more than 100"):
         await atlas.backups()
 
@@ -65,8 +65,8 @@ async def test_more_backups_than_anybody_keeps_are_refused(atlas: Atlas, office)
 async def test_a_restore_is_started_and_ends(atlas: Atlas, office) -> None:
     """Automated, to the separate cluster, whose data is removed first and is then the snapshot's."""
     put: list[object] = []
-    office.desks.atlas._restore = put.append
-    job = await atlas.restore(office.desks.atlas.keep_snapshot(USERS, 1000.0))
+    office.vendors.atlas._restore = put.append
+    job = await atlas.restore(office.vendors.atlas.keep_snapshot(USERS, 1000.0))
     assert await ended(atlas, job) == RestoreJob(id=job, is_over=True)
     assert put == [{}, USERS]
     (asked,) = office.told("atlas")
@@ -75,8 +75,8 @@ async def test_a_restore_is_started_and_ends(atlas: Atlas, office) -> None:
 
 async def test_a_restore_whose_reply_was_lost_is_not_started_twice(atlas: Atlas, office) -> None:
     """The one under way is found, and is this one."""
-    backup = office.desks.atlas.keep_snapshot(USERS, 1000.0)
-    office.desks.fault("atlas", applied=True, method="POST", count=1, path="*restoreJobs")
+    backup = office.vendors.atlas.keep_snapshot(USERS, 1000.0)
+    office.vendors.fault("atlas", applied=True, method="POST", count=1, path="*restoreJobs")
     with pytest.raises(ReleaseError):
         await atlas.restore(backup)
     await atlas.restore(backup)
@@ -86,8 +86,8 @@ async def test_a_restore_whose_reply_was_lost_is_not_started_twice(atlas: Atlas,
 @pytest.mark.parametrize("word", ["failed", "cancelled", "expired"])
 async def test_a_restore_may_end_badly(atlas: Atlas, office, word: str) -> None:
     """It is over, and the problem is said in Atlas's word."""
-    backup = office.desks.atlas.keep_snapshot(USERS, 1000.0)
-    office.desks.atlas.restores_fail(word)
+    backup = office.vendors.atlas.keep_snapshot(USERS, 1000.0)
+    office.vendors.atlas.restores_fail(word)
     job = await ended(atlas, await atlas.restore(backup))
     assert word in job.problem
 
@@ -109,7 +109,7 @@ async def test_wrong_credentials_are_refused_and_not_shown(atlas: Atlas) -> None
 @pytest.mark.parametrize("fault", [{"status": 503}, {"garbage": True}, {"status": 429}], ids=str)
 async def test_what_passes_is_asked_again(atlas: Atlas, office, fault) -> None:
     """Away, busy, or somebody else who answers."""
-    office.desks.fault("atlas", count=2, **fault)
+    office.vendors.fault("atlas", count=2, **fault)
     with pytest.raises(Transient):
         await atlas.backups()
 

@@ -9,7 +9,7 @@ from google.cloud.logging_v2 import types
 from blocks import CloudLogging
 from blocks.cloud_logging import line_of, quoted
 from playbook.errors import Refused, StartFailed, Transient
-from playbook.logs import LogLine
+from playbook.incident.logs import LogLine
 
 
 async def seen(logging: CloudLogging, revision: str, since_s: float) -> tuple[LogLine, ...]:

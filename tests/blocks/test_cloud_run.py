@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from blocks import CloudRun
-from playbook.change import Change
-from playbook.claim import PREFIX, Record
 from playbook.errors import Conflict, Refused, ReleaseError, StartFailed, Transient
-from playbook.traffic import CANARY_TAG, LATEST, Scaling, TrafficSplit
+from playbook.lease.change import Change
+from playbook.lease.lease import PREFIX, Record
+from playbook.release.traffic import CANARY_TAG, LATEST, Scaling, TrafficSplit
 from rehearsal.world.remote import RemoteWorld
 
 STABLE = "ethixai-backend-00041-xyz"
@@ -39,7 +39,7 @@ async def test_a_write_is_one_update_of_what_moves_and_the_record(backend) -> No
 
 async def test_other_peoples_annotations_are_kept(backend) -> None:
     """The whole map is replaced by a write, so what others put there is sent along."""
-    await backend.world.hand(backend.world.find("ethixai-backend"), annotations={"team": "platform"})
+    await backend.world.out_of_band(backend.world.find("ethixai-backend"), annotations={"team": "platform"})
     written = await backend.move(TrafficSplit.all_to(STABLE))
     assert written.annotations == {"team": "platform", PREFIX + "epoch": "1"}
 

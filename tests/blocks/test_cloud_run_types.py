@@ -7,9 +7,9 @@ from google.cloud import run_v2
 from pydantic import ValidationError
 
 from blocks.cloud_run_types import body_of, mask_of, revision_of, snapshot_of, template_of
-from playbook.change import Change, Deployment
-from playbook.claim import Record
-from playbook.traffic import LATEST, Scaling, ServiceSnapshot, TrafficSplit
+from playbook.lease.change import Change, Deployment
+from playbook.lease.lease import Record
+from playbook.release.traffic import LATEST, Scaling, ServiceSnapshot, TrafficSplit
 
 KIND = run_v2.TrafficTargetAllocationType
 PINNED, MOVING = KIND.TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION, KIND.TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST

@@ -10,9 +10,9 @@ import pytest
 from blocks import EthixAI
 from blocks.ethixai import PROBES_AT_ONCE
 from playbook.errors import SmokeFailed, Transient
-from playbook.release import SmokeTest
-from playbook.requests import ExploitCheck
-from playbook.traffic import CANARY_TAG
+from playbook.release.request import ExploitCheck
+from playbook.release.traffic import CANARY_TAG
+from playbook.release.version import SmokeTest
 from rehearsal.world.remote import RemoteWorld
 
 BACKEND_TESTS = [SmokeTest.HEALTH, SmokeTest.AUTH, SmokeTest.ANALYZE, SmokeTest.METRICS]

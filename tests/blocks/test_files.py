@@ -9,8 +9,8 @@ import pytest
 
 from blocks import Environment, files
 from blocks.__main__ import main
+from playbook.analysis.policy import Policy
 from playbook.errors import BadRequest
-from playbook.policy import Policy
 from rehearsal.world.remote import RemoteWorld
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,10 +4,10 @@ import pytest
 from pydantic import SecretStr
 
 from blocks import GitHub
-from playbook.checks import Check
+from playbook.checklist.checks import Check
 from playbook.errors import Refused, Transient
-from playbook.matrix import Severity
-from playbook.messages import Ticket
+from playbook.incident.decision_matrix import Severity
+from playbook.messages.chat import Ticket
 
 TICKET = Ticket(
     key="v20251116-abc123-1f2e3d/ticket",
@@ -21,13 +21,13 @@ TICKET = Ticket(
 @pytest.fixture
 def github(office) -> GitHub:
     """The desk's repository, in which CI has built abc123."""
-    office.desks.registry.publish("ghcr.io/geoaziz/ethixai-backend", "sha-abc123", {})
+    office.vendors.registry.publish("ghcr.io/geoaziz/ethixai-backend", "sha-abc123", {})
     return GitHub(repository="geoaziz/ethixai", token=SecretStr("token"), api_url=f"{office.url}/github")
 
 
 async def test_every_check_of_a_commit_is_seen(github: GitHub, office) -> None:
     """Passed, failed and still running are told apart."""
-    office.desks.github.checked("abc123", {"build": "success", "trivy": "failure", "test": ""})
+    office.vendors.github.checked("abc123", {"build": "success", "trivy": "failure", "test": ""})
     found = await github.checks("abc123")
     assert {check.name: check.conclusion for check in found} == {
         "build": "success",
@@ -39,7 +39,7 @@ async def test_every_check_of_a_commit_is_seen(github: GitHub, office) -> None:
 
 async def test_more_checks_than_fit_a_page_are_all_seen(github: GitHub, office) -> None:
     """The one that failed may be on the second page."""
-    office.desks.github.checked("abc123", {f"check-{number}": "success" for number in range(150)})
+    office.vendors.github.checked("abc123", {f"check-{number}": "success" for number in range(150)})
     assert len(await github.checks("abc123")) == 150
 
 
@@ -51,14 +51,14 @@ async def test_an_unknown_commit_is_refused(github: GitHub) -> None:
 
 async def test_release_notes_are_found_while_they_are_a_draft(github: GitHub, office) -> None:
     """The checklist asks for drafted notes, and a draft has no tag yet."""
-    office.desks.github.release("v20251116-abc123", "Bug fixes", draft=True)
+    office.vendors.github.release("v20251116-abc123", "Bug fixes", draft=True)
     assert await github.release_notes("v20251116-abc123") == "Bug fixes"
     assert await github.release_notes("v20251117-abc123") is None
 
 
 async def test_a_ticket_is_opened_once(github: GitHub, office) -> None:
     """The second call finds the first's issue by the key in its body, though the reply was lost."""
-    office.desks.fault("github", applied=True, method="POST")
+    office.vendors.fault("github", applied=True, method="POST")
     with pytest.raises(Transient):
         await github.ticket(TICKET)
     url = await github.ticket(TICKET)

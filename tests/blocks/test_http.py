@@ -20,7 +20,7 @@ TOKEN = "very-secret-token"
 
 def service(url: str, timeout_s: float = 2) -> HttpService:
     """A service at ``url``, with a token in its headers."""
-    return HttpService("Desk", "desk", url, "token", timeout_s, PerLoop(), {"Authorization": f"Bearer {TOKEN}"})
+    return HttpService("Vendor", "desk", url, "token", timeout_s, PerLoop(), {"Authorization": f"Bearer {TOKEN}"})
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ async def echo() -> AsyncIterator[str]:
 )
 async def test_a_status_says_what_comes_next(echo: str, status: int, ours: type[ReleaseError]) -> None:
     """Too many and broken are asked again; the rest is for a person, who is told what came."""
-    with pytest.raises(ours, match=f"Desk, asked for tea, answered {status}") as raised:
+    with pytest.raises(ours, match=f"Vendor, asked for tea, answered {status}") as raised:
         await service(echo).send("GET", f"/{status}", "for tea")
     assert type(raised.value) is ours
 

@@ -9,7 +9,7 @@ from playbook.errors import BadRequest
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = """
-from playbook.migration import Batch, Check
+from playbook.migration.plan import Batch, Check
 FROM_SCHEMA, TO_SCHEMA, REVERSIBLE = 1, 2, True
 READS = {"v20251030": (1, 2)}
 def up():

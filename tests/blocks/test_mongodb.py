@@ -17,8 +17,8 @@ from pymongo import MongoClient
 from blocks import MongoDB
 from blocks.mongodb import hosts_of
 from playbook.errors import Fenced, Refused, ReleaseError, Transient
-from playbook.migration import Batch, Check
-from playbook.walk import Range, Walk
+from playbook.migration.backfill import Backfill, Range
+from playbook.migration.plan import Batch, Check
 from rehearsal.world.mongodb import Fault
 from rehearsal.world.mongodb import MongoDB as Server
 
@@ -110,30 +110,30 @@ async def test_a_trial_of_nothing_is_a_trial(database: MongoDB) -> None:
 
 async def test_a_walk_is_kept_under_its_epoch(database: MongoDB) -> None:
     """It comes back as it was, ids of every type included; an older epoch is fenced and changes nothing."""
-    assert await database.walk("m") is None
-    walk = Walk.begin("m", 7, [10], [10])
-    await database.take(walk)
-    walk = walk.past(Range(first=0, last=ObjectId()), 4)
-    await database.keep(walk)
-    assert await database.walk("m") == walk
-    older = walk.model_copy(update={"epoch": 6, "batch": 3})
+    assert await database.backfill("m") is None
+    backfill = Backfill.begin("m", 7, [10], [10])
+    await database.take(backfill)
+    backfill = backfill.past(Range(first=0, last=ObjectId()), 4)
+    await database.keep(backfill)
+    assert await database.backfill("m") == backfill
+    older = backfill.model_copy(update={"epoch": 6, "batch": 3})
     for write in (database.take, database.keep):
         with pytest.raises(Fenced, match="epoch 6"):
             await write(older)
-    assert await database.walk("m") == walk
-    await database.take(walk.model_copy(update={"epoch": 8}))
+    assert await database.backfill("m") == backfill
+    await database.take(backfill.model_copy(update={"epoch": 8}))
     with pytest.raises(Fenced):
-        await database.keep(walk)
+        await database.keep(backfill)
 
 
 async def test_a_walk_that_another_run_has_finished_is_not_begun_again(database: MongoDB) -> None:
     """The older run finds nothing to keep it in, and stops."""
-    walk = Walk.begin("m", 7, [10], [10])
-    await database.take(walk)
+    backfill = Backfill.begin("m", 7, [10], [10])
+    await database.take(backfill)
     await database.forget("m")
     with pytest.raises(Fenced):
-        await database.keep(walk)
-    assert await database.walk("m") is None
+        await database.keep(backfill)
+    assert await database.backfill("m") is None
 
 
 async def test_what_was_written_since_is_counted(database: MongoDB, plain) -> None:

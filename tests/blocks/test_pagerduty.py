@@ -5,8 +5,8 @@ from pydantic import SecretStr
 
 from blocks import PagerDuty
 from playbook.errors import Refused, Transient
-from playbook.matrix import Severity
-from playbook.messages import Page
+from playbook.incident.decision_matrix import Severity
+from playbook.messages.chat import Page
 
 KEY = "0123456789abcdef0123456789abcdef"
 PAGE = Page(key="release-1", severity=Severity.P1, summary="Production deployment failure", details={"run": "http://x"})
@@ -70,7 +70,7 @@ async def test_a_wrong_routing_key_is_refused(pagerduty: PagerDuty) -> None:
 
 async def test_a_gateways_page_wakes_nobody_and_is_no_yes(pagerduty: PagerDuty, office) -> None:
     """A 200 that is not PagerDuty's is asked again."""
-    office.desks.fault("pagerduty", garbage=True)
+    office.vendors.fault("pagerduty", garbage=True)
     with pytest.raises(Transient, match=r"pagerduty\.events_url"):
         await pagerduty.page(PAGE)
 

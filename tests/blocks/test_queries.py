@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from blocks.queries import Queries
 from playbook.errors import Refused
-from playbook.release import Service
+from playbook.release.version import Service
 
 SLOTS = ("requests", "latency", "cpu", "memory", "up", "error_ratio")
 SERVICE = Service(name="ethixai-backend", repository="ghcr.io/geoaziz/ethixai-backend", job="backend")

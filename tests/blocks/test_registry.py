@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from blocks import Registry
 from playbook.errors import Refused, Transient
-from playbook.release import Image
+from playbook.release.version import Image
 from rehearsal.world.serving import serve
 
 REPOSITORY = "ghcr.io/geoaziz/ethixai-backend"
@@ -23,13 +23,13 @@ def registry(office) -> Registry:
 
 async def test_a_tag_is_pinned_to_its_digest(registry: Registry, office) -> None:
     """Through the challenge that a registry answers first."""
-    digest = office.desks.registry.publish(REPOSITORY, "sha-abc123", {})
+    digest = office.vendors.registry.publish(REPOSITORY, "sha-abc123", {})
     assert await registry.image(REPOSITORY, "sha-abc123") == Image(repository=REPOSITORY, digest=digest)
 
 
 async def test_a_public_image_needs_no_account(registry: Registry, office) -> None:
     """A pass is asked for without a name."""
-    office.desks.registry.publish(REPOSITORY, "sha-abc123", {})
+    office.vendors.registry.publish(REPOSITORY, "sha-abc123", {})
     assert await registry.model_copy(update={"token": None}).image(REPOSITORY, "sha-abc123") is not None
 
 
@@ -46,7 +46,7 @@ async def test_a_wrong_token_is_named(registry: Registry) -> None:
 
 async def test_a_registry_that_is_away_is_asked_again(registry: Registry, office) -> None:
     """A build check that fails for a minute does not fail a release."""
-    office.desks.fault("registry", status=503)
+    office.vendors.fault("registry", status=503)
     with pytest.raises(Transient):
         await registry.image(REPOSITORY, "sha-abc123")
 

@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr
 
 from blocks import SecretManager
-from playbook.checks import SecretState
+from playbook.checklist.checks import SecretState
 from playbook.errors import Refused, Transient
 from rehearsal.world.remote import RemoteWorld
 

@@ -27,7 +27,7 @@ async def test_a_release_and_its_deploy_are_made_once(sentry: Sentry, office) ->
 
 async def test_a_lost_reply_makes_no_second_deploy(sentry: Sentry, office) -> None:
     """The deploy was made and nobody heard the answer."""
-    office.desks.fault("sentry", applied=True, method="POST", path="*/deploys/")
+    office.vendors.fault("sentry", applied=True, method="POST", path="*/deploys/")
     with pytest.raises(Transient):
         await sentry.release(VERSION, "abc123")
     await sentry.release(VERSION, "abc123")

@@ -5,15 +5,15 @@ from pydantic import SecretStr
 
 from blocks import Slack
 from playbook.errors import Refused, ReleaseError, Transient
-from playbook.messages import Message, Room
+from playbook.messages.chat import Channel, Message
 
-FACT = Message(key="v20251116-abc123-1f2e3d/complete", room=Room.RELEASES, text="✅ Production release complete")
+FACT = Message(key="v20251116-abc123-1f2e3d/complete", channel=Channel.RELEASES, text="✅ Production release complete")
 
 
 @pytest.fixture
 def slack(office) -> Slack:
     """An app in the desk's workspace."""
-    channels = {Room.RELEASES: "C0RELEASES", Room.INCIDENTS: "C0INCIDENTS"}
+    channels = {Channel.RELEASES: "C0RELEASES", Channel.INCIDENTS: "C0INCIDENTS"}
     return Slack(token=SecretStr("xoxb-1"), channels=channels, api_url=f"{office.url}/slack/api")
 
 
@@ -27,7 +27,7 @@ async def test_a_message_goes_to_its_room_with_its_key(slack: Slack, office) -> 
 
 async def test_a_repeat_tells_nobody_what_they_know(slack: Slack, office) -> None:
     """The reply to the first try was lost; the second finds the fact in the channel and is silent."""
-    office.desks.fault("slack", applied=True, path="*postMessage")
+    office.vendors.fault("slack", applied=True, path="*postMessage")
     with pytest.raises(Transient):
         await slack.post(FACT)
     await slack.post(FACT, repeat=True)
@@ -54,7 +54,7 @@ async def test_a_repeat_tells_what_was_never_heard(slack: Slack, office) -> None
 )
 async def test_slacks_own_word_decides(slack: Slack, office, error: str, ours: type[ReleaseError], field: str) -> None:
     """An error comes with status 200; its word says whether to ask again, and which field is wrong otherwise."""
-    office.desks.fault("slack", status=200, message=error)
+    office.vendors.fault("slack", status=200, message=error)
     with pytest.raises(ours, match=field):
         await slack.post(FACT)
 
@@ -62,7 +62,7 @@ async def test_slacks_own_word_decides(slack: Slack, office, error: str, ours: t
 @pytest.mark.parametrize("order", [{"status": 429}, {"status": 503}, {"garbage": True}], ids=str)
 async def test_a_slack_that_is_away_is_asked_again(slack: Slack, office, order: dict[str, object]) -> None:
     """Neither a status nor a gateway's page is a yes."""
-    office.desks.fault("slack", **order)
+    office.vendors.fault("slack", **order)
     with pytest.raises(Transient):
         await slack.post(FACT)
     assert office.told("slack") == []

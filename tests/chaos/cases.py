@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from driver import SILENCE_S, Orders, Run, Stage, play
+from driver import SILENCE_S, Orders, Run, TestEnvironment, play
 from faults import Fault
 from invariants import broken
-from plots import Plot
+from scenarios import ChaosScenario
 from wire import Call, Moment
 
 from flows.recovery import recovery
@@ -21,7 +21,7 @@ ACTS = ("write", "update_many", "POST")
 class Case:
     """One disturbance, and what came of it."""
 
-    plot: str
+    scenario: str
     who: str
     call: Call
     moment: str
@@ -31,62 +31,70 @@ class Case:
     wrong: tuple[str, ...]
 
 
-def recorded(plot: Plot, orders: Orders | None = None) -> tuple[list[Call], list[list[Call]]]:
+def recorded(scenario: ChaosScenario, orders: Orders | None = None) -> tuple[list[Call], list[list[Call]]]:
     """The calls of the run that is disturbed, and those of each run that follows it until all is well."""
-    _, run, followers = play(lambda stage: _told(stage, plot, orders or {}, ()))
+    _, run, followers = play(lambda test_env: _told(test_env, scenario, orders or {}, ()))
     return run.process.calls, [one.process.calls for one in followers]
 
 
-def disturbed(plot: Plot, orders: Orders, *followers: Orders, twice: bool = False) -> tuple[str, float, list[str]]:
+def disturbed(
+    scenario: ChaosScenario, orders: Orders, *followers: Orders, twice: bool = False
+) -> tuple[str, float, list[str]]:
     """How a story ends with these orders, and those for the runs that follow: outcome, seconds, what is broken."""
-    stage, run, _ = play(lambda stage: _told(stage, plot, orders, followers, twice=twice))
-    return plot.outcome(stage), stage.ended_s, [*broken(stage), *plot.wrong(stage, run)]
+    test_env, run, _ = play(lambda test_env: _told(test_env, scenario, orders, followers, twice=twice))
+    return scenario.outcome(test_env), test_env.ended_s, [*broken(test_env), *scenario.wrong(test_env, run)]
 
 
 async def _told(
-    stage: Stage, plot: Plot, orders: Orders, for_followers: Iterable[Orders], twice: bool = False
-) -> tuple[Stage, Run, list[Run]]:
-    stage.orders += for_followers
-    run = await plot.begin(stage, orders)
-    began_s = stage.scene.now()
+    test_env: TestEnvironment,
+    scenario: ChaosScenario,
+    orders: Orders,
+    for_followers: Iterable[Orders],
+    twice: bool = False,
+) -> tuple[TestEnvironment, Run, list[Run]]:
+    test_env.orders += for_followers
+    run = await scenario.begin(test_env, orders)
+    began_s = test_env.fixture.now()
     if twice:
         await asyncio.sleep(SILENCE_S)
-        await stage.ended(*(stage.start(recovery, environment="production") for _ in range(2)))
-    followers = await plot.follow(stage, run)
-    stage.ended_s = (followers[-1].ended_at_s if followers else began_s) - began_s
-    await stage.ended(*stage.runs)
-    await stage.catch_up()
-    return stage, run, followers
+        await test_env.ended(*(test_env.start(recovery, environment="production") for _ in range(2)))
+    followers = await scenario.follow(test_env, run)
+    test_env.ended_s = (followers[-1].ended_at_s if followers else began_s) - began_s
+    await test_env.ended(*test_env.runs)
+    await test_env.catch_up()
+    return test_env, run, followers
 
 
-def kills(plot: Plot, only: Callable[[Call], bool] = lambda call: True) -> Iterator[Case]:
+def kills(scenario: ChaosScenario, only: Callable[[Call], bool] = lambda call: True) -> Iterator[Case]:
     """The run is killed at every call."""
-    calls, _ = recorded(plot)
+    calls, _ = recorded(scenario)
     for call in filter(only, calls):
         for moment in Moment:
-            yield _case(plot, "first", call, moment, {call.n: moment})
+            yield _case(scenario, "first", call, moment, {call.n: moment})
 
 
-def deaths(plot: Plot) -> list[dict[int, Moment]]:
+def deaths(scenario: ChaosScenario) -> list[dict[int, Moment]]:
     """Three deaths of the run, early, half-way and late among what it changes (fewer where it changes less)."""
-    acts = [call for call in recorded(plot)[0] if call.method in ACTS and not call.subject.startswith("staging")]
+    acts = [call for call in recorded(scenario)[0] if call.method in ACTS and not call.subject.startswith("staging")]
     chosen = {call.n: Moment.APPLIED for call in (acts[0], acts[len(acts) // 2], acts[-1])}
     return [{n: moment} for n, moment in chosen.items()]
 
 
-def kills_of_followers(plot: Plot, first: Orders, only: Callable[[Call], bool] = lambda call: True) -> Iterator[Case]:
+def kills_of_followers(
+    scenario: ChaosScenario, first: Orders, only: Callable[[Call], bool] = lambda call: True
+) -> Iterator[Case]:
     """The run was killed once already; now each run that follows it is killed at every call."""
-    _, followers = recorded(plot, first)
+    _, followers = recorded(scenario, first)
     for number, calls in enumerate(followers):
         for call in filter(only, calls):
             for moment in Moment:
                 before: list[Orders] = [{}] * number
-                yield _case(plot, f"next {number + 1}", call, moment, first, *before, {call.n: moment})
+                yield _case(scenario, f"next {number + 1}", call, moment, first, *before, {call.n: moment})
 
 
-def _case(plot: Plot, who: str, call: Call, moment: Moment | Fault, *orders: Orders) -> Case:
-    outcome, seconds, wrong = disturbed(plot, *orders)
-    return Case(plot.name, who, call, moment.value, outcome, seconds, tuple(wrong))
+def _case(scenario: ChaosScenario, who: str, call: Call, moment: Moment | Fault, *orders: Orders) -> Case:
+    outcome, seconds, wrong = disturbed(scenario, *orders)
+    return Case(scenario.name, who, call, moment.value, outcome, seconds, tuple(wrong))
 
 
 def timed(cases: Iterable[Case]) -> Iterator[tuple[Case, float]]:
@@ -97,18 +105,18 @@ def timed(cases: Iterable[Case]) -> Iterator[tuple[Case, float]]:
         began = time.perf_counter()
 
 
-def faults(plot: Plot, only: Callable[[Call], bool] = lambda call: True) -> Iterator[Case]:
+def faults(scenario: ChaosScenario, only: Callable[[Call], bool] = lambda call: True) -> Iterator[Case]:
     """Each call of the release meets each fault once, and the most common one three times in a row.
 
     Only opening the environments is left out: a server that does not know them then ends the run before it has begun.
     """
-    calls, _ = recorded(plot)
+    calls, _ = recorded(scenario)
     for call in (call for call in calls if call.method != "block" and only(call)):
         for fault in Fault:
-            yield _fault_case(plot, call, fault, {call.n: fault})
-        yield _fault_case(plot, call, "UNAVAILABLE x3", dict.fromkeys(range(call.n, call.n + 3), Fault.UNAVAILABLE))
+            yield _fault_case(scenario, call, fault, {call.n: fault})
+        yield _fault_case(scenario, call, "UNAVAILABLE x3", dict.fromkeys(range(call.n, call.n + 3), Fault.UNAVAILABLE))
 
 
-def _fault_case(plot: Plot, call: Call, what: str, orders: Orders) -> Case:
-    outcome, seconds, wrong = disturbed(plot, orders)
-    return Case(plot.name, "release", call, str(what), outcome, seconds, tuple(wrong))
+def _fault_case(scenario: ChaosScenario, call: Call, what: str, orders: Orders) -> Case:
+    outcome, seconds, wrong = disturbed(scenario, orders)
+    return Case(scenario.name, "release", call, str(what), outcome, seconds, tuple(wrong))

@@ -13,10 +13,10 @@ from typing import NamedTuple
 from wire import PROCESS, Wire
 
 from blocks.cloud_run import _shows, _was_overwritten
-from playbook.change import Change
-from playbook.claim import Record
 from playbook.errors import Conflict, Refused, StartFailed, Transient
-from playbook.traffic import LATEST, Revision, Scaling, ServiceSnapshot, TrafficSplit
+from playbook.lease.change import Change
+from playbook.lease.lease import Record
+from playbook.release.traffic import LATEST, Revision, Scaling, ServiceSnapshot, TrafficSplit
 
 RECONCILE_S = 0.5
 WRITE_TIMEOUT_S = 300
@@ -294,6 +294,8 @@ def told(change: Change) -> str:
     """A change in a few words."""
     if change.deployment:
         return f"deploy {change.deployment.revision}"
-    parts: Mapping[str, object] = {"traffic": change.split, "scaling": change.scaling}
-    held = change.record.claim.decision if change.record.claim else "member" if change.record.member else "no claim"
-    return ", ".join([*(f"{name} {value}" for name, value in parts.items() if value), held])
+    rollouts: Mapping[str, object] = {"traffic": change.split, "scaling": change.scaling}
+    held = (
+        change.record.lease.decision if change.record.lease else "member" if change.record.participant else "no claim"
+    )
+    return ", ".join([*(f"{name} {value}" for name, value in rollouts.items() if value), held])

@@ -28,7 +28,7 @@ class Database:
     """As `MongoDB`: what it asks of the driver is done to ``documents``. ``is_open``: users can write right now."""
 
     applied, forget, count, broken = MongoDB.applied, MongoDB.forget, MongoDB.count, MongoDB.broken
-    written_since, try_out, walk, take = MongoDB.written_since, MongoDB.try_out, MongoDB.walk, MongoDB.take
+    written_since, try_out, backfill, take = MongoDB.written_since, MongoDB.try_out, MongoDB.backfill, MongoDB.take
     keep, ids, change, left = MongoDB.keep, MongoDB.ids, MongoDB.change, MongoDB.left
     _fence = staticmethod(MongoDB._fence)
     _calling, translate = MongoDB._calling, MongoDB.translate

@@ -11,20 +11,20 @@ from typing import Any, TypeVar
 
 import virtual_time
 from faults import Fault
+from fixture import NEW, QUICK, Fixture
 from prefect import Flow
 from prefect.client.schemas.objects import State, StateType
 from prefect.states import Cancelled, Failed, Running
 from prefect_away import Server, Started, prefect_away
-from scene import NEW, QUICK, Scene
 from wire import PROCESS, Moment, Process
 
 from flows.recovery import recovery
 from flows.release import release
-from playbook.change import Change
-from playbook.claim import Record
-from playbook.policy import Policy
-from playbook.release import ReleaseRequest
-from playbook.traffic import TrafficSplit
+from playbook.analysis.policy import Policy
+from playbook.lease.change import Change
+from playbook.lease.lease import Record
+from playbook.release.traffic import TrafficSplit
+from playbook.release.version import ReleaseRequest
 
 T = TypeVar("T")
 
@@ -60,12 +60,14 @@ class Run:
         return str(self.state.message if self.state else "")
 
 
-class Stage:
+class TestEnvironment:
     """The outside, the server, and the runs so far. Use it within `play`."""
 
+    __test__ = False  # a name that pytest would otherwise collect
+
     def __init__(self, policy: Policy = QUICK) -> None:
-        self.scene = Scene(policy)
-        self.server = Server(self.scene)
+        self.fixture = Fixture(policy)
+        self.server = Server(self.fixture)
         self.runs: list[Run] = []
         self.orders: list[Orders] = []
         """for the runs that come after the one that is disturbed, in turn; when they are used up all goes well"""
@@ -93,7 +95,7 @@ class Stage:
             dying = asyncio.ensure_future(run.process.death.wait())
             await asyncio.wait({run.task, dying}, return_when=asyncio.FIRST_COMPLETED)
             dying.cancel()
-            run.ended_at_s = run.ended_at_s or self.scene.now()
+            run.ended_at_s = run.ended_at_s or self.fixture.now()
 
     async def release(self, version: str = NEW, orders: Orders | None = None, **request: Any) -> Run:
         """A release of ``version`` to production, up to its end."""
@@ -119,7 +121,7 @@ class Stage:
         followers: list[Run] = []
         for _ in range(ROUNDS_MAX):
             await asyncio.sleep(SILENCE_S)
-            held = [name for name in self.scene.clouds if self.is_held(name)]
+            held = [name for name in self.fixture.clouds if self.is_held(name)]
             if not held:
                 break
             for name in held:
@@ -133,7 +135,7 @@ class Stage:
 
     def died_holding(self, run: Run) -> bool:
         """Whether its process is dead, and it left a claim on production."""
-        writes = [write for write in self.scene.production.writes if write.by == run.process.name]
+        writes = [write for write in self.fixture.production.writes if write.by == run.process.name]
         return run.process.is_dead and bool(writes) and bool(writes[-1].change.record.holder)
 
     async def _go_on(self) -> list[Run]:
@@ -151,7 +153,7 @@ class Stage:
 
     def is_held(self, where: str) -> bool:
         """Whether a service there carries a claim, or points to one."""
-        cloud = self.scene.clouds[where]
+        cloud = self.fixture.clouds[where]
         return any(Record.read(cloud.read(service)).holder for service in cloud.services)
 
     async def catch_up(self) -> None:
@@ -160,7 +162,7 @@ class Stage:
             for started in waiting:
                 flow = flow_of(started.deployment)
                 await self.ended(self.start(flow, **flow.validate_parameters(started.parameters)))
-        for cloud in self.scene.clouds.values():
+        for cloud in self.fixture.clouds.values():
             await cloud.settled()
 
     async def until(self, is_so: Callable[[], bool]) -> None:
@@ -170,15 +172,15 @@ class Stage:
 
     def split(self, service: str) -> dict[str, int]:
         """Who serves how many percent of a production service's users now."""
-        return dict(self.scene.production.services[service].served.percent)
+        return dict(self.fixture.production.services[service].served.percent)
 
     def baking(self, service: str) -> Callable[[], bool]:
         """Whether a canary of this production service has users beside its stable revision."""
         return lambda: len(self.split(service)) > 1
 
-    async def hand(self, service: str, split: TrafficSplit | None = None, record: Record | None = None) -> None:
+    async def out_of_band(self, service: str, split: TrafficSplit | None = None, record: Record | None = None) -> None:
         """A person changes a production service at the console, and it is served."""
-        cloud = self.scene.production
+        cloud = self.fixture.production
         found = cloud.read(service)
         await cloud.accept(found, Change(record=record or Record.read(found), split=split), "ada@example.com")
 
@@ -191,7 +193,7 @@ class Stage:
         self.runs.clear()
         self._caught_up.clear()
         self.server.forget()
-        self.scene.forget()
+        self.fixture.forget()
 
     async def _carry_out(self, run: Run, flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
         try:
@@ -212,15 +214,15 @@ def flow_of(deployment: str) -> Flow[..., Any]:
     return found
 
 
-def play(story: Callable[[Stage], Awaitable[T]], policy: Policy = QUICK) -> T:
-    """What ``story`` returns, played on a fresh stage in a loop of its own; everything left behind is ended."""
+def play(scenario: Callable[[TestEnvironment], Awaitable[T]], policy: Policy = QUICK) -> T:
+    """What ``scenario`` returns, played on a fresh stage in a loop of its own; everything left behind is ended."""
 
     async def whole() -> T:
-        stage = Stage(policy)
-        with prefect_away(stage.server):
+        test_env = TestEnvironment(policy)
+        with prefect_away(test_env.server):
             try:
-                return await story(stage)
+                return await scenario(test_env)
             finally:
-                stage.scene.wire.is_cleared = True
+                test_env.fixture.wire.is_cleared = True
 
     return virtual_time.run(whole())

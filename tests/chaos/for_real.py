@@ -19,8 +19,7 @@ from real_cases import CASES, Baking, Call, Case
 from real_checks import PROJECTS, Seen, is_held, wrong
 
 from rehearsal.prefect_api import Run
-from rehearsal.stage import Stage, rehearsal_stage
-from rehearsal.story import Story
+from rehearsal.test_environment import TestEnvironment, running_environment
 
 MET_WITHIN_S = 150.0
 RECOVERED_WITHIN_S = 240.0
@@ -39,22 +38,28 @@ class Result:
     wrong: tuple[str, ...]
 
 
-async def told(stage: Stage, case: Case) -> Result:
+async def told(test_env: TestEnvironment, case: Case) -> Result:
     """Play one case, from a clean stage to the end of its last recovery."""
-    await stage.clean(case.plot.users_per_s, case.plot.head_start_s)
-    version = stage.new_version()
-    await stage.publish(version, Story(case.plot.name, "", "", behaviours=case.plot.behaviours))
-    before = {project: await stage.world.served(project) for project in PROJECTS}
+    await test_env.clean(case.scenario.users_per_s, case.scenario.head_start_s)
+    version = test_env.new_version()
+    await test_env.publish(version, case.scenario.behaviours)
+    before = {project: await test_env.world.served(project) for project in PROJECTS}
     if isinstance(case.call, Call):
-        await case.call.await_it(stage.world, case.moment)
-    run = await stage.prefect.start("release/production", stage.request(version, "a doomed release"))
+        await case.call.await_it(test_env.world, case.moment)
+    run = await test_env.prefect.start("release/production", test_env.request(version, "a doomed release"))
     try:
-        killed_s = await kill(stage, run, case)
-        ended_s = await recovered(stage, run, killed_s)
+        killed_s = await kill(test_env, run, case)
+        ended_s = await recovered(test_env, run, killed_s)
     except TimeoutError as late:
         return Result(case, "hangs", time.time() - run.created_at_s, (str(late),))
-    watches = [one for one in await stage.prefect.runs_of("watch/production") if one.created_at_s >= run.created_at_s]
-    services, writes, words = await stage.world.state(), await stage.world.writes(), await stage.world.told()
+    watches = [
+        one for one in await test_env.prefect.runs_of("watch/production") if one.created_at_s >= run.created_at_s
+    ]
+    services, writes, words = (
+        await test_env.world.state(),
+        await test_env.world.writes(),
+        await test_env.world.vendor_calls(),
+    )
     seen = Seen(version, before, services, writes, words, len(watches))
     found = wrong(seen)
     if seen.outcome != case.ends:
@@ -62,34 +67,34 @@ async def told(stage: Stage, case: Case) -> Result:
     return Result(case, seen.outcome, ended_s - killed_s, tuple(found))
 
 
-async def kill(stage: Stage, run: Run, case: Case) -> float:
+async def kill(test_env: TestEnvironment, run: Run, case: Case) -> float:
     """The release is killed at its call, and its recovery at its own. Returns when the first died, in unix seconds.
 
     Raises: TimeoutError (no such call came).
     """
     if isinstance(case.call, Baking):
-        await stage.until(run, "monitor")
+        await test_env.until(run, "monitor")
         await asyncio.sleep(case.call.seconds)
     else:
-        await met(stage, case.call)
+        await met(test_env, case.call)
     if case.then:
-        await case.then[0].await_it(stage.world, case.then[1])  # before the recovery can come so far
+        await case.then[0].await_it(test_env.world, case.then[1])  # before the recovery can come so far
     killed_s = time.time()
-    stage.kill(run)
+    test_env.kill(run)
     if case.then:
-        await met(stage, case.then[0])
-        for one in await under_way(stage, "recovery/production", killed_s):
-            stage.kill(one)
+        await met(test_env, case.then[0])
+        for one in await under_way(test_env, "recovery/production", killed_s):
+            test_env.kill(one)
     return killed_s
 
 
-async def met(stage: Stage, call: Call) -> None:
+async def met(test_env: TestEnvironment, call: Call) -> None:
     """The call has come. Raises TimeoutError."""
-    if not await stage.world.fault_met(MET_WITHIN_S):
+    if not await test_env.world.fault_met(MET_WITHIN_S):
         raise TimeoutError(f"{call} did not come within {MET_WITHIN_S:.0f} s")
 
 
-async def recovered(stage: Stage, run: Run, killed_s: float) -> float:
+async def recovered(test_env: TestEnvironment, run: Run, killed_s: float) -> float:
     """Return once nothing is left to do: when the last run that did something ended, in unix seconds.
 
     Raises: TimeoutError.
@@ -97,9 +102,9 @@ async def recovered(stage: Stage, run: Run, killed_s: float) -> float:
     quiet_since_s = float("inf")
     while time.time() < killed_s + RECOVERED_WITHIN_S:
         await asyncio.sleep(0.5)
-        runs = [one for name in AFTERWARDS for one in await under_way(stage, name, killed_s)]
-        is_busy = is_held(await stage.world.state()) or not all(one.is_over for one in runs)
-        if is_busy or not runs or not (await stage.prefect.run(run.id)).is_over:
+        runs = [one for name in AFTERWARDS for one in await under_way(test_env, name, killed_s)]
+        is_busy = is_held(await test_env.world.state()) or not all(one.is_over for one in runs)
+        if is_busy or not runs or not (await test_env.prefect.run(run.id)).is_over:
             quiet_since_s = float("inf")
             continue
         quiet_since_s = min(quiet_since_s, time.time())
@@ -109,9 +114,9 @@ async def recovered(stage: Stage, run: Run, killed_s: float) -> float:
     raise TimeoutError(f"not recovered within {RECOVERED_WITHIN_S:.0f} s")
 
 
-async def under_way(stage: Stage, deployment: str, since_s: float) -> list[Run]:
+async def under_way(test_env: TestEnvironment, deployment: str, since_s: float) -> list[Run]:
     """The runs of a deployment that ended since then, or have not ended yet; those that are only due are not in it."""
-    runs = await stage.prefect.runs_of(deployment)
+    runs = await test_env.prefect.runs_of(deployment)
     return [one for one in runs if one.state_type != "SCHEDULED" and (one.ended_at_s or time.time()) >= since_s]
 
 
@@ -119,7 +124,7 @@ def line(result: Result) -> str:
     """One row of the table."""
     case = result.case
     moment = "between calls" if isinstance(case.call, Baking) else case.moment.replace("it is sent", "it is applied")
-    rows = [f"{case.plot.name:<14}{case.call!s:<66}{moment:<22}{result.outcome:<11}{result.seconds:6.1f}"]
+    rows = [f"{case.scenario.name:<14}{case.call!s:<66}{moment:<22}{result.outcome:<11}{result.seconds:6.1f}"]
     if case.then:
         call, at = case.then
         rows.append(f"{'':<14}{'then its recovery, ' + str(call):<66}{at.replace('it is sent', 'it is applied')}")
@@ -134,12 +139,12 @@ def resident_mb(pid: int) -> float:
 
 async def sample(cases: Iterable[Case], results: list[Result], held_mb: list[float]) -> None:
     """Every case on one stage, printed as it ends; and what the worker's memory was at the start and after each."""
-    async with rehearsal_stage(say=lambda text: None) as stage:
-        worker = stage.server.worker
+    async with running_environment(say=lambda text: None) as test_env:
+        worker = test_env.server.worker
         assert worker is not None
         held_mb.append(resident_mb(worker.pid))
         for case in cases:
-            results.append(await told(stage, case))
+            results.append(await told(test_env, case))
             held_mb.append(resident_mb(worker.pid))
             print(line(results[-1]), flush=True)
 

@@ -3,40 +3,40 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from driver import Stage
+from driver import TestEnvironment
 from faults import Fault
-from scene import NEW
+from fixture import NEW
 
-from playbook.claim import PREFIX, Record
 from playbook.errors import Stuck
-from playbook.traffic import CANARY_TAG
+from playbook.lease.lease import PREFIX, Record
+from playbook.release.traffic import CANARY_TAG
 
 STAYS = {"epoch", "last-good", "incidents"}
 """Of our own annotations, what outlives a release."""
 
 
-def broken(stage: Stage, may_fail: tuple[type[Exception], ...] = ()) -> list[str]:
+def broken(test_env: TestEnvironment, may_fail: tuple[type[Exception], ...] = ()) -> list[str]:
     """A sentence for everything that is not as it must be, whatever was asked for.
 
     ``may_fail``: errors that a run may end Failed with, because what is being tried leaves it nothing else.
     """
     return [
-        *(sentence for name in stage.scene.clouds for sentence in services_wrong(stage, name)),
-        *_acts(stage),
-        *_words(stage),
-        *_runs(stage, may_fail),
+        *(sentence for name in test_env.fixture.clouds for sentence in services_wrong(test_env, name)),
+        *_acts(test_env),
+        *_words(test_env),
+        *_runs(test_env, may_fail),
     ]
 
 
-def was_claimed(stage: Stage, where: str) -> bool:
+def was_claimed(test_env: TestEnvironment, where: str) -> bool:
     """Whether a release ever held every service there: before that it is refused, and nobody hears of it."""
-    cloud = stage.scene.clouds[where]
+    cloud = test_env.fixture.clouds[where]
     return {write.service for write in cloud.writes if write.change.record.holder} == set(cloud.services)
 
 
-def services_wrong(stage: Stage, where: str) -> Iterator[str]:
+def services_wrong(test_env: TestEnvironment, where: str) -> Iterator[str]:
     """Everybody on one ready revision, one release everywhere, nothing of a claim left."""
-    cloud = stage.scene.clouds[where]
+    cloud = test_env.fixture.clouds[where]
     for name, state in cloud.services.items():
         if list(state.served.percent.values()) != [100] or not state.revisions[state.served.main].is_ready:
             yield f"{where} {name} serves {state.served}"
@@ -50,13 +50,13 @@ def services_wrong(stage: Stage, where: str) -> Iterator[str]:
         good = Record.read(cloud.read(name)).last_good
         if good and good[0].revision != state.served.main:
             yield f"{where} {name} has {good[0].revision} written down as good and serves {state.served.main}"
-    if len(set(stage.scene.versions_served(where).values())) != 1:
-        yield f"{where} serves {stage.scene.versions_served(where)}"
+    if len(set(test_env.fixture.versions_served(where).values())) != 1:
+        yield f"{where} serves {test_env.fixture.versions_served(where)}"
 
 
-def _acts(stage: Stage) -> Iterator[str]:
+def _acts(test_env: TestEnvironment) -> Iterator[str]:
     """No release moves a service twice to the same place, or deploys twice."""
-    for where, cloud in stage.scene.clouds.items():
+    for where, cloud in test_env.fixture.clouds.items():
         moves = Counter(
             (write.service, write.change.record.holder, write.change.deployment is None, str(write.change.split))
             for write in cloud.writes
@@ -67,51 +67,55 @@ def _acts(stage: Stage) -> Iterator[str]:
                 yield f"{where} {service}: {release} {'moved' if is_move else 'deployed'} {times} times to {split}"
 
 
-def _words(stage: Stage) -> Iterator[str]:
+def _words(test_env: TestEnvironment) -> Iterator[str]:
     """No fact is told twice."""
-    scene = stage.scene
-    for where, room in scene.rooms.items():
-        for key, times in Counter(message.key for message in room.said).items():
+    fixture = test_env.fixture
+    for where, channel in fixture.rooms.items():
+        for key, times in Counter(message.key for message in channel.said).items():
             if times > 1:
                 yield f"{where}: {key} was said {times} times"
-    for key, times in Counter(ticket.key for ticket in scene.github.tickets).items():
+    for key, times in Counter(ticket.key for ticket in fixture.github.tickets).items():
         if times > 1:
             yield f"ticket {key} was opened {times} times"
 
 
-def release_told_wrong(stage: Stage, version: str = NEW) -> Iterator[str]:
+def release_told_wrong(test_env: TestEnvironment, version: str = NEW) -> Iterator[str]:
     """What is told of a release: that it begins, and how it ended."""
-    if not was_claimed(stage, "production"):
+    if not was_claimed(test_env, "production"):
         return
-    scene, keys = stage.scene, stage.scene.slack.keys
+    fixture, keys = test_env.fixture, test_env.fixture.slack.keys
     if "starting" not in keys:
         yield "nobody was told that the release begins"
-    if set(scene.versions_served().values()) == {version}:
+    if set(fixture.versions_served().values()) == {version}:
         if "complete" not in keys:
             yield "nobody was told that the release is complete"
-        yield from promotion_told_wrong(stage, version)
+        yield from promotion_told_wrong(test_env, version)
     else:
-        yield from revert_told_wrong(stage)
+        yield from revert_told_wrong(test_env)
 
 
-def promotion_told_wrong(stage: Stage, version: str) -> Iterator[str]:
+def promotion_told_wrong(test_env: TestEnvironment, version: str) -> Iterator[str]:
     """Sentry knows what everybody has, and its hour of watching was started, once."""
-    if stage.scene.sentries["production"].releases.get(version) != ["production"]:
-        yield f"Sentry knows {stage.scene.sentries['production'].releases}"
-    if [one.deployment for one in stage.server.started.values()].count("watch/production") != 1:
+    if test_env.fixture.sentries["production"].releases.get(version) != ["production"]:
+        yield f"Sentry knows {test_env.fixture.sentries['production'].releases}"
+    if [one.deployment for one in test_env.server.started.values()].count("watch/production") != 1:
         yield "the hour of watching was not started once"
 
 
-def revert_told_wrong(stage: Stage) -> Iterator[str]:
+def revert_told_wrong(test_env: TestEnvironment) -> Iterator[str]:
     """Whoever must act was paged once, #releases read it once, and a ticket is open."""
-    keys, pages, tickets = stage.scene.slack.keys, stage.scene.pagerduty.incidents, stage.scene.github.tickets
+    keys, pages, tickets = (
+        test_env.fixture.slack.keys,
+        test_env.fixture.pagerduty.incidents,
+        test_env.fixture.github.tickets,
+    )
     if not (keys.count("rolled-back") == len(pages) == len(tickets) == 1):
         yield f"the revert was told so: {keys}, {list(pages)}, {len(tickets)} tickets"
 
 
-def _runs(stage: Stage, may_fail: tuple[type[Exception], ...]) -> Iterator[str]:
+def _runs(test_env: TestEnvironment, may_fail: tuple[type[Exception], ...]) -> Iterator[str]:
     """Nothing ended in a way that nobody foresaw; a release that is refused a step fails, and recovery finishes it."""
-    for run in stage.runs:
+    for run in test_env.runs:
         is_refused = any(isinstance(order, Fault) and order.is_refusal for order in run.process.orders.values())
         foreseen = (*may_fail, Stuck) if is_refused else may_fail
         if run.end in ("Failed", "Running") and not isinstance(run.error, foreseen):

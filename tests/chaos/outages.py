@@ -7,10 +7,10 @@ dies is the kills' to show.
 from collections.abc import Callable, Iterator
 
 from cases import Case, recorded
-from driver import Run, Stage, play
+from driver import Run, TestEnvironment, play
 from faults import Fault
 from invariants import broken
-from plots import Plot
+from scenarios import ChaosScenario
 from wire import Call, Process
 
 from playbook.errors import Transient
@@ -19,31 +19,31 @@ AWAY_S = 1200
 """Longer than a revert asks again (8 minutes), shorter than a message is kept for (half an hour)."""
 
 
-def outages(plot: Plot, only: Callable[[Call], bool] = lambda call: True) -> Iterator[Case]:
+def outages(scenario: ChaosScenario, only: Callable[[Call], bool] = lambda call: True) -> Iterator[Case]:
     """Each system goes away at each call that the release makes to it."""
-    calls, _ = recorded(plot)
+    calls, _ = recorded(scenario)
     for call in (call for call in calls if call.system != "prefect" and only(call)):
-        stage, run = play(lambda stage, call=call: _told(stage, plot, call))
-        wrong = (*broken(stage, may_fail=(Transient,)), *plot.wrong(stage, run))
-        yield Case(plot.name, "first", call, "away from here", plot.outcome(stage), stage.ended_s, wrong)
+        test_env, run = play(lambda test_env, call=call: _told(test_env, scenario, call))
+        wrong = (*broken(test_env, may_fail=(Transient,)), *scenario.wrong(test_env, run))
+        yield Case(scenario.name, "first", call, "away from here", scenario.outcome(test_env), test_env.ended_s, wrong)
 
 
-async def _told(stage: Stage, plot: Plot, first: Call) -> tuple[Stage, Run]:
+async def _told(test_env: TestEnvironment, scenario: ChaosScenario, first: Call) -> tuple[TestEnvironment, Run]:
     back_s = float("inf")
 
     def away(process: Process, call: Call) -> Fault | None:
         nonlocal back_s
         if call == first and process.name == "release 0" and back_s == float("inf"):
-            back_s = stage.scene.now() + AWAY_S
-        is_away = call.system == first.system and stage.scene.now() < back_s < float("inf")
+            back_s = test_env.fixture.now() + AWAY_S
+        is_away = call.system == first.system and test_env.fixture.now() < back_s < float("inf")
         return Fault.UNAVAILABLE if is_away else None
 
-    stage.scene.wire.faults.append(away)
-    began_s = stage.scene.now()
-    run = await plot.begin(stage, {})
-    await stage.recover()  # while it is away
-    await stage.until(lambda: stage.scene.now() >= back_s)
-    await plot.follow(stage, run)
-    await stage.catch_up()
-    stage.ended_s = stage.scene.now() - began_s
-    return stage, run
+    test_env.fixture.wire.faults.append(away)
+    began_s = test_env.fixture.now()
+    run = await scenario.begin(test_env, {})
+    await test_env.recover()  # while it is away
+    await test_env.until(lambda: test_env.fixture.now() >= back_s)
+    await scenario.follow(test_env, run)
+    await test_env.catch_up()
+    test_env.ended_s = test_env.fixture.now() - began_s
+    return test_env, run

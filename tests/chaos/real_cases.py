@@ -6,7 +6,7 @@ from typing import Any
 
 from wire import Moment
 
-from rehearsal.story import PRODUCTION, SERVICES, STAGING
+from rehearsal.test_environment import PRODUCTION, SERVICES, STAGING
 from rehearsal.world.remote import RemoteWorld
 
 AI_CORE, BACKEND, FRONTEND = SERVICES
@@ -15,7 +15,7 @@ UPDATE, GET, POST = "Services.UpdateService", "Services.GetService", "POST"
 
 
 @dataclass(frozen=True)
-class Plot:
+class ChaosScenario:
     """A release: how its images behave, and the users it meets. Their head start gives the judge its history."""
 
     name: str
@@ -24,9 +24,9 @@ class Plot:
     head_start_s: float = 15.0
 
 
-HEALTHY = Plot("healthy")
-BREACH = Plot("breach", {BACKEND: "errors=0.05"}, head_start_s=10.0)
-BROKEN_START = Plot("broken start", {AI_CORE: "dies"}, users_per_s=20.0, head_start_s=0.0)
+HEALTHY = ChaosScenario("healthy")
+BREACH = ChaosScenario("breach", {BACKEND: "errors=0.05"}, head_start_s=10.0)
+BROKEN_START = ChaosScenario("broken start", {AI_CORE: "dies"}, users_per_s=20.0, head_start_s=0.0)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Call:
             await world.fault(self.method, resource=f"*/{self.subject}", **hold)
         else:
             late_s = 0.01 if moment is Moment.AFTER else 0.0  # a desk's order says something, if only that it is late
-            await world.desk_fault(self.system, method=self.method, path=self.subject, delay_s=late_s, **hold)
+            await world.vendor_fault(self.system, method=self.method, path=self.subject, delay_s=late_s, **hold)
 
     def __str__(self) -> str:
         return f"{self.system}: {self.said}"
@@ -70,7 +70,7 @@ class Baking:
 class Case:
     """One kill, perhaps with one more of the recovery that follows it, and what production must serve at the end."""
 
-    plot: Plot
+    scenario: ChaosScenario
     call: Call | Baking
     moment: Moment
     ends: str = STABLE

@@ -12,39 +12,40 @@ from collections.abc import Callable, Iterator
 
 from cases import Case, deaths, faults, kills, kills_of_followers
 from emergencies import EMERGENCIES
+from migration_rollbacks import UNDOINGS
 from outages import outages
-from plots import CANCELLED, RELEASES, Plot
-from undoings import UNDOINGS
+from scenarios import CANCELLED, RELEASES, ChaosScenario
 
-PLOTS: tuple[Plot, ...] = (*RELEASES, CANCELLED, *EMERGENCIES, *UNDOINGS)
+PLOTS: tuple[ChaosScenario, ...] = (*RELEASES, CANCELLED, *EMERGENCIES, *UNDOINGS)
 
 
-def sweeps(plots: list[Plot], disturb: Callable[[Plot], Iterator[Case]] | None) -> Iterator[Case]:
+def sweeps(scenarios: list[ChaosScenario], disturb: Callable[[ChaosScenario], Iterator[Case]] | None) -> Iterator[Case]:
     """Every kill of every plot, then every kill of what follows an early death, one half-way and a late one; or what
     ``disturb`` does to each release."""
     if disturb:
-        for plot in (plot for plot in plots if plot in RELEASES):
-            yield from disturb(plot)
+        for scenario in (scenario for scenario in scenarios if scenario in RELEASES):
+            yield from disturb(scenario)
         return
-    for plot in plots:
-        yield from kills(plot)
-    for plot in plots:
-        for first in deaths(plot):
-            yield from kills_of_followers(plot, first)
+    for scenario in scenarios:
+        yield from kills(scenario)
+    for scenario in scenarios:
+        for first in deaths(scenario):
+            yield from kills_of_followers(scenario, first)
 
 
 def line(case: Case) -> str:
     """One row of the table."""
-    row = (
-        f"{case.plot:<21}{case.who:<9}{str(case.call)[:100]:<101}{case.moment:<18}{case.outcome:<25}{case.seconds:6.1f}"
-    )
+    row = f"{case.scenario:<21}{case.who:<9}{str(case.call)[:100]:<101}{case.moment:<18}"
+    row += f"{case.outcome:<25}{case.seconds:6.1f}"
     return row + "".join(f"\n    BROKEN: {sentence}" for sentence in case.wrong)
 
 
 def main() -> int:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plot", nargs="+", choices=[plot.name for plot in PLOTS], help="only these; all without it")
+    parser.add_argument(
+        "--plot", nargs="+", choices=[scenario.name for scenario in PLOTS], help="only these; all without it"
+    )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument(
         "--faults", dest="disturb", action="store_const", const=faults, help="every call answered by every fault"
@@ -55,8 +56,11 @@ def main() -> int:
     parser.add_argument("--quiet", action="store_true", help="print only the cases that break, and the sum")
     options = parser.parse_args()
     began, outcomes, wrong = time.perf_counter(), Counter[str](), 0
-    for case in sweeps([plot for plot in PLOTS if options.plot is None or plot.name in options.plot], options.disturb):
-        outcomes[f"{case.plot}, {case.outcome}"] += 1
+    for case in sweeps(
+        [scenario for scenario in PLOTS if options.scenario is None or scenario.name in options.scenario],
+        options.disturb,
+    ):
+        outcomes[f"{case.scenario}, {case.outcome}"] += 1
         wrong += bool(case.wrong)
         if case.wrong or not options.quiet:
             print(line(case), flush=True)

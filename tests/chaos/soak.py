@@ -14,10 +14,10 @@ import tracemalloc
 from collections import Counter
 
 from cloud import Behaviour
-from driver import Stage, play
+from driver import TestEnvironment, play
 from faults import Fault
+from fixture import SERVICES
 from invariants import services_wrong
-from scene import SERVICES
 from wire import Moment
 
 BACKENDS = (Behaviour(), Behaviour(), Behaviour(errors=0.05), Behaviour(starts=False), Behaviour(smoke=False))
@@ -28,22 +28,24 @@ GROWTH_MAX = 1.25
 """Between the middle and the end: what varies by the kind of release that was last."""
 
 
-async def soak(stage: Stage, releases: int, dice: random.Random) -> tuple[Counter[str], list[str], list[int]]:
+async def soak(
+    test_env: TestEnvironment, releases: int, dice: random.Random
+) -> tuple[Counter[str], list[str], list[int]]:
     """How the releases ended, everything that broke, and the memory held after each (bytes)."""
     ends: Counter[str] = Counter()
     wrong: list[str] = []
     held: list[int] = []
     for number in range(releases):
         version = f"v20251116-{0xABC000 + number:06x}"
-        stage.scene.publish(version, {dice.choice(SERVICES): dice.choice(BACKENDS)})
+        test_env.fixture.publish(version, {dice.choice(SERVICES): dice.choice(BACKENDS)})
         luck = dice.choice([*Moment, *Fault])
-        run = await stage.release(version, {dice.randrange(CALLS): luck}, changes="x")
-        await stage.recover()
-        await stage.catch_up()
+        run = await test_env.release(version, {dice.randrange(CALLS): luck}, changes="x")
+        await test_env.recover()
+        await test_env.catch_up()
         ends[run.end] += 1
-        left = [sentence for where in stage.scene.clouds for sentence in services_wrong(stage, where)]
+        left = [sentence for where in test_env.fixture.clouds for sentence in services_wrong(test_env, where)]
         wrong += [f"release {number} ({luck}, {run.end}): {sentence}" for sentence in left]
-        await stage.forget()
+        await test_env.forget()
         gc.collect()
         held.append(tracemalloc.get_traced_memory()[0])
     return ends, wrong, held
@@ -57,7 +59,7 @@ def main() -> int:
     options = parser.parse_args()
     began = time.perf_counter()
     tracemalloc.start()
-    ends, wrong, held = play(lambda stage: soak(stage, options.releases, random.Random(options.seed)))
+    ends, wrong, held = play(lambda test_env: soak(test_env, options.releases, random.Random(options.seed)))
     for sentence in wrong:
         print(f"BROKEN: {sentence}")
     middle, last = (sum(some) / len(some) / 1e6 for some in (held[len(held) // 2 - 5 :][:10], held[-10:]))

@@ -10,9 +10,9 @@ from itertools import pairwise
 from cloud import Behaviour, Cloud, RevisionState
 from wire import Wire
 
+from playbook.analysis.samples import CounterSeries
 from playbook.errors import NoData
-from playbook.logs import LogLine
-from playbook.samples import CounterSeries
+from playbook.incident.logs import LogLine
 
 REVISION = re.compile(r'revision(?:_name)?="([^"]+)"')
 EDGES = ("0.5", "2", "5", "+Inf")

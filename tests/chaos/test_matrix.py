@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 from cases import disturbed, recorded
-from driver import Stage, play
-from plots import BREACH, BROKEN_START, HEALTHY, Plot
-from scene import NEW
+from driver import TestEnvironment, play
+from fixture import NEW
+from scenarios import BREACH, BROKEN_START, HEALTHY, ChaosScenario
 from wire import PROCESS, Moment, Process, Wire
 
 from playbook.errors import Transient
@@ -18,7 +18,7 @@ EVERY = 41
 def test_the_dead_do_nothing_more() -> None:
     """Neither a finally, nor a task that ran beside, nor an except reaches the outside after the kill."""
 
-    async def story(stage: Stage) -> tuple[Process, list[str]]:
+    async def scenario(test_env: TestEnvironment) -> tuple[Process, list[str]]:
         wire, applied = Wire(), []
         process = Process("doomed", "1", {1: Moment.APPLIED})
         PROCESS.set(process)
@@ -49,7 +49,7 @@ def test_the_dead_do_nothing_more() -> None:
         await asyncio.sleep(10)
         return process, applied
 
-    process, applied = play(story)
+    process, applied = play(scenario)
     assert applied == ["first", "fatal"]
     assert process.refused == ["outside.fatal", "outside.beside", "outside.finally"]
 
@@ -62,45 +62,45 @@ def test_a_recorded_run_is_the_same_every_time() -> None:
 def test_a_bake_takes_no_time() -> None:
     """A release with its hour of watching passes in virtual time, whatever it really takes."""
 
-    async def story(stage: Stage) -> float:
-        began_s = stage.scene.now()
-        stage.scene.publish(NEW)
-        await stage.release()
-        return stage.scene.now() - began_s
+    async def scenario(test_env: TestEnvironment) -> float:
+        began_s = test_env.fixture.now()
+        test_env.fixture.publish(NEW)
+        await test_env.release()
+        return test_env.fixture.now() - began_s
 
-    assert play(story) > 12
+    assert play(scenario) > 12
 
 
-@pytest.mark.parametrize("plot", [HEALTHY, BREACH, BROKEN_START], ids=lambda plot: plot.name)
-def test_a_release_survives_being_killed_at_any_call(plot: Plot) -> None:
+@pytest.mark.parametrize("scenario", [HEALTHY, BREACH, BROKEN_START], ids=lambda scenario: scenario.name)
+def test_a_release_survives_being_killed_at_any_call(scenario: ChaosScenario) -> None:
     """Whichever call it dies at, and when, production ends on one healthy revision, and nothing was done twice."""
-    calls, _ = recorded(plot)
+    calls, _ = recorded(scenario)
     for call in calls[::EVERY]:
         for moment in Moment:
-            _, _, wrong = disturbed(plot, {call.n: moment})
+            _, _, wrong = disturbed(scenario, {call.n: moment})
             assert not wrong, f"{call}, {moment}"
 
 
-def half_way(plot: Plot) -> dict[int, Moment]:
+def half_way(scenario: ChaosScenario) -> dict[int, Moment]:
     """A death between the first move of the bake and the second."""
-    calls, _ = recorded(plot)
+    calls, _ = recorded(scenario)
     bake = next(call for call in calls if call.subject.startswith("production") and call.subject.endswith("BAKE"))
     return {bake.n: Moment.APPLIED}
 
 
-@pytest.mark.parametrize("plot", [HEALTHY, BREACH], ids=lambda plot: plot.name)
-def test_a_recovery_survives_being_killed_too(plot: Plot) -> None:
+@pytest.mark.parametrize("scenario", [HEALTHY, BREACH], ids=lambda scenario: scenario.name)
+def test_a_recovery_survives_being_killed_too(scenario: ChaosScenario) -> None:
     """The release died half-way, and its recovery dies at any of its calls."""
-    first = half_way(plot)
-    _, (calls, *_) = recorded(plot, first)
+    first = half_way(scenario)
+    _, (calls, *_) = recorded(scenario, first)
     for call in calls[::EVERY]:
         for moment in Moment:
-            _, _, wrong = disturbed(plot, first, {call.n: moment})
+            _, _, wrong = disturbed(scenario, first, {call.n: moment})
             assert not wrong, f"{call}, {moment}"
 
 
-@pytest.mark.parametrize("plot", [HEALTHY, BREACH], ids=lambda plot: plot.name)
-def test_two_recoveries_at_once_do_no_more_than_one(plot: Plot) -> None:
+@pytest.mark.parametrize("scenario", [HEALTHY, BREACH], ids=lambda scenario: scenario.name)
+def test_two_recoveries_at_once_do_no_more_than_one(scenario: ChaosScenario) -> None:
     """Both start in the same moment; one is fenced, the other finishes."""
-    _, _, wrong = disturbed(plot, half_way(plot), twice=True)
+    _, _, wrong = disturbed(scenario, half_way(scenario), twice=True)
     assert not wrong

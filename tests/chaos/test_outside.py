@@ -4,9 +4,9 @@ import inspect
 
 import cloud
 import database
-import desks
 import pytest
 import telemetry
+import vendors
 
 import blocks
 
@@ -14,13 +14,13 @@ PAIRS = [
     (cloud.Cloud, blocks.CloudRun, ("snapshot", "revision", "revisions", "write")),
     (telemetry.Telemetry, blocks.Prometheus, ("clock", "series", "value")),
     (telemetry.Logs, blocks.CloudLogging, ("errors", "oom_kills")),
-    (desks.Slack, blocks.Slack, ("post",)),
-    (desks.PagerDuty, blocks.PagerDuty, ("page", "resolve", "on_call")),
-    (desks.GitHub, blocks.GitHub, ("checks", "release_notes", "ticket")),
-    (desks.Sentry, blocks.Sentry, ("release",)),
-    (desks.SecretManager, blocks.SecretManager, ("state", "put")),
-    (desks.Registry, blocks.Registry, ("image",)),
-    (desks.EthixAI, blocks.EthixAI, ("run", "probe", "refuses_writes")),
+    (vendors.Slack, blocks.Slack, ("post",)),
+    (vendors.PagerDuty, blocks.PagerDuty, ("page", "resolve", "on_call")),
+    (vendors.GitHub, blocks.GitHub, ("checks", "release_notes", "ticket")),
+    (vendors.Sentry, blocks.Sentry, ("release",)),
+    (vendors.SecretManager, blocks.SecretManager, ("state", "put")),
+    (vendors.Registry, blocks.Registry, ("image",)),
+    (vendors.EthixAI, blocks.EthixAI, ("run", "probe", "refuses_writes")),
     (database.Database, blocks.MongoDB, ("_do",)),
     (database.Backups, blocks.Atlas, ("_call",)),
 ]

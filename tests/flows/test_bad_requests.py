@@ -4,24 +4,24 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from driver import Run, Stage, play
+from driver import Run, TestEnvironment, play
 from faults import Fault
-from scene import NEW
+from fixture import NEW
 
-NOTHING: Callable[[Stage], None] = lambda stage: None  # noqa: E731
+NOTHING: Callable[[TestEnvironment], None] = lambda test_env: None  # noqa: E731
 
 
-def without_prometheus(stage: Stage) -> None:
+def without_prometheus(test_env: TestEnvironment) -> None:
     """Its URL leads nowhere."""
-    stage.scene.wire.faults.append(lambda _, call: Fault.REPLY_LOST if call.system == "prometheus" else None)
+    test_env.fixture.wire.faults.append(lambda _, call: Fault.REPLY_LOST if call.system == "prometheus" else None)
 
 
-def with_a_red_check(stage: Stage) -> None:
+def with_a_red_check(test_env: TestEnvironment) -> None:
     """CI did not pass on the commit."""
-    stage.scene.github.conclusions["trivy"] = "failure"
+    test_env.fixture.github.conclusions["trivy"] = "failure"
 
 
-BAD: dict[str, tuple[dict[str, Any], Callable[[Stage], None], str]] = {
+BAD: dict[str, tuple[dict[str, Any], Callable[[TestEnvironment], None], str]] = {
     "a service nobody knows": ({"services": ["ethixai-bakend"]}, NOTHING, "services: 'ethixai-bakend'"),
     "a service twice": ({"services": ["ethixai-backend"] * 2}, NOTHING, "services: a service is named twice"),
     "an image that does not exist": ({"version": "v20251116-fedcba"}, NOTHING, "version: image "),
@@ -34,27 +34,27 @@ BAD: dict[str, tuple[dict[str, Any], Callable[[Stage], None], str]] = {
 }
 
 
-def asked(request: dict[str, Any], given: Callable[[Stage], None]) -> tuple[Stage, Run]:
+def asked(request: dict[str, Any], given: Callable[[TestEnvironment], None]) -> tuple[TestEnvironment, Run]:
     """What becomes of a request."""
 
-    async def story(stage: Stage) -> tuple[Stage, Run]:
-        stage.scene.publish(NEW)
-        given(stage)
-        return stage, await stage.release(**request)
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
+        test_env.fixture.publish(NEW)
+        given(test_env)
+        return test_env, await test_env.release(**request)
 
-    return play(story)
+    return play(scenario)
 
 
 @pytest.mark.parametrize(("request_", "given", "says"), BAD.values(), ids=BAD)
 def test_a_bad_request_names_its_field_and_writes_nothing(
-    request_: dict[str, Any], given: Callable[[Stage], None], says: str
+    request_: dict[str, Any], given: Callable[[TestEnvironment], None], says: str
 ) -> None:
     """Refused, in words that say what to correct; no service of any environment was written, nobody was told."""
-    stage, run = asked(request_, given)
+    test_env, run = asked(request_, given)
     assert run.end == "Refused"
     assert says in run.message
-    assert not any(cloud.writes for cloud in stage.scene.clouds.values())
-    assert not any(room.said for room in stage.scene.rooms.values())
+    assert not any(cloud.writes for cloud in test_env.fixture.clouds.values())
+    assert not any(channel.said for channel in test_env.fixture.rooms.values())
 
 
 def test_every_wrong_field_is_named_at_once() -> None:
@@ -65,6 +65,6 @@ def test_every_wrong_field_is_named_at_once() -> None:
 
 def test_an_open_checklist_is_overridden_with_a_reason() -> None:
     """A person may go on, and says why."""
-    stage, run = asked({"override": "trivy is down, scanned by hand"}, with_a_red_check)
+    test_env, run = asked({"override": "trivy is down, scanned by hand"}, with_a_red_check)
     assert run.end == "Promoted"
-    assert "scanned by hand" in stage.scene.slack.text
+    assert "scanned by hand" in test_env.fixture.slack.text

@@ -5,94 +5,96 @@ from collections.abc import Callable
 
 import pytest
 from cloud import Behaviour
-from driver import Run, Stage, play
-from scene import NEW, OLD, SERVICES
+from driver import Run, TestEnvironment, play
+from fixture import NEW, OLD, SERVICES
 
 from flows.hotfix import hotfix
-from playbook.claim import Decision, Record
-from playbook.requests import HotfixRequest
-from playbook.traffic import TrafficSplit
+from playbook.lease.lease import Decision, Record
+from playbook.release.request import HotfixRequest
+from playbook.release.traffic import TrafficSplit
 
 LEAD, BACKEND, FRONTEND = SERVICES
 FIX = "v20251117-hotfix1-fed987"
 ALL_OLD = dict.fromkeys(SERVICES, OLD)
 
 
-def promoted(stage: Stage, service: str) -> Callable[[], bool]:
+def promoted(test_env: TestEnvironment, service: str) -> Callable[[], bool]:
     """Whether all users of a production service have left the old revision."""
-    return lambda: not any("old" in revision for revision in stage.split(service))
+    return lambda: not any("old" in revision for revision in test_env.split(service))
 
 
-def good(stage: Stage, service: str) -> list[str]:
+def good(test_env: TestEnvironment, service: str) -> list[str]:
     """What is written down as good on a production service."""
-    return [one.release for one in Record.read(stage.scene.production.read(service)).last_good]
+    return [one.release for one in Record.read(test_env.fixture.production.read(service)).last_good]
 
 
-async def touched(stage: Stage, run: Run, service: str, when: Callable[[], bool], seconds: float = 0) -> None:
+async def touched(
+    test_env: TestEnvironment, run: Run, service: str, when: Callable[[], bool], seconds: float = 0
+) -> None:
     """A person puts a service back so many seconds after that, and the run comes to its end."""
-    await stage.until(when)
+    await test_env.until(when)
     await asyncio.sleep(seconds)
-    await stage.hand(service, TrafficSplit.all_to(f"{service}-00001-old"))
-    await stage.ended(run)
+    await test_env.out_of_band(service, TrafficSplit.all_to(f"{service}-00001-old"))
+    await test_env.ended(run)
 
 
 @pytest.mark.parametrize("service", [LEAD, BACKEND])
 def test_a_hand_after_a_services_promotion_ends_no_release_promoted(service: str) -> None:
     """What the person set stays, the others go back to stable, and nothing is good that nobody serves."""
 
-    async def story(stage: Stage) -> tuple[Stage, Run]:
-        stage.scene.publish(NEW)
-        run = stage.start_release()
-        await touched(stage, run, service, promoted(stage, service))
-        return stage, run
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
+        test_env.fixture.publish(NEW)
+        run = test_env.start_release()
+        await touched(test_env, run, service, promoted(test_env, service))
+        return test_env, run
 
-    stage, run = play(story)
-    assert (run.end, stage.scene.versions_served()) == ("Interrupted", ALL_OLD)
+    test_env, run = play(scenario)
+    assert (run.end, test_env.fixture.versions_served()) == ("Interrupted", ALL_OLD)
     assert "ada@example.com" in run.message
-    assert "complete" not in stage.scene.slack.keys
-    assert not any(NEW in good(stage, one) for one in SERVICES)
-    assert not stage.is_held("production")
+    assert "complete" not in test_env.fixture.slack.keys
+    assert not any(NEW in good(test_env, one) for one in SERVICES)
+    assert not test_env.is_held("production")
 
 
 def test_a_hand_during_a_hotfixs_first_minutes_is_seen() -> None:
     """Nobody reads HOTFIX DEPLOYED."""
 
-    async def story(stage: Stage) -> tuple[Stage, Run]:
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
         for where in ("staging", "production"):
-            stage.scene.publish(FIX, where=where)
+            test_env.fixture.publish(FIX, where=where)
         asked = HotfixRequest(version=FIX, reason="a hole", incident="CVE-2025-12345", approver="ada")
-        run = stage.start(hotfix, request=asked, environment="production")
-        await touched(stage, run, BACKEND, promoted(stage, FRONTEND), seconds=3)
-        return stage, run
+        run = test_env.start(hotfix, request=asked, environment="production")
+        await touched(test_env, run, BACKEND, promoted(test_env, FRONTEND), seconds=3)
+        return test_env, run
 
-    stage, run = play(story)
-    assert (run.end, stage.scene.versions_served()) == ("Interrupted", ALL_OLD)
-    assert "HOTFIX DEPLOYED" not in stage.scene.slack.text
-    assert good(stage, BACKEND) == []
+    test_env, run = play(scenario)
+    assert (run.end, test_env.fixture.versions_served()) == ("Interrupted", ALL_OLD)
+    assert "HOTFIX DEPLOYED" not in test_env.fixture.slack.text
+    assert good(test_env, BACKEND) == []
 
 
 def test_a_hand_after_a_revert_is_told_with_it() -> None:
     """The page, the ticket and #releases come as ever, and the run says whose hand it was."""
 
-    async def story(stage: Stage) -> tuple[Stage, Run]:
-        stage.scene.publish(NEW, {BACKEND: Behaviour(errors=0.05)})
-        run = stage.start_release()
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
+        test_env.fixture.publish(NEW, {BACKEND: Behaviour(errors=0.05)})
+        run = test_env.start_release()
 
         def is_back() -> bool:
-            claim = Record.read(stage.scene.production.read(LEAD)).claim
-            is_reverting = claim is not None and claim.decision is Decision.REVERT
-            return is_reverting and all(stage.split(one) == {f"{one}-00001-old": 100} for one in SERVICES)
+            lease = Record.read(test_env.fixture.production.read(LEAD)).lease
+            is_reverting = lease is not None and lease.decision is Decision.REVERT
+            return is_reverting and all(test_env.split(one) == {f"{one}-00001-old": 100} for one in SERVICES)
 
-        await stage.until(is_back)
-        canary = next(name for name in stage.scene.production.services[FRONTEND].revisions if "abc123" in name)
-        await stage.hand(FRONTEND, TrafficSplit.all_to(canary))
-        await stage.ended(run)
-        return stage, run
+        await test_env.until(is_back)
+        canary = next(name for name in test_env.fixture.production.services[FRONTEND].revisions if "abc123" in name)
+        await test_env.out_of_band(FRONTEND, TrafficSplit.all_to(canary))
+        await test_env.ended(run)
+        return test_env, run
 
-    stage, run = play(story)
-    assert (run.end, stage.scene.versions_served()) == ("Interrupted", {**ALL_OLD, FRONTEND: NEW})
+    test_env, run = play(scenario)
+    assert (run.end, test_env.fixture.versions_served()) == ("Interrupted", {**ALL_OLD, FRONTEND: NEW})
     assert "above 0.5 %" in run.message
     assert "ada@example.com" in run.message
-    assert "LOOK AT ONCE" in stage.scene.slack.text
-    assert (len(stage.scene.pagerduty.incidents), len(stage.scene.github.tickets)) == (1, 1)
-    assert not stage.is_held("production")
+    assert "LOOK AT ONCE" in test_env.fixture.slack.text
+    assert (len(test_env.fixture.pagerduty.incidents), len(test_env.fixture.github.tickets)) == (1, 1)
+    assert not test_env.is_held("production")

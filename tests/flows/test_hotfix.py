@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 from cloud import Behaviour
-from driver import Run, Stage, play
-from scene import NEW, OLD, SERVICES
+from driver import Run, TestEnvironment, play
+from fixture import NEW, OLD, SERVICES
 
 from flows.hotfix import hotfix
-from playbook.claim import Record
-from playbook.requests import ExploitCheck, HotfixRequest
+from playbook.lease.lease import Record
+from playbook.release.request import ExploitCheck, HotfixRequest
 
 LEAD, BACKEND, FRONTEND = SERVICES
 FIX = "v20251117-hotfix1-fed987"
@@ -25,48 +25,50 @@ REQUEST = HotfixRequest(
 PATCHED = Behaviour(is_patched=True)
 
 
-def begin(stage: Stage, behaviour: Behaviour = PATCHED, orders: Any = None, **fields: Any) -> Run:
+def begin(test_env: TestEnvironment, behaviour: Behaviour = PATCHED, orders: Any = None, **fields: Any) -> Run:
     """A hotfix whose backend behaves so begins."""
     for where in ("staging", "production"):
-        stage.scene.publish(FIX, {BACKEND: behaviour if where == "production" else PATCHED}, where=where)
-    return stage.start(hotfix, orders, request=REQUEST.model_copy(update=fields), environment="production")
+        test_env.fixture.publish(FIX, {BACKEND: behaviour if where == "production" else PATCHED}, where=where)
+    return test_env.start(hotfix, orders, request=REQUEST.model_copy(update=fields), environment="production")
 
 
-def fixed(behaviour: Behaviour = PATCHED, **fields: Any) -> tuple[Stage, Run]:
+def fixed(behaviour: Behaviour = PATCHED, **fields: Any) -> tuple[TestEnvironment, Run]:
     """A hotfix to its end, and that of everything it started."""
 
-    async def story(stage: Stage) -> tuple[Stage, Run]:
-        run = begin(stage, behaviour, **fields)
-        await stage.ended(run)
-        await stage.catch_up()
-        return stage, run
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
+        run = begin(test_env, behaviour, **fields)
+        await test_env.ended(run)
+        await test_env.catch_up()
+        return test_env, run
 
-    return play(story)
+    return play(scenario)
 
 
-def told(stage: Stage, words: str) -> int:
+def told(test_env: TestEnvironment, words: str) -> int:
     """How many messages say so."""
-    return sum(words in message.text for message in stage.scene.slack.said)
+    return sum(words in message.text for message in test_env.fixture.slack.said)
 
 
 def test_everybody_gets_it_at_once() -> None:
     """Never a share between nothing and everything; told in the playbook's words; what was skipped has a ticket."""
-    stage, run = fixed()
-    assert (run.end, stage.scene.versions_served()) == ("Promoted", ALL_FIX)
-    assert all(len(w.change.split.percent) == 1 for w in stage.scene.production.writes if w.change.split)
-    assert told(stage, "🚨 HOTFIX DEPLOYED") == 1
-    assert told(stage, "Verified: Smoke tests passed, the exploit is refused") == 1
-    assert told(stage, "Production release complete") == 0
-    assert [ticket.title for ticket in stage.scene.github.tickets] == [f"Follow-up of hotfix {FIX}: what was skipped"]
-    assert Record.read(stage.scene.production.read(LEAD)).last_good[0].release == FIX
-    assert stage.scene.pagerduty.incidents == {}
-    assert "watch/production" in [one.deployment for one in stage.server.started.values()]
+    test_env, run = fixed()
+    assert (run.end, test_env.fixture.versions_served()) == ("Promoted", ALL_FIX)
+    assert all(len(w.change.split.percent) == 1 for w in test_env.fixture.production.writes if w.change.split)
+    assert told(test_env, "🚨 HOTFIX DEPLOYED") == 1
+    assert told(test_env, "Verified: Smoke tests passed, the exploit is refused") == 1
+    assert told(test_env, "Production release complete") == 0
+    assert [ticket.title for ticket in test_env.fixture.github.tickets] == [
+        f"Follow-up of hotfix {FIX}: what was skipped"
+    ]
+    assert Record.read(test_env.fixture.production.read(LEAD)).last_good[0].release == FIX
+    assert test_env.fixture.pagerduty.incidents == {}
+    assert "watch/production" in [one.deployment for one in test_env.server.started.values()]
 
 
 def test_the_exploit_is_tried_before_at_the_tag_and_live() -> None:
     """Open before; refused twice afterwards; the run shows all three."""
-    stage, _ = fixed()
-    seen = [line for _, line in stage.server.log if line.endswith(("answered 200", "answered 403"))]
+    test_env, _ = fixed()
+    seen = [line for _, line in test_env.server.log if line.endswith(("answered 200", "answered 403"))]
     assert [line[-3:] for line in seen] == ["200", "403", "403"]
 
 
@@ -83,73 +85,75 @@ BAD = {
 @pytest.mark.parametrize(("behaviour", "words"), BAD.values(), ids=BAD)
 def test_a_bad_hotfix_is_taken_back_by_itself(behaviour: Behaviour, words: str) -> None:
     """Everybody is where they were; paged once, and the ticket says hotfix."""
-    stage, run = fixed(behaviour)
-    assert (run.end, stage.scene.versions_served()) == ("Reverted", ALL_OLD)
+    test_env, run = fixed(behaviour)
+    assert (run.end, test_env.fixture.versions_served()) == ("Reverted", ALL_OLD)
     assert any(word in run.message for word in words.split("|")), run.message
-    assert told(stage, "❌ PRODUCTION ROLLBACK EXECUTED") == 1
-    assert len(stage.scene.pagerduty.incidents) == 1
-    assert [ticket.title for ticket in stage.scene.github.tickets] == ["Production hotfix rolled back"]
-    assert not stage.is_held("production")
+    assert told(test_env, "❌ PRODUCTION ROLLBACK EXECUTED") == 1
+    assert len(test_env.fixture.pagerduty.incidents) == 1
+    assert [ticket.title for ticket in test_env.fixture.github.tickets] == ["Production hotfix rolled back"]
+    assert not test_env.is_held("production")
 
 
 def test_a_release_that_runs_gives_way() -> None:
     """It is fenced, its users are back before the fix comes, its readers know why, and nobody is woken."""
 
-    async def story(stage: Stage) -> tuple[Stage, Run, Run]:
-        stage.scene.publish(NEW)
-        running = stage.start_release(NEW)
-        await stage.until(stage.baking(BACKEND))
-        fix = begin(stage)
-        await stage.ended(fix, running)
-        await stage.catch_up()
-        return stage, running, fix
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run, Run]:
+        test_env.fixture.publish(NEW)
+        running = test_env.start_release(NEW)
+        await test_env.until(test_env.baking(BACKEND))
+        fix = begin(test_env)
+        await test_env.ended(fix, running)
+        await test_env.catch_up()
+        return test_env, running, fix
 
-    stage, running, fix = play(story)
+    test_env, running, fix = play(scenario)
     assert (running.end, fix.end) == ("Fenced", "Promoted")
-    assert stage.scene.versions_served() == ALL_FIX
-    assert told(stage, "PRODUCTION RELEASE GAVE WAY") == 1
-    assert told(stage, "🚨 HOTFIX DEPLOYED") == 1
-    assert stage.scene.pagerduty.incidents == {}
+    assert test_env.fixture.versions_served() == ALL_FIX
+    assert told(test_env, "PRODUCTION RELEASE GAVE WAY") == 1
+    assert told(test_env, "🚨 HOTFIX DEPLOYED") == 1
+    assert test_env.fixture.pagerduty.incidents == {}
 
 
 def test_a_hotfix_does_not_push_another_one_aside() -> None:
     """The second is refused and says who holds what; the first goes on."""
     other = "v20251117-hotfix2-fed988"
 
-    async def story(stage: Stage) -> tuple[Stage, Run, Run]:
-        first = begin(stage)
-        await stage.until(lambda: stage.split(BACKEND) != {f"{BACKEND}-00001-old": 100})
-        stage.scene.publish(other, {BACKEND: PATCHED})
-        second = stage.start(hotfix, request=REQUEST.model_copy(update={"version": other}), environment="production")
-        await stage.ended(first, second)
-        return stage, first, second
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run, Run]:
+        first = begin(test_env)
+        await test_env.until(lambda: test_env.split(BACKEND) != {f"{BACKEND}-00001-old": 100})
+        test_env.fixture.publish(other, {BACKEND: PATCHED})
+        second = test_env.start(hotfix, request=REQUEST.model_copy(update={"version": other}), environment="production")
+        await test_env.ended(first, second)
+        return test_env, first, second
 
-    stage, first, second = play(story)
+    test_env, first, second = play(scenario)
     assert (first.end, second.end) == ("Promoted", "Refused")
     assert f"is held by release {FIX}" in second.message
-    assert stage.scene.versions_served() == ALL_FIX
+    assert test_env.fixture.versions_served() == ALL_FIX
 
 
 def test_everything_that_is_missing_is_named_before_any_write() -> None:
     """One refusal for all fields."""
-    stage, run = fixed(version="v20251117-fed987", incident="", approver="")
+    test_env, run = fixed(version="v20251117-fed987", incident="", approver="")
     assert run.end == "Refused"
     for field in ("version: ", "incident: ", "approver: "):
         assert field in run.message
-    assert stage.scene.production.writes == []
+    assert test_env.fixture.production.writes == []
 
 
 def test_a_killed_hotfix_goes_on_in_its_first_minutes() -> None:
     """Recovery finds a hotfix that everybody has, watches the rest of its minutes, and tells once."""
 
-    async def story(stage: Stage) -> tuple[Stage, Run]:
-        run = begin(stage)
-        await stage.until(lambda: all(len(w) == 1 and "old" not in next(iter(w)) for w in map(stage.split, SERVICES)))
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
+        run = begin(test_env)
+        await test_env.until(
+            lambda: all(len(w) == 1 and "old" not in next(iter(w)) for w in map(test_env.split, SERVICES))
+        )
         run.process.die()
-        return stage, (await stage.recover())[-1]
+        return test_env, (await test_env.recover())[-1]
 
-    stage, recovered = play(story)
+    test_env, recovered = play(scenario)
     assert recovered.end == "Promoted"
-    assert stage.scene.versions_served() == ALL_FIX
-    assert told(stage, "🚨 HOTFIX DEPLOYED") == 1
-    assert not stage.is_held("production")
+    assert test_env.fixture.versions_served() == ALL_FIX
+    assert told(test_env, "🚨 HOTFIX DEPLOYED") == 1
+    assert not test_env.is_held("production")

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from driver import Run, Stage, play
-from scene import NEW, OLD, SERVICES
+from driver import Run, TestEnvironment, play
+from fixture import NEW, OLD, SERVICES
 from wire import Call, Process
 
 from flows.mitigate import mitigate
-from playbook.claim import MITIGATION
-from playbook.requests import Measure, MitigateRequest
-from playbook.traffic import Scaling
+from playbook.lease.lease import MITIGATION
+from playbook.release.request import Measure, MitigateRequest
+from playbook.release.traffic import Scaling
 
 _, BACKEND, _ = SERVICES
 REQUEST = MitigateRequest(
@@ -17,27 +17,27 @@ REQUEST = MitigateRequest(
 )
 
 
-async def ask(stage: Stage, **fields: Any) -> Run:
+async def ask(test_env: TestEnvironment, **fields: Any) -> Run:
     """A measure, to its end."""
-    run = stage.start(mitigate, request=REQUEST.model_copy(update=fields), environment="production")
-    await stage.ended(run)
+    run = test_env.start(mitigate, request=REQUEST.model_copy(update=fields), environment="production")
+    await test_env.ended(run)
     return run
 
 
 def test_a_service_is_scaled_and_restored() -> None:
     """Who and why stand on it meanwhile and are told; restore gives back what was and leaves no mark."""
 
-    async def story(stage: Stage) -> Stage:
-        backend = stage.scene.production.services[BACKEND]
+    async def scenario(test_env: TestEnvironment) -> TestEnvironment:
+        backend = test_env.fixture.production.services[BACKEND]
         before = backend.scaling
-        assert (await ask(stage)).end == "Passed"
+        assert (await ask(test_env)).end == "Passed"
         assert backend.scaling.manual == 13
         assert "a flood of requests" in backend.annotations[MITIGATION]
-        assert (await ask(stage, measure=Measure.RESTORE, instances=None)).end == "Passed"
+        assert (await ask(test_env, measure=Measure.RESTORE, instances=None)).end == "Passed"
         assert (backend.scaling, MITIGATION in backend.annotations) == (before, False)
-        return stage
+        return test_env
 
-    words = play(story).scene.slack.text
+    words = play(scenario).fixture.slack.text
     assert f"PRODUCTION MITIGATED: scale {BACKEND}\nReason: a flood of requests (ada)" in words
     assert f"PRODUCTION RESTORED: restore {BACKEND}" in words
 
@@ -45,50 +45,50 @@ def test_a_service_is_scaled_and_restored() -> None:
 def test_read_only_needs_a_maintenance_revision() -> None:
     """The field, and what to do where the environment names none."""
 
-    async def story(stage: Stage) -> tuple[Stage, Run]:
-        return stage, await ask(stage, measure=Measure.READ_ONLY, instances=None)
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
+        return test_env, await ask(test_env, measure=Measure.READ_ONLY, instances=None)
 
-    stage, run = play(story)
+    test_env, run = play(scenario)
     assert run.end == "Refused"
     assert f"measure: {BACKEND} has no maintenance revision. Deploy one" in run.message
-    assert stage.scene.production.writes == []
+    assert test_env.fixture.production.writes == []
 
 
 def test_read_only_sends_everybody_to_the_maintenance_revision() -> None:
     """One traffic change; a release is refused until somebody restores it, and users are back after that."""
 
-    async def story(stage: Stage) -> None:
-        production = stage.scene.environments["production"]
+    async def scenario(test_env: TestEnvironment) -> None:
+        production = test_env.fixture.environments["production"]
         backend = production.service(BACKEND).model_copy(update={"maintenance_revision": f"{BACKEND}-maintenance"})
         services = [backend if one.name == BACKEND else one for one in production.services]
-        stage.scene.environments["production"] = production.model_copy(update={"services": services})
-        state = stage.scene.production.services[BACKEND]
+        test_env.fixture.environments["production"] = production.model_copy(update={"services": services})
+        state = test_env.fixture.production.services[BACKEND]
         state.revisions[f"{BACKEND}-maintenance"] = state.revisions[f"{BACKEND}-00001-old"]
-        assert (await ask(stage, measure=Measure.READ_ONLY, instances=None)).end == "Passed"
-        assert stage.split(BACKEND) == {f"{BACKEND}-maintenance": 100}
-        stage.scene.publish(NEW)
-        refused = await stage.release(NEW)
+        assert (await ask(test_env, measure=Measure.READ_ONLY, instances=None)).end == "Passed"
+        assert test_env.split(BACKEND) == {f"{BACKEND}-maintenance": 100}
+        test_env.fixture.publish(NEW)
+        refused = await test_env.release(NEW)
         assert refused.end == "Refused"
         assert f"{BACKEND} was set to read-only by ada (a flood of requests)" in refused.message
-        assert (await ask(stage, measure=Measure.RESTORE, instances=None)).end == "Passed"
-        assert stage.scene.versions_served()[BACKEND] == OLD
+        assert (await ask(test_env, measure=Measure.RESTORE, instances=None)).end == "Passed"
+        assert test_env.fixture.versions_served()[BACKEND] == OLD
 
-    play(story)
+    play(scenario)
 
 
 def test_a_service_of_a_release_that_runs_is_left_alone() -> None:
     """The release would take it for somebody else's hand: roll it back first."""
 
-    async def story(stage: Stage) -> Run:
-        stage.scene.publish(NEW)
-        running = stage.start_release(NEW)
-        await stage.until(stage.baking(BACKEND))
-        run = await ask(stage)
-        await stage.ended(running)
+    async def scenario(test_env: TestEnvironment) -> Run:
+        test_env.fixture.publish(NEW)
+        running = test_env.start_release(NEW)
+        await test_env.until(test_env.baking(BACKEND))
+        run = await ask(test_env)
+        await test_env.ended(running)
         assert running.end == "Promoted"
         return run
 
-    run = play(story)
+    run = play(scenario)
     assert run.end == "Refused"
     assert "Start rollback/… first" in run.message
 
@@ -97,17 +97,17 @@ def test_the_way_back_is_what_was_found_by_the_read_it_is_written_under() -> Non
     """Somebody else scales the service between the measure's first read and its write: restore gives back theirs."""
     theirs = Scaling(min_instances=2, max_instances=4)
 
-    async def story(stage: Stage) -> None:
-        backend = stage.scene.production.services[BACKEND]
+    async def scenario(test_env: TestEnvironment) -> None:
+        backend = test_env.fixture.production.services[BACKEND]
 
         def scaled_by_hand(process: Process, call: Call) -> None:
             if call.method == "write" and backend.scaling != theirs and backend.scaling.manual is None:
                 backend.scaling, backend.etag = theirs, backend.etag + 1
 
-        stage.scene.wire.faults.append(scaled_by_hand)
-        assert (await ask(stage)).end == "Passed"
-        stage.scene.wire.faults.clear()
-        assert (await ask(stage, measure=Measure.RESTORE, instances=None)).end == "Passed"
+        test_env.fixture.wire.faults.append(scaled_by_hand)
+        assert (await ask(test_env)).end == "Passed"
+        test_env.fixture.wire.faults.clear()
+        assert (await ask(test_env, measure=Measure.RESTORE, instances=None)).end == "Passed"
         assert backend.scaling == theirs
 
-    play(story)
+    play(scenario)

@@ -4,20 +4,20 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from driver import Run, Stage, play
+from driver import Run, TestEnvironment, play
 from faults import Fault
+from fixture import NEW, ROOT, SERVICES
 from prefect import Flow
-from scene import NEW, ROOT, SERVICES
 from wire import Call, Process
 
 from flows.hotfix import hotfix
 from flows.rollback import rollback
-from playbook.claim import Claim, Decision, Member, Record
 from playbook.errors import Refused
-from playbook.matrix import Symptom
-from playbook.migration import Migrations
-from playbook.requests import HotfixRequest, RollbackRequest
-from playbook.traffic import TrafficSplit
+from playbook.incident.decision_matrix import Symptom
+from playbook.lease.lease import Decision, Lease, Participant, Record
+from playbook.migration.plan import Migrations
+from playbook.release.request import HotfixRequest, RollbackRequest
+from playbook.release.traffic import TrafficSplit
 
 LEAD, BACKEND, FRONTEND = SERVICES
 FIX = "v20251117-hotfix1-fed987"
@@ -33,12 +33,12 @@ class Locked:
         raise Refused("MongoDB refused the password.")
 
 
-def lock(stage: Stage) -> None:
+def lock(test_env: TestEnvironment) -> None:
     """Production's database lets nobody in."""
     migrations = Migrations(folder=str(ROOT / "rehearsal" / "migrations"), services=(BACKEND,))
-    production = stage.scene.environments["production"]
+    production = test_env.fixture.environments["production"]
     locked = production.model_copy(update={"migrations": migrations, "mongodb": Locked()})
-    stage.scene.environments["production"] = locked
+    test_env.fixture.environments["production"] = locked
 
 
 REFUSALS: dict[str, tuple[Flow[..., Any], Any, bool, str]] = {
@@ -53,19 +53,19 @@ def test_a_request_that_is_refused_disturbs_no_release(
 ) -> None:
     """The one that runs goes on to its end, and that nothing was touched is true."""
 
-    async def story(stage: Stage) -> tuple[Run, Run]:
+    async def scenario(test_env: TestEnvironment) -> tuple[Run, Run]:
         for where in ("staging", "production"):
-            stage.scene.publish(FIX, where=where)
-        stage.scene.publish(NEW)
-        running = stage.start_release()
-        await stage.until(stage.baking(BACKEND))
+            test_env.fixture.publish(FIX, where=where)
+        test_env.fixture.publish(NEW)
+        running = test_env.start_release()
+        await test_env.until(test_env.baking(BACKEND))
         if is_locked:
-            lock(stage)
-        refused = stage.start(flow, request=request_, environment="production")
-        await stage.ended(refused, running)
+            lock(test_env)
+        refused = test_env.start(flow, request=request_, environment="production")
+        await test_env.ended(refused, running)
         return running, refused
 
-    running, refused = play(story)
+    running, refused = play(scenario)
     assert (running.end, refused.end) == ("Promoted", "Refused")
     assert refused.message.startswith("Nothing was touched.")
     assert words in refused.message
@@ -74,18 +74,18 @@ def test_a_request_that_is_refused_disturbs_no_release(
 def test_what_is_refused_after_a_release_was_taken_back_says_so() -> None:
     """A person at the console is quicker than the rollback: its plan does not hold any more."""
 
-    async def story(stage: Stage) -> Run:
-        stage.scene.publish(NEW)
-        running = stage.start_release()
-        await stage.until(stage.baking(BACKEND))
+    async def scenario(test_env: TestEnvironment) -> Run:
+        test_env.fixture.publish(NEW)
+        running = test_env.start_release()
+        await test_env.until(test_env.baking(BACKEND))
         asked = ROLLBACK.model_copy(update={"to": f"{LEAD}-00001-old"})
-        back = stage.start(rollback, request=asked, environment="production")
-        await stage.until(lambda: "rolled-back" in stage.scene.slack.keys)
-        del stage.scene.production.services[LEAD].revisions[f"{LEAD}-00001-old"]
-        await stage.ended(back, running)
+        back = test_env.start(rollback, request=asked, environment="production")
+        await test_env.until(lambda: "rolled-back" in test_env.fixture.slack.keys)
+        del test_env.fixture.production.services[LEAD].revisions[f"{LEAD}-00001-old"]
+        await test_env.ended(back, running)
         return back
 
-    back = play(story)
+    back = play(scenario)
     assert back.end == "Refused"
     assert "gave way in production: its users are back on stable" in back.message
     assert "Nothing was touched" not in back.message
@@ -94,35 +94,37 @@ def test_what_is_refused_after_a_release_was_taken_back_says_so() -> None:
 def test_staging_is_not_begun_for_what_production_cannot_take() -> None:
     """A second release while one bakes is refused before staging gets what production will not have."""
 
-    async def story(stage: Stage) -> tuple[Stage, Run]:
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
         other = "v20251117-def456"
-        stage.scene.publish(NEW)
-        stage.scene.publish(other)
-        first = stage.start_release()
-        await stage.until(stage.baking(FRONTEND))
-        second = await stage.release(other)
-        await stage.ended(first)
-        return stage, second
+        test_env.fixture.publish(NEW)
+        test_env.fixture.publish(other)
+        first = test_env.start_release()
+        await test_env.until(test_env.baking(FRONTEND))
+        second = await test_env.release(other)
+        await test_env.ended(first)
+        return test_env, second
 
-    stage, second = play(story)
+    test_env, second = play(scenario)
     assert second.end == "Refused"
     assert second.message.startswith("Nothing was touched.")
-    assert set(stage.scene.versions_served("staging").values()) == {NEW}
+    assert set(test_env.fixture.versions_served("staging").values()) == {NEW}
 
 
 def test_one_that_is_too_late_says_what_staging_has() -> None:
     """Another release has come to production meanwhile: what was done until then is not nothing."""
 
-    async def story(stage: Stage) -> Run:
-        stage.scene.publish(NEW)
-        run = stage.start_release()
-        await stage.until(lambda: set(stage.scene.versions_served("staging").values()) == {NEW})
-        theirs = Member(release_id="v20251117-def456-1f2e3d", epoch=1, lead=LEAD, stable=TrafficSplit.all_to("r"))
-        await stage.hand(FRONTEND, record=Record(member=theirs, epoch=1))
-        await stage.ended(run)
+    async def scenario(test_env: TestEnvironment) -> Run:
+        test_env.fixture.publish(NEW)
+        run = test_env.start_release()
+        await test_env.until(lambda: set(test_env.fixture.versions_served("staging").values()) == {NEW})
+        theirs = Participant(
+            release_id="v20251117-def456-1f2e3d", epoch=1, coordinator=LEAD, stable=TrafficSplit.all_to("r")
+        )
+        await test_env.out_of_band(FRONTEND, record=Record(participant=theirs, epoch=1))
+        await test_env.ended(run)
         return run
 
-    run = play(story)
+    run = play(scenario)
     assert run.end == "Refused"
     assert run.message.startswith(f"staging has {NEW}; production was not touched. {FRONTEND} is held by")
 
@@ -137,22 +139,22 @@ def test_a_release_that_went_on_while_another_gave_way_is_taken_back_from_where_
         is_it = call.system == "slack" and process.name.startswith(rollback.name)
         return hung.pop() if is_it and hung else None
 
-    async def story(stage: Stage) -> tuple[Run, list[Claim]]:
-        stage.scene.publish(NEW)
-        stage.scene.publish("v20251117-def456")
-        stage.scene.wire.faults.append(once)
-        first = stage.start_release(services=[LEAD])
-        await stage.until(stage.baking(LEAD))
-        second = stage.start_release("v20251117-def456", services=[BACKEND, FRONTEND])
-        await stage.until(lambda: Record.read(stage.scene.production.read(BACKEND)).claim is not None)
+    async def scenario(test_env: TestEnvironment) -> tuple[Run, list[Lease]]:
+        test_env.fixture.publish(NEW)
+        test_env.fixture.publish("v20251117-def456")
+        test_env.fixture.wire.faults.append(once)
+        first = test_env.start_release(services=[LEAD])
+        await test_env.until(test_env.baking(LEAD))
+        second = test_env.start_release("v20251117-def456", services=[BACKEND, FRONTEND])
+        await test_env.until(lambda: Record.read(test_env.fixture.production.read(BACKEND)).lease is not None)
         asked = ROLLBACK.model_copy(update={"to": ""})
-        back = stage.start(rollback, request=asked, environment="production")
-        await stage.ended(back, first, second)
-        claims = [one.change.record.claim for one in stage.scene.production.writes if one.service == BACKEND]
-        return back, [claim for claim in claims if claim is not None]
+        back = test_env.start(rollback, request=asked, environment="production")
+        await test_env.ended(back, first, second)
+        leases = [one.change.record.lease for one in test_env.fixture.production.writes if one.service == BACKEND]
+        return back, [lease for lease in leases if lease is not None]
 
-    back, claims = play(story)
+    back, leases = play(scenario)
     assert back.end == "RolledBack"
-    before, taken = next((a, b) for a, b in pairwise(claims) if b.epoch > a.epoch)
+    before, taken = next((a, b) for a, b in pairwise(leases) if b.epoch > a.epoch)
     assert (before.decision, before.bake_start_s is not None) == (Decision.BAKE, True)
     assert (taken.came_to, taken.bake_start_s) == (before.decision, before.bake_start_s)

@@ -17,7 +17,7 @@ from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
-from prefect import Task, runtime
+from prefect import Task, artifacts, runtime
 from prefect.client.schemas.objects import State, StateType
 from pydantic import SecretStr
 from pymongo import MongoClient
@@ -25,12 +25,12 @@ from pymongo.database import Database
 
 from blocks import Environment
 from blocks.files import read
-from playbook.change import Change, Deployment
-from playbook.claim import Claim, Record
-from playbook.migration import MigrationRequest
-from playbook.outcome import Outcome
-from playbook.recovery import Owner
-from playbook.traffic import TrafficSplit
+from playbook.lease.change import Change, Deployment
+from playbook.lease.lease import Lease, Record
+from playbook.lease.recovery import Owner
+from playbook.migration.plan import MigrationRequest
+from playbook.release.outcome import FlowResult
+from playbook.release.traffic import TrafficSplit
 from rehearsal.files import secrets, write_environments
 from rehearsal.world.remote import RemoteWorld
 
@@ -65,7 +65,7 @@ class Production:
     owner: Owner = Owner.ENDED
     started: list[tuple[str, str]] = field(default_factory=list)
 
-    async def take_back(self, request: MigrationRequest = ASKED) -> Outcome:
+    async def take_back(self, request: MigrationRequest = ASKED) -> FlowResult:
         """How a migration rollback ends; a refusal before anything was touched is raised."""
         from flows.migration_rollback import _migration_rollback
 
@@ -79,7 +79,7 @@ class Production:
             {"release": release, "revision": revision, "digest": "", "promoted_at_s": float(-at)}
             for at, (release, revision) in enumerate(good or ((OLD_CODE, f"{BACKEND}-00041-xyz"),))
         ]
-        await self.world.hand(
+        await self.world.out_of_band(
             self.world.find(BACKEND), annotations={"playbook.ethixai.com/last-good": json.dumps(kept)}
         )
 
@@ -95,9 +95,9 @@ class Production:
         if split is not None:
             await self.env.cloud_run.write(found, Change(record=Record.read(found), split=split))
 
-    async def claim(self) -> Claim | None:
+    async def lease(self) -> Lease | None:
         """What the lead carries."""
-        return Record.read(await self.env.cloud_run.snapshot(BACKEND)).claim
+        return Record.read(await self.env.cloud_run.snapshot(BACKEND)).lease
 
     async def serves(self) -> dict[str, int]:
         """revision -> percent of the backend."""
@@ -182,10 +182,10 @@ def prefect_away(production: Production) -> Iterator[None]:
         return ""
 
     @contextlib.asynccontextmanager
-    async def beating(*_: Any) -> AsyncIterator[None]:
+    async def with_heartbeat(*_: Any) -> AsyncIterator[None]:
         yield
 
-    async def owner_of(env: Environment, claim: Claim) -> Owner:
+    async def owner_of(env: Environment, lease: Lease) -> Owner:
         return production.owner
 
     async def start(deployment: str, parameters: dict[str, Any], key: str) -> None:
@@ -193,10 +193,7 @@ def prefect_away(production: Production) -> Iterator[None]:
 
     seams = {
         "get_run_logger": lambda: logging.getLogger("steps"),
-        "acreate_markdown_artifact": nothing,
-        "acreate_progress_artifact": nothing,
-        "aupdate_progress_artifact": nothing,
-        "beating": beating,
+        "with_heartbeat": with_heartbeat,
         "owner_of": owner_of,
         "start": start,
         "answered": production.answers.given,
@@ -207,6 +204,8 @@ def prefect_away(production: Production) -> Iterator[None]:
             if name.split(".")[0] in ("tasks", "flows"):
                 for seam in seams.keys() & vars(module).keys():
                     stack.enter_context(patch.object(module, seam, seams[seam]))
+        for name in ("acreate_markdown_artifact", "acreate_progress_artifact", "aupdate_progress_artifact"):
+            stack.enter_context(patch.object(artifacts, name, nothing))
         stack.enter_context(patch.object(Task, "__call__", lambda task, *a, **k: run(task, *a, **k)))
         stack.enter_context(patch.object(runtime.flow_run, "get_id", lambda: f"{time.time_ns():032x}"))
         stack.enter_context(patch.object(Environment, "open", opened))

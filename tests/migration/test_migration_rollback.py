@@ -10,13 +10,13 @@ import httpx
 import pytest
 
 from blocks.mongodb import MongoDB
-from playbook.change import Change
-from playbook.claim import Record
 from playbook.errors import BadRequest, Fenced, Held, Refused
-from playbook.migration import MigrationRequest
-from playbook.outcome import End
-from playbook.recovery import Owner
-from playbook.traffic import Scaling, TrafficSplit
+from playbook.lease.change import Change
+from playbook.lease.lease import Record
+from playbook.lease.recovery import Owner
+from playbook.migration.plan import MigrationRequest
+from playbook.release.outcome import ReleaseOutcome
+from playbook.release.traffic import Scaling, TrafficSplit
 
 BACKEND = "ethixai-backend"
 RENAME, DROP = "20251030093000-rename-full-name", "20251113101500-drop-raw-uploads"
@@ -44,12 +44,12 @@ async def test_a_rename_is_taken_back(production) -> None:
     """Every document, the ledger and the traffic are as before; nothing of ours is left but the epoch."""
     await production.seed(1000)
     outcome = await production.take_back()
-    assert outcome.end is End.ROLLED_BACK, outcome.message
+    assert outcome.end is ReleaseOutcome.ROLLED_BACK, outcome.message
     assert (production.fields(), production.ledger()) == ((1000, 0), [])
     assert await production.serves() == {f"{BACKEND}-00041-xyz": 100}
     assert await registers(production.world.url(BACKEND)) == 201
     assert sorted(production.database.list_collection_names()) == ["users"]
-    assert await production.claim() is None
+    assert await production.lease() is None
     assert (await production.world.service(BACKEND))["tags"] == {}
 
 
@@ -64,7 +64,7 @@ async def test_users_cannot_write_while_the_data_changes(production) -> None:
         return await change(block, *args)
 
     with patch.object(MongoDB, "change", watched):
-        assert (await production.take_back()).end is End.ROLLED_BACK
+        assert (await production.take_back()).end is ReleaseOutcome.ROLLED_BACK
     assert met == [503, 503, 503]
 
 
@@ -88,7 +88,7 @@ async def test_killed_between_batches_it_goes_on(production, method: str) -> Non
     assert 0 < old < 1000
     assert await registers(production.world.url(BACKEND)) == 503
     outcome = await production.take_back(MigrationRequest())
-    assert outcome.end is End.ROLLED_BACK, outcome.message
+    assert outcome.end is ReleaseOutcome.ROLLED_BACK, outcome.message
     assert (production.fields(), production.ledger()) == ((1000, 0), [])
 
 
@@ -100,7 +100,7 @@ async def test_a_run_that_was_taken_over_writes_nothing_more(production) -> None
     async def overtaken(block: MongoDB, *args: object) -> int:
         calls.append(args)
         if len(calls) == 2:
-            assert (await production.take_back()).end is End.ROLLED_BACK
+            assert (await production.take_back()).end is ReleaseOutcome.ROLLED_BACK
         return await change(block, *args)
 
     with patch.object(MongoDB, "change", overtaken), pytest.raises(Fenced):
@@ -113,7 +113,7 @@ async def test_a_server_that_goes_away_between_batches_is_waited_for(production)
     """The step is tried again from its checkpoint, and nobody notices."""
     await production.seed(1000)
     await production.world.mongodb_fault("update", after=5, count=2)
-    assert (await production.take_back()).end is End.ROLLED_BACK
+    assert (await production.take_back()).end is ReleaseOutcome.ROLLED_BACK
     assert production.fields() == (1000, 0)
 
 
@@ -123,17 +123,20 @@ async def test_a_server_that_stays_away_halts_it_with_a_page(production) -> None
     await production.seed(1000)
     await production.world.mongodb_fault("update", after=5, count=100)
     outcome = await production.take_back()
-    assert outcome.end is End.HALTED
+    assert outcome.end is ReleaseOutcome.HALTED
     assert "are off" in outcome.message
     assert "Start migration-rollback/production again" in outcome.message
     assert await registers(production.world.url(BACKEND)) == 503
-    paged = [one["body"] for one in await production.world.told("pagerduty")]
+    paged = [one["body"] for one in await production.world.vendor_calls("pagerduty")]
     assert [one["event_action"] for one in paged] == ["trigger"]
     assert paged[0]["payload"]["severity"] == "critical"
     await production.world.mongodb_back()
-    assert (await production.take_back()).end is End.ROLLED_BACK
+    assert (await production.take_back()).end is ReleaseOutcome.ROLLED_BACK
     assert production.fields() == (1000, 0)
-    assert [one["body"]["event_action"] for one in await production.world.told("pagerduty")] == ["trigger", "resolve"]
+    assert [one["body"]["event_action"] for one in await production.world.vendor_calls("pagerduty")] == [
+        "trigger",
+        "resolve",
+    ]
 
 
 async def test_the_code_goes_back_to_what_can_read_the_schema(production) -> None:
@@ -147,7 +150,7 @@ async def test_the_code_goes_back_to_what_can_read_the_schema(production) -> Non
     await production.env.cloud_run.write(found, Change(record=Record.read(found), scaling=scaling))
     await production.seed(100, (NEW_CODE, new), (OLD_CODE, old))
     outcome = await production.take_back()
-    assert outcome.end is End.ROLLED_BACK, outcome.message
+    assert outcome.end is ReleaseOutcome.ROLLED_BACK, outcome.message
     assert await production.serves() == {old: 100}
     now = await production.env.cloud_run.snapshot(BACKEND)
     assert (now.split.tags, now.scaling) == ({"theirs": old}, scaling)
@@ -172,7 +175,7 @@ async def test_a_maintenance_revision_keeps_reads_alive(production) -> None:
         return await change(block, *args)
 
     with patch.object(MongoDB, "change", watched):
-        assert (await production.take_back()).end is End.ROLLED_BACK
+        assert (await production.take_back()).end is ReleaseOutcome.ROLLED_BACK
     assert met == [(503, 200)]
     assert await production.serves() == {f"{BACKEND}-00041-xyz": 100}
 
@@ -194,7 +197,7 @@ async def test_a_service_that_goes_on_taking_writes_stops_it(production) -> None
     production.env = production.env.model_copy(update={"services": services})
     await production.seed(10)
     outcome = await production.take_back()
-    assert outcome.end is End.HALTED
+    assert outcome.end is ReleaseOutcome.HALTED
     assert "users can still write" in outcome.message
     assert production.fields() == (0, 10)
 
@@ -204,18 +207,18 @@ async def test_code_that_is_gone_is_found_out_before_anything_moves(production) 
     await production.seed(10, (NEW_CODE, f"{BACKEND}-00041-xyz"), (OLD_CODE, "nothing-like-this"))
     with pytest.raises(Refused, match=f"nothing-like-this.*{OLD_CODE}.*does not exist any more"):
         await production.take_back()
-    assert await production.claim() is None
+    assert await production.lease() is None
     writers = {one["caller"] for one in await production.world.writes()}
     assert len(writers) == 1  # only whoever seeded this
 
 
-@pytest.mark.parametrize("to_release", ["", NEW_CODE])
-async def test_code_that_cannot_read_the_schema_is_refused_with_both_ranges(production, to_release: str) -> None:
+@pytest.mark.parametrize("to_release_lease", ["", NEW_CODE])
+async def test_code_that_cannot_read_the_schema_is_refused_with_both_ranges(production, to_release_lease: str) -> None:
     """Before anything is touched: what it reads and what the database would have."""
     await production.seed(10, (NEW_CODE, f"{BACKEND}-00041-xyz"))
     with pytest.raises(Refused, match=f"{NEW_CODE} can read schema 2; the database has schema 1"):
         await production.take_back(
-            MigrationRequest(reason="r", requested_by="Ada", to_release=to_release),
+            MigrationRequest(reason="r", requested_by="Ada", to_release_lease=to_release_lease),
         )
     assert production.fields() == (0, 10)
     assert await registers(production.world.url(BACKEND)) == 201
@@ -227,7 +230,7 @@ async def test_code_that_cannot_read_the_schema_is_refused_with_both_ranges(prod
         (MigrationRequest(), "reason: say"),
         (MigrationRequest(migration="nonsense", reason="r", requested_by="Ada"), "there is no 'nonsense'"),
         (MigrationRequest(migration=DROP, reason="r", requested_by="Ada"), "is not applied"),
-        (MigrationRequest(reason="r", requested_by="Ada", to_release="v1"), "no good release"),
+        (MigrationRequest(reason="r", requested_by="Ada", to_release_lease="v1"), "no good release"),
     ],
     ids=["nothing said", "an unknown migration", "one that is not applied", "an unknown release"],
 )
@@ -236,7 +239,7 @@ async def test_a_wrong_request_touches_nothing(production, request_: MigrationRe
     await production.seed(10)
     with pytest.raises(BadRequest, match=words):
         await production.take_back(request_)
-    assert await production.claim() is None
+    assert await production.lease() is None
 
 
 @STAND_IN_ONLY
@@ -244,7 +247,7 @@ async def test_only_one_runs_at_a_time(production) -> None:
     """While its process lives, a second one is told who is at it."""
     await production.seed(1000)
     await production.world.mongodb_fault("update", after=5, count=100)
-    assert (await production.take_back()).end is End.HALTED
+    assert (await production.take_back()).end is ReleaseOutcome.HALTED
     production.owner = Owner.ALIVE
     with pytest.raises(Held, match="is under way in flow run"):
         await production.take_back()
@@ -271,7 +274,7 @@ async def test_what_cannot_be_undone_is_restored_after_two_yeses(production) -> 
     await with_the_irreversible_one(production)
     production.answers.left = [YES, YES]
     outcome = await production.take_back()
-    assert outcome.end is End.ROLLED_BACK
+    assert outcome.end is ReleaseOutcome.ROLLED_BACK
     first, second = production.answers.asked
     assert "**2 in reports**" in first
     assert "ethixai-production-restore" in second
@@ -290,11 +293,11 @@ async def test_a_no_opens_everything_as_it_was_found(production) -> None:
     await with_the_irreversible_one(production)
     production.answers.left = [NO]
     outcome = await production.take_back()
-    assert outcome.end is End.REFUSED
+    assert outcome.end is ReleaseOutcome.REFUSED
     assert "too much would be lost" in outcome.message
-    assert not await production.world.told("atlas")
+    assert not await production.world.vendor_calls("atlas")
     assert await registers(production.world.url(BACKEND)) == 201
-    assert await production.claim() is None
+    assert await production.lease() is None
     assert production.ledger() == [f"{RENAME}.js", f"{DROP}.js"]
 
 
@@ -304,11 +307,11 @@ async def test_a_no_to_the_switch_leaves_writes_off(production) -> None:
     await with_the_irreversible_one(production)
     production.answers.left = [YES, NO]
     outcome = await production.take_back()
-    assert outcome.end is End.HALTED
+    assert outcome.end is ReleaseOutcome.HALTED
     assert await registers(production.world.url(BACKEND)) == 503
     production.answers.left = [YES]
-    assert (await production.take_back()).end is End.ROLLED_BACK
-    assert len(await production.world.told("atlas")) == 1
+    assert (await production.take_back()).end is ReleaseOutcome.ROLLED_BACK
+    assert len(await production.world.vendor_calls("atlas")) == 1
 
 
 @STAND_IN_ONLY
@@ -318,10 +321,10 @@ async def test_a_restore_that_fails_halts(production) -> None:
     await production.world.atlas_restores_fail("failed")
     production.answers.left = [YES]
     outcome = await production.take_back()
-    assert (outcome.end, "is failed" in outcome.message) == (End.HALTED, True)
+    assert (outcome.end, "is failed" in outcome.message) == (ReleaseOutcome.HALTED, True)
     await production.world.atlas_restores_fail("")
     production.answers.left = [YES]
-    assert (await production.take_back()).end is End.ROLLED_BACK
+    assert (await production.take_back()).end is ReleaseOutcome.ROLLED_BACK
 
 
 async def test_without_a_backup_from_before_nothing_is_touched(production) -> None:
@@ -330,7 +333,7 @@ async def test_without_a_backup_from_before_nothing_is_touched(production) -> No
     with pytest.raises(Refused, match="no backup"):
         await production.take_back()
     assert production.answers.asked == []
-    assert await production.claim() is None
+    assert await production.lease() is None
 
 
 async def test_recovery_starts_a_lost_one_again(production) -> None:
@@ -345,11 +348,11 @@ async def test_recovery_starts_a_lost_one_again(production) -> None:
 
     with patch.object(MongoDB, "change", dies), pytest.raises(KilledError):
         await production.take_back()
-    lost = await production.claim()
-    assert (await _recovery("production")).end is End.PASSED
-    claim = await production.claim()
-    assert (claim.epoch > lost.epoch, claim.flow_run_id) == (True, lost.flow_run_id)
-    key = f"migration-rollback/production/{claim.release_id}/{claim.epoch}"
+    lost = await production.lease()
+    assert (await _recovery("production")).end is ReleaseOutcome.PASSED
+    lease = await production.lease()
+    assert (lease.epoch > lost.epoch, lease.flow_run_id) == (True, lost.flow_run_id)
+    key = f"migration-rollback/production/{lease.release_id}/{lease.epoch}"
     assert production.started == [("migration-rollback/production", key)]
     assert await registers(production.world.url(BACKEND)) == 503
 
@@ -368,7 +371,7 @@ async def test_recovery_pages_for_a_cancelled_one_and_leaves_a_halted_one(produc
     production.owner = Owner.CANCELLED
     for _ in range(2):
         await _recovery("production")
-    assert len(await production.world.told("pagerduty")) == 1
+    assert len(await production.world.vendor_calls("pagerduty")) == 1
     assert production.started == []
     production.owner = Owner.ENDED
-    assert (await production.take_back()).end is End.ROLLED_BACK
+    assert (await production.take_back()).end is ReleaseOutcome.ROLLED_BACK

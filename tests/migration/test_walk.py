@@ -12,11 +12,11 @@ import mongomock
 import pytest
 from pydantic import SecretStr
 
-import tasks.walk as steps
+import tasks.migration.backfill as steps
 from blocks.mongodb import MongoDB
 from playbook.errors import Refused
-from playbook.migration import Batch, Migration
-from playbook.walk import Walk
+from playbook.migration.backfill import Backfill
+from playbook.migration.plan import Batch, Migration
 
 SIZE = 50
 DOWN = Batch(collection="users", match={"b": {"$exists": True}}, change={"$rename": {"b": "a"}})
@@ -34,13 +34,13 @@ class Walker:
         )
         self.writes = 0
 
-    async def undo(self, epoch: int = 1) -> Walk:
+    async def undo(self, epoch: int = 1) -> Backfill:
         """Every batch, under the claim of ``epoch``."""
         return await steps.undo.fn(self.env, _claim(epoch), "m")
 
-    async def verify(self, walk: Walk, seen: str = "") -> str:
+    async def verify(self, backfill: Backfill, seen: str = "") -> str:
         """What is wrong after it; a person has read ``seen`` and started it again."""
-        return await steps.verify.fn(self.env, _claim(seen=seen), "m", walk)
+        return await steps.verify.fn(self.env, _claim(seen=seen), "m", backfill)
 
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:
@@ -65,7 +65,7 @@ class Walker:
 
 
 def _claim(epoch: int = 1, seen: str = "") -> Any:
-    return SimpleNamespace(epoch=epoch, undoing=SimpleNamespace(seen=seen))
+    return SimpleNamespace(epoch=epoch, migration_rollback=SimpleNamespace(seen=seen))
 
 
 async def test_a_change_that_goes_on_matching_is_made_once_and_never_again() -> None:
@@ -102,9 +102,9 @@ async def test_batches_may_take_up_what_the_one_before_has_made() -> None:
     walker = Walker(*CHAINED)
     walker.documents.users.insert_many({"_id": n, "new": "a", "n": n} for n in range(70))
     with walker.away():
-        walk = await walker.undo()
-        assert (walk.matching, walk.changed) == ((70, 70), (70, 70))
-        assert await walker.verify(walk) == ""
+        backfill = await walker.undo()
+        assert (backfill.matching, backfill.changed) == ((70, 70), (70, 70))
+        assert await walker.verify(backfill) == ""
     assert walker.documents.users.find_one({"_id": 69}) == {"_id": 69, "new": "a", "m": 69}
 
 
@@ -127,15 +127,15 @@ async def test_counts_that_differ_alone_are_a_persons_to_look_at() -> None:
     walker = Walker(DOWN)
     walker.documents.users.insert_many({"_id": n, "b": "x"} for n in range(10))
     with walker.away():
-        walk = await walker.undo()
+        backfill = await walker.undo()
         walker.documents.users.insert_one({"_id": 10, "a": "x"})
         with pytest.raises(Refused, match="users had 10 documents and has 11") as stopped:
-            await walker.verify(walk)
-        assert await walker.verify(walk, seen=str(stopped.value)) == ""
+            await walker.verify(backfill)
+        assert await walker.verify(backfill, seen=str(stopped.value)) == ""
         walker.documents.users.insert_one({"_id": 11, "a": "x"})
-        assert await walker.verify(walk, seen=str(stopped.value)) == ""
+        assert await walker.verify(backfill, seen=str(stopped.value)) == ""
         with pytest.raises(Refused, match="has 12"):
-            await walker.verify(walk, seen="m: reports had 10 documents and has 11")
+            await walker.verify(backfill, seen="m: reports had 10 documents and has 11")
 
 
 async def test_a_document_that_is_wrong_is_no_matter_of_counts() -> None:
@@ -143,9 +143,9 @@ async def test_a_document_that_is_wrong_is_no_matter_of_counts() -> None:
     walker = Walker(DOWN)
     walker.documents.users.insert_many({"_id": n, "b": "x"} for n in range(10))
     with walker.away():
-        walk = await walker.undo()
+        backfill = await walker.undo()
         walker.documents.users.insert_one({"_id": 10, "b": "x"})
-        assert await walker.verify(walk) == "m: users had 10 documents and has 11; users: 1 still match"
+        assert await walker.verify(backfill) == "m: users had 10 documents and has 11; users: 1 still match"
 
 
 async def test_one_more_document_that_was_changed_with_the_others_is_a_count() -> None:
@@ -159,6 +159,6 @@ async def test_one_more_document_that_was_changed_with_the_others_is_a_count() -
 
     with walker.away():
         with patch.object(steps, "check_closed", made), patch.object(steps, "SHOWN_EVERY", 1):
-            walk = await walker.undo()
+            backfill = await walker.undo()
         with pytest.raises(Refused, match="users: 52 of 51 were changed"):
-            await walker.verify(walk)
+            await walker.verify(backfill)

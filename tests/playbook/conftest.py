@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from playbook.evidence import CounterSeries, Evidence, Observation, RevisionSamples
-from playbook.policy import Policy
-from playbook.verdict import Action, Verdict, judge
+from playbook.analysis.evidence import CounterSeries, Evidence, Observation, RevisionSamples
+from playbook.analysis.policy import Policy
+from playbook.analysis.verdict import Action, Verdict, judge
 
 START_S = 1_763_647_200.0
 

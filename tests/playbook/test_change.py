@@ -5,11 +5,11 @@ from functools import partial
 
 import pytest
 
-from playbook import change
-from playbook.change import Change
-from playbook.claim import Claim, Decision, Measured, Member, Part, Promotion, Record
-from playbook.errors import Conflict, Fenced, Held, Interrupted, Refused
-from playbook.traffic import CANARY_TAG, LATEST, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
+from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused
+from playbook.lease import change
+from playbook.lease.change import Change
+from playbook.lease.lease import Decision, Lease, Measured, Participant, Promotion, Record, ServiceRollout
+from playbook.release.traffic import CANARY_TAG, LATEST, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
 
 LEAD, OTHER = "ethixai-ai-core", "ethixai-backend"
 NOW_S = 1_763_647_200.0
@@ -19,13 +19,13 @@ def stable(service: str) -> TrafficSplit:
     return TrafficSplit.all_to(f"{service}-old")
 
 
-CLAIM = Claim(
+CLAIM = Lease(
     release_id="v20251116-abc123-1f2e3d",
     version="v20251116-abc123",
     flow_run_id="1f2e3d",
     epoch=100,
-    parts=tuple(
-        Part(
+    rollouts=tuple(
+        ServiceRollout(
             service=service,
             stable=stable(service),
             canary=f"{service}-new",
@@ -41,7 +41,7 @@ CLAIM = Claim(
 
 BACK = Promotion(release="v20251109-0000aa", revision=f"{OTHER}-old", digest="", promoted_at_s=1.0)
 RETURNING = CLAIM.model_copy(
-    update={"parts": tuple(part.model_copy(update={"back_to": BACK}) for part in CLAIM.parts)}
+    update={"rollouts": tuple(rollout.model_copy(update={"back_to": BACK}) for rollout in CLAIM.rollouts)}
 ).decided(Decision.REVERT)
 
 
@@ -77,18 +77,18 @@ def after(snapshot: ServiceSnapshot, write: Change | None) -> ServiceSnapshot:
     return snapshot.model_copy(update=update)
 
 
-def claimed(service: str, claim: Claim = CLAIM) -> ServiceSnapshot:
+def claimed(service: str, lease: Lease = CLAIM) -> ServiceSnapshot:
     snapshot = found(service)
-    return after(snapshot, change.to_claim(snapshot, claim))
+    return after(snapshot, change.to_acquire(snapshot, lease))
 
 
 STEPS = {
-    "claim": partial(change.to_claim, claim=CLAIM),
-    "deploy": partial(change.to_deploy, claim=CLAIM, overrides={}),
-    "bake": partial(change.to_bake, claim=CLAIM.decided(Decision.BAKE)),
-    "promote": partial(change.to_promote, claim=CLAIM.decided(Decision.PROMOTE)),
-    "revert": partial(change.to_revert, claim=CLAIM.decided(Decision.REVERT)),
-    "release": partial(change.to_release, claim=CLAIM.decided(Decision.PROMOTE), now_s=NOW_S),
+    "claim": partial(change.to_acquire, lease=CLAIM),
+    "deploy": partial(change.to_deploy, lease=CLAIM, overrides={}),
+    "bake": partial(change.to_bake, lease=CLAIM.decided(Decision.BAKE)),
+    "promote": partial(change.to_promote, lease=CLAIM.decided(Decision.PROMOTE)),
+    "revert": partial(change.to_revert, lease=CLAIM.decided(Decision.REVERT)),
+    "release": partial(change.to_release_lease, lease=CLAIM.decided(Decision.PROMOTE), now_s=NOW_S),
 }
 
 
@@ -105,34 +105,34 @@ def test_doing_a_step_twice_writes_once(step: partial[Change | None], service: s
 def test_a_plain_claim_carries_no_field_at_its_default() -> None:
     """The version of ours before this one refuses fields that it does not know: what is not used is not written."""
     written = claimed(LEAD).annotations["playbook.ethixai.com/claim"]
-    used = {"release_id", "version", "flow_run_id", "epoch", "parts", "canary_percent", "deadline_s"}
+    used = {"release_id", "version", "flow_run_id", "epoch", "rollouts", "canary_percent", "deadline_s"}
     fields = json.loads(written)
     assert set(fields) == used
-    assert set(fields["parts"][0]) == {"service", "stable", "canary", "image", "latest_created"}
+    assert set(fields["rollouts"][0]) == {"service", "stable", "canary", "image", "latest_created"}
     assert "null" not in written
-    assert Record.read(claimed(LEAD)).claim == CLAIM
+    assert Record.read(claimed(LEAD)).lease == CLAIM
 
 
-@pytest.mark.parametrize("claim", [CLAIM, RETURNING, CLAIM.decided(Decision.BAKE).scaled(OTHER, NOW_S)])
-def test_what_is_left_out_of_a_claim_is_read_as_it_was(claim: Claim) -> None:
+@pytest.mark.parametrize("lease", [CLAIM, RETURNING, CLAIM.decided(Decision.BAKE).scaled(OTHER, NOW_S)])
+def test_what_is_left_out_of_a_claim_is_read_as_it_was(lease: Lease) -> None:
     """Written with every field, as the version before did, or without: the same claim."""
-    record = Record(claim=claim)
-    full = record.annotations() | {"playbook.ethixai.com/claim": claim.model_dump_json()}
+    record = Record(lease=lease)
+    full = record.annotations() | {"playbook.ethixai.com/claim": lease.model_dump_json()}
     for annotations in (record.annotations(), full):
         assert Record.read(found(LEAD).model_copy(update={"annotations": annotations})) == record
 
 
 def test_the_lead_carries_the_whole_claim_and_the_others_point_to_it() -> None:
     """Who finds any service of a release finds the release."""
-    assert Record.read(claimed(LEAD)).claim == CLAIM
-    member = Record.read(claimed(OTHER)).member
-    assert member == Member(release_id=CLAIM.release_id, epoch=100, lead=LEAD, stable=stable(OTHER))
+    assert Record.read(claimed(LEAD)).lease == CLAIM
+    participant = Record.read(claimed(OTHER)).participant
+    assert participant == Participant(release_id=CLAIM.release_id, epoch=100, coordinator=LEAD, stable=stable(OTHER))
 
 
 def test_claiming_pins_latest() -> None:
     """The revision that serves when a release begins is named, so that a new one gets no users by itself."""
     snapshot = found(LEAD, TrafficSplit.all_to(LATEST))
-    write = change.to_claim(snapshot, CLAIM)
+    write = change.to_acquire(snapshot, CLAIM)
     assert write is not None
     assert write.split == stable(LEAD)
 
@@ -141,18 +141,18 @@ def test_a_service_that_another_release_holds_is_not_claimed() -> None:
     """The holder is named; asking for the very same version says so."""
     other = CLAIM.model_copy(update={"release_id": "v20251115-fffff1-aaaaaa"})
     with pytest.raises(Held, match="v20251115-fffff1-aaaaaa") as held:
-        change.to_claim(claimed(LEAD, other), CLAIM)
+        change.to_acquire(claimed(LEAD, other), CLAIM)
     assert not held.value.is_same
     again = CLAIM.model_copy(update={"release_id": "v20251116-abc123-bbbbbb"})
     with pytest.raises(Held) as held:
-        change.to_claim(claimed(OTHER, again), CLAIM)
+        change.to_acquire(claimed(OTHER, again), CLAIM)
     assert held.value.is_same
 
 
 def test_a_service_that_moved_since_the_plan_is_not_claimed() -> None:
     """A plan made on other traffic is not carried out."""
     with pytest.raises(Conflict, match="Start it again"):
-        change.to_claim(found(LEAD, TrafficSplit.all_to("somebody-elses")), CLAIM)
+        change.to_acquire(found(LEAD, TrafficSplit.all_to("somebody-elses")), CLAIM)
 
 
 def test_a_newer_epoch_fences_every_step() -> None:
@@ -168,12 +168,12 @@ def test_a_release_that_was_taken_over_while_it_let_go_does_not_end_promoted() -
     promoting = CLAIM.decided(Decision.PROMOTE)
     taken_back = found(OTHER, record=Record(epoch=101))
     with pytest.raises(Fenced, match="taken over by a run of epoch 101"):
-        change.to_release(taken_back, promoting, NOW_S)
+        change.to_release_lease(taken_back, promoting, NOW_S)
     good = Promotion(release=CLAIM.version, revision=f"{OTHER}-new", digest="", promoted_at_s=NOW_S)
-    another = Member(release_id="v20251123-def456-1f2e3d", epoch=101, lead=LEAD, stable=stable(OTHER))
-    ended = found(OTHER, record=Record(epoch=101, last_good=(good,), member=another))
-    assert change.to_release(ended, promoting, NOW_S) is None
-    assert change.to_release(taken_back, CLAIM.decided(Decision.REVERT), NOW_S) is None
+    another = Participant(release_id="v20251123-def456-1f2e3d", epoch=101, coordinator=LEAD, stable=stable(OTHER))
+    ended = found(OTHER, record=Record(epoch=101, last_good=(good,), participant=another))
+    assert change.to_release_lease(ended, promoting, NOW_S) is None
+    assert change.to_release_lease(taken_back, CLAIM.decided(Decision.REVERT), NOW_S) is None
 
 
 HANDS = {
@@ -184,12 +184,12 @@ HANDS = {
 }
 
 
-@pytest.mark.parametrize("hand", HANDS.values(), ids=HANDS)
-def test_somebody_elses_hand_interrupts_every_step(hand: dict[str, object]) -> None:
+@pytest.mark.parametrize("out_of_band", HANDS.values(), ids=HANDS)
+def test_somebody_elses_hand_interrupts_every_step(out_of_band: dict[str, object]) -> None:
     """What a person changed is never overwritten, whatever the release was about to do."""
-    touched = claimed(OTHER).model_copy(update={**hand, "last_modifier": "ada@example.com"})
+    touched = claimed(OTHER).model_copy(update={**out_of_band, "last_modifier": "ada@example.com"})
     for name in ("deploy", "bake", "promote", "revert"):
-        with pytest.raises(Interrupted) as interrupted:
+        with pytest.raises(OutOfBandChange) as interrupted:
             STEPS[name](touched)
         assert interrupted.value.service == OTHER
 
@@ -197,7 +197,7 @@ def test_somebody_elses_hand_interrupts_every_step(hand: dict[str, object]) -> N
 def test_letting_go_leaves_a_persons_traffic_alone() -> None:
     """Our marks go; what somebody else has set stays to the letter."""
     touched = claimed(OTHER).model_copy(update={"split": TrafficSplit.all_to(LATEST), "served": None})
-    write = change.to_release(touched, CLAIM.decided(Decision.REVERT), NOW_S)
+    write = change.to_release_lease(touched, CLAIM.decided(Decision.REVERT), NOW_S)
     assert write is not None
     assert write.split == TrafficSplit.all_to(LATEST)
 
@@ -205,8 +205,8 @@ def test_letting_go_leaves_a_persons_traffic_alone() -> None:
 def test_nothing_is_good_that_does_not_serve() -> None:
     """A person moved users between the last look and the last write: the record does not name what nobody has."""
     touched = claimed(OTHER).model_copy(update={"split": TrafficSplit.all_to("theirs")})
-    for claim in (CLAIM.decided(Decision.PROMOTE), RETURNING):
-        write = change.to_release(touched, claim, NOW_S)
+    for lease in (CLAIM.decided(Decision.PROMOTE), RETURNING):
+        write = change.to_release_lease(touched, lease, NOW_S)
         assert write is not None
         assert write.record == Record(epoch=100)
 
@@ -221,7 +221,7 @@ def test_a_promoted_service_remembers_its_last_three_releases() -> None:
     left = Record.read(after(snapshot, STEPS["release"](snapshot)))
     assert [p.release for p in left.last_good] == [CLAIM.version, "v3", "v2"]
     assert left.last_good[0].digest == f"sha256:{LEAD}"
-    assert (left.claim, left.member, left.epoch) == (None, None, 100)
+    assert (left.lease, left.participant, left.epoch) == (None, None, 100)
 
 
 def test_other_peoples_annotations_and_tags_survive_every_step() -> None:
@@ -250,16 +250,19 @@ def test_an_annotation_that_cannot_be_read_is_refused_with_the_next_step() -> No
     """Somebody edited our record: say which service, and what to do."""
     broken = found(LEAD).model_copy(update={"annotations": {"playbook.ethixai.com/claim": "{"}})
     with pytest.raises(Refused, match=f"{LEAD}: its annotations .* cannot be read. Restore them"):
-        change.to_claim(broken, CLAIM)
+        change.to_acquire(broken, CLAIM)
 
 
 def test_a_revert_takes_back_only_the_instances_that_the_release_gave() -> None:
     """What a person changed meanwhile stays; what the release raised goes back with the traffic."""
     asked, given = Scaling(min_instances=1, max_instances=10), Scaling(min_instances=13, max_instances=13)
-    part = CLAIM.part(OTHER).model_copy(update={"scaling": asked})
-    claim = CLAIM.model_copy(update={"parts": (CLAIM.parts[0], part)}).decided(Decision.REVERT)
+    rollout = CLAIM.rollout(OTHER).model_copy(update={"scaling": asked})
+    lease = CLAIM.model_copy(update={"rollouts": (CLAIM.rollouts[0], rollout)}).decided(Decision.REVERT)
     canary = stable(OTHER).with_canary(f"{OTHER}-new", 10)
-    record = Record(epoch=100, member=Member(release_id=claim.release_id, epoch=100, lead=LEAD, stable=stable(OTHER)))
+    record = Record(
+        epoch=100,
+        participant=Participant(release_id=lease.release_id, epoch=100, coordinator=LEAD, stable=stable(OTHER)),
+    )
     found = ServiceSnapshot(
         service=OTHER,
         etag="1",
@@ -270,7 +273,7 @@ def test_a_revert_takes_back_only_the_instances_that_the_release_gave() -> None:
         scaling=given,
         latest_created=f"{OTHER}-new",
     )
-    theirs, ours = change.to_revert(found, claim), change.to_revert(found, claim.scaled(OTHER, NOW_S))
+    theirs, ours = change.to_revert(found, lease), change.to_revert(found, lease.scaled(OTHER, NOW_S))
     assert theirs is not None
     assert ours is not None
     assert (theirs.scaling, ours.scaling) == (None, asked)
@@ -288,12 +291,12 @@ GONE_ON = {
 
 
 @pytest.mark.parametrize("now", GONE_ON.values(), ids=GONE_ON)
-def test_whoever_takes_over_by_an_old_read_reads_again(now: Claim) -> None:
+def test_whoever_takes_over_by_an_old_read_reads_again(now: Lease) -> None:
     """The process lived and went on under the same epoch: what it has noted since is not overwritten."""
     wanted = CLAIM.asked_back("ada asked for it", NOW_S).model_copy(update={"epoch": 101, "flow_run_id": "a rollback"})
-    lead = found(LEAD, record=change.mark(Record(), now, LEAD))
+    coordinator = found(LEAD, record=change.mark(Record(), now, LEAD))
     with pytest.raises(Conflict, match=f"{LEAD}: {CLAIM.release_id} has gone on since it was read"):
-        change.to_take_over(lead, wanted, CLAIM)
+        change.to_take_over(coordinator, wanted, CLAIM)
 
 
 @pytest.mark.parametrize("service", [LEAD, OTHER])
@@ -310,13 +313,13 @@ def test_what_is_taken_back_after_all_is_not_good(service: str) -> None:
     """A release that was cancelled while it let go is written down as good on the services that it had let go."""
     promoted = claimed(service)
     promoted = after(promoted, change.to_promote(promoted, CLAIM.decided(Decision.PROMOTE)))
-    let_go = after(promoted, change.to_release(promoted, CLAIM.decided(Decision.PROMOTE), NOW_S))
+    let_go = after(promoted, change.to_release_lease(promoted, CLAIM.decided(Decision.PROMOTE), NOW_S))
     assert Record.read(let_go).last_good[0].revision == f"{service}-new"
     ours = CLAIM.model_copy(update={"epoch": 101}).decided(Decision.REVERT, "cancelled")
     again = let_go.model_copy(
         update={"annotations": change.mark(Record.read(let_go), ours, service).beside(let_go.annotations)}
     )
-    written = change.to_release(again, ours, NOW_S)
+    written = change.to_release_lease(again, ours, NOW_S)
     assert written is not None
     assert [good.revision for good in written.record.last_good] == [f"{service}-old"]
 

@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from playbook import change
-from playbook.change import Change
-from playbook.claim import Claim, Decision, Kind, Part, Record
 from playbook.errors import ReleaseError
-from playbook.requests import HotfixRequest
-from playbook.traffic import ServiceSnapshot, TrafficSplit
+from playbook.lease import change
+from playbook.lease.change import Change
+from playbook.lease.lease import Decision, Kind, Lease, Record, ServiceRollout
+from playbook.release.request import HotfixRequest
+from playbook.release.traffic import ServiceSnapshot, TrafficSplit
 
 SERVICES = ("lead", "member")
 AT_ONCE = 3
@@ -31,40 +31,40 @@ Step = Callable[[ServiceSnapshot], Change | None]
 class Process:
     """One run that holds, or wants, a release; ``read`` is what it decided on and has not written yet."""
 
-    claim: Claim
+    lease: Lease
     steps: list[tuple[str, Step]]
     read: tuple[str, str, Change] | None = None
     then: Callable[[], "Process"] | None = None
     """what the same run goes on with once these steps are done"""
 
 
-def steps_of(claim: Claim) -> list[tuple[str, Step]]:
+def steps_of(lease: Lease) -> list[tuple[str, Step]]:
     """Every write of a release that is promoted, the lead first in each step."""
-    baking = claim.decided(Decision.BAKE)
+    baking = lease.decided(Decision.BAKE)
     promoting = baking.baking_from(NOW_S).decided(Decision.PROMOTE)
     plan: list[Step] = [
-        partial(change.to_claim, claim=claim),
-        partial(change.to_deploy, claim=claim, overrides={}),
-        partial(change.to_bake, claim=baking),
-        partial(change.to_promote, claim=promoting),
+        partial(change.to_acquire, lease=lease),
+        partial(change.to_deploy, lease=lease, overrides={}),
+        partial(change.to_bake, lease=baking),
+        partial(change.to_promote, lease=promoting),
     ]
     writes = [(service, step) for step in plan for service in SERVICES]
-    return [*writes, *((s, partial(change.to_release, claim=promoting, now_s=NOW_S)) for s in reversed(SERVICES))]
+    return [*writes, *((s, partial(change.to_release_lease, lease=promoting, now_s=NOW_S)) for s in reversed(SERVICES))]
 
 
-def reverting(found: Claim, claim: Claim) -> list[tuple[str, Step]]:
+def reverting(found: Lease, lease: Lease) -> list[tuple[str, Step]]:
     """Every write of a recovery that takes ``found`` over and reverts it."""
-    back = claim.decided(Decision.REVERT)
+    back = lease.decided(Decision.REVERT)
     return [
-        *((s, partial(change.to_take_over, claim=claim, found=found)) for s in SERVICES),
-        *((s, partial(change.to_revert, claim=back)) for s in SERVICES),
-        *((s, partial(change.to_release, claim=back, now_s=NOW_S)) for s in reversed(SERVICES)),
+        *((s, partial(change.to_take_over, lease=lease, found=found)) for s in SERVICES),
+        *((s, partial(change.to_revert, lease=back)) for s in SERVICES),
+        *((s, partial(change.to_release_lease, lease=back, now_s=NOW_S)) for s in reversed(SERVICES)),
     ]
 
 
-def stand(claim: Claim) -> tuple[Decision, float | None]:
+def stand(lease: Lease) -> tuple[Decision, float | None]:
     """How far the users of a release had come before it was taken back, if it was."""
-    return claim.came_to or claim.decision, claim.bake_start_s
+    return lease.came_to or lease.decision, lease.bake_start_s
 
 
 class Claims(RuleBasedStateMachine):
@@ -99,8 +99,8 @@ class Claims(RuleBasedStateMachine):
     def _release(self, hotfix: HotfixRequest | None = None) -> Process:
         """A run that has planned on what it reads now, and has written nothing yet."""
         self.tries += 1
-        parts = tuple(
-            Part(
+        rollouts = tuple(
+            ServiceRollout(
                 service=s,
                 stable=self.world[s].pinned,
                 canary=f"{s}-{self.tries}",
@@ -110,41 +110,41 @@ class Claims(RuleBasedStateMachine):
             for s in SERVICES
         )
         name = f"v20251116-{'hotfix1-' if hotfix else ''}abc{self.tries:03d}"
-        claim = Claim(
+        lease = Lease(
             release_id=f"{name}-x",
             version=name,
             flow_run_id=str(self.tries),
             epoch=self._epoch(),
-            parts=parts,
+            rollouts=rollouts,
             canary_percent=10,
             deadline_s=NOW_S,
             hotfix=hotfix,
         )
-        return Process(claim, steps_of(claim))
+        return Process(lease, steps_of(lease))
 
-    @precondition(lambda self: len(self.processes) < AT_ONCE and Record.read(self.world["lead"]).claim)
+    @precondition(lambda self: len(self.processes) < AT_ONCE and Record.read(self.world["lead"]).lease)
     @rule()
     def a_recovery_begins(self) -> None:
         """It may be a false alarm: the process it replaces may well live."""
-        found = Record.read(self.world["lead"]).claim
+        found = Record.read(self.world["lead"]).lease
         assert found is not None
         self.tries += 1
-        claim = found.model_copy(update={"epoch": self._epoch(), "flow_run_id": str(self.tries)})
-        self.processes.append(Process(claim, reverting(found, claim)))
+        lease = found.model_copy(update={"epoch": self._epoch(), "flow_run_id": str(self.tries)})
+        self.processes.append(Process(lease, reverting(found, lease)))
 
-    @precondition(lambda self: len(self.processes) < AT_ONCE and Record.read(self.world["lead"]).claim)
+    @precondition(lambda self: len(self.processes) < AT_ONCE and Record.read(self.world["lead"]).lease)
     @rule()
     def a_hotfix_begins(self) -> None:
         """It takes the release that runs back, as nobody else may any more, and then begins one of its own."""
-        found = Record.read(self.world["lead"]).claim
+        found = Record.read(self.world["lead"]).lease
         assert found is not None
         if not Kind.HOTFIX.may_take_over(found.kind):
             return
         self.tries += 1
         update = {"epoch": self._epoch(), "flow_run_id": str(self.tries)}
-        claim = found.model_copy(update=update).giving_way("a hotfix")
+        lease = found.model_copy(update=update).giving_way("a hotfix")
         fix = HotfixRequest(version=FIX, reason="a hole", incident="CVE-2025-12345", approver="ada")
-        self.processes.append(Process(claim, reverting(found, claim), then=lambda: self._release(fix)))
+        self.processes.append(Process(lease, reverting(found, lease), then=lambda: self._release(fix)))
 
     @precondition(lambda self: self.processes)
     @rule(data=st.data(), writes=st.integers(0, 8))
@@ -189,14 +189,14 @@ class Claims(RuleBasedStateMachine):
             return
         before = Record.read(now)
         assert wanted.record.epoch >= before.epoch, "an older epoch overwrote a newer one"
-        assert before.holder in ("", process.claim.release_id), "a release took what another one holds"
-        if before.claim and wanted.record.claim and wanted.record.epoch > before.epoch:
-            assert stand(wanted.record.claim) == stand(before.claim), "what the older process had noted was lost"
+        assert before.holder in ("", process.lease.release_id), "a release took what another one holds"
+        if before.lease and wanted.record.lease and wanted.record.epoch > before.epoch:
+            assert stand(wanted.record.lease) == stand(before.lease), "what the older process had noted was lost"
         split = wanted.split or now.split
-        stable = process.claim.part(service).stable
+        stable = process.lease.rollout(service).stable
         if service in self.theirs and not stable.moves_like(self.theirs[service]):
             assert split.moves_like(self.theirs[service]), "what a person set was overwritten"
-        self._check_who_took_it_back(service, process.claim, now.split, split)
+        self._check_who_took_it_back(service, process.lease, now.split, split)
         newest = wanted.deployment.revision if wanted.deployment else now.latest_created
         self.world[service] = now.model_copy(
             update={
@@ -210,12 +210,12 @@ class Claims(RuleBasedStateMachine):
         if not split.moves_like(self.theirs.get(service, split)):
             del self.theirs[service]  # a release that was planned on the person's traffic may move it
 
-    def _check_who_took_it_back(self, service: str, claim: Claim, was: TrafficSplit, becomes: TrafficSplit) -> None:
+    def _check_who_took_it_back(self, service: str, lease: Lease, was: TrafficSplit, becomes: TrafficSplit) -> None:
         """A release that was taken back is taken back once, and nobody moves its users forward after that."""
-        canary, what = claim.part(service).canary, (service, claim.release_id)
+        canary, what = lease.rollout(service).canary, (service, lease.release_id)
         if canary in was.percent and canary not in becomes.percent:
             assert what not in self.taken_back, "a release was taken back twice"
-            self.taken_back[what] = claim.epoch
+            self.taken_back[what] = lease.epoch
         elif canary in becomes.percent and canary not in was.percent:
             assert what not in self.taken_back, f"moved forward after epoch {self.taken_back[what]} took it back"
 
@@ -246,10 +246,10 @@ class Claims(RuleBasedStateMachine):
     def one_release_holds_the_lead(self) -> None:
         """A member that is held points to a release that was claimed on the lead first: never to one the lead never
         had."""
-        member = Record.read(self.world["member"])
-        if member.member is not None:
-            assert member.epoch <= max(self.epochs.values())
-            assert self.epochs["lead"] >= member.epoch, "a member was claimed before its lead"
+        participant = Record.read(self.world["member"])
+        if participant.participant is not None:
+            assert participant.epoch <= max(self.epochs.values())
+            assert self.epochs["lead"] >= participant.epoch, "a member was claimed before its lead"
 
 
 Claims.TestCase.settings = settings(max_examples=100, stateful_step_count=50, suppress_health_check=list(HealthCheck))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from playbook.matrix import MATRIX, SYMPTOM_OF, Reason, Response, Severity, Symptom, Trigger, row_for
-from playbook.verdict import Action, judge
+from playbook.analysis.verdict import Action, judge
+from playbook.incident.decision_matrix import MATRIX, SYMPTOM_OF, Reason, Response, Severity, Symptom, Trigger, row_for
 
 CLEAN = {"n": 100, "m": 900}
 THREE_IN_A_THOUSAND = [{**CLEAN, "x": int(k % 10 in (2, 5, 8))} for k in range(180)]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playbook.evidence import CounterSeries, Dispersion, Evidence, Observation, RevisionSamples, dispersion
-from playbook.policy import Policy
+from playbook.analysis.evidence import CounterSeries, Dispersion, Evidence, Observation, RevisionSamples, dispersion
+from playbook.analysis.policy import Policy
 
 POLICY = Policy()
 

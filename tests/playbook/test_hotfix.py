@@ -2,26 +2,36 @@
 
 import pytest
 
-from playbook.checklist import Item, Topic
-from playbook.claim import Claim, Decision, Part, Promotion
-from playbook.hotfix import before_the_fix, hotfix_debt, hotfix_deployed
-from playbook.matrix import Reason, Severity, Symptom
-from playbook.messages import alarm, alarm_rollback, given_way, mitigated, rollback_page, rollback_ticket, rolled_back
-from playbook.outcome import End, Outcome
-from playbook.policy import Policy
-from playbook.report import Report
-from playbook.requests import ExploitCheck, HotfixRequest, Measure, MitigateRequest, RollbackRequest
-from playbook.traffic import TrafficSplit
-from playbook.verdict import Action, Verdict
+from playbook.analysis.policy import Policy
+from playbook.analysis.verdict import Action, Verdict
+from playbook.checklist.items import Item, Topic
+from playbook.incident.decision_matrix import Reason, Severity, Symptom
+from playbook.lease.lease import Decision, Lease, Promotion, ServiceRollout
+from playbook.messages.chat import (
+    alarm,
+    alarm_rollback,
+    given_way,
+    mitigated,
+    rollback_page,
+    rollback_ticket,
+    rolled_back,
+)
+from playbook.messages.hotfix import before_the_fix, hotfix_debt, hotfix_deployed
+from playbook.messages.report import Report
+from playbook.release.outcome import FlowResult, ReleaseOutcome
+from playbook.release.request import ExploitCheck, HotfixRequest, Measure, MitigateRequest, RollbackRequest
+from playbook.release.traffic import TrafficSplit
 
 VERSION = "v20251116-hotfix1-abc123"
-PART = Part(service="backend", stable=TrafficSplit.all_to("backend-old"), canary="backend-new", image="r@sha256:1")
-CLAIM = Claim(
+PART = ServiceRollout(
+    service="backend", stable=TrafficSplit.all_to("backend-old"), canary="backend-new", image="r@sha256:1"
+)
+CLAIM = Lease(
     release_id=f"{VERSION}-1f2e3d",
     version=VERSION,
     flow_run_id="1",
     epoch=9,
-    parts=(PART,),
+    rollouts=(PART,),
     canary_percent=10,
     deadline_s=9e9,
 )
@@ -37,8 +47,8 @@ BLIND = CLEAN.model_copy(update={"action": Action.INCONCLUSIVE, "explanation": "
 
 
 def hotfix(*verdicts: Verdict, request: HotfixRequest = HOTFIX, items: tuple[Item, ...] = ()) -> Report:
-    claim = CLAIM.model_copy(update={"hotfix": request, "requested_at_s": 1000.0, "bake_start_s": 1074.0})
-    return Report(environment="production", claim=claim, verdicts=verdicts, checklist=items)
+    lease = CLAIM.model_copy(update={"hotfix": request, "requested_at_s": 1000.0, "bake_start_s": 1074.0})
+    return Report(environment="production", lease=lease, verdicts=verdicts, checklist=items)
 
 
 def test_a_hotfix_is_told_in_the_playbooks_words() -> None:
@@ -57,8 +67,8 @@ def test_a_hotfix_is_told_in_the_playbooks_words() -> None:
 
 def test_a_hotfix_that_took_too_long_is_marked() -> None:
     """Thirty minutes are allowed; whoever reads that it is live reads too that it was late."""
-    claim = hotfix(CLEAN).claim.model_copy(update={"bake_start_s": 1000.0 + 45 * 60})
-    late = Report(environment="production", claim=claim, verdicts=(CLEAN,))
+    lease = hotfix(CLEAN).lease.model_copy(update={"bake_start_s": 1000.0 + 45 * 60})
+    late = Report(environment="production", lease=lease, verdicts=(CLEAN,))
     assert hotfix_deployed(late, Policy()).text.endswith("Live: after 45 minutes (⚠️ LATE: 30 minutes allowed)")
 
 
@@ -94,27 +104,29 @@ def test_what_a_hotfix_skipped_is_owed() -> None:
 
 def test_a_release_that_gave_way_says_to_what() -> None:
     """Whoever waits for it reads that users are where they were, and what to do."""
-    report = Report(environment="production", claim=CLAIM.giving_way("hotfix v1"))
-    assert report.claim.decision is Decision.REVERT
+    report = Report(environment="production", lease=CLAIM.giving_way("hotfix v1"))
+    assert report.lease.decision is Decision.REVERT
     text = given_way(report).text
     for words in ("PRODUCTION RELEASE GAVE WAY", "hotfix v1 cannot wait", "back on backend-old"):
         assert words in text
 
 
-def rollback(end: End = End.ROLLED_BACK, to: str = "", symptom: Symptom = Symptom.ERRORS_ABOVE_MAX) -> Report:
+def rollback(
+    end: ReleaseOutcome = ReleaseOutcome.ROLLED_BACK, to: str = "", symptom: Symptom = Symptom.ERRORS_ABOVE_MAX
+) -> Report:
     back = Promotion(release="v20251109-0000aa", revision="backend-old", digest="sha256:0", promoted_at_s=1.0)
     request = RollbackRequest(symptom=symptom, reason="reports are empty", to=to, requested_by="ada")
-    claim = CLAIM.model_copy(
+    lease = CLAIM.model_copy(
         update={
-            "parts": (PART.model_copy(update={"back_to": back}),),
+            "rollouts": (PART.model_copy(update={"back_to": back}),),
             "rollback": request,
             "decision": Decision.REVERT,
             "reason": "Error rate > 0.5%: reports are empty",
             "requested_by": "ada",
         }
     )
-    outcome = Outcome(end=end, message="backend: GET /health/readiness answered 500.")
-    return Report(environment="production", claim=claim, outcome=outcome)
+    outcome = FlowResult(end=end, message="backend: GET /health/readiness answered 500.")
+    return Report(environment="production", lease=lease, outcome=outcome)
 
 
 def test_a_rollback_is_told_in_the_playbooks_words() -> None:
@@ -131,7 +143,7 @@ def test_a_rollback_is_told_in_the_playbooks_words() -> None:
 
 def test_a_rollback_that_did_not_help_says_so_first() -> None:
     """Users are back, and it is not well there either: nobody may read past that."""
-    assert "Next Steps: LOOK AT ONCE: backend: GET /health" in rolled_back(rollback(End.UNFIT)).text
+    assert "Next Steps: LOOK AT ONCE: backend: GET /health" in rolled_back(rollback(ReleaseOutcome.UNFIT)).text
 
 
 @pytest.mark.parametrize(

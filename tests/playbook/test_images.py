@@ -2,7 +2,7 @@
 
 import pytest
 
-from playbook.release import Image, Service
+from playbook.release.version import Image, Service
 
 DIGEST = "sha256:" + "a" * 64
 

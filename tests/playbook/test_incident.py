@@ -4,24 +4,24 @@ from pathlib import Path
 
 import pytest
 
-from playbook.claim import Claim, Decision, Part
-from playbook.incident import Contact, findings, log_commands, new_signatures, postmortem, signature, war_room
-from playbook.logs import LogLine
-from playbook.messages import rollback_ticket
-from playbook.report import Note, Report
-from playbook.traffic import TrafficSplit
+from playbook.incident.logs import LogLine
+from playbook.incident.response import Contact, findings, log_commands, new_signatures, postmortem, signature, war_room
+from playbook.lease.lease import Decision, Lease, ServiceRollout
+from playbook.messages.chat import rollback_ticket
+from playbook.messages.report import Note, Report
+from playbook.release.traffic import TrafficSplit
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "docs" / "playbooks" / "postmortem-template.md"
 REPORT = Report(
     environment="production",
-    claim=Claim(
+    lease=Lease(
         release_id="v20251116-abc123-1f2e3d",
         version="v20251116-abc123",
         flow_run_id="run-1",
         epoch=100,
         decision=Decision.REVERT,
-        parts=(
-            Part(
+        rollouts=(
+            ServiceRollout(
                 service="ethixai-backend",
                 stable=TrafficSplit.all_to("ethixai-backend-00041-xyz"),
                 canary="ethixai-backend-abc123-1f2e3d",

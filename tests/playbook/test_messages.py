@@ -2,20 +2,20 @@
 
 import pytest
 
-from playbook.claim import Claim, Decision, Part
-from playbook.matrix import Reason
-from playbook.messages import alarm_rollback, complete, impact, starting
-from playbook.report import Report
-from playbook.requests import RollbackRequest
-from playbook.traffic import TrafficSplit
-from playbook.verdict import Action, Verdict
+from playbook.analysis.verdict import Action, Verdict
+from playbook.incident.decision_matrix import Reason
+from playbook.lease.lease import Decision, Lease, ServiceRollout
+from playbook.messages.chat import alarm_rollback, complete, impact, starting
+from playbook.messages.report import Report
+from playbook.release.request import RollbackRequest
+from playbook.release.traffic import TrafficSplit
 
-CLAIM = Claim(
+CLAIM = Lease(
     release_id="v20251116-abc123-1f2e3d",
     version="v20251116-abc123",
     flow_run_id="1",
     epoch=1,
-    parts=(Part(service="backend", stable=TrafficSplit.all_to("old"), canary="new", image="i@sha256:1"),),
+    rollouts=(ServiceRollout(service="backend", stable=TrafficSplit.all_to("old"), canary="new", image="i@sha256:1"),),
     canary_percent=10,
     requested_by="Ada",
     deadline_s=0,
@@ -44,21 +44,21 @@ def test_an_open_checklist_is_told_with_who_and_why() -> None:
 )
 def test_the_end_promises_a_watch_only_where_there_is_one(watch_s: float, last: str) -> None:
     """Staging is not watched afterwards, and nobody is told that it is."""
-    report = Report(environment="production", claim=CLAIM)
+    report = Report(environment="production", lease=CLAIM)
     assert complete(report, watch_s).text.splitlines()[-1] == last
 
 
 def test_the_end_says_on_what_evidence() -> None:
     """Whoever reads only Slack sees what was measured of each service."""
     verdict = Verdict(service="backend", action=Action.PROMOTE, reason=Reason.HEALTHY, explanation="0 of 700 failed.")
-    report = Report(environment="production", claim=CLAIM, verdicts=(verdict,))
+    report = Report(environment="production", lease=CLAIM, verdicts=(verdict,))
     assert complete(report, 3600).text.endswith("Monitoring for 1 hour...\nbackend: 0 of 700 failed.")
 
 
 def test_the_end_says_who_took_the_responsibility() -> None:
     """Whoever promoted what the judge could not decide is named, with why, before the promise of a watch."""
-    claim = CLAIM.model_copy(update={"gate_deadline_s": 1000.0, "reason": "Ada decided to promote: known"})
-    report = Report(environment="production", claim=claim)
+    lease = CLAIM.model_copy(update={"gate_deadline_s": 1000.0, "reason": "Ada decided to promote: known"})
+    report = Report(environment="production", lease=lease)
     assert complete(report, 3600).text.splitlines()[-2] == "Decided: Ada decided to promote: known"
 
 
@@ -76,7 +76,7 @@ def test_the_form_that_an_alarm_fills_in_can_be_sent(reason: Reason) -> None:
 
 
 @pytest.mark.parametrize(
-    ("claim", "users"),
+    ("lease", "users"),
     [
         (CLAIM.decided(Decision.REVERT), "none: no user reached"),
         (CLAIM.decided(Decision.BAKE).decided(Decision.REVERT), "10 % of users on the new revisions; "),
@@ -85,6 +85,6 @@ def test_the_form_that_an_alarm_fills_in_can_be_sent(reason: Reason) -> None:
     ],
     ids=["nobody", "its share", "everybody", "a claim of the version before, which did not write it down"],
 )
-def test_the_impact_says_whom_a_release_had_reached(claim: Claim, users: str) -> None:
+def test_the_impact_says_whom_a_release_had_reached(lease: Lease, users: str) -> None:
     """No share is made up where none is known."""
-    assert impact(Report(environment="production", claim=claim)).startswith(users)
+    assert impact(Report(environment="production", lease=lease)).startswith(users)

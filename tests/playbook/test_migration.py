@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from playbook.errors import BadRequest, Refused
-from playbook.migration import (
+from playbook.migration.plan import (
     Applied,
     Batch,
     Migration,

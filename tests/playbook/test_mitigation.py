@@ -2,13 +2,13 @@
 
 import pytest
 
-from playbook import change
-from playbook.change import Change
-from playbook.claim import Claim, Member, Part, Record
 from playbook.errors import Held, Refused
-from playbook.mitigation import to_mitigate, to_restore
-from playbook.requests import Measure, MitigateRequest
-from playbook.traffic import Scaling, ServiceSnapshot, TrafficSplit
+from playbook.lease import change
+from playbook.lease.change import Change
+from playbook.lease.lease import Lease, Participant, Record, ServiceRollout
+from playbook.lease.mitigation import to_mitigate, to_restore
+from playbook.release.request import Measure, MitigateRequest
+from playbook.release.traffic import Scaling, ServiceSnapshot, TrafficSplit
 
 SERVICE = "ethixai-backend"
 SPLIT, SCALING = TrafficSplit.all_to("backend-3", {"theirs": "backend-1"}), Scaling(min_instances=3, max_instances=13)
@@ -59,8 +59,8 @@ def test_a_second_measure_keeps_the_way_back_of_the_first() -> None:
 def test_what_is_held_is_not_opened_under_its_hands() -> None:
     """A migration rollback took a service that is in read-only mode: `restore` would let users write meanwhile."""
     held = after(FOUND, read_only())
-    member = Member(release_id="migration-1", epoch=2, lead="lead", stable=SPLIT)
-    record = Record.read(held).model_copy(update={"member": member})
+    participant = Participant(release_id="migration-1", epoch=2, coordinator="lead", stable=SPLIT)
+    record = Record.read(held).model_copy(update={"participant": participant})
     with pytest.raises(Held, match="migration-1"):
         to_restore(held.model_copy(update={"annotations": record.beside(held.annotations)}))
 
@@ -72,8 +72,8 @@ def test_other_peoples_tags_stay() -> None:
 
 def test_a_service_that_a_release_holds_is_left_alone() -> None:
     """The release would take it for somebody else's hand: the next step is the rollback."""
-    member = Member(release_id="v1-abc", epoch=5, lead="x", stable=SPLIT)
-    held = FOUND.model_copy(update={"annotations": Record(epoch=5, member=member).annotations()})
+    participant = Participant(release_id="v1-abc", epoch=5, coordinator="x", stable=SPLIT)
+    held = FOUND.model_copy(update={"annotations": Record(epoch=5, participant=participant).annotations()})
     with pytest.raises(Held, match=r"held by release v1-abc\. Start rollback"):
         read_only(held)
 
@@ -82,15 +82,15 @@ def test_no_release_starts_from_a_mitigated_service() -> None:
     """Its stable revision would be the maintenance revision: restore comes first, and who took the measure is
     named."""
     mitigated = after(FOUND, read_only())
-    part = Part(service=SERVICE, stable=mitigated.pinned, canary="backend-4", image="r@sha256:4")
-    claim = Claim(
+    rollout = ServiceRollout(service=SERVICE, stable=mitigated.pinned, canary="backend-4", image="r@sha256:4")
+    lease = Lease(
         release_id="v20251116-abc123-1f2e3d",
         version="v20251116-abc123",
         flow_run_id="1",
         epoch=9,
-        parts=(part,),
+        rollouts=(rollout,),
         canary_percent=10,
         deadline_s=9e9,
     )
     with pytest.raises(Refused, match=r"set to read-only by ada \(a flood\)\. Start mitigate/… with restore"):
-        change.to_claim(mitigated, claim)
+        change.to_acquire(mitigated, lease)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from playbook.claim import Promotion, Record
-from playbook.plan import release_id, version_due
-from playbook.release import Version
+from playbook.lease.lease import Promotion, Record
+from playbook.release.plan import release_id, version_due
+from playbook.release.version import Version
 
 A, B = "v20251109-aaaaaa", "v20251116-bbbbbb"
 

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from playbook.policy import LowTraffic, Policy
+from playbook.analysis.policy import LowTraffic, Policy
 
 COMPRESSED = {
     "bake_s": (900, 60),

@@ -4,23 +4,23 @@ import itertools
 
 import pytest
 
-from playbook.claim import Claim, Decision, Part
-from playbook.migration import MigrationRequest, RollbackPlan, Undoing, Way
-from playbook.recovery import Owner, Step, recover
-from playbook.traffic import TrafficSplit
+from playbook.lease.lease import Decision, Lease, ServiceRollout
+from playbook.lease.recovery import Owner, Step, recover
+from playbook.migration.plan import MigrationRequest, MigrationRollback, RollbackPlan, Way
+from playbook.release.traffic import TrafficSplit
 
 NOW_S = 1_763_647_200.0
 
 
-def claim(decision: Decision, left_s: float = 600) -> Claim:
-    part = Part(service="s", stable=TrafficSplit.all_to("s-old"), canary="s-new", image="r@sha256:x")
-    return Claim(
+def lease(decision: Decision, left_s: float = 600) -> Lease:
+    rollout = ServiceRollout(service="s", stable=TrafficSplit.all_to("s-old"), canary="s-new", image="r@sha256:x")
+    return Lease(
         release_id="v20251116-abc123-1f2e3d",
         version="v20251116-abc123",
         flow_run_id="1",
         epoch=1,
         decision=decision,
-        parts=(part,),
+        rollouts=(rollout,),
         canary_percent=10,
         deadline_s=NOW_S + left_s,
     )
@@ -48,13 +48,13 @@ TABLE = [
 @pytest.mark.parametrize(("decision", "owner", "left_s", "step"), TABLE)
 def test_what_is_found_decides(decision: Decision, owner: Owner, left_s: float, step: Step) -> None:
     """Resumed where it can be, reverted where somebody wanted that or time is over, left where it lives."""
-    assert recover(claim(decision, left_s), owner, NOW_S).step is step
+    assert recover(lease(decision, left_s), owner, NOW_S).step is step
 
 
 @pytest.mark.parametrize(("decision", "owner"), list(itertools.product(Decision, Owner)))
 def test_recovery_is_total_and_says_why(decision: Decision, owner: Owner) -> None:
     """Whatever is found, there is a step and a reason for it."""
-    found = recover(claim(decision), owner, NOW_S)
+    found = recover(lease(decision), owner, NOW_S)
     assert found.step in Step
     assert found.reason
 
@@ -81,8 +81,10 @@ def test_a_migration_is_never_reverted(
 ) -> None:
     """Half of the data may be changed: it goes on, pages once, or waits for a person."""
     plan = RollbackPlan(undo=("m",), way=Way.DOWN, schema_now=2, schema_after=1, applied_at_s=0)
-    undoing = Undoing(request=MigrationRequest(), plan=plan, environment="production", halted=halted)
-    found = claim(decision, left_s).model_copy(update={"migration": undoing})
+    migration_rollback = MigrationRollback(
+        request=MigrationRequest(), plan=plan, environment="production", halted=halted
+    )
+    found = lease(decision, left_s).model_copy(update={"migration": migration_rollback})
     assert recover(found, owner, NOW_S).step is step
 
 
@@ -90,6 +92,6 @@ def test_a_migration_is_never_reverted(
 def test_a_migration_that_goes_on_dying_is_a_persons(owner: Owner) -> None:
     """Writes are off all the while, and nobody has heard of it."""
     plan = RollbackPlan(undo=("m",), way=Way.DOWN, schema_now=2, schema_after=1, applied_at_s=0)
-    undoing = Undoing(request=MigrationRequest(), plan=plan, environment="production", restarts=3)
-    decided = recover(claim(Decision.REVERT).model_copy(update={"migration": undoing}), owner, NOW_S)
+    migration_rollback = MigrationRollback(request=MigrationRequest(), plan=plan, environment="production", restarts=3)
+    decided = recover(lease(Decision.REVERT).model_copy(update={"migration": migration_rollback}), owner, NOW_S)
     assert (decided.step, "started again 3 times" in decided.reason) == (Step.HALT, True)

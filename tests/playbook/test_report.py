@@ -6,23 +6,23 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from playbook.claim import Claim, Decision, Part
-from playbook.outcome import End, Outcome
-from playbook.picture import BINS, draw, trace
-from playbook.policy import Policy
-from playbook.report import QUERY_WIDTH, Report, folded, users
-from playbook.traffic import TrafficSplit
-from playbook.verdict import Verdict, judge
+from playbook.analysis.chart import BINS, draw, trace
+from playbook.analysis.policy import Policy
+from playbook.analysis.verdict import Verdict, judge
+from playbook.lease.lease import Decision, Lease, ServiceRollout
+from playbook.messages.report import QUERY_WIDTH, Report, folded, users
+from playbook.release.outcome import FlowResult, ReleaseOutcome
+from playbook.release.traffic import TrafficSplit
 
-PART = Part(
+PART = ServiceRollout(
     service="backend", stable=TrafficSplit.all_to("backend-1"), canary="backend-2", image="r/backend@sha256:" + "a" * 64
 )
-CLAIM = Claim(
+CLAIM = Lease(
     release_id="v20251116-abc123-1f2e3d",
     version="v20251116-abc123",
     flow_run_id="1",
     epoch=1,
-    parts=(PART,),
+    rollouts=(PART,),
     canary_percent=10,
     place="--project=p --region=r",
     deadline_s=0,
@@ -38,7 +38,7 @@ def judged(bake, tick, ticks: int = 30, errors: int = 1) -> Verdict:
 
 def test_the_page_gives_the_whole_command_that_takes_a_release_back() -> None:
     """Project, region, service and revision stand in it: nothing is left to remember at 3 a.m."""
-    text = Report(environment="production", claim=CLAIM).markdown().replace("\\\n  ", "")
+    text = Report(environment="production", lease=CLAIM).markdown().replace("\\\n  ", "")
     assert "gcloud run services update-traffic backend --project=p --region=r --to-revisions=backend-1=100" in text
 
 
@@ -48,21 +48,23 @@ def test_the_page_gives_the_whole_command_that_takes_a_release_back() -> None:
         (Decision.DEPLOY, None, None, "revisions from before"),
         (Decision.BAKE, 1.0, None, "10 % are on the new revisions"),
         (Decision.REVERT, 1.0, None, "being moved back"),
-        (Decision.REVERT, 1.0, End.REVERTED, "all are on the revisions from before"),
-        (Decision.PROMOTE, 1.0, End.PROMOTED, "all are on the new revisions"),
-        (Decision.REVERT, 1.0, End.INTERRUPTED, "see above"),
+        (Decision.REVERT, 1.0, ReleaseOutcome.REVERTED, "all are on the revisions from before"),
+        (Decision.PROMOTE, 1.0, ReleaseOutcome.PROMOTED, "all are on the new revisions"),
+        (Decision.REVERT, 1.0, ReleaseOutcome.INTERRUPTED, "see above"),
     ],
 )
-def test_the_page_says_who_is_on_what(decision: Decision, start: float | None, end: End | None, words: str) -> None:
+def test_the_page_says_who_is_on_what(
+    decision: Decision, start: float | None, end: ReleaseOutcome | None, words: str
+) -> None:
     """The one thing that everybody asks first is answered in one sentence, at every point of a release."""
-    claim = CLAIM.model_copy(update={"decision": decision, "bake_start_s": start})
-    outcome = Outcome(end=end, message="m") if end else None
-    assert words in users(Report(environment="production", claim=claim, outcome=outcome))
+    lease = CLAIM.model_copy(update={"decision": decision, "bake_start_s": start})
+    outcome = FlowResult(end=end, message="m") if end else None
+    assert words in users(Report(environment="production", lease=lease, outcome=outcome))
 
 
 def test_every_signal_stands_on_the_page_with_its_query_and_without_a_none(bake, tick) -> None:
     """Numbers are in percent and odds, what is not known is called so, and the query can be asked again."""
-    text = Report(environment="production", claim=CLAIM, verdicts=(judged(bake, tick),)).markdown()
+    text = Report(environment="production", lease=CLAIM, verdicts=(judged(bake, tick),)).markdown()
     assert "30 of 600 (5 %)" in text
     assert 'http_requests_total{job="backend"}' in text
     assert "None" not in text
@@ -70,7 +72,7 @@ def test_every_signal_stands_on_the_page_with_its_query_and_without_a_none(bake,
 
 def test_a_ticket_carries_no_picture_and_the_page_does(bake, tick) -> None:
     """A picture is a data URI: the Prefect UI draws it, an issue on GitHub would show its bytes."""
-    report = Report(environment="production", claim=CLAIM, verdicts=(judged(bake, tick),))
+    report = Report(environment="production", lease=CLAIM, verdicts=(judged(bake, tick),))
     assert "data:image" not in report.markdown()
     found = re.search(r"data:image/svg\+xml;base64,([^)]+)", report.illustrated())
     assert found

@@ -4,9 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from playbook.errors import BadRequest
-from playbook.matrix import MATRIX, Symptom, Trigger
-from playbook.release import ReleaseRequest, Version
-from playbook.requests import ExploitCheck, HotfixRequest, Measure, MitigateRequest, RollbackRequest
+from playbook.incident.decision_matrix import MATRIX, Symptom, Trigger
+from playbook.release.request import ExploitCheck, HotfixRequest, Measure, MitigateRequest, RollbackRequest
+from playbook.release.version import ReleaseRequest, Version
 
 SERVICES = ("ethixai-ai-core", "ethixai-backend")
 HOTFIX = {

@@ -4,14 +4,14 @@ from functools import partial
 
 import pytest
 
-from playbook import change
-from playbook.change import Change
-from playbook.claim import Claim, Decision, Kind, Member, Mitigation, Promotion, Record
 from playbook.errors import BadRequest, Conflict, Held, Refused
-from playbook.matrix import Symptom
-from playbook.requests import Measure, RollbackRequest
-from playbook.rollback import Found, check_free, plan_rollback, rollback_claim
-from playbook.traffic import Revision, ServiceSnapshot, TrafficSplit
+from playbook.incident.decision_matrix import Symptom
+from playbook.lease import change
+from playbook.lease.change import Change
+from playbook.lease.lease import Decision, Kind, Lease, Mitigation, Participant, Promotion, Record
+from playbook.release.request import Measure, RollbackRequest
+from playbook.release.traffic import Revision, ServiceSnapshot, TrafficSplit
+from playbook.rollback.plan import ServiceState, build_rollback_lease, check_free, plan_rollback
 
 CORE, BACKEND = "ethixai-ai-core", "ethixai-backend"
 A, B, C = "v20251101-aaaaaa", "v20251108-bbbbbb", "v20251115-cccccc"
@@ -35,10 +35,10 @@ def revision(service: str, version: str, **changes: object) -> Revision:
     return made.model_copy(update=changes)
 
 
-def found(service: str, *goods: Promotion, serves: str = "", there: tuple[Revision, ...] | None = None) -> Found:
+def found(service: str, *goods: Promotion, serves: str = "", there: tuple[Revision, ...] | None = None) -> ServiceState:
     """A service that serves ``serves`` (its newest good release where nothing is said)."""
     split = TrafficSplit.all_to(serves or goods[0].revision)
-    return Found(
+    return ServiceState(
         snapshot=ServiceSnapshot(
             service=service,
             etag="1",
@@ -52,11 +52,11 @@ def found(service: str, *goods: Promotion, serves: str = "", there: tuple[Revisi
     )
 
 
-def team(*services: Found) -> dict[str, Found]:
+def team(*services: ServiceState) -> dict[str, ServiceState]:
     return {one.service: one for one in services}
 
 
-def both(*versions: str) -> dict[str, Found]:
+def both(*versions: str) -> dict[str, ServiceState]:
     """Both services, with these good releases, the newest first."""
     return team(*(found(service, *(good(service, version) for version in versions)) for service in (CORE, BACKEND)))
 
@@ -64,29 +64,29 @@ def both(*versions: str) -> dict[str, Found]:
 def test_each_service_goes_back_to_the_good_release_before_the_one_it_serves() -> None:
     """All of them together, and what is taken back is named."""
     plan = plan_rollback(both(C, B, A))
-    assert [part.stable.main for part in plan.parts] == [name(CORE, B), name(BACKEND, B)]
-    assert [part.canary for part in plan.parts] == [name(CORE, C), name(BACKEND, C)]
+    assert [rollout.stable.main for rollout in plan.rollouts] == [name(CORE, B), name(BACKEND, B)]
+    assert [rollout.canary for rollout in plan.rollouts] == [name(CORE, C), name(BACKEND, C)]
     assert plan.version == C
 
 
 def test_a_service_that_the_newest_release_left_alone_stays() -> None:
     """Its users never had what is taken back."""
     services = team(found(CORE, good(CORE, B), good(CORE, A)), found(BACKEND, good(BACKEND, C), good(BACKEND, B)))
-    assert [part.service for part in plan_rollback(services).parts] == [BACKEND]
+    assert [rollout.service for rollout in plan_rollback(services).rollouts] == [BACKEND]
 
 
 def test_what_a_person_has_deployed_goes_back_to_the_newest_good_release() -> None:
     """A revision that nobody released was never good."""
     services = team(found(BACKEND, good(BACKEND, B), good(BACKEND, A), serves=f"{BACKEND}-00044-byhand"))
-    (part,) = plan_rollback(services).parts
-    assert part.stable.main == name(BACKEND, B)
+    (rollout,) = plan_rollback(services).rollouts
+    assert rollout.stable.main == name(BACKEND, B)
 
 
 def test_what_a_person_has_deployed_beside_the_newest_release_goes_back_with_it() -> None:
     """Not to the release that is being taken back, which is its newest good one."""
     theirs = found(BACKEND, good(BACKEND, C), good(BACKEND, B), serves=f"{BACKEND}-00044-byhand")
     plan = plan_rollback(team(found(CORE, good(CORE, C), good(CORE, B)), theirs))
-    assert [part.stable.main for part in plan.parts] == [name(CORE, B), name(BACKEND, B)]
+    assert [rollout.stable.main for rollout in plan.rollouts] == [name(CORE, B), name(BACKEND, B)]
 
 
 @pytest.mark.parametrize("to", ["", B], ids=["to the release before", "to a named one"])
@@ -109,8 +109,8 @@ def test_a_service_that_is_held_alone_stops_all() -> None:
     """The lead is free, the other one is not: half of production must not go back."""
     services = both(C, B)
     snapshot = services[BACKEND].snapshot
-    member = Member(release_id="migration-drop-1f2e3d", epoch=7, lead="another", stable=snapshot.split)
-    held = Record.read(snapshot).model_copy(update={"member": member}).annotations()
+    participant = Participant(release_id="migration-drop-1f2e3d", epoch=7, coordinator="another", stable=snapshot.split)
+    held = Record.read(snapshot).model_copy(update={"participant": participant}).annotations()
     update = {"snapshot": snapshot.model_copy(update={"annotations": held})}
     services[BACKEND] = services[BACKEND].model_copy(update=update)
     with pytest.raises(Held, match=f"{BACKEND} is held by release migration-drop-1f2e3d"):
@@ -121,8 +121,8 @@ def test_a_service_that_is_held_alone_stops_all() -> None:
 def test_a_newer_good_release_is_never_gone_back_to() -> None:
     """Where a person went back by hand, what they left is not good again."""
     services = team(found(BACKEND, *(good(BACKEND, v) for v in (C, B, A)), serves=name(BACKEND, B)))
-    (part,) = plan_rollback(services).parts
-    assert part.stable.main == name(BACKEND, A)
+    (rollout,) = plan_rollback(services).rollouts
+    assert rollout.stable.main == name(BACKEND, A)
 
 
 def test_a_revision_that_failed_is_no_target_unless_it_is_named() -> None:
@@ -130,8 +130,8 @@ def test_a_revision_that_failed_is_no_target_unless_it_is_named() -> None:
     failed = Revision(name=f"{BACKEND}-failed", image="r/x@sha256:f", is_ready=True, is_active=False)
     there = (revision(BACKEND, C), failed, revision(BACKEND, B))
     services = team(found(BACKEND, good(BACKEND, C), good(BACKEND, B), there=there))
-    assert plan_rollback(services).parts[0].stable.main == name(BACKEND, B)
-    assert plan_rollback(services, failed.name).parts[0].stable.main == failed.name
+    assert plan_rollback(services).rollouts[0].stable.main == name(BACKEND, B)
+    assert plan_rollback(services, failed.name).rollouts[0].stable.main == failed.name
 
 
 REFUSALS = {
@@ -174,7 +174,9 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize(("services", "words"), REFUSALS.values(), ids=REFUSALS)
-def test_it_refuses_with_the_service_the_revision_and_the_next_step(services: dict[str, Found], words: str) -> None:
+def test_it_refuses_with_the_service_the_revision_and_the_next_step(
+    services: dict[str, ServiceState], words: str
+) -> None:
     """Before anything moves, in a sentence a tired person can act on."""
     with pytest.raises(Refused, match=words):
         plan_rollback(services)
@@ -182,10 +184,10 @@ def test_it_refuses_with_the_service_the_revision_and_the_next_step(services: di
 
 def test_a_release_or_revisions_may_be_named() -> None:
     """A version concerns every service that had it; a revision its own."""
-    assert [p.stable.main for p in plan_rollback(both(C, B, A), A).parts] == [name(CORE, A), name(BACKEND, A)]
-    assert [p.stable.main for p in plan_rollback(both(C, B, A), name(BACKEND, A)).parts] == [name(BACKEND, A)]
+    assert [p.stable.main for p in plan_rollback(both(C, B, A), A).rollouts] == [name(CORE, A), name(BACKEND, A)]
+    assert [p.stable.main for p in plan_rollback(both(C, B, A), name(BACKEND, A)).rollouts] == [name(BACKEND, A)]
     named = f"{name(BACKEND, A)}, {name(CORE, B)}"
-    assert [p.stable.main for p in plan_rollback(both(C, B, A), named).parts] == [name(CORE, B), name(BACKEND, A)]
+    assert [p.stable.main for p in plan_rollback(both(C, B, A), named).rollouts] == [name(CORE, B), name(BACKEND, A)]
 
 
 @pytest.mark.parametrize("to", ["v20250101-dddddd", "ethixai-backend-00001-nope", "latest"])
@@ -203,16 +205,16 @@ def test_a_service_named_twice_is_a_bad_request() -> None:
 
 def test_what_serves_already_needs_no_part() -> None:
     """Asking again for what is there moves nobody."""
-    assert plan_rollback(both(C, B), C).parts == ()
+    assert plan_rollback(both(C, B), C).rollouts == ()
 
 
 # What the claim of a rollback writes
 
 
-def claim_of(services: dict[str, Found], to: str = "") -> Claim:
+def lease_of(services: dict[str, ServiceState], to: str = "") -> Lease:
     run = "123e4567-e89b-12d3-a456-426614174000"
     plan = plan_rollback(services, to)
-    return rollback_claim(plan, REQUEST, flow_run_id=run, epoch=100, deadline_s=9e9, requested_at_s=50.0)
+    return build_rollback_lease(plan, REQUEST, flow_run_id=run, epoch=100, deadline_s=9e9, requested_at_s=50.0)
 
 
 def after(snapshot: ServiceSnapshot, write: Change | None) -> ServiceSnapshot:
@@ -225,59 +227,59 @@ def after(snapshot: ServiceSnapshot, write: Change | None) -> ServiceSnapshot:
 
 def test_a_rollback_is_decided_from_the_start() -> None:
     """Whoever finds its claim half-way finishes it in the same direction."""
-    claim = claim_of(both(C, B))
-    assert (claim.decision, claim.kind, claim.lead) == (Decision.REVERT, Kind.ROLLBACK, CORE)
-    assert claim.release_id == f"rollback-of-{C}-174000"
-    assert claim.reason == "Error rate > 0.5%: reports are empty"
+    lease = lease_of(both(C, B))
+    assert (lease.decision, lease.kind, lease.coordinator) == (Decision.REVERT, Kind.ROLLBACK, CORE)
+    assert lease.release_id == f"rollback-of-{C}-174000"
+    assert lease.reason == "Error rate > 0.5%: reports are empty"
 
 
 def test_one_write_for_each_service_takes_users_back() -> None:
     """The lead with the decision first; a member is claimed and moved in one update; twice writes once."""
     services = both(C, B)
-    claim = claim_of(services)
-    lead = after(services[CORE].snapshot, change.to_begin_rollback(services[CORE].snapshot, claim))
-    member = after(services[BACKEND].snapshot, change.to_revert(services[BACKEND].snapshot, claim))
-    assert (lead.split.main, member.split.main) == (name(CORE, B), name(BACKEND, B))
-    assert Record.read(lead).claim == claim
-    assert Record.read(member).holder == claim.release_id
-    assert change.to_begin_rollback(lead, claim) is None
-    assert change.to_revert(member, claim) is None
+    lease = lease_of(services)
+    coordinator = after(services[CORE].snapshot, change.to_begin_rollback(services[CORE].snapshot, lease))
+    participant = after(services[BACKEND].snapshot, change.to_revert(services[BACKEND].snapshot, lease))
+    assert (coordinator.split.main, participant.split.main) == (name(CORE, B), name(BACKEND, B))
+    assert Record.read(coordinator).lease == lease
+    assert Record.read(participant).holder == lease.release_id
+    assert change.to_begin_rollback(coordinator, lease) is None
+    assert change.to_revert(participant, lease) is None
 
 
 def test_afterwards_what_serves_is_the_newest_good_release() -> None:
     """What was taken back is good no more; what it went back to says that users returned; the incident stays open."""
     services = both(C, B, A)
-    claim = claim_of(services)
+    lease = lease_of(services)
     for service in (CORE, BACKEND):
-        moved = after(services[service].snapshot, change.to_revert(services[service].snapshot, claim))
-        record = Record.read(after(moved, change.to_release(moved, claim, now_s=200.0)))
+        moved = after(services[service].snapshot, change.to_revert(services[service].snapshot, lease))
+        record = Record.read(after(moved, change.to_release_lease(moved, lease, now_s=200.0)))
         assert [one.release for one in record.last_good] == [B, A]
         assert (record.last_good[0].is_return, record.last_good[0].promoted_at_s) == (True, 200.0)
         assert record.holder == ""
-        assert record.incidents == ((claim.release_id,) if service == CORE else ())
+        assert record.incidents == ((lease.release_id,) if service == CORE else ())
 
 
 def test_a_recovery_takes_over_a_service_that_the_rollback_had_not_come_to() -> None:
     """Killed after the lead's write, a rollback is finished for the others too."""
     services = both(C, B)
-    claim = claim_of(services)
-    newer = claim.model_copy(update={"epoch": 101, "flow_run_id": "the recovery"})
+    lease = lease_of(services)
+    newer = lease.model_copy(update={"epoch": 101, "flow_run_id": "the recovery"})
     untouched = services[BACKEND].snapshot
-    taken = after(untouched, change.to_take_over(untouched, newer, claim))
-    assert Record.read(taken).holder == claim.release_id
+    taken = after(untouched, change.to_take_over(untouched, newer, lease))
+    assert Record.read(taken).holder == lease.release_id
     assert after(taken, change.to_revert(taken, newer)).split.main == name(BACKEND, B)
 
 
 def test_a_service_that_a_release_holds_is_not_rolled_back_under_it() -> None:
     """The holder is named; the flow takes it over first."""
     services = both(C, B)
-    claim = claim_of(services)
-    other = claim.model_copy(update={"release_id": "v20251122-dddddd-eeeeee"})
+    lease = lease_of(services)
+    other = lease.model_copy(update={"release_id": "v20251122-dddddd-eeeeee"})
     held = services[CORE].snapshot.model_copy(
         update={"annotations": change.mark(Record(epoch=7), other, CORE).annotations()}
     )
     with pytest.raises(Held, match="v20251122-dddddd-eeeeee"):
-        change.to_begin_rollback(held, claim)
+        change.to_begin_rollback(held, lease)
 
 
 def test_a_service_that_moved_since_the_plan_is_not_rolled_back() -> None:
@@ -285,7 +287,7 @@ def test_a_service_that_moved_since_the_plan_is_not_rolled_back() -> None:
     services = both(C, B, A)
     moved = services[CORE].snapshot.model_copy(update={"split": TrafficSplit.all_to(name(CORE, A))})
     with pytest.raises(Conflict, match="Look, and start it again"):
-        change.to_begin_rollback(moved, claim_of(services))
+        change.to_begin_rollback(moved, lease_of(services))
 
 
 def test_the_first_release_remembers_what_it_replaced() -> None:
@@ -295,10 +297,10 @@ def test_the_first_release_remembers_what_it_replaced() -> None:
     services = team(
         found(BACKEND, *record.last_good, there=(*map(partial(revision, BACKEND), TIMES), _older())),
     )
-    (part,) = plan_rollback(services).parts
-    assert part.stable.main == f"{BACKEND}-00041-xyz"
-    assert part.back_to is not None
-    assert part.back_to.digest == "sha256:41"
+    (rollout,) = plan_rollback(services).rollouts
+    assert rollout.stable.main == f"{BACKEND}-00041-xyz"
+    assert rollout.back_to is not None
+    assert rollout.back_to.digest == "sha256:41"
 
 
 def _older() -> Revision:

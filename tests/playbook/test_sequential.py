@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playbook.sequential import Ceiling, Onset, Relative, requests_needed, upper_bound
+from playbook.analysis.sequential import Ceiling, Onset, Relative, requests_needed, upper_bound
 
 
 def binomial(n: int, p: float) -> list[float]:

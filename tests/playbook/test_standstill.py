@@ -2,21 +2,28 @@
 
 import pytest
 
-from playbook import change
-from playbook.change import Change
-from playbook.claim import Claim, Decision, Kind, Mitigation, Promotion, Record
+from playbook.analysis.policy import Policy
 from playbook.errors import BadRequest, Fenced, Held, Refused, Transient
-from playbook.migration import Batch, Migration, MigrationRequest, RollbackPlan, SchemaRange, Undoing, Way
-from playbook.policy import Policy
-from playbook.requests import Measure
-from playbook.rollback import Found
-from playbook.standstill import (
+from playbook.lease import change
+from playbook.lease.change import Change
+from playbook.lease.lease import Decision, Kind, Lease, Mitigation, Promotion, Record
+from playbook.migration.messages import as_found
+from playbook.migration.plan import (
+    Batch,
+    Migration,
+    MigrationRequest,
+    MigrationRollback,
+    RollbackPlan,
+    SchemaRange,
+    Way,
+)
+from playbook.migration.write_freeze import (
+    build_migration_lease,
     can_introduce,
     check_closed,
     code_after,
     declined,
     is_closed,
-    migration_claim,
     not_newer,
     repointed,
     scaling_after,
@@ -28,10 +35,11 @@ from playbook.standstill import (
     to_note,
     to_open,
     to_repoint,
-    with_undoing,
+    with_migration_rollback,
 )
-from playbook.traffic import Revision, Scaling, ServiceSnapshot, TrafficSplit
-from playbook.undoing import as_found
+from playbook.release.request import Measure
+from playbook.release.traffic import Revision, Scaling, ServiceSnapshot, TrafficSplit
+from playbook.rollback.plan import ServiceState
 
 OLD, NEW, CLOSED = "s-old", "s-new", "s-closed"
 BATCH = Batch(collection="users", match={"b": {"$exists": True}}, change={"$rename": {"b": "a"}})
@@ -86,25 +94,25 @@ def after(snapshot: ServiceSnapshot, change: Change | None) -> ServiceSnapshot:
     )
 
 
-def found(snapshot: ServiceSnapshot | None = None) -> Found:
+def found(snapshot: ServiceSnapshot | None = None) -> ServiceState:
     """What is known of it; both revisions are ready."""
     revisions = [Revision(name=name, image=f"r@{name}", is_ready=True, is_active=True) for name in (OLD, NEW)]
-    return Found(snapshot=snapshot or service(), revisions=tuple(revisions))
+    return ServiceState(snapshot=snapshot or service(), revisions=tuple(revisions))
 
 
-def claim(good: Promotion = GOOD[1], epoch: int = 10, **undoing: object) -> Claim:
+def lease(good: Promotion = GOOD[1], epoch: int = 10, **migration_rollback: object) -> Lease:
     """The claim that takes the rename back and leaves ``good`` serving."""
-    return migration_claim(
+    return build_migration_lease(
         {"s": found()},
         {"s": good},
-        Undoing(request=ASKED, plan=PLAN, environment="production").model_copy(update=undoing),
+        MigrationRollback(request=ASKED, plan=PLAN, environment="production").model_copy(update=migration_rollback),
         flow_run_id="0123456789abcdef",
         epoch=epoch,
         now_s=1000.0,
     )
 
 
-CLAIM = claim()
+CLAIM = lease()
 HELD = after(service(), to_hold(service(), CLAIM))
 
 
@@ -118,7 +126,7 @@ def test_the_claim_is_of_its_own_kind_and_outlives_a_release() -> None:
 @pytest.mark.parametrize("maintenance", [{}, {"s": CLOSED}], ids=["no instances", "a maintenance revision"])
 def test_writes_stop_and_start_and_everything_is_as_it_was_found(maintenance: dict[str, str]) -> None:
     """Closed, introduced, opened: split, tags and scaling come back; each step done twice writes once."""
-    ours = claim(maintenance=maintenance)
+    ours = lease(maintenance=maintenance)
     now = after(service(), to_hold(service(), ours))
     for step in (to_note, to_close, to_introduce):
         now = after(now, step(now, ours))
@@ -137,7 +145,7 @@ def test_closed_means_no_tag_and_no_instance() -> None:
 
 def test_closed_means_that_the_maintenance_revision_answers() -> None:
     """It keeps reads alive; scaling stays as it is."""
-    ours = claim(maintenance={"s": CLOSED})
+    ours = lease(maintenance={"s": CLOSED})
     held = after(service(), to_hold(service(), ours))
     now = after(held, to_close(held, ours))
     assert (now.split, now.scaling) == (TrafficSplit.all_to(CLOSED), SCALING)
@@ -170,7 +178,7 @@ def test_writes_are_off_where_nobody_or_the_maintenance_revision_answers(
     changes: dict[str, object], is_off: bool
 ) -> None:
     """By what is observed: what is not the code to be opened with is not closed for that."""
-    assert is_closed(service(**changes), claim(maintenance={"s": CLOSED})) is is_off
+    assert is_closed(service(**changes), lease(maintenance={"s": CLOSED})) is is_off
 
 
 def test_a_change_under_way_is_looked_at_again() -> None:
@@ -190,8 +198,8 @@ def test_a_service_without_bounds_gets_the_playbooks() -> None:
 def test_out_of_sight_only_where_somebody_answers() -> None:
     """At 0 instances a revision that has users is not started for its tag."""
     assert can_introduce(CLAIM, "s")
-    assert not can_introduce(claim(GOOD[0]), "s")
-    assert can_introduce(claim(GOOD[0], maintenance={"s": CLOSED}), "s")
+    assert not can_introduce(lease(GOOD[0]), "s")
+    assert can_introduce(lease(GOOD[0], maintenance={"s": CLOSED}), "s")
 
 
 def test_the_code_moves_no_further_than_it_must() -> None:
@@ -219,7 +227,7 @@ def test_code_that_cannot_serve_is_refused(schema: int, wanted: str, error: type
 def test_a_service_that_another_release_holds_is_not_taken() -> None:
     """Who has it is named."""
     with pytest.raises(Held, match="is held by release migration-"):
-        to_hold(HELD, claim(epoch=11).model_copy(update={"release_id": "another"}))
+        to_hold(HELD, lease(epoch=11).model_copy(update={"release_id": "another"}))
 
 
 def test_an_older_run_stops_nothing() -> None:
@@ -233,27 +241,27 @@ def test_an_older_run_stops_nothing() -> None:
 
 def test_why_it_stopped_stands_beside_how_far_it_was() -> None:
     """What was noted last is kept; said twice, it is written once."""
-    further = with_undoing(CLAIM, restore_job="job")
+    further = with_migration_rollback(CLAIM, restore_job="job")
     now = after(HELD, to_note(HELD, further))
     now = after(now, to_halt(now, CLAIM, "the database is away"))
-    kept = Record.read(now).claim
+    kept = Record.read(now).lease
     assert kept is not None
-    assert (kept.undoing.restore_job, kept.undoing.halted) == ("job", "the database is away")
+    assert (kept.migration_rollback.restore_job, kept.migration_rollback.halted) == ("job", "the database is away")
     assert to_halt(now, CLAIM, "the database is away") is None
 
 
 def test_the_copies_that_read_the_restored_database_are_noted_with_what_they_copy() -> None:
     """So that a run that goes on copies the same revision, and not the copy."""
     ours = repointed(CLAIM)
-    assert ours.undoing.bases == {"s": OLD}
-    assert ours.part("s").stable.main == "s-restored-abcdef"
-    assert ours.part("s").stable.tags == {"theirs": OLD}
+    assert ours.migration_rollback.bases == {"s": OLD}
+    assert ours.rollout("s").stable.main == "s-restored-abcdef"
+    assert ours.rollout("s").stable.tags == {"theirs": OLD}
 
 
 def test_a_copy_that_is_still_starting_is_waited_for() -> None:
     """Its name is taken already: deployed again it would be a conflict, and the rollback would halt for nothing."""
     ours = repointed(CLAIM)
-    copy = ours.part("s").stable.main
+    copy = ours.rollout("s").stable.main
     starting = HELD.model_copy(update={"latest_created": copy, "is_reconciling": True})
     with pytest.raises(Transient, match="is still starting"):
         to_repoint(starting, ours, OLD)
@@ -266,13 +274,13 @@ def test_the_copy_is_what_is_written_down_as_good() -> None:
     than what is gone back to is good no more.
     """
     ours = repointed(CLAIM)
-    copy = ours.part("s").stable.main
+    copy = ours.rollout("s").stable.main
     opened = HELD.model_copy(update={"split": TrafficSplit.all_to(copy), "served": TrafficSplit.all_to(copy)})
-    released = change.to_release(opened, ours, now_s=9.0)
+    released = change.to_release_lease(opened, ours, now_s=9.0)
     assert released is not None
     assert [(good.release, good.revision) for good in released.record.last_good] == [(GOOD[1].release, copy)]
-    stays = ours.parts[0].model_copy(update={"back_to": None})
-    released = change.to_release(opened, ours.model_copy(update={"parts": (stays,)}), now_s=9.0)
+    stays = ours.rollouts[0].model_copy(update={"back_to": None})
+    released = change.to_release_lease(opened, ours.model_copy(update={"rollouts": (stays,)}), now_s=9.0)
     assert released is not None
     assert [good.revision for good in released.record.last_good] == [NEW, copy]
 
@@ -280,7 +288,7 @@ def test_the_copy_is_what_is_written_down_as_good() -> None:
 def test_after_a_no_everything_is_as_it_was_found() -> None:
     """The same revision, the same tags; who said no stands in the claim, for whoever must finish it."""
     ours = declined(CLAIM, "Ada said no")
-    assert (ours.part("s").stable, ours.undoing.declined) == (service().split, "Ada said no")
+    assert (ours.rollout("s").stable, ours.migration_rollback.declined) == (service().split, "Ada said no")
 
 
 MITIGATION = Mitigation(
@@ -293,11 +301,15 @@ READ_ONLY = service(
 )
 
 
-def mitigated_claim() -> Claim:
+def mitigated_claim() -> Lease:
     """A claim on a service that somebody has set to read-only."""
-    undoing = Undoing(request=ASKED, plan=PLAN, environment="production", maintenance={"s": CLOSED})
+    migration_rollback = MigrationRollback(
+        request=ASKED, plan=PLAN, environment="production", maintenance={"s": CLOSED}
+    )
     goods = {"s": GOOD[1]}
-    return migration_claim({"s": found(READ_ONLY)}, goods, undoing, flow_run_id="0123456789", epoch=10, now_s=1000.0)
+    return build_migration_lease(
+        {"s": found(READ_ONLY)}, goods, migration_rollback, flow_run_id="0123456789", epoch=10, now_s=1000.0
+    )
 
 
 def test_a_claim_that_is_let_go_leaves_everything_as_it_was() -> None:
@@ -325,5 +337,5 @@ def test_after_a_no_a_service_is_as_it_was_before_its_measure() -> None:
     now = after(held, to_open(held, ours, Policy()))
     assert (now.split, now.scaling, Record.read(now).mitigation) == (MITIGATION.split, SCALING, None)
     assert to_open(now, ours, Policy()) is None
-    assert change.to_release(now, ours, now_s=9.0) is not None
+    assert change.to_release_lease(now, ours, now_s=9.0) is not None
     assert as_found(ours) == "s, as they were found; the measure that was in force on s is over"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from playbook.traffic import LATEST, ServiceSnapshot, TrafficSplit
+from playbook.release.traffic import LATEST, ServiceSnapshot, TrafficSplit
 
 names = st.sampled_from(["old", "older", "oldest"])
 

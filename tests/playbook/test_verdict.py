@@ -7,10 +7,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from playbook.evidence import CounterSeries, Observation, RevisionSamples
-from playbook.explanation import sentence
-from playbook.policy import Policy
-from playbook.verdict import Action, Reason, Verdict, against, judge, severest_first, worst
+from playbook.analysis.evidence import CounterSeries, Observation, RevisionSamples
+from playbook.analysis.explanation import sentence
+from playbook.analysis.policy import Policy
+from playbook.analysis.verdict import Action, Reason, Verdict, against, judge, severest_first, worst
 
 CLEAN = {"n": 100, "m": 900}
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playbook.migration import Batch
-from playbook.walk import Range, Trial, Walk, next_range
+from playbook.migration.backfill import Backfill, Range, Trial, next_range
+from playbook.migration.plan import Batch
 
 IDS = st.lists(st.one_of(st.integers(0, 999), st.text("abc", max_size=3)), unique=True, max_size=40)
 BATCH = Batch(collection="users", match={"changes": 0}, change={"$inc": {"changes": 1}})
@@ -22,7 +22,7 @@ class Collection:
     """What a database does: ordered by type, then by value, and compared within one type only."""
 
     changes: dict[object, int]
-    kept: Walk | None = None
+    kept: Backfill | None = None
     kills: list[int] = field(default_factory=list)
     steps: int = 0
 
@@ -54,17 +54,17 @@ def beyond(one: object, after: object) -> bool:
     return type(one) is type(after) and one > after  # type: ignore[operator]
 
 
-def process(collection: Collection, size: int) -> Iterator[Walk]:
+def process(collection: Collection, size: int) -> Iterator[Backfill]:
     """One process of the engine, from wherever the walk was kept, until it is done or killed."""
-    walk = collection.kept or Walk.begin("m", 1, [len(collection.changes)], [len(collection.changes)])
-    walk = walk.counted(len(collection.ids(None, 1000)))
-    while within := next_range(collection.ids(walk.after, size) or collection.ids(None, size)):
-        collection.kept = walk
+    backfill = collection.kept or Backfill.begin("m", 1, [len(collection.changes)], [len(collection.changes)])
+    backfill = backfill.counted(len(collection.ids(None, 1000)))
+    while within := next_range(collection.ids(backfill.after, size) or collection.ids(None, size)):
+        collection.kept = backfill
         collection.step()
-        walk = walk.past(within, collection.change(within))
+        backfill = backfill.past(within, collection.change(within))
         collection.step()
-        yield walk
-    collection.kept = walk
+        yield backfill
+    collection.kept = backfill
 
 
 @given(ids=IDS, size=st.integers(1, 7), kills=st.lists(st.integers(1, 60), max_size=10))
@@ -88,9 +88,9 @@ def test_no_write_is_larger_than_asked_for(ids, size: int) -> None:
     """However many documents there are, one write stays short enough to be stopped."""
     collection = Collection(dict.fromkeys(ids, 0))
     seen = 0
-    for walk in process(collection, size):
-        assert 0 < sum(walk.changed) - seen <= size
-        seen = sum(walk.changed)
+    for backfill in process(collection, size):
+        assert 0 < sum(backfill.changed) - seen <= size
+        seen = sum(backfill.changed)
 
 
 def test_a_range_ends_where_the_type_of_the_ids_changes() -> None:
@@ -102,14 +102,14 @@ def test_a_range_ends_where_the_type_of_the_ids_changes() -> None:
 
 def test_the_next_batch_begins_at_the_start() -> None:
     """Its own collection, its own ids."""
-    walk = Walk.begin("m", 1, [2, 5], [2, 5]).past(Range(first=1, last=2), 2).next_batch()
-    assert (walk.batch, walk.after, walk.changed) == (1, None, (2, 0))
-    assert str(walk) == "2 of 7 documents"
+    backfill = Backfill.begin("m", 1, [2, 5], [2, 5]).past(Range(first=1, last=2), 2).next_batch()
+    assert (backfill.batch, backfill.after, backfill.changed) == (1, None, (2, 0))
+    assert str(backfill) == "2 of 7 documents"
 
 
 def test_nothing_to_change_is_done() -> None:
     """An empty collection is no division by nothing."""
-    assert Walk.begin("m", 1, [0], [0]).share == 1.0
+    assert Backfill.begin("m", 1, [0], [0]).share == 1.0
 
 
 def test_a_change_that_still_matches_must_not_run() -> None:
@@ -142,9 +142,9 @@ def test_a_trial_tells_field_names_and_no_values() -> None:
 
 def test_counts_that_differ_are_said_once() -> None:
     """Two batches of one collection: its documents once, and each batch that changed more or fewer than it met."""
-    walk = Walk.begin("m", 1, [10, 10], [10, 4]).model_copy(update={"changed": (10, 5)})
-    assert walk.drift(["users", "users"], [10, 10]) == ["users: 5 of 4 were changed"]
-    assert walk.drift(["users", "users"], [11, 11]) == [
+    backfill = Backfill.begin("m", 1, [10, 10], [10, 4]).model_copy(update={"changed": (10, 5)})
+    assert backfill.drift(["users", "users"], [10, 10]) == ["users: 5 of 4 were changed"]
+    assert backfill.drift(["users", "users"], [11, 11]) == [
         "users had 10 documents and has 11",
         "users: 5 of 4 were changed",
     ]

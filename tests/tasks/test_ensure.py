@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from playbook import change
-from playbook.change import Change
-from playbook.claim import Claim, Part, Record
 from playbook.errors import Transient
-from playbook.traffic import ServiceSnapshot
+from playbook.lease import change
+from playbook.lease.change import Change
+from playbook.lease.lease import Lease, Record, ServiceRollout
+from playbook.release.traffic import ServiceSnapshot
 from rehearsal.world.remote import RemoteWorld
 from tasks.ensure import ensure
 
@@ -18,22 +18,22 @@ BACKEND = "ethixai-backend"
 UPDATE = "Services.UpdateService"
 
 
-async def claim_of(env: SimpleNamespace) -> Claim:
+async def lease_of(env: SimpleNamespace) -> Lease:
     """A claim of the backend as it is now."""
     found = await env.cloud_run.snapshot(BACKEND)
-    part = Part(
+    rollout = ServiceRollout(
         service=BACKEND,
         stable=found.pinned,
         canary=f"{BACKEND}-new",
         image="repo@sha256:0",
         latest_created=found.latest_created,
     )
-    return Claim(
+    return Lease(
         release_id="v20251116-abc123-1f2e3d",
         version="v20251116-abc123",
         flow_run_id="1",
         epoch=100,
-        parts=(part,),
+        rollouts=(rollout,),
         canary_percent=10,
         deadline_s=1e12,
     )
@@ -46,7 +46,7 @@ async def accepted(world: RemoteWorld) -> list[dict[str, Any]]:
 
 async def test_ensuring_twice_writes_once(world: RemoteWorld, env: SimpleNamespace) -> None:
     """The second time everything is so already."""
-    step = partial(change.to_claim, claim=await claim_of(env))
+    step = partial(change.to_acquire, lease=await lease_of(env))
     first = await ensure(env, BACKEND, step)
     second = await ensure(env, BACKEND, step)
     assert first.etag == second.etag
@@ -55,7 +55,7 @@ async def test_ensuring_twice_writes_once(world: RemoteWorld, env: SimpleNamespa
 
 async def test_a_lost_reply_is_found_out_by_reading(world: RemoteWorld, env: SimpleNamespace) -> None:
     """The write took effect and nobody heard so: asked again, nothing is written again."""
-    step = partial(change.to_claim, claim=await claim_of(env))
+    step = partial(change.to_acquire, lease=await lease_of(env))
     await world.fault(UPDATE, "UNAVAILABLE", applied=True)
     with pytest.raises(Transient):
         await ensure(env, BACKEND, step)
@@ -66,16 +66,16 @@ async def test_a_lost_reply_is_found_out_by_reading(world: RemoteWorld, env: Sim
 
 async def test_an_etag_that_moved_is_read_and_decided_again(world: RemoteWorld, env: SimpleNamespace) -> None:
     """Somebody writes between our read and our write: theirs stays, ours comes on top of it."""
-    claim, seen = await claim_of(env), []
+    lease, seen = await lease_of(env), []
 
     async def theirs(snapshot: ServiceSnapshot, wanted: Change) -> ServiceSnapshot:
         if not seen:
             seen.append(snapshot.etag)
-            await world.hand(world.find(BACKEND), annotations={**snapshot.annotations, "team": "theirs"})
+            await world.out_of_band(world.find(BACKEND), annotations={**snapshot.annotations, "team": "theirs"})
         return await real(snapshot, wanted)
 
     real = env.cloud_run.write
     meddled = SimpleNamespace(cloud_run=SimpleNamespace(snapshot=env.cloud_run.snapshot, write=theirs))
-    found = await ensure(meddled, BACKEND, partial(change.to_claim, claim=claim))
+    found = await ensure(meddled, BACKEND, partial(change.to_acquire, lease=lease))
     assert found.annotations["team"] == "theirs"
-    assert Record.read(found).claim == claim
+    assert Record.read(found).lease == lease

@@ -64,7 +64,7 @@ async def test_a_call_without_a_good_token_is_unauthenticated(cloud, token):
 async def test_a_persons_hand_is_seen_as_that_persons(cloud):
     """A change made through the control API has the person as last_modifier and is a write like any other."""
     before = await cloud.get()
-    await cloud.world.hand(cloud.name, traffic=[{"revision": cloud.STABLE, "percent": 100}])
+    await cloud.world.out_of_band(cloud.name, traffic=[{"revision": cloud.STABLE, "percent": 100}])
     after = await cloud.get()
     assert after.last_modifier == "person@ethixai.example"
     assert after.etag != before.etag

@@ -65,7 +65,7 @@ async def test_a_reset_brings_the_beginning_back(cloud):
     assert service.uri == url
     assert list(service.annotations) == []
     assert await cloud.served() == {cloud.STABLE: 100}
-    assert (await cloud.world.writes(), await cloud.world.told()) == ([], [])
+    assert (await cloud.world.writes(), await cloud.world.vendor_calls()) == ([], [])
     assert (await cloud.world.turn())["reconcile_delay_s"] == 0.05
 
 
@@ -74,7 +74,7 @@ async def test_what_the_control_api_does_not_know_is_said(cloud):
     with pytest.raises(WorldError, match="no such knob: colour"):
         await cloud.world.turn(colour="red")
     with pytest.raises(WorldError, match="does not exist"):
-        await cloud.world.hand("projects/p/locations/l/services/none", traffic=[])
+        await cloud.world.out_of_band("projects/p/locations/l/services/none", traffic=[])
     with pytest.raises(WorldError, match="ethixai-nothing"):
         cloud.world.find("ethixai-nothing")
 

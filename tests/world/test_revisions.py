@@ -185,7 +185,7 @@ async def test_a_hand_may_deploy_a_revision_that_gets_nobody(cloud):
     digest = await cloud.world.publish(cloud.REPOSITORY, "maintenance", {"BEHAVIOUR": "read_only"})
     stays = [{"revision": cloud.STABLE, "percent": 100}]
     deploy = {"revision": V2, "image": f"{cloud.REPOSITORY}@{digest}"}
-    await cloud.world.hand(cloud.name, stays, deploy=deploy)
+    await cloud.world.out_of_band(cloud.name, stays, deploy=deploy)
     service = await cloud.get()
     assert service.latest_ready_revision.endswith(V2)
     assert service.template.containers[0].env[0].name == "APP_ENV"

@@ -23,11 +23,11 @@ def test_weights_are_proportional_to_percents(shares):
     """The weights of a revision's instances sum to its percent times one factor, and fit haproxy's 0 to 256."""
     weights = weights_for(shares)
     total = sum(map(sum, weights))
-    for (percent, instances), parts in zip(shares, weights, strict=True):
-        assert len(parts) == instances
-        assert Fraction(sum(parts), total) == Fraction(percent, 100)
-        assert all(0 <= part <= 256 for part in parts)
-        assert max(parts) - min(parts) <= 1
+    for (percent, instances), rollouts in zip(shares, weights, strict=True):
+        assert len(rollouts) == instances
+        assert Fraction(sum(rollouts), total) == Fraction(percent, 100)
+        assert all(0 <= rollout <= 256 for rollout in rollouts)
+        assert max(rollouts) - min(rollouts) <= 1
 
 
 @given(splits())

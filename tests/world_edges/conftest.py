@@ -13,9 +13,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from rehearsal.world.desks import Desks
 from rehearsal.world.instances import APP
 from rehearsal.world.serving import serve
+from rehearsal.world.vendors import Vendors
 
 
 @dataclass
@@ -108,26 +108,26 @@ async def backend() -> AsyncIterator[App]:
 class Office:
     """All desks, and a client that carries a good token."""
 
-    desks: Desks
+    vendors: Vendors
     http: httpx.AsyncClient
 
 
 @pytest.fixture(scope="session")
 async def served_office() -> AsyncIterator[Office]:
     """The desks are served once for all tests."""
-    desks = Desks()
+    vendors = Vendors()
     headers = {"Authorization": "Bearer good"}
     async with (
-        serve(desks.app) as served,
+        serve(vendors.app) as served,
         httpx.AsyncClient(base_url=served.url, headers=headers, trust_env=False) as http,
     ):
-        yield Office(desks, http)
+        yield Office(vendors, http)
 
 
 @pytest.fixture
 def office(served_office: Office) -> Office:
     """Desks that nobody ever talked to."""
-    served_office.desks.reset()
+    served_office.vendors.reset()
     return served_office
 
 

@@ -1,0 +1,241 @@
+"""What is known of one canary so far: an immutable value that grows with every observation.
+
+Fed one look at a time or the whole bake at once it ends in the same state, so a process that takes over a release
+fetches everything since the bake's start and goes on with the same test. It never starts a test anew: that would
+multiply the chance of a wrong verdict by the number of restarts.
+"""
+
+from typing import Any, NamedTuple
+
+from playbook.analysis.alignment import Aligner, Round
+from playbook.analysis.levels import BLOCK, Block, Latency, Level, Recent, Saturation, Tests, Window
+from playbook.analysis.policy import Policy
+from playbook.analysis.samples import CounterSeries, Dispersion, Observation, RevisionSamples, dispersion
+from playbook.analysis.sequential import Ceiling, Onset
+
+__all__ = ["CounterSeries", "Dispersion", "Evidence", "Observation", "RevisionSamples", "dispersion"]
+
+
+class Evidence(NamedTuple):
+    """Everything folded so far about one canary. Make it with `start`, grow it with `observe`: it makes another."""
+
+    service: str
+    canary: str
+    stable: tuple[str, ...]
+    policy: Policy
+    dispersion: Dispersion
+    bake_start_s: float
+    now_s: float
+    tests: Tests
+    onset: Onset
+    ceiling: Level
+    healthy: Level
+    relative: Level
+    latency: Latency
+    recent: Recent  # the last literal_window_s
+    aligner: Aligner
+    block: Block = Block()  # what `relative` waits for
+    rounds: tuple[Round, ...] = ()
+    strongest: tuple[float, ...] = ()  # of the tests' e-values after each round
+    window: Window = Window()  # the canary's requests and errors in the last literal_window_s
+    bake: Window = Window()  # the same since the bake's start
+    stable_bake: Window = Window()
+    covered_s: float = 0.0  # seconds of the bake that were seen
+    healthy_confirmed: float = 0.0  # peak of `healthy` when the window last measured above the ceiling
+    relative_confirmed: float = 0.0
+    literal: bool = False  # the playbook's bare number, latched
+    cpu: Saturation = Saturation()
+    memory: Saturation = Saturation()
+    oom_kills: int | None = None
+    scaled_at_s: float | None = None
+
+    @classmethod
+    def start(
+        cls,
+        *,
+        service: str,
+        canary: str,
+        stable: tuple[str, ...],
+        bake_start_s: float,
+        policy: Policy,
+        dispersion: Dispersion | None = None,
+        phi_hat: float | None = None,
+        scaled_at_s: float | None = None,
+    ) -> "Evidence":
+        """Evidence of nothing yet. Samples up to ``bake_start_s`` (fetch two scrapes before it) are baselines.
+
+        ``policy``: the one that judges later; only its bake may be longer then. ``dispersion``: of stable's errors
+        before the canary (`samples.dispersion`), or ``phi_hat``, a known figure; neither: as without a past.
+        ``scaled_at_s``: when the canary was scaled, for a process that takes over.
+        """
+        unknown = Dispersion(policy.phi_unknown, "default")
+        found = dispersion or (unknown if phi_hat is None else Dispersion(max(1.0, phi_hat), "given"))
+        tests, from_s = Tests.of(policy, found.phi_hat), bake_start_s + policy.settle_s
+        blank = cls(
+            service=service,
+            canary=canary,
+            stable=stable,
+            policy=policy,
+            dispersion=found,
+            bake_start_s=bake_start_s,
+            now_s=bake_start_s,
+            tests=tests,
+            onset=Onset(),
+            ceiling=Level(tests.ceiling.nothing),
+            healthy=Level(tests.healthy.nothing),
+            relative=Level(tests.relative.nothing),
+            latency=_latency_from(tests, from_s),
+            recent=Recent(policy.literal_window_s, from_s, bursty=found.phi_hat >= 2),
+            aligner=Aligner(bake_start_s, policy),
+        )
+        return blank if scaled_at_s is None else blank.after_scaling(scaled_at_s)
+
+    def observe(self, observation: Observation) -> "Evidence":
+        """The evidence with what is new in this observation. Samples that were seen before change nothing."""
+        aligner = self.aligner.copy()
+        rounds = aligner.feed(observation)
+        kills = [k for k in (self.oom_kills, observation.oom_kills) if k is not None]
+        grown = self
+        for one in rounds[:-1]:
+            grown = grown._after(one)
+        now_s, oom_kills = max(self.now_s, observation.now_s), max(kills, default=None)
+        if not rounds:
+            return grown._replace(now_s=now_s, aligner=aligner, oom_kills=oom_kills)
+        return grown._after(rounds[-1], now_s=now_s, aligner=aligner, oom_kills=oom_kills)
+
+    def after_scaling(self, at_s: float) -> "Evidence":
+        """The evidence once the canary was given more instances: latency and saturation are looked at anew.
+
+        Errors are not: more instances do not excuse them.
+        """
+        from_s = at_s + self.policy.warm_up_s
+        return self._replace(
+            scaled_at_s=at_s,
+            latency=_latency_from(self.tests, from_s),
+            recent=self.recent.with_latency_from(from_s),
+            cpu=Saturation(),
+            memory=Saturation(),
+        )
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the canary's last sample; since the bake's start when there was none. Never negative."""
+        return max(0.0, self.now_s - max(self.bake_start_s, self.aligner.latest_s))
+
+    @property
+    def least(self) -> float:
+        """How many bad requests a measured ratio needs: more where they come in bursts."""
+        return self.policy.errors_min * max(1.0, self.dispersion.phi_hat / 2)
+
+    @property
+    def bursty(self) -> bool:
+        """Whether errors are known to come in bursts, so that one may lie across two scrapes."""
+        return self.recent.bursty
+
+    @property
+    def stable_since(self) -> Window:
+        """What stable has reported after the last round: a canary that users have left ends none any more."""
+        m, y = self.aligner.open[2:4]
+        return Window(m, y)
+
+    def stable_peak(self, test: Ceiling) -> float:
+        """The highest e-value that ``test`` ever had of stable; folded when somebody is to be blamed only."""
+        onset, level = Onset(), Level(test.nothing)
+        for seen in self.rounds:
+            share, onset = onset.spend(seen.dt_s, self.policy.horizon_s)
+            level = level.at(test.step(level.masses, share, seen.m, seen.y), onset.cash)
+        since = self.stable_since
+        return level.at(test.step(level.masses, 0.0, since.n, since.x), onset.cash).peak
+
+    def _after(self, seen: Round, **more: Any) -> "Evidence":
+        """The evidence after one more round, with ``more`` fields set."""
+        policy, tests = self.policy, self.tests
+        share, onset = self.onset.spend(seen.dt_s, policy.horizon_s)
+        n, x = seen.n, seen.x
+        ceiling = self.ceiling.at(tests.ceiling.step(self.ceiling.masses, share, n, x), onset.cash)
+        healthy = self.healthy.at(tests.healthy.step(self.healthy.masses, share, n, x), onset.cash)
+        relative, block = self._compared(seen, share, onset.cash)
+        recent = self.recent.after(seen)
+        window = recent.of("n", "x", min(policy.error_ratio_investigate, policy.error_ratio_max))
+        measured = window.above(policy.error_ratio_max, self.least)
+        before = self.rounds[-1] if self.rounds and self.bursty else Round(0.0, 0.0)
+        latency = self.latency
+        if seen.timed > 0 and seen.at_s > latency.from_s:
+            latency = self._latency_after(seen, before, recent)
+        return self._replace(
+            onset=onset,
+            ceiling=ceiling,
+            healthy=healthy,
+            relative=relative,
+            block=block,
+            latency=latency,
+            recent=recent,
+            rounds=(*self.rounds, seen),
+            strongest=(*self.strongest, max(ceiling.value, healthy.value, relative.value)),
+            window=window,
+            bake=self.bake.plus(n, x, before.x),
+            stable_bake=self.stable_bake.plus(seen.m, seen.y, before.y),
+            covered_s=self.covered_s + min(seen.dt_s, policy.freshness_s / 2),
+            healthy_confirmed=healthy.peak if measured else self.healthy_confirmed,
+            relative_confirmed=relative.peak if measured else self.relative_confirmed,
+            literal=self.literal or self._literal(window),
+            **self._saturation(seen),
+            **more,
+        )
+
+    def _compared(self, seen: Round, share: float, cash: float) -> tuple[Level, Block]:
+        """Where the comparison with stable stands after this round. A block counts once the round after it is seen."""
+        masses, block = self.relative.masses, self.block
+        if block.rounds == BLOCK:
+            y = block.y + seen.y
+            masses = self.tests.relative.step(masses, block.share, block.n, block.x, block.m, y)
+            block = block.next()
+        block = block.plus(seen, share)
+        return self.relative.at(masses, cash + block.share), block
+
+    def _saturation(self, seen: Round) -> dict[str, Any]:
+        """CPU and memory after this round; what was before a scaling no longer counts."""
+        if self.scaled_at_s is not None and seen.at_s <= self.scaled_at_s:
+            return {}
+        policy = self.policy
+        return {
+            "cpu": self.cpu.after(seen, seen.cpu, policy.cpu_max, policy),
+            "memory": self.memory.after(seen, seen.memory, policy.memory_max, policy),
+        }
+
+    def _literal(self, window: Window) -> bool:
+        """Whether the playbook's bare ratio is above its line, on requests enough; a known burst is left out of it."""
+        x = window.x - window.worst if self.bursty else window.x
+        return (
+            self._enough(window) and window.x >= self.policy.errors_min and x > self.policy.error_ratio_max * window.n
+        )
+
+    def _enough(self, window: Window) -> bool:
+        """Whether there are requests enough for a bare ratio to mean something."""
+        return window.n >= self.policy.literal_requests * self.dispersion.phi_hat
+
+    def _latency_after(self, seen: Round, before: Round, recent: Recent) -> Latency:
+        """What latency says after this round, the last of the ``recent`` ones."""
+        past, test, line = self.latency, self.tests.slow, self.policy.slow_ratio_max
+        share, onset = past.onset.spend(seen.dt_s, self.policy.horizon_s)
+        very_slow = past.very_slow.at(test.step(past.very_slow.masses, share, seen.timed, seen.very_slow), onset.cash)
+        measured, confirmed = past.measured, past.very_slow_confirmed
+        if seen.very_slow > 0:
+            window = recent.of("timed", "very_slow", line)
+            if window.above(line, self.least):
+                measured, confirmed = measured or self._enough(window), very_slow.peak
+        return Latency(
+            from_s=past.from_s,
+            onset=onset,
+            slow=past.slow.at(test.step(past.slow.masses, share, seen.timed, seen.slow), onset.cash),
+            very_slow=very_slow,
+            very_slow_confirmed=confirmed,
+            measured=measured,
+            bake=past.bake.plus(seen.timed, seen.maybe_slow, before.maybe_slow),
+        )
+
+
+def _latency_from(tests: Tests, from_s: float) -> Latency:
+    """Latency before it counts."""
+    blank = Level(tests.slow.nothing)
+    return Latency(from_s, Onset(), blank, blank)

@@ -1,0 +1,187 @@
+"""Where each test and each count of a canary stands: the parts that `playbook.analysis.evidence` is made of."""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from operator import add, sub
+from typing import NamedTuple, Self
+
+from playbook.analysis.alignment import Round
+from playbook.analysis.policy import Policy
+from playbook.analysis.sequential import Ceiling, Masses, Onset, Relative
+
+
+class Level(NamedTuple):
+    """Where one test stands: its masses, its e-value now, and the highest it ever was (what Ville's bound is about)."""
+
+    masses: Masses
+    value: float = 1.0
+    peak: float = 1.0
+
+    def at(self, masses: Masses, cash: float) -> "Level":
+        """The level after a scrape."""
+        value = sum(masses) + cash
+        return Level(masses, value, value if value > self.peak else self.peak)
+
+
+class Window(NamedTuple):
+    """Counts over a stretch of rounds. ``worst`` is the largest count of bad requests that may be a single burst."""
+
+    n: float = 0.0
+    x: float = 0.0
+    worst: float = 0.0
+
+    def plus(self, n: float, x: float, before: float) -> "Window":
+        """With one more round; ``before``: bad ones of the round before that may belong to the same burst."""
+        return Window(self.n + n, self.x + x, max(self.worst, before + x))
+
+    @property
+    def ratio(self) -> float:
+        """Bad / all; 0 when there was none."""
+        return self.x / self.n if self.n else 0.0
+
+    def above(self, line: float, least: float) -> bool:
+        """Whether the ratio is measured above ``line`` even without its worst burst, on ``least`` bad ones."""
+        return self.x >= least and self.x - self.worst > line * self.n
+
+
+_PLACES = {name: place for place, name in enumerate(Round._fields[2:13])}  # of the counts in a round
+_TIMED = _PLACES["timed"]  # from there on they are about latency
+_NOTHING = (0.0,) * len(_PLACES)
+
+
+class Recent(NamedTuple):
+    """The rounds of the last ``length_s`` with the sums of their counts; those of latency as far as latency counts."""
+
+    length_s: float
+    latency_from_s: float
+    bursty: bool  # whether one burst may lie across two rounds
+    rounds: tuple[Round, ...] = ()
+    totals: tuple[float, ...] = _NOTHING
+
+    def after(self, seen: Round) -> "Recent":
+        """Moved on by one round."""
+        gone, since_s, totals = 0, seen.at_s - self.length_s, self.totals
+        while gone < len(self.rounds) and self.rounds[gone].at_s <= since_s:
+            totals = tuple(map(sub, totals, self._counts(self.rounds[gone])))
+            gone += 1
+        totals = tuple(map(add, totals, self._counts(seen)))
+        return Recent(self.length_s, self.latency_from_s, self.bursty, (*self.rounds[gone:], seen), totals)
+
+    def of(self, requests: str, bad: str, line: float = math.inf) -> Window:
+        """Any two counts of `Round`, by their names; with their worst burst if the ratio is above ``line``."""
+        place = _PLACES[bad]
+        n, x = self.totals[_PLACES[requests]], self.totals[place]
+        if x <= line * n:  # at every scrape: all rounds are looked at only when it matters
+            return Window(n, x)
+        column, since_s = place + 2, -math.inf if place < _TIMED else self.latency_from_s
+        return Window(n, x, worst_burst([one[column] for one in self.rounds if one[0] > since_s], self.bursty))
+
+    def newest(self, count: int) -> "Recent":
+        """Only the last ``count`` rounds."""
+        return functools.reduce(Recent.after, self.rounds[-count:], self._replace(rounds=(), totals=_NOTHING))
+
+    def with_latency_from(self, from_s: float) -> "Recent":
+        """The same where latency counts only from ``from_s`` on."""
+        return functools.reduce(Recent.after, self.rounds, Recent(self.length_s, from_s, self.bursty))
+
+    def _counts(self, one: Round) -> tuple[float, ...]:
+        return one[2:13] if one.at_s > self.latency_from_s else (*one[2:6], *[0.0] * 7)
+
+
+@dataclass(frozen=True, slots=True)
+class Tests:
+    """The tests of this canary, with everything worked out that stays the same over the bake."""
+
+    ceiling: Ceiling
+    healthy: Ceiling
+    relative: Relative
+    slow: Ceiling
+
+    @classmethod
+    def of(cls, policy: Policy, phi_hat: float) -> Self:
+        """Tests that allow for twice the bursts that were seen, and at least for ``phi_floor``."""
+        phi = max(policy.phi_floor, 2 * phi_hat)
+        return cls(
+            ceiling=Ceiling.at(policy.error_ratio_max, phi),
+            healthy=Ceiling.at(policy.error_ratio_investigate, phi, tilted=0.2),
+            relative=Relative(policy.relative_max, phi),
+            slow=Ceiling.at(policy.slow_ratio_max, phi),
+        )
+
+
+BLOCK = 3
+"""Rounds in which canary and stable are compared together."""
+
+
+class Block(NamedTuple):
+    """The rounds that the comparison with stable still waits for.
+
+    Canary and stable are scraped at other instants, so what hits both at once may fall into different rounds. Stable's
+    errors of the round before and of the round after count against a block too, its requests do not: at least as many
+    errors of stable as there were in the canary's own seconds. So the comparison errs on the canary's side, whatever
+    the instants.
+    """
+
+    rounds: int = 0
+    n: float = 0.0
+    x: float = 0.0
+    m: float = 0.0
+    y: float = 0.0  # with those of the round before
+    last_y: float = 0.0
+    share: float = 0.0  # of the capital, that enters with this block
+
+    def plus(self, seen: Round, share: float) -> "Block":
+        """With one more round."""
+        return Block(
+            rounds=self.rounds + 1,
+            n=self.n + seen.n,
+            x=self.x + seen.x,
+            m=self.m + seen.m,
+            y=self.y + seen.y,
+            last_y=seen.y,
+            share=self.share + share,
+        )
+
+    def next(self) -> "Block":
+        """The block after this one: it begins with stable's last errors."""
+        return Block(y=self.last_y)
+
+
+class Latency(NamedTuple):
+    """What latency says since it counts: from ``settle_s`` after the shift, or after a scaling."""
+
+    from_s: float
+    onset: Onset
+    slow: Level
+    very_slow: Level
+    very_slow_confirmed: float = 0.0  # peak of `very_slow` when the window last measured above the line
+    measured: bool = False  # p95 literally above p95_rollback_s, latched
+    bake: Window = Window()  # requests with a latency, and those not surely faster than p95_max_s
+
+
+class Saturation(NamedTuple):
+    """A leaky timer of one resource: seconds above its line, seconds below subtracted. ``held`` latches."""
+
+    seconds: float = 0.0
+    held: bool = False
+    level: float = math.nan  # 0-1, the fullest instance when last seen
+    at_s: float = -math.inf  # when that was: levels may come more rarely than requests
+
+    def after(self, seen: Round, level: float, line: float, policy: Policy) -> "Saturation":
+        """The timer after a round; one without a sample leaves it as it is."""
+        if math.isnan(level):
+            return self
+        since_s = seen.at_s - seen.dt_s if math.isnan(self.level) else self.at_s
+        dt_s = min(seen.at_s - since_s, policy.freshness_s)
+        seconds = max(0.0, self.seconds + (dt_s if level > line else -dt_s))
+        return Saturation(seconds, self.held or seconds >= policy.saturation_s, level, seen.at_s)
+
+
+def worst_burst(bad: Sequence[float], bursty: bool) -> float:
+    """The most bad requests that may be one burst: those of one scrape, or of two in a row where bursts are known."""
+    if not bursty:
+        return max(bad, default=0.0)
+    return max((a + b for a, b in pairwise(bad)), default=sum(bad))

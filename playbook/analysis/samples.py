@@ -1,0 +1,120 @@
+"""What telemetry says, as values: raw samples with their true timestamps, and the dispersion of a past hour.
+
+Blocks turn a vendor's answer into these; `evidence` folds them. Plain dataclasses, not models: there are
+thousands of them in a bake, and whoever makes them has checked them already.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from playbook.analysis.policy import Policy
+
+INSTANCE_LABEL = "instance"
+
+
+@dataclass(frozen=True, slots=True)
+class CounterSeries:
+    """One series of one instance: a cumulative counter, or a gauge.
+
+    ``samples`` are (unix seconds, value), rising in time; a value that is not finite counts as absent.
+    ``labels``: requests carry ``status`` (a code or a class, "503" or "5xx"), latency carries ``le`` (seconds);
+    ``instance`` tells instances apart.
+    """
+
+    labels: dict[str, str]
+    samples: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionSamples:
+    """Everything that is measured of one revision. ``cpu`` and ``memory`` are 0-1 gauges, one per instance."""
+
+    requests: tuple[CounterSeries, ...] = ()
+    latency: tuple[CounterSeries, ...] = ()
+    cpu: tuple[CounterSeries, ...] = ()
+    memory: tuple[CounterSeries, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One look at the world. ``now_s`` is the telemetry's clock; samples may repeat what was seen before.
+
+    ``oom_kills``: kills of canary instances since the bake began; None when it could not be asked.
+    """
+
+    now_s: float
+    canary: RevisionSamples = RevisionSamples()
+    stable: RevisionSamples = RevisionSamples()
+    oom_kills: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dispersion:
+    """How bursty errors are: the variance of errors in a scrape, as a multiple of what independent errors would have.
+
+    1 means independent; 20 that they come twenty at a time. ``requests`` and ``seconds`` say what it rests on.
+    """
+
+    phi_hat: float
+    source: Literal["history", "default", "given"]
+    requests: int = 0
+    seconds: float = 0.0
+
+
+def increment(value: float, before: float) -> float:
+    """What a counter grew by. A fall means that it started again from zero."""
+    return value - before if value >= before else value
+
+
+def is_error(labels: dict[str, str]) -> bool:
+    """Whether requests of this series were answered with a 5xx, by code ("503") or by class ("5xx")."""
+    return labels.get("status", "").startswith("5")
+
+
+def dispersion(history: Sequence[CounterSeries], policy: Policy) -> Dispersion:
+    """The dispersion of stable's errors in the past that was read (at most ``history_s`` before the canary).
+
+    A history counts when it has ``history_min_s`` of scrapes and ``history_min_requests``: then Pearson's statistic
+    over scrapes, within 1 and 200, and 1 when it holds fewer than 10 errors. Otherwise ``phi_unknown``.
+    """
+    steps: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    first, last = math.inf, -math.inf
+    known_s = _first_seen(history)
+    for series in history:
+        bad = is_error(series.labels)
+        is_late = bool(series.samples) and series.samples[0][0] > known_s[series.labels.get(INSTANCE_LABEL, "")]
+        before: float | None = 0.0 if is_late else None  # its first error made it: it was born with a burst in it
+        for at_s, value in series.samples:
+            if not math.isfinite(value):
+                continue
+            first, last = min(first, at_s), max(last, at_s)
+            if before is not None and (grown := increment(value, before)):
+                step = steps[math.floor(at_s / policy.scrape_s)]
+                step[0] += grown
+                step[1] += grown if bad else 0.0
+            before = value
+    requests = sum(n for n, _ in steps.values())
+    errors = sum(x for _, x in steps.values())
+    seconds = max(0.0, last - first)
+    # Scrapes do not start and end on the second: two of them may be missing at the edges.
+    if requests < policy.history_min_requests or seconds < policy.history_min_s - 2 * policy.scrape_s:
+        return Dispersion(policy.phi_unknown, "default", int(requests), seconds)
+    if errors < 10:
+        return Dispersion(1.0, "history", int(requests), seconds)
+    ratio = errors / requests
+    excess = sum((x - n * ratio) ** 2 / (n * ratio * max(1 - ratio, 1e-9)) for n, x in steps.values())
+    phi_hat = excess / max(1, len(steps) - 1)
+    return Dispersion(min(200.0, max(1.0, phi_hat)), "history", int(requests), seconds)
+
+
+def _first_seen(history: Sequence[CounterSeries]) -> dict[str, float]:
+    """Instance -> unix seconds of the first sample of any of its series."""
+    found: dict[str, float] = defaultdict(lambda: math.inf)
+    for series in history:
+        if series.samples:
+            instance = series.labels.get(INSTANCE_LABEL, "")
+            found[instance] = min(found[instance], series.samples[0][0])
+    return found

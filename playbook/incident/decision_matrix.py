@@ -1,0 +1,156 @@
+"""The playbook's rollback decision matrix (section 8), row by row, and which row each finding belongs to."""
+
+from enum import StrEnum
+
+from playbook.base import Frozen
+
+
+class Symptom(StrEnum):
+    """The first column. The first four are measured; the last two are reported by people."""
+
+    ERRORS_ABOVE_MAX = "Error rate > 0.5%"
+    ERRORS_IN_BAND = "Error rate 0.1-0.5%"
+    LATENCY_ABOVE_5S = "P95 latency > 5s"
+    OUT_OF_MEMORY = "Memory leak (OOM kills)"
+    VULNERABILITY = "Security vulnerability reported"
+    UI_BUG = "UI bug (no backend impact)"
+
+
+class Severity(StrEnum):
+    """P0 is the worst."""
+
+    P0 = "P0"
+    P1 = "P1"
+    P2 = "P2"
+    P3 = "P3"
+
+
+class Response(StrEnum):
+    """What the playbook has us do."""
+
+    ROLL_BACK = "Immediate rollback"
+    INVESTIGATE = "Investigate, consider rollback"
+    SCALE_UP = "Investigate, scale up replicas"
+    FIX_FORWARD = "Hotfix + redeploy"
+    NEXT_RELEASE = "Fix in next release"
+
+
+class Trigger(StrEnum):
+    """What starts the rollback, if anything does."""
+
+    AUTOMATIC = "Automatic (canary phase)"
+    AUTOMATIC_OOM = "Automatic (liveness probe fails)"
+    MANUAL = "Manual decision (15m window)"
+    IF_SCALING_FAILS = "Rollback if scaling doesn't help"
+    NEVER_FORWARD = "No rollback (fix forward)"
+    NEVER = "No rollback"
+
+
+class Row(Frozen):
+    """One row of the matrix."""
+
+    symptom: Symptom
+    severity: Severity
+    response: Response
+    trigger: Trigger
+
+
+class Reason(StrEnum):
+    """Why a verdict is what it is. One reason, the first that holds in the order of `verdict.judge`."""
+
+    # against the canary
+    OOM_KILLED = "oom_killed"
+    ERRORS_PROVEN = "errors_proven"  # evidence that the ratio is above 0.5 %
+    ERRORS_MEASURED = "errors_measured"  # measured above 0.5 %, and evidence that it is not healthy
+    ERRORS_REGRESSED = "errors_regressed"  # measured above 0.5 %, and evidence that it is worse than stable
+    ERRORS_LITERAL = "errors_literal"  # the playbook's bare number, on enough requests
+    ERRORS_AT_DEADLINE = "errors_at_deadline"  # measured above 0.5 % when the bake ends
+    LATENCY_5S = "latency_5s"
+    # a person decides
+    TELEMETRY_MISSING = "telemetry_missing"  # nothing was ever seen
+    TELEMETRY_STALE = "telemetry_stale"  # the last sample is too old
+    TELEMETRY_PARTIAL = "telemetry_partial"  # too little of the bake was seen: late, or gaps
+    NO_TRAFFIC = "no_traffic"  # seen, but no requests
+    LATENCY_UNKNOWN = "latency_unknown"  # requests, and not one with a latency
+    OOM_UNKNOWN = "oom_unknown"  # the logs could never be asked for kills
+    LATENCY_2S = "latency_2s"
+    CPU = "cpu"
+    MEMORY = "memory"
+    ERRORS_IN_BAND = "errors_in_band"
+    TOO_FEW_REQUESTS = "too_few_requests"
+    # for it
+    COLLECTING = "collecting"
+    HEALTHY = "healthy"
+
+
+MATRIX: dict[Symptom, Row] = {
+    row.symptom: row
+    for row in (
+        Row(
+            symptom=Symptom.ERRORS_ABOVE_MAX,
+            severity=Severity.P1,
+            response=Response.ROLL_BACK,
+            trigger=Trigger.AUTOMATIC,
+        ),
+        Row(
+            symptom=Symptom.ERRORS_IN_BAND,
+            severity=Severity.P2,
+            response=Response.INVESTIGATE,
+            trigger=Trigger.MANUAL,
+        ),
+        Row(
+            symptom=Symptom.LATENCY_ABOVE_5S,
+            severity=Severity.P2,
+            response=Response.SCALE_UP,
+            trigger=Trigger.IF_SCALING_FAILS,
+        ),
+        Row(
+            symptom=Symptom.OUT_OF_MEMORY,
+            severity=Severity.P1,
+            response=Response.ROLL_BACK,
+            trigger=Trigger.AUTOMATIC_OOM,
+        ),
+        Row(
+            symptom=Symptom.VULNERABILITY,
+            severity=Severity.P0,
+            response=Response.FIX_FORWARD,
+            trigger=Trigger.NEVER_FORWARD,
+        ),
+        Row(
+            symptom=Symptom.UI_BUG,
+            severity=Severity.P3,
+            response=Response.NEXT_RELEASE,
+            trigger=Trigger.NEVER,
+        ),
+    )
+}
+
+SYMPTOM_OF: dict[Reason, Symptom | None] = {
+    Reason.OOM_KILLED: Symptom.OUT_OF_MEMORY,
+    Reason.ERRORS_PROVEN: Symptom.ERRORS_ABOVE_MAX,
+    Reason.ERRORS_MEASURED: Symptom.ERRORS_ABOVE_MAX,
+    Reason.ERRORS_REGRESSED: Symptom.ERRORS_ABOVE_MAX,
+    Reason.ERRORS_LITERAL: Symptom.ERRORS_ABOVE_MAX,
+    Reason.ERRORS_AT_DEADLINE: Symptom.ERRORS_ABOVE_MAX,
+    Reason.LATENCY_5S: Symptom.LATENCY_ABOVE_5S,
+    Reason.ERRORS_IN_BAND: Symptom.ERRORS_IN_BAND,
+    # The matrix has no row for these; section 3 says investigate or watch, so a person decides.
+    Reason.TELEMETRY_MISSING: None,
+    Reason.TELEMETRY_STALE: None,
+    Reason.TELEMETRY_PARTIAL: None,
+    Reason.NO_TRAFFIC: None,
+    Reason.LATENCY_UNKNOWN: None,
+    Reason.OOM_UNKNOWN: None,
+    Reason.LATENCY_2S: None,
+    Reason.CPU: None,
+    Reason.MEMORY: None,
+    Reason.TOO_FEW_REQUESTS: None,
+    Reason.COLLECTING: None,
+    Reason.HEALTHY: None,
+}
+
+
+def row_for(reason: Reason) -> Row | None:
+    """The matrix row of what the judge found; None where the matrix has none."""
+    symptom = SYMPTOM_OF[reason]
+    return None if symptom is None else MATRIX[symptom]

@@ -1,0 +1,311 @@
+"""What one update of a service writes, and the pure steps that say which update is due.
+
+Every step takes a fresh read and answers the Change that is still missing, or None where the world is so already.
+Doing a step
+twice therefore writes once, and a lost reply is found out by asking again.
+"""
+
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from playbook.base import Frozen
+from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, Transient
+from playbook.lease.lease import Decision, Kind, Lease, Participant, Promotion, Record, ServiceRollout
+from playbook.lease.settled import final_split, was_taken_over
+from playbook.release.traffic import CANARY_TAG, OUR_TAGS, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
+
+
+class Deployment(Frozen):
+    """A new revision: the template of ``base`` with another image and the overrides of the environment file."""
+
+    revision: str
+    base: str = Field(description="the revision whose template is copied")
+    image: str
+    environment: dict[str, str] = Field(default_factory=dict, description="variables that replace those of the base")
+
+
+class Change(Frozen):
+    """One update: always the record, and what moves with it. None leaves that part of the service alone."""
+
+    record: Record
+    split: TrafficSplit | None = None
+    deployment: Deployment | None = None
+    scaling: Scaling | None = None
+
+
+def guard(snapshot: ServiceSnapshot, lease: Lease) -> Record:
+    """The record of a service that this claim still holds.
+
+    Raises: Fenced (a newer epoch is written there), Interrupted (the claim is gone, or traffic or the template are
+    not ours).
+    """
+    record = Record.read(snapshot)
+    name = snapshot.service
+    if record.epoch > lease.epoch or is_anothers(record, lease):
+        raise Fenced(f"{name}: epoch {record.epoch} holds it, this run has {lease.epoch}; nothing more is written.")
+    rollout = lease.rollout(name)
+    if snapshot.latest_created not in (rollout.latest_created, rollout.canary):
+        raise OutOfBandChange(
+            f"{name}: revision {snapshot.latest_created} was deployed by {snapshot.last_modifier or 'somebody'} "
+            f"during release {lease.release_id}. It is left as it is.",
+            service=name,
+        )
+    if not any(snapshot.pinned.moves_like(ours) for ours in ways(lease, rollout)):
+        raise OutOfBandChange(
+            f"{name}: traffic is {snapshot.split}, set by {snapshot.last_modifier or 'somebody'} during release "
+            f"{lease.release_id}. It is left as it is.",
+            service=name,
+        )
+    if record.holder not in (lease.release_id, "") or (record.epoch == lease.epoch and not record.holder):
+        raise OutOfBandChange(f"{name}: the claim of {lease.release_id} was taken off it.", service=name)
+    return record
+
+
+def is_anothers(record: Record, lease: Lease) -> bool:
+    """Whether another process wrote this very epoch: two took over in the same second, and the other one was first."""
+    held = record.lease
+    return held is not None and held.epoch == lease.epoch and held.flow_run_id != lease.flow_run_id
+
+
+def ways(lease: Lease, rollout: ServiceRollout) -> tuple[TrafficSplit, ...]:
+    """Every split that a service of this release may be found in, by what the release has decided so far."""
+    shares = (*lease.earlier_percents, lease.canary_percent)
+    baking = tuple(rollout.stable.with_canary(rollout.canary, share) for share in shares)
+    everybody = TrafficSplit.all_to(rollout.canary)
+    found = rollout.found or rollout.stable
+    if lease.migration is not None:
+        closed = lease.migration.maintenance.get(rollout.service)
+        return (found, rollout.stable, *((TrafficSplit.all_to(closed),) if closed else ()))
+    match lease.decision:
+        case Decision.DEPLOY:
+            return (found,)
+        case Decision.BAKE:
+            return baking if lease.bake_start_s else (found, *baking)
+        case Decision.PROMOTE:
+            return (*baking, everybody) if lease.bake_start_s else (found, everybody)
+        case Decision.REVERT:
+            return (found, rollout.stable, *baking, everybody)
+
+
+def mark(record: Record, lease: Lease, service: str) -> Record:
+    """The record of ``service`` once it carries ``lease``: all of it on the lead, a pointer elsewhere."""
+    rollout = lease.rollout(service)
+    held = (
+        {"lease": lease, "participant": None}
+        if service == lease.coordinator
+        else {
+            "lease": None,
+            "participant": Participant(
+                release_id=lease.release_id, epoch=lease.epoch, coordinator=lease.coordinator, stable=rollout.stable
+            ),
+        }
+    )
+    return record.model_copy(update={"epoch": lease.epoch, **held})
+
+
+def to_acquire(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
+    """The service carries the claim, and LATEST is pinned to the revision that serves now.
+
+    Raises: Held (another release has it), Fenced (a newer epoch is written there), Refused (it is mitigated), Conflict
+    (traffic is no longer what was planned on).
+    """
+    record = check_available(snapshot, lease)
+    wanted = mark(record, lease, snapshot.service)
+    pinned = snapshot.pinned.without_tags(CANARY_TAG)
+    if not pinned.moves_like(lease.rollout(snapshot.service).stable):
+        raise Conflict(
+            f"{snapshot.service}: traffic became {snapshot.split} (by {snapshot.last_modifier or 'somebody'}) "
+            "while the release was being planned. Start it again."
+        )
+    return None if record == wanted and snapshot.split == pinned else Change(record=wanted, split=pinned)
+
+
+def check_available(snapshot: ServiceSnapshot, lease: Lease) -> Record:
+    """The record of a service that ``lease`` may take. Raises: Held, Fenced, Refused, as `to_acquire`."""
+    record = check_not_held(snapshot, lease.version, lease.release_id)
+    if record.epoch > lease.epoch:
+        raise Fenced(f"{snapshot.service}: epoch {record.epoch} is newer than this run's {lease.epoch}.")
+    if record.mitigation is not None:
+        what = record.mitigation
+        raise Refused(
+            f"{snapshot.service} was set to {what.measure} by {what.by} ({what.reason}). Start mitigate/… with restore "
+            "first."
+        )
+    return record
+
+
+def check_not_held(snapshot: ServiceSnapshot, version: str, ours: str = "") -> Record:
+    """The record of a service that nobody but the release ``ours`` holds. Raises: Held."""
+    record = Record.read(snapshot)
+    if record.holder not in ("", ours):
+        is_same = record.holder.startswith(version + "-")
+        run = f", flow run {record.lease.flow_run_id}" if record.lease else ""
+        raise Held(
+            f"{snapshot.service} is held by release {record.holder}{run}.", is_same=is_same, holder=record.holder
+        )
+    return record
+
+
+def to_begin_rollback(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
+    """The lead carries the rollback and serves what is gone back to: one update, before any other service moves.
+
+    Raises: as `to_acquire`.
+    """
+    check_available(snapshot, lease)
+    found = lease.rollout(snapshot.service).found
+    if found is not None and not Record.read(snapshot).holder and not snapshot.pinned.moves_like(found):
+        raise Conflict(
+            f"{snapshot.service}: traffic became {snapshot.split} (by {snapshot.last_modifier or 'somebody'}) "
+            "while the rollback was being planned. Look, and start it again."
+        )
+    return to_revert(snapshot, lease)
+
+
+def to_take_over(snapshot: ServiceSnapshot, lease: Lease, found: Lease) -> Change | None:
+    """The service carries ``lease`` in place of the same release's older one; nobody is moved.
+
+    A service that the older process had not come to yet, or had let go already when it died, is claimed now; one that
+    an earlier recovery had not come to is as old as that one found it. Only the lead says whether a release has ended,
+    and how far it is.
+    Raises: Fenced (another process has taken it over since ``found`` was read), Conflict (its own process has
+    gone on since: what it noted would be lost), and what `guard` raises.
+    """
+    is_lead, held = snapshot.service == lease.coordinator, Record.read(snapshot).lease
+    if is_lead and held is not None and held.epoch == found.epoch and held != found:
+        raise Conflict(
+            f"{snapshot.service}: {lease.release_id} has gone on since it was read ({found.decision}, now "
+            f"{held.decision}). Read it again."
+        )
+    record = guard(snapshot, lease)
+    has_ended = is_lead and not record.holder
+    if has_ended or (record.epoch > found.epoch and record.epoch != lease.epoch):
+        raise Fenced(f"{snapshot.service}: release {lease.release_id} was taken over or ended meanwhile.")
+    wanted = mark(record, lease, snapshot.service)
+    return None if record == wanted else Change(record=wanted)
+
+
+def to_scale(snapshot: ServiceSnapshot, lease: Lease, instances: int) -> Change | None:
+    """The service keeps at least so many instances; the claim, with the scaling to go back to, is written with it.
+
+    A bound above (0: none is set) gives way: Cloud Run refuses one below the least.
+    """
+    record = guard(snapshot, lease)
+    wanted = mark(record, lease, snapshot.service)
+    least, most = max(instances, snapshot.scaling.min_instances), snapshot.scaling.max_instances
+    bounds = {"min_instances": least, "max_instances": most and max(least, most)}
+    scaling = snapshot.scaling.model_copy(update=bounds)
+    return None if snapshot.scaling == scaling and record == wanted else Change(record=wanted, scaling=scaling)
+
+
+def move(snapshot: ServiceSnapshot, lease: Lease, want: TrafficSplit) -> Change | None:
+    """Send users as ``want`` says and write the claim with it. None where both are so."""
+    record = guard(snapshot, lease)
+    wanted = mark(record, lease, snapshot.service)
+    if snapshot.split == want and snapshot.serves(want) and record == wanted:
+        return None
+    return Change(record=wanted, split=want)
+
+
+def to_deploy(snapshot: ServiceSnapshot, lease: Lease, overrides: Mapping[str, str]) -> Change | None:
+    """The new revision exists, is tagged, and no user is sent to it.
+
+    Raises: Transient (it is still starting), as `guard`.
+    """
+    rollout = lease.rollout(snapshot.service)
+    want = keep_tags(snapshot, rollout.stable).with_tag(CANARY_TAG, rollout.canary)
+    if snapshot.latest_created == rollout.canary and snapshot.is_reconciling:
+        raise Transient(f"{snapshot.service}: {rollout.canary} is still starting.")
+    if snapshot.latest_created == rollout.canary:
+        return move(snapshot, lease, want)
+    return Change(
+        record=mark(guard(snapshot, lease), lease, snapshot.service),
+        split=want,
+        deployment=Deployment(
+            revision=rollout.canary, base=rollout.stable.main, image=rollout.image, environment=dict(overrides)
+        ),
+    )
+
+
+def to_bake(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
+    """The canary has its share of the users."""
+    rollout = lease.rollout(snapshot.service)
+    want = rollout.stable.with_canary(rollout.canary, lease.canary_percent)
+    return move(snapshot, lease, keep_tags(snapshot, want).with_tag(CANARY_TAG, rollout.canary))
+
+
+def to_promote(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
+    """The canary has all users; the old stable revision is kept alive by a tag until the watch is over."""
+    rollout = lease.rollout(snapshot.service)
+    want = keep_tags(snapshot, TrafficSplit.all_to(rollout.canary)).with_tag(CANARY_TAG, rollout.canary)
+    return move(snapshot, lease, want.with_tag(PREVIOUS_TAG, rollout.stable.main))
+
+
+def to_revert(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
+    """All users are on what was stable at the claim; the canary's tag and the instances it was given are gone."""
+    rollout = lease.rollout(snapshot.service)
+    split = keep_tags(snapshot, rollout.stable).without_tags(CANARY_TAG)
+    moved = move(snapshot, lease, split)
+    if snapshot.service not in lease.scaled_at_s or snapshot.scaling == rollout.scaling:
+        return moved
+    return Change(record=mark(guard(snapshot, lease), lease, snapshot.service), split=split, scaling=rollout.scaling)
+
+
+def to_release_lease(snapshot: ServiceSnapshot, lease: Lease, now_s: float) -> Change | None:
+    """No claim and no canary tag are left; what serves everybody now is written down as the last good release.
+
+    Where somebody else moved users after the release's last step, nothing is written down as good that does not serve.
+    A release that was taken back leaves its incident open on the lead; the next good one closes it.
+    Raises: Fenced (a newer run has taken it over since, so that how it ended is that one's to say).
+    """
+    record, rollout = Record.read(snapshot), lease.rollout(snapshot.service)
+    if was_taken_over(record, lease, rollout):
+        raise Fenced(f"{snapshot.service}: {lease.release_id} was taken over by a run of epoch {record.epoch}.")
+    if record.epoch > lease.epoch or record.holder != lease.release_id:
+        return None
+    left, is_so = record.released(), snapshot.pinned.moves_like(final_split(lease, rollout))
+    if lease.migration is not None and snapshot.service in lease.migration.bases:
+        left = left.copied(lease.migration.bases[snapshot.service], rollout.stable.main)
+    if lease.decision is Decision.PROMOTE:
+        digest = rollout.image.rsplit("@", 1)[-1]
+        new = Promotion(release=lease.version, revision=rollout.canary, digest=digest, promoted_at_s=now_s)
+        left = left.promoted(new, before=rollout.stable.main).model_copy(update={"incidents": ()}) if is_so else left
+    elif rollout.back_to is not None and is_so:
+        back = rollout.back_to.model_copy(update={"promoted_at_s": now_s, "is_return": True})
+        left = left.returned(back, rollout.canary)
+    elif lease.kind in (Kind.RELEASE, Kind.HOTFIX):
+        left = left.without(rollout.canary)  # it may have been written down before the release was taken back after all
+    if lease.decision is Decision.REVERT and snapshot.service == lease.coordinator:
+        left = left.alarmed(lease.release_id)
+    return Change(record=left, split=snapshot.split.without_tags(CANARY_TAG))
+
+
+def to_free_orphan(snapshot: ServiceSnapshot, release_id: str) -> Change | None:
+    """A service that still points to a release which is gone from its lead goes back to its own stable split,
+    unmarked. None where it points to another one by now."""
+    record = Record.read(snapshot)
+    if record.participant is None or record.participant.release_id != release_id:
+        return None
+    split = keep_tags(snapshot, record.participant.stable).without_tags(CANARY_TAG)
+    return Change(record=record.released(), split=split)
+
+
+def to_note_incident(snapshot: ServiceSnapshot, incident: str) -> Change | None:
+    """The service remembers an incident that is not over: the next good release, or a rollback, resolves it."""
+    record = Record.read(snapshot)
+    return None if incident in record.incidents else Change(record=record.alarmed(incident))
+
+
+def to_end_watch(snapshot: ServiceSnapshot, version: str) -> Change | None:
+    """The revision before ``version`` is no longer kept alive. None where another release holds or has replaced it."""
+    record = Record.read(snapshot)
+    is_newest = bool(record.last_good) and record.last_good[0].release == version
+    if record.holder or not is_newest or PREVIOUS_TAG not in snapshot.split.tags:
+        return None
+    return Change(record=record, split=snapshot.split.without_tags(PREVIOUS_TAG))
+
+
+def keep_tags(snapshot: ServiceSnapshot, split: TrafficSplit) -> TrafficSplit:
+    """``split`` with the tags that other people put on the service."""
+    theirs = {tag: revision for tag, revision in snapshot.pinned.tags.items() if tag not in OUR_TAGS}
+    return split.model_copy(update={"tags": {**theirs, **split.tags}})

@@ -1,0 +1,64 @@
+"""Immediate actions (playbook 7): which update of a service a measure is, and which one takes it back."""
+
+from playbook.errors import Held
+from playbook.lease.change import Change, keep_tags
+from playbook.lease.lease import Mitigation, Record
+from playbook.release.request import MitigateRequest
+from playbook.release.traffic import Scaling, ServiceSnapshot, TrafficSplit
+
+
+def to_mitigate(
+    snapshot: ServiceSnapshot,
+    request: MitigateRequest,
+    split: TrafficSplit | None,
+    scaling: Scaling | None,
+    at_s: float,
+) -> Change | None:
+    """The measure is in force, and what was before the first one is written down, from the read it is written under.
+
+    Raises: Held where a release has the service.
+    """
+    record = _unheld(snapshot)
+    first = record.mitigation
+    kept = Mitigation(
+        measure=request.measure,
+        by=request.requested_by,
+        reason=request.reason,
+        at_s=at_s,
+        split=first.split if first else snapshot.pinned,
+        scaling=first.scaling if first else snapshot.scaling,
+    )
+    is_so = (split is None or snapshot.serves(split)) and (scaling is None or snapshot.scaling == scaling)
+    if is_so and first is not None and first.measure is request.measure:
+        return None
+    return Change(
+        record=record.model_copy(update={"mitigation": kept}),
+        split=None if split is None else keep_tags(snapshot, split),
+        scaling=scaling,
+    )
+
+
+def to_restore(snapshot: ServiceSnapshot) -> Change | None:
+    """The service is as it was before the first measure; None where there is none in force.
+
+    Raises: Held where a release or a migration rollback has the service: it would be opened under its hands.
+    """
+    record = _unheld(snapshot)
+    if record.mitigation is None:
+        return None
+    return Change(
+        record=record.model_copy(update={"mitigation": None}),
+        split=record.mitigation.split,
+        scaling=record.mitigation.scaling,
+    )
+
+
+def _unheld(snapshot: ServiceSnapshot) -> Record:
+    record = Record.read(snapshot)
+    if record.holder:
+        raise Held(
+            f"{snapshot.service} is held by release {record.holder}. Start rollback/… first, or cancel that release; a "
+            "migration rollback must be over first.",
+            is_same=False,
+        )
+    return record

@@ -1,0 +1,76 @@
+"""What is found after a crash -> what to do about it. Pure and total: whoever recovers twice decides the same."""
+
+from enum import StrEnum
+
+from playbook.base import Frozen
+from playbook.lease.lease import Decision, Lease
+from playbook.migration.plan import MigrationRollback
+
+RESTARTS_MAX = 3
+"""How often a migration rollback is started again before somebody is paged: what kills it each time is no accident."""
+
+
+class Step(StrEnum):
+    """What a recovery does with a release that it finds."""
+
+    RESUME = "RESUME"
+    REVERT = "REVERT"
+    LEAVE = "LEAVE"
+    RESTART = "RESTART"  # its own flow, which knows how to go on
+    HALT = "HALT"  # page: nothing goes on by itself, and users notice
+
+
+class Owner(StrEnum):
+    """What is known of the process that holds the claim."""
+
+    ALIVE = "alive"
+    SILENT = "silent"  # it stopped beating
+    ENDED = "ended"  # its run is over, and the claim is still there
+    CANCELLED = "cancelled"
+
+
+class Recovery(Frozen):
+    """The step, and why."""
+
+    step: Step
+    reason: str
+
+
+def recover(lease: Lease | None, owner: Owner, now_s: float) -> Recovery:
+    """Decide what becomes of ``lease``. ``now_s`` is unix seconds.
+
+    The first that holds: nothing is held -> LEAVE; the owner lives and its time is not over -> LEAVE; a migration is
+    being taken back -> `recover_migration`; already reverting, cancelled, or its time is over -> REVERT (a promotion
+    under way is finished even so: going on is shorter than going back); else RESUME. Source: design, the claim.
+    """
+    if lease is None:
+        return Recovery(step=Step.LEAVE, reason="no release holds these services")
+    is_late = now_s > lease.deadline_s
+    if owner is Owner.ALIVE and not is_late:
+        return Recovery(step=Step.LEAVE, reason=f"{lease.release_id} is alive")
+    if lease.migration is not None:
+        return recover_migration(lease.migration, owner)
+    if lease.decision is Decision.REVERT:
+        return Recovery(step=Step.REVERT, reason=lease.reason or "the release was being reverted")
+    if owner is Owner.CANCELLED:
+        return Recovery(step=Step.REVERT, reason="the release was cancelled")
+    if lease.decision is Decision.PROMOTE:
+        return Recovery(step=Step.RESUME, reason=f"the promotion goes on: its process is {owner}")
+    if is_late:
+        return Recovery(step=Step.REVERT, reason="the release took longer than a claim may live")
+    return Recovery(step=Step.RESUME, reason=f"the release goes on from {lease.decision}: its process is {owner}")
+
+
+def recover_migration(migration_rollback: MigrationRollback, owner: Owner) -> Recovery:
+    """Never reverted, for half of the data may be changed: one that lost its process goes on; one that a person has
+    cancelled, or that goes on losing its process, stops with a page, since writes are off; one that has said why it
+    stopped waits for a person.
+    """
+    if migration_rollback.halted:
+        return Recovery(step=Step.LEAVE, reason=f"a person must start it again: {migration_rollback.halted}")
+    if owner is Owner.CANCELLED:
+        return Recovery(step=Step.HALT, reason="the migration rollback was cancelled")
+    if migration_rollback.restarts >= RESTARTS_MAX:
+        reason = f"it was started again {migration_rollback.restarts} times, and its process is {owner} once more"
+        return Recovery(step=Step.HALT, reason=reason)
+    return Recovery(step=Step.RESTART, reason=f"the migration rollback goes on: its process is {owner}")

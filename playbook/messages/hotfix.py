@@ -1,0 +1,78 @@
+"""What people read of a hotfix (playbook 6): that it is live and how long it took, and what it owes."""
+
+from playbook.analysis.policy import Policy
+from playbook.analysis.verdict import Action
+from playbook.incident.decision_matrix import Severity
+from playbook.lease.lease import Lease
+from playbook.messages.chat import Channel, Message, Ticket, minutes
+from playbook.messages.report import Report
+from playbook.release.request import ExploitCheck
+
+
+def hotfix_deployed(report: Report, policy: Policy) -> Message:
+    """Playbook 6, step 6, with who allowed it and how long it took."""
+    lease, asked = report.lease, report.lease.hotfix
+    assert asked is not None
+    text = "\n".join(
+        (
+            "🚨 HOTFIX DEPLOYED",
+            f"Version: {lease.version}",
+            f"Reason: {asked.reason} ({asked.incident})",
+            "Impact: All users (100% traffic immediately)",
+            "Deployment Mode: Direct (canary skipped)",
+            f"Verified: {verified(report)}",
+            f"Approved by: {asked.approver}",
+            f"Live: {live_after(lease, policy)}",
+        )
+    )
+    return Message(key=f"{lease.release_id}/hotfix", channel=Channel.RELEASES, text=text)
+
+
+def verified(report: Report) -> str:
+    """What is known of a hotfix that everybody has."""
+    said = ["Smoke tests passed"]
+    if report.lease.hotfix and report.lease.hotfix.exploit:
+        said.append("the exploit is refused")
+    if report.verdicts and report.verdicts[0].action is Action.PROMOTE:
+        said.append("no elevated errors")
+    elif report.verdicts:
+        said.append(f"errors are not known ({report.verdicts[0].explanation})")
+    return ", ".join(said)
+
+
+def before_the_fix(check: ExploitCheck, status: int) -> str:
+    """How ``check`` was answered without the fix; one that is refused even so shows nothing of it."""
+    said = f"before the fix, {check} answered {status}"
+    return (
+        f"{said}, which counts as refused: it cannot show that the fix works" if status in check.refused_with else said
+    )
+
+
+def live_after(lease: Lease, policy: Policy) -> str:
+    """How long it took from the request until everybody had it, against what the playbook allows."""
+    if lease.requested_at_s is None or lease.bake_start_s is None:
+        return "the time was not measured"
+    took_s = lease.bake_start_s - lease.requested_at_s
+    is_late = took_s > policy.hotfix_budget_s
+    return f"after {minutes(took_s)} ({'⚠️ LATE: ' if is_late else ''}{minutes(policy.hotfix_budget_s)} allowed)"
+
+
+def hotfix_debt(report: Report, policy: Policy) -> Ticket:
+    """What a hotfix has skipped is owed, and somebody is asked to pay it back."""
+    lease, asked = report.lease, report.lease.hotfix
+    assert asked is not None
+    owed = [
+        f"- [ ] The canary was skipped ({policy.canary_percent} %, {minutes(policy.bake_s)}): compare the errors and "
+        "latency of the hour after with the week before.",
+        f"- [ ] {asked.incident}: is a regression test in the suite?",
+        "- [ ] Is the fix on `main`, so that the next release does not undo it?",
+    ]
+    owed += [f"- [ ] {item}" for item in report.checklist if item.is_met is not True]
+    owed += [] if asked.exploit else ["- [ ] No exploit check was given: show by hand that the hole is closed."]
+    return Ticket(
+        key=f"{lease.release_id}/debt",
+        title=f"Follow-up of hotfix {lease.version}: what was skipped",
+        severity=Severity.P2,
+        body=f"Approved by {asked.approver}: {asked.reason} ({asked.incident}).\n\n" + "\n".join(owed),
+        labels=("hotfix", "follow-up"),
+    )

@@ -1,0 +1,190 @@
+"""What people read of a migration rollback: the page, the questions, what went wrong and how to go on."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from string import Template
+
+from playbook.incident.decision_matrix import Severity
+from playbook.incident.response import Contact, day, roll_call
+from playbook.lease.lease import Lease
+from playbook.messages.chat import Channel, Message, Page, Ticket, clock
+from playbook.migration.plan import Backup, Way
+
+
+def closing(lease: Lease, environment: str, contacts: Mapping[str, Contact], url: str) -> Message:
+    """Writes are about to be off: users will notice. Which roles to fill, whom to call (playbook 7), and where the run
+    is seen.
+    """
+    plan = lease.migration_rollback.plan
+    people = roll_call(contacts)
+    text = "\n".join(
+        (
+            f"🛑 {environment.upper()}: WRITES ARE BEING STOPPED",
+            f"Why: {lease.reason}",
+            f"What: {', '.join(plan.undo)} is taken back ({plan.way}); schema {plan.schema_now} → {plan.schema_after}",
+            f"Services: {', '.join(lease.services)}",
+            f"Requested by: {lease.requested_by}",
+            *people,
+            f"Run: {url}",
+        )
+    )
+    return Message(key=f"{lease.release_id}/closing", channel=Channel.INCIDENTS, text=text)
+
+
+def ticket(lease: Lease, environment: str, template: str, lines: Sequence[str], url: str) -> Ticket:
+    """The incident's ticket (playbook 4, 7), with the draft of the post-mortem in it.
+
+    ``template`` has the names of `string.Template`; ``lines`` are what has happened so far, as on the page.
+    """
+    plan = lease.migration_rollback.plan
+    began_s = lease.requested_at_s or float(lease.epoch)
+    draft = Template(template).safe_substitute(
+        title=f"{environment.capitalize()}: {', '.join(plan.undo)} was taken back",
+        date=day(began_s),
+        severity=Severity.P1.value,
+        version=lease.version,
+        services=", ".join(lease.services),
+        stable=", ".join(f"{rollout.service}: {rollout.stable}" for rollout in lease.rollouts),
+        reason=lease.reason,
+        detection=f"reported by {lease.requested_by}",
+        impact=f"no writes to {', '.join(lease.services)} from {clock(began_s)} UTC until they were on again",
+        timeline="\n".join(f"| {line.replace(' UTC ', ' | ', 1)} |" for line in lines),
+        errors="- not looked for: the data was wrong, see the reason",
+    )
+    folded = f"<details><summary>Draft of the post-mortem</summary>\n\n{draft}\n</details>"
+    opening = f"Severity: {Severity.P1}\nRequested by: {lease.requested_by}\nRun: {url}"
+    return Ticket(
+        key=f"{lease.release_id}/ticket",
+        title=f"{environment.capitalize()} migration rollback: {', '.join(plan.undo)}",
+        severity=Severity.P1,
+        body="\n\n".join((opening, folded, page(lease, environment, lines))),
+        labels=("incident", Severity.P1.value),
+    )
+
+
+def done(lease: Lease, environment: str) -> Message:
+    """Playbook 4, scenario 3, step 5: everything is open again."""
+    serving = ", ".join(f"{rollout.service}: {rollout.stable}" for rollout in lease.rollouts)
+    lines = [
+        f"✅ {environment.upper()}: MIGRATION ROLLED BACK",
+        f"Reason: {lease.reason}",
+        f"Action: {', '.join(lease.migration_rollback.plan.undo)} taken back; the database has schema "
+        f"{lease.migration_rollback.plan.schema_after}",
+        f"Serving: {serving}",
+    ]
+    lines += [f"Agreed: {yes}" for yes in lease.migration_rollback.agreed]
+    return Message(key=f"{lease.release_id}/done", channel=Channel.RELEASES, text="\n".join(lines))
+
+
+def declined(lease: Lease, environment: str) -> Message:
+    """A person said no: whoever read that writes are stopped reads that they are on again, and that nothing changed."""
+    text = "\n".join(
+        (
+            f"↩️ {environment.upper()}: WRITES ARE ON AGAIN, THE MIGRATION STAYS",
+            f"Why: {lease.migration_rollback.declined}",
+            f"Not taken back: {', '.join(lease.migration_rollback.plan.undo)}; the data was not touched",
+            f"Services: {as_found(lease)}",
+        )
+    )
+    return Message(key=f"{lease.release_id}/declined", channel=Channel.INCIDENTS, text=text)
+
+
+def as_found(lease: Lease) -> str:
+    """How the services of a claim that says no are open again."""
+    measured = ", ".join(rollout.service for rollout in lease.rollouts if rollout.before)
+    told = f"{', '.join(lease.services)}, as they were found"
+    return f"{told}; the measure that was in force on {measured} is over" if measured else told
+
+
+def go_on(environment: str) -> str:
+    """How to go on from wherever it stopped."""
+    return f"Start migration-rollback/{environment} again: it goes on from here."
+
+
+def halted(lease: Lease, environment: str, why: str) -> Page:
+    """Nothing goes on by itself, and ``why`` says whose writes are off: P1."""
+    return Page(
+        key=lease.release_id,
+        severity=Severity.P1,
+        summary=f"{environment.capitalize()} migration rollback stopped: {why}"[:1024],
+        details={
+            "release": lease.release_id,
+            "services": ", ".join(lease.services),
+            "how to go on": go_on(environment),
+            "flow run": lease.flow_run_id,
+        },
+    )
+
+
+def loss(backup: Backup, lost: Mapping[str, int]) -> str:
+    """What a restore of ``backup`` forgets, in numbers that were counted."""
+    counted = ", ".join(f"{count} in {name}" for name, count in lost.items()) or "none"
+    return (
+        f"Documents made or changed since the backup of {clock(backup.at_s)} UTC: **{counted}** (by their ids and by "
+        "`updatedAt`; what was deleted, and changes without `updatedAt`, cannot be counted)."
+    )
+
+
+def ask_restore(lease: Lease, backup: Backup, lost: Mapping[str, int], target: str, why: str) -> str:
+    """The first question: may the backup be restored beside production?"""
+    return "\n\n".join(
+        (
+            f"## Restore the backup from before {', '.join(_undone(lease))}?",
+            f"Why: {why}.",
+            f"Backup `{backup.id}` would be restored to **{target}**. Everything on that cluster is removed first; "
+            "production's own is not touched. You are asked again before production is pointed at it.",
+            f"What would be lost once production uses it: {loss(backup, lost)}",
+            "Writes are off while you decide. No answer means no.",
+        )
+    )
+
+
+def ask_switch(lease: Lease, backup: Backup, lost: Mapping[str, int], target: str) -> str:
+    """The second question: may production use what was restored?"""
+    return "\n\n".join(
+        (
+            f"## Point production at {target}?",
+            f"Backup `{backup.id}` is restored there and verified.",
+            f"{', '.join(lease.services)} would get a new version of the connection secret and a revision that reads "
+            f"it. **What is lost from then on:** {loss(backup, lost)}",
+            "Writes are off while you decide. No answer means no.",
+        )
+    )
+
+
+def asking(lease: Lease, environment: str, url: str) -> Message:
+    """A person is asked, while users cannot write."""
+    text = "\n".join(
+        (
+            f"🖐 {environment.upper()} MIGRATION ROLLBACK: your decision (silence means no; writes are off meanwhile)",
+            f"Why: {lease.reason}",
+            f"Decide: {url}",
+        )
+    )
+    key = f"{lease.release_id}/asking/{lease.epoch}/{len(lease.migration_rollback.agreed)}"
+    return Message(key=key, channel=Channel.INCIDENTS, text=text)
+
+
+def page(lease: Lease, environment: str, lines: Iterable[str]) -> str:
+    """The page in the UI: what is done, how, and what has happened so far."""
+    plan = lease.migration_rollback.plan
+    closed = lease.migration_rollback.maintenance
+    how = {Way.DOWN: "by its own `down`", Way.RESTORE: f"by restoring a backup ({plan.why})"}[plan.way]
+    rows = [
+        f"| {rollout.service} | {rollout.found or rollout.stable} | "
+        f"{f'maintenance revision {closed[rollout.service]}' if rollout.service in closed else 'no instances'} | "
+        f"{rollout.stable} |"
+        for rollout in lease.rollouts
+    ]
+    return "\n\n".join(
+        (
+            f"# Taking back {', '.join(plan.undo)} in {environment}",
+            f"{lease.reason} (requested by {lease.requested_by})",
+            f"Schema {plan.schema_now} → {plan.schema_after}, {how}.",
+            "\n".join(("| service | served | meanwhile | afterwards |", "|---|---|---|---|", *rows)),
+            "## Timeline\n\n" + "\n".join(f"- {line}" for line in lines),
+        )
+    )
+
+
+def _undone(lease: Lease) -> tuple[str, ...]:
+    return lease.migration_rollback.plan.undo

@@ -1,0 +1,48 @@
+"""How a run may end. The name is what people and automations see; the meaning stands beside it."""
+
+from enum import StrEnum
+
+from playbook.base import Frozen
+
+
+class ReleaseOutcome(StrEnum):
+    """Every end state that this project sets on purpose (design: the claim)."""
+
+    PROMOTED = "Promoted"
+    ROLLED_BACK = "RolledBack"
+    PLANNED = "Planned"
+    PASSED = "Passed"
+    NOTHING_TO_RELEASE = "NothingToRelease"
+    DUPLICATE = "Duplicate"
+    UNFIT = "Unfit"
+    ALARMED = "Alarmed"
+    REVERTED = "Reverted"
+    REFUSED = "Refused"
+    FENCED = "Fenced"
+    INTERRUPTED = "Interrupted"
+    HALTED = "Halted"
+
+    @property
+    def is_success(self) -> bool:
+        """Whether CI goes on with exit code 0."""
+        return self in _SUCCESSES
+
+
+_SUCCESSES = frozenset(
+    {
+        ReleaseOutcome.PROMOTED,
+        ReleaseOutcome.ROLLED_BACK,
+        ReleaseOutcome.PLANNED,
+        ReleaseOutcome.PASSED,
+        ReleaseOutcome.NOTHING_TO_RELEASE,
+        ReleaseOutcome.DUPLICATE,
+    }
+)
+
+
+class FlowResult(Frozen):
+    """What became of a run, in a word and a sentence."""
+
+    end: ReleaseOutcome
+    message: str
+    release_id: str = ""

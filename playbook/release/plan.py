@@ -1,0 +1,111 @@
+"""From a request to what will be done: the order, the plan and the way back, all before anything moves."""
+
+from collections.abc import Iterable, Mapping
+
+from pydantic import Field
+
+from playbook.base import Frozen
+from playbook.lease.lease import Lease, Record, ServiceRollout
+from playbook.release.traffic import CANARY_TAG, ServiceSnapshot
+from playbook.release.version import Image, Version
+
+REVISION_NAME_MAX = 63
+"""Cloud Run's revision names are DNS labels."""
+
+
+class Order(Frozen):
+    """A request made whole: the version is known, every image is pinned, services stand in order of promotion."""
+
+    version: Version
+    images: dict[str, Image] = Field(description="service -> image, in order of promotion")
+    canary_percent: int
+    changes: str = ""
+    requested_by: str = ""
+    override: str = ""
+
+
+class Plan(Frozen):
+    """What a release will do to each service, and how it would take it back."""
+
+    release_id: str
+    order: Order
+    rollouts: tuple[ServiceRollout, ...]
+
+
+def release_id(version: Version, flow_run_id: str) -> str:
+    """The name of one try at a version. Trying again is another release.
+
+    The id's last six digits are its own: a schedule's runs are made together, and begin with the same time.
+    """
+    return f"{version}-{flow_run_id.replace('-', '')[-6:]}"
+
+
+def version_due(staging: Record, production: Record) -> str:
+    """The version that a release without one means: what passed staging last; empty where there is nothing to release.
+
+    Nobody may be there when it runs, so it only goes forward: not to what staging was taken back to, not to what
+    production has had, and not to what was taken back from production since its last good release. A person may name
+    such a version all the same. Both records are those of a lead.
+    """
+    if not staging.last_good or staging.last_good[0].is_return:
+        return ""
+    newest = staging.last_good[0].release
+    had = {good.release for good in production.last_good}
+    return "" if newest in had or was_taken_back(production, newest) else newest
+
+
+def was_taken_back(record: Record, version: str) -> bool:
+    """Whether an incident that is still open names a release or a rollback of ``version``."""
+    return any(key.removeprefix("rollback-of-").startswith(f"{version}-") for key in record.incidents)
+
+
+def revision_name(service: str, version: Version, release: str) -> str:
+    """``ethixai-backend-abc123-1f2e3d``: service, commit, and the try, so that a name is never used twice."""
+    suffix = release.rsplit("-", 1)[-1]
+    channel = REVISION_NAME_MAX - len(service) - len(suffix) - 2
+    return f"{service}-{version.commit[: min(channel, 12)]}-{suffix}"
+
+
+def plan(order: Order, snapshots: Iterable[ServiceSnapshot], release: str) -> Plan:
+    """The parts of a release, from one read of each of its services."""
+    found = {snapshot.service: snapshot for snapshot in snapshots}
+    rollouts = tuple(
+        ServiceRollout(
+            service=service,
+            stable=found[service].pinned.without_tags(CANARY_TAG),
+            canary=revision_name(service, order.version, release),
+            image=str(image),
+            scaling=found[service].scaling,
+            latest_created=found[service].latest_created,
+        )
+        for service, image in order.images.items()
+    )
+    return Plan(release_id=release, order=order, rollouts=rollouts)
+
+
+def build_release_lease(plan: Plan, *, flow_run_id: str, epoch: int, deadline_s: float, place: str = "") -> Lease:
+    """The claim that carries out ``plan``."""
+    return Lease(
+        release_id=plan.release_id,
+        version=str(plan.order.version),
+        flow_run_id=flow_run_id,
+        epoch=epoch,
+        rollouts=plan.rollouts,
+        canary_percent=plan.order.canary_percent,
+        requested_by=plan.order.requested_by,
+        place=place,
+        deadline_s=deadline_s,
+    )
+
+
+def is_live(order: Order, snapshots: Mapping[str, ServiceSnapshot], served_images: Mapping[str, str]) -> bool:
+    """Whether every service of the order already serves exactly its image to all users.
+
+    ``served_images`` maps a service to the image of the one revision that serves it, where there is only one.
+    """
+    return all(
+        len(snapshots[service].pinned.percent) == 1
+        and snapshots[service].serves(snapshots[service].pinned)
+        and served_images.get(service, "").endswith(image.digest)
+        for service, image in order.images.items()
+    )

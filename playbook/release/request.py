@@ -1,0 +1,157 @@
+"""What people ask for when something is wrong: the forms of `rollback`, `hotfix` and `mitigate`, and what each must
+have.
+
+A required field has a default all the same, so that a request without it is answered with every field that is missing,
+in words; the form then calls it optional, and its description says that it is not.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from playbook.base import Frozen
+from playbook.incident.decision_matrix import MATRIX, Symptom, Trigger
+from playbook.release.version import VersionText, version_problem
+
+HOTFIX_FORM = "vYYYYMMDD-hotfixN-<commit>, for example v20251116-hotfix1-abc123"
+MITIGATED_MAX = 1000
+"""Cloud Run's own limit of instances for one revision."""
+
+Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
+
+
+class RollbackRequest(Frozen):
+    """Take production back to what it served before (playbook 4, scenario 2)."""
+
+    symptom: Symptom = Field(title="Symptom", description="What is seen. The decision matrix is asked (playbook 8).")
+    reason: Line = Field("", title="Reason", description="Required. One sentence; everybody reads it.")
+    to: Line = Field(
+        "",
+        title="To",
+        description="A release (v20251115-abc123) or revisions (ethixai-backend-00041-xyz, …). "
+        "Empty: the previous stable revision of each service.",
+    )
+    even_so: Line = Field(
+        "",
+        title="Even so",
+        description="Why to roll back although the matrix says to fix forward.",
+    )
+    requested_by: Line = Field("", title="Requested by", description="Required. Who asks. Kept and told.")
+
+    def problems(self) -> list[str]:
+        """What is wrong with it, one line for each field; empty where it can be carried out."""
+        found = []
+        if not self.reason:
+            found.append("reason: say in one sentence what is wrong")
+        if not self.requested_by:
+            found.append("requested_by: say who asks")
+        row = MATRIX[self.symptom]
+        if row.trigger in (Trigger.NEVER, Trigger.NEVER_FORWARD) and not self.even_so:
+            found.append(
+                f"even_so: for {row.symptom.value!r} the matrix says {row.response.value!r}: {row.trigger.value}. "
+                "Start hotfix/production, or say here why to roll back even so"
+            )
+        return found
+
+
+class ExploitCheck(Frozen):
+    """One HTTP request that a vulnerable version answers, and a fixed one must refuse (playbook 6, step 5)."""
+
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = Field("GET", title="Method")
+    path: str = Field(title="Path", pattern=r"^/[^\s]*$", max_length=500, description="On the service, with its query.")
+    service: str = Field("ethixai-backend", title="Service", description="By its name in the environment file.")
+    headers: dict[str, str] = Field(
+        default_factory=dict, title="Headers", description="No secret: it is kept and shown."
+    )
+    body: str = Field("", title="Body", max_length=4000)
+    refused_with: tuple[int, ...] = Field(
+        (400, 401, 403, 404, 405, 410, 422),
+        title="Refused with",
+        description="Each status that means the hole is closed. Any other, and none at all, means it is not.",
+    )
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.service}{self.path}"
+
+
+class HotfixRequest(Frozen):
+    """A fix that cannot wait for a canary (playbook 6)."""
+
+    version: VersionText = Field("", title="Version", description=f"Required. {HOTFIX_FORM}")
+    reason: Line = Field("", title="Reason", description="Required. What is being fixed. #releases reads it.")
+    incident: Line = Field(
+        "", title="CVE or incident", description="Required. CVE-2025-12345, or the incident's name or link."
+    )
+    approver: Line = Field(
+        "", title="Approver", description="Required. Who allows the canary to be skipped. Recorded and told."
+    )
+    exploit: tuple[ExploitCheck, ...] = Field(
+        (),
+        max_length=10,
+        title="Exploit check",
+        description="Requests that must be refused once the fix is live. They run before and after.",
+    )
+    requested_by: Line = Field("", title="Requested by", description="Who asks. Kept in the claim.")
+
+    def problems(self, known_services: tuple[str, ...]) -> list[str]:
+        """Everything that is missing or wrong, one line for each field."""
+        found = []
+        if problem := version_problem(self.version, HOTFIX_FORM, must_be_hotfix=True):
+            found.append(problem)
+        for name, why in (
+            ("reason", "say what is being fixed"),
+            ("incident", "name the CVE or the incident"),
+            ("approver", "say who allows the canary to be skipped"),
+        ):
+            if not getattr(self, name):
+                found.append(f"{name}: {why}")
+        known = ", ".join(known_services)
+        found += [
+            f"exploit: {check.service!r} is not a service of this environment; it has {known}"
+            for check in self.exploit
+            if check.service not in known_services
+        ]
+        return found
+
+
+class Measure(StrEnum):
+    """What can be done to a service at once, without a release (playbook 7, immediate actions)."""
+
+    SCALE = "scale"
+    READ_ONLY = "read-only"
+    RESTORE = "restore"
+
+
+class MitigateRequest(Frozen):
+    """Lessen the impact on users now; ``restore`` is the way back."""
+
+    service: Line = Field(title="Service", description="By its name in the environment file.")
+    measure: Measure = Field(title="Measure", description="restore goes back to what was before the first measure.")
+    instances: int | None = Field(
+        None, title="Instances", description="For scale: exactly so many. 0 stops the service.", ge=0, le=MITIGATED_MAX
+    )
+    reason: Line = Field("", title="Reason", description="Required. Why. Kept on the service and told.")
+    requested_by: Line = Field(
+        "", title="Requested by", description="Required. Who asks. Kept on the service and told."
+    )
+
+    def problems(self, known_services: tuple[str, ...], maintenance_revision: str) -> list[str]:
+        """Everything that is missing or wrong, one line for each field."""
+        found = []
+        if self.service not in known_services:
+            known = ", ".join(known_services)
+            found.append(f"service: {self.service!r} is not a service of this environment; it has {known}")
+        elif self.measure is Measure.READ_ONLY and not maintenance_revision:
+            found.append(
+                f"measure: {self.service} has no maintenance revision. Deploy one, name it in its [[services]] entry "
+                "as maintenance_revision, and apply the file; or scale to 0"
+            )
+        if (self.measure is Measure.SCALE) != (self.instances is not None):
+            found.append("instances: say how many for scale, and leave it empty for anything else")
+        found += [
+            f"{name}: {why}"
+            for name, why in (("reason", "say why"), ("requested_by", "say who asks"))
+            if not getattr(self, name)
+        ]
+        return found

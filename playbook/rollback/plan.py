@@ -1,0 +1,220 @@
+"""Which revision each service goes back to (playbook 4, scenario 2): found before anything moves, or refused."""
+
+import re
+from collections.abc import Mapping
+
+from playbook.base import Frozen
+from playbook.errors import BadRequest, Refused
+from playbook.lease.change import check_not_held
+from playbook.lease.lease import Decision, Lease, Promotion, Record, ServiceRollout
+from playbook.release.request import RollbackRequest
+from playbook.release.traffic import CANARY_TAG, Revision, ServiceSnapshot, TrafficSplit
+from playbook.release.version import VERSION
+
+
+class ServiceState(Frozen):
+    """What a service is now, and every revision of it that exists."""
+
+    snapshot: ServiceSnapshot
+    revisions: tuple[Revision, ...]
+
+    @property
+    def service(self) -> str:
+        return self.snapshot.service
+
+    @property
+    def last_good(self) -> tuple[Promotion, ...]:
+        return Record.read(self.snapshot).last_good
+
+    @property
+    def serving(self) -> Promotion | None:
+        """The good release that serves most users now; None where nobody wrote down what serves."""
+        main = self.snapshot.pinned.main
+        return next((good for good in self.last_good if good.revision == main), None)
+
+    @property
+    def older(self) -> tuple[Promotion, ...]:
+        """Good releases from before what serves now, the newest first."""
+        return self.last_good if self.serving is None else self.last_good[self.last_good.index(self.serving) + 1 :]
+
+
+class RollbackPlan(Frozen):
+    """What is taken back, and the parts of the claim that does it. No parts: every service is there already."""
+
+    version: str
+    rollouts: tuple[ServiceRollout, ...]
+
+
+def plan_rollback(found: Mapping[str, ServiceState], to: str = "") -> RollbackPlan:
+    """Where each service goes. ``to`` is a release or revisions; empty: the release before the newest one.
+
+    Only services that serve the newest release go back from it: the others never had it. What is named goes back
+    wherever it is.
+
+    Raises: BadRequest (``to`` names what is not there), Refused (there is nothing to go back to, or it is not what it
+    was).
+    """
+    targets = named(found, to) if to.strip() else previous(found)
+    problems = [
+        problem
+        for name, good in targets.items()
+        for problem in (*unfit(found[name], good), *mitigated(found[name], good))
+    ]
+    if problems:
+        raise Refused(" ".join(problems))
+    rollouts = tuple(rollout_for(found[name], good) for name, good in targets.items())
+    newest = next((one.serving for one in found.values() if one.serving and one.service in targets), None)
+    coordinator = found[next(iter(targets))]
+    return RollbackPlan(
+        version=newest.name if newest else coordinator.snapshot.pinned.main,
+        rollouts=tuple(rollout for rollout in rollouts if not found[rollout.service].snapshot.serves(rollout.stable)),
+    )
+
+
+def previous(found: Mapping[str, ServiceState]) -> dict[str, Promotion]:
+    """The good release before the one that serves now, for each service that serves the newest release.
+
+    One that serves what nobody wrote down goes back with them, to a release from before the newest.
+    Raises: Refused, naming each service that has none and what to do.
+    """
+    newest = max((one.serving for one in found.values() if one.serving), key=_promoted_at_s, default=None)
+    if newest is not None and newest.is_return:
+        raise Refused(
+            f"Users have already been taken back to {newest.name}. To go further back, name the release or the "
+            f"revisions in `to`; known are {_known(found)}."
+        )
+    concerned = [
+        one for one in found.values() if newest is None or one.serving is None or one.serving.release == newest.release
+    ]
+    older = {
+        one.service: [good for good in one.older if newest is None or good.release != newest.release or one.serving]
+        for one in concerned
+    }
+    lost = [one for one in concerned if not older[one.service]]
+    if lost:
+        told = "; ".join(
+            f"{one.service} serves {one.snapshot.pinned}, and no good release before it is written down" for one in lost
+        )
+        raise Refused(f"There is nothing to roll back to: {told}. Name a revision in `to`, or fix forward.")
+    return {service: goods[0] for service, goods in older.items()}
+
+
+def named(found: Mapping[str, ServiceState], to: str) -> dict[str, Promotion]:
+    """What ``to`` names, for each service that it concerns. Raises: BadRequest, a line for each wrong name."""
+    targets: dict[str, Promotion] = {}
+    problems = []
+    for word in filter(None, re.split(r"[,\s]+", to)):
+        goods = _of_release(found, word) if VERSION.fullmatch(word) else _of_revision(found, word)
+        if not goods:
+            problems.append(
+                f"to: {word!r} is no release and no revision of {', '.join(found)}; known are {_known(found)}"
+            )
+        problems += [f"to: {service} is named twice" for service in goods if service in targets]
+        targets |= goods
+    if problems:
+        raise BadRequest(problems)
+    return {service: targets[service] for service in found if service in targets}
+
+
+def unfit(found: ServiceState, good: Promotion) -> list[str]:
+    """Why ``good`` cannot serve users; empty where it can."""
+    revision = {revision.name: revision for revision in found.revisions}.get(good.revision)
+    what = f"{found.service}: revision {good.revision} ({good.name})"
+    if revision is None:
+        return [f"{what} does not exist any more. Name another in `to`; known are {_names(found)}."]
+    if not revision.is_ready:
+        return [f"{what} is not ready: {revision.reason or 'no reason given'}. Name another in `to`."]
+    if good.digest and not revision.image.endswith(good.digest):
+        return [f"{what} runs {revision.image}, not {good.digest} as when it was promoted. Name another in `to`."]
+    return []
+
+
+def mitigated(found: ServiceState, good: Promotion) -> list[str]:
+    """Why the service must not be moved to ``good``: the end of a measure would put it back."""
+    what = Record.read(found.snapshot).mitigation
+    if what is None or found.snapshot.serves(TrafficSplit.all_to(good.revision)):
+        return []
+    return [
+        f"{found.service} was set to {what.measure} by {what.by} ({what.reason}), and its way back is {what.split}. "
+        "Start mitigate/… with restore first."
+    ]
+
+
+def check_free(found: Mapping[str, ServiceState], plan: RollbackPlan) -> None:
+    """No service that the plan moves is held, be it by a release that left the lead alone: all move, or none.
+
+    Raises: Held.
+    """
+    for rollout in plan.rollouts:
+        check_not_held(found[rollout.service].snapshot, plan.version)
+
+
+def rollout_for(found: ServiceState, good: Promotion) -> ServiceRollout:
+    """The part of the claim that takes one service back to ``good``."""
+    snapshot = found.snapshot
+    image = next(revision.image for revision in found.revisions if revision.name == good.revision)
+    return ServiceRollout(
+        service=snapshot.service,
+        stable=TrafficSplit.all_to(good.revision),
+        found=snapshot.pinned.without_tags(CANARY_TAG),
+        back_to=good.model_copy(update={"digest": image.rsplit("@", 1)[-1]}),
+        canary=snapshot.pinned.main,
+        image=image,
+        scaling=snapshot.scaling,
+        latest_created=snapshot.latest_created,
+    )
+
+
+def build_rollback_lease(
+    plan: RollbackPlan,
+    request: RollbackRequest,
+    *,
+    flow_run_id: str,
+    epoch: int,
+    deadline_s: float,
+    requested_at_s: float,
+    place: str = "",
+) -> Lease:
+    """The claim that carries out ``plan``: decided from the start, so whoever finds it finishes it the same way."""
+    reason = f"{request.symptom.value}: {request.reason}"
+    return Lease(
+        release_id=f"rollback-of-{plan.version}-{flow_run_id.replace('-', '')[-6:]}",
+        version=plan.version,
+        flow_run_id=flow_run_id,
+        epoch=epoch,
+        decision=Decision.REVERT,
+        rollouts=plan.rollouts,
+        canary_percent=100,
+        requested_by=request.requested_by,
+        reason=f"{reason} (even so: {request.even_so})" if request.even_so else reason,
+        deadline_s=deadline_s,
+        requested_at_s=requested_at_s,
+        rollback=request,
+        place=place,
+    )
+
+
+def _of_release(found: Mapping[str, ServiceState], version: str) -> dict[str, Promotion]:
+    goods = ((name, good) for name, one in found.items() for good in one.last_good if good.release == version)
+    return dict(reversed([*goods]))
+
+
+def _of_revision(found: Mapping[str, ServiceState], revision: str) -> dict[str, Promotion]:
+    for name, one in found.items():
+        if revision in {there.name for there in one.revisions}:
+            unknown = Promotion(release="", revision=revision, digest="", promoted_at_s=0)
+            return {name: next((good for good in one.last_good if good.revision == revision), unknown)}
+    return {}
+
+
+def _known(found: Mapping[str, ServiceState]) -> str:
+    """Every release that is written down as good, each once."""
+    return ", ".join(dict.fromkeys(good.name for one in found.values() for good in one.last_good)) or "none"
+
+
+def _names(found: ServiceState) -> str:
+    return ", ".join(good.name for good in found.older) or "none"
+
+
+def _promoted_at_s(good: Promotion) -> float:
+    return good.promoted_at_s

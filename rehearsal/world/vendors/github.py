@@ -1,0 +1,308 @@
+"""GitHub's REST API (2022-11-28) for one public repository: checks, releases, issues and their search."""
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from rehearsal.world.vendors.vendor import (
+    Json,
+    Refused,
+    Said,
+    Vendor,
+    bearer,
+    is_wrong,
+    json_object,
+    may_only_read,
+    stamp,
+)
+
+REPOSITORY = "geoaziz/ethixai"
+CHECKS = ("build", "test", "trivy")
+"""What CI runs on each commit."""
+CONCLUSIONS = ("action_required", "cancelled", "failure", "neutral", "success", "skipped", "stale", "timed_out")
+DOCUMENTATION = "https://docs.github.com/rest"
+PER_PAGE, PER_PAGE_MAX = 30, 100
+MESSAGES = {
+    401: "Bad credentials",
+    403: "Resource not accessible by personal access token",
+    404: "Not Found",
+    429: "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+}
+
+
+class GitHub(Vendor):
+    """`REPOSITORY`. A commit exists when ``is_commit`` says so; its checks have succeeded unless `checked` says not."""
+
+    name = "github"
+
+    def __init__(self, said: Said, is_commit: Callable[[str], bool]) -> None:
+        self._is_commit = is_commit
+        self.forget()
+        super().__init__(said)
+
+    def forget(self) -> None:
+        """No issues, no releases, and every check of every commit has passed."""
+        self._issues: list[Json] = []
+        self._comments: dict[int, list[Json]] = {}
+        self._releases: list[Json] = []
+        self._checks: dict[str, dict[str, str]] = {}
+
+    def checked(self, commit: str, conclusions: Mapping[str, str]) -> None:
+        """Set the checks of ``commit``: check -> conclusion; an empty one is still running. Raises ValueError."""
+        if wrong := set(conclusions.values()) - {"", *CONCLUSIONS}:
+            raise ValueError(f"no such conclusion: {', '.join(sorted(wrong))}; there are {', '.join(CONCLUSIONS)}")
+        self._checks[commit] = dict(conclusions)
+
+    def release(self, tag: str, notes: str, draft: bool = False) -> None:
+        """Create a release of ``tag`` with these notes; it is the newest one."""
+        number = len(self._releases) + 1
+        url = f"https://github.com/{REPOSITORY}/releases/tag/{tag}"
+        made = {"id": number, "tag_name": tag, "name": tag, "body": notes, "draft": draft, "prerelease": False}
+        self._releases.insert(
+            0, {**made, "html_url": url, "created_at": stamp(), "published_at": None if draft else stamp()}
+        )
+
+    def routes(self) -> Sequence[BaseRoute]:
+        """What is below the repository, and the search."""
+        below = [
+            Route("/commits/{ref}/check-runs", self._check_runs, methods=["GET"]),
+            Route("/commits/{ref}/status", self._status, methods=["GET"]),
+            Route("/releases", self._list_releases, methods=["GET"]),
+            Route("/releases/tags/{tag}", self._release_of_tag, methods=["GET"]),
+            Route("/issues", self._list_issues, methods=["GET"]),
+            Route("/issues", self._open_issue, methods=["POST"]),
+            Route("/issues/{number:int}", self._get_issue, methods=["GET"]),
+            Route("/issues/{number:int}", self._change_issue, methods=["PATCH"]),
+            Route("/issues/{number:int}/comments", self._list_comments, methods=["GET"]),
+            Route("/issues/{number:int}/comments", self._comment, methods=["POST"]),
+        ]
+        return [
+            Mount("/repos/{owner}/{repo}", routes=below),
+            Route("/search/issues", self._search, methods=["GET"]),
+        ]
+
+    def error(self, status: int, message: str) -> Json:
+        """An error in GitHub's format."""
+        words = message or MESSAGES.get(status, "Server Error")
+        return {"message": words, "documentation_url": DOCUMENTATION, "status": str(status)}
+
+    async def _check_runs(self, request: Request) -> Response:
+        self._enter(request)
+        commit = self._commit(request)
+        runs = [
+            {
+                "id": number,
+                "name": name,
+                "head_sha": commit,
+                "status": "completed" if conclusion else "in_progress",
+                "conclusion": conclusion or None,
+                "html_url": f"https://github.com/{REPOSITORY}/actions/runs/{number}",
+                "started_at": stamp(),
+                "completed_at": stamp() if conclusion else None,
+                "app": {"slug": "github-actions"},
+            }
+            for number, (name, conclusion) in enumerate(self._conclusions(commit).items(), start=1)
+            if request.query_params.get("check_name", name) == name
+        ]
+        return self._paged(request, runs, lambda shown: {"total_count": len(runs), "check_runs": shown})
+
+    async def _status(self, request: Request) -> Response:
+        """The older commit statuses. CI reports checks, so there are none, and GitHub calls that pending."""
+        self._enter(request)
+        commit = self._commit(request)
+        return JSONResponse({"state": "pending", "statuses": [], "sha": commit, "total_count": 0})
+
+    async def _list_releases(self, request: Request) -> Response:
+        token = self._enter(request)
+        return self._paged(request, [one for one in self._releases if token or not one["draft"]])
+
+    async def _release_of_tag(self, request: Request) -> Response:
+        """A draft has no tag yet, and is not found by one."""
+        self._enter(request)
+        tag = request.path_params["tag"]
+        found = next((one for one in self._releases if one["tag_name"] == tag and not one["draft"]), None)
+        if found is None:
+            raise self._refused(404)
+        return JSONResponse(found)
+
+    async def _list_issues(self, request: Request) -> Response:
+        self._enter(request)
+        query = request.query_params
+        labels = {label for label in query.get("labels", "").split(",") if label}
+        sort, direction, state = (
+            query.get("sort", "created"),
+            query.get("direction", "desc"),
+            query.get("state", "open"),
+        )
+        if (
+            sort not in ("created", "updated")
+            or direction not in ("asc", "desc")
+            or query.keys() & {"since", "assignee"}
+        ):
+            raise self._refused(501, "not taught: this way to list issues")
+        found = [one for one in self._issues if state in ("all", one["state"]) and labels <= _labels(one)]
+        found.sort(key=lambda one: (one[f"{sort}_at"], one["number"]), reverse=direction == "desc")
+        return self._paged(request, found)
+
+    async def _open_issue(self, request: Request) -> Response:
+        self._enter(request)
+        said = await self._body(request)
+        if not said.get("title"):
+            raise self._invalid("title", "missing_field")
+        number = len(self._issues) + 1
+        issue = {
+            "id": 1000 + number,
+            "number": number,
+            "url": f"https://api.github.com/repos/{REPOSITORY}/issues/{number}",
+            "html_url": f"https://github.com/{REPOSITORY}/issues/{number}",
+            "state": "open",
+            "state_reason": None,
+            "user": {"login": "ethixai-release[bot]"},
+            "comments": 0,
+            "created_at": stamp(),
+            "updated_at": stamp(),
+            "closed_at": None,
+            **self._content(said, {"title": "", "body": None, "labels": []}),
+        }
+        self._issues.append(issue)
+        self.keep(request, said)
+        return JSONResponse(issue, 201, {"Location": str(issue["url"])})
+
+    async def _get_issue(self, request: Request) -> Response:
+        self._enter(request)
+        return JSONResponse(self._issue(request))
+
+    async def _change_issue(self, request: Request) -> Response:
+        self._enter(request)
+        issue = self._issue(request)
+        said = await self._body(request)
+        state = said.get("state", issue["state"])
+        if state not in ("open", "closed"):
+            raise self._invalid("state", "invalid")
+        content = self._content(said, {})
+        if state != issue["state"]:
+            is_closed = state == "closed"
+            reason = said.get("state_reason") or ("completed" if is_closed else "reopened")
+            content |= {"state": state, "state_reason": reason, "closed_at": stamp() if is_closed else None}
+        issue.update(content, updated_at=stamp())
+        self.keep(request, said)
+        return JSONResponse(issue)
+
+    async def _list_comments(self, request: Request) -> Response:
+        self._enter(request)
+        return self._paged(request, self._comments.get(self._issue(request)["number"], []))
+
+    async def _comment(self, request: Request) -> Response:
+        self._enter(request)
+        issue = self._issue(request)
+        said = await self._body(request)
+        if not said.get("body"):
+            raise self._invalid("body", "missing_field")
+        comments = self._comments.setdefault(issue["number"], [])
+        number = sum(map(len, self._comments.values())) + 1
+        url = f"{issue['html_url']}#issuecomment-{number}"
+        comment = {"id": number, "body": said["body"], "html_url": url, "user": issue["user"], "created_at": stamp()}
+        comments.append(comment)
+        issue["comments"] = len(comments)
+        self.keep(request, said)
+        return JSONResponse(comment, 201)
+
+    async def _search(self, request: Request) -> Response:
+        """Words (in title or body) and the qualifiers ``repo``, ``label``, ``is``, ``state``."""
+        self._token(request)
+        if not request.query_params.get("q"):
+            raise self._invalid("q", "missing")
+        try:
+            terms = shlex.split(request.query_params["q"])
+        except ValueError:
+            raise self._invalid("q", "invalid") from None
+        found = [one for one in reversed(self._issues) if all(self._matches(one, term) for term in terms)]
+        whole = {"total_count": len(found), "incomplete_results": False}
+        return self._paged(request, found, lambda items: {**whole, "items": items})
+
+    def _matches(self, issue: Json, term: str) -> bool:
+        qualifier, colon, value = term.partition(":")
+        match qualifier if colon else "":
+            case "repo":
+                return value.lower() == REPOSITORY
+            case "label":
+                return value in _labels(issue)
+            case "is" | "state" if value in ("issue", "open", "closed"):
+                return value in ("issue", issue["state"])
+            case "":
+                return term.lower() in f"{issue['title']} {issue['body']}".lower()
+        raise self._refused(501, f"not taught: searching by {term}")
+
+    def _enter(self, request: Request) -> str:
+        """The caller's token; '' for an anonymous caller, who may read. Raises Refused as GitHub does."""
+        token = self._token(request)
+        repository = f"{request.path_params['owner']}/{request.path_params['repo']}".lower()
+        if repository != REPOSITORY:
+            raise self._refused(404)
+        if request.method != "GET" and not token:
+            raise self._refused(401, "Requires authentication")
+        if request.method != "GET" and may_only_read(token):
+            raise self._refused(403)
+        return token
+
+    def _token(self, request: Request) -> str:
+        token = bearer(request.headers) or bearer(request.headers, "token")
+        if is_wrong(token):
+            raise self._refused(401)
+        return token
+
+    def _commit(self, request: Request) -> str:
+        ref = str(request.path_params["ref"])
+        if ref not in self._checks and not self._is_commit(ref):
+            raise self._refused(422, f"No commit found for SHA: {ref}")
+        return ref
+
+    def _conclusions(self, commit: str) -> dict[str, str]:
+        return self._checks.get(commit, dict.fromkeys(CHECKS, "success"))
+
+    def _issue(self, request: Request) -> Json:
+        number = int(request.path_params["number"])
+        if not 1 <= number <= len(self._issues):
+            raise self._refused(404)
+        return self._issues[number - 1]
+
+    def _content(self, said: Json, default: Json) -> Json:
+        """The fields of an issue that its writer chooses, with labels as GitHub shows them."""
+        chosen = {**default, **{key: said[key] for key in ("title", "body", "labels") if key in said}}
+        if "labels" in chosen:
+            if not isinstance(chosen["labels"], list) or not all(isinstance(one, str) for one in chosen["labels"]):
+                raise self._invalid("labels", "invalid")
+            chosen["labels"] = [{"name": name} for name in chosen["labels"]]
+        return chosen
+
+    async def _body(self, request: Request) -> Json:
+        return await json_object(request, self._refused(400, "Problems parsing JSON"))
+
+    def _paged(
+        self, request: Request, found: list[Json], shown: Callable[[list[Json]], Json | list[Json]] = list
+    ) -> Response:
+        """One page of ``found``, and a link to the next where there is one."""
+        try:
+            per_page = min(int(request.query_params.get("per_page", PER_PAGE)), PER_PAGE_MAX)
+            page = int(request.query_params.get("page", 1))
+        except ValueError:
+            raise self._invalid("page", "invalid") from None
+        following = request.url.include_query_params(page=page + 1)
+        headers = {"Link": f'<{following}>; rel="next"'} if len(found) > page * per_page else None
+        return JSONResponse(shown(found[(page - 1) * per_page : page * per_page]), headers=headers)
+
+    def _refused(self, status: int, message: str = "") -> Refused:
+        return Refused(status, self.error(status, message))
+
+    def _invalid(self, field: str, code: str) -> Refused:
+        errors = [{"resource": "Issue", "field": field, "code": code}]
+        return Refused(422, {**self.error(422, "Validation Failed"), "errors": errors})
+
+
+def _labels(issue: Json) -> set[str]:
+    return {label["name"] for label in issue["labels"]}

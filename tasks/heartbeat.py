@@ -1,0 +1,117 @@
+"""Signs of life.
+
+A release that stops giving them is found by its silence, whatever became of its process or its host.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from uuid import UUID
+
+from prefect import events, get_run_logger, task
+from prefect.client import orchestration
+from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
+
+from blocks.clock import unix_s
+from blocks.environment import Environment
+from blocks.prefect_api import PREFECT_AWAY
+from playbook.errors import Transient
+from playbook.lease.lease import Lease
+from playbook.lease.recovery import Owner
+from tasks.retries import READ
+
+HEARTBEAT, ENDED = "release.beat", "release.ended"
+HEARTBEATS_MISSED = 3
+"""So many beats in a row make a silence. The automation in prefect.yaml waits as long."""
+
+
+def resource(environment: str, release_id: str) -> str:
+    """What a release is called in Prefect's events."""
+    return f"release.{environment}.{release_id}"
+
+
+def heartbeat(env: Environment, lease: Lease) -> None:
+    """The release gives one sign of life. Whoever takes a claim begins and ends with it: a silence is noticed."""
+    events.emit_event(HEARTBEAT, resource={"prefect.resource.id": resource(env.name, lease.release_id)})
+
+
+@contextlib.asynccontextmanager
+async def with_heartbeat(env: Environment, lease: Lease) -> AsyncIterator[None]:
+    """The release gives a sign of life every ``beat_s`` while the block runs, and a last one when it ends on its own
+    terms. Whatever is done or said under a claim is done in here: a desk that hangs is no silence.
+
+    An error, a cancellation or a kill sends no last one: then the silence says that somebody must look.
+    """
+    async with sending_heartbeats(env, lease):
+        yield
+        events.emit_event(ENDED, resource={"prefect.resource.id": resource(env.name, lease.release_id)})
+
+
+@contextlib.asynccontextmanager
+async def sending_heartbeats(env: Environment, lease: Lease) -> AsyncIterator[None]:
+    """The release gives a sign of life at once, and every ``beat_s`` while the block runs.
+
+    Whoever writes a claim does so in here: it stands on the service at once, and may be served minutes later.
+    """
+
+    async def go_on() -> None:
+        while True:
+            await asyncio.sleep(env.policy.beat_s)
+            heartbeat(env, lease)
+
+    heartbeat(env, lease)
+    heartbeats = asyncio.create_task(go_on())
+    try:
+        yield
+    finally:
+        heartbeats.cancel()
+
+
+@task(name="mark lost", task_run_name="mark {found.flow_run_id} lost", **READ)
+async def mark_lost(found: Lease, successor: Lease) -> None:
+    """The run that fell silent no longer looks as if it ran. If it lives after all, its next write fences it.
+
+    A server that is away leaves it as it looks: what matters is the claim.
+    """
+    message = f"It fell silent; release {found.release_id} went on in flow run {successor.flow_run_id}."
+    try:
+        async with orchestration.get_client() as client:
+            await client.set_flow_run_state(UUID(found.flow_run_id), Crashed(message=message), force=True)
+    except PREFECT_AWAY as away:
+        get_run_logger().warning("flow run %s still looks as if it ran: %s", found.flow_run_id, away)
+
+
+@task(name="owner", task_run_name="owner of {lease.release_id}", **READ)
+async def owner_of(env: Environment, lease: Lease) -> Owner:
+    """What became of the process that holds ``lease``: by its run's state, and by its beats where that says it runs.
+
+    Raises: Transient (Prefect is away).
+    """
+    try:
+        async with orchestration.get_client() as client:
+            state = (await client.read_flow_run(UUID(lease.flow_run_id))).state
+            if state is None or (state.is_final() and not state.is_cancelled()):
+                return Owner.ENDED
+            if state.is_cancelled() or state.is_cancelling():
+                return Owner.CANCELLED
+            return Owner.ALIVE if await _has_heartbeat(client, env, lease) else Owner.SILENT
+    except ObjectNotFound:
+        return Owner.ENDED
+    except PREFECT_AWAY as away:
+        raise Transient(f"Prefect, asked for flow run {lease.flow_run_id}, is away: {away}") from away
+
+
+async def _has_heartbeat(client: orchestration.PrefectClient, env: Environment, lease: Lease) -> bool:
+    since = datetime.fromtimestamp(unix_s() - HEARTBEATS_MISSED * env.policy.beat_s, UTC)
+    heartbeats = EventFilter(
+        occurred=EventOccurredFilter(since=since),
+        event=EventNameFilter(name=[HEARTBEAT]),
+        resource=EventResourceFilter(id=[resource(env.name, lease.release_id)]),
+    )
+    answer = await client.request(
+        "POST", "/events/filter", json={"filter": heartbeats.model_dump(mode="json"), "limit": 1}
+    )
+    return bool(answer.json()["events"])
