@@ -40,7 +40,7 @@ def heartbeat(env: Environment, lease: Lease) -> None:
 
 def heartbeat_ended(env: Environment, lease: Lease) -> None:
     """The release has ended on its own terms: the silence that follows starts no recovery."""
-    emit_event(ENDED, resource={"prefect.resource.id": resource(env.name, lease.release_id)})
+    events.emit_event(ENDED, resource={"prefect.resource.id": resource(env.name, lease.release_id)})
 
 
 @contextlib.asynccontextmanager

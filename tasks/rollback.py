@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from prefect import task
 
-from blocks.clock import unix_s
 from blocks.environment import Environment
 from playbook.errors import Refused, Transient
 from playbook.lease.record import Unreadable
