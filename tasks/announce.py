@@ -4,12 +4,12 @@ Nothing here can fail or delay a release: what cannot be said now is said later 
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 from typing import Any
 
 from prefect import Task, get_run_logger, runtime, task
 
+from blocks.clock import unix_s
 from blocks.environment import Environment
 from playbook.analysis.verdict import Verdict
 from playbook.errors import ReleaseError
@@ -107,12 +107,12 @@ async def sentry_release(env: Environment, lease: Lease) -> None:
 async def notify_starting(env: Environment, lease: Lease, order: Order, overridden: str = "") -> None:
     """`#releases` knows that a release begins, and why the checklist did not stop it where it should have."""
     bake_s = env.policy.bake_s
-    await notify(env, messages.starting(lease, env.name, time.time(), bake_s, order.changes, overridden))
+    await notify(env, messages.starting(lease, env.name, unix_s(), bake_s, order.changes, overridden))
 
 
 async def notify_taken_up(env: Environment, lease: Lease) -> None:
     """`#releases` knows that a release begins, though its first process may have died before it could say so."""
-    await notify(env, messages.starting(lease, env.name, time.time(), env.policy.bake_s, changes=""))
+    await notify(env, messages.starting(lease, env.name, unix_s(), env.policy.bake_s, changes=""))
 
 
 async def notify_set_aside(env: Environment, aside: Sequence[Unreadable]) -> None:

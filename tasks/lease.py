@@ -1,13 +1,13 @@
 """Taking, changing and letting go of the claim that makes a release the only one."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NamedTuple, TypeVar
 
 from prefect import get_run_logger, runtime, task
 
+from blocks.clock import unix_s
 from blocks.environment import Environment
 from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, ReleaseError, Transient, Unfinished
 from playbook.lease import change
@@ -94,7 +94,7 @@ async def version_in_staging(env: Environment, staging: Environment | None) -> s
 
 def holder(env: Environment, requested_at_s: float | None = None) -> Holder:
     """This run, as a lease names it."""
-    now_s = time.time()
+    now_s = unix_s()
     return Holder(
         flow_run_id=str(runtime.flow_run.get_id()),
         now_s=now_s,
@@ -184,7 +184,7 @@ async def hand_on(env: Environment, wanted: L, found: Lease) -> L:
 
 
 async def _under_new_epoch(env: Environment, wanted: L, found: Lease) -> L:
-    lease = wanted.model_copy(update={"epoch": next_epoch(wanted.epoch, time.time())})
+    lease = wanted.model_copy(update={"epoch": next_epoch(wanted.epoch, unix_s())})
     for service in lease.services:
         try:
             step = partial(change.to_take_over, lease=lease, found=found)
@@ -226,7 +226,7 @@ async def find_lease(env: Environment, found: Lease) -> Lease | None:
 @task(name="release claim", task_run_name="release claim {service}", **REVERT)
 async def release_lease(env: Environment, lease: Lease, service: str) -> None:
     """The service carries no claim and no canary tag; a promoted one has its newest good release written down."""
-    await ensure(env, service, partial(change.to_release_lease, lease=lease, now_s=time.time()))
+    await ensure(env, service, partial(change.to_release_lease, lease=lease, now_s=unix_s()))
 
 
 @task(name="end watch", task_run_name="end watch {service}", **WRITE)
@@ -291,6 +291,6 @@ async def free_orphans(env: Environment, services: tuple[str, ...]) -> None:
 @task(name="judge recovery", task_run_name="judge recovery of {found.release_id}", **READ)
 async def judge_recovery(found: Lease, owner: Owner) -> Recovery:
     """What becomes of a release, given what became of its process."""
-    decided = recover(found, owner, time.time())
+    decided = recover(found, owner, unix_s())
     get_run_logger().info("%s: %s, because %s", found.release_id, decided.step, decided.reason)
     return decided

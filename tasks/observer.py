@@ -1,11 +1,11 @@
 """What is known of one service during a bake: what its telemetry, its traffic and its logs say."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 
 from prefect import get_run_logger
 
+from blocks.clock import monotonic_s, unix_s
 from blocks.environment import Environment
 from playbook.analysis.chart import trace
 from playbook.analysis.evidence import CounterSeries, Evidence, Observation, RevisionSamples, dispersion
@@ -123,9 +123,9 @@ class ServiceObserver:
 
         The last look of a bake always asks. Raises: Fenced, Interrupted (somebody else's hand).
         """
-        if not is_last and time.monotonic() - self._looked_around_at_s < AROUND_EVERY_S:
+        if not is_last and monotonic_s() - self._looked_around_at_s < AROUND_EVERY_S:
             return
-        self._looked_around_at_s = time.monotonic()
+        self._looked_around_at_s = monotonic_s()
         if is_held:
             await self._check_ownership(lease)
         await self._read_logs()
@@ -150,7 +150,7 @@ class ServiceObserver:
                 get_run_logger().warning("%s says %s: %s", self.rollout.to_revision, line.severity, line.text)
 
 
-class Clock:
+class PrometheusClock:
     """Prometheus's clock; while it is away, our own, set by the last answer."""
 
     def __init__(self, env: Environment) -> None:
@@ -162,6 +162,6 @@ class Clock:
         try:
             now_s = await self._prometheus.clock()
         except NO_TELEMETRY:
-            return time.time() + self._ahead_s, False
-        self._ahead_s = now_s - time.time()
+            return unix_s() + self._ahead_s, False
+        self._ahead_s = now_s - unix_s()
         return now_s, True

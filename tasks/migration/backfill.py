@@ -2,8 +2,7 @@
 
 from uuid import UUID
 
-from prefect import get_run_logger, task
-from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
+from prefect import artifacts, get_run_logger, task
 
 from blocks.environment import Environment
 from blocks.mongodb import MongoDB
@@ -151,8 +150,8 @@ async def _show(backfill: Backfill, shown: UUID | None = None) -> UUID | None:
     told = f"{backfill.migration}: {backfill}"
     try:
         if shown is None:
-            return await acreate_progress_artifact(backfill.share * 100, description=told)
-        await aupdate_progress_artifact(shown, backfill.share * 100, description=told)
+            return await artifacts.acreate_progress_artifact(backfill.share * 100, description=told)
+        await artifacts.aupdate_progress_artifact(shown, backfill.share * 100, description=told)
     except PREFECT_AWAY as away:
         get_run_logger().warning("not shown: %s (%s)", told, away)
     return shown

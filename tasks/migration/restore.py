@@ -6,6 +6,7 @@ import time
 from prefect import get_run_logger, task
 
 from blocks.atlas import Atlas
+from blocks.clock import monotonic_s
 from blocks.environment import Environment
 from blocks.mongodb import MongoDB, hosts_of
 from playbook.errors import Refused, Transient
@@ -59,8 +60,8 @@ async def follow_restore(env: Environment, job: str) -> str:
     A look that fails is followed by the next, as long as it may take.
     """
     atlas, away = _atlas(env), ""
-    ends_at = time.monotonic() + atlas.restore_wait_s
-    while time.monotonic() < ends_at:
+    ends_at = monotonic_s() + atlas.restore_wait_s
+    while monotonic_s() < ends_at:
         try:
             found = await atlas.restore_job(job)
         except Transient as failed:

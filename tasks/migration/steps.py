@@ -4,9 +4,9 @@ import asyncio
 import time
 from functools import partial
 
-from prefect import get_run_logger, task
-from prefect.artifacts import acreate_markdown_artifact
+from prefect import artifacts, get_run_logger, task
 
+from blocks.clock import unix_s
 from blocks.environment import Environment
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.errors import Refused, SmokeFailed, Transient
@@ -91,7 +91,7 @@ async def migration_lease(env: Environment, request: MigrationRequest, plan: Rol
         plan.undo[-1],
         rollouts,
         (one.snapshot for one in found.values()),
-        holder(env, time.time()),
+        holder(env, unix_s()),
         requested_by=request.requested_by,
         reason=request.reason,
         maintenance=maintenance,
@@ -177,10 +177,10 @@ async def check_closed(env: Environment, lease: MigrationLease) -> None:
 @task(name="report", task_run_name="report: {text}", **TELL)
 async def show(env: Environment, lease: MigrationLease, lines: tuple[str, ...], text: str) -> tuple[str, ...]:
     """The page in the UI carries one more line, or will with the next: nothing waits for it. Returns all of them."""
-    told = (*lines, f"{time.strftime('%H:%M:%S', time.gmtime())} UTC {text}")
+    told = (*lines, f"{time.strftime('%H:%M:%S', time.gmtime(unix_s()))} UTC {text}")
     key = "".join(char if char.isalnum() else "-" for char in f"{env.name}-{lease.release_id}".lower())
     try:
-        await acreate_markdown_artifact(page(lease, env.name, told), key=key, description=text)
+        await artifacts.acreate_markdown_artifact(page(lease, env.name, told), key=key, description=text)
     except PREFECT_AWAY as away:
         get_run_logger().warning("the page does not say yet: %s (%s)", text, away)
     return told
@@ -189,7 +189,7 @@ async def show(env: Environment, lease: MigrationLease, lines: tuple[str, ...], 
 @task(name="end migration rollback", task_run_name="end at {service}", **REVERT)
 async def end_at(env: Environment, lease: MigrationLease, service: str) -> None:
     """The service is held by nothing any more, and what serves is written down as good."""
-    await ensure(env, service, partial(write_freeze.to_end, lease=lease, now_s=time.time()))
+    await ensure(env, service, partial(write_freeze.to_end, lease=lease, now_s=unix_s()))
 
 
 async def migration_ticket(env: Environment, lease: MigrationLease, lines: tuple[str, ...]) -> Ticket:

@@ -109,7 +109,7 @@ class Office:
 
     def told(self, vendor: str) -> list[dict[str, object]]:
         """The bodies that a desk took, in order."""
-        return [entry["body"] for entry in self.vendors.told if entry["desk"] == vendor]
+        return [entry["body"] for entry in self.vendors.calls if entry["vendor"] == vendor]
 
 
 @pytest.fixture(scope="session")

@@ -186,12 +186,12 @@ TAKERS = [
 ]
 
 
-@pytest.mark.parametrize(("module", "scenario"), TAKERS, ids=[module for module, _ in TAKERS])
-def test_whoever_takes_a_claim_has_beaten(module: str, scenario: ChaosScenario) -> None:
+@pytest.mark.parametrize(("module", "taking"), TAKERS, ids=[module for module, _ in TAKERS])
+def test_whoever_takes_a_claim_has_beaten(module: str, taking: ChaosScenario) -> None:
     """Before it does anything else: one that is killed right then is missed."""
 
     async def begin(test_env: TestEnvironment) -> list[str]:
-        await scenario.begin(test_env, {})
+        await taking.begin(test_env, {})
         return [name for _, event, name in test_env.server.events if event == HEARTBEAT]
 
     with patch(f"flows.{module}.with_heartbeat", no_heart):
@@ -220,12 +220,12 @@ def beats_of(test_env: TestEnvironment, lease: Lease) -> list[float]:
     return [at_s for at_s, event, whose in test_env.server.events if event == HEARTBEAT and whose == name]
 
 
-@pytest.mark.parametrize(("module", "scenario"), TAKERS, ids=[module for module, _ in TAKERS])
-def test_a_claim_that_is_written_is_missed_at_once(module: str, scenario: ChaosScenario) -> None:
+@pytest.mark.parametrize(("module", "taking"), TAKERS, ids=[module for module, _ in TAKERS])
+def test_a_claim_that_is_written_is_missed_at_once(module: str, taking: ChaosScenario) -> None:
     """It stands on the lead before that is served; a process that is killed in between is noticed by its silence."""
 
     async def begin(test_env: TestEnvironment) -> tuple[float, list[float]]:
-        await scenario.begin(test_env, {})
+        await taking.begin(test_env, {})
         lease, at_s = next(
             (held, one.at_s)
             for one in test_env.fixture.production.writes

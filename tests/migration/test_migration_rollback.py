@@ -127,13 +127,16 @@ async def test_a_server_that_stays_away_halts_it_with_a_page(production) -> None
     assert "are off" in outcome.message
     assert "Start migration-rollback/production again" in outcome.message
     assert await registers(production.world.url(BACKEND)) == 503
-    paged = [one["body"] for one in await production.world.told("pagerduty")]
+    paged = [one["body"] for one in await production.world.vendor_calls("pagerduty")]
     assert [one["event_action"] for one in paged] == ["trigger"]
     assert paged[0]["payload"]["severity"] == "critical"
     await production.world.mongodb_back()
     assert (await production.take_back()).end is ReleaseOutcome.ROLLED_BACK
     assert production.fields() == (1000, 0)
-    assert [one["body"]["event_action"] for one in await production.world.told("pagerduty")] == ["trigger", "resolve"]
+    assert [one["body"]["event_action"] for one in await production.world.vendor_calls("pagerduty")] == [
+        "trigger",
+        "resolve",
+    ]
 
 
 async def test_the_code_goes_back_to_what_can_read_the_schema(production) -> None:
@@ -292,7 +295,7 @@ async def test_a_no_opens_everything_as_it_was_found(production) -> None:
     outcome = await production.take_back()
     assert outcome.end is ReleaseOutcome.REFUSED
     assert "too much would be lost" in outcome.message
-    assert not await production.world.told("atlas")
+    assert not await production.world.vendor_calls("atlas")
     assert await registers(production.world.url(BACKEND)) == 201
     assert await production.lease() is None
     assert production.ledger() == [f"{RENAME}.js", f"{DROP}.js"]
@@ -308,7 +311,7 @@ async def test_a_no_to_the_switch_leaves_writes_off(production) -> None:
     assert await registers(production.world.url(BACKEND)) == 503
     production.answers.left = [YES]
     assert (await production.take_back()).end is ReleaseOutcome.ROLLED_BACK
-    assert len(await production.world.told("atlas")) == 1
+    assert len(await production.world.vendor_calls("atlas")) == 1
 
 
 @STAND_IN_ONLY
@@ -368,7 +371,7 @@ async def test_recovery_pages_for_a_cancelled_one_and_leaves_a_halted_one(produc
     production.owner = Owner.CANCELLED
     for _ in range(2):
         await _recovery("production")
-    assert len(await production.world.told("pagerduty")) == 1
+    assert len(await production.world.vendor_calls("pagerduty")) == 1
     assert production.started == []
     production.owner = Owner.ENDED
     assert (await production.take_back()).end is ReleaseOutcome.ROLLED_BACK
