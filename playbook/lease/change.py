@@ -15,7 +15,7 @@ from playbook.lease.lease import Decision, Kind, Lease
 from playbook.lease.record import MITIGATION, Participant, Record
 from playbook.lease.settled import was_taken_over
 from playbook.release.promotion import Promotion
-from playbook.release.traffic import CANARY_TAG, OUR_TAGS, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
+from playbook.release.traffic import PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit, is_our_tag
 
 
 class Deployment(Frozen):
@@ -248,7 +248,7 @@ def to_deploy(snapshot: ServiceSnapshot, lease: Lease, overrides: Mapping[str, s
     Raises: Transient (it is still starting), as `guard`.
     """
     rollout = lease.rollout(snapshot.service)
-    want = keep_tags(snapshot, rollout.found, {CANARY_TAG: rollout.to_revision})
+    want = keep_tags(snapshot, rollout.found, {lease.tag: rollout.to_revision})
     if is_deployed(snapshot, lease):
         if snapshot.is_reconciling:
             raise Transient(f"{snapshot.service}: {rollout.to_revision} is still starting.")
@@ -275,7 +275,7 @@ def to_bake(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
     """The canary has its share of the users."""
     rollout = lease.rollout(snapshot.service)
     want = rollout.found.with_canary(rollout.to_revision, lease.canary_percent)
-    return move(snapshot, lease, keep_tags(snapshot, want, {CANARY_TAG: rollout.to_revision}))
+    return move(snapshot, lease, keep_tags(snapshot, want, {lease.tag: rollout.to_revision}))
 
 
 def to_record(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
@@ -288,7 +288,7 @@ def to_record(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
 def to_promote(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
     """The new revision has all users; the one before is kept alive by a tag until the watch is over."""
     rollout = lease.rollout(snapshot.service)
-    tags = {CANARY_TAG: rollout.to_revision, PREVIOUS_TAG: rollout.from_revision}
+    tags = {lease.tag: rollout.to_revision, PREVIOUS_TAG: rollout.from_revision}
     return move(snapshot, lease, keep_tags(snapshot, TrafficSplit.all_to(rollout.to_revision), tags))
 
 
@@ -376,7 +376,7 @@ def keep_tags(snapshot: ServiceSnapshot, split: TrafficSplit, ours: Mapping[str,
 
     Tags are never taken from an older read: their owners may have moved or removed them since.
     """
-    theirs = {tag: revision for tag, revision in snapshot.split.tags.items() if tag not in OUR_TAGS}
+    theirs = {tag: revision for tag, revision in snapshot.split.tags.items() if not is_our_tag(tag, revision)}
     return TrafficSplit(percent=split.percent, tags=theirs | dict(ours or {}))
 
 

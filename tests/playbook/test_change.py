@@ -13,7 +13,7 @@ from playbook.lease.lease import Decision, Lease, Measured, ReleaseLease, Rollba
 from playbook.lease.record import Participant, Record
 from playbook.release.promotion import Promotion
 from playbook.release.request import RollbackRequest
-from playbook.release.traffic import CANARY_TAG, LATEST, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
+from playbook.release.traffic import LATEST, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
 
 LEAD, OTHER = "ethixai-ai-core", "ethixai-backend"
 NOW_S = 1_763_647_200.0
@@ -226,7 +226,7 @@ def test_a_preview_without_users_is_none_of_our_business() -> None:
     promoting = baking.baking_from(NOW_S).decided(Decision.PROMOTE)
     promoted = after(previewed, change.to_promote(previewed, promoting))
     assert promoted.split == TrafficSplit.all_to(
-        f"{OTHER}-new", {"pr-9": "theirs", CANARY_TAG: f"{OTHER}-new", PREVIOUS_TAG: f"{OTHER}-old"}
+        f"{OTHER}-new", {"pr-9": "theirs", CLAIM.tag: f"{OTHER}-new", PREVIOUS_TAG: f"{OTHER}-old"}
     )
 
 
@@ -286,7 +286,7 @@ def test_other_peoples_annotations_and_tags_survive_every_step() -> None:
 def test_promoting_keeps_the_old_revision_alive_by_a_tag() -> None:
     """Until the watch is over, going back is one traffic change to a warm revision."""
     promoted = after(claimed(LEAD), STEPS["promote"](claimed(LEAD)))
-    assert promoted.split.tags == {CANARY_TAG: f"{LEAD}-new", PREVIOUS_TAG: f"{LEAD}-old"}
+    assert promoted.split.tags == {CLAIM.tag: f"{LEAD}-new", PREVIOUS_TAG: f"{LEAD}-old"}
     released = after(promoted, STEPS["release"](promoted))
     assert released.split.tags == {PREVIOUS_TAG: f"{LEAD}-old"}
     watched = after(released, change.to_end_watch(released, CLAIM.version))
