@@ -81,7 +81,7 @@ class TrafficSplit(Frozen):
         return self.model_copy(update={"tags": {t: r for t, r in self.tags.items() if t not in tags}})
 
     def moves_like(self, other: "TrafficSplit") -> bool:
-        """Whether users are sent the same way. Tags move nobody."""
+        """Whether users are sent the same way. Tags move no user."""
         return self.percent == other.percent
 
     def __str__(self) -> str:
