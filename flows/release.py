@@ -52,7 +52,7 @@ async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
     items = tuple(await asyncio.gather(*(check_item(env, topic, order) for topic in Topic)))
     if (still_open := open_items(items)) and not request.override:
         raise Refused(
-            "Checklist: " + "; ".join(str(item) for item in still_open) + ". Give an override reason to go on."
+            "Checklist: " + "; ".join(str(item) for item in still_open) + ". Correct it, or give an override reason."
         )
     done = []
     if staging is not None:

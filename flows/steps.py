@@ -19,8 +19,8 @@ from tasks.announce import (
     notify_given_way,
     notify_interrupted,
     notify_reverted,
-    sentry_release,
     start_watch,
+    track_release,
 )
 from tasks.lease import release_lease
 from tasks.monitor import second_look
@@ -177,7 +177,7 @@ async def complete(env: Environment, report: Report) -> FlowResult:
     await asyncio.gather(*(check_settled(env, lease, service) for service in lease.services))
     message = f"{lease.version} serves all users of {', '.join(lease.services)} in {env.name}."
     outcome = FlowResult(end=ReleaseOutcome.PROMOTED, message=message, release_id=lease.release_id)
-    await asyncio.gather(sentry_release(env, lease), notify_complete(env, report))
+    await asyncio.gather(track_release(env, lease), notify_complete(env, report))
     await start_watch(env, lease)
     await closing(report, outcome)
     await let_go(env, lease)

@@ -31,7 +31,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         *("where writes are off", "count what would be lost", "start restore", "follow restore", "store"),
     ),
     "telling": (
-        *("post to", "page", "open ticket", "resolve", "sentry release", "report: ", "second look", "form of"),
+        *("post to", "page", "open ticket", "resolve", "mark deployed", "report: ", "second look", "form of"),
         *("error signatures", "open incidents", "note incident"),
     ),
     "letting go": ("release claim", "end watch", "start "),

@@ -4,67 +4,87 @@ Nothing here can fail or delay a release: what cannot be said now is said later 
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from prefect import Task, get_run_logger, runtime, task
 
 from blocks.environment import Environment
 from playbook.analysis.verdict import Verdict
-from playbook.errors import ReleaseError
+from playbook.errors import ReleaseError, Transient
 from playbook.incident.response import war_room
 from playbook.lease.lease import Lease
 from playbook.messages import chat as messages
 from playbook.messages import hotfix
-from playbook.messages.chat import Deployed, Message, Page, Resolution, Ticket
+from playbook.messages.facts import Deployed, Message, Page, Resolution, Ticket
 from playbook.messages.report import Report
 from playbook.release.plan import Order
 from playbook.release.request import MitigateRequest
 from playbook.release.version import Version
 from tasks.incident import incident_ticket, note_incident, open_incidents, run_url
-from tasks.retries import LATER, TELL
+from tasks.retries import LATER, NOTIFY, TELL
 from tasks.start import form_link, start
 
 Fact = Message | Page | Ticket | Resolution | Deployed
 """What can be said; each has a key, and is said once for it."""
 
+TRY_S = 5
+"""One try to say something may take so long. A release waits for its messages, and a vendor may hang."""
 
-@task(name="post", task_run_name="post to {message.room}", **TELL)
-async def post(env: Environment, message: Message) -> None:
-    """The message stands in its Slack channel, once: the channel is read first, since a reply may have been lost, or
-    whoever had this release before may have said it.
 
-    Raises: Transient (Slack is away), Refused (token, channel).
+@contextlib.asynccontextmanager
+async def _within_a_try(to: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(TRY_S):
+            yield
+    except TimeoutError as slow:
+        raise Transient(f"{to or 'it'} did not answer within {TRY_S} s. Ask again.") from slow
+
+
+@task(name="post", task_run_name="post to {message.audience}", **NOTIFY)
+async def post(env: Environment, message: Message, to: str) -> None:
+    """The message stands in the channel ``to``, once.
+
+    It may stand there already: the reply to the try before may be lost, or the release's process died after it.
+    Raises: Transient (the channel is away), Refused (its token, the place in it).
     """
-    await env.slack.post(message, repeat=True)
+    for channel in env.channels:
+        if channel.name == to:
+            async with _within_a_try(to):
+                await channel.post(message, repeat=True)
 
 
-@task(name="page", task_run_name="page {page.severity}", **TELL)
-async def page(env: Environment, page: Page) -> None:
-    """The on-call engineer is paged; the same key pages once."""
-    if env.pagerduty is not None:
-        await env.pagerduty.page(page)
+@task(name="page", task_run_name="page {page.severity}", **NOTIFY)
+async def page(env: Environment, page: Page, to: str) -> None:
+    """The on-call engineer is paged through the pager ``to``; the same key pages once."""
+    for pager in env.pagers:
+        if pager.name == to:
+            async with _within_a_try(to):
+                await pager.page(page)
+
+
+@task(name="resolve", task_run_name="resolve {resolution.key}", **NOTIFY)
+async def resolve(env: Environment, resolution: Resolution, to: str) -> None:
+    """The page is over in the pager ``to``; resolving it twice is as good as once."""
+    for pager in env.pagers:
+        if pager.name == to:
+            async with _within_a_try(to):
+                await pager.resolve(resolution.key)
 
 
 @task(name="open ticket", task_run_name="open ticket", **TELL)
-async def open_ticket(env: Environment, ticket: Ticket) -> str:
-    """The incident's ticket exists. Returns its URL, or nothing where the environment names no GitHub."""
-    return await env.github.ticket(ticket) if env.github is not None else ""
+async def open_ticket(env: Environment, ticket: Ticket, to: str = "") -> str:
+    """The incident's ticket exists. Returns its URL, or nothing where the environment keeps no tickets."""
+    return await env.tickets.ticket(ticket) if env.tickets is not None else ""
 
 
-@task(name="resolve", task_run_name="resolve {resolution.key}", **TELL)
-async def resolve(env: Environment, resolution: Resolution) -> None:
-    """The page is over; resolving it twice is as good as once."""
-    if env.pagerduty is not None:
-        await env.pagerduty.resolve(resolution.key)
-
-
-@task(name="sentry release", task_run_name="sentry release", **TELL)
-async def mark_deployed(env: Environment, deployed: Deployed) -> None:
-    """Sentry knows the version and that it is deployed here; telling it twice is as good as once."""
-    if env.sentry is not None:
-        await env.sentry.release(deployed.version, Version.parse(deployed.version).commit)
+@task(name="mark deployed", task_run_name="mark deployed", **TELL)
+async def mark_deployed(env: Environment, deployed: Deployed, to: str = "") -> None:
+    """The release tracker knows the version and that it is deployed here; telling it twice is as good as once."""
+    if env.release_tracker is not None:
+        await env.release_tracker.release(deployed.version, Version.parse(deployed.version).commit)
 
 
 STEPS: dict[type[Fact], Task[..., Any]] = {
@@ -76,28 +96,53 @@ STEPS: dict[type[Fact], Task[..., Any]] = {
 }
 
 
-async def notify(env: Environment, fact: Fact) -> None:
-    """Say it; if that fails, start an `announce` run for it, keyed by the fact, and show so in this run's log.
+def recipients(env: Environment, fact: Fact) -> tuple[str, ...]:
+    """The names of those who are told ``fact``, each on its own; "" where there is only one of a kind."""
+    match fact:
+        case Message():
+            return tuple(channel.name for channel in env.channels)
+        case Page() | Resolution():
+            return tuple(pager.name for pager in env.pagers)
+        case Ticket():
+            return ("",) if env.tickets is not None else ()
+        case Deployed():
+            return ("",) if env.release_tracker is not None else ()
 
-    One run takes a release through staging and production: what is said of one is not what is said of the other.
+
+async def notify(env: Environment, fact: Fact) -> None:
+    """Tell every recipient, side by side: one that is slow or away delays no other.
+
+    What cannot be said now is said by an `announce` run, and this run's log shows so. One flow run takes a release
+    through staging and production, so the environment is part of the fact's key.
     """
     fact = fact.model_copy(update={"key": f"{env.name}/{fact.key}"})
+    await asyncio.gather(*(_tell(env, fact, to) for to in recipients(env, fact)))
+
+
+async def _tell(env: Environment, fact: Fact, to: str) -> None:
     try:
-        await STEPS[type(fact)](env, fact)
+        await STEPS[type(fact)](env, fact, to)
     except ReleaseError as unsaid:
-        get_run_logger().warning("%s is said later: %s", fact.key, unsaid)
+        get_run_logger().warning("%s will be sent later by an announce run: %s", fact.key, unsaid)
         kind = type(fact).__name__.lower()
-        parameters = {"environment": env.name, kind: fact.model_dump(mode="json")}
-        await start(f"announce/{env.name}", parameters, f"announce/{kind}/{fact.key}")
+        parameters = {"environment": env.name, kind: fact.model_dump(mode="json"), "to": to}
+        key = "/".join(filter(None, ("announce", kind, fact.key, to)))
+        await start(f"announce/{env.name}", parameters, key)
 
 
-async def notify_with_retries(env: Environment, fact: Fact) -> None:
-    """Say it, asking again for as long as `LATER` allows. Raises what the desk said last."""
-    await STEPS[type(fact)].with_options(**LATER)(env, fact)
+async def notify_with_retries(env: Environment, fact: Fact, to: str = "") -> None:
+    """Tell ``to`` (empty: every recipient), asking again for as long as `LATER` allows. Raises the last error."""
+    step = STEPS[type(fact)].with_options(**LATER)
+    told = await asyncio.gather(
+        *(step(env, fact, one) for one in recipients(env, fact) if to in ("", one)), return_exceptions=True
+    )
+    for failure in told:
+        if isinstance(failure, BaseException):
+            raise failure
 
 
-async def sentry_release(env: Environment, lease: Lease) -> None:
-    """Sentry knows the release and that it is deployed here."""
+async def track_release(env: Environment, lease: Lease) -> None:
+    """The release tracker knows the release and that it is deployed here."""
     await notify(env, Deployed(key=lease.release_id, version=lease.version))
 
 

@@ -15,7 +15,8 @@ from playbook.errors import ReleaseError
 from playbook.incident.response import Signature, findings, log_commands, new_signatures, postmortem
 from playbook.lease import change
 from playbook.lease.lease import Kind, Lease, Record, ServiceRollout
-from playbook.messages.chat import Ticket, rollback_ticket
+from playbook.messages.chat import rollback_ticket
+from playbook.messages.facts import Ticket
 from playbook.messages.report import Report
 from playbook.migration import messages as migration_messages
 from tasks.ensure import ensure

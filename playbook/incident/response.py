@@ -11,7 +11,8 @@ from pydantic import Field
 from playbook.base import Frozen
 from playbook.incident.logs import LogLine
 from playbook.lease.lease import Kind
-from playbook.messages.chat import Channel, Message, impact, severity, stable_names
+from playbook.messages.chat import impact, severity, stable_names
+from playbook.messages.facts import Audience, Message
 from playbook.messages.report import Report
 
 ROLES = ("Incident Commander", "Comms Lead", "Engineering Lead")
@@ -78,7 +79,7 @@ def war_room(report: Report, contacts: Mapping[str, Contact], run_url: str) -> M
             f"Run: {run_url}",
         )
     )
-    return Message(key=f"{lease.release_id}/war-room", channel=Channel.INCIDENTS, text=text)
+    return Message(key=f"{lease.release_id}/war-room", audience=Audience.INCIDENTS, text=text)
 
 
 def roll_call(contacts: Mapping[str, Contact]) -> list[str]:

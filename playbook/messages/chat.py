@@ -1,64 +1,14 @@
 """What people read: Slack, PagerDuty, the ticket. Text from values, in the playbook's own words."""
 
 from collections.abc import Sequence
-from enum import StrEnum
-
-from pydantic import Field
 
 from playbook.analysis.verdict import Verdict
-from playbook.base import Frozen
 from playbook.incident.decision_matrix import MATRIX, Severity, Symptom, row_for
 from playbook.lease.lease import Decision, Kind, Lease
+from playbook.messages.facts import Audience, Message, Page, Ticket
 from playbook.messages.report import Report, rollback_plan
 from playbook.release.outcome import ReleaseOutcome
 from playbook.release.request import Measure, MitigateRequest
-
-
-class Channel(StrEnum):
-    """Who is spoken to; the environment file says which channel that is."""
-
-    RELEASES = "releases"
-    INCIDENTS = "incidents"
-
-
-class Message(Frozen):
-    """One thing to say. ``key`` names the fact, so that it is said once however often it is tried."""
-
-    key: str
-    channel: Channel
-    text: str
-
-
-class Page(Frozen):
-    """Wake somebody. ``key`` is PagerDuty's dedup key: the release's id, so that one incident is one incident."""
-
-    key: str
-    severity: Severity
-    summary: str
-    details: dict[str, str] = Field(default_factory=dict)
-
-
-class Ticket(Frozen):
-    """An incident ticket (playbook 4, scenario 1). ``key`` is written into its body, to find it again."""
-
-    key: str
-    title: str
-    severity: Severity
-    body: str
-    labels: tuple[str, ...] = ("incident",)
-
-
-class Deployed(Frozen):
-    """A version reached everybody: what Sentry is told."""
-
-    key: str
-    version: str
-
-
-class Resolution(Frozen):
-    """An incident is over: the page with this key is resolved."""
-
-    key: str
 
 
 def starting(lease: Lease, environment: str, at_s: float, bake_s: float, changes: str, overridden: str = "") -> Message:
@@ -73,7 +23,7 @@ def starting(lease: Lease, environment: str, at_s: float, bake_s: float, changes
     if overridden:
         lines.append(f"⚠️ Checklist overridden by {lease.requested_by or 'somebody unnamed'}: {overridden}")
     text = "\n".join(lines)
-    return Message(key=f"{lease.release_id}/starting", channel=Channel.RELEASES, text=text)
+    return Message(key=f"{lease.release_id}/starting", audience=Audience.RELEASES, text=text)
 
 
 def complete(report: Report, watch_s: float) -> Message:
@@ -94,7 +44,7 @@ def complete(report: Report, watch_s: float) -> Message:
         lines.append(f"Monitoring for {minutes(watch_s)}...")
     lines += [f"{verdict.service}: {verdict.explanation}" for verdict in report.verdicts]
     text = "\n".join(lines)
-    return Message(key=f"{lease.release_id}/complete", channel=Channel.RELEASES, text=text)
+    return Message(key=f"{lease.release_id}/complete", audience=Audience.RELEASES, text=text)
 
 
 def rolled_back(report: Report) -> Message:
@@ -109,7 +59,7 @@ def rolled_back(report: Report) -> Message:
             f"Next Steps: {next_steps(report)}",
         )
     )
-    return Message(key=f"{lease.release_id}/rolled-back", channel=Channel.RELEASES, text=text)
+    return Message(key=f"{lease.release_id}/rolled-back", audience=Audience.RELEASES, text=text)
 
 
 def given_way(report: Report) -> Message:
@@ -123,7 +73,7 @@ def given_way(report: Report) -> Message:
             f"Action: users are back on {stable_names(lease)}; release {lease.version} again afterwards",
         )
     )
-    return Message(key=f"{lease.release_id}/gave-way", channel=Channel.RELEASES, text=text)
+    return Message(key=f"{lease.release_id}/gave-way", audience=Audience.RELEASES, text=text)
 
 
 def mitigated(request: MitigateRequest, environment: str, serves: str, run: str) -> Message:
@@ -137,7 +87,7 @@ def mitigated(request: MitigateRequest, environment: str, serves: str, run: str)
             *(() if is_over else (f"The way back: start mitigate/{environment} with restore {request.service}",)),
         )
     )
-    return Message(key=f"mitigate/{run}", channel=Channel.INCIDENTS, text=text)
+    return Message(key=f"mitigate/{run}", audience=Audience.INCIDENTS, text=text)
 
 
 def interrupted(report: Report) -> Message:
@@ -145,7 +95,7 @@ def interrupted(report: Report) -> Message:
     lease = report.lease
     message = report.outcome.message if report.outcome else lease.reason
     text = f"⚠️ {report.environment.upper()} RELEASE INTERRUPTED\nVersion: {lease.version}\n{message}"
-    return Message(key=f"{lease.release_id}/interrupted", channel=Channel.RELEASES, text=text)
+    return Message(key=f"{lease.release_id}/interrupted", audience=Audience.RELEASES, text=text)
 
 
 def rollback_page(report: Report) -> Page:
@@ -195,7 +145,7 @@ def asking(report: Report, url: str) -> Message:
             f"Decide: {url}",
         )
     )
-    return Message(key=f"{lease.release_id}/asking/{len(lease.extensions_s)}", channel=Channel.INCIDENTS, text=text)
+    return Message(key=f"{lease.release_id}/asking/{len(lease.extensions_s)}", audience=Audience.INCIDENTS, text=text)
 
 
 def holding(report: Report, services: Sequence[str]) -> Message:
@@ -210,7 +160,7 @@ def holding(report: Report, services: Sequence[str]) -> Message:
             "Nobody is asked: the policy says to wait",
         )
     )
-    return Message(key=f"{lease.release_id}/holding/{len(lease.extensions_s)}", channel=Channel.INCIDENTS, text=text)
+    return Message(key=f"{lease.release_id}/holding/{len(lease.extensions_s)}", audience=Audience.INCIDENTS, text=text)
 
 
 def noticed(lease: Lease, environment: str, verdict: Verdict) -> Message:
@@ -223,7 +173,7 @@ def noticed(lease: Lease, environment: str, verdict: Verdict) -> Message:
             "Nothing is decided yet",
         )
     )
-    return Message(key=f"{lease.release_id}/noticed/{verdict.reason}", channel=Channel.INCIDENTS, text=text)
+    return Message(key=f"{lease.release_id}/noticed/{verdict.reason}", audience=Audience.INCIDENTS, text=text)
 
 
 def scaled(report: Report, instances: int) -> Message:
@@ -237,7 +187,7 @@ def scaled(report: Report, instances: int) -> Message:
             "Next: if that does not help, the release is rolled back",
         )
     )
-    return Message(key=f"{lease.release_id}/scaled", channel=Channel.RELEASES, text=text)
+    return Message(key=f"{lease.release_id}/scaled", audience=Audience.RELEASES, text=text)
 
 
 def alarm(lease: Lease, environment: str, verdict: Verdict, form: str) -> tuple[Page, Message]:
@@ -255,7 +205,7 @@ def alarm(lease: Lease, environment: str, verdict: Verdict, form: str) -> tuple[
         details={"roll back": form, "the way back": back},
     )
     text = f"🔥 {summary}\nRoll back: {form}\nBy hand:\n```{back}```"
-    return page, Message(key=alarm_key(lease), channel=Channel.INCIDENTS, text=text)
+    return page, Message(key=alarm_key(lease), audience=Audience.INCIDENTS, text=text)
 
 
 def alarm_key(lease: Lease) -> str:

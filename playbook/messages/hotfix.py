@@ -4,7 +4,8 @@ from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Action
 from playbook.incident.decision_matrix import Severity
 from playbook.lease.lease import Lease
-from playbook.messages.chat import Channel, Message, Ticket, minutes
+from playbook.messages.chat import minutes
+from playbook.messages.facts import Audience, Message, Ticket
 from playbook.messages.report import Report
 from playbook.release.request import ExploitCheck
 
@@ -25,7 +26,7 @@ def hotfix_deployed(report: Report, policy: Policy) -> Message:
             f"Live: {live_after(lease, policy)}",
         )
     )
-    return Message(key=f"{lease.release_id}/hotfix", channel=Channel.RELEASES, text=text)
+    return Message(key=f"{lease.release_id}/hotfix", audience=Audience.RELEASES, text=text)
 
 
 def verified(report: Report) -> str:

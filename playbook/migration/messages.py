@@ -6,7 +6,8 @@ from string import Template
 from playbook.incident.decision_matrix import Severity
 from playbook.incident.response import Contact, day, roll_call
 from playbook.lease.lease import Lease
-from playbook.messages.chat import Channel, Message, Page, Ticket, clock
+from playbook.messages.chat import clock
+from playbook.messages.facts import Audience, Message, Page, Ticket
 from playbook.migration.plan import Backup, Way
 
 
@@ -27,7 +28,7 @@ def closing(lease: Lease, environment: str, contacts: Mapping[str, Contact], url
             f"Run: {url}",
         )
     )
-    return Message(key=f"{lease.release_id}/closing", channel=Channel.INCIDENTS, text=text)
+    return Message(key=f"{lease.release_id}/closing", audience=Audience.INCIDENTS, text=text)
 
 
 def ticket(lease: Lease, environment: str, template: str, lines: Sequence[str], url: str) -> Ticket:
@@ -72,7 +73,7 @@ def done(lease: Lease, environment: str) -> Message:
         f"Serving: {serving}",
     ]
     lines += [f"Agreed: {yes}" for yes in lease.migration_rollback.agreed]
-    return Message(key=f"{lease.release_id}/done", channel=Channel.RELEASES, text="\n".join(lines))
+    return Message(key=f"{lease.release_id}/done", audience=Audience.RELEASES, text="\n".join(lines))
 
 
 def declined(lease: Lease, environment: str) -> Message:
@@ -85,7 +86,7 @@ def declined(lease: Lease, environment: str) -> Message:
             f"Services: {as_found(lease)}",
         )
     )
-    return Message(key=f"{lease.release_id}/declined", channel=Channel.INCIDENTS, text=text)
+    return Message(key=f"{lease.release_id}/declined", audience=Audience.INCIDENTS, text=text)
 
 
 def as_found(lease: Lease) -> str:
@@ -161,7 +162,7 @@ def asking(lease: Lease, environment: str, url: str) -> Message:
         )
     )
     key = f"{lease.release_id}/asking/{lease.epoch}/{len(lease.migration_rollback.agreed)}"
-    return Message(key=key, channel=Channel.INCIDENTS, text=text)
+    return Message(key=key, audience=Audience.INCIDENTS, text=text)
 
 
 def page(lease: Lease, environment: str, lines: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ from wire import PROCESS, Call, Process
 from blocks.environment import Environment
 from flows.recovery import recovery
 from playbook.lease.lease import Decision, Lease, Participant, Record
-from playbook.messages.chat import Page
+from playbook.messages.facts import Page
 from playbook.release.traffic import ServiceSnapshot
 from tasks.heartbeat import HEARTBEAT
 
