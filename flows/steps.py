@@ -9,8 +9,8 @@ from flows.direct import first_minutes, fix_verified
 from playbook.analysis.verdict import Action
 from playbook.errors import Conflict, OutOfBandChange, Refused, Stuck
 from playbook.lease.lease import Decision, Kind, Lease
-from playbook.messages.chat import stable_names
 from playbook.messages.report import Report
+from playbook.messages.words import stable_names
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.version import SmokeTest
 from tasks.announce import (

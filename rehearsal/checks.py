@@ -10,7 +10,7 @@ OURS = "playbook.ethixai.com/"
 CANARY_PERCENT = 10
 ENOUGH = 0.9
 """The share of the requests due that must have been made: a stream that stood still shows nothing."""
-FAILED_RATIO = r"\([\d.e-]+ %\) failed"
+FAILED_RATIO = r"Error rate [\d.e-]+ % \("
 """How a reason speaks of an error ratio."""
 WORKER_LIVES_S, HOST_DIED_S = 30, 60
 """From a kill to the release being some process's own again. Where the worker lives it tells Prefect of the death at

@@ -14,10 +14,10 @@ from prefect import Task, get_run_logger, runtime, task
 from blocks.environment import Environment
 from playbook.analysis.verdict import Verdict
 from playbook.errors import ReleaseError, Transient
-from playbook.incident.response import war_room
 from playbook.lease.lease import Lease
 from playbook.messages import chat as messages
 from playbook.messages import hotfix
+from playbook.messages import page as pages
 from playbook.messages.facts import Deployed, Message, Page, Resolution, Ticket
 from playbook.messages.report import Report
 from playbook.release.plan import Order
@@ -174,12 +174,12 @@ async def end_incidents(env: Environment, coordinator: str) -> None:
 
 async def notify_reverted(env: Environment, report: Report) -> None:
     """Whoever must act first is told first: the page, then the rooms, and the ticket once the logs have been read."""
-    await notify(env, messages.rollback_page(report))
+    await notify(env, pages.rollback_page(report))
 
     async def ticket() -> None:
         await notify(env, await incident_ticket(env, report))
 
-    channel = war_room(report, env.contacts, run_url(env, report.lease))
+    channel = messages.war_room(report, env.contacts, run_url(env, report.lease))
     await asyncio.gather(notify(env, messages.rolled_back(report)), notify(env, channel), ticket())
 
 
@@ -195,7 +195,7 @@ async def notify_mitigated(env: Environment, request: MitigateRequest, serves: s
 
 async def notify_interrupted(env: Environment, report: Report) -> None:
     """The on-call engineer and `#releases` know that somebody's hand stopped the release."""
-    await notify(env, messages.rollback_page(report))
+    await notify(env, pages.rollback_page(report))
     await notify(env, messages.interrupted(report))
 
 
@@ -222,11 +222,11 @@ async def notify_scaled(env: Environment, report: Report) -> None:
 async def notify_alarm(env: Environment, lease: Lease, verdict: Verdict) -> None:
     """The on-call engineer and `#incident-response` know that a promoted release turned bad, with the filled-in form
     that takes it back."""
-    filled = {"request": messages.alarm_rollback(lease, verdict), "environment": env.name}
+    filled = {"request": pages.alarm_rollback(lease, verdict), "environment": env.name}
     form = await form_link(env.ui_url, f"rollback/{env.name}", filled)
-    for one in messages.alarm(lease, env.name, verdict, form):
-        await notify(env, one)
-    await note_incident(env, lease.coordinator, messages.alarm_key(lease))
+    await notify(env, pages.alarm_page(lease, env.name, verdict, form))
+    await notify(env, messages.alarm(lease, env.name, verdict, form))
+    await note_incident(env, lease.coordinator, pages.alarm_key(lease))
 
 
 async def start_watch(env: Environment, lease: Lease) -> None:

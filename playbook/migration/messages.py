@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from string import Template
 
 from playbook.incident.decision_matrix import Severity
-from playbook.incident.response import Contact, day, roll_call
+from playbook.incident.response import Contact, roll_call
 from playbook.lease.lease import Lease
-from playbook.messages.chat import clock
 from playbook.messages.facts import Audience, Message, Page, Ticket
+from playbook.messages.times import clock, day
 from playbook.migration.plan import Backup, Way
 
 

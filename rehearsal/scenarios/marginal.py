@@ -6,7 +6,7 @@ from rehearsal.scenario import Scenario, ScenarioResult
 
 def then(result: ScenarioResult) -> None:
     """The gate opened, nobody came, and silence means revert."""
-    checks.reverted(result, because="nobody answered")
+    checks.reverted(result, because="No approval within")
     result.expect(any("RELEASE HELD" in text for text in result.words("slack")), "nobody was asked")
 
 

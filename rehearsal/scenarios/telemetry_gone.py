@@ -18,7 +18,7 @@ async def meanwhile(test_env: TestEnvironment, run: Run) -> None:
 
 def then(result: ScenarioResult) -> None:
     """A person was asked, nobody came; no evidence is neither health nor guilt."""
-    checks.reverted(result, because="no evidence")
+    checks.reverted(result, because="No evidence")
 
 
 STORY = Scenario(
