@@ -120,9 +120,8 @@ def main() -> int:
     print(actions_text(f"{run['name']}: {link}"), flush=True)
     state = follow(api, run, link)
     sign = "✅" if state["type"] == "COMPLETED" else "❌"
-    summary(
-        f"## {sign} {markdown(state['name'])}\n\n{markdown(state.get('message') or '')}\n\n[{markdown(run['name'])}]({link})"
-    )
+    name, message = markdown(state["name"]), markdown(state.get("message") or "")
+    summary(f"## {sign} {name}\n\n{message}\n\n[{markdown(run['name'])}]({link})")
     return EXIT[state["type"]]
 
 

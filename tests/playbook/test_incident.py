@@ -102,7 +102,7 @@ def test_the_draft_has_everything_that_is_known_in_its_place() -> None:
         "# Post-mortem: Production: v20251116-abc123 was rolled back",
         "| Date | 2025-11-20 (UTC) |",
         "| 14:00:00 | claimed |\n| 14:01:30 | Reverted |",
-        "2 × ethixai-backend: boom <n>",
+        "2 × ethixai-backend: boom &lt;n&gt;",
         "automatic, in the canary phase",
     ):
         assert words in draft
