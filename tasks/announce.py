@@ -12,14 +12,16 @@ from typing import Any
 from prefect import Task, get_run_logger, runtime, task
 
 from blocks.environment import Environment
+from blocks.prefect_api import PREFECT_AWAY
 from playbook.analysis.verdict import Verdict
-from playbook.errors import ReleaseError, Transient
+from playbook.errors import BadRequest, ReleaseError, Transient
 from playbook.lease.lease import Lease
 from playbook.messages import chat as messages
 from playbook.messages import hotfix
 from playbook.messages import page as pages
 from playbook.messages.facts import Deployed, Message, Page, Resolution, Ticket
 from playbook.messages.report import Report
+from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.request import MitigateRequest
 from playbook.release.version import Version
@@ -29,6 +31,9 @@ from tasks.start import form_link, start
 
 Fact = Message | Page | Ticket | Resolution | Deployed
 """What can be said; each has a key, and is said once for it."""
+
+NOT_STARTED = frozenset({ReleaseOutcome.REFUSED, ReleaseOutcome.NOTHING_TO_RELEASE, ReleaseOutcome.DUPLICATE})
+"""The outcomes of a release that has written nothing to its environment."""
 
 TRY_S = 5
 """One try to say something may take so long. A release waits for its messages, and a vendor may hang."""
@@ -150,6 +155,22 @@ async def notify_starting(env: Environment, lease: Lease, order: Order, overridd
     """`#releases` knows that a release begins, and why the checklist did not stop it where it should have."""
     bake_s = env.policy.bake_s
     await notify(env, messages.starting(lease, env.name, time.time(), bake_s, order.changes, overridden))
+
+
+async def notify_not_started(environment: str, version: str, asked_by: str, outcome: FlowResult) -> None:
+    """`#releases` knows that a release ended before its first write. Other outcomes have their own messages.
+
+    The run ends as it would have where the environment cannot be opened.
+    """
+    if outcome.end not in NOT_STARTED:
+        return
+    try:
+        env = await Environment.open(environment)
+    except (BadRequest, *PREFECT_AWAY) as unknown:
+        get_run_logger().warning("no channel is told: %s", unknown)
+        return
+    url = f"{env.ui_url}/runs/flow-run/{runtime.flow_run.get_id()}"
+    await notify(env, messages.not_started(outcome, env.name, version, asked_by, url))
 
 
 async def notify_taken_up(env: Environment, lease: Lease) -> None:

@@ -168,17 +168,19 @@ def alarm(lease: Lease, environment: str, verdict: Verdict, form: str) -> Messag
     return Message(key=alarm_key(lease), audience=Audience.INCIDENTS, text=text)
 
 
-def not_released(outcome: FlowResult, what: str, environment: str, run: str, link: str) -> Message:
-    """A release that people wait for ended before its first write. ``run`` makes it one fact; ``link`` shows it."""
+def not_started(outcome: FlowResult, environment: str, version: str, asked_by: str, run_url: str) -> Message:
+    """A release that people wait for ended before its first write: why, and that users have what they had."""
     text = "\n".join(
         (
-            f"⏹ {environment.upper()}: {what} WAS NOT RELEASED ({outcome.end})",
+            f"⏹ {environment.upper()} RELEASE DID NOT START ({outcome.end})",
+            f"Version: {version or 'the one that passed staging last'}",
             f"Reason: {outcome.message}",
-            f"Users: no traffic was moved in {environment} by this run",
-            f"Run: {link}",
+            f"Users: nothing changed for them in {environment}",
+            *((f"Requested by: {asked_by}",) if asked_by else ()),
+            f"Run: {run_url}",
         )
     )
-    return Message(key=f"{run}/not-released", audience=Audience.RELEASES, text=text)
+    return Message(key=f"{run_url.rsplit('/', 1)[-1]}/not-started", audience=Audience.RELEASES, text=text)
 
 
 def war_room(report: Report, contacts: Mapping[str, Contact], run_url: str) -> Message:

@@ -5,7 +5,7 @@ import shlex
 
 _SLACK = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
-_MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)")
+_MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 _BLOCK_START = re.compile(r"^(\s*)([-+=#]|\d+(?=[.)]))")
 _ENTITY = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 NO_MENTION = "\u2060"
