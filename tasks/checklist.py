@@ -1,10 +1,10 @@
 """The pre-release checklist, each line a step of its own, side by side."""
 
 import asyncio
-import time
 
 from prefect import get_run_logger, task
 
+from blocks.clock import unix_s
 from blocks.environment import Environment
 from playbook.checklist.checks import ci_findings, secret_problem
 from playbook.checklist.items import Item, Topic
@@ -43,7 +43,7 @@ async def _secrets(env: Environment, order: Order) -> tuple[bool | None, str]:
     manager = env.secret_manager
     if manager is None:
         return None, "this environment names no secret manager; add [secret_manager] to its file"
-    until_s = time.time() + AVAILABLE_FOR_S
+    until_s = unix_s() + AVAILABLE_FOR_S
     states = await asyncio.gather(*(manager.state(name) for name in manager.names))
     problems = [problem for state in states if (problem := secret_problem(state, until_s))]
     return not problems, "; ".join(problems) or f"{', '.join(manager.names) or 'none'} enabled, and none expires soon"

@@ -22,7 +22,7 @@ def rollback_page(report: Report) -> Page:
         details={
             "release": lease.release_id,
             "services": ", ".join(lease.services),
-            "users are on": "; ".join(f"{rollout.service}: {rollout.stable}" for rollout in lease.rollouts),
+            "users are on": "; ".join(f"{rollout.service}: {lease.fallback(rollout)}" for rollout in lease.rollouts),
             "impact": impact(report),
             "flow run": lease.flow_run_id,
         },

@@ -7,12 +7,12 @@ from playbook.messages.escape import code_span, markdown, shell
 def plan_table(lease: Lease) -> str:
     """A table of what each service served, and what it is to serve. Markdown."""
     rows = [
-        f"| {markdown(rollout.service)} | {markdown(str(rollout.stable))} | {markdown(rollout.canary)} | "
+        f"| {markdown(rollout.service)} | {markdown(str(rollout.found))} | {markdown(rollout.to_revision)} | "
         f"{code_span(rollout.image.rsplit('@', 1)[-1][:19] + '…')} |"
         for rollout in lease.rollouts
     ]
-    before, after = ("goes back to", "is taken back") if lease.kind is Kind.ROLLBACK else ("before", "new revision")
-    return "\n".join((f"| service | {before} | {after} | image |", "|---|---|---|---|", *rows))
+    becomes = "goes back to" if lease.kind is Kind.ROLLBACK else "new revision"
+    return "\n".join((f"| service | before | {becomes} | image |", "|---|---|---|---|", *rows))
 
 
 def rollback_plan(lease: Lease) -> str:
@@ -20,6 +20,6 @@ def rollback_plan(lease: Lease) -> str:
     place = f" {' '.join(map(shell, lease.place.split()))}" if lease.place else ""
     return "\n".join(
         f"gcloud run services update-traffic {shell(rollout.service)}{place} \\\n  --to-revisions="
-        + shell(",".join(f"{revision}={share}" for revision, share in rollout.stable.percent.items()))
+        + shell(",".join(f"{revision}={share}" for revision, share in lease.fallback(rollout).percent.items()))
         for rollout in lease.rollouts
     )

@@ -12,6 +12,7 @@ from playbook.analysis.readings import SignalReading
 from playbook.analysis.verdict import Verdict
 from playbook.base import Frozen
 from playbook.checklist.items import Item
+from playbook.incident.decision_matrix import Severity
 from playbook.lease.lease import Decision, Kind, Lease, Measured
 from playbook.messages.escape import code_block, markdown
 from playbook.messages.plan import plan_table, rollback_plan
@@ -44,6 +45,14 @@ class Report(Frozen):
     def deciding(self, decision: Decision, reason: str = "") -> Self:
         """The same release, going ``decision``'s way from here."""
         return self.model_copy(update={"lease": self.lease.decided(decision, reason)})
+
+    def refused(self, reason: str) -> Self:
+        """The same release, taken back because a step was refused: P1 where users had begun to be promoted."""
+        lease = self.lease
+        if lease.decision is Decision.PROMOTE:
+            seen = lease.measured or Measured(severity=None, failed=0, requests=0)
+            lease = lease.model_copy(update={"measured": seen.model_copy(update={"severity": Severity.P1})})
+        return self.at(lease.decided(Decision.REVERT, reason))
 
     def at(self, lease: Lease) -> Self:
         """The same release with its claim as it is now."""

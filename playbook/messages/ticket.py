@@ -38,7 +38,7 @@ def findings(report: Report, signatures: Sequence[Signature], links: Mapping[str
     """
     errors = _listed(signatures) or "- none found in the logs; they may arrive late"
     where = "\n".join(f"- {markdown(name)}: {link}" for name, link in links.items())
-    names = " and ".join(markdown(rollout.canary) for rollout in report.lease.rollouts)
+    names = " and ".join(markdown(report.lease.suspect(rollout)) for rollout in report.lease.rollouts)
     return f"## Errors of {names} that stable does not have\n\n{errors}\n\n## Links\n\n{where}"
 
 
@@ -46,7 +46,7 @@ def log_commands(report: Report) -> dict[str, str]:
     """Playbook 4, scenario 1: the command that reads each new revision's errors. Markdown."""
     found = {}
     for rollout in report.lease.rollouts:
-        query = f'resource.type=cloud_run_revision AND resource.labels.revision_name="{rollout.canary}"'
+        query = f'resource.type=cloud_run_revision AND resource.labels.revision_name="{report.lease.suspect(rollout)}"'
         command = f"gcloud logging read {shell(f'{query} AND severity>=ERROR')} --limit=100"
         found[f"logs of {rollout.service}"] = code_span(command)
     return found

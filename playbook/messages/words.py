@@ -1,7 +1,7 @@
 """What several messages say of one release: how bad it was, whom it hurt, what users have now, what to do next."""
 
 from playbook.incident.decision_matrix import MATRIX, Severity
-from playbook.lease.lease import Decision, Kind, Lease
+from playbook.lease.lease import Decision, Kind, Lease, RollbackLease
 from playbook.messages.report import Report
 from playbook.release.outcome import ReleaseOutcome
 
@@ -9,8 +9,8 @@ from playbook.release.outcome import ReleaseOutcome
 def severity(report: Report) -> Severity:
     """What the matrix says of what was judged or reported; a release that never reached a user is P2."""
     lease = report.lease
-    if lease.rollback is not None:
-        return MATRIX[lease.rollback.symptom].severity
+    if isinstance(lease, RollbackLease):
+        return MATRIX[lease.request.symptom].severity
     return (lease.measured.severity if lease.measured else None) or Severity.P2
 
 
@@ -35,13 +35,13 @@ def impact(report: Report) -> str:
 
 def stable_names(lease: Lease) -> str:
     """What users are back on: the release where it is written down, else the revisions."""
-    names = (rollout.back_to.name if rollout.back_to else rollout.stable.main for rollout in lease.rollouts)
+    names = (rollout.back_to.name if rollout.back_to else lease.fallback(rollout).main for rollout in lease.rollouts)
     return ", ".join(dict.fromkeys(names))
 
 
 def which(lease: Lease) -> str:
     """Whether users are back on what was before, or on what a person has named."""
-    return "named" if lease.rollback is not None and lease.rollback.to else "previous"
+    return "named" if isinstance(lease, RollbackLease) and lease.request.to else "previous"
 
 
 def next_steps(report: Report) -> str:
