@@ -1,7 +1,6 @@
 """Taking, changing and letting go of the claim that makes a release the only one."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -95,7 +94,7 @@ async def version_in_staging(env: Environment, staging: Environment | None) -> s
 
 def holder(env: Environment, requested_at_s: float | None = None) -> Holder:
     """This run, as a lease names it."""
-    now_s = time.time()
+    now_s = unix_s()
     return Holder(
         flow_run_id=str(runtime.flow_run.get_id()),
         now_s=now_s,
@@ -185,7 +184,7 @@ async def hand_on(env: Environment, wanted: L, found: Lease) -> L:
 
 
 async def _under_new_epoch(env: Environment, wanted: L, found: Lease) -> L:
-    lease = wanted.model_copy(update={"epoch": next_epoch(wanted.epoch, time.time())})
+    lease = wanted.model_copy(update={"epoch": next_epoch(wanted.epoch, unix_s())})
     for service in lease.services:
         try:
             step = partial(change.to_take_over, lease=lease, found=found)

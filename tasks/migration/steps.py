@@ -91,7 +91,7 @@ async def migration_lease(env: Environment, request: MigrationRequest, plan: Rol
         plan.undo[-1],
         rollouts,
         (one.snapshot for one in found.values()),
-        holder(env, time.time()),
+        holder(env, unix_s()),
         requested_by=request.requested_by,
         reason=request.reason,
         maintenance=maintenance,
@@ -189,7 +189,7 @@ async def show(env: Environment, lease: MigrationLease, lines: tuple[str, ...], 
 @task(name="end migration rollback", task_run_name="end at {service}", **REVERT)
 async def end_at(env: Environment, lease: MigrationLease, service: str) -> None:
     """The service is held by nothing any more, and what serves is written down as good."""
-    await ensure(env, service, partial(write_freeze.to_end, lease=lease, now_s=time.time()))
+    await ensure(env, service, partial(write_freeze.to_end, lease=lease, now_s=unix_s()))
 
 
 async def migration_ticket(env: Environment, lease: MigrationLease, lines: tuple[str, ...]) -> Ticket:
