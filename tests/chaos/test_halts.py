@@ -108,7 +108,7 @@ def test_a_module_that_is_wrong_meanwhile_pages() -> None:
         if call.method == "page":
             wrong.clear()
 
-    with patch("tasks.migration.steps.load", read):
+    with patch("tasks.migration.schema.load", read):
         play(lambda test_env: pages_and_goes_on(test_env, edited, "has no down"))
 
 
@@ -201,7 +201,7 @@ def test_a_change_that_cannot_be_made_touches_nothing() -> None:
     def read(folder: str) -> tuple[Migration, ...]:
         return tuple(one.model_copy(update={"down": (useless,)}) for one in load(folder))
 
-    with patch("tasks.migration.steps.load", read):
+    with patch("tasks.migration.schema.load", read):
         play(scenario)
 
 
@@ -461,7 +461,7 @@ def test_a_request_under_way_is_waited_for() -> None:
 
 
 def test_counts_that_differ_page_and_ask_for_no_backup() -> None:
-    """Somebody has written meanwhile: a person looks, starts it again, and it goes on with what is there."""
+    """Other writes were made meanwhile: a person looks, starts it again, and it goes on with what is there."""
 
     def comes(test_env: TestEnvironment, call: Call) -> None:
         is_first = not sum(database_of(test_env).changed.values())
@@ -471,7 +471,7 @@ def test_counts_that_differ_page_and_ask_for_no_backup() -> None:
     async def scenario(test_env: TestEnvironment) -> None:
         run = await taken_back(test_env, comes)
         assert run.end == "Halted"
-        assert "users had 5 documents and has 6. Somebody has written meanwhile" in run.message
+        assert "users had 5 documents and has 6. Other writes were made meanwhile" in run.message
         assert test_env.fixture.pagerduty.paged
         assert test_env.server.forms == []
         assert (await started_again(test_env)).end == "RolledBack"
