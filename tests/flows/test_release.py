@@ -284,7 +284,7 @@ def test_a_newer_epoch_stops_a_release_at_once() -> None:
         await test_env.until(test_env.baking(FRONTEND))
         record = Record.read(test_env.fixture.production.read(LEAD))
         assert record.lease
-        newer = record.lease.model_copy(update={"epoch": record.epoch + 100, "flow_run_id": "another"})
+        newer = record.lease.model_copy(update={"epoch": record.epoch + 100, "flow_run_id": "ab" * 16})
         await test_env.out_of_band(LEAD, record=record.model_copy(update={"epoch": newer.epoch, "lease": newer}))
         before = len(test_env.fixture.production.writes)
         await test_env.ended(run)
