@@ -102,7 +102,7 @@ async def verify(env: Environment, lease: MigrationLease, name: str, backfill: B
     if found:
         return f"{name}: {'; '.join(drifted + found)}"
     if drifted:
-        why = f"{name}: {'; '.join(drifted)}. Other writes were made meanwhile; look which. The data is right otherwise."
+        why = f"{name}: {'; '.join(drifted)}. Other writes were made meanwhile; look which. The rest is right."
         if not is_known(why, progress_of(lease).seen):
             raise Refused(why)
         get_run_logger().warning("a person who has read it goes on: %s", why)
