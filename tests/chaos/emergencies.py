@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from cloud import Behaviour
 from driver import Run, TestEnvironment
 from fixture import NEW, OLD, SERVICES
-from invariants import promotion_told_wrong, revert_told_wrong
+from invariants import promotion_message_problems, revert_message_problems
 from prefect import Flow
 from scenarios import Asked, released
 
@@ -39,7 +39,7 @@ class Hotfix(Asked):
     is_good: bool = True
     is_preempting: bool = False
 
-    async def set_the_scene(self, test_env: TestEnvironment) -> None:
+    async def prepare(self, test_env: TestEnvironment) -> None:
         """It has been built, and is good in staging."""
         test_env.fixture.publish(FIX, {BACKEND: PATCHED}, where="staging")
         test_env.fixture.publish(FIX, {BACKEND: self.backend})
@@ -66,7 +66,7 @@ class Hotfix(Asked):
         if set(test_env.fixture.versions_served("staging").values()) != {FIX}:
             yield f"staging serves {test_env.fixture.versions_served('staging')}"
         if not self.is_good:
-            yield from revert_told_wrong(test_env)
+            yield from revert_message_problems(test_env)
             return
         if keys.count("hotfix") != 1 or [ticket.key.rsplit("/", 1)[1] for ticket in tickets] != ["debt"]:
             yield f"the hotfix was told so: {keys}, {[ticket.key for ticket in tickets]}"
@@ -74,7 +74,7 @@ class Hotfix(Asked):
             if keys.count("gave-way") + keys.count("complete") != 1:
                 yield f"the release before it was told so: {keys}"
         else:
-            yield from promotion_told_wrong(test_env, FIX)
+            yield from promotion_message_problems(test_env, FIX)
         if test_env.fixture.pagerduty.incidents:
             yield f"somebody was woken: {list(test_env.fixture.pagerduty.incidents)}"
 
@@ -85,7 +85,7 @@ class Rollback(Asked):
 
     is_preempting: bool = False
 
-    async def set_the_scene(self, test_env: TestEnvironment) -> None:
+    async def prepare(self, test_env: TestEnvironment) -> None:
         """Users have NEW, or a share of them."""
         if self.is_preempting:
             await bake(test_env)
@@ -107,7 +107,7 @@ class Rollback(Asked):
         """Everybody is back; told so, once."""
         if set(test_env.fixture.versions_served().values()) != {OLD}:
             yield f"production serves {test_env.fixture.versions_served()}, not {OLD}"
-        yield from revert_told_wrong(test_env)
+        yield from revert_message_problems(test_env)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Mitigation(Asked):
 
     measure: Measure = Measure.SCALE
 
-    async def set_the_scene(self, test_env: TestEnvironment) -> None:
+    async def prepare(self, test_env: TestEnvironment) -> None:
         """The environment names a maintenance revision; to be restored there must be a measure."""
         production = test_env.fixture.environments["production"]
         named = production.service(BACKEND).model_copy(update={"maintenance_revision": MAINTENANCE})

@@ -44,7 +44,7 @@ class MigrationRollback(Asked):
     is_cancelled: bool = False
     """a person cancels it: it halts with a page, and is started again in the end"""
 
-    async def set_the_scene(self, test_env: TestEnvironment) -> None:
+    async def prepare(self, test_env: TestEnvironment) -> None:
         """Production has a database, the folder of its migrations, backups, and the releases that came with them."""
         fixture = test_env.fixture
         database = Database(fixture.wire, lambda: any(map(fixture.production.takes_writes, WRITERS)))

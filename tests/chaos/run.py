@@ -1,4 +1,4 @@
-"""The whole matrix, by exhaustion: `python tests/chaos/run.py [--plot NAME ...] [--faults | --outages] [--quiet]`.
+"""The whole matrix: `python tests/chaos/run.py [--scenario NAME ...] [--faults | --outages] [--quiet]`.
 
 Prints a table (call, moment, outcome, seconds) and ends with 1 if a case breaks.
 """
@@ -44,7 +44,7 @@ def main() -> int:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--plot", nargs="+", choices=[scenario.name for scenario in PLOTS], help="only these; all without it"
+        "--scenario", nargs="+", choices=[scenario.name for scenario in PLOTS], help="only these; all without it"
     )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument(

@@ -37,7 +37,7 @@ async def taken_back(
     test_env: TestEnvironment, disturb: Disturb = lambda test_env, call: None, scenario: MigrationRollback = DOWN
 ) -> Run:
     """A migration is asked to be taken back; ``disturb`` is asked at each call."""
-    await scenario.set_the_scene(test_env)
+    await scenario.prepare(test_env)
     test_env.fixture.wire.faults.append(lambda process, call: disturb(test_env, call))
     flow, request = scenario.asked()
     run = test_env.start(flow, request=request, environment="production")

@@ -242,7 +242,7 @@ def test_a_claim_that_is_served_late_is_no_silence(is_preempting: bool) -> None:
     preempting = Rollback("rollback", is_preempting)
 
     async def scenario(test_env: TestEnvironment) -> tuple[Run, Run]:
-        await preempting.set_the_scene(test_env)
+        await preempting.prepare(test_env)
         flow, request = preempting.asked()
         with patch("cloud.RECONCILE_S", 60):
             run = test_env.start(flow, request=request, environment="production")
