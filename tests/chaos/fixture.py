@@ -1,4 +1,4 @@
-"""One whole outside in memory: production and staging as their files describe them, and everything they talk to."""
+"""All outside systems in memory: production and staging as their files describe them, and what they talk to."""
 
 import asyncio
 import functools
@@ -37,7 +37,7 @@ QUICK = Policy.compressed().model_copy(
         "warm_up_scrapes": 1,
     }
 )
-"""A bake of three looks: every branch of a release, and little else to compute."""
+"""A bake of three ticks: enough for every branch of a release."""
 
 
 @functools.cache
@@ -51,7 +51,7 @@ SERVICES = WRITTEN["production"].service_names
 
 
 class Fixture:
-    """Everything outside. Make it inside a running loop; ``policy`` is production's."""
+    """All outside systems. Create it in a running loop; ``policy`` is production's."""
 
     def __init__(self, policy: Policy = QUICK) -> None:
         now = asyncio.get_running_loop().time
@@ -82,7 +82,7 @@ class Fixture:
     def publish(
         self, version: str, behaviours: Mapping[str, Behaviour] | None = None, *, where: str = "production"
     ) -> None:
-        """CI has pushed ``version`` of every service; its images behave so (healthy where nothing is said)."""
+        """CI has pushed ``version`` of every service. Images behave as ``behaviours`` says, healthy by default."""
         self.published.append(version)
         for service in WRITTEN["production"].services:
             image = self.image(service.name, version)
@@ -118,7 +118,7 @@ class Fixture:
 
     @property
     def slack(self) -> Slack:
-        """What production's channels were told."""
+        """The messages in production's channels."""
         return self.rooms["production"]
 
     @property
@@ -127,7 +127,7 @@ class Fixture:
         return self.clouds["production"]
 
     def versions_served(self, where: str = "production") -> dict[str, str]:
-        """Service -> the version that serves all its users, or a description of the split where there are two."""
+        """Service -> the version that serves all its users, or a description of the split."""
         versions = {self.image(s, v).digest: v for s in SERVICES for v in self.published}
         return {
             name: versions[state.revisions[state.served.main].image.rsplit("@", 1)[-1]]

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 
 from cases import Case, deaths, faults, kills, kills_of_followers
 from emergencies import EMERGENCIES
-from migration_rollbacks import UNDOINGS
+from migration_rollbacks import MIGRATION_ROLLBACKS
 from outages import outages
 from scenarios import CANCELLED, RELEASES, ChaosScenario
 
-PLOTS: tuple[ChaosScenario, ...] = (*RELEASES, CANCELLED, *EMERGENCIES, *UNDOINGS)
+PLOTS: tuple[ChaosScenario, ...] = (*RELEASES, CANCELLED, *EMERGENCIES, *MIGRATION_ROLLBACKS)
 
 
 def sweeps(scenarios: list[ChaosScenario], disturb: Callable[[ChaosScenario], Iterator[Case]] | None) -> Iterator[Case]:

@@ -7,13 +7,13 @@ from typing import TypeVar
 import pytest
 from cases import deaths, disturbed, recorded
 from emergencies import EMERGENCIES
-from migration_rollbacks import UNDOINGS
+from migration_rollbacks import MIGRATION_ROLLBACKS
 from scenarios import CANCELLED, ChaosScenario
 from wire import Call, Moment
 
 T = TypeVar("T")
 
-SCENARIOS: tuple[ChaosScenario, ...] = (CANCELLED, *EMERGENCIES, *UNDOINGS)
+SCENARIOS: tuple[ChaosScenario, ...] = (CANCELLED, *EMERGENCIES, *MIGRATION_ROLLBACKS)
 NAMED = {scenario.name: scenario for scenario in SCENARIOS}
 CHANGES = {"write", "update_many", "delete_one", "POST", "put", "page", "resolve", "pause", "unpause", "start"}
 """The calls that change something: a kill after them leaves work unfinished."""
@@ -73,7 +73,7 @@ def test_a_restarted_rollback_that_is_killed_at_once_is_started_again() -> None:
     assert disturbed(undo, deaths(undo)[1], {}, {0: Moment.BEFORE})[2] == []
 
 
-@pytest.mark.parametrize("scenario", UNDOINGS, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", MIGRATION_ROLLBACKS, ids=lambda scenario: scenario.name)
 def test_two_concurrent_recoveries_start_it_again_once(scenario: ChaosScenario) -> None:
     """Both start at the same moment and one is fenced."""
     assert disturbed(scenario, deaths(scenario)[0], twice=True)[2] == []

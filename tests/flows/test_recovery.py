@@ -12,7 +12,7 @@ from driver import Run, TestEnvironment, play
 from emergencies import Hotfix, Rollback
 from faults import Fault
 from fixture import NEW, SERVICES
-from migration_rollbacks import UNDOINGS
+from migration_rollbacks import MIGRATION_ROLLBACKS
 from scenarios import HEALTHY, ChaosScenario
 from wire import PROCESS, Call, Process
 
@@ -181,7 +181,7 @@ TAKERS = [
     ("release", HEALTHY),
     ("hotfix", Hotfix("hotfix")),
     ("rollback", Rollback("rollback")),
-    ("migration_rollback", UNDOINGS[0]),
+    ("migration_rollback", MIGRATION_ROLLBACKS[0]),
 ]
 
 
