@@ -14,6 +14,7 @@ from faults import Fault
 from fixture import NEW, QUICK, Fixture
 from prefect import Flow
 from prefect.client.schemas.objects import State, StateType
+from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Failed, Running
 from prefect_away import Server, Started, prefect_away
 from wire import PROCESS, Moment, Process
@@ -196,7 +197,8 @@ class TestEnvironment:
 
     async def _carry_out(self, run: Run, flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
         try:
-            run.state = await flow.fn(**parameters)
+            with FlowRunContext.model_construct(flow=flow, flow_run=None):  # for the run logger
+                run.state = await flow.fn(**parameters)
         except Exception as error:  # noqa: BLE001  # as Prefect's engine does with an unexpected error
             run.error, run.state = error, Failed(message=f"{type(error).__name__}: {error}")
         self.server.runs[run.process.flow_run_id] = run.state or State(type=StateType.COMPLETED)

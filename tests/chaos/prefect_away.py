@@ -24,7 +24,6 @@ from prefect import Task, artifacts, deployments, events, flow_runs, runtime
 from prefect.client import orchestration
 from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import NotPausedError, ObjectNotFound
-from prefect.logging import disable_run_logger
 from wire import PROCESS
 
 from blocks.clock import CLOCK
@@ -205,15 +204,11 @@ class _RunLog(logging.Handler):
 
 @contextlib.contextmanager
 def _run_log(server: Server) -> Iterator[None]:
-    """The run logger writes to ``server.log``. Prefect hands out the logger "null" while run loggers are disabled."""
-    null, handler = logging.getLogger("null"), _RunLog(server)
-    null.addHandler(handler)
-    null.setLevel(logging.DEBUG)
-    try:
-        with disable_run_logger():
-            yield
-    finally:
-        null.removeHandler(handler)
+    """The run logger writes to ``server.log``."""
+    logger, handler = logging.getLogger("prefect.flow_runs"), _RunLog(server)
+    with patch.object(logger, "handlers", [handler]), patch.object(logger, "propagate", False):
+        logger.setLevel(logging.DEBUG)
+        yield
 
 
 @contextlib.contextmanager
