@@ -20,6 +20,7 @@ from rehearsal.runner import run_scenario
 from rehearsal.scenario import Scenario, ScenarioResult
 from rehearsal.scenarios import SCENARIOS
 from rehearsal.test_environment import TestEnvironment, running_environment
+from rehearsal.world.gcloud import UNWANTED
 from rehearsal.world.remote import RemoteWorld
 
 STARTING = "Starting the stand-in world and a Prefect server with its database. This takes about 30 seconds."
@@ -63,6 +64,8 @@ async def up() -> int:
             f"Prefect API        {test_env.server.api_url}\n"
             f"Cloud Run (gRPC)   {test_env.world.grpc_endpoint}\n"
             f"{for_scripts(test_env.world)}"
+            f"Cloud Run (v1)     {test_env.world.rest_url} (REST)\n"
+            f"{for_gcloud(test_env.world)}"
             f"Prometheus         {test_env.world.prometheus_url}\n"
             f"vendor stand-ins   {test_env.world.vendors_url}\n"
             f"healthy version    {good}\n"
@@ -78,6 +81,13 @@ def for_scripts(world: RemoteWorld) -> str:
     """What a script needs to call the stand-in with Google's client libraries, to be pasted into its shell."""
     exports = "".join(f"  export {name}={shlex.quote(value)}\n" for name, value in world.client_environ.items())
     return f"{exports}  api_endpoint    {world.grpc_endpoint}\n  a service       {world.find('ethixai-backend')}\n"
+
+
+def for_gcloud(world: RemoteWorld) -> str:
+    """The lines with which an unmodified gcloud works on the rehearsal's production: to be pasted into a shell."""
+    exports = "".join(f"  export {name}={shlex.quote(value)}\n" for name, value in world.gcloud_environ.items())
+    head = "gcloud             works on the rehearsal in a shell with these lines:"
+    return f"{head}\n  unset {' '.join(UNWANTED)}\n{exports}"
 
 
 async def run_scenarios(names: list[str], path: Path | None) -> int:

@@ -38,6 +38,11 @@ def heartbeat(env: Environment, lease: Lease) -> None:
     events.emit_event(HEARTBEAT, resource={"prefect.resource.id": resource(env.name, lease.release_id)})
 
 
+def heartbeat_ended(env: Environment, lease: Lease) -> None:
+    """The release has ended on its own terms: the silence that follows starts no recovery."""
+    events.emit_event(ENDED, resource={"prefect.resource.id": resource(env.name, lease.release_id)})
+
+
 @contextlib.asynccontextmanager
 async def with_heartbeat(env: Environment, lease: Lease) -> AsyncIterator[None]:
     """The release gives a sign of life every ``beat_s`` while the block runs, and a last one when it ends on its own
@@ -47,7 +52,7 @@ async def with_heartbeat(env: Environment, lease: Lease) -> AsyncIterator[None]:
     """
     async with sending_heartbeats(env, lease):
         yield
-        events.emit_event(ENDED, resource={"prefect.resource.id": resource(env.name, lease.release_id)})
+        heartbeat_ended(env, lease)
 
 
 @contextlib.asynccontextmanager

@@ -26,7 +26,8 @@ from pymongo.database import Database
 from blocks import Environment
 from blocks.files import read
 from playbook.lease.change import Change, Deployment
-from playbook.lease.lease import Lease, Record
+from playbook.lease.lease import Lease
+from playbook.lease.record import Record
 from playbook.lease.recovery import Owner
 from playbook.migration.plan import MigrationRequest
 from playbook.release.outcome import FlowResult

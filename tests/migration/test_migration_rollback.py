@@ -12,7 +12,7 @@ import pytest
 from blocks.mongodb import MongoDB
 from playbook.errors import BadRequest, Fenced, Held, Refused
 from playbook.lease.change import Change
-from playbook.lease.lease import Record
+from playbook.lease.record import Record
 from playbook.lease.recovery import Owner
 from playbook.migration.plan import MigrationRequest
 from playbook.release.outcome import ReleaseOutcome
@@ -212,13 +212,13 @@ async def test_code_that_is_gone_is_found_out_before_anything_moves(production) 
     assert len(writers) == 1  # only whoever seeded this
 
 
-@pytest.mark.parametrize("to_release_lease", ["", NEW_CODE])
-async def test_code_that_cannot_read_the_schema_is_refused_with_both_ranges(production, to_release_lease: str) -> None:
+@pytest.mark.parametrize("to_release", ["", NEW_CODE])
+async def test_code_that_cannot_read_the_schema_is_refused_with_both_ranges(production, to_release: str) -> None:
     """Before anything is touched: what it reads and what the database would have."""
     await production.seed(10, (NEW_CODE, f"{BACKEND}-00041-xyz"))
     with pytest.raises(Refused, match=f"{NEW_CODE} can read schema 2; the database has schema 1"):
         await production.take_back(
-            MigrationRequest(reason="r", requested_by="Ada", to_release_lease=to_release_lease),
+            MigrationRequest(reason="r", requested_by="Ada", to_release=to_release),
         )
     assert production.fields() == (0, 10)
     assert await registers(production.world.url(BACKEND)) == 201
@@ -230,7 +230,7 @@ async def test_code_that_cannot_read_the_schema_is_refused_with_both_ranges(prod
         (MigrationRequest(), "reason: say"),
         (MigrationRequest(migration="nonsense", reason="r", requested_by="Ada"), "there is no 'nonsense'"),
         (MigrationRequest(migration=DROP, reason="r", requested_by="Ada"), "is not applied"),
-        (MigrationRequest(reason="r", requested_by="Ada", to_release_lease="v1"), "no good release"),
+        (MigrationRequest(reason="r", requested_by="Ada", to_release="v1"), "no good release"),
     ],
     ids=["nothing said", "an unknown migration", "one that is not applied", "an unknown release"],
 )
