@@ -53,7 +53,7 @@ async def echo() -> AsyncIterator[str]:
 )
 async def test_a_status_says_what_comes_next(echo: str, status: int, ours: type[ReleaseError]) -> None:
     """Too many and broken are asked again; the rest is for a person, who is told what came."""
-    with pytest.raises(ours, match=f"Desk, asked for tea, answered {status}") as raised:
+    with pytest.raises(ours, match=f"Vendor, asked for tea, answered {status}") as raised:
         await service(echo).send("GET", f"/{status}", "for tea")
     assert type(raised.value) is ours
 
