@@ -95,7 +95,10 @@ def _answer(found: Any) -> dict[str, Any]:
     return {"ok": found["ok"], "error": found.get("error"), "messages": list(found.get("messages", ()))}
 
 
-def _key(said: dict[str, Any]) -> object:
-    """The key of the fact that a message tells, where it is one of ours."""
-    metadata = said.get("metadata") or {}
-    return metadata.get("event_payload", {}).get("key") if metadata.get("event_type") == EVENT_TYPE else None
+def _key(said: object) -> object:
+    """The key of the fact that a message tells, if it is one of ours. Other apps' metadata may have any form."""
+    metadata = said.get("metadata") if isinstance(said, dict) else None
+    if not isinstance(metadata, dict) or metadata.get("event_type") != EVENT_TYPE:
+        return None
+    payload = metadata.get("event_payload")
+    return payload.get("key") if isinstance(payload, dict) else None

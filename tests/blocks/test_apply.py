@@ -1,5 +1,6 @@
 """Applying a file to a real Prefect server, and opening the environment from there."""
 
+import asyncio
 import contextlib
 import io
 from collections.abc import AsyncIterator, Iterator
@@ -105,8 +106,9 @@ async def test_a_block_of_the_first_edition_is_to_be_applied_again(
     """It holds the secret itself: it is refused without a word of it, and applying its file takes the secret away."""
     name = "/block_types/slug/ethixai-environment/block_documents/name/first-edition?include_secrets=true"
     path = tmp_path / "first-edition.toml"
-    path.write_text(file.read_text().replace('name = "production"', 'name = "first-edition"', 1))
-    assert apply(path).status == 0
+    text = await asyncio.to_thread(file.read_text)
+    await asyncio.to_thread(path.write_text, text.replace('name = "production"', 'name = "first-edition"', 1))
+    assert (await asyncio.to_thread(apply, path)).status == 0
     async with server.client as client:
         document = (await client.get(name)).json()
         saved = document["data"] | {"slack": document["data"]["slack"] | {"token": TOKEN}}
@@ -116,7 +118,7 @@ async def test_a_block_of_the_first_edition_is_to_be_applied_again(
         with pytest.raises(BadRequest, match="Apply its file again") as raised:
             await Environment.open("first-edition")
         assert TOKEN not in f"{raised.value} {raised.value.__cause__} {raised.value.__cause__.__cause__}"
-        assert apply(path).status == 0
+        assert (await asyncio.to_thread(apply, path)).status == 0
         assert TOKEN not in (await client.get(name)).text
     assert str((await Environment.open("first-edition")).slack.token) == "env:BLOCKS_APPLY_TOKEN"
 
