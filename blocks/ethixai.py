@@ -11,8 +11,9 @@ import httpx
 from pydantic import Field, HttpUrl
 
 from blocks.http import UNREADABLE, HttpBlock, HttpService, json_of, quoted
+from blocks.secret_reference import Credential, SecretReference
 from playbook.errors import ReleaseError, SmokeFailed, Transient
-from playbook.release.request import ExploitCheck
+from playbook.release.request import EXPLOIT_REFERENCE, ExploitCheck
 from playbook.release.version import SmokeTest
 from playbook.text import clean
 
@@ -122,7 +123,7 @@ class EthixAI(HttpBlock):
         """
         every = frozenset(range(300, 600))
         answer = await self._service(url).send(
-            check.method, check.path, f"{check}", every, headers=check.headers, content=check.body.encode()
+            check.method, check.path, f"{check}", every, headers=_headers_of(check), content=check.body.encode()
         )
         if answer.status_code in NOT_THERE_YET:
             raise Transient(f"{url}: {check} answered {answer.status_code}; ask again.")
@@ -242,6 +243,18 @@ class User:
             except ReleaseError:
                 # It failed or is not offered: no reason to fail a release, and the mark stays.
                 continue
+
+
+def _headers_of(check: ExploitCheck) -> dict[str, str | Credential]:
+    """The headers of an exploit check: where a value is a reference, the secret is read when it is sent."""
+    found: dict[str, str | Credential] = {}
+    for name, value in check.headers.items():
+        if not EXPLOIT_REFERENCE.match(value):
+            found[name] = value
+            continue
+        is_whole = value.startswith("env:") or "/versions/" in value
+        found[name] = SecretReference(value if is_whole else f"{value}/versions/latest").within("{}")
+    return found
 
 
 def _part(text: str) -> str:

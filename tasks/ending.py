@@ -8,6 +8,7 @@ from prefect.states import Completed, Failed
 
 from playbook.errors import BadRequest, Conflict, Fenced, Held, Refused, ReleaseError
 from playbook.release.outcome import FlowResult, ReleaseOutcome
+from playbook.text import clean
 
 
 async def ending(work: Awaitable[FlowResult]) -> State[None]:
@@ -27,9 +28,10 @@ async def ending(work: Awaitable[FlowResult]) -> State[None]:
         )
     except (Refused, Conflict) as refusal:
         outcome = FlowResult(end=ReleaseOutcome.REFUSED, message=f"{_before(refusal)} {refusal}")
-    get_run_logger().info("%s: %s", outcome.end, outcome.message)
+    message = clean(outcome.message)
+    get_run_logger().info("%s: %s", outcome.end, message)
     state = Completed if outcome.end.is_success else Failed
-    return state(name=outcome.end.value, message=outcome.message)
+    return state(name=outcome.end.value, message=message)
 
 
 def _before(error: ReleaseError) -> str:
