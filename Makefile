@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 UV_VERSION := 0.13.9
+LOCK := --universal --no-strip-extras --generate-hashes --python-version 3.11
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PREFECT_CLI_PROMPT := false
 # A proxy that this shell names is for the world outside: what runs here is reached directly.
@@ -11,7 +12,7 @@ LOOPBACK := $(if $(NO_PROXY)$(no_proxy),$(or $(NO_PROXY),$(no_proxy))$(comma))12
 export NO_PROXY := $(LOOPBACK)
 export no_proxy := $(LOOPBACK)
 
-.PHONY: help setup system venv-package rehearse stories check test fmt chaos chaos-real bench-judge deploy drain
+.PHONY: help setup lock system venv-package rehearse scenarios check test fmt chaos chaos-real bench-judge deploy drain
 help:  ## say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
@@ -23,15 +24,20 @@ define install
 	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null
 endef
 
-setup: system .venv/.done  ## install the locked dependencies into .venv, and prometheus and haproxy where missing
+setup: system .venv/.done  ## install the locked dependencies into .venv (production and development), and prometheus and haproxy where missing
 
+# Production installs requirements.lock alone; tests and rehearsals run the same versions, and what they need beyond them.
 # A .venv that Debian's python made without its venv package has no pip: it is made anew.
-.venv/.done: requirements.lock pyproject.toml | venv-package
+.venv/.done: requirements-dev.lock pyproject.toml | venv-package
 	@test -x $(BIN)/pip || { rm -rf .venv && $(PYTHON) -m venv .venv; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements-dev.lock
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
+
+lock: .venv/.done  ## resolve pyproject.toml into the two locks: production, and production with development
+	VIRTUAL_ENV=.venv $(BIN)/uv pip compile --quiet $(LOCK) pyproject.toml -o requirements.lock
+	VIRTUAL_ENV=.venv $(BIN)/uv pip compile --quiet $(LOCK) pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock
 
 venv-package:
 	@test -x $(BIN)/pip && exit 0; \
@@ -52,13 +58,13 @@ check: .venv/.done  ## the fast part: lint, types, layers, unit tests
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/playbook tests/test_house.py
 
-rehearse: setup  ## tell the healthy story: a release, end to end, on this machine
+rehearse: setup  ## run the scenario healthy: a release, end to end, on this machine
 	$(BIN)/python -m rehearsal run healthy
 
-test: setup check  ## everything: the fast part, the world, the blocks, chaos, and six whole stories
+test: setup check  ## everything: the fast part, the world, the blocks, chaos, and six whole scenarios
 	$(BIN)/pytest -q --ignore=tests/playbook --ignore=tests/test_house.py
 
-stories: setup  ## tell every story, one after another
+scenarios: setup  ## run every scenario, one after another
 	$(BIN)/python -m rehearsal run all
 
 chaos: setup  ## kill the flow at every call it makes; then every fault and every outage at each

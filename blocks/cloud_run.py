@@ -1,13 +1,13 @@
 """Cloud Run: read a service, and write one change of it."""
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, HttpUrl, PrivateAttr, ValidationError
 
 from blocks import google_api
 from blocks.base import GoogleBlock, PerLoop
+from blocks.clock import monotonic_s
 from blocks.cloud_run_types import body_of, mask_of, revision_of, snapshot_of
 from blocks.google_api import calling
 from playbook.errors import Conflict, Refused, ReleaseError, StartFailed, Transient
@@ -102,7 +102,7 @@ class CloudRun(GoogleBlock):
         is not known: read before repeating it), Refused (permission, unknown revision, invalid value).
         """
         name = self._name(snapshot.service)
-        ends_at = time.monotonic() + self.write_timeout_s
+        ends_at = monotonic_s() + self.write_timeout_s
         base = await self._revision(snapshot.service, change.deployment.base) if change.deployment else None
         body = body_of(name, snapshot, change, base)
         async with calling(CLIENT, f"Cloud Run, asked to {_said(change)} of {name}", WRITE_PERMISSIONS, is_write=True):
@@ -121,7 +121,7 @@ class CloudRun(GoogleBlock):
 
         look = self._wait
         while not operation.done:
-            left_s = ends_at - time.monotonic()
+            left_s = ends_at - monotonic_s()
             if left_s <= 0:
                 raise TimeoutError(f"operation {operation.name} was not done after {self.write_timeout_s:g} s")
             try:
@@ -167,7 +167,7 @@ class CloudRun(GoogleBlock):
                 if _was_overwritten(found, change):
                     by = found.last_modifier or "somebody"
                     raise Conflict(f"{service}: changed by {by} right after this write. Read it again.")
-            if time.monotonic() + pause_s > ends_at:
+            if monotonic_s() + pause_s > ends_at:
                 raise Transient(
                     f"{service}: written, but not served after {self.write_timeout_s:g} s: asked for {change.split}, "
                     f"served {found.served}. Read it again."

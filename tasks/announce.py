@@ -4,25 +4,28 @@ Nothing here can fail or delay a release: what cannot be said now is said later 
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 from typing import Any
 
 from prefect import Task, get_run_logger, runtime, task
 
+from blocks.clock import unix_s
 from blocks.environment import Environment
 from playbook.analysis.verdict import Verdict
 from playbook.errors import ReleaseError
 from playbook.incident.response import war_room
-from playbook.lease.lease import Lease
+from playbook.lease.lease import Kind, Lease
+from playbook.lease.record import Unreadable
 from playbook.messages import chat as messages
 from playbook.messages import hotfix
 from playbook.messages.chat import Deployed, Message, Page, Resolution, Ticket
 from playbook.messages.report import Report
+from playbook.messages.set_aside import not_reverted, set_aside
 from playbook.release.plan import Order
 from playbook.release.request import MitigateRequest
 from playbook.release.version import Version
 from tasks.incident import incident_ticket, note_incident, open_incidents, run_url
+from tasks.place import place_of
 from tasks.retries import LATER, TELL
 from tasks.start import form_link, start
 
@@ -104,19 +107,29 @@ async def sentry_release(env: Environment, lease: Lease) -> None:
 async def notify_starting(env: Environment, lease: Lease, order: Order, overridden: str = "") -> None:
     """`#releases` knows that a release begins, and why the checklist did not stop it where it should have."""
     bake_s = env.policy.bake_s
-    await notify(env, messages.starting(lease, env.name, time.time(), bake_s, order.changes, overridden))
+    await notify(env, messages.starting(lease, env.name, unix_s(), bake_s, order.changes, overridden))
 
 
 async def notify_taken_up(env: Environment, lease: Lease) -> None:
     """`#releases` knows that a release begins, though its first process may have died before it could say so."""
-    await notify(env, messages.starting(lease, env.name, time.time(), env.policy.bake_s, changes=""))
+    await notify(env, messages.starting(lease, env.name, unix_s(), env.policy.bake_s, changes=""))
+
+
+async def notify_set_aside(env: Environment, aside: Sequence[Unreadable]) -> None:
+    """The on-call engineer knows each service that the engine does nothing with, and why."""
+    await asyncio.gather(*(notify(env, set_aside(one, env.name, place_of(env))) for one in aside))
+
+
+async def notify_not_reverted(env: Environment, report: Report, why: str) -> None:
+    """The on-call engineer knows at once that users are not back everywhere, and why."""
+    await notify(env, not_reverted(report, why))
 
 
 async def notify_complete(env: Environment, report: Report) -> None:
     """`#releases` knows that everybody has the new version; a hotfix's debt has its ticket; open incidents are over."""
     lease = report.lease
     facts: list[Fact] = [messages.complete(report, env.policy.watch_s if env.policy.bake_s else 0)]
-    if lease.hotfix is not None:
+    if lease.kind is Kind.HOTFIX:
         facts = [hotfix.hotfix_deployed(report, env.policy), hotfix.hotfix_debt(report, env.policy)]
     await asyncio.gather(*(notify(env, fact) for fact in facts), end_incidents(env, lease.coordinator))
 

@@ -1,9 +1,8 @@
 """The pre-release checklist, each line a step of its own, side by side."""
 
-import time
-
 from prefect import get_run_logger, task
 
+from blocks.clock import unix_s
 from blocks.environment import Environment
 from playbook.checklist.items import Item, Topic
 from playbook.errors import Refused, Transient
@@ -49,7 +48,7 @@ async def _secrets(env: Environment, order: Order) -> tuple[bool | None, str]:
             wrong.append(f"{name} does not exist")
         elif not state.is_enabled:
             wrong.append(f"{name} has no enabled version")
-        elif state.expires_at_s is not None and state.expires_at_s < time.time() + AVAILABLE_FOR_S:
+        elif state.expires_at_s is not None and state.expires_at_s < unix_s() + AVAILABLE_FOR_S:
             wrong.append(f"{name} expires within two hours")
     return not wrong, "; ".join(wrong) or f"{', '.join(env.secret_manager.names) or 'none'} enabled and not expiring"
 

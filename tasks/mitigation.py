@@ -1,10 +1,10 @@
 """Immediate actions on one service (playbook 7), each with its way back written on the service."""
 
-import time
 from functools import partial
 
 from prefect import get_run_logger, task
 
+from blocks.clock import unix_s
 from blocks.environment import Environment
 from playbook.errors import Refused
 from playbook.lease import mitigation
@@ -33,7 +33,7 @@ async def mitigate_service(env: Environment, request: MitigateRequest) -> Servic
         request=request,
         split=None if is_scaling else TrafficSplit.all_to(service.maintenance_revision),
         scaling=Scaling(manual=request.instances) if is_scaling else None,
-        at_s=time.time(),
+        at_s=unix_s(),
     )
     snapshot = await ensure(env, service.name, step)
     get_run_logger().info("%s serves %s with %s", service.name, snapshot.served, snapshot.scaling)

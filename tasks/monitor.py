@@ -2,18 +2,18 @@
 
 import asyncio
 import math
-import time
 from collections.abc import Callable, Sequence
 
 from prefect import get_run_logger, task
 
+from blocks.clock import monotonic_s, unix_s
 from blocks.environment import Environment
 from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Action, Reason, Verdict, judge, severest_first
 from playbook.lease.lease import Lease, ServiceRollout
 from playbook.release.traffic import CANARY_TAG
 from tasks.announce import notify_noticed
-from tasks.observer import Clock, ServiceObserver
+from tasks.observer import PrometheusClock, ServiceObserver
 from tasks.retries import NO_TELEMETRY, READ
 
 SAY_EVERY_S = 10.0
@@ -44,7 +44,7 @@ class Notice:
 
 async def clock(env: Environment) -> float:
     """Prometheus's clock in unix seconds; ours where it is away."""
-    now_s, _ = await Clock(env).read()
+    now_s, _ = await PrometheusClock(env).read()
     return now_s
 
 
@@ -102,7 +102,7 @@ async def _watched(
 ) -> tuple[Verdict, ...]:
     """The verdicts as soon as the worst of them decides, the severest first."""
     assert lease.bake_start_s is not None
-    time_of, ends_s = Clock(env), lease.bake_start_s + policy.bake_s
+    time_of, ends_s = PrometheusClock(env), lease.bake_start_s + policy.bake_s
     observers = await _opened(env, lease, policy, ends_s, is_held)
     await asyncio.gather(*(one.check_surroundings(lease, is_held) for one in observers))
     said_at_s, is_last, notice = 0.0, True, Notice(env, lease)
@@ -117,8 +117,8 @@ async def _watched(
         )
         verdicts = severest_first(judge(one.evidence, policy, services=len(observers)) for one in observers)
         decided = is_decided(verdicts[0])
-        if decided or time.monotonic() - said_at_s >= SAY_EVERY_S:
-            said_at_s = time.monotonic()
+        if decided or monotonic_s() - said_at_s >= SAY_EVERY_S:
+            said_at_s = monotonic_s()
             _say(verdicts)
         notice.of(verdicts)
         if decided:
@@ -144,7 +144,7 @@ async def _opened(
         except NO_TELEMETRY as away:
             get_run_logger().warning("no telemetry to begin with: %s", away)
         await asyncio.gather(*(one.check_surroundings(lease, is_held) for one in blind))
-        if time.time() > until_s or any(one.oom_kills for one in blind):
+        if unix_s() > until_s or any(one.oom_kills for one in blind):
             return blind
         await asyncio.sleep(policy.tick_s)
 

@@ -1,11 +1,10 @@
 """The page of a release in the Prefect UI, written anew at every step."""
 
 import asyncio
-import time
 
-from prefect import get_run_logger, task
-from prefect.artifacts import acreate_markdown_artifact
+from prefect import artifacts, get_run_logger, task
 
+from blocks.clock import unix_s
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult
@@ -25,10 +24,10 @@ async def note(report: Report, text: str) -> Report:
 
     A page that cannot be written now is written with the next line: no release waits for it.
     """
-    noted = report.noted(time.time(), text)
+    noted = report.noted(unix_s(), text)
     told = f"{noted.lease.version}: {text}"
     try:
-        page = acreate_markdown_artifact(
+        page = artifacts.acreate_markdown_artifact(
             clean(noted.illustrated(), ARTIFACT_MAX), key=noted.key, description=clean(told, DESCRIPTION_MAX)
         )
         await asyncio.wait_for(page, PAGE_WAITS_S)

@@ -1,14 +1,14 @@
 """Starting a run of another deployment and not waiting for it, or leaving that to a person."""
 
 import json
-import time
 from typing import Any
 from urllib.parse import quote
 
-from prefect import get_client, get_run_logger, runtime, task
-from prefect.deployments import arun_deployment
+from prefect import deployments, get_run_logger, runtime, task
+from prefect.client import orchestration
 from prefect.exceptions import ObjectNotFound
 
+from blocks.clock import unix_s
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.errors import Transient
 from playbook.text import clean, clean_deep
@@ -26,7 +26,7 @@ async def start(deployment: str, parameters: dict[str, Any], key: str) -> None:
     """
     try:
         cleaned = {name: clean_deep(value) for name, value in parameters.items()}
-        run = await arun_deployment(
+        run = await deployments.arun_deployment(
             deployment, parameters=cleaned, idempotency_key=clean(key, KEY_MAX), timeout=0, as_subflow=False
         )
     except (ObjectNotFound, *PREFECT_AWAY) as unknown:
@@ -45,7 +45,7 @@ async def form_link(ui_url: str, deployment: str, parameters: dict[str, Any]) ->
     """
     filled = json.dumps(parameters, ensure_ascii=False)
     try:
-        async with get_client() as client:
+        async with orchestration.get_client() as client:
             found = await client.read_deployment_by_name(deployment)
     except (ObjectNotFound, *PREFECT_AWAY) as unknown:
         get_run_logger().warning("no link to %s: %s", deployment, unknown)
@@ -56,9 +56,9 @@ async def form_link(ui_url: str, deployment: str, parameters: dict[str, Any]) ->
 def requested_at_s() -> float:
     """When this run was asked for, in unix seconds: waiting for a worker counts."""
     asked = runtime.flow_run.get_scheduled_start_time()
-    return float(asked.timestamp()) if asked is not None else time.time()
+    return float(asked.timestamp()) if asked is not None else unix_s()
 
 
 def seconds_since(at_s: float | None) -> float | None:
     """How long ago a moment (unix seconds) is; None where it is not known."""
-    return None if at_s is None else time.time() - at_s
+    return None if at_s is None else unix_s() - at_s

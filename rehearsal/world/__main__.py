@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
+from rehearsal.world.cloud_run.state import Knobs
 from rehearsal.world.control import addresses, application
 from rehearsal.world.serving import serve
 from rehearsal.world.world import SMALL, WHOLE, World
@@ -23,12 +24,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write the addresses to this file as well")
     parser.add_argument("--authority", type=Path, help="folder of the certificate authority (default: in the folder)")
     parser.add_argument("--balance", choices=["random", "roundrobin"], default="random", help="how requests are split")
+    parser.add_argument("--enforce-etag", action="store_true", help="v2 refuses a write whose etag is stale")
     parser.add_argument("--follow-stdin", action="store_true", help="end when standard input does")
     return parser.parse_args()
 
 
 async def run(options: argparse.Namespace) -> None:
-    """The world is up; returns after it was told to end, with nothing left running."""
+    """Run a world until it is told to stop; then nothing is left running."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -36,7 +38,9 @@ async def run(options: argparse.Namespace) -> None:
     if options.follow_stdin:
         loop.add_reader(sys.stdin.fileno(), lambda: None if os.read(sys.stdin.fileno(), 4096) else ended.set())
     specs = SMALL if options.small else WHOLE
-    world = World(options.folder.resolve(), specs, authority=options.authority, balance=options.balance)
+    knobs = Knobs(enforce_etag=options.enforce_etag)
+    folder = options.folder.resolve()
+    world = World(folder, specs, authority=options.authority, knobs=knobs, balance=options.balance)
     async with world, serve(application(world)) as served:
         text = json.dumps({**addresses(world), "control": served.url})
         if options.json:

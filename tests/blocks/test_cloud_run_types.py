@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from blocks.cloud_run_types import body_of, mask_of, revision_of, snapshot_of, template_of
 from playbook.lease.change import Change, Deployment
-from playbook.lease.lease import Record
+from playbook.lease.record import Record
 from playbook.release.traffic import LATEST, Scaling, ServiceSnapshot, TrafficSplit
 
 KIND = run_v2.TrafficTargetAllocationType

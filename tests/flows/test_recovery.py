@@ -18,7 +18,8 @@ from wire import PROCESS, Call, Process
 
 from blocks.environment import Environment
 from flows.recovery import recovery
-from playbook.lease.lease import Decision, Lease, Participant, Record
+from playbook.lease.lease import Decision, Lease
+from playbook.lease.record import Participant, Record
 from playbook.messages.chat import Page
 from playbook.release.traffic import ServiceSnapshot
 from tasks.heartbeat import HEARTBEAT
@@ -139,7 +140,7 @@ def test_an_orphan_is_freed() -> None:
 
     async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
         stable = test_env.fixture.production.read(FRONTEND).pinned
-        gone = Participant(release_id=f"{NEW}-1f2e3d", epoch=1, coordinator=LEAD, stable=stable)
+        gone = Participant(release_id=f"{NEW}-1f2e3d", epoch=1, coordinator=LEAD, split=stable)
         await test_env.out_of_band(FRONTEND, record=Record(participant=gone, epoch=1))
         run = test_env.start(recovery, environment="production")
         await test_env.ended(run)
@@ -185,16 +186,16 @@ TAKERS = [
 ]
 
 
-@pytest.mark.parametrize(("module", "scenario"), TAKERS, ids=[module for module, _ in TAKERS])
-def test_whoever_takes_a_claim_has_beaten(module: str, scenario: ChaosScenario) -> None:
+@pytest.mark.parametrize(("module", "taking"), TAKERS, ids=[module for module, _ in TAKERS])
+def test_whoever_takes_a_claim_has_beaten(module: str, taking: ChaosScenario) -> None:
     """Before it does anything else: one that is killed right then is missed."""
 
-    async def scenario(test_env: TestEnvironment) -> list[str]:
-        await scenario.begin(test_env, {})
+    async def begin(test_env: TestEnvironment) -> list[str]:
+        await taking.begin(test_env, {})
         return [name for _, event, name in test_env.server.events if event == HEARTBEAT]
 
-    with patch(f"flows.{module}.beating", no_heart):
-        assert [name for name in play(scenario) if name.startswith("release.production.")]
+    with patch(f"flows.{module}.with_heartbeat", no_heart):
+        assert [name for name in play(begin) if name.startswith("release.production.")]
 
 
 def test_whoever_takes_a_claim_over_has_beaten() -> None:
@@ -219,12 +220,12 @@ def beats_of(test_env: TestEnvironment, lease: Lease) -> list[float]:
     return [at_s for at_s, event, whose in test_env.server.events if event == HEARTBEAT and whose == name]
 
 
-@pytest.mark.parametrize(("module", "scenario"), TAKERS, ids=[module for module, _ in TAKERS])
-def test_a_claim_that_is_written_is_missed_at_once(module: str, scenario: ChaosScenario) -> None:
+@pytest.mark.parametrize(("module", "taking"), TAKERS, ids=[module for module, _ in TAKERS])
+def test_a_claim_that_is_written_is_missed_at_once(module: str, taking: ChaosScenario) -> None:
     """It stands on the lead before that is served; a process that is killed in between is noticed by its silence."""
 
-    async def scenario(test_env: TestEnvironment) -> tuple[float, list[float]]:
-        await scenario.begin(test_env, {})
+    async def begin(test_env: TestEnvironment) -> tuple[float, list[float]]:
+        await taking.begin(test_env, {})
         lease, at_s = next(
             (held, one.at_s)
             for one in test_env.fixture.production.writes
@@ -232,7 +233,7 @@ def test_a_claim_that_is_written_is_missed_at_once(module: str, scenario: ChaosS
         )
         return at_s, beats_of(test_env, lease)
 
-    written_s, beats_s = play(scenario)
+    written_s, beats_s = play(begin)
     assert written_s - 1 < beats_s[0] <= written_s
 
 
