@@ -16,6 +16,7 @@ import blocks
 from blocks import files
 from blocks.environment import Environment
 from blocks.http import HttpBlock
+from blocks.secret_reference import SecretReference
 from playbook.analysis.policy import Policy
 from playbook.release.version import Image, Version
 from rehearsal.world.vendors import Vendors
@@ -23,7 +24,7 @@ from rehearsal.world.vendors.pagerduty import POLICY
 from rehearsal.world.vendors.sentry import PROJECTS
 from rehearsal.world.vendors.slack import CHANNELS
 
-TOKEN = SecretStr("token")
+TOKEN = SecretReference.given(SecretStr("token"))
 ROOT = Path(__file__).resolve().parents[2]
 OLD, NEW = "v20251109-0000aa", "v20251116-abc123"
 
@@ -145,7 +146,7 @@ class Fixture:
         paging = {
             "events_url": "http://production/pagerduty",
             "api_url": "http://production/pagerduty/api",
-            "routing_key": SecretStr("0" * 32),
+            "routing_key": SecretReference.given(SecretStr("0" * 32)),
             "api_token": TOKEN,
             "escalation_policy": POLICY,
         }

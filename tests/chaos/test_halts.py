@@ -24,6 +24,7 @@ from pydantic import SecretStr
 from wire import Call, Killed, Process
 
 from blocks.migrations import load
+from blocks.secret_reference import SecretReference
 from playbook.errors import BadRequest
 from playbook.lease.lease import Lease
 from playbook.lease.record import Participant, Record
@@ -162,7 +163,7 @@ def test_the_cluster_in_use_is_not_a_restore_target(is_said_by_the_file: bool) -
 
     def switched(test_env: TestEnvironment, call: Call) -> None:
         if is_said_by_the_file:
-            database_of(test_env).uri = SecretStr(f"{RESTORED}:27017/ethixai")
+            database_of(test_env).uri = SecretReference.given(SecretStr(f"{RESTORED}:27017/ethixai"))
         else:
             test_env.fixture.secrets.versions[SECRET] = [(0.0, RESTORED)]
 
