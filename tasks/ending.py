@@ -8,6 +8,7 @@ from prefect.states import Completed, Failed
 
 from playbook.errors import BadRequest, Conflict, Fenced, Held, Refused, ReleaseError
 from playbook.release.outcome import FlowResult, ReleaseOutcome
+from playbook.text import clean
 
 Notify = Callable[[FlowResult], Awaitable[None]]
 """Tells people how a run ended, where its own steps have not told them."""
@@ -30,11 +31,12 @@ async def ending(work: Awaitable[FlowResult], notify: Notify | None = None) -> S
         )
     except (Refused, Conflict) as refusal:
         outcome = FlowResult(end=ReleaseOutcome.REFUSED, message=f"{_before(refusal)} {refusal}")
-    get_run_logger().info("%s: %s", outcome.end, outcome.message)
+    message = clean(outcome.message)
+    get_run_logger().info("%s: %s", outcome.end, message)
     if notify is not None:
-        await notify(outcome)
+        await notify(outcome.model_copy(update={"message": message}))
     state = Completed if outcome.end.is_success else Failed
-    return state(name=outcome.end.value, message=outcome.message)
+    return state(name=outcome.end.value, message=message)
 
 
 def _before(error: ReleaseError) -> str:

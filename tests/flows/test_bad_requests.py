@@ -18,7 +18,7 @@ def without_prometheus(test_env: TestEnvironment) -> None:
 
 def with_a_red_check(test_env: TestEnvironment) -> None:
     """CI did not pass on the commit."""
-    test_env.fixture.github.conclusions["trivy"] = "failure"
+    test_env.fixture.ci(trivy="failure")
 
 
 BAD: dict[str, tuple[dict[str, Any], Callable[[TestEnvironment], None], str]] = {

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from cloud import Behaviour, told
+from cloud import Behaviour, described
 from driver import Run, TestEnvironment, play
 from fixture import NEW, OLD, SERVICES
 
@@ -39,7 +39,7 @@ def moves(test_env: TestEnvironment) -> list[str]:
     for write in test_env.fixture.production.writes:
         if write.moved:
             release = write.change.record.holder
-            what = told(write.change).split(", ")[0] if write.change.deployment else str(write.change.split)
+            what = described(write.change).split(", ")[0] if write.change.deployment else str(write.change.split)
             lines.append(f"{write.service}: {what.replace(release[-6:], 'x')}")
     return lines
 
