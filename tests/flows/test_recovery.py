@@ -55,7 +55,7 @@ def test_what_was_measured_outlives_the_process_that_measured_it() -> None:
     bad = Behaviour(errors=0.05)
     page = play(lambda test_env: cancelled_once(test_env, lambda lease: lease.decision is Decision.REVERT, bad))
     assert page.severity == "critical"
-    assert "18 of 376 requests" in page.text
+    assert "18 of 374 requests" in page.text
     assert page.details["impact"] == "10 % of users on the new revisions; 18 of their 1152 requests failed"
 
 

@@ -46,7 +46,7 @@ def test_the_test_above_finds_the_tasks() -> None:
         ("take 2025-rename.py out of the ledger", "database"),
         ("scale ethixai-backend", "shift traffic"),
         ("note incident", "messages"),
-        ("note on lead", "shift traffic"),
+        ("save lease", "shift traffic"),
         ("something else", BETWEEN),
     ],
 )
