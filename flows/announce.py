@@ -27,7 +27,7 @@ async def announce(
         page: A page for the on-call engineer.
         ticket: An incident ticket.
         resolution: The end of an incident.
-        deployed: A version that reached everybody.
+        deployed: A version that reached every user.
     """
     return await ending(_announce(environment, message or page or ticket or resolution or deployed))
 

@@ -15,13 +15,12 @@ PHASES: dict[str, tuple[str, ...]] = {
         "look",
         "already live",
         "check free",
-        "acquire ",
-        "find leases",
+        "acquire",
         "take over",
         "hand on",
         "find revisions",
     ),
-    "recovery": ("find claim", "owner of", "judge recovery", "mark ", "free orphan"),
+    "recovery": ("find lease", "owner of", "judge recovery", "mark ", "free orphan"),
     "deploy at 0 %": ("deploy canary", "introduce"),
     "smoke tests": ("smoke test", "exploit check", "check error ratio"),
     "wait for metrics": ("wait for scrapes",),
@@ -31,7 +30,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     "revert": ("revert",),
     "mitigation": ("check maintenance revision", "read-only ", "restore "),
     "database": (
-        *("plan", "undoing under way", "stop writes", "prove that writes stop", "repoint", "halt"),
+        *("plan", "undoing under way", "plan lease", "stop writes", "prove that writes stop", "repoint", "halt"),
         *("start writes", "drain", "dry run", "undo ", "verify", "take ", "still applied", "find backup"),
         *("where writes are off", "count what would be lost", "start restore", "follow restore", "store"),
     ),
@@ -39,7 +38,7 @@ PHASES: dict[str, tuple[str, ...]] = {
         *("post to", "page", "open ticket", "resolve", "sentry release", "report: ", "second look", "form of"),
         *("error signatures", "open incidents", "note incident"),
     ),
-    "release the lease": ("release claim", "end at ", "end watch", "start "),
+    "release the lease": ("release lease", "end migration", "end at ", "end watch", "start "),
 }
 """phase -> how the names of its steps begin; the longest matching beginning decides"""
 START, BETWEEN = "start of the run", "between steps"

@@ -65,7 +65,7 @@ def test_the_seconds_of_the_phases_add_up() -> None:
         ("monitor v1", 106.0, 116.0),
         ("report: all is well", 115.0, 117.0),
         ("unknown step", 117.0, 118.0),
-        ("release claim a", 119.0, 121.0),
+        ("release lease a", 119.0, 121.0),
     ]
     result.steps = [Step(name, "Completed", begin, end) for name, begin, end in spans]
     rows = {name: round(seconds, 6) for name, seconds in phases(result).items() if seconds}
