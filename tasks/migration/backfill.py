@@ -1,11 +1,11 @@
-"""Changing the data: tried on copies first, then range by range under the lease's epoch, then verified."""
+"""Changing the data: tried on copies first, then range by range under the claim's epoch, then verified."""
 
 from uuid import UUID
 
 from prefect import artifacts, get_run_logger, task
 
+from blocks.database import Database
 from blocks.environment import Environment
-from blocks.mongodb import MongoDB
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.errors import Refused, Transient
 from playbook.lease.lease import MigrationLease
@@ -19,7 +19,7 @@ from tasks.retries import READ, WRITE
 COPIES = 100
 """How many documents a change is tried on first."""
 SHOWN_EVERY = 10
-"""Ranges after which the UI shows how far it is, and the services are looked at: a person may have opened one."""
+"""Ranges after which the UI shows how far it is, and the services are looked at: somebody may have opened one."""
 
 
 @task(name="dry run", task_run_name="dry run {name}", **READ)
@@ -34,7 +34,7 @@ async def dry_run(env: Environment, name: str) -> str:
     return "; ".join(told)
 
 
-async def _tried(database: MongoDB, name: str, batch: Batch) -> Trial:
+async def _tried(database: Database, name: str, batch: Batch) -> Trial:
     """What the batch does to copies of the first documents that it would change. Raises Refused, as `dry_run`."""
     trial = await database.try_out(batch, COPIES)
     if problem := trial.problem(batch):
@@ -44,10 +44,10 @@ async def _tried(database: MongoDB, name: str, batch: Batch) -> Trial:
 
 @task(name="undo", task_run_name="undo {name}", **WRITE)
 async def undo(env: Environment, lease: MigrationLease, name: str) -> Backfill:
-    """Every document is as it was before ``name``. Goes on from the checkpoint, whichever run wrote it.
+    """Every document is as it was before ``name``. Goes on from the checkpoint, whoever wrote it.
 
-    Raises: Fenced (a newer run has it), Transient (asked again from where it is), OutOfBandChange (another person has
-    turned writes on), Refused.
+    Raises: Fenced (a newer run has it), Transient (asked again from where it is), Interrupted (somebody has turned
+    writes on), Refused.
     """
     database, migration = _database(env), _migration(env, name)
     assert env.migrations is not None
@@ -56,7 +56,7 @@ async def undo(env: Environment, lease: MigrationLease, name: str) -> Backfill:
     ranges = 0
     while backfill.batch < len(migration.down):
         batch = migration.down[backfill.batch]
-        # A run that goes on meets first what a change has left matching, and must not change it once more.
+        # Whoever goes on meets first what a change has left matching, and must not change it once more.
         await _tried(database, name, batch)
         while within := next_range(await _ids(database, batch, backfill.after, env.migrations.batch)):
             await database.keep(backfill)  # nothing is written under an old epoch
@@ -86,7 +86,7 @@ async def undo(env: Environment, lease: MigrationLease, name: str) -> Backfill:
 async def verify(env: Environment, lease: MigrationLease, name: str, backfill: Backfill) -> str:
     """No document is left to be changed, and the migration's own checks pass. Returns what is wrong, or nothing.
 
-    Counts that differ alone say that a person has written meanwhile, and not that the data is wrong: no backup is to
+    Counts that differ alone say that somebody has written meanwhile, and not that the data is wrong: no backup is to
     be restored for it. Raises: Refused (they do, and no person has started it again who has read so).
     """
     database, migration = _database(env), _migration(env, name)
@@ -102,14 +102,14 @@ async def verify(env: Environment, lease: MigrationLease, name: str, backfill: B
     if found:
         return f"{name}: {'; '.join(drifted + found)}"
     if drifted:
-        why = f"{name}: {'; '.join(drifted)}. Other writes were made meanwhile; look what. The data is right otherwise."
+        why = f"{name}: {'; '.join(drifted)}. Somebody has written meanwhile; look what. The data is right otherwise."
         if not is_known(why, progress_of(lease).seen):
             raise Refused(why)
         get_run_logger().warning("a person who has read it goes on: %s", why)
     return ""
 
 
-async def broken(database: MongoDB, migration: Migration) -> list[str]:
+async def broken(database: Database, migration: Migration) -> list[str]:
     """Which of the checks for the schema before ``migration`` do not pass in ``database``."""
     counts = [(check, await database.broken(check)) for check in migration.checks_before]
     return [f"{count} {check.says} in {check.collection}" for check, count in counts if count]
@@ -128,7 +128,7 @@ async def still_applied(env: Environment, names: tuple[str, ...]) -> tuple[str, 
     return tuple(name for name in names if name in applied)
 
 
-async def _begin(database: MongoDB, lease: MigrationLease, migration: Migration) -> Backfill:
+async def _begin(database: Database, lease: MigrationLease, migration: Migration) -> Backfill:
     """The walk from its checkpoint, or a new one, kept under this lease's epoch. Raises Fenced."""
     kept = await database.backfill(migration.name)
     if kept is None:
@@ -158,20 +158,20 @@ async def _show(backfill: Backfill, shown: UUID | None = None) -> UUID | None:
 
 
 async def _look(env: Environment, lease: MigrationLease) -> None:
-    """Writes are still off, as far as can be seen: no backfill waits for Cloud Run. Raises: OutOfBandChange, Fenced."""
+    """Nobody has turned writes on, as far as can be seen: no walk waits for Cloud Run. Raises: Interrupted, Fenced."""
     try:
         await check_closed(env, lease)
     except Transient as unseen:
         get_run_logger().warning("not looked at: %s", unseen)
 
 
-async def _ids(database: MongoDB, batch: Batch, after: object, limit: int) -> list[object]:
+async def _ids(database: Database, batch: Batch, after: object, limit: int) -> list[object]:
     """The next documents beyond ``after``; at the end, those that are left anywhere: ids of another type sort apart."""
     found = await database.ids(batch, after, limit)
     return found or (await database.ids(batch, None, limit) if after is not None else [])
 
 
-def _database(env: Environment) -> MongoDB:
+def _database(env: Environment) -> Database:
     assert env.mongodb is not None
     return env.mongodb
 

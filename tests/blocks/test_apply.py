@@ -79,9 +79,11 @@ def test_applying_says_what_it_did(applied: Done) -> None:
 async def test_an_environment_opens_as_it_was_applied(applied: Done) -> None:
     """Its nested blocks have their types and their secrets."""
     environment = await Environment.open("production")
-    assert isinstance(environment.slack, blocks.Slack)
-    assert isinstance(environment.pagerduty, blocks.PagerDuty)
-    assert environment.slack.token.get_secret_value() == TOKEN
+    (slack,), (pager,) = environment.channels, environment.pagers
+    assert isinstance(slack, blocks.Slack)
+    assert isinstance(pager, blocks.PagerDuty)
+    assert isinstance(environment.tickets, blocks.GitHub)
+    assert slack.token.get_secret_value() == TOKEN
     assert environment.service_names[0] == "ethixai-ai-core"
 
 
@@ -91,7 +93,7 @@ async def test_the_server_shows_no_secret(applied: Done, server: Server) -> None
         shown = await client.get("/block_types/slug/ethixai-environment/block_documents/name/production")
     assert shown.status_code == 200
     assert TOKEN not in shown.text
-    assert "C0RELEASES1" in shown.text
+    assert "ethixai-backend" in shown.text
 
 
 def test_applying_again_overwrites(applied: Done, server: Server, file: Path, tmp_path: Path) -> None:
@@ -99,7 +101,10 @@ def test_applying_again_overwrites(applied: Done, server: Server, file: Path, tm
     changed = tmp_path / "production.toml"
     changed.write_text(file.read_text().replace("C0RELEASES1", "C0RELEASES2"))
     assert apply(changed).status == 0
-    shown = httpx.get(f"{server.api_url}/block_types/slug/ethixai-environment/block_documents/name/production")
+    shown = httpx.get(
+        f"{server.api_url}/block_types/slug/ethixai-environment/block_documents/name/production",
+        params={"include_secrets": True},
+    )
     assert "C0RELEASES2" in shown.text
 
 

@@ -14,7 +14,6 @@ from wire import Wire
 
 from blocks import files
 from blocks.environment import Environment
-from blocks.http import HttpBlock
 from playbook.analysis.policy import Policy
 from playbook.release.version import Image, Version
 from rehearsal.world.vendors import Vendors
@@ -145,32 +144,38 @@ class Fixture:
             "prometheus": self.telemetry[name],
             "cloud_logging": Logs(self.wire, self.clouds[name]),
             "registry": self._wired(written.registry, base_url="http://production/registry", token=None),
-            "slack": self._wired(
-                written.slack,
-                api_url=f"http://{name}/slack/api",
-                channels=dict(zip(written.slack.channels, CHANNELS, strict=True)),
-            ),
+            "channels": [self._slack(name, one) for one in written.channels],
+            "pagers": [self._pagerduty(one) for one in written.pagers],
             "ethixai": EthixAI(self.wire, self.clouds[name], self.now),
             "policy": policy,
             "secret_manager": written.secret_manager and self.secrets,
-            "github": self._wired(written.github, api_url="http://production/github"),
-            "pagerduty": self._wired(
-                written.pagerduty,
-                events_url="http://production/pagerduty",
-                api_url="http://production/pagerduty/api",
-                routing_key=SecretStr("0" * 32),
-                api_token=TOKEN,
-                escalation_policy=POLICY,
+            "tickets": self._wired(written.tickets, api_url="http://production/github"),
+            "code_host": self._wired(written.code_host, api_url="http://production/github"),
+            "release_tracker": self._wired(
+                written.release_tracker, api_url=f"http://{name}/sentry", projects=list(PROJECTS)
             ),
-            "sentry": self._wired(written.sentry, api_url=f"http://{name}/sentry", projects=list(PROJECTS)),
         }
         return written.model_copy(update=outside)
 
-    def _wired(self, block: HttpBlock | None, **fields: Any) -> HttpBlock | None:
-        """The block as its file describes it, with the stand-in's addresses and names; None where there is none."""
-        return block and wired(
-            block, self.transport, **{"token": TOKEN, **fields} if hasattr(block, "token") else fields
+    def _slack(self, name: str, channel: Any) -> Any:
+        channels = dict(zip(channel.channels, CHANNELS, strict=True))
+        return self._wired(channel, api_url=f"http://{name}/slack/api", channels=channels)
+
+    def _pagerduty(self, pager: Any) -> Any:
+        url = "http://production/pagerduty"
+        return self._wired(
+            pager,
+            events_url=url,
+            api_url=f"{url}/api",
+            routing_key=SecretStr("0" * 32),
+            api_token=TOKEN,
+            escalation_policy=POLICY,
         )
+
+    def _wired(self, block: Any, **fields: Any) -> Any:
+        """The block as its file describes it, with the stand-in's addresses and names; None where there is none."""
+        token = {"token": TOKEN} if hasattr(block, "token") else {}
+        return block and wired(block, self.transport, **(token | fields))
 
 
 def _without_bake(policy: Policy) -> Policy:
