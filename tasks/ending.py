@@ -1,6 +1,7 @@
 """From an Outcome to the state that people and automations see. Prefect's words for an end stop here."""
 
-from collections.abc import Awaitable
+from collections.abc import Coroutine
+from typing import Any
 
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State
@@ -9,14 +10,16 @@ from prefect.states import Completed, Failed
 from playbook.errors import BadRequest, Conflict, Fenced, Held, Refused, ReleaseError
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.text import clean
+from tasks.binding import check_environment
 
 
-async def ending(work: Awaitable[FlowResult]) -> State[None]:
-    """The end state of ``work``.
+async def ending(work: Coroutine[Any, Any, FlowResult]) -> State[None]:
+    """The end state of ``work``. It does not begin in a deployment of another environment.
 
     An error that the project knows is an end like any other; an unforeseen one is Failed.
     """
     try:
+        await check_environment()
         outcome = await work
     except BadRequest as wrong:
         outcome = FlowResult(end=ReleaseOutcome.REFUSED, message=f"{_before(wrong)} {'; '.join(wrong.problems)}")
@@ -28,6 +31,8 @@ async def ending(work: Awaitable[FlowResult]) -> State[None]:
         )
     except (Refused, Conflict) as refusal:
         outcome = FlowResult(end=ReleaseOutcome.REFUSED, message=f"{_before(refusal)} {refusal}")
+    finally:
+        work.close()
     message = clean(outcome.message)
     get_run_logger().info("%s: %s", outcome.end, message)
     state = Completed if outcome.end.is_success else Failed
