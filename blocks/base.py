@@ -9,6 +9,7 @@ import httpx
 from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from blocks import google_api
 from blocks.secret_reference import SecretReference
 
 Client = TypeVar("Client")
@@ -96,4 +97,5 @@ class GoogleBlock(OutsideBlock):
 
         named = ClientInfo(user_agent=self.client)  # type: ignore[no-untyped-call]
         where = self.api_endpoint or endpoint or None
-        return client(client_options=ClientOptions(api_endpoint=where), client_info=named)
+        options = ClientOptions(api_endpoint=where)
+        return client(transport=google_api.bounded(client), client_options=options, client_info=named)
