@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, HttpUrl
 from blocks.http import HttpBlock, HttpService, Parsed
 from blocks.secret_reference import Credential, SecretReference
 from playbook.checklist.checks import Check
-from playbook.messages.chat import Ticket
+from playbook.messages.facts import Ticket
 from playbook.text import Cleaned
 
 PAGE = 100
@@ -27,7 +27,7 @@ class GitHub(HttpBlock):
     api_url: str = Field("https://api.github.com", title="API URL", description="Where GitHub's REST API is.")
 
     async def checks(self, commit: str) -> tuple[Check, ...]:
-        """The newest run of every check of ``commit`` (a SHA, short or long).
+        """Every check run of ``commit`` (a SHA, short or long), the newest try of each; two may have one name.
 
         One call for each hundred. Raises: Transient, Refused (no such commit).
         """

@@ -1,6 +1,7 @@
 """The normal release (playbook 3): staging, canary, monitor, then promote or revert."""
 
 import asyncio
+from functools import partial
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -15,7 +16,7 @@ from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.version import Image, ReleaseRequest, Version
-from tasks.announce import notify_starting
+from tasks.announce import notify_not_started, notify_starting
 from tasks.build import check_build
 from tasks.checklist import check_item
 from tasks.ending import ending
@@ -33,13 +34,14 @@ NOTHING_DUE = (
 
 @flow(name="release", flow_run_name="release {request.version} to {environment}")
 async def release(request: ReleaseRequest, environment: str = "production") -> State[None]:
-    """Release a version: staging first, then a canary that is watched, then everybody or nobody.
+    """Release a version: staging first, then a canary that is watched, then every user or none.
 
     Args:
         request: What to release. An empty version means the one that passed staging last.
         environment: The environment to release to, by the name of its block.
     """
-    return await ending(_release(request, environment))
+    notify = partial(notify_not_started, environment, request.version, request.requested_by)
+    return await ending(_release(request, environment), notify)
 
 
 async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
@@ -53,7 +55,7 @@ async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
     items = tuple(await asyncio.gather(*(check_item(env, topic, order) for topic in Topic)))
     if (still_open := open_items(items)) and not request.override:
         raise Refused(
-            "Checklist: " + "; ".join(str(item) for item in still_open) + ". Give an override reason to go on."
+            "Checklist: " + "; ".join(str(item) for item in still_open) + ". Correct it, or give an override reason."
         )
     done = []
     if staging is not None:
@@ -70,7 +72,7 @@ async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
 
 
 async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = ()) -> FlowResult:
-    """Take ``order`` to one environment, from the claim to its end."""
+    """Take ``order`` to one environment, from the lease to its end."""
     found = await look(env, tuple(order.images))
     if await already_live(env, order, found):
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
@@ -79,7 +81,7 @@ async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = (
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
         overridden = order.override if open_items(items) else ""
-        words = f"claimed, although the checklist is open: {overridden}" if overridden else "claimed"
+        words = f"lease acquired, although the checklist is open: {overridden}" if overridden else "lease acquired"
         report = await note(Report(environment=env.name, lease=lease, checklist=items), words)
         await notify_starting(env, lease, order, overridden)
         return await carry_out(env, report)

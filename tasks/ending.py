@@ -1,6 +1,6 @@
 """From an Outcome to the state that people and automations see. Prefect's words for an end stop here."""
 
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from prefect import get_run_logger
@@ -12,9 +12,14 @@ from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.text import clean
 from tasks.binding import check_environment
 
+Notify = Callable[[FlowResult], Awaitable[None]]
+"""Tells people how a run ended, where its own steps have not told them."""
 
-async def ending(work: Coroutine[Any, Any, FlowResult]) -> State[None]:
-    """The end state of ``work``. It does not begin in a deployment of another environment.
+
+async def ending(work: Coroutine[Any, Any, FlowResult], notify: Notify | None = None) -> State[None]:
+    """The end state of ``work``, once ``notify`` has told people.
+
+    The work does not begin in a deployment of another environment.
 
     An error that the project knows is an end like any other; an unforeseen one is Failed.
     """
@@ -35,6 +40,8 @@ async def ending(work: Coroutine[Any, Any, FlowResult]) -> State[None]:
         work.close()
     message = clean(outcome.message)
     get_run_logger().info("%s: %s", outcome.end, message)
+    if notify is not None:
+        await notify(outcome)
     state = Completed if outcome.end.is_success else Failed
     return state(name=outcome.end.value, message=message)
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from prefect import get_run_logger
 
 from blocks.environment import Environment
-from playbook.errors import Conflict, Refused
+from playbook.errors import Conflict, Refused, StartFailed
 from playbook.lease.change import Change
-from playbook.release.traffic import OUR_TAGS, ServiceSnapshot, TrafficSplit
+from playbook.release.traffic import LATEST, ServiceSnapshot, TrafficSplit, is_our_tag
 
 CONFLICTS_MAX = 8
 """How often the service may change between our read and our write. Every round reads again and decides again."""
@@ -38,6 +38,8 @@ async def ensure(
             return await env.cloud_run.write(snapshot, change)
         except Conflict as moved:
             conflict = moved
+        except StartFailed:
+            raise
         except Refused as refusal:
             found = await dead_tags(env, service, change.split) if change.split is not None else {}
             if not found:
@@ -52,7 +54,9 @@ async def ensure(
 
 async def dead_tags(env: Environment, service: str, split: TrafficSplit) -> dict[str, str]:
     """Other people's tags in ``split`` whose revision cannot serve, with the reason. One call, where there are tags."""
-    theirs = {tag: revision for tag, revision in split.tags.items() if tag not in OUR_TAGS and revision != "LATEST"}
+    theirs = {
+        tag: revision for tag, revision in split.tags.items() if not is_our_tag(tag, revision) and revision != LATEST
+    }
     if not theirs:
         return {}
     ready = {revision.name: revision.is_ready for revision in await env.cloud_run.revisions(service)}

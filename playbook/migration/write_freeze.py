@@ -14,7 +14,7 @@ from playbook.lease.record import Record
 from playbook.migration.plan import Migration, code_problem
 from playbook.migration.progress import progress_of, with_progress
 from playbook.release.promotion import Promotion
-from playbook.release.traffic import CANARY_TAG, Scaling, ServiceSnapshot, TrafficSplit
+from playbook.release.traffic import Scaling, ServiceSnapshot, TrafficSplit
 from playbook.rollback.plan import ServiceState
 
 
@@ -44,7 +44,7 @@ def code_after(found: ServiceState, migrations: tuple[Migration, ...], schema: i
 
 
 def to_halt(snapshot: ServiceSnapshot, lease: MigrationLease, why: str) -> Change | None:
-    """The lead's claim says why it stopped; everything else in it stays as it was written last. Nobody is moved.
+    """The coordinator's lease says why it stopped; the rest of it stays as it was written last. No user is moved.
 
     Raises: Fenced (a newer run has it, and is not stopped by this one).
     """
@@ -58,9 +58,9 @@ def to_halt(snapshot: ServiceSnapshot, lease: MigrationLease, why: str) -> Chang
 def check_closed(snapshot: ServiceSnapshot, lease: MigrationLease) -> None:
     """Users' writes to the service are still off.
 
-    Raises: Interrupted (somebody has turned them on), Transient (a change is under way: look again).
+    Raises: OutOfBandChange (another person has turned them on), Transient (a change is under way: look again).
     """
-    name, who = snapshot.service, snapshot.last_modifier or "somebody"
+    name, who = snapshot.service, snapshot.last_modifier or "another person"
     if snapshot.is_reconciling:
         raise Transient(f"{name}: a change by {who} is under way.")
     if not is_closed(snapshot, lease):
@@ -101,8 +101,8 @@ def to_introduce(snapshot: ServiceSnapshot, lease: MigrationLease) -> Change | N
     record = change.guard(snapshot, lease)
     wanted = change.mark(record, lease, snapshot.service)
     rollout = lease.rollout(snapshot.service)
-    split = TrafficSplit(percent=snapshot.pinned.percent, tags={CANARY_TAG: rollout.to_revision})
-    is_so = snapshot.split == split and record == wanted and CANARY_TAG in snapshot.tag_urls
+    split = TrafficSplit(percent=snapshot.pinned.percent, tags={lease.tag: rollout.to_revision})
+    is_so = snapshot.split == split and record == wanted and lease.tag in snapshot.tag_urls
     return None if is_so else Change(record=wanted, split=split)
 
 
@@ -118,7 +118,7 @@ def to_repoint(snapshot: ServiceSnapshot, lease: MigrationLease, base: str) -> C
         raise Transient(f"{snapshot.service}: {rollout.to_revision} is still starting.")
     if snapshot.latest_created == rollout.to_revision and snapshot.latest_ready == rollout.to_revision:
         return None
-    split = TrafficSplit(percent=snapshot.pinned.percent, tags={CANARY_TAG: rollout.to_revision})
+    split = TrafficSplit(percent=snapshot.pinned.percent, tags={lease.tag: rollout.to_revision})
     return Change(
         record=wanted,
         split=split,

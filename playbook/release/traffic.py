@@ -1,18 +1,38 @@
 """What a service looks like from outside: who gets how much traffic, and what is served right now."""
 
+import re
 from collections.abc import Mapping
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from playbook.base import Frozen
+from playbook.errors import Refused
 
 LATEST = "LATEST"
 """Stands in a split for Cloud Run's moving target, until it is pinned to a revision."""
 
-CANARY_TAG = "canary"
+FIRST_EDITION_TAG = "canary"
+_OUR_REVISION = re.compile(r"[a-z0-9-]+-[0-9a-f]{1,12}-[0-9a-f]{6}")
+_CANARY_TAG = re.compile(r"canary-[0-9a-f]{6}")
+CANARY_TAG_EXAMPLE = "canary-1f2e3d"
 PREVIOUS_TAG = "previous"
-OUR_TAGS = (CANARY_TAG, PREVIOUS_TAG)
+
+
+def canary_tag(release_id: str) -> str:
+    """The tag of one try at a version, ``canary-1f2e3d``: what answers at its URL is that try's revision, and no older
+    one."""
+    return f"canary-{release_id.rsplit('-', 1)[-1]}"
+
+
+def is_our_tag(tag: str, revision: str) -> bool:
+    """Whether a release of ours has set ``tag``, which is on ``revision``. Every other tag belongs to other people.
+
+    The first edition called the tag of every try ``canary``; a lease of it may still be in flight.
+    """
+    if tag == FIRST_EDITION_TAG:
+        return _OUR_REVISION.fullmatch(revision) is not None
+    return tag == PREVIOUS_TAG or _CANARY_TAG.fullmatch(tag) is not None
 
 
 class TrafficSplit(Frozen):
@@ -52,12 +72,17 @@ class TrafficSplit(Frozen):
         """The same traffic, with ``tag`` on ``revision``."""
         return self.model_copy(update={"tags": {**self.tags, tag: revision}})
 
+    def without_canary_tags(self) -> Self:
+        """The same traffic, without the tags of any try of ours."""
+        ours = (tag for tag, revision in self.tags.items() if tag != PREVIOUS_TAG and is_our_tag(tag, revision))
+        return self.without_tags(*ours)
+
     def without_tags(self, *tags: str) -> Self:
         """The same traffic, without these tags."""
         return self.model_copy(update={"tags": {t: r for t, r in self.tags.items() if t not in tags}})
 
     def moves_like(self, other: "TrafficSplit") -> bool:
-        """Whether users are sent the same way. Tags move nobody."""
+        """Whether users are sent the same way. Tags move no user."""
         return self.percent == other.percent
 
     def __str__(self) -> str:
@@ -113,6 +138,16 @@ class ServiceSnapshot(Frozen):
             percent[name] = percent.get(name, 0) + share
         tags = {tag: self.latest_ready if r == LATEST else r for tag, r in self.split.tags.items()}
         return TrafficSplit(percent=percent, tags=tags)
+
+    def url_of(self, tag: str = "") -> str:
+        """Where the revision with ``tag`` answers, or the service itself. Raises Refused where there is no URL."""
+        url = self.tag_urls.get(tag, "") if tag else self.uri
+        if not url:
+            what = f"tag {tag}" if tag else "the service"
+            raise Refused(
+                f"{self.service}: {what} has no URL. Turn the service's default URL on, so that it can be tested."
+            )
+        return url
 
     def serves(self, split: TrafficSplit) -> bool:
         """Whether users are sent as ``split`` says, by what is observed and with nothing under way."""

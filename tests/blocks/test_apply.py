@@ -80,10 +80,12 @@ def test_applying_says_what_it_did(applied: Done) -> None:
 async def test_an_environment_opens_as_it_was_applied(applied: Done) -> None:
     """Its nested blocks have their types, and refer to their secrets."""
     environment = await Environment.open("production")
-    assert isinstance(environment.slack, blocks.Slack)
-    assert isinstance(environment.pagerduty, blocks.PagerDuty)
-    assert str(environment.slack.token) == "env:BLOCKS_APPLY_TOKEN"
-    assert (await environment.slack.token.read()).get_secret_value() == TOKEN
+    (slack,), (pager,) = environment.channels, environment.pagers
+    assert isinstance(slack, blocks.Slack)
+    assert isinstance(pager, blocks.PagerDuty)
+    assert isinstance(environment.tickets, blocks.GitHub)
+    assert str(slack.token) == "env:BLOCKS_APPLY_TOKEN"
+    assert (await slack.token.read()).get_secret_value() == TOKEN
     assert environment.service_names[0] == "ethixai-ai-core"
 
 
@@ -107,7 +109,8 @@ async def test_a_block_of_the_first_edition_is_to_be_applied_again(
     documents = "/block_types/slug/ethixai-environment/block_documents/name"
     async with server.client as client:
         found = (await client.get(f"{documents}/production?include_secrets=true")).json()
-        data = found["data"] | {"name": "first-edition", "slack": found["data"]["slack"] | {"token": TOKEN}}
+        channels = [found["data"]["channels"][0] | {"token": TOKEN}]
+        data = found["data"] | {"name": "first-edition", "channels": channels}
         saved = {key: found[key] for key in ("block_schema_id", "block_type_id")} | {"data": data}
         assert (await client.post("/block_documents/", json=saved | {"name": "first-edition"})).status_code == 201
         with pytest.raises(BadRequest, match="Apply its file again") as raised:
@@ -118,7 +121,7 @@ async def test_a_block_of_the_first_edition_is_to_be_applied_again(
         await asyncio.to_thread(path.write_text, text.replace('name = "production"', 'name = "first-edition"', 1))
         assert (await asyncio.to_thread(apply, path)).status == 0
         assert TOKEN not in (await client.get(f"{documents}/first-edition?include_secrets=true")).text
-    assert str((await Environment.open("first-edition")).slack.token) == "env:BLOCKS_APPLY_TOKEN"
+    assert str((await Environment.open("first-edition")).channels[0].token) == "env:BLOCKS_APPLY_TOKEN"
 
 
 def test_applying_again_overwrites(applied: Done, server: Server, file: Path, tmp_path: Path) -> None:
@@ -126,7 +129,10 @@ def test_applying_again_overwrites(applied: Done, server: Server, file: Path, tm
     changed = tmp_path / "production.toml"
     changed.write_text(file.read_text().replace("C0RELEASES1", "C0RELEASES2"))
     assert apply(changed).status == 0
-    shown = httpx.get(f"{server.api_url}/block_types/slug/ethixai-environment/block_documents/name/production")
+    shown = httpx.get(
+        f"{server.api_url}/block_types/slug/ethixai-environment/block_documents/name/production",
+        params={"include_secrets": True},
+    )
     assert "C0RELEASES2" in shown.text
 
 

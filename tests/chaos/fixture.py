@@ -12,9 +12,11 @@ from telemetry import Logs, Telemetry
 from vendors import EthixAI, GitHub, PagerDuty, Registry, SecretManager, Sentry, Slack
 from wire import Wire
 
+import blocks
 from blocks import files
 from blocks.environment import Environment
 from playbook.analysis.policy import Policy
+from playbook.messages.facts import Audience
 from playbook.release.version import Image, Version
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,8 +54,8 @@ class Fixture:
         self.now: Callable[[], float] = now
         self.wire = Wire()
         self.behaviours: dict[tuple[str, str], Behaviour] = {}
-        self.rooms = {name: Slack(self.wire, one.slack.channels) for name, one in WRITTEN.items()}
-        self.sentries = {name: Sentry(self.wire, one.sentry.environment) for name, one in WRITTEN.items() if one.sentry}
+        self.rooms = {name: Slack(self.wire, _channels(one)) for name, one in WRITTEN.items()}
+        self.sentries = {name: Sentry(self.wire, name) for name in WRITTEN}
         self.pagerduty, self.github, self.secrets = PagerDuty(self.wire), GitHub(self.wire), SecretManager(self.wire)
         self.registry = Registry(self.wire)
         self.published: list[str] = []
@@ -133,15 +135,23 @@ class Fixture:
             "prometheus": self.telemetry[name],
             "cloud_logging": Logs(self.wire, self.clouds[name]),
             "registry": self.registry,
-            "slack": self.rooms[name],
+            "channels": [self.rooms[name]],
+            "pagers": [self.pagerduty] if written.pagers else [],
             "ethixai": EthixAI(self.wire, self.clouds[name], self.now),
             "policy": policy,
         }
-        vendors = {"github": self.github, "pagerduty": self.pagerduty, "sentry": self.sentries.get(name)}
-        named = vendors | {"secret_manager": self.secrets}
+        named = {"tickets": self.github, "code_host": self.github, "release_tracker": self.sentries[name]}
+        named |= {"secret_manager": self.secrets}
         return written.model_copy(
             update=outside | {key: vendor for key, vendor in named.items() if getattr(written, key) is not None}
         )
+
+
+def _channels(written: Environment) -> dict[Audience, str]:
+    """The ids of the channels that the file names."""
+    (slack,) = written.channels
+    assert isinstance(slack, blocks.Slack)
+    return slack.channels
 
 
 def _without_bake(policy: Policy) -> Policy:

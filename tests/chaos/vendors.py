@@ -9,7 +9,7 @@ from wire import Wire
 
 from playbook.checklist.checks import Check, SecretState
 from playbook.errors import SmokeFailed
-from playbook.messages.chat import Channel, Message, Page, Ticket
+from playbook.messages.facts import Audience, Message, Page, Ticket
 from playbook.release.request import ExploitCheck
 from playbook.release.version import Image, SmokeTest
 
@@ -17,19 +17,21 @@ from playbook.release.version import Image, SmokeTest
 class Slack:
     """As `Slack`: it takes whatever it is given, and a channel's history shows what that channel was given."""
 
-    def __init__(self, wire: Wire, channels: Mapping[Channel, str]) -> None:
+    name = "slack"
+
+    def __init__(self, wire: Wire, channels: Mapping[Audience, str]) -> None:
         self._wire, self._channels = wire, channels
         self.said: list[Message] = []
 
     async def post(self, message: Message, *, repeat: bool = False) -> None:
         """As the block's."""
-        channel = self._channels[message.channel]
+        channel = self._channels[message.audience]
         if repeat and await self._wire.carry("slack", "history", message.key, lambda: self._knows(channel, message)):
             return
         await self._wire.carry("slack", "post", message.key, lambda: self.said.append(message))
 
     def _knows(self, channel: str, message: Message) -> bool:
-        return any(self._channels[one.channel] == channel and one.key == message.key for one in self.said)
+        return any(self._channels[one.audience] == channel and one.key == message.key for one in self.said)
 
     @property
     def keys(self) -> list[str]:
@@ -44,6 +46,8 @@ class Slack:
 
 class PagerDuty:
     """As `PagerDuty`: the same key joins the first incident."""
+
+    name = "pagerduty"
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire

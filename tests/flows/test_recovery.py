@@ -20,7 +20,7 @@ from blocks.environment import Environment
 from flows.recovery import recovery
 from playbook.lease.lease import Decision, Lease
 from playbook.lease.record import Participant, Record
-from playbook.messages.chat import Page
+from playbook.messages.facts import Page
 from playbook.release.traffic import ServiceSnapshot
 from tasks.heartbeat import HEARTBEAT
 

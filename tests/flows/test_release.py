@@ -151,11 +151,13 @@ def test_more_instances_that_do_not_help_are_followed_by_a_revert() -> None:
 
 
 def test_the_schedule_finds_nothing_to_release() -> None:
-    """An empty version, and nothing has passed staging: nothing is written, nobody is told."""
+    """An empty version, and nothing has passed staging: nothing is written, and #releases knows that and why."""
     test_env, run = released(version="")
     assert run.end == "NothingToRelease"
     assert test_env.fixture.production.writes == test_env.fixture.clouds["staging"].writes == []
-    assert test_env.fixture.slack.said == []
+    assert test_env.fixture.slack.keys == ["not-started"]
+    for words in ("PRODUCTION RELEASE DID NOT START (NothingToRelease)", run.message, "/runs/flow-run/"):
+        assert words in test_env.fixture.slack.text
 
 
 def test_the_schedule_releases_what_passed_staging() -> None:
