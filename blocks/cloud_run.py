@@ -25,6 +25,9 @@ WAIT_CHUNK_S = 30.0
 
 WRITE_PERMISSIONS = "run.services.update, and iam.serviceAccounts.actAs on the service's own account,"
 
+PAGES_TAKE = 5
+"""All pages of a list together may take so many times as long as one call."""
+
 PAUSE_S = 0.2
 PAUSE_MAX_S = 2.0
 
@@ -51,13 +54,13 @@ class CloudRun(GoogleBlock):
         name = self._name(service)
         async with calling(CLIENT, f"Cloud Run, asked for service {name}", "run.services.get"):
             found = await self._service_client().get_service(name=name, retry=None, timeout=self.read_timeout_s)
-        try:
-            return snapshot_of(found)
-        except ValidationError as error:
-            raise Refused(
-                f"{service}: its traffic cannot be read ({error.errors()[0]['msg']}). "
-                "Give it whole percents that sum to 100 and start again."
-            ) from error
+            try:
+                return snapshot_of(found)
+            except ValidationError as error:
+                raise Refused(
+                    f"{service}: its traffic cannot be read ({error.errors()[0]['msg']}). "
+                    "Give it whole percents that sum to 100 and start again."
+                ) from error
 
     async def revision(self, service: str, name: str) -> Revision:
         """One revision of ``service``. One call. Raises: Transient, Refused (no such revision, permission)."""
@@ -66,7 +69,8 @@ class CloudRun(GoogleBlock):
     async def revisions(self, service: str) -> tuple[Revision, ...]:
         """Every revision of ``service``, newest first. One call for each 100. Raises: Transient, Refused."""
         parent = self._name(service)
-        async with calling(CLIENT, f"Cloud Run, asked for the revisions of {parent}", "run.revisions.list"):
+        asked, within_s = f"Cloud Run, asked for the revisions of {parent}", PAGES_TAKE * self.read_timeout_s
+        async with calling(CLIENT, asked, "run.revisions.list", within_s=within_s):
             pages = await self._revision_client().list_revisions(
                 request={"parent": parent, "page_size": 100}, retry=None, timeout=self.read_timeout_s
             )
@@ -178,7 +182,10 @@ class CloudRun(GoogleBlock):
     async def _revision(self, service: str, name: str) -> "run_v2.Revision":
         full = f"{self._name(service)}/revisions/{name}"
         async with calling(CLIENT, f"Cloud Run, asked for revision {full}", "run.revisions.get"):
-            return await self._revision_client().get_revision(name=full, retry=None, timeout=self.read_timeout_s)
+            found = await self._revision_client().get_revision(name=full, retry=None, timeout=self.read_timeout_s)
+            if found is None:
+                raise ValueError("the answer is not a revision")
+            return found
 
     def _name(self, service: str) -> str:
         return f"projects/{self.project}/locations/{self.region}/services/{service}"
