@@ -1,11 +1,12 @@
 """Cloud Logging v2 over gRPC: entries are written by instances, by the platform and by clients, and read by filter."""
 
+import asyncio
 import base64
 import collections
 import datetime
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from google.api import monitored_resource_pb2
 from google.cloud.logging_v2.types import ListLogEntriesRequest as _ListRequest
 from google.cloud.logging_v2.types import ListLogEntriesResponse as _ListResponse
 from google.cloud.logging_v2.types import LogEntry as _LogEntry
+from google.cloud.logging_v2.types import TailLogEntriesRequest as _TailRequest
+from google.cloud.logging_v2.types import TailLogEntriesResponse as _TailResponse
 from google.cloud.logging_v2.types import WriteLogEntriesRequest as _WriteRequest
 from google.cloud.logging_v2.types import WriteLogEntriesResponse as _WriteResponse
 from google.protobuf import json_format
@@ -22,11 +25,13 @@ from rehearsal.world.log_filter import SEVERITIES, Entry, FilterError, Predicate
 from rehearsal.world.rpc import Call, Method, invalid
 
 LogEntry, ListRequest, ListResponse = _LogEntry.pb(), _ListRequest.pb(), _ListResponse.pb()
+TailRequest, TailResponse = _TailRequest.pb(), _TailResponse.pb()
 WriteRequest, WriteResponse = _WriteRequest.pb(), _WriteResponse.pb()
 
 SERVICE = "google.logging.v2.LoggingServiceV2"
 KEPT = 100_000
 DEFAULT_PAGE, MAX_PAGE = 50, 1000
+TAIL_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -59,10 +64,11 @@ class CloudLogging:
         self._entries: collections.deque[tuple[Entry, Any]] = collections.deque(maxlen=KEPT)
 
     def methods(self) -> list[Method]:
-        """What the gRPC service answers. TailLogEntries is not taught."""
+        """What the gRPC service answers."""
         return [
-            Method("ListLogEntries", ListRequest, self.list_log_entries, lambda r: ",".join(r.resource_names)),
+            Method("ListLogEntries", ListRequest, self.list_log_entries, _names),
             Method("WriteLogEntries", WriteRequest, self.write_log_entries, lambda r: r.log_name),
+            Method("TailLogEntries", TailRequest, self.tail_log_entries, _names, streams=True),
         ]
 
     def clear(self) -> None:
@@ -98,6 +104,33 @@ class CloudLogging:
                 self._keep(entry)
         return WriteResponse()
 
+    async def tail_log_entries(self, request: Any, call: Call) -> AsyncIterator[Any]:
+        """The entries that the filter lets through, from now on, until the caller goes away."""
+        listing = ListRequest(resource_names=request.resource_names, filter=request.filter)
+        projects, predicate, _, _ = _read(listing)
+        last = self._entries[-1][0].seq if self._entries else 0
+        while True:
+            await asyncio.sleep(TAIL_POLL_S)
+            visible = self._visible_until()
+            arrived = [
+                pair for pair in self._since(last) if pair[1].receive_timestamp.ToDatetime(datetime.UTC) <= visible
+            ]
+            if not arrived:
+                continue
+            last = arrived[0][0].seq
+            found = [
+                message for entry, message in arrived[::-1] if entry.log_name.startswith(projects) and predicate(entry)
+            ]
+            if found:
+                yield TailResponse(entries=found)
+
+    def _since(self, seq: int) -> list[tuple[Entry, Any]]:
+        """The entries after ``seq``, newest first."""
+        return list(itertools.takewhile(lambda pair: pair[0].seq > seq, reversed(self._entries)))
+
+    def _visible_until(self) -> datetime.datetime:
+        return datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=self.ingestion_delay_s)
+
     def _keep(self, entry: Any) -> None:
         seq, now = next(self._seq), datetime.datetime.now(datetime.UTC)
         entry.receive_timestamp.FromDatetime(now)
@@ -110,7 +143,7 @@ class CloudLogging:
         """The entries of the projects that the filter lets through, a page at a time."""
         projects, predicate, size, newest_first = _read(request)
         after = _position(request)
-        visible = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=self.ingestion_delay_s)
+        visible = self._visible_until()
         found = [
             (entry, message)
             for entry, message in list(self._entries)
@@ -125,6 +158,10 @@ class CloudLogging:
         if len(found) > size:
             response.next_page_token = _token(request, _key(found[size - 1][0]))
         return response
+
+
+def _names(request: Any) -> str:
+    return ",".join(request.resource_names)
 
 
 def _key(entry: Entry) -> tuple[float, int]:

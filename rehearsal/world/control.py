@@ -27,6 +27,8 @@ def addresses(world: World) -> dict[str, Any]:
     """Where everything of the world is."""
     return {
         "grpc": world.grpc_endpoint,
+        "rest": world.rest_url,
+        "gcloud": dict(world.gcloud_environ),
         "environ": world.client_environ,
         "prometheus": world.prometheus.url,
         "image_env": world.image_env,
@@ -141,9 +143,21 @@ class Control:
             body.get("deploy"),
         )
 
+    async def front(self, body: Body) -> Any:
+        """How ``service`` is reached from outside: ``is_private``, ``is_internal``, ``is_url_disabled``."""
+        await self._world.front(**body)
+
+    async def id_token(self, body: Body) -> Any:
+        """An ID token of ``email`` for ``audience``, as the token server would give it."""
+        return self._world.identities.id_token(**body)
+
+    async def access_token(self, body: Body) -> Any:
+        """An access token of ``email``."""
+        return self._world.identities.access_token(body["email"])
+
     async def deny(self, body: Body) -> Any:
-        """``email`` (a pattern) may not call methods that begin with ``method`` any more."""
-        self._world.gate.denied.append((body["email"], body.get("method", "")))
+        """``email`` may not call methods that begin with ``method`` (or need that permission) on ``resource``."""
+        self._world.gate.denied.append((body["email"], body.get("method", ""), body.get("resource", "*")))
 
     async def allow(self, body: Body) -> Any:
         """Everybody may do everything."""

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, field
 
 import grpc
 
+NEVER = "NEVER"
+"""An operation that does not end."""
+
 
 @dataclass
 class Fault:
@@ -18,6 +21,8 @@ class Fault:
     ``every`` = k hits each k-th call that matches, exactly. ``applied``: the call takes effect, then the reply is
     lost; so is that to a call which the world refuses. ``hang``: no reply before the client gives up. An order of
     neither lets its call through as it is.
+    ``operation``: the write is accepted, and this becomes of its operation: it ends with that code and nothing of the
+    write is served, or with `NEVER` it stays open although the write is served.
     ``met`` is set once a call has come as far as it is ordered to: it hangs, or its reply is on its way.
     """
 
@@ -30,6 +35,7 @@ class Fault:
     applied: bool = False
     hang: bool = False
     message: str = ""
+    operation: str = ""
     seen: int = field(default=0, init=False)
     hit: int = field(default=0, init=False)
     met: asyncio.Event = field(default_factory=asyncio.Event, init=False, repr=False, compare=False)
@@ -39,6 +45,8 @@ class Fault:
             self.code = self.code or "UNAVAILABLE"
         if self.code and self.code not in grpc.StatusCode.__members__:
             raise ValueError(f"code: {self.code!r} is none of {', '.join(grpc.StatusCode.__members__)}")
+        if self.operation not in ("", NEVER, *grpc.StatusCode.__members__):
+            raise ValueError(f"operation: {self.operation!r} is neither {NEVER} nor a status code")
         if self.every < 1:
             raise ValueError(f"every: must be 1 or more, not {self.every}")
 

@@ -10,12 +10,17 @@ from pathlib import Path
 
 import google.auth.exceptions
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from google.auth import jwt
+from google.auth.crypt import RSASigner
 
 RELEASER = "releaser@ethixai-production.iam.gserviceaccount.com"
-"""The identity that releases: what `Identities.environ` points the clients at."""
+"""The identity that reclaims: what `Identities.environ` points the clients at."""
 
 CLOCK_SKEW_S = 10
+TOKEN_LIFETIME_S = 3600.0
+NO_TOKEN_SERVER = "https://localhost/there-is-no-token-server"  # noqa: S105  # an address
 
 
 class BadTokenError(Exception):
@@ -52,9 +57,9 @@ class Authority:
         authority = trustme.CA.from_pem(self.ca_file.read_bytes(), self._key_file.read_bytes())
         return authority.issue_cert(*identities, key_type=key_type)
 
-    def server_credentials(self) -> tuple[bytes, bytes]:
-        """Return a new private key and a certificate for localhost, both PEM."""
-        issued = self.issue("localhost", "127.0.0.1")
+    def server_credentials(self, *hosts: str) -> tuple[bytes, bytes]:
+        """Return a new private key and a certificate for these hosts (by default localhost), both PEM."""
+        issued = self.issue(*(hosts or ("localhost", "127.0.0.1")))
         return issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes()
 
 
@@ -62,11 +67,14 @@ class Identities:
     """The service accounts of a world.
 
     The folder of the authority holds two files for each email: the account's key (``.json``, as Google writes it) and
-    the certificate that checks its signatures (``.pem``).
+    the certificate that checks its signatures (``.pem``). Once the world has a token server, each account has a key
+    file of this world's own in ``folder``, with the server's address.
     """
 
-    def __init__(self, authority: Authority) -> None:
+    def __init__(self, authority: Authority, folder: Path | None = None) -> None:
         self._authority = authority
+        self._folder = folder or authority.folder
+        self.token_uri = NO_TOKEN_SERVER
         self._certs = {path.stem: path.read_bytes() for path in authority.folder.glob("*@*.pem")}
         self._known: dict[bytes, tuple[str, float]] = {}
 
@@ -89,13 +97,66 @@ class Identities:
                 "private_key": issued.private_key_pem.bytes().decode(),
                 "client_email": email,
                 "client_id": email,
-                "token_uri": "https://localhost/there-is-no-token-server",
+                "token_uri": NO_TOKEN_SERVER,
             }
             _write_private(path, json.dumps(account).encode())
             issued.cert_chain_pems[0].write_to_path(certificate)
         if email not in self._certs:
             self._certs[email] = certificate.read_bytes()
-        return path
+        if self.token_uri == NO_TOKEN_SERVER:
+            return path
+        own = self._folder / path.name
+        own.parent.mkdir(parents=True, exist_ok=True)
+        _write_private(own, json.dumps({**json.loads(path.read_text()), "token_uri": self.token_uri}).encode())
+        return own
+
+    @property
+    def issuer_file(self) -> Path:
+        """The public key (PEM) that the ID tokens of this authority are signed for."""
+        private, public = self._authority.folder / "issuer.key", self._authority.folder / "issuer.pem"
+        if not public.exists():
+            issued = self._authority.issue("issuer@ethixai.example", key_type=trustme.KeyType.RSA)
+            key = x509.load_pem_x509_certificate(issued.cert_chain_pems[0].bytes()).public_key()
+            _write_private(private, issued.private_key_pem.bytes())
+            public.write_bytes(
+                key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+            )
+        return public
+
+    def access_token(self, email: str, lifetime_s: float = TOKEN_LIFETIME_S) -> str:
+        """A bearer token of ``email`` that `email_of` accepts."""
+        now = time.time()
+        account = json.loads(self.key_file(email).read_text())
+        signer = RSASigner.from_string(account["private_key"], key_id=email)
+        claims = {"iss": email, "sub": email, "iat": int(now), "exp": int(now + lifetime_s)}
+        return str(jwt.encode(signer, claims).decode())
+
+    def id_token(self, email: str, audience: str, lifetime_s: float = TOKEN_LIFETIME_S) -> str:
+        """An ID token of ``email`` for ``audience``, as a private service wants it."""
+        now, issuer = time.time(), self.issuer_file.with_suffix(".key").read_text()
+        claims = {
+            "iss": "https://accounts.google.com",
+            "aud": audience,
+            "email": email,
+            "email_verified": True,
+            "azp": email,
+            "sub": email,
+            "iat": int(now),
+            "exp": int(now + lifetime_s),
+        }
+        return str(jwt.encode(RSASigner.from_string(issuer, key_id="issuer"), claims).decode())
+
+    def exchange(self, assertion: str) -> dict[str, object]:
+        """What a token server answers to a service account's assertion. Raises BadTokenError."""
+        try:
+            claims = jwt.decode(assertion, certs=self._certs, clock_skew_in_seconds=CLOCK_SKEW_S)
+        except (ValueError, google.auth.exceptions.GoogleAuthError) as error:
+            raise BadTokenError(f"the assertion is not valid: {error}") from error
+        email = str(claims.get("iss", ""))
+        if audience := claims.get("target_audience"):
+            return {"id_token": self.id_token(email, str(audience))}
+        token = self.access_token(email)
+        return {"access_token": token, "expires_in": int(TOKEN_LIFETIME_S), "token_type": "Bearer"}
 
     def email_of(self, authorization: str | bytes | None) -> str:
         """The email whose key signed this ``Bearer`` token. Raises BadTokenError."""
@@ -107,12 +168,12 @@ class Identities:
         if expires_at > time.time():
             return email
         try:
-            leases = jwt.decode(token, certs=self._certs, clock_skew_in_seconds=CLOCK_SKEW_S)
+            claims = jwt.decode(token, certs=self._certs, clock_skew_in_seconds=CLOCK_SKEW_S)
         except (ValueError, google.auth.exceptions.GoogleAuthError) as error:
             raise BadTokenError(f"the bearer token is not valid: {error}") from error
         header_email = jwt.decode_header(token).get("kid")
-        email = str(leases.get("iss", ""))
-        if not (email == leases.get("sub") == header_email):
+        email = str(claims.get("iss", ""))
+        if not (email == claims.get("sub") == header_email):
             raise BadTokenError("the token is signed by one account and speaks for another")
-        self._known[token] = (email, float(leases["exp"]))
+        self._known[token] = (email, float(claims["exp"]))
         return email

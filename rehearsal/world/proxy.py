@@ -52,6 +52,34 @@ class _Route:
         self.url = "http://{}:{}".format(*self.listener.getsockname())
 
 
+NOT_FOUND = "<html><title>Error 404 (Page not found)!!1</title>The requested URL was not found on this server.</html>"
+FORBIDDEN = (
+    "<html><title>403 Forbidden</title><h1>Error: Forbidden</h1>"
+    "<h2>Your client does not have permission to get this URL from this server.</h2></html>"
+)
+
+
+def front_rules(section: str, folder: Path, issuer: Path | None) -> list[str]:
+    """What Google's front end does before a request reaches the service: internal ingress and private services."""
+    closed, audience = (f"str({section}),map_str({folder / name}.map)" for name in ("closed", "audience"))
+    answer = "http-request return status {} content-type text/html string '{}' if {}"
+    rules = [answer.format(404, NOT_FOUND, f"{{ {closed} -m found }}")]
+    if issuer is None:
+        return rules
+    return [
+        *rules,
+        f"http-request set-var(txn.wanted) {audience}",
+        "acl private var(txn.wanted) -m found",
+        "http-request set-var(txn.token) http_auth_bearer if private",
+        "http-request set-var(txn.aud) var(txn.token),jwt_payload_query('$.aud') if private",
+        "http-request set-var(txn.exp) var(txn.token),jwt_payload_query('$.exp','int') if private",
+        f'acl signed var(txn.token),jwt_verify("RS256","{issuer}") -m int 1',
+        "acl meant var(txn.aud),strcmp(txn.wanted) eq 0",
+        "acl expired date,sub(txn.exp) ge 0",
+        *(answer.format(403, FORBIDDEN, f"private {reason}") for reason in ("!signed", "!meant", "expired")),
+    ]
+
+
 def weights_for(shares: Sequence[tuple[int, int]]) -> list[list[int]]:
     """Weights 0–256 for each instance of each revision, from (percent, instances).
 
@@ -87,8 +115,8 @@ def slots_for(shares: Sequence[tuple[int, Sequence[str]]]) -> list[str]:
 class Proxy:
     """haproxy and what it was told. Addresses are loopback; nothing is written outside ``folder``."""
 
-    def __init__(self, folder: Path, balance: Balance = "random") -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, balance: Balance = "random", issuer: Path | None = None) -> None:
+        self._folder, self._issuer = folder, issuer
         self._balance = balance
         self._free = [_Route(f"r{i}", _listener()) for i in range(ROUTES)]
         self._routes: dict[str, _Route] = {}
@@ -151,6 +179,16 @@ class Proxy:
             changes = [f"set server {section}/{name} weight {weights.get(name, 0)}" for name in target.servers]
             if changes:
                 await self._order("; ".join(changes))
+
+    async def guard(self, route: str, *, is_closed: bool, audience: str) -> None:
+        """What comes straight to the route: closed, everything gets 404; with an audience, 403 without an ID token."""
+        self.url(route)
+        section = self._routes[route].section
+        for name, value in (("closed", "yes" if is_closed else ""), ("audience", audience)):
+            table = self._folder / f"{name}.map"
+            await self._tell(f"del map {table} {section}")
+            if value:
+                await self._order(f"add map {table} {section} {value}")
 
     async def _add(self, target: _Route, servers: Sequence[Server]) -> None:
         for server in servers:
@@ -254,6 +292,8 @@ defaults
     timeout queue 5s
     balance roundrobin
 """
+        for name in ("closed", "audience"):
+            (self._folder / f"{name}.map").write_text("")
         return head + "".join(self._listen(route.section, route.listener) for route in self._free)
 
     def _listen(self, section: str, listener: socket.socket) -> str:
@@ -262,6 +302,7 @@ defaults
             table = self._folder / f"{section}.map"
             table.write_text("")
             lines.append(f"use-server %[rand({100 * SLOTS_PER_PERCENT}),map_str({table})] if TRUE")
+        lines += front_rules(section, self._folder, self._issuer)
         lines.append("http-response set-header x-rehearsal-revision %[srv_name,field(1,.)]")
         return f"\nlisten {section}\n" + "".join(f"    {line}\n" for line in lines)
 

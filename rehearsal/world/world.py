@@ -13,16 +13,21 @@ import grpc.aio
 from google.cloud import run_v2
 from google.longrunning import operations_pb2
 
-from rehearsal.world import cloud_logging, secret_manager
+from rehearsal.world import cloud_logging, gcloud, secret_manager
 from rehearsal.world.cloud_run import operations, revisions, services
 from rehearsal.world.cloud_run.reconcile import Reconciler
 from rehearsal.world.cloud_run.state import LATEST, PINNED, Knobs, ServiceState, plain_traffic
+from rehearsal.world.cloud_run.v1.namespaces import Namespaces
+from rehearsal.world.cloud_run.v1.words import version_text
+from rehearsal.world.cloud_run.validation import serving_container
 from rehearsal.world.faults import Write
+from rehearsal.world.gateway import Gateway
 from rehearsal.world.identity import RELEASER, Authority, Identities
 from rehearsal.world.instances import APP
 from rehearsal.world.mongodb import MongoDB
 from rehearsal.world.prometheus import Prometheus, Target
 from rehearsal.world.proxy import Balance, Proxy
+from rehearsal.world.rest import Rest
 from rehearsal.world.rpc import Call, Gate, handler_for
 from rehearsal.world.serving import Served, serve
 from rehearsal.world.vendors import Vendors
@@ -94,21 +99,25 @@ class World:
         self.knobs = knobs or Knobs()
         self._initial_knobs = copy.copy(self.knobs)
         self._authority = Authority(authority or folder / "authority")
-        self.identities = Identities(self._authority)
+        self.identities = Identities(self._authority, folder / "credentials")
         self.gate = Gate(self.identities)
         self.mongodb, self.restored = MongoDB(), MongoDB()
         self.vendors = Vendors(self.restored.become)
         self.prometheus = Prometheus(folder / "prometheus", scrape_interval_s)
         self.log = cloud_logging.CloudLogging()
         self.secrets = secret_manager.SecretManager()
-        self.proxy = Proxy(folder / "haproxy", balance)
+        self.proxy = Proxy(folder / "haproxy", balance, self.identities.issuer_file)
         self.operations = operations.Operations()
         self._reconciler = Reconciler(
             app, self.vendors.registry, self.proxy, self.log, self.operations, self.knobs, self._retarget
         )
-        self.services = services.Services(self._reconciler, self.operations, self.proxy)
-        self.revisions = revisions.Revisions(self.services, self.operations)
-        self.grpc_endpoint = ""
+        self.services = services.Services(self._reconciler, self.operations, self.proxy, self.knobs)
+        self.revisions = revisions.Revisions(self.services, self.operations, self.knobs)
+        namespaces = Namespaces(self.services, self.revisions, self.operations, self.knobs)
+        self._rest = Rest(namespaces, self.log, self.gate, REGION)
+        self.grpc_endpoint = self.rest_url = ""
+        self.gcloud_environ: Mapping[str, str] = {}
+        """What makes gcloud work on this world's production."""
         self._stack = contextlib.AsyncExitStack()
         self._desks_served: Served | None = None
 
@@ -139,7 +148,16 @@ class World:
                 stack.enter_context(server)
             stack.push_async_callback(self._reconciler.stop)
             await self._begin()
-            await self._serve_grpc(stack)
+            self.rest_url = (await stack.enter_async_context(serve(self._rest.app))).url
+            self.identities.token_uri = f"{self.rest_url}/token"
+            plain_port = await self._serve_grpc(stack)
+            gateway = Gateway(
+                self._authority, self.folder / "gateway", plain_port, int(self.rest_url.rpartition(":")[2])
+            )
+            await stack.enter_async_context(gateway.served())
+            self.gcloud_environ = gcloud.environ(
+                self.folder / "gcloud", self.identities, self._authority.ca_file, gateway.port, PRODUCTION, REGION
+            )
             self._stack = stack.pop_all()
         return self
 
@@ -211,10 +229,39 @@ class World:
         if deploy is not None:
             update.service.template.CopyFrom(self.services.find(service).message.template)
             update.service.template.revision = deploy["revision"]
-            update.service.template.containers[0].image = deploy["image"]
+            serving_container(update.service.template).image = deploy["image"]
             update.update_mask.paths.append("template")
         write = Write("Services.UpdateService", service, email)
         operation = await self.services.update(update, Call(email, write))
+        self.gate.writes.add(write, "OK")
+        await self._done(operation)
+
+    async def front(
+        self,
+        service: str,
+        *,
+        is_private: bool | None = None,
+        is_internal: bool | None = None,
+        is_url_disabled: bool | None = None,
+    ) -> None:
+        """How the service can be reached from outside changes; what is not said stays. Raises RefusalError.
+
+        Private is a matter of IAM and no change of the service; the other two are, made by `PERSON`.
+        """
+        state = self.services.find(service)
+        if is_private is not None:
+            state.is_private = is_private
+        update = run_v2.UpdateServiceRequest.pb()(service=state.message)
+        if is_internal is not None:
+            traffic = run_v2.IngressTraffic
+            internal, everyone = traffic.INGRESS_TRAFFIC_INTERNAL_ONLY, traffic.INGRESS_TRAFFIC_ALL
+            update.service.ingress = int(internal if is_internal else everyone)
+        if is_url_disabled is not None:
+            update.service.default_uri_disabled = is_url_disabled
+        update.update_mask.paths.extend(["ingress", "default_uri_disabled"])
+        update.service.etag = ""
+        write = Write("Services.UpdateService", service, PERSON)
+        operation = await self.services.update(update, Call(PERSON, write))
         self.gate.writes.add(write, "OK")
         await self._done(operation)
 
@@ -256,7 +303,8 @@ class World:
         if ended.HasField("error"):
             raise RuntimeError(ended.error.message)
 
-    async def _serve_grpc(self, stack: contextlib.AsyncExitStack) -> None:
+    async def _serve_grpc(self, stack: contextlib.AsyncExitStack) -> int:
+        """gRPC is answered over TLS at ``grpc_endpoint``; in plain text at the port that is returned."""
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         for module, rollout in (
             (services, self.services),
@@ -268,10 +316,12 @@ class World:
             server.add_generic_rpc_handlers((handler_for(module.SERVICE, rollout.methods(), self.gate),))
         credentials = grpc.ssl_server_credentials([self._authority.server_credentials()])
         port = server.add_secure_port("127.0.0.1:0", credentials)
+        plain_port = server.add_insecure_port("127.0.0.1:0")
         self.identities.key_file(RELEASER)
         await server.start()
         stack.push_async_callback(server.stop, GRPC_GRACE_S)
         self.grpc_endpoint = f"localhost:{port}"
+        return int(plain_port)
 
     def _retarget(self) -> None:
         self.prometheus.retarget(
@@ -304,6 +354,7 @@ def _plain_service(state: ServiceState) -> dict[str, Any]:
         "observed_generation": message.observed_generation,
         "reconciling": message.reconciling,
         "etag": message.etag,
+        "resource_version": version_text(state.version_us),
         "last_modifier": message.last_modifier,
         "annotations": dict(message.annotations),
         "traffic": plain_traffic(message.traffic),
@@ -312,7 +363,7 @@ def _plain_service(state: ServiceState) -> dict[str, Any]:
         "revisions": {
             revision.name: {
                 "is_ready": revision.is_ready,
-                "image": revision.template.containers[0].image,
+                "image": serving_container(revision.template).image,
                 "instances": [
                     {"address": i.address, "pid": i.pid, "instance_id": i.instance_id, "restarts": i.restarts}
                     for i in revision.instances

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import httpx
 import pytest
 from google.cloud import run_v2, secretmanager_v1
 from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2AsyncClient
@@ -12,6 +13,7 @@ from google.longrunning import operations_pb2
 from google.protobuf import duration_pb2
 
 from rehearsal.world.remote import RemoteWorld
+from tests.world.v1_client import V1
 
 BACKEND = "ethixai-backend"
 PINNED = run_v2.TrafficTargetAllocationType.TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION
@@ -105,7 +107,7 @@ class Cloud:
 @pytest.fixture(scope="session")
 async def session_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RemoteWorld]:
     """A world of two services in its own process."""
-    async with RemoteWorld.start(tmp_path_factory.mktemp("world"), small=True) as world:
+    async with RemoteWorld.start(tmp_path_factory.mktemp("world"), small=True, enforce_etag=False) as world:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in world.client_environ.items():
                 patch.setenv(name, value)
@@ -137,3 +139,10 @@ async def cloud(session_cloud: Cloud) -> Cloud:
 async def world(cloud: Cloud) -> RemoteWorld:
     """The world as it is at the start."""
     return cloud.world
+
+
+@pytest.fixture
+async def v1(cloud: Cloud) -> AsyncIterator[V1]:
+    """The backend over v1, in the world as it is at the start."""
+    async with httpx.AsyncClient(base_url=cloud.world.rest_url, trust_env=False, timeout=60) as http:
+        yield V1(cloud, http, await cloud.world.access_token())

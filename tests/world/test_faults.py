@@ -38,6 +38,7 @@ async def test_a_reply_is_lost_after_the_effect(cloud):
 
 async def test_the_reply_to_a_refused_call_is_lost_too(cloud):
     """The caller cannot tell it from one that took effect; the log of writes can, and the order is used up."""
+    await cloud.world.turn(enforce_etag=True)
     await cloud.world.fault("Services.UpdateService", applied=True)
     stale = run_v2.Service(name=cloud.name, annotations={"x.example/a": "1"}, etag='"stale"')
     with pytest.raises(exceptions.ServiceUnavailable):

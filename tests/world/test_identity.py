@@ -37,7 +37,7 @@ async def test_one_that_may_not_is_denied(cloud):
     await cloud.world.deny("reader@*", "Services.Update")
     await reader.get_service(name=cloud.name)
     service = run_v2.Service(name=cloud.name, annotations={"x.example/a": "1"})
-    with pytest.raises(exceptions.PermissionDenied, match=r"Services\.UpdateService"):
+    with pytest.raises(exceptions.PermissionDenied, match=r"Permission 'run\.services\.update' denied"):
         await reader.update_service(request={"service": service, "update_mask": {"paths": ["annotations"]}})
     assert [(w["caller"], w["code"], w["applied"]) for w in await cloud.world.writes()] == [
         (email, "PERMISSION_DENIED", False)

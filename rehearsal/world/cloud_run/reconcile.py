@@ -6,9 +6,11 @@ is served as it was. The proxy follows by ``propagation_delay_s``; instances are
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
 from typing import Any
+
+import grpc
 
 from rehearsal.world.cloud_logging import CloudLogging, Source
 from rehearsal.world.cloud_run.operations import Operations
@@ -25,8 +27,8 @@ from rehearsal.world.cloud_run.state import (
     condition,
     set_condition,
 )
-from rehearsal.world.cloud_run.validation import limit
-from rehearsal.world.faults import Write
+from rehearsal.world.cloud_run.validation import limit, serving_container
+from rehearsal.world.faults import NEVER, Fault, Write
 from rehearsal.world.instances import Instance, Line, Program, StartFailedError
 from rehearsal.world.proxy import Proxy
 
@@ -76,12 +78,21 @@ class Reconciler:
         self._alive.discard(instance)
 
     async def reconcile(
-        self, state: ServiceState, wanted: Any, new: RevisionState | None, operation: Any, write: Write
+        self,
+        state: ServiceState,
+        wanted: Any,
+        new: RevisionState | None,
+        operation: Any,
+        write: Write,
+        fault: Fault | None = None,
     ) -> None:
         """Make ``wanted`` (the service as this write left it) what is served, and end its operation."""
         async with state.reconcile_lock:
             await asyncio.sleep(self._knobs.reconcile_delay_s)
+            ordered = fault.operation if fault else ""
             try:
+                if fault and ordered not in ("", NEVER):
+                    self._fail_as_ordered(state, new, fault)
                 if new:
                     await self._start_revision(state, wanted, new)
                 await self._serve(state, wanted, write)
@@ -91,12 +102,25 @@ class Reconciler:
                 # What was started for this write, and is not to be served after all, is stopped.
                 self.later(self._follow(state, state.plan, time.monotonic(), None))
             state.pending -= 1
+            if ordered == NEVER:  # served, and still "reconciling"; the next write ends that
+                write.result = NEVER
+                return
             self._report(state, failure)
             write.result = "OK" if failure is None else f"error {failure.code}"
             if failure is None:
                 self._operations.succeed(operation, state.message)
             else:
                 self._operations.fail(operation, failure.code, failure.message, state.message)
+
+    @staticmethod
+    def _fail_as_ordered(state: ServiceState, new: RevisionState | None, fault: Fault) -> None:
+        """Raise the FailureError that was ordered; a revision that the write made never becomes ready."""
+        code = grpc.StatusCode[fault.operation].value[0]
+        failure = FailureError(code, fault.message or f"{fault.operation.replace('_', ' ').lower()} (ordered)")
+        if new:
+            state.failure = failure
+            _show_failed(new, failure)
+        raise failure
 
     async def retire(self, state: ServiceState) -> None:
         """Stop every instance of a service that is deleted."""
@@ -126,11 +150,12 @@ class Reconciler:
     async def _start_revision(self, state: ServiceState, wanted: Any, new: RevisionState) -> None:
         """The new revision is ready and is what LATEST means. Raises FailureError."""
         try:
-            image = new.template.containers[0].image
+            container = serving_container(new.template)
+            image = container.image
             env = self._images.config(image)
             if env is None:
                 raise FailureError(NOT_FOUND, f"Image '{image}' not found.", "CONTAINER_MISSING")
-            new.env = dict(env) | {variable.name: variable.value for variable in new.template.containers[0].env}
+            new.env = dict(env) | {variable.name: variable.value for variable in container.env}
             # One that nothing is to reach is started all the same, and retired when it has proved itself.
             count = plan_for(state, wanted, state.latest_ready, new.name).counts.get(new.name, 1)
             await self._grow(state, new, count)
@@ -175,7 +200,8 @@ class Reconciler:
         message.observed_generation = wanted.generation
         del message.traffic_statuses[:]
         for target in wanted.traffic or [TrafficTarget(type_=LATEST, percent=100)]:
-            uri = self._proxy.url(f"{state.name}#{target.tag}") if target.tag else ""
+            has_uri = target.tag and not wanted.default_uri_disabled
+            uri = self._proxy.url(f"{state.name}#{target.tag}") if has_uri else ""
             message.traffic_statuses.add(
                 type_=target.type_, revision=target.revision, percent=target.percent, tag=target.tag, uri=uri
             )
@@ -238,19 +264,42 @@ class Reconciler:
             routes = routes_of(state, plan)
             for route in state.routes - routes.keys():
                 await self._proxy.apply(route, {})
+            held = self._hold_tags(state, plan, routes)
             for route, shares in routes.items():
-                await self._proxy.apply(route, shares)
+                await self._proxy.guard(route, is_closed=state.is_closed, audience=state.audience)
+                if route not in held:
+                    await self._proxy.apply(route, shares)
             state.routes = set(routes)
             if write:
                 write.served_at = time.time()
             # A newer plan may wait for its turn here and need what this one does not.
             for name, revision in state.revisions.items():
-                needed = max(plan.counts.get(name, 0), state.plan.counts.get(name, 0))
+                needed = max(plan.counts.get(name, 0), state.plan.counts.get(name, 0), name in held.values())
                 surplus = revision.instances[needed:]
                 if surplus:
                     del revision.instances[needed:]
                     self.later(self._stop(revision.name, surplus))
         self._changed()
+
+    def _hold_tags(self, state: ServiceState, plan: Plan, routes: Collection[str]) -> dict[str, str]:
+        """The tags' routes that still go to the revision they had, with that revision; they follow later."""
+        now = {f"{state.name}#{tag}": name for name, _, tag in plan.targets if tag}
+        before, delay_s = state.tag_routes, self._knobs.tag_delay_s
+        held = {}
+        if delay_s:
+            held = {route: before[route] for route, name in now.items() if before.get(route, name) != name}
+            held = {route: name for route, name in held.items() if name in state.revisions}
+        state.tag_routes = {**now, **held}
+        if held:
+            self.later(self._release_tags(state, set(held), delay_s))
+        return held
+
+    async def _release_tags(self, state: ServiceState, routes: set[str], delay_s: float) -> None:
+        """After the delay the tags route to where they are to."""
+        await asyncio.sleep(delay_s)
+        for route in routes:
+            state.tag_routes.pop(route, None)
+        await self._follow(state, state.plan, time.monotonic(), None)
 
     async def _stop(self, revision: str, instances: list[Instance]) -> None:
         """The instances have answered what they had in hand, and have ended."""

@@ -6,8 +6,8 @@ from typing import Any
 from google.cloud import run_v2
 
 from rehearsal.world.cloud_run.operations import Operations, paged
-from rehearsal.world.cloud_run.services import Services
-from rehearsal.world.cloud_run.state import RevisionState, ServiceState, stamp
+from rehearsal.world.cloud_run.services import Services, missing
+from rehearsal.world.cloud_run.state import Knobs, RevisionState, ServiceState, stamp
 from rehearsal.world.rpc import Call, Code, Method, RefusalError, invalid
 
 SERVICE = "google.cloud.run.v2.Revisions"
@@ -18,8 +18,8 @@ _PARENT = re.compile(r"(projects/[^/]+/locations/[^/]+)/services/[^/]+")
 class Revisions:
     """The revisions of the services in ``services``."""
 
-    def __init__(self, services: Services, operations: Operations) -> None:
-        self._services, self._operations = services, operations
+    def __init__(self, services: Services, operations: Operations, knobs: Knobs) -> None:
+        self._services, self._operations, self._knobs = services, operations, knobs
 
     def methods(self) -> list[Method]:
         """What the gRPC service answers."""
@@ -32,7 +32,7 @@ class Revisions:
 
     async def get(self, request: Any, call: Call) -> Any:
         """The revision as it is now."""
-        return self._find(request.name)[1].message
+        return self.find(request.name)[1].message
 
     async def list(self, request: Any, call: Call) -> Any:
         """The revisions of a service (``services/-``: of all in that location), newest first."""
@@ -50,8 +50,8 @@ class Revisions:
 
     async def delete(self, request: Any, call: Call) -> Any:
         """A revision that neither percent nor tag reaches is gone."""
-        state, revision = self._find(request.name)
-        if request.etag and request.etag != revision.message.etag:
+        state, revision = self.find(request.name)
+        if self._knobs.enforce_etag and request.etag and request.etag != revision.message.etag:
             raise RefusalError(
                 Code.ABORTED, f"Conflict for resource '{request.name}': the etag is not the current one."
             )
@@ -69,9 +69,10 @@ class Revisions:
         self._operations.succeed(operation, revision.message)
         return operation
 
-    def _find(self, full_name: str) -> tuple[ServiceState, RevisionState]:
+    def find(self, full_name: str) -> tuple[ServiceState, RevisionState]:
+        """The revision of that full name, and its service. Raises RefusalError (NOT_FOUND)."""
         service, _, name = full_name.partition("/revisions/")
         state = self._services.find(service)
         if name not in state.revisions:
-            raise RefusalError(Code.NOT_FOUND, f"Resource '{full_name}' of kind 'REVISION' does not exist.")
+            raise RefusalError(Code.NOT_FOUND, missing(full_name, "REVISION"))
         return state, state.revisions[name]

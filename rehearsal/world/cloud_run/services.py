@@ -1,4 +1,4 @@
-"""google.cloud.run.v2.Services: get, list, create, update, delete."""
+"""google.cloud.run.v2.Services: get, list, create, update, delete; and the one way every write takes, v1's too."""
 
 import random
 import re
@@ -9,17 +9,22 @@ from google.cloud import run_v2
 from rehearsal.world.cloud_run.operations import Operations, paged
 from rehearsal.world.cloud_run.reconcile import Reconciler
 from rehearsal.world.cloud_run.state import (
+    Json,
+    Knobs,
     Revision,
     RevisionState,
     Service,
     ServiceName,
     ServiceState,
     condition,
-    new_etag,
+    etag_of,
+    new_uid,
+    next_version_us,
     plain_traffic,
     set_condition,
     stamp,
 )
+from rehearsal.world.cloud_run.v1.kept import kept_after, template_of
 from rehearsal.world.cloud_run.validation import (
     LABEL,
     MAX_SERVICE_NAME,
@@ -41,9 +46,9 @@ _CONSONANTS, _VOWELS = "bcdfghjklmnpqrstvwxz", "aeiou"
 class Services:
     """The services of a world, by full name."""
 
-    def __init__(self, reconciler: Reconciler, operations: Operations, proxy: Proxy) -> None:
+    def __init__(self, reconciler: Reconciler, operations: Operations, proxy: Proxy, knobs: Knobs) -> None:
         self.states: dict[str, ServiceState] = {}
-        self._reconciler, self._operations, self._proxy = reconciler, operations, proxy
+        self._reconciler, self._operations, self._proxy, self._knobs = reconciler, operations, proxy, knobs
 
     def methods(self) -> list[Method]:
         """What the gRPC service answers; IAM policies are not taught."""
@@ -59,7 +64,7 @@ class Services:
     def find(self, name: str) -> ServiceState:
         """The service of that full name. Raises RefusalError (NOT_FOUND)."""
         if name not in self.states:
-            raise RefusalError(Code.NOT_FOUND, f"Resource '{name}' of kind 'SERVICE' does not exist.")
+            raise RefusalError(Code.NOT_FOUND, missing(name))
         return self.states[name]
 
     async def get(self, request: Any, call: Call) -> Any:
@@ -98,15 +103,13 @@ class Services:
         blank = Service(name=full_name, creator=call.caller)
         wanted = merged(blank, sent, [])
         settle_scaling(blank, wanted)
-        check_service(where, name.service, wanted)
+        check_service(where, name.service, wanted, blank)
         stamp(wanted.create_time)
-        wanted.uid = new_etag().strip('"')
+        wanted.uid = new_uid()
         state = ServiceState(name, blank)
-        wanted.uri = self._proxy.url(full_name)
-        wanted.urls.append(wanted.uri)
         if not validate_only:
             self.states[full_name] = state
-        return self._write(state, wanted, call, makes_revision=True, validate_only=validate_only)
+        return self.write(state, wanted, {}, call, makes_revision=True, validate_only=validate_only)
 
     async def update(self, request: Any, call: Call) -> Any:
         """The masked fields of the service are replaced; what follows from it is on its way."""
@@ -119,19 +122,20 @@ class Services:
             )
         state = self.find(name)
         current = state.message
-        _check_etag(name, request.service.etag, current.etag)
+        self._check_etag(name, request.service.etag, current.etag)
         wanted = merged(current, request.service, paths)
         if current.scaling != wanted.scaling:
             settle_scaling(current, wanted)
-        check_service("UpdateServiceRequest.service", state.name.service, wanted)
+        check_service("UpdateServiceRequest.service", state.name.service, wanted, current)
         has_template = not paths or any(path.partition(".")[0] == "template" for path in paths)
-        makes_revision = has_template and self._is_new(state, wanted)
-        return self._write(state, wanted, call, makes_revision=makes_revision, validate_only=request.validate_only)
+        kept = kept_after(state.kept, {path.partition(".")[0] for path in paths})
+        makes_revision = has_template and self.is_new(state, wanted, kept)
+        return self.write(state, wanted, kept, call, makes_revision=makes_revision, validate_only=request.validate_only)
 
     async def delete(self, request: Any, call: Call) -> Any:
         """The service and its revisions are gone; their instances finish what they have in hand."""
         state = self.find(request.name)
-        _check_etag(request.name, request.etag, state.message.etag)
+        self._check_etag(request.name, request.etag, state.message.etag)
         operation = self._operations.begin(state.name.parent, state.message)
         if not request.validate_only:
             del self.states[request.name]
@@ -140,24 +144,42 @@ class Services:
         self._operations.succeed(operation, state.message)
         return operation
 
-    def _is_new(self, state: ServiceState, wanted: Any) -> bool:
+    def _check_etag(self, name: str, sent: str, current: str) -> None:
+        if self._knobs.enforce_etag and sent and sent != current:
+            raise RefusalError(
+                Code.ABORTED,
+                f"Conflict for resource '{name}': etag '{sent}' was specified but the current one is '{current}'.",
+            )
+
+    def is_new(self, state: ServiceState, wanted: Any, kept: Json) -> bool:
         """Whether the template asks for a revision that there is not yet. Raises RefusalError (ALREADY_EXISTS)."""
-        name = wanted.template.revision
+        name, template, rest = wanted.template.revision, with_defaults(wanted.template), template_of(kept)
         if not name:
-            return bool(with_defaults(wanted.template) != state.message.template)
+            return bool((template, rest) != (state.message.template, template_of(state.kept)))
         existing = state.revisions.get(name)
         if existing is None:
             return True
-        if existing.template != with_defaults(wanted.template):
+        if (existing.template, existing.kept) != (template, rest):
             raise RefusalError(
                 Code.ALREADY_EXISTS, f"Revision named '{name}' with different configuration already exists."
             )
         return False
 
-    def _write(self, state: ServiceState, wanted: Any, call: Call, *, makes_revision: bool, validate_only: bool) -> Any:
+    def write(
+        self,
+        state: ServiceState,
+        wanted: Any,
+        kept: Json,
+        call: Call,
+        *,
+        makes_revision: bool,
+        validate_only: bool = False,
+    ) -> Any:
         """Take ``wanted`` as the service's desired state and begin to follow it."""
         wanted.generation += 1
-        wanted.etag = new_etag()
+        version_us = next_version_us(state.version_us)
+        wanted.etag = etag_of(state.name, version_us)
+        self._set_urls(state, wanted)
         wanted.last_modifier = call.caller
         stamp(wanted.update_time)
         wanted.template.CopyFrom(with_defaults(wanted.template))
@@ -165,7 +187,7 @@ class Services:
             operation = self._operations.begin(state.name.parent, wanted)
             self._operations.succeed(operation, wanted)
             return operation
-        new = self._new_revision(state, wanted, call.caller) if makes_revision else None
+        new = self._new_revision(state, wanted, template_of(kept), call.caller) if makes_revision else None
         if wanted.template.revision in state.revisions:
             named = state.revisions[wanted.template.revision]
             wanted.latest_created_revision = named.message.name
@@ -175,24 +197,33 @@ class Services:
         pending = condition("Ready", "RECONCILING")
         wanted.terminal_condition.CopyFrom(pending)
         state.message, state.pending = wanted, state.pending + 1
+        state.kept, state.version_us = kept, version_us
         operation = self._operations.begin(state.name.parent, wanted)
+        state.operation_id = operation.name.rpartition("/")[2]
         call.write.applied = True
         call.write.traffic, call.write.annotations = plain_traffic(wanted.traffic), dict(wanted.annotations)
         snapshot = Service()
         snapshot.CopyFrom(wanted)
-        self._reconciler.later(self._reconciler.reconcile(state, snapshot, new, operation, call.write))
+        self._reconciler.later(self._reconciler.reconcile(state, snapshot, new, operation, call.write, call.fault))
         # The reply is what the operation is now, whatever becomes of it while the reply is under way.
         return type(operation).FromString(operation.SerializeToString())
 
-    def _new_revision(self, state: ServiceState, wanted: Any, caller: str) -> RevisionState:
+    def _set_urls(self, state: ServiceState, wanted: Any) -> None:
+        """The service has its URL, unless it wants none."""
+        del wanted.urls[:]
+        wanted.uri = "" if wanted.default_uri_disabled else self._proxy.url(str(state.name))
+        if wanted.uri:
+            wanted.urls.append(wanted.uri)
+
+    def _new_revision(self, state: ServiceState, wanted: Any, kept: Json, caller: str) -> RevisionState:
         name = wanted.template.revision or f"{state.name.service}-{wanted.generation:05d}-{_word()}"
         message = Revision(
             name=f"{state.name}/revisions/{name}",
-            uid=new_etag().strip('"'),
+            uid=new_uid(),
             generation=1,
             service=str(state.name),
             creator=caller,
-            etag=new_etag(),
+            etag=etag_of(name, next_version_us(0)),
             reconciling=True,
         )
         for field in wanted.template.DESCRIPTOR.fields:
@@ -212,7 +243,7 @@ class Services:
         template = type(wanted.template)()
         template.CopyFrom(wanted.template)
         template.revision = name
-        state.revisions[name] = revision = RevisionState(message, template)
+        state.revisions[name] = revision = RevisionState(message, template, kept)
         wanted.latest_created_revision = message.name
         return revision
 
@@ -221,12 +252,15 @@ def _created_name(request: Any) -> str:
     return f"{request.parent}/services/{request.service_id}"
 
 
-def _check_etag(name: str, sent: str, current: str) -> None:
-    if sent and sent != current:
-        raise RefusalError(
-            Code.ABORTED,
-            f"Conflict for resource '{name}': etag '{sent}' was specified but the current one is '{current}'.",
-        )
+def missing(full_name: str, kind: str = "SERVICE") -> str:
+    """What is said of a resource that is not there."""
+    name = ServiceName.parse(full_name.partition("/revisions/")[0])
+    if name is None:
+        return f"Resource '{full_name}' of kind '{kind}' does not exist."
+    short = full_name.rpartition("/")[2]
+    return (
+        f"Resource '{short}' of kind '{kind}' in region '{name.location}' in project '{name.project}' does not exist."
+    )
 
 
 def _word() -> str:

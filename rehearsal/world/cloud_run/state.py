@@ -1,6 +1,7 @@
 """What the stand-in of Cloud Run holds: services, their revisions, and what may be turned in how it behaves."""
 
 import asyncio
+import base64
 import re
 import time
 import uuid
@@ -20,6 +21,10 @@ TrafficTarget: Any = run_v2.TrafficTarget.pb()
 TrafficTargetStatus: Any = run_v2.TrafficTargetStatus.pb()
 Condition: Any = run_v2.Condition.pb()
 
+Json = dict[str, Any]
+"""A JSON object, or a part of one."""
+
+OPEN_TO_ALL = (run_v2.IngressTraffic.INGRESS_TRAFFIC_UNSPECIFIED, run_v2.IngressTraffic.INGRESS_TRAFFIC_ALL)
 LATEST = int(run_v2.TrafficTargetAllocationType.TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST)
 PINNED = int(run_v2.TrafficTargetAllocationType.TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION)
 MANUAL = int(run_v2.ServiceScaling.ScalingMode.MANUAL)
@@ -47,6 +52,13 @@ class Knobs:
     """How long a retired instance may finish its requests, and how long it may take to end."""
     ready_stays_false: bool = False
     """After a failed deploy, a later traffic update is served, but its operation fails and Ready stays False."""
+
+    tag_delay_s: float = 0.0
+    """From the end of an operation until a tag that had another revision routes to its new one."""
+    enforce_etag: bool = False
+    """v2: a write whose etag is not the current one is refused. The real service did not do so when it was tried."""
+    enforce_resource_version: bool = True
+    """v1: the same for ``metadata.resourceVersion``. Off only to show that a proof rests on it."""
 
     def become(self, other: "Knobs") -> None:
         """Stand as ``other`` does."""
@@ -91,6 +103,8 @@ class RevisionState:
 
     message: Any
     template: Any
+    kept: Json = field(default_factory=dict)
+    """What the v1 template said that the message has no place for."""
     env: Mapping[str, str] = field(default_factory=dict)
     instances: list[Instance] = field(default_factory=list)
     is_ready: bool = False
@@ -116,6 +130,12 @@ class ServiceState:
 
     name: ServiceName
     message: Any
+    kept: Json = field(default_factory=dict)
+    """What the v1 object said that the message has no place for; see `rehearsal.world.cloud_run.v1.kept`."""
+    version_us: int = 0
+    """Microseconds since the epoch of the newest write: v1's resourceVersion and v2's etag are both made of it."""
+    operation_id: str = ""
+    """Of the newest write."""
     revisions: dict[str, RevisionState] = field(default_factory=dict)
     plan: Plan = field(default_factory=Plan)
     routes: set[str] = field(default_factory=set)
@@ -123,8 +143,22 @@ class ServiceState:
     failure: FailureError | None = None
     """Of the newest revision, while it is the template's."""
     pending: int = 0
+    is_private: bool = False
+    """Callers need an ID token: nobody has granted ``allUsers`` the role of an invoker."""
+    tag_routes: dict[str, str] = field(default_factory=dict)
+    """For each tag's route, the revision the proxy sends it to."""
     reconcile_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     follow_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the default URLs answer 404 to everybody outside: internal ingress, or no default URL at all."""
+        return self.message.default_uri_disabled or self.message.ingress not in OPEN_TO_ALL
+
+    @property
+    def audience(self) -> str:
+        """What an ID token must be meant for, where the service is private; a tag's URL wants the service's."""
+        return str(self.message.uri) if self.is_private and not self.message.invoker_iam_disabled else ""
 
     @property
     def latest_ready(self) -> str:
@@ -137,9 +171,20 @@ class ServiceState:
         return str(self.message.latest_created_revision).rpartition("/")[2]
 
 
-def new_etag() -> str:
-    """An etag that no other write has."""
-    return f'"{uuid.uuid4().hex}"'
+def new_uid() -> str:
+    """A uid in the dashed form."""
+    return str(uuid.uuid4())
+
+
+def etag_of(name: object, version_us: int) -> str:
+    """The etag of v2: the time of the write and the name, each in base64."""
+    parts = (base64.b64encode(str(part).encode()).decode() for part in (version_us, name))
+    return '"{}"'.format("/".join(parts))
+
+
+def next_version_us(before: int) -> int:
+    """Microseconds since the epoch, and later than ``before``."""
+    return max(before + 1, time.time_ns() // 1000)
 
 
 def stamp(timestamp: Any) -> None:

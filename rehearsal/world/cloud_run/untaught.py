@@ -8,24 +8,29 @@ from google.cloud import run_v2
 
 from rehearsal.world.rpc import Code, RefusalError
 
-SERVICE = ("binary_authorization", "default_uri_disabled", "iap_enabled", "multi_region_settings")
+SERVICE = ("binary_authorization", "iap_enabled", "multi_region_settings")
 TEMPLATE = ("vpc_access", "volumes", "service_mesh", "node_selector", "session_affinity", "health_check_disabled")
 CONTAINER = (
     *("command", "args", "working_dir", "source_code", "volume_mounts", "depends_on"),
     *("liveness_probe", "readiness_probe", "startup_probe"),
 )
-OPEN_TO_ALL = (run_v2.IngressTraffic.INGRESS_TRAFFIC_UNSPECIFIED, run_v2.IngressTraffic.INGRESS_TRAFFIC_ALL)
+NO_INGRESS = run_v2.IngressTraffic.INGRESS_TRAFFIC_NONE
 PORT_OPENS = run_v2.Probe.pb()(
     tcp_socket=run_v2.TCPSocketAction.pb()(port=8080), timeout_seconds=240, period_seconds=240, failure_threshold=1
 )
 """The startup probe that Cloud Run gives a container which names none; it is what the stand-in does."""
 
 
-def check_taught(where: str, wanted: Any) -> None:
-    """Raise RefusalError (UNIMPLEMENTED) that names the first field which the stand-in would not honour."""
-    if wanted.ingress not in OPEN_TO_ALL:
+def check_taught(where: str, wanted: Any, current: Any) -> None:
+    """Raise RefusalError (UNIMPLEMENTED) that names the first field which the stand-in would not honour.
+
+    A template that stays as it is, is not looked at: it may have come over v1, which keeps what it does not know.
+    """
+    if wanted.ingress == NO_INGRESS:
         raise _untaught(f"{where}.ingress")
     _refuse(where, wanted, SERVICE)
+    if wanted.template == current.template:
+        return
     _refuse(f"{where}.template", wanted.template, TEMPLATE)
     for container in wanted.template.containers:
         _refuse(f"{where}.template.containers", container, CONTAINER)

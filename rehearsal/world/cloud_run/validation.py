@@ -73,15 +73,23 @@ def _replace(target: Any, source: Any, steps: list[str]) -> None:
     return None
 
 
-def check_service(where: str, service: str, wanted: Any) -> None:
-    """Raise RefusalError for what is wrong in a service as it is to become. ``where`` names the request's field."""
+def check_service(where: str, service: str, wanted: Any, current: Any) -> None:
+    """Raise RefusalError for what is wrong, or not taught, in a service as it is to become from ``current``.
+
+    ``where`` names the request's field.
+    """
+    check_settings(where, service, wanted)
+    check_taught(where, wanted, current)
+
+
+def check_settings(where: str, service: str, wanted: Any) -> None:
+    """Raise RefusalError for what the real service would refuse, too."""
     for field in ("annotations", "labels"):
         _check_keys(f"{where}.{field}", getattr(wanted, field))
         _check_keys(f"{where}.template.{field}", getattr(wanted.template, field))
     check_traffic(f"{where}.traffic", service, wanted.traffic)
     _check_template(f"{where}.template", service, wanted.template)
     _check_scaling(f"{where}.scaling", wanted.scaling)
-    check_taught(where, wanted)
 
 
 def _check_keys(where: str, keys: Iterable[str]) -> None:
@@ -119,8 +127,8 @@ def _check_template(where: str, service: str, template: Any) -> None:
             f"{where}.revision",
             f"{name!r} must begin with '{service}-', be a DNS label and have at most {MAX_REVISION_NAME} characters",
         )
-    if not template.containers or not template.containers[0].image:
-        raise invalid(f"{where}.containers", "one container with an image is needed")
+    if not template.containers or not all(container.image for container in template.containers):
+        raise invalid(f"{where}.containers", "one container or more, each with an image, is needed")
     if template.scaling.min_instance_count < 0 or template.scaling.max_instance_count < 0:
         raise invalid(f"{where}.scaling.max_instance_count", "must not be negative")
     if template.scaling.min_instance_count > (template.scaling.max_instance_count or DEFAULT_MAX_INSTANCES):
@@ -162,16 +170,24 @@ def with_defaults(template: Any) -> Any:
     full.max_instance_request_concurrency = full.max_instance_request_concurrency or DEFAULT_CONCURRENCY
     if not full.HasField("timeout"):
         full.timeout.seconds = DEFAULT_TIMEOUT_S
-    for container in full.containers[:1]:
+    if not full.containers:
+        return full
+    for container in full.containers:
         container.resources.limits.setdefault("cpu", "1000m")
         container.resources.limits.setdefault("memory", "512Mi")
-        if not container.ports:
-            container.ports.add(name="http1", container_port=8080)
+    serving = serving_container(full)
+    if not serving.ports:
+        serving.ports.add(name="http1", container_port=8080)
     return full
 
 
+def serving_container(template: Any) -> Any:
+    """The container that gets the requests: the one with a port, whatever its place; the first if none has."""
+    return next((container for container in template.containers if container.ports), template.containers[0])
+
+
 def limit(template: Any, key: str) -> float | None:
-    """The first container's ``memory`` (bytes) or ``cpu`` (cores), by default 512Mi and 1; None if unreadable."""
+    """The serving container's ``memory`` (bytes) or ``cpu`` (cores), by default 512Mi and 1; None if unreadable."""
     default = {"memory": "512Mi", "cpu": "1000m"}[key]
-    found = _QUANTITY.fullmatch(dict(template.containers[0].resources.limits).get(key, default))
+    found = _QUANTITY.fullmatch(dict(serving_container(template).resources.limits).get(key, default))
     return float(found[1]) * _UNITS[found[2] or ""] if found else None
