@@ -2,17 +2,17 @@
 
 import asyncio
 import difflib
-import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from blocks.base import OutsideBlock
 from blocks.environment import Environment
 from blocks.secret_manager import SecretManager
+from blocks.secret_reference import SecretReference
 from playbook.analysis.policy import Policy
 from playbook.errors import BadRequest, ReleaseError
 
@@ -21,12 +21,14 @@ Place = tuple[str | int, ...]
 """Where something stands in a file: ``("services", 1, "name")``."""
 
 POLICIES = {"playbook": Policy, "compressed": Policy.compressed}
-FORMS = '{env = "NAME"}, {file = "PATH"} or {secret_manager = "projects/P/secrets/S/versions/latest"}'
-NOT_LOOKED_UP = "not-looked-up"
+FORMS = '{env = "NAME"}, {file = "PATH"} or {secret_manager = "NAME"} (or its full name, projects/P/secrets/S)'
+UNNAMED = "env:UNNAMED"
+"""Stands in for a reference that is wrong, so that the rest of the file can be validated."""
 
 
 async def read(path: Path, *, with_secrets: bool = True) -> Environment:
-    """The environment that ``path`` describes, its secrets looked up, or left out with ``with_secrets=False``.
+    """The environment that ``path`` describes. It holds references to secrets; with ``with_secrets`` each is read once,
+    to see that it is there.
 
     Raises BadRequest: every mistake, each with its place in the file and the next step.
     """
@@ -37,7 +39,8 @@ async def read(path: Path, *, with_secrets: bool = True) -> Environment:
     problems = [
         *_unknown_keys(Environment, table, ()),
         *_apply_policy(table),
-        *await _look_up_secrets(table, path.parent, with_secrets),
+        *_write_references(table, path.parent),
+        *(await _unreadable_secrets(table) if with_secrets else ()),
     ]
     seen = {problem.split(":", 1)[0] for problem in problems}
     try:
@@ -83,53 +86,74 @@ def _apply_policy(table: Table) -> Iterator[str]:
     table["policy"] = POLICIES[base]().model_dump() | overrides
 
 
-async def _look_up_secrets(table: Table, folder: Path, with_secrets: bool) -> list[str]:
-    """Each reference to a secret is replaced by the secret. Answers what went wrong, without a word of any secret."""
+def _write_references(table: Table, folder: Path) -> list[str]:
+    """Each reference to a secret takes the form in which it is stored. Answers what is wrong, without quoting it."""
     problems = []
-    for key, value in table.items():
-        block = _nested_block(Environment, key) if key in Environment.model_fields else None
-        if block is None or not isinstance(value, dict):
-            continue
-        for field in value.keys() & _secret_fields(block):
-            try:
-                value[field] = await _secret(value[field], table, folder) if with_secrets else _form(value[field])
-            except (ReleaseError, OSError, UnicodeDecodeError, ValueError) as error:
-                problems.append(f"{key}.{field}: {error}")
-                value[field] = NOT_LOOKED_UP
+    for key, field in _references(table):
+        try:
+            table[key][field] = str(SecretReference(_reference(table[key][field], table, folder)))
+        except ValueError:
+            # What was written is not repeated: it may be the secret.
+            problems.append(f"{key}.{field}: a secret does not stand in this file; say where it is: {FORMS}.")
+            table[key][field] = UNNAMED
     return sorted(problems)
 
 
-def _secret_fields(block: type[BaseModel]) -> set[str]:
+def _references(table: Table) -> list[tuple[str, str]]:
+    """Where the file refers to a secret: table and key."""
+    return [
+        (key, field)
+        for key, value in table.items()
+        if key in Environment.model_fields and (block := _nested_block(Environment, key)) and isinstance(value, dict)
+        for field in secret_fields(block)
+        if field in value
+    ]
+
+
+def secret_fields(block: type[BaseModel]) -> tuple[str, ...]:
+    """The fields of a block that refer to a secret."""
     fields = block.model_fields.items()
-    return {name for name, field in fields if SecretStr in (field.annotation, *get_args(field.annotation))}
+    return tuple(name for name, field in fields if SecretReference in (field.annotation, *get_args(field.annotation)))
 
 
-def _form(reference: object) -> str:
-    """A stand-in for a secret that is not looked up. Raises ValueError where the reference is none."""
-    if isinstance(reference, dict) and len(reference) == 1:
-        kind, where = next(iter(reference.items()))
-        if kind in ("env", "file", "secret_manager") and isinstance(where, str):
-            return NOT_LOOKED_UP
-    # What was written is not repeated: it may be the secret.
-    raise ValueError(f"a secret does not stand in this file; say where it is: {FORMS}.")
+def _reference(written: object, table: Table, folder: Path) -> str:
+    """What a file says about a secret, as it is stored. A file's path is made absolute, a secret's name complete."""
+    if isinstance(written, str):
+        kind, _, place = written.partition(":")
+    elif isinstance(written, dict) and len(written) == 1:
+        kind, place = (str(one) for one in next(iter(written.items())))
+        kind = kind.replace("_", "-")
+    else:
+        raise ValueError("not a reference")
+    if kind == "file":
+        place = str((folder / place).resolve())
+    if kind == "secret-manager":
+        place = _version(place, table)
+    return f"{kind}:{place}"
 
 
-async def _secret(reference: object, table: Table, folder: Path) -> str:
-    """The secret that ``reference`` points to. Raises ValueError, OSError or ReleaseError, saying what to do."""
-    _form(reference)
-    match reference:
-        case {"env": str(name)}:
-            if not os.environ.get(name):
-                raise ValueError(f"the environment variable {name} is not set; export it and try again.")
-            return os.environ[name]
-        case {"file": str(name)}:
-            return await asyncio.to_thread((folder / name).read_text)
-        case {"secret_manager": str(name)}:
-            manager = table.get("secret_manager", {})
-            endpoint = manager.get("api_endpoint", "") if isinstance(manager, dict) else ""
-            found = await SecretManager(project="", api_endpoint=endpoint).value(name)
-            return found.get_secret_value()
-    raise AssertionError("every form is handled")
+def _version(name: str, table: Table) -> str:
+    """The full name of a version of Secret Manager: the project of the file's own, and the latest, where left out."""
+    if "/" not in name:
+        manager = table.get("secret_manager", table.get("cloud_run"))
+        name = f"projects/{manager.get('project', '') if isinstance(manager, dict) else ''}/secrets/{name}"
+    return name if "/versions/" in name else f"{name}/versions/latest"
+
+
+async def _unreadable_secrets(table: Table) -> list[str]:
+    """What this machine cannot read of the secrets that the file refers to; nothing of any secret itself."""
+    manager = table.get("secret_manager")
+    endpoint = str(manager.get("api_endpoint", "")) if isinstance(manager, dict) else ""
+    reader = SecretManager(project="", api_endpoint=endpoint).value
+    problems = []
+    for key, field in _references(table):
+        reference = table[key][field]
+        try:
+            if reference != UNNAMED:
+                await SecretReference(reference, reader=reader).read()
+        except ReleaseError as error:
+            problems.append(f"{key}.{field}: {error}")
+    return sorted(problems)
 
 
 def _line(error: Any) -> str:

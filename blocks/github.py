@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from pydantic import Field, HttpUrl, SecretStr
+from pydantic import Field, HttpUrl
 
 from blocks.http import HttpBlock, HttpService, Parsed
+from blocks.secret_reference import Credential, SecretReference
 from playbook.checklist.checks import Check
 from playbook.messages.chat import Ticket
 
@@ -21,7 +22,7 @@ class GitHub(HttpBlock):
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://docs.github.com/en/rest")
 
     repository: str = Field(title="Repository", pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name.")
-    token: SecretStr = Field(title="Token", description="A fine-grained token, or that of an app.")
+    token: SecretReference = Field(title="Token", description="Where a fine-grained token, or that of an app, is.")
     api_url: str = Field("https://api.github.com", title="API URL", description="Where GitHub's REST API is.")
 
     async def checks(self, commit: str) -> tuple[Check, ...]:
@@ -69,8 +70,8 @@ class GitHub(HttpBlock):
         return tuple(found)
 
     def _service(self) -> HttpService:
-        headers = {
-            "Authorization": f"Bearer {self.token.get_secret_value()}",
+        headers: dict[str, str | Credential] = {
+            "Authorization": self.token.within("Bearer {}"),
             "Accept": "application/vnd.github+json",
             "X-GitHub-Api-Version": VERSION,
         }

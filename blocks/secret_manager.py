@@ -22,6 +22,8 @@ class SecretManager(GoogleBlock):
     _block_type_name: ClassVar[str | None] = "EthixAI Secret Manager"
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://cloud.google.com/secret-manager/docs/reference/rpc")
 
+    reads_secrets: ClassVar[bool] = True
+
     names: tuple[str, ...] = Field(
         (), title="Secrets", description="Secrets that a release looks at before it starts, by id."
     )

@@ -2,9 +2,10 @@
 
 from typing import Any, ClassVar
 
-from pydantic import Field, HttpUrl, SecretStr
+from pydantic import Field, HttpUrl
 
 from blocks.http import HttpBlock, HttpService
+from blocks.secret_reference import SecretReference
 from playbook.errors import Refused, ReleaseError, Transient
 from playbook.messages.chat import Channel, Message
 
@@ -34,7 +35,7 @@ class Slack(HttpBlock):
     _block_type_name: ClassVar[str | None] = "EthixAI Slack"
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://docs.slack.dev/reference/methods/chat.postMessage")
 
-    token: SecretStr = Field(title="Bot token", description="Token of the app, xoxb-….")
+    token: SecretReference = Field(title="Bot token", description="Where the token of the app (xoxb-…) is.")
     channels: dict[Channel, str] = Field(
         title="Channels", description="Id of the channel for each room, for example C0…."
     )
@@ -85,7 +86,7 @@ class Slack(HttpBlock):
         return self.channels[channel]
 
     def _service(self) -> HttpService:
-        headers = {"Authorization": f"Bearer {self.token.get_secret_value()}"}
+        headers = {"Authorization": self.token.within("Bearer {}")}
         return HttpService("Slack", "slack", self.api_url, "token", self.timeout_s, self._clients, headers)
 
 

@@ -40,7 +40,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("environments") / "production.toml"
     path.write_text(text)
     with pytest.MonkeyPatch.context() as environ:
-        environ.setenv("BLOCKS_APPLY_TOKEN", TOKEN)
+        environ.setenv("BLOCKS_APPLY_TOKEN", TOKEN)  # as the worker has it; `apply` does without
         yield path
 
 
@@ -77,21 +77,48 @@ def test_applying_says_what_it_did(applied: Done) -> None:
 
 
 async def test_an_environment_opens_as_it_was_applied(applied: Done) -> None:
-    """Its nested blocks have their types and their secrets."""
+    """Its nested blocks have their types, and refer to their secrets."""
     environment = await Environment.open("production")
     assert isinstance(environment.slack, blocks.Slack)
     assert isinstance(environment.pagerduty, blocks.PagerDuty)
-    assert environment.slack.token.get_secret_value() == TOKEN
+    assert str(environment.slack.token) == "env:BLOCKS_APPLY_TOKEN"
+    assert (await environment.slack.token.read()).get_secret_value() == TOKEN
     assert environment.service_names[0] == "ethixai-ai-core"
 
 
-async def test_the_server_shows_no_secret(applied: Done, server: Server) -> None:
-    """Neither in the block's document, which the UI reads, nor in its type."""
+async def test_the_server_holds_no_secret(applied: Done, server: Server) -> None:
+    """Whoever has the server's one login and asks for every secret is shown where they are."""
     async with server.client as client:
-        shown = await client.get("/block_types/slug/ethixai-environment/block_documents/name/production")
-    assert shown.status_code == 200
-    assert TOKEN not in shown.text
-    assert "C0RELEASES1" in shown.text
+        by_name = "/block_types/slug/ethixai-environment/block_documents/name/production?include_secrets=true"
+        every = await client.post("/block_documents/filter", json={"include_secrets": True})
+        one = await client.get(by_name)
+    for shown in (every, one):
+        assert shown.status_code == 200
+        assert TOKEN not in shown.text
+        assert "env:BLOCKS_APPLY_TOKEN" in shown.text
+        assert "C0RELEASES1" in shown.text
+
+
+async def test_a_block_of_the_first_edition_is_to_be_applied_again(
+    applied: Done, server: Server, file: Path, tmp_path: Path
+) -> None:
+    """It holds the secret itself: it is refused without a word of it, and applying its file takes the secret away."""
+    name = "/block_types/slug/ethixai-environment/block_documents/name/first-edition?include_secrets=true"
+    path = tmp_path / "first-edition.toml"
+    path.write_text(file.read_text().replace('name = "production"', 'name = "first-edition"', 1))
+    assert apply(path).status == 0
+    async with server.client as client:
+        document = (await client.get(name)).json()
+        saved = document["data"] | {"slack": document["data"]["slack"] | {"token": TOKEN}}
+        answer = await client.patch(f"/block_documents/{document['id']}", json={"data": saved})
+        assert answer.is_success, answer.text
+        assert TOKEN in (await client.get(name)).text
+        with pytest.raises(BadRequest, match="Apply its file again") as raised:
+            await Environment.open("first-edition")
+        assert TOKEN not in f"{raised.value} {raised.value.__cause__} {raised.value.__cause__.__cause__}"
+        assert apply(path).status == 0
+        assert TOKEN not in (await client.get(name)).text
+    assert str((await Environment.open("first-edition")).slack.token) == "env:BLOCKS_APPLY_TOKEN"
 
 
 def test_applying_again_overwrites(applied: Done, server: Server, file: Path, tmp_path: Path) -> None:

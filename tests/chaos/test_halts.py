@@ -24,6 +24,7 @@ from pydantic import SecretStr
 from wire import Call, Killed, Process
 
 from blocks.migrations import load
+from blocks.secret_reference import SecretReference
 from playbook.errors import BadRequest
 from playbook.lease.lease import Lease, Participant, Record
 from playbook.migration.plan import Batch, Migration, MigrationRequest
@@ -160,7 +161,7 @@ def test_a_cluster_that_users_are_on_is_not_restored_to(is_said_by_the_file: boo
 
     def switched(test_env: TestEnvironment, call: Call) -> None:
         if is_said_by_the_file:
-            database_of(test_env).uri = SecretStr(f"{RESTORED}:27017/ethixai")
+            database_of(test_env).uri = SecretReference.given(SecretStr(f"{RESTORED}:27017/ethixai"))
         else:
             test_env.fixture.secrets.versions[SECRET] = [(0.0, RESTORED)]
 
