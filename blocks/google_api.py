@@ -10,7 +10,6 @@ from playbook.errors import Conflict, Refused, ReleaseError, Transient
 # google.rpc.Code, as a finished operation reports it.
 CONFLICT = frozenset({6, 10})  # ALREADY_EXISTS, ABORTED
 TRANSIENT = frozenset({1, 2, 4, 8, 13, 14})  # CANCELLED, UNKNOWN, DEADLINE, EXHAUSTED, INTERNAL, UNAVAILABLE
-START_FAILED = frozenset({5, 7, 9})  # no such image, image not readable, FAILED_PRECONDITION: the container
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """What a service looks like from outside: who gets how much traffic, and what is served right now."""
 
-from collections.abc import Mapping
-from typing import Self
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -89,10 +89,10 @@ class Revision(Frozen):
 
 
 class ServiceSnapshot(Frozen):
-    """One read of a service. Every decision about it is made from one of these, and written under its etag."""
+    """One read of a service. Every decision about it is made from one, and written under its resource version."""
 
     service: str
-    etag: str
+    etag: str = Field(description="its resource version: a write under another one is refused")
     uri: str
     split: TrafficSplit = Field(description="what was asked for")
     served: TrafficSplit | None = Field(description="what is observed; None before the first revision serves")
@@ -103,6 +103,16 @@ class ServiceSnapshot(Frozen):
     latest_created: str = ""
     is_reconciling: bool = False
     last_modifier: str = ""
+    ingress: str = Field("all", description="all, internal, or internal-and-cloud-load-balancing")
+    is_url_disabled: bool = Field(False, description="it has no default URL, and its tags have none")
+    failure: str = Field("", description="why it is not ready, in Cloud Run's own words")
+    before: str = Field("", description="the resource version that our own write replaced; empty: this is only a read")
+    raw: Mapping[str, Any] = Field(
+        default_factory=dict,
+        repr=False,
+        exclude=True,
+        description="the object as it was read; a write is this object with a change in it",
+    )
 
     @property
     def pinned(self) -> TrafficSplit:
@@ -115,5 +125,39 @@ class ServiceSnapshot(Frozen):
         return TrafficSplit(percent=percent, tags=tags)
 
     def serves(self, split: TrafficSplit) -> bool:
-        """Whether users are sent as ``split`` says, by what is observed and with nothing under way."""
-        return self.served is not None and self.served.moves_like(split) and not self.is_reconciling
+        """Whether users are sent as ``split`` says, by what is asked for and observed.
+
+        An operation that does not end says nothing against what is served.
+        """
+        return self.served is not None and self.served.moves_like(split) and self.pinned.moves_like(split)
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether something was asked for that is not served yet, and may still come to be."""
+        is_served = self.served is not None and self.served == self.pinned
+        return self.is_reconciling and not (is_served and self.latest_ready == self.latest_created)
+
+    def unreachable(self) -> str:
+        """Why no request of ours can reach a revision by its tag's URL, in one sentence; empty where it can."""
+        if self.is_url_disabled or not self.uri:
+            return (
+                f"{self.service} has no default URL, so its tags have none and a new revision cannot be tested before "
+                f"users reach it. Enable it: gcloud run services update {self.service} --default-url."
+            )
+        if self.ingress != "all":
+            return (
+                f"{self.service} takes no request from outside (ingress: {self.ingress}), so a new revision cannot be "
+                f"tested before users reach it. Open it: gcloud run services update {self.service} --ingress=all."
+            )
+        return ""
+
+
+def dead_tags(split: TrafficSplit, revisions: Iterable[Revision]) -> dict[str, str]:
+    """tag -> why its revision cannot serve, for each tag that makes Cloud Run refuse an update as a whole."""
+    found = {revision.name: revision for revision in revisions}
+    dead = {}
+    for tag, name in split.tags.items():
+        if name == LATEST or (name in found and found[name].is_ready):
+            continue
+        dead[tag] = found[name].reason or "it is not ready" if name in found else "it does not exist"
+    return dead

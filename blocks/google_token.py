@@ -1,0 +1,43 @@
+"""Access tokens of this worker for Google's REST, from google-auth."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from blocks.google_api import translate
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+
+
+class GoogleToken:
+    """The worker's access token. It is fetched when it is needed and kept until it nears its end."""
+
+    def __init__(self) -> None:
+        self._credentials: Credentials | None = None
+        self._lock = asyncio.Lock()
+
+    async def header(self, asked: str, timeout_s: float) -> dict[str, str]:
+        """The header that signs a request in. ``asked`` says who is asked for what, for a message.
+
+        Takes ``timeout_s`` seconds at most. Raises: Transient (the token server is away), Refused (no credentials).
+        """
+        from google.auth.exceptions import GoogleAuthError
+
+        try:
+            async with asyncio.timeout(timeout_s), self._lock:
+                token = await asyncio.to_thread(self._fresh)
+        except (GoogleAuthError, TimeoutError) as error:
+            raise translate(error, asked, "") from error
+        return {"Authorization": f"Bearer {token}"}
+
+    def _fresh(self) -> str:
+        import google.auth
+        from google.auth.transport.requests import Request
+
+        if self._credentials is None:
+            self._credentials, _ = google.auth.default(scopes=[SCOPE])
+        if not self._credentials.valid:
+            self._credentials.refresh(Request())  # type: ignore[no-untyped-call]
+        return str(self._credentials.token)
