@@ -12,7 +12,7 @@ LOOPBACK := $(if $(NO_PROXY)$(no_proxy),$(or $(NO_PROXY),$(no_proxy))$(comma))12
 export NO_PROXY := $(LOOPBACK)
 export no_proxy := $(LOOPBACK)
 
-.PHONY: help setup lock system venv-package rehearse stories check test fmt chaos chaos-real bench-judge deploy drain
+.PHONY: help setup lock system venv-package rehearse scenarios check test fmt chaos chaos-real bench-judge deploy drain
 help:  ## say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
@@ -58,13 +58,13 @@ check: .venv/.done  ## the fast part: lint, types, layers, unit tests
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/playbook tests/test_house.py
 
-rehearse: setup  ## tell the healthy story: a release, end to end, on this machine
+rehearse: setup  ## run the scenario healthy: a release, end to end, on this machine
 	$(BIN)/python -m rehearsal run healthy
 
-test: setup check  ## everything: the fast part, the world, the blocks, chaos, and six whole stories
+test: setup check  ## everything: the fast part, the world, the blocks, chaos, and six whole scenarios
 	$(BIN)/pytest -q --ignore=tests/playbook --ignore=tests/test_house.py
 
-stories: setup  ## tell every story, one after another
+scenarios: setup  ## run every scenario, one after another
 	$(BIN)/python -m rehearsal run all
 
 chaos: setup  ## kill the flow at every call it makes; then every fault and every outage at each

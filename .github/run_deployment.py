@@ -1,10 +1,11 @@
-"""Start a run of a Prefect deployment, follow it to its end, and exit as it ended. Standard library only: CI needs no
-install.
+"""Start a run of a Prefect deployment, follow it to its end, and exit as it ended.
+
+It uses the standard library only, so that CI needs no installation.
 
     python3 .github/run_deployment.py release/production --parameters '{"request": {}}' --key production/v1/123/1
 
-Reads PREFECT_API_URL and PREFECT_API_AUTH_STRING (user:password). Writes the outcome to GITHUB_STEP_SUMMARY where it
-is set.
+Reads PREFECT_API_URL and PREFECT_API_AUTH_STRING (user:password). Writes the outcome to GITHUB_STEP_SUMMARY if that is
+set.
 Exit status: 0 the run did what was asked, 1 it failed (reverted, refused, …), 2 it crashed, 3 it was cancelled,
 4 it could not be started or followed.
 """
@@ -26,7 +27,7 @@ POLL_S = float(os.environ.get("POLL_SECONDS", "5"))
 
 
 def give_up(message: str) -> NoReturn:
-    """Say it where GitHub shows it, and stop."""
+    """Show ``message`` as an error in GitHub, and exit."""
     print(f"::error::{message}")
     summary(f"❌ {message}")
     sys.exit(COULD_NOT)
@@ -41,7 +42,7 @@ def summary(text: str) -> None:
 
 
 class Api:
-    """Prefect's REST API, asked again where it is away. Starting a run twice is safe: its key makes it one."""
+    """Prefect's REST API, with retries. Creating a run twice with one idempotency key gives one run."""
 
     def __init__(self, url: str, login: str) -> None:
         self.url = url.rstrip("/")
@@ -50,7 +51,7 @@ class Api:
             self.headers["authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """The answer as JSON. Gives up with one clear sentence where there is none."""
+        """The answer as JSON. Exits with one sentence if there is none."""
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(self.url + path, data=data, headers=self.headers, method=method)
         away = ""
@@ -65,16 +66,16 @@ class Api:
             except (urllib.error.URLError, TimeoutError, ConnectionError, json.JSONDecodeError) as unreachable:
                 away = str(getattr(unreachable, "reason", unreachable))
             time.sleep(min(2**attempt, 15) * POLL_S / 5)
-        give_up(f"Prefect at PREFECT_API_URL={self.url} does not answer ({away}). Is the server up, and the URL right?")
+        give_up(f"Prefect at PREFECT_API_URL={self.url} does not answer ({away}). Check the server and the URL.")
 
     def refused(self, refusal: urllib.error.HTTPError, path: str) -> NoReturn:
-        """Say what a refusal means for whoever set this up."""
+        """Show what a refusal means for the set-up, and exit."""
         said = refusal.read().decode(errors="replace")[:500]
         match refusal.code:
             case 401 | 403:
-                give_up("Prefect refuses the credential: check the secret PREFECT_API_AUTH_STRING (user:password).")
+                give_up("Prefect refuses the login. Check the secret PREFECT_API_AUTH_STRING (user:password).")
             case 404:
-                give_up(f"Prefect at {self.url} knows no {path}: has `prefect deploy --all` been run there?")
+                give_up(f"Prefect at {self.url} has no {path}. Run `prefect deploy --all` there.")
             case _:
                 give_up(f"Prefect refused {path} with {refusal.code}: {said}")
 
@@ -88,14 +89,14 @@ def follow(api: Api, run: dict[str, Any], link: str) -> dict[str, Any]:
             shown = state["name"]
             print(f"{shown} {state.get('message') or ''}".strip(), flush=True)
             if state["type"] == "PAUSED":
-                summary(f"⏸ A person is asked: [answer here]({link})")
+                summary(f"⏸ The release waits for a decision: [answer here]({link})")
         if state["type"] in EXIT:
             return state
         time.sleep(POLL_S)
 
 
 def main() -> int:
-    """Start, follow, tell."""
+    """Start the run, follow it, and report how it ended. Returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("deployment", help="flow/deployment, for example release/production")
     parser.add_argument("--parameters", default="{}", help="the run's parameters, as JSON")

@@ -9,8 +9,9 @@ from playbook.lease.lease import Decision, Lease
 from playbook.messages.report import Report
 from playbook.release.gate import Choice
 from tasks.announce import notify_asking, notify_holding, notify_scaled
+from tasks.each_service import finish_all
 from tasks.gate import JUDGE, ask_person
-from tasks.lease import update_coordinator
+from tasks.lease import save_lease
 from tasks.monitor import clock, monitor, probe, until_bad
 from tasks.report import note
 from tasks.traffic import scale, shift_to_canary
@@ -23,7 +24,7 @@ async def bake(env: Environment, report: Report) -> Report:
     """Show the canary to its share of users and look, until it is known whether everybody or nobody gets it."""
     if report.lease.bake_start_s is None:
         await shift_all(env, report.lease)
-        lease = await update_coordinator(env, report.lease.baking_from(await clock(env)))
+        lease = await save_lease(env, report.lease.baking_from(await clock(env)))
         report = await note(report.at(lease), f"the canary serves {lease.canary_percent} %")
     elif report.lease.gate_deadline_s is not None and await has_baked(env, report.lease):
         report = await gate_again(env, report)
@@ -61,7 +62,7 @@ async def act_on(env: Environment, report: Report) -> Report:
 async def shift_all(env: Environment, lease: Lease) -> None:
     """Every service gives the canary its share: the lead, which carries the decision, before the others."""
     await shift_to_canary(env, lease, lease.coordinator)
-    await asyncio.gather(*(shift_to_canary(env, lease, service) for service in lease.services[1:]))
+    await finish_all(shift_to_canary(env, lease, service) for service in lease.services[1:])
 
 
 async def scale_up(env: Environment, report: Report, verdict: Verdict) -> Report:
@@ -74,7 +75,7 @@ async def scale_up(env: Environment, report: Report, verdict: Verdict) -> Report
     seen_s = now_s + policy.warm_up_s + policy.literal_window_s
     if seen_s > (scaled.bake_start_s or now_s) + policy.bake_s:
         scaled = scaled.extended_until(seen_s, env.policy)
-    lease = await update_coordinator(env, scaled)
+    lease = await save_lease(env, scaled)
     await scale(env, lease, verdict.service)
     report = await note(report.at(lease), f"{verdict.service} has more instances")
     await notify_scaled(env, report)
@@ -85,7 +86,7 @@ async def hold(env: Environment, report: Report) -> Report:
     """The judge cannot decide: make requests and look again, wait for some, or ask a person, as each service's policy
     says."""
     now_s = await clock(env)
-    report = report.at(await update_coordinator(env, report.lease.gated(now_s, env.policy.gate_deadline_s)))
+    report = report.at(await save_lease(env, report.lease.gated(now_s, env.policy.gate_deadline_s)))
     left_s = (report.lease.gate_deadline_s or now_s) - now_s
     if left_s > 0 and (probed := _undecided(env, report, LowTraffic.PROBE)):
         report = await look_again(env, report, probed, left_s / 2)
@@ -96,7 +97,7 @@ async def hold(env: Environment, report: Report) -> Report:
         return await gate(env, report)
     until_s, lacking = report.lease.gate_deadline_s or now_s, [verdict.service for verdict in waiting]
     await notify_holding(env, report, lacking)
-    lease = await update_coordinator(env, report.lease.extended_until(until_s, env.policy))
+    lease = await save_lease(env, report.lease.extended_until(until_s, env.policy))
     return await note(report.at(lease), f"held for requests to {', '.join(lacking)}")
 
 
@@ -147,13 +148,11 @@ async def gate(env: Environment, report: Report) -> Report:
             return report.deciding(Decision.PROMOTE, str(answer))
         case Choice.EXTEND:
             longer = lease.reopened().extended_until(now_s + 60 * answer.minutes, env.policy)
-            return report.at(await update_coordinator(env, longer))
+            return report.at(await save_lease(env, longer))
         case Choice.RAISE:
-            raised = lease.reopened().raised(answer.percent)
+            raised = lease.reopened().with_canary_at(answer.percent)
             await shift_all(env, raised)
-            return report.at(
-                await update_coordinator(env, raised.extended_until(now_s + env.policy.bake_s, env.policy))
-            )
+            return report.at(await save_lease(env, raised.extended_until(now_s + env.policy.bake_s, env.policy)))
         case _:
             return report.deciding(Decision.REVERT, f"{answer}. {report.verdicts[0].explanation}")
 
@@ -172,4 +171,4 @@ async def gate_again(env: Environment, report: Report) -> Report:
 async def look_now(env: Environment, report: Report, after_s: float = 0.0) -> Report:
     """The judge has looked once more, ``after_s`` seconds from now, as after an extension of so much."""
     longer = report.lease.extended_until(await clock(env) + after_s, env.policy)
-    return await look(env, report.at(await update_coordinator(env, longer)))
+    return await look(env, report.at(await save_lease(env, longer)))

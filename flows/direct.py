@@ -4,18 +4,16 @@ from blocks.environment import Environment
 from playbook.analysis.verdict import against
 from playbook.lease.lease import Decision, Lease
 from playbook.messages.report import Report
-from playbook.release.request import ExploitCheck
+from tasks.lease import save_lease
 from tasks.monitor import clock, monitor
 from tasks.report import note
-from tasks.traffic import promote
 from tasks.validation import exploit_check
 
 
 async def fix_verified(env: Environment, lease: Lease, service: str, *, on_canary: bool = False) -> str | None:
     """Every exploit that was given for ``service`` is refused by the new revision. Returns the first that is not, or
     None."""
-    checks: tuple[ExploitCheck, ...] = lease.hotfix.exploit if lease.hotfix is not None else ()
-    for check in (check for check in checks if check.service == service):
+    for check in (check for check in lease.exploit_checks if check.service == service):
         status = await exploit_check(env, check, on_canary)
         if status not in check.refused_with:
             return f"{service}: the hole is still open: {check} answered {status}"
@@ -30,7 +28,7 @@ async def first_minutes(env: Environment, report: Report) -> Report:
     lease = report.lease
     if lease.bake_start_s is None:
         lease = lease.baking_from(await clock(env))
-        await promote(env, lease, lease.coordinator)
+        await save_lease(env, lease)
         report = report.at(lease)
     verdicts = await monitor(env, lease, env.policy.first_minutes())
     worst = verdicts[0]

@@ -11,6 +11,7 @@ from flows.release import make_order, release_to
 from flows.steps import carry_out
 from playbook.checklist.items import Topic
 from playbook.errors import BadRequest
+from playbook.lease.build import release_lease
 from playbook.lease.lease import Kind
 from playbook.messages.hotfix import before_the_fix
 from playbook.messages.report import Report
@@ -21,8 +22,8 @@ from playbook.release.version import ReleaseRequest
 from tasks.checklist import check_item
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
-from tasks.lease import acquire_lease, already_live, look
-from tasks.migration.steps import check_schema
+from tasks.lease import acquire, already_live, holder, look
+from tasks.migration.schema import check_schema
 from tasks.report import note
 from tasks.start import requested_at_s
 from tasks.validation import exploit_check
@@ -81,7 +82,8 @@ async def _fix(env: Environment, order: Order, request: HotfixRequest, seen: lis
     if await already_live(env, order, found):
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
     items = await asyncio.gather(*(check_item(env, topic, order) for topic in Topic))
-    lease = await acquire_lease(env, order, found, request, requested_at_s())
+    lease = release_lease(order, found.values(), holder(env, requested_at_s()), request)
+    await acquire(env, lease)
     async with with_heartbeat(env, lease):
         report = Report(environment=env.name, lease=lease, checklist=tuple(items))
         report = await note(report, "; ".join(["claimed", *seen]))

@@ -13,30 +13,32 @@ from prefect.client.schemas.objects import State
 from blocks.environment import Environment
 from flows.restoration import reopen, restore
 from playbook.errors import BadRequest, Fenced, Held, Refused, ReleaseError
-from playbook.lease.lease import Lease
+from playbook.lease.lease import MigrationLease
 from playbook.lease.recovery import Owner
 from playbook.messages.chat import Resolution
 from playbook.migration import write_freeze
-from playbook.migration.messages import closing, done, go_on, halted
+from playbook.migration.messages import closing, done
 from playbook.migration.plan import MigrationRequest, RollbackPlan, Way
+from playbook.migration.progress import gone_on, progress_of, with_progress
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import notify
 from tasks.ending import ending
+from tasks.halt import closed_services, notify_stopped
 from tasks.heartbeat import owner_of, with_heartbeat
-from tasks.incident import migration_ticket, run_url
-from tasks.lease import as_it_stands, release_lease, take_over
+from tasks.incident import run_url
+from tasks.lease import acquire, as_it_stands, save_lease, take_over
 from tasks.migration.backfill import dry_run, forget, still_applied, undo, verify
 from tasks.migration.restore import find_backup
 from tasks.migration.steps import (
-    closed_services,
     drain,
+    end_at,
     find_migration_rollback,
     halt,
-    hold_services,
     introduce,
+    migration_lease,
+    migration_ticket,
     plan_migration_rollback,
     prove_closed,
-    record_migration_progress,
     show,
     start_writes,
     stop_writes,
@@ -60,7 +62,7 @@ async def _migration_rollback(request: MigrationRequest, environment: str) -> Fl
     lease, tried = await take_or_go_on(env, request)
     async with with_heartbeat(env, lease):
         try:
-            return await carry_out(env, await record_migration_progress(env, write_freeze.going_on(lease)), tried)
+            return await carry_out(env, await save_lease(env, gone_on(lease)), tried)
         except Fenced:
             raise
         except ReleaseError as why:
@@ -70,7 +72,7 @@ async def _migration_rollback(request: MigrationRequest, environment: str) -> Fl
             return await stop_here(env, lease, f"{type(why).__name__}: {why}. The run's log says where.")
 
 
-async def take_or_go_on(env: Environment, request: MigrationRequest) -> tuple[Lease, str]:
+async def take_or_go_on(env: Environment, request: MigrationRequest) -> tuple[MigrationLease, str]:
     """The claim of this rollback, a new one or the one that a run before this left behind; and what was tried first.
 
     Raises: Held (somebody is at it right now), BadRequest, Refused; nothing was touched then.
@@ -81,20 +83,22 @@ async def take_or_go_on(env: Environment, request: MigrationRequest) -> tuple[Le
             raise BadRequest(problems)
         plan = await plan_migration_rollback(env, request)
         tried = await try_first(env, plan)
-        return await hold_services(env, request, plan), f"; {tried}"
+        new = await migration_lease(env, request, plan)
+        await acquire(env, new)
+        return new, f"; {tried}"
     lease = await as_it_stands(env, found, partial(go_on_with, env, request))
     if lease is None:
         raise Refused(f"{found.release_id} has ended just now. Look how, before you start anything again.")
     return lease, ""
 
 
-async def go_on_with(env: Environment, request: MigrationRequest, found: Lease) -> Lease:
+async def go_on_with(env: Environment, request: MigrationRequest, found: MigrationLease) -> MigrationLease:
     """The claim of the rollback ``found``, held by this run. Raises: as `take_or_go_on`, and as `take_over`."""
     if await owner_of(env, found) is Owner.ALIVE:
         raise Held(f"{found.release_id} is under way in flow run {found.flow_run_id}.", is_same=True)
-    if found.migration_rollback.halted and (problems := request.problems()):
+    if found.halted and (problems := request.problems()):
         # Recovery asks like this. What stopped goes on only once a person has read why.
-        raise BadRequest([f"{found.release_id} has stopped: {found.migration_rollback.halted} To go on:", *problems])
+        raise BadRequest([f"{found.release_id} has stopped: {found.halted} To go on:", *problems])
     return await take_over(env, found, found)
 
 
@@ -105,12 +109,12 @@ async def try_first(env: Environment, plan: RollbackPlan) -> str:
     return "dry run: " + "; ".join([await dry_run(env, name) for name in plan.undo])
 
 
-async def carry_out(env: Environment, lease: Lease, tried: str) -> FlowResult:
+async def carry_out(env: Environment, lease: MigrationLease, tried: str) -> FlowResult:
     """The five steps, from wherever the claim stands."""
     lines = await show(env, lease, (), f"flow run {lease.flow_run_id} holds {', '.join(lease.services)}{tried}")
-    if lease.migration_rollback.declined:
+    if progress_of(lease).declined:
         return await reopen(env, lease)
-    if not lease.migration_rollback.is_data_done:
+    if not progress_of(lease).is_data_done:
         # Here, since whoever held the services may have died before.
         await notify(env, closing(lease, env.name, env.contacts, run_url(env, lease)))
         lease, proof = await close_all(env, lease)
@@ -122,36 +126,36 @@ async def carry_out(env: Environment, lease: Lease, tried: str) -> FlowResult:
             if isinstance(restored, FlowResult):
                 return restored
             lease = restored
-        lease = await record_migration_progress(env, write_freeze.with_migration_rollback(lease, is_data_done=True))
+        lease = await save_lease(env, with_progress(lease, is_data_done=True))
         lines = await show(env, lease, lines, "the data is as it was before")
     await open_all(env, lease)
     return await complete(env, lease, lines)
 
 
-async def close_all(env: Environment, lease: Lease) -> tuple[Lease, str]:
+async def close_all(env: Environment, lease: MigrationLease) -> tuple[MigrationLease, str]:
     """Step 1: no write reaches the database from any service; a refused one proves it, and none is under way. Returns
     what proves it, too.
 
     Requests under way are waited for again only where a service was open meanwhile: whoever finds one open says so
     before it is closed, or one that dies then would leave no trace of it.
     """
-    if lease.migration_rollback.is_drained and (await closed_services(env, lease)).off != lease.services:
-        lease = await record_migration_progress(env, write_freeze.with_migration_rollback(lease, is_drained=False))
+    if progress_of(lease).is_drained and (await closed_services(env, lease)).off != lease.services:
+        lease = await save_lease(env, with_progress(lease, is_drained=False))
     for service in lease.services:
         await stop_writes(env, lease, service)
     proofs = await asyncio.gather(*(prove_closed(env, service) for service in lease.services))
-    if not lease.migration_rollback.is_drained:
+    if not progress_of(lease).is_drained:
         await drain(env)
-        lease = await record_migration_progress(env, write_freeze.with_migration_rollback(lease, is_drained=True))
+        lease = await save_lease(env, with_progress(lease, is_drained=True))
     return lease, "; ".join(proof.removesuffix(".") for proof in proofs)
 
 
-async def undo_all(env: Environment, lease: Lease) -> str:
+async def undo_all(env: Environment, lease: MigrationLease) -> str:
     """Step 2: each migration is taken back by its own ``down``, the newest first.
 
     Returns why a backup must be restored instead, or nothing.
     """
-    plan = lease.migration_rollback.plan
+    plan = progress_of(lease).plan
     left = await still_applied(env, plan.undo)
     if left and plan.way is Way.RESTORE:
         return plan.why
@@ -162,7 +166,7 @@ async def undo_all(env: Environment, lease: Lease) -> str:
     return ""
 
 
-async def open_all(env: Environment, lease: Lease) -> None:
+async def open_all(env: Environment, lease: MigrationLease) -> None:
     """Steps 4 and 5: the code that can read the data passes its smoke tests out of sight, then users come back."""
 
     for service in lease.services:
@@ -177,23 +181,23 @@ async def open_all(env: Environment, lease: Lease) -> None:
             raise Refused(problem)
 
 
-async def complete(env: Environment, lease: Lease, lines: tuple[str, ...]) -> FlowResult:
+async def complete(env: Environment, lease: MigrationLease, lines: tuple[str, ...]) -> FlowResult:
     """Everybody is told, and the services are anybody's again."""
-    serving = ", ".join(f"{rollout.service} serves {rollout.stable}" for rollout in lease.rollouts)
+    serving = ", ".join(f"{rollout.service} serves {rollout.to_revision}" for rollout in lease.rollouts)
     outcome = FlowResult(
         end=ReleaseOutcome.ROLLED_BACK,
-        message=f"{', '.join(lease.migration_rollback.plan.undo)} taken back; {serving}.",
+        message=f"{', '.join(progress_of(lease).plan.undo)} taken back; {serving}.",
         release_id=lease.release_id,
     )
     await show(env, lease, lines, outcome.message)
     await notify(env, done(lease, env.name))
     await notify(env, Resolution(key=lease.release_id))
     for service in reversed(lease.services):
-        await release_lease(env, lease, service)
+        await end_at(env, lease, service)
     return outcome
 
 
-async def stop_here(env: Environment, lease: Lease, why: str) -> FlowResult:
+async def stop_here(env: Environment, lease: MigrationLease, why: str) -> FlowResult:
     """A step failed: everything stays as it is, somebody is woken, and the way on is said."""
     outcome = await notify_stopped(env, lease, why)
     try:
@@ -203,22 +207,3 @@ async def stop_here(env: Environment, lease: Lease, why: str) -> FlowResult:
     except ReleaseError as unwritten:  # the lead itself is out of reach: recovery will ask again, and stop for good
         get_run_logger().error("%s does not say that it stopped: %s", lease.coordinator, unwritten)
     return outcome
-
-
-async def stop_lost(env: Environment, found: Lease, why: str) -> FlowResult:
-    """The same for the rollback ``found`` of another process, which writes nothing more. Raises: Fenced."""
-    outcome = await notify_stopped(env, found, why)
-    await take_over(env, write_freeze.with_migration_rollback(found, halted=why), found)
-    return outcome
-
-
-async def notify_stopped(env: Environment, lease: Lease, why: str) -> FlowResult:
-    """Somebody is woken before the claim says that it stopped: nobody goes on with one that says so, or speaks of it.
-
-    Raises: Fenced (a newer run has it; nobody is woken).
-    """
-    closed = await closed_services(env, lease)
-    state = f"Writes to {', '.join(closed.off)} are off. " if closed.off else ""
-    state += f"Whether they are to {', '.join(closed.unseen)} could not be seen. " if closed.unseen else ""
-    await notify(env, halted(lease, env.name, f"{why} {state}"))
-    return FlowResult(end=ReleaseOutcome.HALTED, message=f"{why} {state}{go_on(env.name)}", release_id=lease.release_id)

@@ -11,7 +11,7 @@ from playbook.lease.lease import Kind, Lease
 from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.heartbeat import with_heartbeat
-from tasks.lease import as_it_stands, find_leases, take_over
+from tasks.lease import as_it_stands, find_leases, free_orphans, take_over
 from tasks.report import note
 from tasks.start import requested_at_s
 
@@ -25,8 +25,10 @@ async def take_back_running(
     release that was taken back. A release that ends by itself meanwhile is none. Raises: Refused where somebody else's
     hand is on its services.
     """
-    leases, _ = await find_leases(env)
-    mine = [one for one in leases if kind.may_take_over(one.kind) and set(services) & set(one.services)]
+    held = await find_leases(env)
+    if kind is Kind.ROLLBACK:
+        await free_orphans(env, held.orphans)
+    mine = [one for one in held.leases if kind.may_take_over(one.kind) and set(services) & set(one.services)]
     is_bad = kind is Kind.ROLLBACK
 
     async def taken(found: Lease) -> Lease:

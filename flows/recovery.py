@@ -7,20 +7,20 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
-from flows.migration_rollback import stop_lost
 from flows.steps import carry_out
 from playbook.errors import Fenced
-from playbook.lease.lease import Decision, Kind, Lease
+from playbook.lease.lease import Decision, Kind, Lease, MigrationLease
 from playbook.lease.recovery import Owner, Recovery, Step
 from playbook.messages.report import Report
-from playbook.migration.write_freeze import restarted
 from playbook.release.outcome import FlowResult, ReleaseOutcome
-from tasks.announce import notify_taken_up
+from tasks.announce import notify_set_aside, notify_taken_up
+from tasks.each_service import finish_all
 from tasks.ending import ending
+from tasks.halt import notify_stopped
 from tasks.heartbeat import mark_lost, owner_of, with_heartbeat
-from tasks.lease import as_it_stands, find_leases, free_orphan, hand_on, judge_recovery, take_over
-from tasks.migration.steps import restart_migration_rollback
+from tasks.lease import as_it_stands, find_leases, free_orphans, hand_on, judge_recovery, take_over
 from tasks.report import note
+from tasks.start import start
 
 
 @flow(name="recovery", flow_run_name="recover {environment}")
@@ -37,10 +37,13 @@ async def recovery(environment: str = "production") -> State[None]:
 
 async def _recovery(environment: str) -> FlowResult:
     env = await Environment.open(environment)
-    leases, orphans = await find_leases(env)
-    await asyncio.gather(*(free_orphan(env, service) for service in orphans))
-    outcomes = await asyncio.gather(*(recover_one(env, lease) for lease in leases))
+    found = await find_leases(env)
+    await asyncio.gather(free_orphans(env, found.orphans), notify_set_aside(env, found.aside))
+    outcomes = await finish_all(recover_one(env, lease) for lease in found.leases)
     done = [outcome for outcome in outcomes if outcome is not None]
+    if found.aside:
+        message = " ".join([*map(str, found.aside), *(outcome.message for outcome in done)])
+        return FlowResult(end=ReleaseOutcome.UNFIT, message=message)
     if not done:
         return FlowResult(end=ReleaseOutcome.PASSED, message=f"Nothing is lost in {environment}.")
     worst = next((outcome for outcome in done if not outcome.end.is_success), done[0])
@@ -75,20 +78,32 @@ async def take_up(env: Environment, found: Lease) -> tuple[Lease, Lease | None, 
     decided = await judge_recovery(found, owner)
     if decided.step is Step.LEAVE:
         return None
-    if decided.step is Step.RESTART:
+    if decided.step is Step.RESTART and isinstance(found, MigrationLease):
         return await go_on_elsewhere(env, found, decided.reason)
-    if decided.step is Step.HALT:
-        return await stop_lost(env, found, decided.reason)
+    if decided.step is Step.HALT and isinstance(found, MigrationLease):
+        return await stop(env, found, decided.reason)
     wanted = found.decided(Decision.REVERT, decided.reason) if decided.step is Step.REVERT else found
     lease = await take_over(env, wanted, found)
     return lease, found if owner is Owner.SILENT else None, decided
 
 
-async def go_on_elsewhere(env: Environment, found: Lease, reason: str) -> FlowResult:
+async def go_on_elsewhere(env: Environment, found: MigrationLease, reason: str) -> FlowResult:
     """A migration rollback goes on in a run of its own, since it may wait for people.
 
+    It is asked without a reason, as no person may: should the rollback be over when it begins, it must begin no other.
     Raises: Fenced, Conflict, as `hand_on`.
     """
-    await restart_migration_rollback(env, await hand_on(env, restarted(found), found))
+    lease = await hand_on(env, found.restarted(), found)
+    deployment = f"migration-rollback/{env.name}"
+    parameters = {"environment": env.name, "request": {"migration": lease.migration}}
+    await start(deployment, parameters, f"{deployment}/{lease.release_id}/{lease.epoch}")
     message = f"{found.release_id} goes on in a run of its own: {reason}."
     return FlowResult(end=ReleaseOutcome.PASSED, message=message, release_id=found.release_id)
+
+
+async def stop(env: Environment, found: MigrationLease, why: str) -> FlowResult:
+    """A migration rollback does not go on by itself: the page first, then the lease says so. Raises: Fenced, Conflict,
+    as `take_over`."""
+    outcome = await notify_stopped(env, found, why)
+    await take_over(env, found.model_copy(update={"halted": why}), found)
+    return outcome

@@ -10,6 +10,7 @@ from flows.preemption import recording_done
 from flows.steps import carry_out
 from playbook.checklist.items import Item, Topic, open_items
 from playbook.errors import BadRequest, Refused
+from playbook.lease.build import release_lease
 from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
@@ -19,8 +20,8 @@ from tasks.build import check_build
 from tasks.checklist import check_item
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
-from tasks.lease import acquire_lease, already_live, check_free, look, version_in_staging
-from tasks.migration.steps import check_schema
+from tasks.lease import acquire, already_live, check_free, holder, look, version_in_staging
+from tasks.migration.schema import check_schema
 from tasks.monitor import check_telemetry
 from tasks.report import note
 
@@ -74,7 +75,8 @@ async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = (
     if await already_live(env, order, found):
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
     await check_schema(env, dict.fromkeys(order.images, str(order.version)))
-    lease = await acquire_lease(env, order, found)
+    lease = release_lease(order, found.values(), holder(env))
+    await acquire(env, lease)
     async with with_heartbeat(env, lease):
         overridden = order.override if open_items(items) else ""
         words = f"claimed, although the checklist is open: {overridden}" if overridden else "claimed"

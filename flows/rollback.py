@@ -6,17 +6,22 @@ from prefect.client.schemas.objects import State
 from blocks.environment import Environment
 from flows.preemption import gave_way, recording_done, take_back_running
 from flows.steps import carry_out
-from playbook.errors import BadRequest
+from playbook.errors import BadRequest, Refused
+from playbook.lease.build import rollback_lease
 from playbook.lease.lease import Kind
+from playbook.lease.record import Unreadable
 from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import RollbackRequest
-from playbook.rollback.plan import RollbackPlan, ServiceState, check_free, plan_rollback
+from playbook.rollback.plan import RollbackPlan, check_free, plan_rollback
+from tasks.announce import notify_set_aside
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
-from tasks.migration.steps import check_schema
+from tasks.lease import acquire, holder
+from tasks.migration.schema import check_schema
 from tasks.report import note
-from tasks.rollback import begin_rollback, find_revisions, lease_of
+from tasks.retries import REVERT
+from tasks.rollback import Found, find_revisions
 from tasks.start import requested_at_s
 
 
@@ -53,21 +58,35 @@ async def go_back(env: Environment, request: RollbackRequest) -> FlowResult:
     """From a plan to its end; nothing is written before there is one."""
     found, plan = await planned(env, request)
     if not plan.rollouts:
-        return FlowResult(
-            end=ReleaseOutcome.ROLLED_BACK, message=f"Nothing moved: {env.name} serves {request.to} already."
+        done = FlowResult(
+            end=ReleaseOutcome.ROLLED_BACK,
+            message=f"Nothing moved: {env.name} serves {request.to or 'it'} already.",
         )
-    check_free(found, plan)
-    lease = lease_of(env, plan, request, found, requested_at_s())
+        return await without(env, found.aside, done)
+    check_free(found.services, plan)
+    snapshots = (one.snapshot for one in found.services.values())
+    lease = rollback_lease(plan.version, plan.rollouts, request, snapshots, holder(env, requested_at_s()))
     report = await note(Report(environment=env.name, lease=lease), f"planned: {plan.version} is taken back")
-    await begin_rollback(env, lease)
+    await acquire.with_options(**REVERT)(env, lease)
     async with with_heartbeat(env, lease):
-        return await carry_out(env, report)
+        return await without(env, found.aside, await carry_out(env, report))
 
 
-async def planned(env: Environment, request: RollbackRequest) -> tuple[dict[str, ServiceState], RollbackPlan]:
+async def without(env: Environment, aside: tuple[Unreadable, ...], done: FlowResult) -> FlowResult:
+    """The end of a rollback that went on without some services: a person is paged for each of them."""
+    if not aside:
+        return done
+    await notify_set_aside(env, aside)
+    end = ReleaseOutcome.UNFIT if done.end is ReleaseOutcome.ROLLED_BACK else done.end
+    return done.model_copy(update={"end": end, "message": " ".join([done.message, *map(str, aside)])})
+
+
+async def planned(env: Environment, request: RollbackRequest) -> tuple[Found, RollbackPlan]:
     """What each service is, and where it goes. Raises: BadRequest, Refused (also: the schema cannot be read there)."""
     found = await find_revisions(env)
-    plan = plan_rollback(found, request.to)
+    if not found.services:
+        raise Refused(" ".join(map(str, found.aside)))
+    plan = plan_rollback(found.services, request.to)
     targets = {rollout.service: rollout.back_to.release for rollout in plan.rollouts if rollout.back_to}
     await check_schema(env, targets, is_urgent=True)
     return found, plan

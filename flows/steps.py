@@ -2,13 +2,14 @@
 lines."""
 
 import asyncio
+from collections.abc import Sequence
 
 from blocks.environment import Environment
 from flows.canary import bake
 from flows.direct import first_minutes, fix_verified
 from playbook.analysis.verdict import Action
-from playbook.errors import Conflict, OutOfBandChange, Refused, Stuck
-from playbook.lease.lease import Decision, Kind, Lease
+from playbook.errors import Conflict, OutOfBandChange, Refused, Transient, Unfinished
+from playbook.lease.lease import Decision, HotfixLease, Kind, Lease
 from playbook.messages.chat import stable_names
 from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult, ReleaseOutcome
@@ -18,10 +19,12 @@ from tasks.announce import (
     notify_complete,
     notify_given_way,
     notify_interrupted,
+    notify_not_reverted,
     notify_reverted,
     sentry_release,
     start_watch,
 )
+from tasks.each_service import finish_all
 from tasks.lease import release_lease
 from tasks.monitor import second_look
 from tasks.report import closing, note
@@ -34,9 +37,24 @@ AFTER_ROLLBACK = (SmokeTest.HEALTH, SmokeTest.AUTH, SmokeTest.PAGE)
 
 
 async def carry_out(env: Environment, report: Report) -> FlowResult:
-    """Go on from what the claim has decided, within `with_heartbeat`.
+    """Go on from what the lease has decided, within `with_heartbeat`, to its end.
 
-    Each step decides the next; the lead carries the decision before anybody moves.
+    A refusal on the way forward takes the release back, with the vendor's own words. A change that another person made
+    is left as it is, and the other services go back. Raises: Unfinished (recovery tries again), Fenced.
+    """
+    try:
+        report = await go_forward(env, report)
+        if report.lease.decision is Decision.REVERT:
+            return await revert_all(env, report)
+        return await complete(env, report)
+    except OutOfBandChange as out_of_band:
+        return await step_back(env, report, out_of_band)
+
+
+async def go_forward(env: Environment, report: Report) -> Report:
+    """As far forward as the release comes: PROMOTE with every user on the new revisions, or REVERT.
+
+    Each step decides the next; the coordinator carries the decision before any user moves.
     """
     try:
         if report.lease.decision is Decision.DEPLOY:
@@ -47,13 +65,9 @@ async def carry_out(env: Environment, report: Report) -> FlowResult:
             report = await promote_all(env, report)
         if report.lease.decision is Decision.PROMOTE and report.lease.kind is Kind.HOTFIX:
             report = await first_minutes(env, report)
-        if report.lease.decision is Decision.REVERT:
-            return await revert_all(env, report)
-        return await complete(env, report)
-    except OutOfBandChange as out_of_band:
-        return await step_back(env, report, out_of_band)
     except (Refused, Conflict) as refusal:
-        raise Stuck(f"{report.lease.release_id} cannot go on: {refusal} Its services stay as they are.") from refusal
+        return await note(report.refused(str(refusal)), "a step was refused: the release is taken back")
+    return report
 
 
 async def introduce(env: Environment, report: Report) -> Report:
@@ -69,13 +83,15 @@ async def introduce(env: Environment, report: Report) -> Report:
             or (await wait_for_scrapes(env, lease, service) if has_canary else None)
         )
 
-    problems = [problem for problem in await asyncio.gather(*map(ready, lease.services)) if problem]
+    problems = [problem for problem in await finish_all(map(ready, lease.services)) if problem]
     if problems:
         return await note(report.deciding(Decision.REVERT, problems[0]), "a new revision is not fit for users")
     if has_canary:
         return report.deciding(Decision.BAKE)
     skipped = (
-        f"{lease.hotfix.approver} allows to skip the canary" if lease.hotfix else f"{env.name} has no canary phase"
+        f"{lease.request.approver} allows to skip the canary"
+        if isinstance(lease, HotfixLease)
+        else f"{env.name} has no canary phase"
     )
     return report.deciding(Decision.PROMOTE, skipped)
 
@@ -94,23 +110,22 @@ async def promote_all(env: Environment, report: Report) -> Report:
             or await check_error_ratio(env, lease, service)
         )
 
-    problems = [problem for problem in await asyncio.gather(*map(fit, lease.services)) if problem]
+    problems = [problem for problem in await finish_all(map(fit, lease.services)) if problem]
     return report.deciding(Decision.REVERT, problems[0]) if problems else report
 
 
 async def revert_all(env: Environment, report: Report) -> FlowResult:
-    """Users first: everybody is back on stable. Then the page, then the words."""
+    """Users first: all of them are back. Then the page, then the messages."""
     lease = report.lease
-    await revert(env, lease, lease.coordinator)
-    await asyncio.gather(*(revert(env, lease, service) for service in lease.services[1:]))
+    dropped = await revert_each(env, report, lease.services)
     if lease.kind is Kind.ROLLBACK:
-        return await rolled_back(env, report)
+        return await rolled_back(env, report, dropped)
     if report.verdicts and report.verdicts[0].action is Action.ROLLBACK:
         report = await blamed(env, report)
-    lease, end, words = report.lease, ReleaseOutcome.REVERTED, [report.lease.reason]
+    lease, end, words = report.lease, ReleaseOutcome.REVERTED, [report.lease.reason, *dropped]
     if lease.asked_back_at_s is not None:
         report, seen, is_well = await look_back(env, report, lease.asked_back_at_s)
-        end, words = ReleaseOutcome.REVERTED if is_well else ReleaseOutcome.UNFIT, [f"{lease.reason}.", seen]
+        end, words = ReleaseOutcome.REVERTED if is_well else ReleaseOutcome.UNFIT, [f"{lease.reason}.", seen, *dropped]
     if out_of_band := await out_of_band_changes(env, lease):
         end = ReleaseOutcome.INTERRUPTED
     outcome = FlowResult(end=end, message=" ".join([*words, *out_of_band]), release_id=lease.release_id)
@@ -118,6 +133,27 @@ async def revert_all(env: Environment, report: Report) -> FlowResult:
     await (notify_given_way if lease.given_way_to else notify_reverted)(env, report)
     await let_go(env, lease)
     return outcome
+
+
+async def revert_each(env: Environment, report: Report, services: Sequence[str]) -> list[str]:
+    """Users of each service are back: the coordinator first, which carries the decision, then the others side by side.
+
+    One that cannot be reverted does not keep the others: a person is paged at once with the reason, and recovery tries
+    again. Returns what else must be told. Raises: Unfinished, OutOfBandChange, Fenced.
+    """
+    lease = report.lease
+    first = [service for service in services if service == lease.coordinator]
+    results = await asyncio.gather(*(revert(env, lease, service) for service in first), return_exceptions=True)
+    others = [service for service in services if service != lease.coordinator]
+    results += await asyncio.gather(*(revert(env, lease, service) for service in others), return_exceptions=True)
+    failures = [one for one in results if isinstance(one, BaseException)]
+    if unforeseen := [one for one in failures if not isinstance(one, Refused | Conflict | Transient)]:
+        raise unforeseen[0]
+    if failures:
+        why = " ".join(map(str, failures))
+        await notify_not_reverted(env, report, why)
+        raise Unfinished(f"{lease.release_id}: users are not back everywhere: {why} Recovery tries again.")
+    return [sentence for one in results if isinstance(one, list) for sentence in one]
 
 
 async def out_of_band_changes(env: Environment, lease: Lease) -> list[str]:
@@ -139,13 +175,14 @@ async def blamed(env: Environment, report: Report) -> Report:
     return report.judged(verdicts).deciding(Decision.REVERT, f"{worst.service}: {worst.explanation}")
 
 
-async def rolled_back(env: Environment, report: Report) -> FlowResult:
+async def rolled_back(env: Environment, report: Report, dropped: list[str]) -> FlowResult:
     """Users are back: readiness and login are looked at, what was alarmed is over, and everybody is told."""
     lease = report.lease
     report, message, is_well = await look_back(env, report, lease.requested_at_s)
     end = ReleaseOutcome.ROLLED_BACK if is_well else ReleaseOutcome.UNFIT
     if out_of_band := await out_of_band_changes(env, lease):
         end, message = ReleaseOutcome.INTERRUPTED, " ".join([message, *out_of_band])
+    message = " ".join([message, *dropped])
     outcome = FlowResult(end=end, message=message, release_id=lease.release_id)
     report = await closing(report, outcome)
     is_over = end is ReleaseOutcome.ROLLED_BACK
@@ -187,23 +224,32 @@ async def complete(env: Environment, report: Report) -> FlowResult:
 async def step_back(env: Environment, report: Report, out_of_band: OutOfBandChange) -> FlowResult:
     """Somebody else changed a service: it stays as they left it, those still ours go back to stable, both sides are
     told."""
-    lease = report.lease.decided(Decision.REVERT, str(out_of_band))
-    ours = [service for service in lease.services if service != out_of_band.service]
-    reverts = await asyncio.gather(*(revert(env, lease, service) for service in ours), return_exceptions=True)
-    failures = [failure for failure in reverts if isinstance(failure, BaseException)]
-    unforeseen = [failure for failure in failures if not isinstance(failure, OutOfBandChange)]
-    if unforeseen:
-        raise unforeseen[0]
-    message = " ".join([str(out_of_band), *map(str, failures), "The other services are back on stable."])
-    outcome = FlowResult(end=ReleaseOutcome.INTERRUPTED, message=message, release_id=lease.release_id)
-    report = await closing(report.model_copy(update={"lease": lease}), outcome)
+    report = report.deciding(Decision.REVERT, str(out_of_band))
+    left, told = [out_of_band.service], [str(out_of_band)]
+    while True:
+        ours = [service for service in report.lease.services if service not in left]
+        try:
+            told += await revert_each(env, report, ours)
+        except OutOfBandChange as another:
+            left.append(another.service)
+            told.append(str(another))
+        else:
+            break
+    message = " ".join([*told, "The other services are back on stable."])
+    outcome = FlowResult(end=ReleaseOutcome.INTERRUPTED, message=message, release_id=report.lease.release_id)
+    report = await closing(report, outcome)
     await notify_interrupted(env, report)
-    await let_go(env, lease)
+    await let_go(env, report.lease)
     return outcome
 
 
 async def let_go(env: Environment, lease: Lease) -> None:
-    """Nothing of the claim is left: the members first, the lead last, so that a lead without a claim means it is
-    over."""
-    await asyncio.gather(*(release_lease(env, lease, service) for service in lease.services[1:]))
-    await release_lease(env, lease, lease.coordinator)
+    """No service carries the lease: the coordinator is last, so that one without a lease means that it is over.
+
+    Raises: Unfinished (a service still carries it; users stay where they are, and recovery goes on), Fenced.
+    """
+    try:
+        await finish_all(release_lease(env, lease, service) for service in lease.services[1:])
+        await release_lease(env, lease, lease.coordinator)
+    except (Refused, Conflict) as refusal:
+        raise Unfinished(f"{lease.release_id} is still written on its services: {refusal}") from refusal

@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
 from playbook.analysis.verdict import Action, alarming
-from playbook.lease.lease import Lease
+from playbook.lease.lease import AnyLease, Lease
 from playbook.messages.chat import alarm_rollback, minutes
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import notify_alarm
@@ -19,7 +19,7 @@ from tasks.start import start
 
 
 @flow(name="watch", flow_run_name="watch {lease.version} in {environment}")
-async def watch(lease: Lease, environment: str = "production") -> State[None]:
+async def watch(lease: AnyLease, environment: str = "production") -> State[None]:
     """Watch a promoted release for the policy's hour.
 
     Args:

@@ -9,7 +9,7 @@ ReleaseError
 │  ├─ Held          another release holds a service   Duplicate or Refused, naming who holds what
 │  ├─ StartFailed   a revision did not become ready   the release is reverted
 │  └─ SmokeFailed   a smoke test saw something wrong  the release is reverted
-├─ Stuck         a step of a release was refused    Failed, and recovery looks; users stay as they are
+├─ Unfinished    a lease could not be ended         Failed, a person was paged; recovery tries again
 ├─ BadRequest    the request is wrong   stops before any write; names every field that is wrong
 └─ NoData        the query is empty     not the canary's fault: INCONCLUSIVE
 """
@@ -73,8 +73,8 @@ class SmokeFailed(Refused):
     """A revision answered a smoke test, and the answer is wrong."""
 
 
-class Stuck(ReleaseError):
-    """A release that holds its services cannot take its next step. Never an end of its own: somebody must look."""
+class Unfinished(ReleaseError):
+    """Users could not be moved back everywhere, or a lease is still held. Recovery tries again."""
 
 
 class BadRequest(ReleaseError):

@@ -1,6 +1,6 @@
-"""A team's worst days on a laptop: a stand-in world, a Prefect server of its own, and the stories told there."""
+"""Failure scenarios on one machine: a stand-in world, a Prefect server, and releases that run in them."""
 
 import warnings
 
-# A library of the embedded database says so to everybody who is no desktop session; nothing is kept there.
+# The embedded database's library warns wherever there is no desktop session; it stores nothing there.
 warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")

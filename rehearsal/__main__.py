@@ -1,8 +1,8 @@
 """The rehearsal's command line.
 
-python -m rehearsal up                     start everything, print where it is, stay until Ctrl-C
-python -m rehearsal run STORY [STORY ...]  tell stories; exit status 0 only if every one ended as it must
-python -m rehearsal list                   the stories, one line each
+python -m rehearsal up                            start everything, print the addresses, stay until Ctrl-C
+python -m rehearsal run SCENARIO [SCENARIO ...]   run scenarios; exit status 0 only if all of them pass
+python -m rehearsal list                          list the scenarios, one line each
 """
 
 import argparse
@@ -15,54 +15,62 @@ import sys
 import traceback
 from pathlib import Path
 
-from rehearsal.report import stages_table
+from rehearsal.report import phases_table
+from rehearsal.runner import run_scenario
 from rehearsal.scenario import Scenario, ScenarioResult
-from rehearsal.scenarios import STORIES
-from rehearsal.test_environment import TestEnvironment, rehearsal_stage
+from rehearsal.scenarios import SCENARIOS
+from rehearsal.test_environment import TestEnvironment, running_environment
+from rehearsal.world.gcloud import UNWANTED
 from rehearsal.world.remote import RemoteWorld
+
+STARTING = "Starting the stand-in world and a Prefect server with its database. This takes about 30 seconds."
 
 
 def main() -> int:
-    """Do what the command line says. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m rehearsal", description="A team's worst day, on a laptop.")
+    """Run the command that was given. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rehearsal", description="Run releases against a stand-in world on this machine."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="start everything and stay until Ctrl-C")
-    commands.add_parser("list", help="the stories")
-    run = commands.add_parser("run", help="tell stories")
-    run.add_argument("stories", nargs="+", metavar="STORY", help="a story's name, or all")
-    run.add_argument("--json", type=Path, metavar="FILE", help="write what happened there")
+    commands.add_parser("list", help="list the scenarios")
+    run = commands.add_parser("run", help="run scenarios")
+    run.add_argument("scenarios", nargs="+", metavar="SCENARIO", help="the name of a scenario, or all")
+    run.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE as JSON")
     arguments = parser.parse_args()
     if arguments.command == "list":
-        for scenario in STORIES.values():
-            print(f"{scenario.name:24} {scenario.told}; ends {scenario.ends}")
+        for scenario in SCENARIOS.values():
+            print(f"{scenario.name:24} {scenario.description} Expected outcome: {scenario.ends}.")
         return 0
     if arguments.command == "up":
         return asyncio.run(up())
-    names = list(STORIES) if arguments.scenarios == ["all"] else arguments.scenarios
-    if unknown := [name for name in names if name not in STORIES]:
-        parser.error(f"no such story: {', '.join(unknown)}; there are {', '.join(STORIES)}")
+    names = list(SCENARIOS) if arguments.scenarios == ["all"] else arguments.scenarios
+    if unknown := [name for name in names if name not in SCENARIOS]:
+        parser.error(f"unknown scenario: {', '.join(unknown)}. Choose from {', '.join(SCENARIOS)}.")
     return asyncio.run(run_scenarios(names, arguments.json))
 
 
 async def up() -> int:
-    """Everything runs until somebody ends it."""
+    """Start everything and stay until SIGINT or SIGTERM."""
     stop = asyncio.Event()
     for sign in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
-    print("starting the world, Prefect and its database: about half a minute …", flush=True)
-    async with rehearsal_stage() as test_env:
+    print(STARTING, flush=True)
+    async with running_environment() as test_env:
         await test_env.clean(users_per_s=20)
-        good, bad = await test_env.publish_ready_made()
+        good, bad = await test_env.publish_examples()
         print(
-            f"Prefect UI      {test_env.server.ui_url}\n"
-            f"Prefect API     {test_env.server.api_url}\n"
-            f"Cloud Run       {test_env.world.grpc_endpoint} (gRPC)\n"
+            f"Prefect UI         {test_env.server.ui_url}\n"
+            f"Prefect API        {test_env.server.api_url}\n"
+            f"Cloud Run (gRPC)   {test_env.world.grpc_endpoint}\n"
             f"{for_scripts(test_env.world)}"
-            f"Prometheus      {test_env.world.prometheus_url}\n"
-            f"desks           {test_env.world.desks_url}\n"
-            f"a good version  {good}\n"
-            f"a bad one       {bad} (its backend fails 5 % of requests)\n"
-            "Start release/production from the UI with one of them. Ctrl-C ends everything.",
+            f"Cloud Run (v1)     {test_env.world.rest_url} (REST)\n"
+            f"{for_gcloud(test_env.world)}"
+            f"Prometheus         {test_env.world.prometheus_url}\n"
+            f"vendor stand-ins   {test_env.world.vendors_url}\n"
+            f"healthy version    {good}\n"
+            f"broken version     {bad} (its backend fails 5 % of requests)\n"
+            "Start release/production in the UI with one of these versions. Ctrl-C stops everything.",
             flush=True,
         )
         await stop.wait()
@@ -70,41 +78,49 @@ async def up() -> int:
 
 
 def for_scripts(world: RemoteWorld) -> str:
-    """What a script of anybody's needs to ask the stand-in with Google's own client: to be pasted into its shell."""
+    """What a script needs to call the stand-in with Google's client libraries, to be pasted into its shell."""
     exports = "".join(f"  export {name}={shlex.quote(value)}\n" for name, value in world.client_environ.items())
     return f"{exports}  api_endpoint    {world.grpc_endpoint}\n  a service       {world.find('ethixai-backend')}\n"
 
 
+def for_gcloud(world: RemoteWorld) -> str:
+    """The lines with which an unmodified gcloud works on the rehearsal's production: to be pasted into a shell."""
+    exports = "".join(f"  export {name}={shlex.quote(value)}\n" for name, value in world.gcloud_environ.items())
+    head = "gcloud             works on the rehearsal in a shell with these lines:"
+    return f"{head}\n  unset {' '.join(UNWANTED)}\n{exports}"
+
+
 async def run_scenarios(names: list[str], path: Path | None) -> int:
-    """Tell the stories one after another on one stage."""
+    """Run the scenarios one after another in one test environment. Returns the exit status."""
     task = asyncio.current_task()
     assert task is not None
     for sign in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(sign, task.cancel)
-    tales: list[ScenarioResult] = []
-    print("starting the world, Prefect and its database: about half a minute …", flush=True)
+    results: list[ScenarioResult] = []
+    print(STARTING, flush=True)
     with contextlib.suppress(asyncio.CancelledError):
-        async with rehearsal_stage() as test_env:
+        async with running_environment() as test_env:
             for name in names:
-                tales.append(await told(test_env, STORIES[name]))
-    tales += [ScenarioResult.untold(STORIES[name], "it was ended before it was told") for name in names[len(tales) :]]
+                results.append(await result_of(test_env, SCENARIOS[name]))
+    stopped = "The rehearsal was stopped before this scenario had finished."
+    results += [ScenarioResult.not_run(SCENARIOS[name], stopped) for name in names[len(results) :]]
     if path:
-        written = [result.json() for result in tales]
+        written = [result.json() for result in results]
         path.write_text(json.dumps(written if len(names) > 1 else written[0], indent=2) + "\n")
-    for result in tales:
-        said = "; ".join(result.wrong) or result.message
-        print(f"{'ok   ' if result.passed else 'WRONG'} {result.scenario.name:24} {result.outcome}: {said}")
-    return 0 if all(result.passed for result in tales) else 1
+    for result in results:
+        verdict = "passed" if result.passed else "FAILED"
+        print(f"{verdict} {result.scenario.name:24} {result.outcome}: {'; '.join(result.wrong) or result.message}")
+    return 0 if all(result.passed for result in results) else 1
 
 
-async def told(test_env: TestEnvironment, scenario: Scenario) -> ScenarioResult:
-    """The story, told; one that cannot be is a failed one, with the sentence of what came instead."""
+async def result_of(test_env: TestEnvironment, scenario: Scenario) -> ScenarioResult:
+    """The result of one scenario. An unexpected error is a failed result, so that the other scenarios still run."""
     try:
-        result = await test_env.notify(scenario)
-        print(stages_table(result), flush=True)
-    except Exception as broken:  # noqa: BLE001  # whatever it is: the stories after it are told, and FILE is written
+        result = await run_scenario(test_env, scenario)
+        print(phases_table(result), flush=True)
+    except Exception as error:  # noqa: BLE001  # any error: the other scenarios run, and FILE is written
         traceback.print_exc()
-        result = ScenarioResult.untold(scenario, f"it could not be told: {type(broken).__name__}: {broken}")
+        result = ScenarioResult.not_run(scenario, f"The scenario could not be run: {type(error).__name__}: {error}")
     return result
 
 

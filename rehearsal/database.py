@@ -1,4 +1,4 @@
-"""EthixAI's database in a story: what is in it when the story begins, and what is left when it ends."""
+"""EthixAI's database in a scenario: its content at the start, and what a check reads at the end."""
 
 import datetime
 import json
@@ -11,11 +11,11 @@ from rehearsal.test_environment import TestEnvironment
 BACKEND = "ethixai-backend"
 RENAME, DROP = "20251030093000-rename-full-name", "20251113101500-drop-raw-uploads"
 RELEASED = "v20251031-0a1b2c"
-"""What the backend serves when such a story begins: code that reads the schemas before and after the rename."""
+"""The backend's version when a migration scenario begins: it reads the schemas before and after the rename."""
 
 
 def renamed(uri: str) -> tuple[int, int]:
-    """How many users have the field under its old name, and how many under its new one."""
+    """The number of users with the old field, and the number with the new one."""
     with MongoClient[dict[str, object]](uri) as client:
         users = client["ethixai"].users
         old, new = (users.count_documents({name: {"$exists": True}}) for name in ("oldField", "newField"))
@@ -23,27 +23,27 @@ def renamed(uri: str) -> tuple[int, int]:
 
 
 def applied(uri: str) -> list[str]:
-    """The ledger."""
+    """The names in the migration ledger."""
     with MongoClient[dict[str, object]](uri) as client:
         return sorted(str(line["fileName"]) for line in client["ethixai"].changelog.find())
 
 
 def rows(uri: str) -> tuple[int, int]:
-    """How many data sets have their rows, and how many there are."""
+    """The number of data sets with rows, and the number of data sets."""
     with MongoClient[dict[str, object]](uri) as client:
         sets = client["ethixai"].datasets
         return sets.count_documents({"raw": {"$exists": True}}), sets.count_documents({})
 
 
 async def with_users(test_env: TestEnvironment, count: int) -> None:
-    """So many users whose field was renamed."""
+    """Insert ``count`` users with the new field."""
     with MongoClient[dict[str, object]](test_env.world.mongodb_uri) as client:
         client["ethixai"].users.insert_many({"_id": n, "newField": f"user {n}"} for n in range(count))
     await released(test_env, RELEASED)
 
 
 async def with_rows_dropped(test_env: TestEnvironment) -> None:
-    """Twenty data sets lost their rows half an hour ago; there is a backup from before, and two reports from since."""
+    """Twenty data sets lost their rows 30 minutes ago; a backup is older than that, two reports are newer."""
     then_s = time.time() - 1800
     with MongoClient[dict[str, object]](test_env.world.mongodb_uri) as client:
         database = client["ethixai"]
@@ -57,13 +57,13 @@ async def with_rows_dropped(test_env: TestEnvironment) -> None:
 
 
 async def without_migrations(test_env: TestEnvironment) -> None:
-    """The database is older than every migration: schema 1."""
+    """Empty the ledger: the database has schema 1."""
     with MongoClient[dict[str, object]](test_env.world.mongodb_uri) as client:
         client["ethixai"].changelog.delete_many({})
 
 
 async def released(test_env: TestEnvironment, release: str) -> None:
-    """What the backend serves is written down as this release."""
+    """Annotate the backend: what it serves is ``release``."""
     (revision,) = (await test_env.world.served())[BACKEND]
     good = [{"release": release, "revision": revision, "digest": "", "promoted_at_s": time.time()}]
     annotations = {"playbook.ethixai.com/last-good": json.dumps(good)}

@@ -4,14 +4,14 @@ from pathlib import Path
 
 from rehearsal.world.remote import RemoteWorld
 
-TOKEN = "rehearsal-token"  # noqa: S105  # the desks take any; it stands in no file, as in production
+TOKEN = "rehearsal-token"  # noqa: S105  # the vendor stand-ins take any; as in production, no file holds it
 SECRETS = {
     "REHEARSAL_TOKEN": TOKEN,
     "REHEARSAL_ROUTING_KEY": "0123456789abcdef0123456789abcdef",
 }
 
 MAINTENANCE = "ethixai-ai-core-maintenance"
-"""Named in production's file. The other services have none, as most have."""
+"""The maintenance revision in production's file. The other services have none."""
 TEMPLATE = """\
 # Made for one rehearsal, with the ports of its stand-in world. Compare environments/{name}.toml.
 name = "{name}"
@@ -68,7 +68,7 @@ api_endpoint = "{grpc}"
 url = "{prometheus}"
 
 [registry]
-base_url = "{desks}/registry"
+base_url = "{vendors}/registry"
 username = "rehearsal"
 token = {{ env = "REHEARSAL_TOKEN" }}
 
@@ -76,17 +76,17 @@ token = {{ env = "REHEARSAL_TOKEN" }}
 poll_interval_s = 0.2
 
 [slack]
-api_url = "{desks}/slack/api"
+api_url = "{vendors}/slack/api"
 token = {{ env = "REHEARSAL_TOKEN" }}
 channels = {{ releases = "C0RELEASES", incidents = "C0INCIDENTS" }}
 
 [github]
-api_url = "{desks}/github"
+api_url = "{vendors}/github"
 repository = "geoaziz/ethixai"
 token = {{ env = "REHEARSAL_TOKEN" }}
 
 [sentry]
-api_url = "{desks}/sentry"
+api_url = "{vendors}/sentry"
 organization = "ethixai"
 projects = ["backend", "ai-core", "frontend"]
 environment = "{name}"
@@ -100,11 +100,11 @@ names = ["mongodb-uri", "jwt-signing-key"]
 LOW_TRAFFIC = """\
 low_traffic = { ethixai-ai-core = "hold", ethixai-backend = "probe", ethixai-frontend = "ask" }
 """
-"""One service of each kind, so that a rehearsal shows all three."""
+"""One service for each of the three ways, so that a rehearsal covers all of them."""
 PAGERDUTY = """
 [pagerduty]
-events_url = "{desks}/pagerduty"
-api_url = "{desks}/pagerduty/api"
+events_url = "{vendors}/pagerduty"
+api_url = "{vendors}/pagerduty/api"
 routing_key = {{ env = "REHEARSAL_ROUTING_KEY" }}
 api_token = {{ env = "REHEARSAL_TOKEN" }}
 escalation_policy = "PABC123"
@@ -123,7 +123,7 @@ batch = 200
 connection_secret = "mongodb-uri"
 
 [atlas]
-api_url = "{desks}/atlas"
+api_url = "{vendors}/atlas"
 public_key = "rehearsal"
 private_key = {{ env = "REHEARSAL_TOKEN" }}
 group = "32b6e34b3d91647abb20e7b8"
@@ -136,21 +136,21 @@ MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 
 
 def secrets(world: RemoteWorld) -> dict[str, str]:
-    """What the files refer to; the command that applies them gets it in its environment."""
+    """The environment variables that the files refer to, for the command that applies them."""
     return {**SECRETS, "REHEARSAL_MONGODB_URI": world.mongodb_uri, "REHEARSAL_RESTORED_URI": world.restored_uri}
 
 
 def write_environments(folder: Path, world: RemoteWorld, ui_url: str, policy: str = "") -> tuple[Path, Path]:
     """Write production.toml and staging.toml for this world. Returns their paths, staging first.
 
-    ``policy``: lines that change production's.
+    ``policy`` is added to the table [policy] of production.
     """
     places = {
         "ui_url": ui_url,
         "grpc": world.grpc_endpoint,
         "rest": world.rest_url,
         "prometheus": world.prometheus_url,
-        "desks": world.desks_url,
+        "vendors": world.vendors_url,
     }
     staging = TEMPLATE.format(
         name="staging", project="ethixai-staging", staging="", policy="bake_s = 0\n", maintenance="", **places

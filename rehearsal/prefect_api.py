@@ -1,7 +1,4 @@
-"""A rehearsal's view of Prefect: start a deployment by name, follow the run, read what it did.
-
-Plain REST, as CI uses it.
-"""
+"""A client of Prefect's REST API: start a deployment by name, follow the run, read its steps and logs."""
 
 import asyncio
 from dataclasses import dataclass
@@ -44,13 +41,13 @@ class Step:
 
 
 class PrefectApi:
-    """What stories ask of a Prefect server."""
+    """The requests that scenarios make to a Prefect server."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
     async def start(self, deployment: str, parameters: dict[str, Any], key: str = "") -> Run:
-        """Create a run of ``flow/deployment``. Raises RuntimeError with the API's words where it refuses."""
+        """Create a run of ``flow/deployment``. Raises RuntimeError with the API's answer where it refuses."""
         found = await self._ask("GET", f"/deployments/name/{deployment}")
         body = {"parameters": parameters, **({"idempotency_key": key} if key else {})}
         return _run(await self._ask("POST", f"/deployments/{found['id']}/create_flow_run", body))
@@ -60,7 +57,7 @@ class PrefectApi:
         return _run(await self._ask("GET", f"/flow_runs/{run_id}"))
 
     async def wait(self, run_id: str, timeout_s: float) -> Run:
-        """The run once it is over. Raises TimeoutError, naming the state it hangs in."""
+        """The run once it has ended. Raises TimeoutError with the state that it is in."""
         state = ""
         for _ in range(int(timeout_s / POLL_S)):
             run = await self.run(run_id)
@@ -71,19 +68,19 @@ class PrefectApi:
         raise TimeoutError(f"flow run {run_id} is still {state} after {timeout_s:.0f} s")
 
     async def runs_of(self, deployment: str) -> list[Run]:
-        """Every run of a deployment, the oldest first."""
+        """Every run of a deployment, oldest first."""
         found = await self._ask("GET", f"/deployments/name/{deployment}")
         body = {"flow_runs": {"deployment_id": {"any_": [found["id"]]}}, "sort": "START_TIME_ASC"}
         return [_run(one) for one in await self._ask("POST", "/flow_runs/filter", body)]
 
     async def scheduled(self, deployment: str) -> list[dict[str, Any]]:
-        """Its runs that are still to come, as the API shows them."""
+        """The scheduled runs of a deployment, as the API shows them."""
         found = await self._ask("GET", f"/deployments/name/{deployment}")
         wanted = {"deployment_id": {"any_": [found["id"]]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
         return list(await self._ask("POST", "/flow_runs/filter", {"flow_runs": wanted}))
 
     async def steps(self, run_id: str) -> list[Step]:
-        """Its task runs in the order they began."""
+        """The run's ended task runs, in the order in which they started."""
         body = {"task_runs": {"flow_run_id": {"any_": [run_id]}}, "sort": "EXPECTED_START_TIME_ASC"}
         found = await self._ask("POST", "/task_runs/filter", body)
         steps = [
@@ -94,18 +91,19 @@ class PrefectApi:
         return sorted(steps, key=lambda step: step.started_at_s)
 
     async def begun(self, run_id: str) -> list[str]:
-        """The names of its task runs that have begun."""
+        """The names of the run's task runs that have started."""
         body = {"task_runs": {"flow_run_id": {"any_": [run_id]}}}
         return [one["name"] for one in await self._ask("POST", "/task_runs/filter", body) if one["start_time"]]
 
     async def states(self, run_id: str) -> list[str]:
-        """The names of the states that it was in, oldest first."""
+        """The names of the run's states, oldest first."""
         found = await self._ask("GET", f"/flow_run_states/?flow_run_id={run_id}")
         return [one["name"] for one in sorted(found, key=lambda state: state["timestamp"])]
 
     async def answer(self, run_id: str, given: dict[str, Any]) -> str:
-        """Answer a paused run's form as the UI does, once there is one: a run is paused a moment before its form is
-        there. Returns the API's status, ``ACCEPT`` if it took it.
+        """Answer the form of a paused run as the UI does. Waits for the form: it appears a moment after the pause.
+
+        Returns the API's status, ``ACCEPT`` if it accepted the answer.
         """
         for _ in range(FORM_S):
             answer = await self._ask("POST", f"/flow_runs/{run_id}/resume", {"run_input": given})
@@ -115,17 +113,17 @@ class PrefectApi:
         return str(answer["status"])
 
     async def cancel(self, run_id: str) -> None:
-        """Cancel a run as the UI's button does."""
+        """Cancel a run as the button in the UI does."""
         state = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
         await self._ask("POST", f"/flow_runs/{run_id}/set_state", state)
 
     async def logs(self, run_id: str, limit: int = 200) -> list[str]:
-        """What the run said, oldest first."""
+        """The run's log lines, oldest first."""
         body = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC", "limit": limit}
         return [one["message"] for one in await self._ask("POST", "/logs/filter", body)]
 
     async def cancel_all(self) -> None:
-        """No run is under way or due, so that the next story starts clean; the schedules keep theirs."""
+        """Cancel the runs that are under way and delete those that are due. Runs of schedules stay."""
         body = {"flow_runs": {"state": {"type": {"not_any_": sorted(TERMINAL)}}}}
         for one in await self._ask("POST", "/flow_runs/filter", body):
             if one["state_type"] in ("RUNNING", "PAUSED", "PENDING"):

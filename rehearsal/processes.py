@@ -1,4 +1,4 @@
-"""Child processes of a rehearsal: started in their own group, logged to a file, and gone when we are."""
+"""Child processes of a rehearsal: each in its own process group, logged to a file, ended with this process."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ class Child:
 
     @classmethod
     async def start(cls, *command: str, log: Path, environ: Mapping[str, str], cwd: Path | None = None) -> "Child":
-        """Start ``command`` with this environment, nothing on its standard input, and tied to this process's life."""
+        """Start ``command`` with this environment and an empty standard input. It ends when this process ends."""
         with log.open("ab") as out:
             process = await asyncio.create_subprocess_exec(
                 *child.command(*command),
@@ -41,16 +41,16 @@ class Child:
         return self.process.returncode is None
 
     def tail(self, lines: int = 20) -> str:
-        """The last lines it said."""
+        """The last lines of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     async def done(self) -> None:
-        """Wait for its end. Raises RuntimeError, with what it said last, unless it ended well."""
+        """Wait for its end. Raises RuntimeError with the end of its log where its exit status is not 0."""
         if await self.process.wait():
             raise RuntimeError(f"{self.log.name} ended with {self.process.returncode}:\n{self.tail()}")
 
     async def stop(self, grace_s: float = 10.0) -> None:
-        """Ask the whole group to end, then end it."""
+        """Send SIGTERM to the process group, and SIGKILL after ``grace_s`` seconds."""
         for sign, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 5.0)):
             if not self.is_running:
                 break

@@ -1,12 +1,17 @@
-"""Where the seconds of a told story went."""
+"""The phases of a release: printed while a scenario runs, and how many seconds each of them took."""
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from rehearsal.prefect_api import Step
 from rehearsal.scenario import ScenarioResult
+from rehearsal.test_environment import STAGING
 
 Span = tuple[float, float]
 
-STAGES: dict[str, tuple[str, ...]] = {
+PHASES: dict[str, tuple[str, ...]] = {
     "checks and build": ("check build", "checklist", "version in staging", "check telemetry", "check schema", "try "),
-    "claim": (
+    "lease": (
         "look",
         "already live",
         "check free",
@@ -19,59 +24,89 @@ STAGES: dict[str, tuple[str, ...]] = {
     "recovery": ("find claim", "owner of", "judge recovery", "mark ", "free orphan"),
     "deploy at 0 %": ("deploy canary", "introduce"),
     "smoke tests": ("smoke test", "exploit check", "check error ratio"),
-    "scrapes before users": ("wait for scrapes",),
-    "shift": ("canary ", "note on lead", "scale "),
+    "wait for metrics": ("wait for scrapes",),
+    "shift traffic": ("canary ", "note on lead", "scale "),
     "bake": ("monitor", "probe "),
     "promote": ("promote", "check settled"),
     "revert": ("revert",),
-    "measures": ("check maintenance revision", "read-only ", "restore "),
-    "data": (
+    "mitigation": ("check maintenance revision", "read-only ", "restore "),
+    "database": (
         *("plan", "undoing under way", "hold services", "stop writes", "prove that writes stop", "repoint", "halt"),
         *("start writes", "drain", "dry run", "undo ", "verify", "take ", "still applied", "find backup"),
         *("where writes are off", "count what would be lost", "start restore", "follow restore", "store"),
     ),
-    "telling": (
+    "messages": (
         *("post to", "page", "open ticket", "resolve", "sentry release", "report: ", "second look", "form of"),
         *("error signatures", "open incidents", "note incident"),
     ),
-    "letting go": ("release claim", "end watch", "start "),
+    "release the lease": ("release claim", "end watch", "start "),
 }
-"""row -> how the names of its steps begin; the longest beginning that fits decides."""
+"""phase -> how the names of its steps begin; the longest matching beginning decides"""
 START, BETWEEN = "start of the run", "between steps"
 
 
-def stage_of(step: str) -> str:
-    """The row that a step of this name falls in; `BETWEEN` where no row names it."""
-    fits = [(len(start), name) for name, starts in STAGES.items() for start in starts if step.startswith(start)]
+def phase_of(step: str) -> str:
+    """The phase of a step with this name; `BETWEEN` where no phase lists it."""
+    fits = [(len(start), name) for name, starts in PHASES.items() for start in starts if step.startswith(start)]
     return max(fits)[1] if fits else BETWEEN
 
 
-def stages(result: ScenarioResult) -> dict[str, float]:
-    """Seconds by stage, staging's and production's together, from the request to the end of the last run.
+class PhasePrinter:
+    """Prints steps as they end, with a heading wherever the environment or the phase changes."""
 
-    A moment in which steps of several stages ran is the first one's of them; one in which none ran lies between steps.
-    So the rows add up.
+    def __init__(self, say: Callable[[str], None], began_s: float) -> None:
+        self._say, self._began_s = say, began_s
+        self._shown: set[tuple[str, float]] = set()
+        self._heading = ""
+
+    def show(self, steps: Iterable[Step], writes: Sequence[dict[str, Any]]) -> None:
+        """Print the steps that were not printed before. The environment comes from ``writes``."""
+        new = [step for step in steps if (step.name, step.started_at_s) not in self._shown]
+        for step in sorted(new, key=lambda step: step.ended_at_s):
+            self._shown.add((step.name, step.started_at_s))
+            phase = phase_of(step.name)
+            if phase == "messages":
+                continue
+            heading = f"{environment_of(step, writes)}, {phase}"
+            if heading != self._heading:
+                self._say(f"  {heading}")
+                self._heading = heading
+            took_s = step.ended_at_s - step.started_at_s
+            self._say(f"    +{step.ended_at_s - self._began_s:6.1f} s  {step.name}: {step.state} in {took_s:.1f} s")
+
+
+def environment_of(step: Step, writes: Iterable[dict[str, Any]]) -> str:
+    """Staging between the first and the last write to staging's services, production otherwise."""
+    staged = [write["at"] for write in writes if f"/{STAGING}/" in write["resource"]]
+    return "staging" if staged and min(staged) <= step.ended_at_s <= max(staged) else "production"
+
+
+def phases(result: ScenarioResult) -> dict[str, float]:
+    """Seconds by phase, staging and production together, from the request to the end of the last run.
+
+    A moment in which steps of several phases ran counts for the first of these phases; a moment without any step
+    counts as `BETWEEN`. So the rows add up.
     """
     began_s, ended_s = result.run.created_at_s, result.ended_at_s
     started_s = min(max(result.run.started_at_s or began_s, began_s), ended_s)
     rows, taken = {START: started_s - began_s}, [(began_s, started_s)]
-    for name in STAGES:
+    for name in PHASES:
         before_s = _covered(taken)
-        steps = (step for step in result.steps if stage_of(step.name) == name)
+        steps = (step for step in result.steps if phase_of(step.name) == name)
         taken += [(max(s.started_at_s, began_s), min(s.ended_at_s, ended_s)) for s in steps]
         rows[name] = _covered(taken) - before_s
     rows[BETWEEN] = ended_s - began_s - _covered(taken)
     return rows
 
 
-def stages_table(result: ScenarioResult) -> str:
-    """`stages` for people, with what lies beyond the bake, and how long a killed release was nobody's."""
-    rows = stages(result)
+def phases_table(result: ScenarioResult) -> str:
+    """`phases` as text, with the seconds outside the bake and, after a kill, the seconds until the take-over."""
+    rows = phases(result)
     total = sum(rows.values())
     lines = [f"  {name:22} {seconds:6.1f} s" for name, seconds in rows.items() if seconds >= 0.05]
-    lines.append(f"  {'beyond the bake':22} {total - rows['bake']:6.1f} s of {total:.1f} s")
+    lines.append(f"  {'outside the bake':22} {total - rows['bake']:6.1f} s of {total:.1f} s")
     if (taken_over_s := result.seconds["killed_to_taken_over"]) is not None:
-        lines.append(f"  {'kill to taken over':22} {taken_over_s:6.1f} s")
+        lines.append(f"  {'kill to take-over':22} {taken_over_s:6.1f} s")
     return "\n".join(lines)
 
 

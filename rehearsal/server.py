@@ -1,5 +1,4 @@
-"""A Prefect server of the rehearsal's own: embedded PostgreSQL, API and UI, one worker, the deployments of
-prefect.yaml."""
+"""The rehearsal's Prefect server: embedded PostgreSQL, API and UI, one worker, the deployments of prefect.yaml."""
 
 import asyncio
 import os
@@ -21,7 +20,7 @@ START_TIMEOUT_S = 120.0
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
+    """A loopback port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -63,13 +62,13 @@ class Server:
         return httpx.AsyncClient(base_url=self.api_url, auth=login, timeout=30)  # type: ignore[arg-type]
 
     async def start_api(self) -> None:
-        """The API and the UI answer. Raises RuntimeError with the server's last words if they do not."""
+        """Start API and UI. Raises RuntimeError with the end of the server's log if they do not answer."""
         command = ("-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port))
         self.api = await self.child(*command, log="server")
         await self.wait_until_up(self.api)
 
     async def stop(self) -> None:
-        """Worker and API are gone."""
+        """Stop worker and API."""
         for one in (self.worker, self.api):
             if one:
                 await one.stop()
@@ -80,7 +79,7 @@ class Server:
         return await Child.start(sys.executable, *arguments, log=path, environ=self.environ, cwd=ROOT)
 
     async def start_worker(self) -> Child:
-        """A process worker; it takes runs about a second after they are due."""
+        """Start a process worker, which polls for runs every second."""
         command = (
             "-m",
             "prefect",
@@ -97,7 +96,7 @@ class Server:
         return self.worker
 
     async def deploy(self, *environment_files: Path) -> None:
-        """The blocks of these environments and every deployment of prefect.yaml are on the server."""
+        """Create the blocks of these environments and every deployment of prefect.yaml on the server."""
         if self.worker is None:
             await self.start_worker()
         await self.wait_for_pool()
@@ -105,12 +104,12 @@ class Server:
         await asyncio.gather(self.apply(*environment_files), deployed.done())
 
     async def apply(self, *environment_files: Path) -> None:
-        """The blocks of these environments are on the server. Raises RuntimeError with what the command said."""
+        """Create the blocks of these environments on the server. Raises RuntimeError with the command's output."""
         applied = await self.child("-m", "blocks", "apply", *map(str, environment_files), log="apply")
         await applied.done()
 
     async def wait_for_pool(self) -> None:
-        """Return once the worker has made its pool. Raises RuntimeError with the worker's last words otherwise."""
+        """Return once the worker has created its pool. Raises RuntimeError with the end of the worker's log."""
         assert self.worker is not None
         async with self.client as client:
             for _ in range(int(START_TIMEOUT_S / 0.2)):
@@ -119,12 +118,12 @@ class Server:
                 if (await client.get(f"/work_pools/{POOL}")).is_success:
                     return
                 await asyncio.sleep(0.2)
-        raise RuntimeError(f"the worker did not come up:\n{self.worker.tail()}")
+        raise RuntimeError(f"The worker did not start:\n{self.worker.tail()}")
 
     async def wait_until_up(self, server: Child) -> None:
         """Return once the API answers.
 
-        Raises RuntimeError with the server's last words if it ends or takes too long.
+        Raises RuntimeError with the end of the server's log if the server ends or does not answer in time.
         """
         async with httpx.AsyncClient() as client:
             for _ in range(int(START_TIMEOUT_S / 0.2)):
@@ -136,14 +135,14 @@ class Server:
                 except httpx.TransportError:
                     pass
                 await asyncio.sleep(0.2)
-        raise RuntimeError(f"the Prefect server did not come up:\n{server.tail()}")
+        raise RuntimeError(f"The Prefect server did not start:\n{server.tail()}")
 
 
 @asynccontextmanager
 async def prefect_server(
     folder: Path, *, auth: str = "", environ: Mapping[str, str] | None = None
 ) -> AsyncIterator[Server]:
-    """A running server, database and all; everything is stopped at the end."""
+    """A running server with its database. Everything is stopped at the end."""
     server = Server(folder, auth=auth, environ=environ)
     data = folder / "postgres"
     data.mkdir(parents=True)

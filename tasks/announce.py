@@ -14,15 +14,18 @@ from blocks.environment import Environment
 from playbook.analysis.verdict import Verdict
 from playbook.errors import ReleaseError
 from playbook.incident.response import war_room
-from playbook.lease.lease import Lease
+from playbook.lease.lease import Kind, Lease
+from playbook.lease.record import Unreadable
 from playbook.messages import chat as messages
 from playbook.messages import hotfix
 from playbook.messages.chat import Deployed, Message, Page, Resolution, Ticket
 from playbook.messages.report import Report
+from playbook.messages.set_aside import not_reverted, set_aside
 from playbook.release.plan import Order
 from playbook.release.request import MitigateRequest
 from playbook.release.version import Version
 from tasks.incident import incident_ticket, note_incident, open_incidents, run_url
+from tasks.place import place_of
 from tasks.retries import LATER, TELL
 from tasks.start import form_link, start
 
@@ -112,11 +115,21 @@ async def notify_taken_up(env: Environment, lease: Lease) -> None:
     await notify(env, messages.starting(lease, env.name, unix_s(), env.policy.bake_s, changes=""))
 
 
+async def notify_set_aside(env: Environment, aside: Sequence[Unreadable]) -> None:
+    """The on-call engineer knows each service that the engine does nothing with, and why."""
+    await asyncio.gather(*(notify(env, set_aside(one, env.name, place_of(env))) for one in aside))
+
+
+async def notify_not_reverted(env: Environment, report: Report, why: str) -> None:
+    """The on-call engineer knows at once that users are not back everywhere, and why."""
+    await notify(env, not_reverted(report, why))
+
+
 async def notify_complete(env: Environment, report: Report) -> None:
     """`#releases` knows that everybody has the new version; a hotfix's debt has its ticket; open incidents are over."""
     lease = report.lease
     facts: list[Fact] = [messages.complete(report, env.policy.watch_s if env.policy.bake_s else 0)]
-    if lease.hotfix is not None:
+    if lease.kind is Kind.HOTFIX:
         facts = [hotfix.hotfix_deployed(report, env.policy), hotfix.hotfix_debt(report, env.policy)]
     await asyncio.gather(*(notify(env, fact) for fact in facts), end_incidents(env, lease.coordinator))
 

@@ -2,29 +2,62 @@
 
 from collections.abc import Callable
 
+from prefect import get_run_logger
+
 from blocks.environment import Environment
-from playbook.errors import Conflict
+from playbook.errors import Conflict, Refused
 from playbook.lease.change import Change
-from playbook.release.traffic import ServiceSnapshot
+from playbook.release.traffic import OUR_TAGS, ServiceSnapshot, TrafficSplit
 
 CONFLICTS_MAX = 8
-"""How often the etag may move under us before we say so. Every round reads again and decides again."""
+"""How often the service may change between our read and our write. Every round reads again and decides again."""
 
 
-async def ensure(env: Environment, service: str, step: Callable[[ServiceSnapshot], Change | None]) -> ServiceSnapshot:
+async def ensure(
+    env: Environment,
+    service: str,
+    step: Callable[[ServiceSnapshot], Change | None],
+    dropped: list[str] | None = None,
+) -> ServiceSnapshot:
     """Make ``service`` as ``step`` wants it, and return the read that shows it.
 
-    ``step`` is pure: it gets a fresh read and answers what is missing. It raises Fenced or Interrupted where the
-    service is
-    no longer ours. Raises: Conflict (the etag moved every time), and whatever `CloudRun` raises.
+    ``step`` is pure: it gets a fresh read and answers what is missing. It raises Fenced or OutOfBandChange where the
+    service is no longer ours. Other people's tags whose revision cannot serve make Cloud Run refuse every split: they
+    are left out then, with a sentence for each in ``dropped``.
+    Raises: Conflict (the service changed every time), and whatever `CloudRun` raises.
     """
+    dead: dict[str, str] = {}
     for _ in range(CONFLICTS_MAX):
         snapshot = await env.cloud_run.snapshot(service)
         change = step(snapshot)
         if change is None:
             return snapshot
+        if change.split is not None and dead:
+            change = change.model_copy(update={"split": change.split.without_tags(*dead)})
         try:
             return await env.cloud_run.write(snapshot, change)
         except Conflict as moved:
             conflict = moved
+        except Refused as refusal:
+            found = await dead_tags(env, service, change.split) if change.split is not None else {}
+            if not found:
+                raise
+            dead |= found
+            told = [f"{service}: tag {tag} was removed, since {why}." for tag, why in found.items()]
+            get_run_logger().warning("%s (%s)", " ".join(told), refusal)
+            if dropped is not None:
+                dropped += told
     raise conflict
+
+
+async def dead_tags(env: Environment, service: str, split: TrafficSplit) -> dict[str, str]:
+    """Other people's tags in ``split`` whose revision cannot serve, with the reason. One call, where there are tags."""
+    theirs = {tag: revision for tag, revision in split.tags.items() if tag not in OUR_TAGS and revision != "LATEST"}
+    if not theirs:
+        return {}
+    ready = {revision.name: revision.is_ready for revision in await env.cloud_run.revisions(service)}
+    return {
+        tag: f"revision {revision} {'never became ready' if revision in ready else 'does not exist any more'}"
+        for tag, revision in theirs.items()
+        if not ready.get(revision)
+    }

@@ -7,9 +7,9 @@ from collections.abc import Coroutine
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
-from prefect import get_client, get_run_logger, runtime
+from prefect import flow_runs, get_run_logger, runtime
+from prefect.client import orchestration
 from prefect.exceptions import NotPausedError
-from prefect.flow_runs import apause_flow_run, aresume_flow_run
 from prefect.input import RunInput
 from prefect.states import Running
 from pydantic import Field
@@ -106,7 +106,7 @@ async def answered(
 async def _unpause() -> None:
     """A run that is paused already cannot be paused again. One that was cancelled, or taken for lost, stays so."""
     run_id = UUID(runtime.flow_run.get_id())
-    async with get_client() as client:
+    async with orchestration.get_client() as client:
         state = (await client.read_flow_run(run_id)).state
         if state is not None and state.is_paused():
             await client.set_flow_run_state(run_id, Running(), force=True)
@@ -116,7 +116,7 @@ async def _shown(
     form: type[Form], description: str, within_s: float, silence: dict[str, str], alarm: "asyncio.Future[str] | None"
 ) -> Form:
     asking = asyncio.ensure_future(
-        apause_flow_run(
+        flow_runs.apause_flow_run(
             wait_for_input=form.with_initial_data(description=description),
             timeout=math.ceil(within_s) + GRACE_S,
             poll_interval=1,
@@ -127,7 +127,7 @@ async def _shown(
         await asyncio.wait(waited, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
         if not asking.done():
             with contextlib.suppress(NotPausedError):  # a person was quicker
-                await aresume_flow_run(UUID(runtime.flow_run.get_id()), run_input=silence)
+                await flow_runs.aresume_flow_run(UUID(runtime.flow_run.get_id()), run_input=silence)
         given = await asking
     finally:
         asking.cancel()

@@ -9,9 +9,8 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from uuid import UUID
 
-from prefect import get_client, get_run_logger, task
-from prefect.client.orchestration import PrefectClient
-from prefect.events import emit_event
+from prefect import events, get_run_logger, task
+from prefect.client import orchestration
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
@@ -36,7 +35,12 @@ def resource(environment: str, release_id: str) -> str:
 
 def heartbeat(env: Environment, lease: Lease) -> None:
     """The release gives one sign of life. Whoever takes a claim begins and ends with it: a silence is noticed."""
-    emit_event(HEARTBEAT, resource={"prefect.resource.id": resource(env.name, lease.release_id)})
+    events.emit_event(HEARTBEAT, resource={"prefect.resource.id": resource(env.name, lease.release_id)})
+
+
+def heartbeat_ended(env: Environment, lease: Lease) -> None:
+    """The release has ended on its own terms: the silence that follows starts no recovery."""
+    events.emit_event(ENDED, resource={"prefect.resource.id": resource(env.name, lease.release_id)})
 
 
 @contextlib.asynccontextmanager
@@ -48,7 +52,7 @@ async def with_heartbeat(env: Environment, lease: Lease) -> AsyncIterator[None]:
     """
     async with sending_heartbeats(env, lease):
         yield
-        emit_event(ENDED, resource={"prefect.resource.id": resource(env.name, lease.release_id)})
+        heartbeat_ended(env, lease)
 
 
 @contextlib.asynccontextmanager
@@ -79,7 +83,7 @@ async def mark_lost(found: Lease, successor: Lease) -> None:
     """
     message = f"It fell silent; release {found.release_id} went on in flow run {successor.flow_run_id}."
     try:
-        async with get_client() as client:
+        async with orchestration.get_client() as client:
             await client.set_flow_run_state(UUID(found.flow_run_id), Crashed(message=message), force=True)
     except PREFECT_AWAY as away:
         get_run_logger().warning("flow run %s still looks as if it ran: %s", found.flow_run_id, away)
@@ -92,7 +96,7 @@ async def owner_of(env: Environment, lease: Lease) -> Owner:
     Raises: Transient (Prefect is away).
     """
     try:
-        async with get_client() as client:
+        async with orchestration.get_client() as client:
             state = (await client.read_flow_run(UUID(lease.flow_run_id))).state
             if state is None or (state.is_final() and not state.is_cancelled()):
                 return Owner.ENDED
@@ -105,7 +109,7 @@ async def owner_of(env: Environment, lease: Lease) -> Owner:
         raise Transient(f"Prefect, asked for flow run {lease.flow_run_id}, is away: {away}") from away
 
 
-async def _has_heartbeat(client: PrefectClient, env: Environment, lease: Lease) -> bool:
+async def _has_heartbeat(client: orchestration.PrefectClient, env: Environment, lease: Lease) -> bool:
     since = datetime.fromtimestamp(unix_s() - HEARTBEATS_MISSED * env.policy.beat_s, UTC)
     heartbeats = EventFilter(
         occurred=EventOccurredFilter(since=since),

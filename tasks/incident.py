@@ -14,10 +14,10 @@ from blocks.environment import Environment
 from playbook.errors import ReleaseError
 from playbook.incident.response import Signature, findings, log_commands, new_signatures, postmortem
 from playbook.lease import change
-from playbook.lease.lease import Kind, Lease, Record, ServiceRollout
+from playbook.lease.lease import Kind, Lease, ServiceRollout
+from playbook.lease.record import Record
 from playbook.messages.chat import Ticket, rollback_ticket
 from playbook.messages.report import Report
-from playbook.migration import messages as migration_messages
 from tasks.ensure import ensure
 from tasks.retries import READ, TELL, WRITE
 
@@ -48,8 +48,8 @@ async def _new_errors(env: Environment, lease: Lease, rollout: ServiceRollout) -
     began_s = float(lease.epoch)
     since_s = began_s - env.policy.history_s if lease.kind is Kind.ROLLBACK else lease.bake_start_s or began_s
     new, old = await asyncio.gather(
-        env.cloud_logging.errors(rollout.service, rollout.canary, since_s, LINES),
-        env.cloud_logging.errors(rollout.service, rollout.stable.main, since_s - env.policy.history_s, LINES),
+        env.cloud_logging.errors(rollout.service, lease.suspect(rollout), since_s, LINES),
+        env.cloud_logging.errors(rollout.service, lease.trusted(rollout), since_s - env.policy.history_s, LINES),
     )
     return new_signatures(rollout.service, new, old)
 
@@ -58,17 +58,13 @@ async def incident_ticket(env: Environment, report: Report) -> Ticket:
     """The ticket of a release that was taken back: evidence, new errors, links, and the draft of the post-mortem."""
     signatures = await error_signatures(env, report.lease)
     links = {"flow run": run_url(env, report.lease), **log_commands(report)}
-    draft = postmortem(await _template(), report, signatures)
+    draft = postmortem(await postmortem_template(), report, signatures)
     folded = f"<details><summary>Draft of the post-mortem</summary>\n\n{draft}\n</details>"
     return rollback_ticket(report, findings(report, signatures, links), folded)
 
 
-async def migration_ticket(env: Environment, lease: Lease, lines: tuple[str, ...]) -> Ticket:
-    """The ticket of a migration rollback: its page so far, and the draft of the post-mortem."""
-    return migration_messages.ticket(lease, env.name, await _template(), lines, run_url(env, lease))
-
-
-async def _template() -> str:
+async def postmortem_template() -> str:
+    """The team's template, or a sentence in its place where it cannot be read."""
     try:
         return await asyncio.to_thread(TEMPLATE.read_text, encoding="utf-8")
     except OSError as missing:

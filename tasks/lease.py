@@ -1,42 +1,48 @@
 """Taking, changing and letting go of the claim that makes a release the only one."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from prefect import get_run_logger, runtime, task
 
 from blocks.clock import unix_s
 from blocks.environment import Environment
-from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, ReleaseError, Transient
+from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, ReleaseError, Transient, Unfinished
 from playbook.lease import change
-from playbook.lease.lease import Lease, Record, next_epoch
+from playbook.lease.build import Holder
+from playbook.lease.lease import Lease, next_epoch
+from playbook.lease.record import Record, Unreadable
 from playbook.lease.recovery import Owner, Recovery, recover
-from playbook.release.plan import Order, build_release_lease, is_live, plan, release_id, version_due
-from playbook.release.request import HotfixRequest
+from playbook.release.plan import Order, is_live, version_due
 from playbook.release.traffic import ServiceSnapshot
-from tasks.ensure import CONFLICTS_MAX, ensure
-from tasks.heartbeat import heartbeat, sending_heartbeats
+from tasks.each_service import first_of, read_services
+from tasks.ensure import CONFLICTS_MAX, dead_tags, ensure
+from tasks.heartbeat import heartbeat, heartbeat_ended, sending_heartbeats
 from tasks.incident import run_url
+from tasks.place import place_of
 from tasks.retries import READ, REVERT, WRITE
 
 T = TypeVar("T")
-
-
-def place_of(env: Environment) -> str:
-    """gcloud's flags for where the services of ``env`` are."""
-    return f"--project={env.cloud_run.project} --region={env.cloud_run.region}"
+L = TypeVar("L", bound=Lease)
 
 
 @task(name="look", task_run_name="look", **READ)
 async def look(env: Environment, services: tuple[str, ...]) -> dict[str, ServiceSnapshot]:
-    """One fresh read of each service. Raises Transient while one is still reconciling."""
+    """One fresh read of each service. Raises Transient while one is still reconciling, Refused where a tag is dead."""
     reads = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in services))
     unsettled = [snapshot.service for snapshot in reads if snapshot.is_reconciling]
     if unsettled:
         raise Transient(f"{', '.join(unsettled)}: still reconciling an earlier change.")
+    dead = {one.service: await dead_tags(env, one.service, one.split) for one in reads}
+    if problems := [
+        f"{service}: tag {tag} is dead: {why}, and Cloud Run refuses every change of traffic for it. Remove it: "
+        f"gcloud run services update-traffic {service} {place_of(env)} --remove-tags={tag}"
+        for service, tags in dead.items()
+        for tag, why in tags.items()
+    ]:
+        raise Refused(" ".join(problems))
     return {snapshot.service: snapshot for snapshot in reads}
 
 
@@ -66,12 +72,12 @@ async def with_link(env: Environment, refusal: ReleaseError) -> ReleaseError:
     """``refusal``; one by a release that holds a service says where its run is seen, whichever service it was."""
     if not isinstance(refusal, Held):
         return refusal
-    try:
-        snapshots = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in env.service_names))
-    except ReleaseError as away:
-        get_run_logger().warning("no link to the run that holds it: %s", away)
-        return refusal
-    leases = filter(None, (Record.read(snapshot).lease for snapshot in snapshots))
+    reads = await asyncio.gather(
+        *(env.cloud_run.snapshot(service) for service in env.service_names), return_exceptions=True
+    )
+    snapshots = [read for read in reads if isinstance(read, ServiceSnapshot)]
+    records = [Record.parse(snapshot.service, snapshot.annotations) for snapshot in snapshots]
+    leases = [record.lease for record in records if isinstance(record, Record) and record.lease]
     links = (run_url(env, lease) for lease in leases if lease.release_id == refusal.holder)
     return Held(" ".join([str(refusal), *links]), is_same=refusal.is_same, holder=refusal.holder)
 
@@ -86,54 +92,69 @@ async def version_in_staging(env: Environment, staging: Environment | None) -> s
     return version_due(passed, Record.read(await env.cloud_run.snapshot(coordinator)))
 
 
-@task(name="claim", task_run_name="claim", **WRITE)
-async def acquire_lease(
-    env: Environment,
-    order: Order,
-    found: dict[str, ServiceSnapshot],
-    hotfix: HotfixRequest | None = None,
-    requested_at_s: float | None = None,
-) -> Lease:
-    """This run holds every service of the order, the lead first.
-
-    What was taken is let go again where one of them cannot be had. Raises: Held (another release has it, whose run is
-    named), Conflict (it changed between the look and the claim), Fenced (a newer epoch is written there).
-    """
-    run_id = str(runtime.flow_run.get_id())
-    epochs = [Record.read(snapshot).epoch for snapshot in found.values()]
+def holder(env: Environment, requested_at_s: float | None = None) -> Holder:
+    """This run, as a lease names it."""
     now_s = unix_s()
-    lease = build_release_lease(
-        plan(order, found.values(), release_id(order.version, run_id)),
-        flow_run_id=run_id,
-        epoch=next_epoch(max(epochs), now_s),
+    return Holder(
+        flow_run_id=str(runtime.flow_run.get_id()),
+        now_s=now_s,
         deadline_s=now_s + env.policy.claim_deadline_s,
         place=place_of(env),
-    ).model_copy(update={"hotfix": hotfix, "requested_at_s": requested_at_s})
-    taken: list[str] = []
+        requested_at_s=requested_at_s,
+    )
+
+
+@task(name="acquire", task_run_name="acquire {lease.release_id}", **WRITE)
+async def acquire(env: Environment, lease: Lease) -> None:
+    """This run holds the services of ``lease``, whatever its kind, the coordinator first.
+
+    The heartbeat runs from before the first write: a write may be served minutes after it was accepted. Where one
+    service cannot be had, every service that was touched is let go again, also the one whose write failed: Cloud Run
+    may have accepted it.
+    Raises: Held (another release has a service; its run is named), Conflict (traffic changed since the plan), Fenced (a
+    newer epoch holds it), Refused.
+    """
+    touched: list[str] = []
     try:
         async with sending_heartbeats(env, lease):
-            for service in lease.services:
+            for service in change.acquired_first(lease):
+                touched.append(service)
                 await ensure(env, service, partial(change.to_acquire, lease=lease))
-                taken.append(service)
     except (Refused, Conflict, Fenced) as refusal:
-        for service in reversed(taken):
-            with contextlib.suppress(Fenced):  # somebody has it already: there is nothing to let go
-                await ensure(env, service, partial(change.to_release_lease, lease=lease, now_s=now_s))
-        raise await with_link(env, refusal) from refusal
+        held = await asyncio.gather(*(_let_go_untouched(env, lease, service) for service in touched))
+        with_hold = await with_link(env, refusal)
+        if still := [problem for problem in held if problem]:
+            raise Unfinished(f"{with_hold} {' '.join(still)}") from refusal
+        heartbeat_ended(env, lease)
+        raise with_hold from refusal
     get_run_logger().info("release %s holds %s, epoch %d", lease.release_id, ", ".join(lease.services), lease.epoch)
     heartbeat(env, lease)
-    return lease
 
 
-@task(name="note on lead", task_run_name="note on lead", **WRITE)
-async def update_coordinator(env: Environment, lease: Lease) -> Lease:
-    """The lead carries ``lease`` as it is now, with its traffic where the bake has it. Returns the claim."""
-    await ensure(env, lease.coordinator, partial(change.to_bake, lease=lease))
+async def _let_go_untouched(env: Environment, lease: Lease, service: str) -> str:
+    """The service is as it was before `acquire`. Returns what is wrong where that is not so, or an empty string."""
+    problem = ""
+    for _ in range(2):  # an update may be accepted and fail all the same: the second read shows whether it was
+        try:
+            await ensure(env, service, partial(change.to_undo_acquire, lease=lease))
+        except Fenced:
+            return ""  # a newer run holds it: there is nothing of ours to let go
+        except ReleaseError as failed:
+            problem = f"{service} still carries the lease: {failed}"
+        else:
+            return ""
+    return problem
+
+
+@task(name="save lease", task_run_name="save lease", **WRITE)
+async def save_lease(env: Environment, lease: L) -> L:
+    """The coordinator carries ``lease`` as it is now; no user is moved. Returns the lease."""
+    await ensure(env, lease.coordinator, partial(change.to_record, lease=lease))
     return lease
 
 
 @task(name="take over", task_run_name="take over", **WRITE)
-async def take_over(env: Environment, wanted: Lease, found: Lease) -> Lease:
+async def take_over(env: Environment, wanted: L, found: Lease) -> L:
     """This run holds the release ``wanted`` in place of the process that had it, which is fenced from now on.
 
     A new decision is made in ``wanted`` before: whoever finds it after this run has died must know of it. ``found`` is
@@ -151,7 +172,7 @@ async def take_over(env: Environment, wanted: Lease, found: Lease) -> Lease:
 
 
 @task(name="hand on", task_run_name="hand on {wanted.release_id}", **WRITE)
-async def hand_on(env: Environment, wanted: Lease, found: Lease) -> Lease:
+async def hand_on(env: Environment, wanted: L, found: Lease) -> L:
     """The process that had ``found`` is fenced, and nobody has it yet: a run that is started for it takes it over.
 
     The claim still names the lost run, so that the one to come finds it lost too: nobody beats for it meanwhile. The
@@ -162,7 +183,7 @@ async def hand_on(env: Environment, wanted: Lease, found: Lease) -> Lease:
     return await _under_new_epoch(env, wanted, found)
 
 
-async def _under_new_epoch(env: Environment, wanted: Lease, found: Lease) -> Lease:
+async def _under_new_epoch(env: Environment, wanted: L, found: Lease) -> L:
     lease = wanted.model_copy(update={"epoch": next_epoch(wanted.epoch, unix_s())})
     for service in lease.services:
         try:
@@ -170,6 +191,10 @@ async def _under_new_epoch(env: Environment, wanted: Lease, found: Lease) -> Lea
             await ensure(env, service, step)
         except OutOfBandChange as out_of_band:
             get_run_logger().warning("%s", out_of_band)
+        except Refused as refusal:
+            if service == lease.coordinator:
+                raise
+            get_run_logger().warning("%s does not carry the new epoch: %s", service, refusal)
     return lease
 
 
@@ -210,32 +235,57 @@ async def end_watch(env: Environment, lease: Lease, service: str) -> None:
     await ensure(env, service, partial(change.to_end_watch, version=lease.version))
 
 
-@task(name="find claims", task_run_name="find claims", **READ)
-async def find_leases(env: Environment) -> tuple[tuple[Lease, ...], tuple[str, ...]]:
-    """Every release that holds services of the environment, and the services that point to a lead that holds none."""
-    reads = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in env.service_names))
-    records = {snapshot.service: Record.read(snapshot) for snapshot in reads}
-    leases = {record.lease.release_id: record.lease for record in records.values() if record.lease}
-    orphans = [
-        name for name, record in records.items() if record.participant and record.participant.release_id not in leases
+class Holdings(NamedTuple):
+    """Every release that holds services, the services that point to one which is gone, and what is set aside."""
+
+    leases: tuple[Lease, ...]
+    orphans: tuple[str, ...]
+    aside: tuple[Unreadable, ...]
+
+
+@task(name="find leases", task_run_name="find leases", **READ)
+async def find_leases(env: Environment) -> Holdings:
+    """What is held in the environment, service by service: what cannot be read is set aside.
+
+    A lease that a participant knows to be older than the newest one of its release is replayed, and set aside too.
+    """
+    found = await read_services(env, env.service_names)
+    leases = {record.lease.release_id: record.lease for record in found.records.values() if record.lease}
+    participants = {name: record.participant for name, record in found.records.items() if record.participant}
+    newest = {one.release_id: 0 for one in leases.values()}
+    for one in participants.values():
+        newest[one.release_id] = max(newest.get(one.release_id, 0), one.epoch)
+    replayed = [one for one in leases.values() if newest[one.release_id] > one.epoch]
+    aside = [
+        Unreadable(service=one.coordinator, problem=f"its lease of epoch {one.epoch} is older than a participant's")
+        for one in replayed
     ]
-    return tuple(leases.values()), tuple(orphans)
+    orphans = tuple(name for name, participant in participants.items() if participant.release_id not in leases)
+    return Holdings(tuple(one for one in leases.values() if one not in replayed), orphans, (*found.aside, *aside))
 
 
 @task(name="free orphan", task_run_name="free orphan {service}", **REVERT)
 async def free_orphan(env: Environment, service: str) -> None:
-    """The service is back on what it was before a release whose claim is gone from its lead.
+    """The service is back on what it was before a release whose lease is gone from its coordinator.
 
-    The lead is read after the member: a release claims its lead first and lets go of it last, so one that is not there
-    then is over, and does not come back.
+    The coordinator is read after the participant: a release acquires its coordinator first and lets go of it last, so
+    one that is not there then is over. Annotations of the coordinator that cannot be read hold nothing.
     """
     participant = Record.read(await env.cloud_run.snapshot(service)).participant
-    if (
-        participant is None
-        or Record.read(await env.cloud_run.snapshot(participant.coordinator)).holder == participant.release_id
-    ):
+    if participant is None:
+        return
+    coordinator = await env.cloud_run.snapshot(participant.coordinator)
+    record = Record.parse(participant.coordinator, coordinator.annotations)
+    if isinstance(record, Record) and record.holder == participant.release_id:
         return
     await ensure(env, service, partial(change.to_free_orphan, release_id=participant.release_id))
+
+
+async def free_orphans(env: Environment, services: tuple[str, ...]) -> None:
+    """Each of ``services`` is free, or it stays as it is and the log says why: the next recovery tries again."""
+    freed = await asyncio.gather(*(free_orphan(env, service) for service in services), return_exceptions=True)
+    if failed := first_of(one for one in freed if isinstance(one, BaseException)):
+        get_run_logger().warning("an orphan was not freed: %s", failed)
 
 
 @task(name="judge recovery", task_run_name="judge recovery of {found.release_id}", **READ)

@@ -45,7 +45,7 @@ class ServiceObserver:
         assert lease.bake_start_s is not None
         span_s = policy.history_s + OVERLAP_SCRAPES * policy.scrape_s
         history: tuple[CounterSeries, ...] = ()
-        for revision in rollout.stable.percent:
+        for revision in rollout.found.percent:
             selector = env.queries.render("requests", env.service(rollout.service), revision)
             history += await env.prometheus.series(selector, span_s=span_s, at_s=lease.bake_start_s)
         return cls.after(history, env, policy, lease, rollout)
@@ -58,8 +58,8 @@ class ServiceObserver:
         assert lease.bake_start_s is not None
         evidence = Evidence.start(
             service=rollout.service,
-            canary=rollout.canary,
-            stable=tuple(rollout.stable.percent),
+            canary=rollout.to_revision,
+            stable=tuple(rollout.found.percent),
             bake_start_s=lease.bake_start_s,
             scaled_at_s=lease.scaled_at_s.get(rollout.service),
             dispersion=dispersion(history, policy),
@@ -81,8 +81,8 @@ class ServiceObserver:
         since_s = self._reach_s or self.evidence.bake_start_s
         span_s = now_s - since_s + OVERLAP_SCRAPES * self.policy.scrape_s
         canary, stable = await asyncio.gather(
-            self._samples(TrafficSplit.all_to(self.rollout.canary), span_s, now_s),
-            self._samples(self.rollout.stable, span_s, now_s),
+            self._samples(TrafficSplit.all_to(self.rollout.to_revision), span_s, now_s),
+            self._samples(self.rollout.found, span_s, now_s),
         )
         self._reach_s = now_s
         return Observation(now_s=now_s, canary=canary, stable=stable, oom_kills=self.oom_kills)
@@ -113,7 +113,7 @@ class ServiceObserver:
         """The verdict as it is shown to people: with the queries behind its numbers and the course of the bake."""
         service = self.env.service(self.rollout.service)
         slots = ("requests", "latency", "cpu", "memory")
-        queries = {slot: self.env.queries.render(slot, service, self.rollout.canary) for slot in slots}
+        queries = {slot: self.env.queries.render(slot, service, self.rollout.to_revision) for slot in slots}
         course = trace(self.evidence.rounds, self.evidence.strongest, self.evidence.bake_start_s)
         return verdict.with_queries(queries).model_copy(update={"trace": course})
 
@@ -139,15 +139,15 @@ class ServiceObserver:
     async def _read_logs(self) -> None:
         logs, name, since_s = self.env.cloud_logging, self.rollout.service, self.evidence.bake_start_s
         try:
-            self.oom_kills = await logs.oom_kills(name, self.rollout.canary, since_s)
-            lines = await logs.errors(name, self.rollout.canary, since_s)
+            self.oom_kills = await logs.oom_kills(name, self.rollout.to_revision, since_s)
+            lines = await logs.errors(name, self.rollout.to_revision, since_s)
         except (Transient, Refused) as away:
             get_run_logger().warning("%s: no logs: %s", name, away)
             return
         for line in lines:
             if line.insert_id not in self._shown:
                 self._shown.add(line.insert_id)
-                get_run_logger().warning("%s says %s: %s", self.rollout.canary, line.severity, line.text)
+                get_run_logger().warning("%s says %s: %s", self.rollout.to_revision, line.severity, line.text)
 
 
 class PrometheusClock:

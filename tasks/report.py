@@ -2,8 +2,7 @@
 
 import asyncio
 
-from prefect import get_run_logger, task
-from prefect.artifacts import acreate_markdown_artifact
+from prefect import artifacts, get_run_logger, task
 
 from blocks.clock import unix_s
 from blocks.prefect_api import PREFECT_AWAY
@@ -24,7 +23,7 @@ async def note(report: Report, text: str) -> Report:
     noted = report.noted(unix_s(), text)
     told = f"{noted.lease.version}: {text}"
     try:
-        page = acreate_markdown_artifact(noted.illustrated(), key=noted.key, description=told)
+        page = artifacts.acreate_markdown_artifact(noted.illustrated(), key=noted.key, description=told)
         await asyncio.wait_for(page, PAGE_WAITS_S)
     except (*PREFECT_AWAY, TimeoutError) as away:
         get_run_logger().warning("the page does not say yet: %s (%r)", text, away)

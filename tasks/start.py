@@ -4,8 +4,8 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from prefect import get_client, get_run_logger, runtime, task
-from prefect.deployments import arun_deployment
+from prefect import deployments, get_run_logger, runtime, task
+from prefect.client import orchestration
 from prefect.exceptions import ObjectNotFound
 
 from blocks.clock import unix_s
@@ -22,7 +22,9 @@ async def start(deployment: str, parameters: dict[str, Any], key: str) -> None:
     Raises: Transient (it is away, and will be asked again).
     """
     try:
-        run = await arun_deployment(deployment, parameters=parameters, idempotency_key=key, timeout=0, as_subflow=False)
+        run = await deployments.arun_deployment(
+            deployment, parameters=parameters, idempotency_key=key, timeout=0, as_subflow=False
+        )
     except (ObjectNotFound, *PREFECT_AWAY) as unknown:
         if not isinstance(unknown, ObjectNotFound) and not is_last_try(TELL):
             raise Transient(f"{deployment} was not started: {unknown} Ask again.") from unknown
@@ -39,7 +41,7 @@ async def form_link(ui_url: str, deployment: str, parameters: dict[str, Any]) ->
     """
     filled = json.dumps(parameters, ensure_ascii=False)
     try:
-        async with get_client() as client:
+        async with orchestration.get_client() as client:
             found = await client.read_deployment_by_name(deployment)
     except (ObjectNotFound, *PREFECT_AWAY) as unknown:
         get_run_logger().warning("no link to %s: %s", deployment, unknown)

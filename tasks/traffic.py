@@ -20,7 +20,7 @@ from tasks.retries import READ, REVERT, WRITE, is_last_try
 async def deploy_canary(env: Environment, lease: Lease, service: str) -> str | None:
     """The new revision is ready, tagged, and no user is sent to it. Returns why it did not start, or None."""
     overrides = env.service(service).environment
-    canary = lease.rollout(service).canary
+    canary = lease.rollout(service).to_revision
     try:
         await ensure(env, service, partial(change.to_deploy, lease=lease, overrides=overrides))
     except StartFailed as failed:
@@ -59,11 +59,13 @@ async def promote(env: Environment, lease: Lease, service: str) -> ServiceSnapsh
 
 
 @task(name="revert", task_run_name="revert {service}", **REVERT)
-async def revert(env: Environment, lease: Lease, service: str) -> ServiceSnapshot:
-    """All users are on what was stable when the release began, and it is served."""
-    snapshot = await ensure(env, service, partial(change.to_revert, lease=lease))
+async def revert(env: Environment, lease: Lease, service: str) -> list[str]:
+    """All users are where the lease takes them back to, and it is served. Returns a sentence for each dead tag of other
+    people that had to be removed for it."""
+    dropped: list[str] = []
+    snapshot = await ensure(env, service, partial(change.to_revert, lease=lease), dropped)
     get_run_logger().info("%s serves %s", service, snapshot.served)
-    return snapshot
+    return dropped
 
 
 @task(name="check settled", task_run_name="check settled {service}", **READ)

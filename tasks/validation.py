@@ -63,7 +63,7 @@ async def check_error_ratio(env: Environment, lease: Lease, service: str) -> str
     Without requests there is nothing to say, and nothing is said; a Prometheus that gives no answer says nothing of
     the revision either, and the hour of watching comes after.
     """
-    query = env.queries.render("error_ratio", env.service(service), lease.rollout(service).canary)
+    query = env.queries.render("error_ratio", env.service(service), lease.rollout(service).to_revision)
     try:
         ratio = await env.prometheus.value(query)
     except NoData:
@@ -85,7 +85,7 @@ async def wait_for_scrapes(env: Environment, lease: Lease, service: str) -> str 
 
     Returns what is missing after `SCRAPES_WAITED` scrape intervals, or None.
     """
-    canary = lease.rollout(service).canary
+    canary = lease.rollout(service).to_revision
     selector = env.queries.render("up", env.service(service), canary)
     for _ in range(SCRAPES_WAITED):
         seen = f"{selector} has fewer than {SCRAPES_NEEDED} good samples"

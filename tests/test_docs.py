@@ -1,4 +1,4 @@
-"""What the documents promise is there: their links, their commands, the states and settings they name."""
+"""The documents are true: the links, files, end states and flows that they name exist."""
 
 import re
 from pathlib import Path
@@ -9,15 +9,44 @@ import yaml
 from playbook.release.outcome import ReleaseOutcome
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PLAYBOOK = ROOT / "docs" / "playbook.md"
+NOTE = "> *Note of this repository."
+LINK = re.compile(r"\]\(([^)\s]+)[^)]*\)")
+
+
+def links_of(page: Path) -> list[str]:
+    """Every link of a page into this repository. The playbook's own text is the team's: only its note is ours."""
+    text = page.read_text()
+    if page == PLAYBOOK:
+        text = "\n".join(line for line in text.splitlines() if line.startswith(">"))
+    return [link for link in LINK.findall(text) if "://" not in link]
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The anchors that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_inside_the_repository_leads_somewhere(page: Path) -> None:
-    """A page, a picture or a folder that is linked exists."""
-    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
-    inside = [link for link in links if "://" not in link]
-    assert not [link for link in inside if not (page.parent / link).exists()]
+    """A page, a picture or a folder that is linked exists, and so does the heading that is linked."""
+    broken = []
+    for link in links_of(page):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in anchors_of(target)):
+            broken.append(link)
+    assert not broken
+
+
+def test_the_playbook_is_readable_and_its_note_names_every_link() -> None:
+    """No character of the playbook is broken, and each document that it refers to is placed in the note."""
+    text = PLAYBOOK.read_text(encoding="utf-8")
+    assert "\ufffd" not in text
+    own, note = text.split("## 11. References")[1].split(NOTE)
+    assert not [link for link in LINK.findall(own) if f"`{link}`" not in note]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -28,14 +57,23 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
     assert not [name for name in named if not (ROOT / name).exists()]
 
 
+PROSE = [page for page in PAGES if page != PLAYBOOK and page.name != "judge.md"]
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_speaks_of_roles_and_not_of_unknown_persons(page: Path) -> None:
+    """A sentence names who acts: on-call, a person, the run. "Whoever" and "somebody" leave the reader to guess."""
+    assert not re.findall(r"\b(?:somebody|nobody|whoever|anybody)\b", page.read_text(), re.IGNORECASE)
+
+
 def test_the_readme_says_what_to_do_about_every_failure() -> None:
-    """Each end state that is no success stands in its table."""
+    """Each end state that is not a success stands in its table."""
     text = (ROOT / "README.md").read_text()
     assert not [end.value for end in ReleaseOutcome if not end.is_success and f"`{end.value}`" not in text]
 
 
 def test_the_readme_explains_every_flow_that_is_deployed() -> None:
-    """Whatever a person finds in the UI's list of deployments stands in the README."""
+    """Each deployment that the UI lists stands in the README."""
     text = (ROOT / "README.md").read_text()
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     flows = {one["entrypoint"].rpartition(".")[2].replace("_", "-") for one in deployments}

@@ -15,6 +15,7 @@ from prefect.blocks.core import Block
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+DOCUMENTS = sorted((ROOT / "docs").glob("*.md"))
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda d: f"{d['entrypoint']}:{d['name']}")
@@ -80,11 +81,12 @@ def test_importing_the_blocks_loads_no_vendor() -> None:
     assert answer.stdout.strip() == "[]"
 
 
-def test_every_make_target_the_readme_names_exists() -> None:
-    """A command in the README can be run."""
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in DOCUMENTS)])
+def test_every_make_target_that_a_page_names_exists(page: str) -> None:
+    """A command in a document can be run."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE))
-    assert named, "the README names no make target"
+    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", (ROOT / page).read_text(), re.MULTILINE))
+    assert named or page != "README.md", "the README names no make target"
     assert named <= targets
 
 

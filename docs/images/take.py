@@ -1,4 +1,4 @@
-"""Take the README's pictures again: tell `breach` in a rehearsal and photograph what the Prefect UI shows of it.
+"""Take the README's pictures again: run `breach` in a rehearsal and photograph the Prefect UI.
 
     python docs/images/take.py [FOLDER]
 
@@ -11,10 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from rehearsal.runner import run_scenario
 from rehearsal.scenario import ScenarioResult
-from rehearsal.scenarios import STORIES
+from rehearsal.scenarios import SCENARIOS
 from rehearsal.server import Server
-from rehearsal.test_environment import rehearsal_stage
+from rehearsal.test_environment import running_environment
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 QUIET = (
@@ -64,9 +65,9 @@ async def pages(server: Server, result: ScenarioResult) -> dict[str, tuple[str, 
 
 
 async def main(folder: Path) -> None:
-    """Tell the story, take the pictures, end everything."""
-    async with rehearsal_stage() as test_env:
-        result = await test_env.notify(STORIES["breach"])
+    """Run the scenario, take the pictures, stop everything."""
+    async with running_environment() as test_env:
+        result = await run_scenario(test_env, SCENARIOS["breach"])
         for name, (url, width, height) in (await pages(test_env.server, result)).items():
             await photograph(url, folder / name, width, height)
 

@@ -94,7 +94,7 @@ def findings(report: Report, signatures: Sequence[Signature], links: Mapping[str
     """The part of the ticket that helps to find the cause: errors that are new, and where to look."""
     errors = "\n".join(f"- {one}" for one in signatures) or "- none were found in the logs; they may come late"
     where = "\n".join(f"- {name}: {url}" for name, url in links.items())
-    names = " and ".join(rollout.canary for rollout in report.lease.rollouts)
+    names = " and ".join(map(report.lease.suspect, report.lease.rollouts))
     return f"## Errors of {names} that stable does not have\n\n{errors}\n\n## Links\n\n{where}"
 
 
@@ -102,7 +102,7 @@ def log_commands(report: Report) -> dict[str, str]:
     """Playbook 4, scenario 1: how to read each new revision's errors, by hand."""
     return {
         f"logs of {rollout.service}": "`gcloud logging read 'resource.type=cloud_run_revision AND "
-        f"resource.labels.revision_name={rollout.canary} AND severity>=ERROR' --limit=100`"
+        f"resource.labels.revision_name={report.lease.suspect(rollout)} AND severity>=ERROR' --limit=100`"
         for rollout in report.lease.rollouts
     }
 

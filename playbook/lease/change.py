@@ -11,8 +11,10 @@ from pydantic import Field
 
 from playbook.base import Frozen
 from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, Transient
-from playbook.lease.lease import Decision, Kind, Lease, Participant, Promotion, Record, ServiceRollout
-from playbook.lease.settled import final_split, was_taken_over
+from playbook.lease.lease import Decision, Kind, Lease
+from playbook.lease.record import MITIGATION, Participant, Record
+from playbook.lease.settled import was_taken_over
+from playbook.release.promotion import Promotion
 from playbook.release.traffic import CANARY_TAG, OUR_TAGS, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
 
 
@@ -44,14 +46,7 @@ def guard(snapshot: ServiceSnapshot, lease: Lease) -> Record:
     name = snapshot.service
     if record.epoch > lease.epoch or is_anothers(record, lease):
         raise Fenced(f"{name}: epoch {record.epoch} holds it, this run has {lease.epoch}; nothing more is written.")
-    rollout = lease.rollout(name)
-    if snapshot.latest_created not in (rollout.latest_created, rollout.canary):
-        raise OutOfBandChange(
-            f"{name}: revision {snapshot.latest_created} was deployed by {snapshot.last_modifier or 'somebody'} "
-            f"during release {lease.release_id}. It is left as it is.",
-            service=name,
-        )
-    if not any(snapshot.pinned.moves_like(ours) for ours in ways(lease, rollout)):
+    if not any(snapshot.pinned.moves_like(ours) for ours in lease.expected(lease.rollout(name))):
         raise OutOfBandChange(
             f"{name}: traffic is {snapshot.split}, set by {snapshot.last_modifier or 'somebody'} during release "
             f"{lease.release_id}. It is left as it is.",
@@ -68,26 +63,6 @@ def is_anothers(record: Record, lease: Lease) -> bool:
     return held is not None and held.epoch == lease.epoch and held.flow_run_id != lease.flow_run_id
 
 
-def ways(lease: Lease, rollout: ServiceRollout) -> tuple[TrafficSplit, ...]:
-    """Every split that a service of this release may be found in, by what the release has decided so far."""
-    shares = (*lease.earlier_percents, lease.canary_percent)
-    baking = tuple(rollout.stable.with_canary(rollout.canary, share) for share in shares)
-    everybody = TrafficSplit.all_to(rollout.canary)
-    found = rollout.found or rollout.stable
-    if lease.migration is not None:
-        closed = lease.migration.maintenance.get(rollout.service)
-        return (found, rollout.stable, *((TrafficSplit.all_to(closed),) if closed else ()))
-    match lease.decision:
-        case Decision.DEPLOY:
-            return (found,)
-        case Decision.BAKE:
-            return baking if lease.bake_start_s else (found, *baking)
-        case Decision.PROMOTE:
-            return (*baking, everybody) if lease.bake_start_s else (found, everybody)
-        case Decision.REVERT:
-            return (found, rollout.stable, *baking, everybody)
-
-
 def mark(record: Record, lease: Lease, service: str) -> Record:
     """The record of ``service`` once it carries ``lease``: all of it on the lead, a pointer elsewhere."""
     rollout = lease.rollout(service)
@@ -97,28 +72,78 @@ def mark(record: Record, lease: Lease, service: str) -> Record:
         else {
             "lease": None,
             "participant": Participant(
-                release_id=lease.release_id, epoch=lease.epoch, coordinator=lease.coordinator, stable=rollout.stable
+                release_id=lease.release_id,
+                epoch=lease.epoch,
+                coordinator=lease.coordinator,
+                split=lease.fallback(rollout),
             ),
         }
     )
     return record.model_copy(update={"epoch": lease.epoch, **held})
 
 
-def to_acquire(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
-    """The service carries the claim, and LATEST is pinned to the revision that serves now.
+def acquired_first(lease: Lease) -> tuple[str, ...]:
+    """The services that `to_acquire` is for: all of them. A rollback takes its coordinator, and every other service in
+    the update that moves its users: an update more for each would cost seconds."""
+    return lease.services[:1] if lease.kind is Kind.ROLLBACK else lease.services
 
+
+def to_acquire(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
+    """The service carries the lease, as each kind begins.
+
+    A release pins LATEST to the revision that serves now; a rollback moves users in the same update; a migration
+    rollback leaves everything as it is, also a mitigation that is in force.
     Raises: Held (another release has it), Fenced (a newer epoch is written there), Refused (it is mitigated), Conflict
     (traffic is no longer what was planned on).
     """
+    match lease.kind:
+        case Kind.ROLLBACK:
+            return to_begin_rollback(snapshot, lease)
+        case Kind.MIGRATION:
+            return to_hold(snapshot, lease)
+        case _:
+            return to_pin(snapshot, lease)
+
+
+def to_hold(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
+    """The service carries the lease and nothing else changes; one that is mitigated stays so. Raises: Held, Fenced."""
+    plain = {key: value for key, value in snapshot.annotations.items() if key != MITIGATION}
+    check_available(snapshot.model_copy(update={"annotations": plain}), lease)
+    record = Record.read(snapshot)
+    wanted = mark(record, lease, snapshot.service)
+    return None if record == wanted else Change(record=wanted)
+
+
+def to_undo_acquire(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
+    """The service is nobody's again and as it was before `to_acquire`; nothing is written down as good.
+
+    Only traffic that is still as we asked for it goes back, and a split is sent only where it changes: Cloud Run
+    refuses one that names a dead revision, and the lease must go all the same.
+    Raises: Fenced (a newer epoch is written there).
+    """
+    record, rollout = Record.read(snapshot), lease.rollout(snapshot.service)
+    if record.epoch > lease.epoch:
+        raise Fenced(f"{snapshot.service}: epoch {record.epoch} holds it, this run has {lease.epoch}.")
+    if record.holder != lease.release_id:
+        return None
+    before = rollout.asked or rollout.found
+    is_ours = any(snapshot.pinned.moves_like(split) for split in (rollout.found, lease.target(rollout)))
+    split = keep_tags(snapshot, before) if is_ours and not snapshot.split.moves_like(before) else None
+    return Change(record=record.released(), split=split)
+
+
+def to_pin(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
+    """The service carries the lease, and LATEST is pinned to the revision that serves now. Raises: as `to_acquire`."""
     record = check_available(snapshot, lease)
     wanted = mark(record, lease, snapshot.service)
-    pinned = snapshot.pinned.without_tags(CANARY_TAG)
-    if not pinned.moves_like(lease.rollout(snapshot.service).stable):
+    pinned = keep_tags(snapshot, snapshot.pinned, _own(snapshot, PREVIOUS_TAG))
+    if not pinned.moves_like(lease.rollout(snapshot.service).found):
         raise Conflict(
-            f"{snapshot.service}: traffic became {snapshot.split} (by {snapshot.last_modifier or 'somebody'}) "
+            f"{snapshot.service}: traffic became {snapshot.split} (by {snapshot.last_modifier or 'another person'}) "
             "while the release was being planned. Start it again."
         )
-    return None if record == wanted and snapshot.split == pinned else Change(record=wanted, split=pinned)
+    split = None if snapshot.split == pinned else pinned
+    return None if record == wanted and split is None else Change(record=wanted, split=split)
 
 
 def check_available(snapshot: ServiceSnapshot, lease: Lease) -> Record:
@@ -154,7 +179,7 @@ def to_begin_rollback(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
     """
     check_available(snapshot, lease)
     found = lease.rollout(snapshot.service).found
-    if found is not None and not Record.read(snapshot).holder and not snapshot.pinned.moves_like(found):
+    if not Record.read(snapshot).holder and not snapshot.pinned.moves_like(found):
         raise Conflict(
             f"{snapshot.service}: traffic became {snapshot.split} (by {snapshot.last_modifier or 'somebody'}) "
             "while the rollback was being planned. Look, and start it again."
@@ -213,71 +238,102 @@ def to_deploy(snapshot: ServiceSnapshot, lease: Lease, overrides: Mapping[str, s
     Raises: Transient (it is still starting), as `guard`.
     """
     rollout = lease.rollout(snapshot.service)
-    want = keep_tags(snapshot, rollout.stable).with_tag(CANARY_TAG, rollout.canary)
-    if snapshot.latest_created == rollout.canary and snapshot.is_reconciling:
-        raise Transient(f"{snapshot.service}: {rollout.canary} is still starting.")
-    if snapshot.latest_created == rollout.canary:
+    want = keep_tags(snapshot, rollout.found, {CANARY_TAG: rollout.to_revision})
+    if is_deployed(snapshot, lease):
+        if snapshot.is_reconciling:
+            raise Transient(f"{snapshot.service}: {rollout.to_revision} is still starting.")
         return move(snapshot, lease, want)
     return Change(
         record=mark(guard(snapshot, lease), lease, snapshot.service),
         split=want,
         deployment=Deployment(
-            revision=rollout.canary, base=rollout.stable.main, image=rollout.image, environment=dict(overrides)
+            revision=rollout.to_revision,
+            base=rollout.from_revision,
+            image=rollout.image,
+            environment=dict(overrides),
         ),
     )
+
+
+def is_deployed(snapshot: ServiceSnapshot, lease: Lease) -> bool:
+    """Whether the lease's new revision was asked for. Other people may have deployed a newer one since."""
+    ours = lease.rollout(snapshot.service).to_revision
+    return ours in (snapshot.latest_created, *snapshot.split.tags.values(), *snapshot.split.percent)
 
 
 def to_bake(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
     """The canary has its share of the users."""
     rollout = lease.rollout(snapshot.service)
-    want = rollout.stable.with_canary(rollout.canary, lease.canary_percent)
-    return move(snapshot, lease, keep_tags(snapshot, want).with_tag(CANARY_TAG, rollout.canary))
+    want = rollout.found.with_canary(rollout.to_revision, lease.canary_percent)
+    return move(snapshot, lease, keep_tags(snapshot, want, {CANARY_TAG: rollout.to_revision}))
+
+
+def to_record(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
+    """The coordinator carries the lease as it is now. Nobody is moved."""
+    record = guard(snapshot, lease)
+    wanted = mark(record, lease, snapshot.service)
+    return None if record == wanted else Change(record=wanted)
 
 
 def to_promote(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
-    """The canary has all users; the old stable revision is kept alive by a tag until the watch is over."""
+    """The new revision has all users; the one before is kept alive by a tag until the watch is over."""
     rollout = lease.rollout(snapshot.service)
-    want = keep_tags(snapshot, TrafficSplit.all_to(rollout.canary)).with_tag(CANARY_TAG, rollout.canary)
-    return move(snapshot, lease, want.with_tag(PREVIOUS_TAG, rollout.stable.main))
+    tags = {CANARY_TAG: rollout.to_revision, PREVIOUS_TAG: rollout.from_revision}
+    return move(snapshot, lease, keep_tags(snapshot, TrafficSplit.all_to(rollout.to_revision), tags))
 
 
 def to_revert(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
-    """All users are on what was stable at the claim; the canary's tag and the instances it was given are gone."""
+    """All users are on the lease's target; the canary's tag and the instances it was given are gone."""
     rollout = lease.rollout(snapshot.service)
-    split = keep_tags(snapshot, rollout.stable).without_tags(CANARY_TAG)
+    split = keep_tags(snapshot, lease.target(rollout), _previous(snapshot, lease))
     moved = move(snapshot, lease, split)
     if snapshot.service not in lease.scaled_at_s or snapshot.scaling == rollout.scaling:
         return moved
     return Change(record=mark(guard(snapshot, lease), lease, snapshot.service), split=split, scaling=rollout.scaling)
 
 
-def to_release_lease(snapshot: ServiceSnapshot, lease: Lease, now_s: float) -> Change | None:
-    """No claim and no canary tag are left; what serves everybody now is written down as the last good release.
+def _previous(snapshot: ServiceSnapshot, lease: Lease) -> dict[str, str]:
+    """The tag of the release before, where it still stands: a promotion that is taken back had moved it."""
+    before = lease.rollout(snapshot.service).found.tags.get(PREVIOUS_TAG)
+    return {PREVIOUS_TAG: before} if before and PREVIOUS_TAG in snapshot.pinned.tags else {}
 
-    Where somebody else moved users after the release's last step, nothing is written down as good that does not serve.
-    A release that was taken back leaves its incident open on the lead; the next good one closes it.
-    Raises: Fenced (a newer run has taken it over since, so that how it ended is that one's to say).
+
+def to_release_lease(snapshot: ServiceSnapshot, lease: Lease, now_s: float) -> Change | None:
+    """No lease and no canary tag are left; what serves everybody now is written down as the last good release.
+
+    Where another person moved users after the release's last step, nothing is written down as good that does not serve.
+    A release that was taken back leaves its incident open on the coordinator; the next good one closes it. LATEST is
+    given back where nothing was deployed: later it would mean the newest ready revision, which is the canary.
+    Raises: Fenced (a newer run has taken it over since, and says how it ended).
     """
     record, rollout = Record.read(snapshot), lease.rollout(snapshot.service)
     if was_taken_over(record, lease, rollout):
         raise Fenced(f"{snapshot.service}: {lease.release_id} was taken over by a run of epoch {record.epoch}.")
     if record.epoch > lease.epoch or record.holder != lease.release_id:
         return None
-    left, is_so = record.released(), snapshot.pinned.moves_like(final_split(lease, rollout))
-    if lease.migration is not None and snapshot.service in lease.migration.bases:
-        left = left.copied(lease.migration.bases[snapshot.service], rollout.stable.main)
+    left, is_so = record.released(), snapshot.pinned.moves_like(lease.target(rollout))
     if lease.decision is Decision.PROMOTE:
         digest = rollout.image.rsplit("@", 1)[-1]
-        new = Promotion(release=lease.version, revision=rollout.canary, digest=digest, promoted_at_s=now_s)
-        left = left.promoted(new, before=rollout.stable.main).model_copy(update={"incidents": ()}) if is_so else left
+        new = Promotion(release=lease.version, revision=rollout.to_revision, digest=digest, promoted_at_s=now_s)
+        left = left.promoted(new, before=rollout.from_revision).model_copy(update={"incidents": ()}) if is_so else left
     elif rollout.back_to is not None and is_so:
         back = rollout.back_to.model_copy(update={"promoted_at_s": now_s, "is_return": True})
-        left = left.returned(back, rollout.canary)
+        left = left.returned(back, rollout.from_revision)
     elif lease.kind in (Kind.RELEASE, Kind.HOTFIX):
-        left = left.without(rollout.canary)  # it may have been written down before the release was taken back after all
+        left = left.without(rollout.to_revision)  # it may have been promoted before it was taken back
     if lease.decision is Decision.REVERT and snapshot.service == lease.coordinator:
         left = left.alarmed(lease.release_id)
-    return Change(record=left, split=snapshot.split.without_tags(CANARY_TAG))
+    split = keep_tags(snapshot, latest_given_back(snapshot, lease) or snapshot.split, _own(snapshot, PREVIOUS_TAG))
+    return Change(record=left, split=None if split == snapshot.split else split)
+
+
+def latest_given_back(snapshot: ServiceSnapshot, lease: Lease) -> TrafficSplit | None:
+    """The split with LATEST that was found at acquisition, where asking for it again moves no user. None elsewhere."""
+    rollout = lease.rollout(snapshot.service)
+    if rollout.asked is None or is_deployed(snapshot, lease) or not snapshot.pinned.moves_like(rollout.found):
+        return None
+    again = snapshot.model_copy(update={"split": rollout.asked}).pinned
+    return rollout.asked if again.moves_like(rollout.found) else None
 
 
 def to_free_orphan(snapshot: ServiceSnapshot, release_id: str) -> Change | None:
@@ -286,7 +342,7 @@ def to_free_orphan(snapshot: ServiceSnapshot, release_id: str) -> Change | None:
     record = Record.read(snapshot)
     if record.participant is None or record.participant.release_id != release_id:
         return None
-    split = keep_tags(snapshot, record.participant.stable).without_tags(CANARY_TAG)
+    split = keep_tags(snapshot, record.participant.split, _own(snapshot, PREVIOUS_TAG))
     return Change(record=record.released(), split=split)
 
 
@@ -305,7 +361,15 @@ def to_end_watch(snapshot: ServiceSnapshot, version: str) -> Change | None:
     return Change(record=record, split=snapshot.split.without_tags(PREVIOUS_TAG))
 
 
-def keep_tags(snapshot: ServiceSnapshot, split: TrafficSplit) -> TrafficSplit:
-    """``split`` with the tags that other people put on the service."""
-    theirs = {tag: revision for tag, revision in snapshot.pinned.tags.items() if tag not in OUR_TAGS}
-    return split.model_copy(update={"tags": {**theirs, **split.tags}})
+def keep_tags(snapshot: ServiceSnapshot, split: TrafficSplit, ours: Mapping[str, str] | None = None) -> TrafficSplit:
+    """The percentages of ``split`` with the tags of other people, as they are now, and with ``ours``.
+
+    Tags are never taken from an older read: their owners may have moved or removed them since.
+    """
+    theirs = {tag: revision for tag, revision in snapshot.split.tags.items() if tag not in OUR_TAGS}
+    return TrafficSplit(percent=split.percent, tags=theirs | dict(ours or {}))
+
+
+def _own(snapshot: ServiceSnapshot, tag: str) -> dict[str, str]:
+    """``tag`` as it stands, where it does."""
+    return {tag: snapshot.split.tags[tag]} if tag in snapshot.split.tags else {}

@@ -1,32 +1,43 @@
-"""What a release writes on the services it holds, and how it is read back. The world is the record.
+"""A lease: which release holds which services, how far it is, and where users are once it is done.
 
-The first service of a release is its *lead* and carries the whole claim; every other one carries a Member that points
-to it.
-``epoch`` and ``last_good`` stay when the release is over; nothing else does.
+There are four kinds. `Lease` is what they share; `AnyLease` is how one is read.
 """
 
-from collections.abc import Mapping
+import re
 from enum import StrEnum
-from typing import Self
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
 
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, JsonValue
+from pydantic_core import to_json
 
 from playbook.analysis.policy import Policy
 from playbook.base import Frozen
-from playbook.errors import Refused
 from playbook.incident.decision_matrix import Severity
-from playbook.migration.plan import MigrationRollback
-from playbook.release.request import HotfixRequest, Measure, RollbackRequest
-from playbook.release.traffic import Scaling, ServiceSnapshot, TrafficSplit
+from playbook.lease import first_edition
+from playbook.release.promotion import Promotion
+from playbook.release.request import ExploitCheck, HotfixRequest, RollbackRequest
+from playbook.release.traffic import Scaling, TrafficSplit
 
-PREFIX = "playbook.ethixai.com/"
-KEEP_LAST_GOOD = 3
-KEEP_INCIDENTS = 10
-MITIGATION = PREFIX + "mitigation"
+Seconds = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
+Epoch = Annotated[int, Field(ge=0, lt=10**11)]
+Percent = Annotated[int, Field(ge=1, le=100)]
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+"""Names of services and revisions: DNS labels. Anything else is none, and is never part of a command."""
+PLACE = re.compile(r"--project=[a-z0-9:.-]{1,100} --region=[a-z0-9-]{1,40}")
+IMAGE = re.compile(r"[A-Za-z0-9._/:@-]{1,500}")
+ROLLOUTS_MAX = 100
+
+
+class Stored(Frozen):
+    """What is read from annotations: other people may have written anything there."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
 class Decision(StrEnum):
-    """Which way a release is going. Written on the lead before any member moves that way."""
+    """Which way a release is going. Written on the coordinator before any other service moves that way."""
 
     DEPLOY = "DEPLOY"
     BAKE = "BAKE"
@@ -48,115 +59,149 @@ class Kind(StrEnum):
         return order.index(self) > order.index(other)
 
 
-class Promotion(Frozen):
-    """One release that reached all users of a service."""
-
-    release: str = Field(description="its version; empty where nobody wrote it down")
-    revision: str
-    digest: str = Field(description="sha256:…; empty where nobody wrote it down")
-    promoted_at_s: float
-    is_return: bool = Field(False, description="users came back to it by a rollback")
-
-    @property
-    def name(self) -> str:
-        """What people call it: the version, or the revision of a release that is older than our records."""
-        return self.release or self.revision
-
-
-class ServiceRollout(Frozen):
-    """One service of a release: what it was before, and what it is to become.
-
-    In a rollback ``canary`` is the revision that is taken back, ``found`` is the split it was found with, and
-    ``stable`` and ``image`` are those of ``back_to``.
-    """
+class ServiceRollout(Stored):
+    """One service of a lease: from which revision to which. Every field means the same in every kind of lease."""
 
     service: str
-    stable: TrafficSplit = Field(description="the split found at the claim, pinned; what a revert goes back to")
-    found: TrafficSplit | None = Field(None, description="the split found at the claim where it is not ``stable``")
-    before: TrafficSplit | None = Field(
-        None, description="where a measure was in force: the split before the first one"
+    from_revision: str = Field(description="served most users at acquisition, a mitigation aside")
+    to_revision: str = Field(description="serves all users once the lease has reached its aim")
+    found: TrafficSplit = Field(description="the split at acquisition, by revision, with other people's tags")
+    asked: TrafficSplit | None = Field(
+        None, description="what was asked for at acquisition where that names LATEST; given back if nothing was done"
     )
-    back_to: Promotion | None = Field(None, description="the good release that a rollback goes back to")
-    canary: str = Field(description="name of the new revision")
-    image: str = Field(description="repository@sha256:…")
-    scaling: Scaling = Scaling()
-    latest_created: str = Field("", description="newest revision at the claim; a newer one is somebody else's")
+    before_mitigation: TrafficSplit | None = Field(
+        None, description="the split before the first mitigation, where one was in force at acquisition"
+    )
+    image: str = Field(description="of to_revision; repository@sha256:…")
+    back_to: Promotion | None = Field(
+        None, description="the good release that to_revision is, where it is an older one"
+    )
+    scaling: Scaling = Field(Scaling(), description="at acquisition, a mitigation aside")
+    latest_created: str = Field("", description="the newest revision at acquisition")
+
+    @property
+    def unmitigated(self) -> TrafficSplit:
+        """The split at acquisition, a mitigation aside."""
+        return self.before_mitigation or self.found
 
 
-class Measured(Frozen):
+class Measured(Stored):
     """What the judge saw at its last look, of all services together: enough to page by, should the process die."""
 
     severity: Severity | None = Field(description="of the worst verdict; None: the matrix has no row for it")
-    failed: int
-    requests: int = Field(description="to the canary since the bake's start; 0: none was seen")
+    failed: int = Field(ge=0)
+    requests: int = Field(ge=0, description="to the canary since the bake's start; 0: none was seen")
 
 
-def _first_edition(values: object, names: Mapping[str, str]) -> object:
-    """``values`` as stored by the first edition, under today's names."""
-    return {names.get(k, k): v for k, v in values.items()} if isinstance(values, dict) else values
+class Lease(Stored):
+    """What every kind of lease has. ``rollouts`` are in order of promotion, the coordinator first."""
 
-
-class Lease(Frozen):
-    """A release in flight. ``rollouts`` are in order of promotion, the lead first."""
-
+    kind: Kind
     release_id: str
     version: str
     flow_run_id: str
-    epoch: int
+    epoch: Epoch
     decision: Decision = Decision.DEPLOY
-    rollouts: tuple[ServiceRollout, ...]
-    canary_percent: int
+    rollouts: tuple[ServiceRollout, ...] = Field(min_length=1, max_length=ROLLOUTS_MAX)
+    canary_percent: Percent
     requested_by: str = ""
-    place: str = Field("", description="gcloud's flags for the project and region, for whoever must act by hand")
+    place: str = Field("", description="gcloud's flags for the project and region, for a person who must act by hand")
     reason: str = Field("", description="why it was decided so")
     came_to: Decision | None = Field(None, description="where it stood when REVERT was decided: how far users had come")
-    measured: Measured | None = Field(None, description="what was seen until then; None: nobody has looked")
-    bake_start_s: float | None = Field(None, description="unix seconds on Prometheus's clock")
-    earlier_percents: tuple[int, ...] = Field((), description="shares the canary had before it was given more")
-    extensions_s: tuple[float, ...] = Field((), description="by how much a person has lengthened the bake, each time")
-    scaled_at_s: dict[str, float] = Field(
+    measured: Measured | None = Field(None, description="what was seen until then; None: the judge has not looked yet")
+    bake_start_s: Seconds | None = Field(None, description="unix seconds on Prometheus's clock")
+    earlier_percents: tuple[Percent, ...] = Field((), description="shares the canary had before it was given more")
+    extensions_s: tuple[Seconds, ...] = Field((), description="by how much a person has lengthened the bake, each time")
+    scaled_at_s: dict[str, Seconds] = Field(
         default_factory=dict, description="service -> unix seconds; when it was given more instances"
     )
-    gate_deadline_s: float | None = Field(None, description="unix seconds; a person is asked until then")
-    deadline_s: float = Field(description="unix seconds; a claim older than this is anybody's to recover")
-    requested_at_s: float | None = Field(None, description="unix seconds; when a person or CI asked for it")
-    asked_back_at_s: float | None = Field(None, description="unix seconds; when a person asked to have it taken back")
+    gate_deadline_s: Seconds | None = Field(None, description="unix seconds; a person is asked until then")
+    deadline_s: Seconds = Field(description="unix seconds; recovery takes an older lease over, dead or alive")
+    requested_at_s: Seconds | None = Field(None, description="unix seconds; when a person or CI asked for it")
+    asked_back_at_s: Seconds | None = Field(None, description="unix seconds; when a person asked to have it taken back")
     given_way_to: str = Field("", description="the hotfix or rollback that has taken this release's place")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _reads_first_edition(cls, values: object) -> object:
-        return _first_edition(values, {"parts": "rollouts"})
-
-    hotfix: HotfixRequest | None = None
-    rollback: RollbackRequest | None = None
-    migration: MigrationRollback | None = None
-
-    @property
-    def kind(self) -> Kind:
-        if self.migration is not None:
-            return Kind.MIGRATION
-        if self.rollback is not None:
-            return Kind.ROLLBACK
-        return Kind.RELEASE if self.hotfix is None else Kind.HOTFIX
-
-    @property
-    def migration_rollback(self) -> MigrationRollback:
-        """The migration rollback that this claim is about; asked only of a claim of that kind."""
-        assert self.migration is not None
-        return self.migration
+    def stored(self) -> str:
+        """The lease as its annotation holds it, without fields at their default."""
+        written: dict[str, Any] = self.model_dump(mode="json", exclude_defaults=True)
+        return to_json({"kind": self.kind.value, **written}).decode()
 
     @property
     def coordinator(self) -> str:
+        """The service that carries the lease."""
         return self.rollouts[0].service
 
     @property
     def services(self) -> tuple[str, ...]:
+        """Every service that is held, in order of promotion."""
         return tuple(rollout.service for rollout in self.rollouts)
 
+    @property
+    def exploit_checks(self) -> tuple[ExploitCheck, ...]:
+        """Requests that the new revision must refuse."""
+        return ()
+
+    @property
+    def has_canary(self) -> bool:
+        """Whether a share of the users sees it before the others."""
+        return self.kind is Kind.RELEASE
+
+    def problems(self) -> list[str]:
+        """What cannot be true of a lease of ours, although each field can be read."""
+        names = [name for one in self.rollouts for name in (one.service, one.from_revision, one.to_revision)]
+        splits = [split for one in self.rollouts for split in (one.found, one.before_mitigation) if split is not None]
+        names += [name for split in splits for name in (*split.percent, *split.tags.values())]
+        found = [f"{name[:70]!r} is no name of a service or revision" for name in names if not NAME.fullmatch(name)][:1]
+        if len(set(self.services)) != len(self.rollouts):
+            found.append("a service is named twice")
+        if self.place and not PLACE.fullmatch(self.place):
+            found.append("place is not gcloud's flags")
+        if any(not IMAGE.fullmatch(one.image) for one in self.rollouts):
+            found.append("an image is no name of an image")
+        if not is_uuid(self.flow_run_id):
+            found.append("flow_run_id is no UUID")
+        return found
+
     def rollout(self, service: str) -> ServiceRollout:
-        """The part of ``service``. Raises KeyError where it is none of this release."""
+        """The rollout of ``service``. Raises KeyError where the lease does not hold it."""
         return {rollout.service: rollout for rollout in self.rollouts}[service]
+
+    def fallback(self, rollout: ServiceRollout) -> TrafficSplit:
+        """Where the service's users are once REVERT is done. Tags of other people are no part of it."""
+        return TrafficSplit(percent=rollout.found.percent)
+
+    def target(self, rollout: ServiceRollout) -> TrafficSplit:
+        """Where the service's users are once what is decided is done."""
+        is_forward = self.decision is Decision.PROMOTE
+        return TrafficSplit.all_to(rollout.to_revision) if is_forward else self.fallback(rollout)
+
+    def expected(self, rollout: ServiceRollout) -> tuple[TrafficSplit, ...]:
+        """Every split that the service may be found in, by what has been decided so far."""
+        shares = (*self.earlier_percents, self.canary_percent)
+        baking = tuple(rollout.found.with_canary(rollout.to_revision, share) for share in shares)
+        everybody = TrafficSplit.all_to(rollout.to_revision)
+        match self.decision:
+            case Decision.DEPLOY:
+                return (rollout.found,)
+            case Decision.BAKE:
+                return baking if self.bake_start_s else (rollout.found, *baking)
+            case Decision.PROMOTE:
+                return (*baking, everybody) if self.bake_start_s else (rollout.found, everybody)
+            case Decision.REVERT:
+                return (rollout.found, *baking, everybody)
+
+    def suspect(self, rollout: ServiceRollout) -> str:
+        """The revision whose errors matter: the one that users are moved away from if something is wrong."""
+        return rollout.to_revision
+
+    def trusted(self, rollout: ServiceRollout) -> str:
+        """The revision that is known to be good."""
+        return rollout.from_revision
+
+    def with_canary_at(self, percent: int) -> Self:
+        """The same release with a larger share for the canary."""
+        earlier = (*self.earlier_percents, self.canary_percent)
+        return self.model_copy(update={"canary_percent": percent, "earlier_percents": earlier})
 
     def policy(self, policy: Policy) -> Policy:
         """``policy`` with the extensions that people have given this release."""
@@ -185,11 +230,6 @@ class Lease(Frozen):
         """The same release, answered by a person: if it stays undecided, they are asked anew."""
         return self.model_copy(update={"gate_deadline_s": None})
 
-    def raised(self, percent: int) -> Self:
-        """The same release with a larger share for the canary."""
-        earlier = (*self.earlier_percents, self.canary_percent)
-        return self.model_copy(update={"canary_percent": percent, "earlier_percents": earlier})
-
     def giving_way(self, to: str) -> Self:
         """The same release, taken back because ``to`` cannot wait."""
         return self.decided(Decision.REVERT, f"it gives way to {to}").model_copy(update={"given_way_to": to})
@@ -205,131 +245,97 @@ class Lease(Frozen):
         return self.model_copy(update={"decision": decision, "reason": reason, "came_to": came_to})
 
 
-class Participant(Frozen):
-    """What a service that is not the coordinator carries."""
+class ReleaseLease(Lease):
+    """A normal release: a canary, then everybody or nobody."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _reads_first_edition(cls, values: object) -> object:
-        return _first_edition(values, {"lead": "coordinator"})
-
-    release_id: str
-    epoch: int
-    coordinator: str
-    stable: TrafficSplit
+    kind: Literal[Kind.RELEASE] = Kind.RELEASE
 
 
-class Mitigation(Frozen):
-    """A measure that somebody took on a service, and what it was before the first one: the way back."""
+class HotfixLease(Lease):
+    """A fix that everybody gets at once."""
 
-    measure: Measure
-    by: str
-    reason: str
-    at_s: float
-    split: TrafficSplit
-    scaling: Scaling
-
-
-_PROMOTIONS = TypeAdapter(tuple[Promotion, ...])
-
-
-class Record(Frozen):
-    """Everything our own annotations say about a service."""
-
-    lease: Lease | None = None
-    participant: Participant | None = None
-    epoch: int = 0
-    last_good: tuple[Promotion, ...] = Field((), description="newest first, at most three")
-    mitigation: Mitigation | None = None
-    incidents: tuple[str, ...] = Field((), description="keys of the pages that the next good release resolves")
-
-    @classmethod
-    def read(cls, snapshot: ServiceSnapshot) -> Self:
-        """What ``snapshot`` carries. Raises Refused where somebody has edited it into something unreadable."""
-        found = snapshot.annotations
-        try:
-            return cls(
-                lease=Lease.model_validate_json(found[PREFIX + "claim"]) if PREFIX + "claim" in found else None,
-                participant=Participant.model_validate_json(found[PREFIX + "member"])
-                if PREFIX + "member" in found
-                else None,
-                epoch=int(found.get(PREFIX + "epoch", 0)),
-                last_good=_PROMOTIONS.validate_json(found.get(PREFIX + "last-good", "[]")),
-                mitigation=Mitigation.model_validate_json(found[MITIGATION]) if MITIGATION in found else None,
-                incidents=tuple(filter(None, found.get(PREFIX + "incidents", "").split(","))),
-            )
-        except ValueError as unreadable:  # pydantic's ValidationError is one
-            raise Refused(
-                f"{snapshot.service}: its annotations {PREFIX}* were edited and cannot be read. "
-                "Restore them from the service's history, or remove them to start from nothing."
-            ) from unreadable
-
-    def annotations(self) -> dict[str, str]:
-        """What to write so that ``read`` gives this back.
-
-        A claim's fields at their default are left out: the version of ours before this one refuses a field that it does
-        not know, and can so read every claim that makes no use of what is new.
-        """
-        written = {PREFIX + "epoch": str(self.epoch)} if self.epoch else {}
-        if self.lease:
-            written[PREFIX + "claim"] = self.lease.model_dump_json(exclude_defaults=True)
-        if self.participant:
-            written[PREFIX + "member"] = self.participant.model_dump_json()
-        if self.last_good:
-            written[PREFIX + "last-good"] = _PROMOTIONS.dump_json(self.last_good).decode()
-        if self.mitigation:
-            written[MITIGATION] = self.mitigation.model_dump_json()
-        if self.incidents:
-            written[PREFIX + "incidents"] = ",".join(self.incidents)
-        return written
-
-    def beside(self, annotations: Mapping[str, str]) -> dict[str, str]:
-        """``annotations`` with our own keys replaced by this record, everybody else's kept."""
-        return {k: v for k, v in annotations.items() if not k.startswith(PREFIX)} | self.annotations()
+    kind: Literal[Kind.HOTFIX] = Kind.HOTFIX
+    request: HotfixRequest
 
     @property
-    def holder(self) -> str:
-        """The release that holds this service, or an empty string."""
-        held = self.lease or self.participant
-        return held.release_id if held else ""
+    def exploit_checks(self) -> tuple[ExploitCheck, ...]:
+        """Those of the request."""
+        return self.request.exploit
 
-    def released(self) -> Self:
-        """The record of a service that no release holds."""
-        return self.model_copy(update={"lease": None, "participant": None})
 
-    def promoted(self, promotion: Promotion, before: str = "") -> Self:
-        """The record with ``promotion`` as its newest good release. Writing it twice adds it once.
+class RollbackLease(Lease):
+    """Users go back to an older revision. It is decided when it is acquired."""
 
-        ``before`` is the revision that served everybody until then: the first release that is written down has it to
-        go back to.
-        """
-        older = tuple(p for p in self.last_good if p.revision != promotion.revision)
-        if not older and before:
-            older = (Promotion(release="", revision=before, digest="", promoted_at_s=0),)
-        return self.model_copy(update={"last_good": (promotion, *older)[:KEEP_LAST_GOOD]})
+    kind: Literal[Kind.ROLLBACK] = Kind.ROLLBACK
+    request: RollbackRequest
 
-    def returned(self, promotion: Promotion, taken_back: str) -> Self:
-        """The record after a rollback from revision ``taken_back`` to ``promotion``: what came after it is good no
-        more."""
-        names = [p.revision for p in self.last_good]
-        is_known = promotion.revision in names
-        after = self.last_good[names.index(promotion.revision) + 1 :] if is_known else self.last_good
-        older = tuple(p for p in after if p.revision != taken_back)
-        return self.model_copy(update={"last_good": (promotion, *older)[:KEEP_LAST_GOOD]})
+    def fallback(self, rollout: ServiceRollout) -> TrafficSplit:
+        """All users on the older revision."""
+        return TrafficSplit.all_to(rollout.to_revision)
 
-    def without(self, revision: str) -> Self:
-        """The record in which ``revision`` is no good release."""
-        return self.model_copy(update={"last_good": tuple(p for p in self.last_good if p.revision != revision)})
+    def expected(self, rollout: ServiceRollout) -> tuple[TrafficSplit, ...]:
+        """As it was found, or done."""
+        return (rollout.found, self.target(rollout))
 
-    def copied(self, revision: str, copy: str) -> Self:
-        """The record whose good releases run in ``copy`` where they ran in ``revision``, which must not serve again."""
-        goods = (p.model_copy(update={"revision": copy}) if p.revision == revision else p for p in self.last_good)
-        return self.model_copy(update={"last_good": tuple(goods)})
+    def suspect(self, rollout: ServiceRollout) -> str:
+        """What users are taken back from."""
+        return rollout.from_revision
 
-    def alarmed(self, incident: str) -> Self:
-        """The record with an incident that is not over. Writing it twice adds it once."""
-        others = tuple(key for key in self.incidents if key != incident)
-        return self.model_copy(update={"incidents": (*others, incident)[-KEEP_INCIDENTS:]})
+    def trusted(self, rollout: ServiceRollout) -> str:
+        """What users are taken back to."""
+        return rollout.to_revision
+
+
+class MigrationLease(Lease):
+    """Writes are off while a database migration is taken back; then users get code that can read the data."""
+
+    kind: Literal[Kind.MIGRATION] = Kind.MIGRATION
+    migration: str = Field("", description="name of the oldest migration that is taken back")
+    maintenance: dict[str, str] = Field(
+        default_factory=dict, description="service -> the revision that answers it while writes are off"
+    )
+    restarts: int = Field(0, description="how often recovery has started it again since a person did")
+    halted: str = Field("", description="why it stopped, mostly with writes off; a person starts it again")
+    is_declined: bool = Field(False, description="a person said no: services are opened again as they were found")
+    details: dict[str, JsonValue] = Field(default_factory=dict, description="for playbook.migration alone")
+
+    def restarted(self) -> Self:
+        """The same lease, which recovery starts again once more."""
+        return self.model_copy(update={"restarts": self.restarts + 1})
+
+    def fallback(self, rollout: ServiceRollout) -> TrafficSplit:
+        """All users on the code that can read the data; declined: as before, a mitigation aside."""
+        found = rollout.unmitigated
+        return found if self.is_declined else TrafficSplit.all_to(rollout.to_revision, found.tags)
+
+    def expected(self, rollout: ServiceRollout) -> tuple[TrafficSplit, ...]:
+        """As it was found, closed by its maintenance revision, or done."""
+        closed = self.maintenance.get(rollout.service)
+        return (rollout.found, self.target(rollout), *((TrafficSplit.all_to(closed),) if closed else ()))
+
+    def suspect(self, rollout: ServiceRollout) -> str:
+        """The code from before."""
+        return rollout.from_revision
+
+    def trusted(self, rollout: ServiceRollout) -> str:
+        """The code that can read the data."""
+        return rollout.to_revision
+
+
+AnyLease = Annotated[
+    ReleaseLease | HotfixLease | RollbackLease | MigrationLease,
+    Discriminator("kind"),
+    BeforeValidator(first_edition.lease),
+]
+"""A lease of any kind as it is stored, by this version or by the first edition."""
+
+
+def is_uuid(text: str) -> bool:
+    """Whether it is a flow run's id."""
+    try:
+        return bool(UUID(text))
+    except ValueError:
+        return False
 
 
 def next_epoch(found: int, now_s: float) -> int:

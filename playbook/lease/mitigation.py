@@ -2,7 +2,7 @@
 
 from playbook.errors import Held
 from playbook.lease.change import Change, keep_tags
-from playbook.lease.lease import Mitigation, Record
+from playbook.lease.record import Mitigation, Record
 from playbook.release.request import MitigateRequest
 from playbook.release.traffic import Scaling, ServiceSnapshot, TrafficSplit
 

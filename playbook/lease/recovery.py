@@ -3,8 +3,7 @@
 from enum import StrEnum
 
 from playbook.base import Frozen
-from playbook.lease.lease import Decision, Lease
-from playbook.migration.plan import MigrationRollback
+from playbook.lease.lease import Decision, Lease, MigrationLease
 
 RESTARTS_MAX = 3
 """How often a migration rollback is started again before somebody is paged: what kills it each time is no accident."""
@@ -48,8 +47,8 @@ def recover(lease: Lease | None, owner: Owner, now_s: float) -> Recovery:
     is_late = now_s > lease.deadline_s
     if owner is Owner.ALIVE and not is_late:
         return Recovery(step=Step.LEAVE, reason=f"{lease.release_id} is alive")
-    if lease.migration is not None:
-        return recover_migration(lease.migration, owner)
+    if isinstance(lease, MigrationLease):
+        return recover_migration(lease, owner)
     if lease.decision is Decision.REVERT:
         return Recovery(step=Step.REVERT, reason=lease.reason or "the release was being reverted")
     if owner is Owner.CANCELLED:
@@ -61,16 +60,16 @@ def recover(lease: Lease | None, owner: Owner, now_s: float) -> Recovery:
     return Recovery(step=Step.RESUME, reason=f"the release goes on from {lease.decision}: its process is {owner}")
 
 
-def recover_migration(migration_rollback: MigrationRollback, owner: Owner) -> Recovery:
+def recover_migration(lease: MigrationLease, owner: Owner) -> Recovery:
     """Never reverted, for half of the data may be changed: one that lost its process goes on; one that a person has
     cancelled, or that goes on losing its process, stops with a page, since writes are off; one that has said why it
     stopped waits for a person.
     """
-    if migration_rollback.halted:
-        return Recovery(step=Step.LEAVE, reason=f"a person must start it again: {migration_rollback.halted}")
+    if lease.halted:
+        return Recovery(step=Step.LEAVE, reason=f"a person must start it again: {lease.halted}")
     if owner is Owner.CANCELLED:
         return Recovery(step=Step.HALT, reason="the migration rollback was cancelled")
-    if migration_rollback.restarts >= RESTARTS_MAX:
-        reason = f"it was started again {migration_rollback.restarts} times, and its process is {owner} once more"
+    if lease.restarts >= RESTARTS_MAX:
+        reason = f"it was started again {lease.restarts} times, and its process is {owner} once more"
         return Recovery(step=Step.HALT, reason=reason)
     return Recovery(step=Step.RESTART, reason=f"the migration rollback goes on: its process is {owner}")

@@ -1,13 +1,9 @@
 """Where a release leaves its users, and whether somebody else moved them after its last step."""
 
 from playbook.errors import Fenced, OutOfBandChange
-from playbook.lease.lease import Decision, Lease, Record, ServiceRollout
-from playbook.release.traffic import ServiceSnapshot, TrafficSplit
-
-
-def final_split(lease: Lease, rollout: ServiceRollout) -> TrafficSplit:
-    """Where users of a service are once what ``lease`` has decided is done."""
-    return TrafficSplit.all_to(rollout.canary) if lease.decision is Decision.PROMOTE else rollout.stable
+from playbook.lease.lease import Decision, Lease, ServiceRollout
+from playbook.lease.record import Record
+from playbook.release.traffic import ServiceSnapshot
 
 
 def check_settled(snapshot: ServiceSnapshot, lease: Lease) -> None:
@@ -19,7 +15,7 @@ def check_settled(snapshot: ServiceSnapshot, lease: Lease) -> None:
     name, epoch = snapshot.service, Record.read(snapshot).epoch
     if epoch > lease.epoch:
         raise Fenced(f"{name}: epoch {epoch} holds it, this run has {lease.epoch}; nothing more is written.")
-    wanted = final_split(lease, lease.rollout(name))
+    wanted = lease.target(lease.rollout(name))
     if not snapshot.pinned.moves_like(wanted):
         raise OutOfBandChange(
             f"{name}: traffic is {snapshot.split}, set by {snapshot.last_modifier or 'somebody'} after "
@@ -35,5 +31,5 @@ def was_taken_over(record: Record, lease: Lease, rollout: ServiceRollout) -> boo
     """
     if record.epoch <= lease.epoch:
         return False
-    is_written = any(good.revision == rollout.canary for good in record.last_good)
+    is_written = any(good.revision == rollout.to_revision for good in record.last_good)
     return record.holder == lease.release_id or (lease.decision is Decision.PROMOTE and not is_written)

@@ -8,7 +8,7 @@ from pydantic import Field
 from playbook.analysis.verdict import Verdict
 from playbook.base import Frozen
 from playbook.incident.decision_matrix import MATRIX, Severity, Symptom, row_for
-from playbook.lease.lease import Decision, Kind, Lease
+from playbook.lease.lease import Decision, Kind, Lease, RollbackLease
 from playbook.messages.report import Report, rollback_plan
 from playbook.release.outcome import ReleaseOutcome
 from playbook.release.request import Measure, MitigateRequest
@@ -158,7 +158,7 @@ def rollback_page(report: Report) -> Page:
         details={
             "release": lease.release_id,
             "services": ", ".join(lease.services),
-            "users are on": "; ".join(f"{rollout.service}: {rollout.stable}" for rollout in lease.rollouts),
+            "users are on": "; ".join(f"{rollout.service}: {lease.fallback(rollout)}" for rollout in lease.rollouts),
             "impact": impact(report),
             "flow run": lease.flow_run_id,
         },
@@ -274,8 +274,8 @@ def alarm_rollback(lease: Lease, verdict: Verdict) -> dict[str, str]:
 def severity(report: Report) -> Severity:
     """What the matrix says of what was judged or reported; a release that never reached a user is P2."""
     lease = report.lease
-    if lease.rollback is not None:
-        return MATRIX[lease.rollback.symptom].severity
+    if isinstance(lease, RollbackLease):
+        return MATRIX[lease.request.symptom].severity
     return (lease.measured.severity if lease.measured else None) or Severity.P2
 
 
@@ -300,13 +300,13 @@ def impact(report: Report) -> str:
 
 def stable_names(lease: Lease) -> str:
     """What users are back on: the release where it is written down, else the revisions."""
-    names = (rollout.back_to.name if rollout.back_to else rollout.stable.main for rollout in lease.rollouts)
+    names = (rollout.back_to.name if rollout.back_to else lease.fallback(rollout).main for rollout in lease.rollouts)
     return ", ".join(dict.fromkeys(names))
 
 
 def which(lease: Lease) -> str:
     """Whether users are back on what was before, or on what a person has named."""
-    return "named" if lease.rollback is not None and lease.rollback.to else "previous"
+    return "named" if isinstance(lease, RollbackLease) and lease.request.to else "previous"
 
 
 def next_steps(report: Report) -> str:

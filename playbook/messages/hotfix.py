@@ -3,16 +3,21 @@
 from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Action
 from playbook.incident.decision_matrix import Severity
-from playbook.lease.lease import Lease
+from playbook.lease.lease import HotfixLease, Lease
 from playbook.messages.chat import Channel, Message, Ticket, minutes
 from playbook.messages.report import Report
-from playbook.release.request import ExploitCheck
+from playbook.release.request import ExploitCheck, HotfixRequest
+
+
+def request_of(report: Report) -> HotfixRequest:
+    """What was asked for; only of a hotfix."""
+    assert isinstance(report.lease, HotfixLease)
+    return report.lease.request
 
 
 def hotfix_deployed(report: Report, policy: Policy) -> Message:
     """Playbook 6, step 6, with who allowed it and how long it took."""
-    lease, asked = report.lease, report.lease.hotfix
-    assert asked is not None
+    lease, asked = report.lease, request_of(report)
     text = "\n".join(
         (
             "🚨 HOTFIX DEPLOYED",
@@ -31,7 +36,7 @@ def hotfix_deployed(report: Report, policy: Policy) -> Message:
 def verified(report: Report) -> str:
     """What is known of a hotfix that everybody has."""
     said = ["Smoke tests passed"]
-    if report.lease.hotfix and report.lease.hotfix.exploit:
+    if report.lease.exploit_checks:
         said.append("the exploit is refused")
     if report.verdicts and report.verdicts[0].action is Action.PROMOTE:
         said.append("no elevated errors")
@@ -59,8 +64,7 @@ def live_after(lease: Lease, policy: Policy) -> str:
 
 def hotfix_debt(report: Report, policy: Policy) -> Ticket:
     """What a hotfix has skipped is owed, and somebody is asked to pay it back."""
-    lease, asked = report.lease, report.lease.hotfix
-    assert asked is not None
+    lease, asked = report.lease, request_of(report)
     owed = [
         f"- [ ] The canary was skipped ({policy.canary_percent} %, {minutes(policy.bake_s)}): compare the errors and "
         "latency of the hour after with the week before.",

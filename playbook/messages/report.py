@@ -12,6 +12,7 @@ from playbook.analysis.readings import SignalReading
 from playbook.analysis.verdict import Verdict
 from playbook.base import Frozen
 from playbook.checklist.items import Item
+from playbook.incident.decision_matrix import Severity
 from playbook.lease.lease import Decision, Kind, Lease, Measured
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 
@@ -41,6 +42,14 @@ class Report(Frozen):
     def deciding(self, decision: Decision, reason: str = "") -> Self:
         """The same release, going ``decision``'s way from here."""
         return self.model_copy(update={"lease": self.lease.decided(decision, reason)})
+
+    def refused(self, reason: str) -> Self:
+        """The same release, taken back because a step was refused: P1 where users had begun to be promoted."""
+        lease = self.lease
+        if lease.decision is Decision.PROMOTE:
+            seen = lease.measured or Measured(severity=None, failed=0, requests=0)
+            lease = lease.model_copy(update={"measured": seen.model_copy(update={"severity": Severity.P1})})
+        return self.at(lease.decided(Decision.REVERT, reason))
 
     def at(self, lease: Lease) -> Self:
         """The same release with its claim as it is now."""
@@ -135,11 +144,11 @@ def _under_way(lease: Lease) -> str:
 def plan_table(lease: Lease) -> str:
     """What each service was, and what it is to become."""
     rows = [
-        f"| {rollout.service} | {rollout.stable} | {rollout.canary} | `{rollout.image.rsplit('@', 1)[-1][:19]}…` |"
+        f"| {rollout.service} | {rollout.found} | {rollout.to_revision} | `{rollout.image.rsplit('@', 1)[-1][:19]}…` |"
         for rollout in lease.rollouts
     ]
-    was, becomes = ("goes back to", "is taken back") if lease.kind is Kind.ROLLBACK else ("before", "new revision")
-    return "\n".join((f"| service | {was} | {becomes} | image |", "|---|---|---|---|", *rows))
+    becomes = "goes back to" if lease.kind is Kind.ROLLBACK else "new revision"
+    return "\n".join((f"| service | before | {becomes} | image |", "|---|---|---|---|", *rows))
 
 
 def rollback_plan(lease: Lease) -> str:
@@ -147,7 +156,7 @@ def rollback_plan(lease: Lease) -> str:
     place = f" {lease.place}" if lease.place else ""
     return "\n".join(
         f"gcloud run services update-traffic {rollout.service}{place} \\\n  --to-revisions="
-        + ",".join(f"{revision}={share}" for revision, share in rollout.stable.percent.items())
+        + ",".join(f"{revision}={share}" for revision, share in lease.fallback(rollout).percent.items())
         for rollout in lease.rollouts
     )
 

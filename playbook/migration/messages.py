@@ -5,16 +5,17 @@ from string import Template
 
 from playbook.incident.decision_matrix import Severity
 from playbook.incident.response import Contact, day, roll_call
-from playbook.lease.lease import Lease
-from playbook.messages.chat import Channel, Message, Page, Ticket, clock
+from playbook.lease.lease import MigrationLease
+from playbook.messages.chat import Channel, Message, Ticket, clock
 from playbook.migration.plan import Backup, Way
+from playbook.migration.progress import progress_of
 
 
-def closing(lease: Lease, environment: str, contacts: Mapping[str, Contact], url: str) -> Message:
+def closing(lease: MigrationLease, environment: str, contacts: Mapping[str, Contact], url: str) -> Message:
     """Writes are about to be off: users will notice. Which roles to fill, whom to call (playbook 7), and where the run
     is seen.
     """
-    plan = lease.migration_rollback.plan
+    plan = progress_of(lease).plan
     people = roll_call(contacts)
     text = "\n".join(
         (
@@ -30,12 +31,12 @@ def closing(lease: Lease, environment: str, contacts: Mapping[str, Contact], url
     return Message(key=f"{lease.release_id}/closing", channel=Channel.INCIDENTS, text=text)
 
 
-def ticket(lease: Lease, environment: str, template: str, lines: Sequence[str], url: str) -> Ticket:
+def ticket(lease: MigrationLease, environment: str, template: str, lines: Sequence[str], url: str) -> Ticket:
     """The incident's ticket (playbook 4, 7), with the draft of the post-mortem in it.
 
     ``template`` has the names of `string.Template`; ``lines`` are what has happened so far, as on the page.
     """
-    plan = lease.migration_rollback.plan
+    plan = progress_of(lease).plan
     began_s = lease.requested_at_s or float(lease.epoch)
     draft = Template(template).safe_substitute(
         title=f"{environment.capitalize()}: {', '.join(plan.undo)} was taken back",
@@ -43,7 +44,7 @@ def ticket(lease: Lease, environment: str, template: str, lines: Sequence[str], 
         severity=Severity.P1.value,
         version=lease.version,
         services=", ".join(lease.services),
-        stable=", ".join(f"{rollout.service}: {rollout.stable}" for rollout in lease.rollouts),
+        stable=", ".join(f"{rollout.service}: {rollout.to_revision}" for rollout in lease.rollouts),
         reason=lease.reason,
         detection=f"reported by {lease.requested_by}",
         impact=f"no writes to {', '.join(lease.services)} from {clock(began_s)} UTC until they were on again",
@@ -61,58 +62,38 @@ def ticket(lease: Lease, environment: str, template: str, lines: Sequence[str], 
     )
 
 
-def done(lease: Lease, environment: str) -> Message:
+def done(lease: MigrationLease, environment: str) -> Message:
     """Playbook 4, scenario 3, step 5: everything is open again."""
-    serving = ", ".join(f"{rollout.service}: {rollout.stable}" for rollout in lease.rollouts)
+    serving = ", ".join(f"{rollout.service}: {rollout.to_revision}" for rollout in lease.rollouts)
     lines = [
         f"✅ {environment.upper()}: MIGRATION ROLLED BACK",
         f"Reason: {lease.reason}",
-        f"Action: {', '.join(lease.migration_rollback.plan.undo)} taken back; the database has schema "
-        f"{lease.migration_rollback.plan.schema_after}",
+        f"Action: {', '.join(progress_of(lease).plan.undo)} taken back; the database has schema "
+        f"{progress_of(lease).plan.schema_after}",
         f"Serving: {serving}",
     ]
-    lines += [f"Agreed: {yes}" for yes in lease.migration_rollback.agreed]
+    lines += [f"Agreed: {yes}" for yes in progress_of(lease).agreed]
     return Message(key=f"{lease.release_id}/done", channel=Channel.RELEASES, text="\n".join(lines))
 
 
-def declined(lease: Lease, environment: str) -> Message:
+def declined(lease: MigrationLease, environment: str) -> Message:
     """A person said no: whoever read that writes are stopped reads that they are on again, and that nothing changed."""
     text = "\n".join(
         (
             f"↩️ {environment.upper()}: WRITES ARE ON AGAIN, THE MIGRATION STAYS",
-            f"Why: {lease.migration_rollback.declined}",
-            f"Not taken back: {', '.join(lease.migration_rollback.plan.undo)}; the data was not touched",
+            f"Why: {progress_of(lease).declined}",
+            f"Not taken back: {', '.join(progress_of(lease).plan.undo)}; the data was not touched",
             f"Services: {as_found(lease)}",
         )
     )
     return Message(key=f"{lease.release_id}/declined", channel=Channel.INCIDENTS, text=text)
 
 
-def as_found(lease: Lease) -> str:
+def as_found(lease: MigrationLease) -> str:
     """How the services of a claim that says no are open again."""
-    measured = ", ".join(rollout.service for rollout in lease.rollouts if rollout.before)
+    measured = ", ".join(rollout.service for rollout in lease.rollouts if rollout.before_mitigation)
     told = f"{', '.join(lease.services)}, as they were found"
     return f"{told}; the measure that was in force on {measured} is over" if measured else told
-
-
-def go_on(environment: str) -> str:
-    """How to go on from wherever it stopped."""
-    return f"Start migration-rollback/{environment} again: it goes on from here."
-
-
-def halted(lease: Lease, environment: str, why: str) -> Page:
-    """Nothing goes on by itself, and ``why`` says whose writes are off: P1."""
-    return Page(
-        key=lease.release_id,
-        severity=Severity.P1,
-        summary=f"{environment.capitalize()} migration rollback stopped: {why}"[:1024],
-        details={
-            "release": lease.release_id,
-            "services": ", ".join(lease.services),
-            "how to go on": go_on(environment),
-            "flow run": lease.flow_run_id,
-        },
-    )
 
 
 def loss(backup: Backup, lost: Mapping[str, int]) -> str:
@@ -124,7 +105,7 @@ def loss(backup: Backup, lost: Mapping[str, int]) -> str:
     )
 
 
-def ask_restore(lease: Lease, backup: Backup, lost: Mapping[str, int], target: str, why: str) -> str:
+def ask_restore(lease: MigrationLease, backup: Backup, lost: Mapping[str, int], target: str, why: str) -> str:
     """The first question: may the backup be restored beside production?"""
     return "\n\n".join(
         (
@@ -138,7 +119,7 @@ def ask_restore(lease: Lease, backup: Backup, lost: Mapping[str, int], target: s
     )
 
 
-def ask_switch(lease: Lease, backup: Backup, lost: Mapping[str, int], target: str) -> str:
+def ask_switch(lease: MigrationLease, backup: Backup, lost: Mapping[str, int], target: str) -> str:
     """The second question: may production use what was restored?"""
     return "\n\n".join(
         (
@@ -151,7 +132,7 @@ def ask_switch(lease: Lease, backup: Backup, lost: Mapping[str, int], target: st
     )
 
 
-def asking(lease: Lease, environment: str, url: str) -> Message:
+def asking(lease: MigrationLease, environment: str, url: str) -> Message:
     """A person is asked, while users cannot write."""
     text = "\n".join(
         (
@@ -160,19 +141,19 @@ def asking(lease: Lease, environment: str, url: str) -> Message:
             f"Decide: {url}",
         )
     )
-    key = f"{lease.release_id}/asking/{lease.epoch}/{len(lease.migration_rollback.agreed)}"
+    key = f"{lease.release_id}/asking/{lease.epoch}/{len(progress_of(lease).agreed)}"
     return Message(key=key, channel=Channel.INCIDENTS, text=text)
 
 
-def page(lease: Lease, environment: str, lines: Iterable[str]) -> str:
+def page(lease: MigrationLease, environment: str, lines: Iterable[str]) -> str:
     """The page in the UI: what is done, how, and what has happened so far."""
-    plan = lease.migration_rollback.plan
-    closed = lease.migration_rollback.maintenance
+    plan = progress_of(lease).plan
+    closed = lease.maintenance
     how = {Way.DOWN: "by its own `down`", Way.RESTORE: f"by restoring a backup ({plan.why})"}[plan.way]
     rows = [
-        f"| {rollout.service} | {rollout.found or rollout.stable} | "
+        f"| {rollout.service} | {rollout.found} | "
         f"{f'maintenance revision {closed[rollout.service]}' if rollout.service in closed else 'no instances'} | "
-        f"{rollout.stable} |"
+        f"{rollout.to_revision} |"
         for rollout in lease.rollouts
     ]
     return "\n\n".join(
@@ -186,5 +167,5 @@ def page(lease: Lease, environment: str, lines: Iterable[str]) -> str:
     )
 
 
-def _undone(lease: Lease) -> tuple[str, ...]:
-    return lease.migration_rollback.plan.undo
+def _undone(lease: MigrationLease) -> tuple[str, ...]:
+    return progress_of(lease).plan.undo

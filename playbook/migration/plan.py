@@ -120,7 +120,7 @@ class MigrationRequest(Frozen):
     migration: Line = Field("", title="Migration", description="Its name. Empty: the last one that was applied.")
     reason: Line = Field("", title="Reason", description="Required. One sentence: what is broken.")
     requested_by: Line = Field("", title="Requested by", description="Required. Who asks. Kept and told.")
-    to_release_lease: Line = Field(
+    to_release: Line = Field(
         "",
         title="Code",
         description="The release or revision to serve afterwards. Empty: the newest good one that can read the schema.",
@@ -144,12 +144,11 @@ class RollbackPlan(Frozen):
 
 
 class MigrationRollback(Frozen):
-    """A migration rollback in flight, kept in the claim: whoever starts it again goes on from here."""
+    """A migration rollback in flight, kept in its lease: a run that starts it again goes on from here."""
 
     request: MigrationRequest
     plan: RollbackPlan
     environment: str
-    maintenance: dict[str, str] = Field(default_factory=dict, description="service -> its maintenance revision")
     is_drained: bool = Field(False, description="requests that were under way when writes were stopped are over")
     is_data_done: bool = Field(False, description="the data is as it was before; code and scaling may follow")
     snapshot: str = Field("", description="id of the backup that a person has agreed to restore")
@@ -160,9 +159,7 @@ class MigrationRollback(Frozen):
     )
     agreed: tuple[str, ...] = Field((), description="what people said yes to, in their words")
     declined: str = Field("", description="who said no before the data was touched: everything is opened again")
-    halted: str = Field("", description="why it stopped, mostly with writes off; a person starts it again")
     seen: str = Field("", description="why it had stopped when a person started it again: what they have looked at")
-    restarts: int = Field(0, description="how often recovery has started it again since a person did")
 
 
 class Backup(Frozen):

@@ -1,12 +1,12 @@
-"""From a request to what will be done: the order, the plan and the way back, all before anything moves."""
+"""From a request to an order: which version, which images, which services. Nothing has moved yet."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from pydantic import Field
 
 from playbook.base import Frozen
-from playbook.lease.lease import Lease, Record, ServiceRollout
-from playbook.release.traffic import CANARY_TAG, ServiceSnapshot
+from playbook.lease.record import Record
+from playbook.release.traffic import ServiceSnapshot
 from playbook.release.version import Image, Version
 
 REVISION_NAME_MAX = 63
@@ -22,22 +22,6 @@ class Order(Frozen):
     changes: str = ""
     requested_by: str = ""
     override: str = ""
-
-
-class Plan(Frozen):
-    """What a release will do to each service, and how it would take it back."""
-
-    release_id: str
-    order: Order
-    rollouts: tuple[ServiceRollout, ...]
-
-
-def release_id(version: Version, flow_run_id: str) -> str:
-    """The name of one try at a version. Trying again is another release.
-
-    The id's last six digits are its own: a schedule's runs are made together, and begin with the same time.
-    """
-    return f"{version}-{flow_run_id.replace('-', '')[-6:]}"
 
 
 def version_due(staging: Record, production: Record) -> str:
@@ -64,38 +48,6 @@ def revision_name(service: str, version: Version, release: str) -> str:
     suffix = release.rsplit("-", 1)[-1]
     channel = REVISION_NAME_MAX - len(service) - len(suffix) - 2
     return f"{service}-{version.commit[: min(channel, 12)]}-{suffix}"
-
-
-def plan(order: Order, snapshots: Iterable[ServiceSnapshot], release: str) -> Plan:
-    """The parts of a release, from one read of each of its services."""
-    found = {snapshot.service: snapshot for snapshot in snapshots}
-    rollouts = tuple(
-        ServiceRollout(
-            service=service,
-            stable=found[service].pinned.without_tags(CANARY_TAG),
-            canary=revision_name(service, order.version, release),
-            image=str(image),
-            scaling=found[service].scaling,
-            latest_created=found[service].latest_created,
-        )
-        for service, image in order.images.items()
-    )
-    return Plan(release_id=release, order=order, rollouts=rollouts)
-
-
-def build_release_lease(plan: Plan, *, flow_run_id: str, epoch: int, deadline_s: float, place: str = "") -> Lease:
-    """The claim that carries out ``plan``."""
-    return Lease(
-        release_id=plan.release_id,
-        version=str(plan.order.version),
-        flow_run_id=flow_run_id,
-        epoch=epoch,
-        rollouts=plan.rollouts,
-        canary_percent=plan.order.canary_percent,
-        requested_by=plan.order.requested_by,
-        place=place,
-        deadline_s=deadline_s,
-    )
 
 
 def is_live(order: Order, snapshots: Mapping[str, ServiceSnapshot], served_images: Mapping[str, str]) -> bool:

@@ -67,9 +67,9 @@ class TrafficSplit(Frozen):
 class Scaling(Frozen):
     """How many instances a service may have. ``manual`` fixes the number (0 stops it); None means automatic."""
 
-    min_instances: int = 0
-    max_instances: int = 0
-    manual: int | None = None
+    min_instances: int = Field(0, ge=0)
+    max_instances: int = Field(0, ge=0)
+    manual: int | None = Field(None, ge=0)
 
     def __str__(self) -> str:
         if self.manual is not None:

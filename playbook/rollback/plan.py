@@ -5,10 +5,12 @@ from collections.abc import Mapping
 
 from playbook.base import Frozen
 from playbook.errors import BadRequest, Refused
+from playbook.lease.build import rollback_rollout
 from playbook.lease.change import check_not_held
-from playbook.lease.lease import Decision, Lease, Promotion, Record, ServiceRollout
-from playbook.release.request import RollbackRequest
-from playbook.release.traffic import CANARY_TAG, Revision, ServiceSnapshot, TrafficSplit
+from playbook.lease.lease import ServiceRollout
+from playbook.lease.record import Record
+from playbook.release.promotion import Promotion
+from playbook.release.traffic import Revision, ServiceSnapshot, TrafficSplit
 from playbook.release.version import VERSION
 
 
@@ -67,7 +69,11 @@ def plan_rollback(found: Mapping[str, ServiceState], to: str = "") -> RollbackPl
     coordinator = found[next(iter(targets))]
     return RollbackPlan(
         version=newest.name if newest else coordinator.snapshot.pinned.main,
-        rollouts=tuple(rollout for rollout in rollouts if not found[rollout.service].snapshot.serves(rollout.stable)),
+        rollouts=tuple(
+            rollout
+            for rollout in rollouts
+            if not found[rollout.service].snapshot.serves(TrafficSplit.all_to(rollout.to_revision))
+        ),
     )
 
 
@@ -150,48 +156,9 @@ def check_free(found: Mapping[str, ServiceState], plan: RollbackPlan) -> None:
 
 
 def rollout_for(found: ServiceState, good: Promotion) -> ServiceRollout:
-    """The part of the claim that takes one service back to ``good``."""
-    snapshot = found.snapshot
+    """The rollout that takes one service back to ``good``."""
     image = next(revision.image for revision in found.revisions if revision.name == good.revision)
-    return ServiceRollout(
-        service=snapshot.service,
-        stable=TrafficSplit.all_to(good.revision),
-        found=snapshot.pinned.without_tags(CANARY_TAG),
-        back_to=good.model_copy(update={"digest": image.rsplit("@", 1)[-1]}),
-        canary=snapshot.pinned.main,
-        image=image,
-        scaling=snapshot.scaling,
-        latest_created=snapshot.latest_created,
-    )
-
-
-def build_rollback_lease(
-    plan: RollbackPlan,
-    request: RollbackRequest,
-    *,
-    flow_run_id: str,
-    epoch: int,
-    deadline_s: float,
-    requested_at_s: float,
-    place: str = "",
-) -> Lease:
-    """The claim that carries out ``plan``: decided from the start, so whoever finds it finishes it the same way."""
-    reason = f"{request.symptom.value}: {request.reason}"
-    return Lease(
-        release_id=f"rollback-of-{plan.version}-{flow_run_id.replace('-', '')[-6:]}",
-        version=plan.version,
-        flow_run_id=flow_run_id,
-        epoch=epoch,
-        decision=Decision.REVERT,
-        rollouts=plan.rollouts,
-        canary_percent=100,
-        requested_by=request.requested_by,
-        reason=f"{reason} (even so: {request.even_so})" if request.even_so else reason,
-        deadline_s=deadline_s,
-        requested_at_s=requested_at_s,
-        rollback=request,
-        place=place,
-    )
+    return rollback_rollout(found.snapshot, good, image)
 
 
 def _of_release(found: Mapping[str, ServiceState], version: str) -> dict[str, Promotion]:

@@ -1,4 +1,4 @@
-"""The stories: what happens to a release on its good and on its worst days. One file each: given, when, then."""
+"""The scenarios, one file each: what is prepared, what is started, what happens meanwhile, what must be true then."""
 
 from rehearsal.scenarios import (
     breach,
@@ -80,4 +80,4 @@ _IN_ORDER = (
     schema_refused,
 )
 
-STORIES = {module.STORY.name: module.STORY for module in _IN_ORDER}
+SCENARIOS = {module.SCENARIO.name: module.SCENARIO for module in _IN_ORDER}

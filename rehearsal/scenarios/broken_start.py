@@ -5,14 +5,14 @@ from rehearsal.scenario import Scenario, ScenarioResult
 
 
 def then(result: ScenarioResult) -> None:
-    """Reverted, and production's traffic never moved."""
+    """Reverted, and no production user was sent to a new revision."""
     checks.reverted(result, because=r"Cloud Run could not|did not start", met=False)
     checks.never_shifted(result)
 
 
-STORY = Scenario(
+SCENARIO = Scenario(
     name="broken_start",
-    told="a revision never becomes ready",
+    description="The ai-core's new revision never becomes ready.",
     ends="Reverted",
     behaviours={"ethixai-ai-core": "dies"},
     then=then,

@@ -1,4 +1,4 @@
-"""Somebody cancels the release in the middle of the bake."""
+"""The release is cancelled during the bake."""
 
 import asyncio
 from functools import partial
@@ -10,16 +10,16 @@ from rehearsal.test_environment import TestEnvironment
 
 
 async def meanwhile(test_env: TestEnvironment, run: Run) -> None:
-    """Cancelled through the API, as the UI's button does."""
+    """Cancel the run through the API, as the button in the UI does."""
     await test_env.until(run, "monitor")
     await asyncio.sleep(5)
     await test_env.prefect.cancel(run.id)
-    test_env.event("cancelled")
+    test_env.event("The release is cancelled.")
 
 
-STORY = Scenario(
+SCENARIO = Scenario(
     name="cancelled",
-    told="cancelled from the API mid-bake",
+    description="The release is cancelled during the bake, and recovery reverts it.",
     ends="Cancelled",
     recovery_ends="Reverted",
     meanwhile=meanwhile,

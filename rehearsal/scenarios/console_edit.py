@@ -1,4 +1,4 @@
-"""Somebody moves a service's traffic by hand in the middle of the bake."""
+"""A person changes one service's traffic in the console during the bake."""
 
 import asyncio
 
@@ -11,26 +11,32 @@ THEIRS = {"ethixai-frontend-00031-xyz": 100}
 
 
 async def meanwhile(test_env: TestEnvironment, run: Run) -> None:
-    """In the console, all users of the frontend go back to the old revision."""
+    """Send all users of the frontend back to the old revision, as a person does in the console."""
     await test_env.until(run, "monitor")
     await asyncio.sleep(5)
     traffic = [{"revision": revision, "percent": share} for revision, share in THEIRS.items()]
     await test_env.world.out_of_band(test_env.world.find(TOUCHED), traffic)
-    test_env.event(f"a person moves the traffic of {TOUCHED}")
+    test_env.event(f"A person changes the traffic of {TOUCHED}.")
 
 
 def then(result: ScenarioResult) -> None:
-    """What the person touched stays as they left it; the others are on stable; both sides were told."""
-    result.expect(result.after[TOUCHED] == THEIRS, f"{TOUCHED} serves {result.after[TOUCHED]}, not what the person set")
+    """The changed service stays as the person set it, the others are on stable, and the message says who changed it."""
+    result.expect(
+        result.after[TOUCHED] == THEIRS, f"{TOUCHED} serves {result.after[TOUCHED]}, expected what the person set"
+    )
     for service in set(result.before) - {TOUCHED}:
         result.expect(result.after[service] == result.before[service], f"{service} serves {result.after[service]}")
-    result.expect(any("INTERRUPTED" in text for text in result.words("slack")), "#releases was not told")
-    result.expect("person@ethixai.example" in result.run.message, f"it does not say who: {result.run.message}")
+    result.expect(
+        any("INTERRUPTED" in text for text in result.words("slack")), "no message about the interruption in #releases"
+    )
+    result.expect(
+        "person@ethixai.example" in result.run.message, f"the outcome does not name the person: {result.run.message}"
+    )
 
 
-STORY = Scenario(
+SCENARIO = Scenario(
     name="console_edit",
-    told="a person moves one service's traffic mid-bake",
+    description="A person changes one service's traffic in the console during the bake.",
     ends="Interrupted",
     meanwhile=meanwhile,
     then=then,

@@ -1,31 +1,33 @@
-"""Slack, PagerDuty, Sentry and GitHub are all down."""
+"""Slack, PagerDuty, Sentry and GitHub are unavailable during the whole release."""
 
 from rehearsal import checks
 from rehearsal.prefect_api import Run
 from rehearsal.scenario import Scenario
 from rehearsal.test_environment import TestEnvironment
 
-DESKS = ("slack", "pagerduty", "sentry", "github")
+VENDORS = ("slack", "pagerduty", "sentry", "github")
 
 
 async def given(test_env: TestEnvironment) -> None:
-    """Nobody can be told anything."""
-    for vendor in DESKS:
-        await test_env.world.desk_fault(vendor, status=503, count=None)
+    """Every call to these vendors is answered 503."""
+    for vendor in VENDORS:
+        await test_env.world.vendor_fault(vendor, status=503, count=None)
 
 
 async def meanwhile(test_env: TestEnvironment, run: Run) -> None:
-    """The release ends without them; then they are back, and hear of it."""
-    await test_env.prefect.wait(run.id, STORY.timeout_s)
-    test_env.event(f"{len(await test_env.world.told())} words were said; now the desks are back")
-    await test_env.world.clear_desk_faults()
+    """Once the release has ended, the vendors are available again and receive the messages."""
+    await test_env.prefect.wait(run.id, SCENARIO.timeout_s)
+    test_env.event(
+        f"The vendors are available again; they accepted {len(await test_env.world.vendor_calls())} calls before."
+    )
+    await test_env.world.clear_vendor_faults()
     for announcement in await test_env.prefect.runs_of("announce/production"):
         await test_env.prefect.wait(announcement.id, 120)
 
 
-STORY = Scenario(
+SCENARIO = Scenario(
     name="deaf_desks",
-    told="all desks down",
+    description="Slack, PagerDuty, Sentry and GitHub are unavailable during the whole release.",
     ends="Promoted",
     given=given,
     meanwhile=meanwhile,

@@ -1,14 +1,14 @@
-"""Nothing is wrong: the release reaches everybody and no user notices."""
+"""A healthy version is promoted, and no user request fails."""
 
 from rehearsal import checks
 from rehearsal.scenario import Scenario, ScenarioResult
 
 
 def then(result: ScenarioResult) -> None:
-    """Promoted, told in the playbook's words, not one of at least 2,000 requests failed."""
+    """Promoted with the playbook's messages; none of at least 2,000 requests failed."""
     checks.promoted(result)
     checks.watched(result)
-    checks.untroubled(result, least=2000)
+    checks.no_failed_requests(result, least=2000)
 
 
-STORY = Scenario(name="healthy", told="nothing wrong", ends="Promoted", then=then)
+SCENARIO = Scenario(name="healthy", description="A healthy version is released.", ends="Promoted", then=then)

@@ -1,4 +1,4 @@
-"""A hole is found: the fix goes to everybody at once, and the exploit is refused afterwards."""
+"""A hotfix closes a security hole: it goes to all users without a canary, and the exploit is refused afterwards."""
 
 from rehearsal import checks
 from rehearsal.scenario import Scenario, ScenarioResult, Start
@@ -8,7 +8,7 @@ EXPLOIT = {"method": "GET", "path": "/api/debug/users", "service": "ethixai-back
 
 
 def starts(test_env: TestEnvironment, version: str) -> Start:
-    """A hotfix of the version that CI has built."""
+    """Start a hotfix with the version that CI has built."""
     date, _, commit = version.partition("-")
     request = {
         "version": f"{date}-hotfix1-{commit}",
@@ -22,19 +22,22 @@ def starts(test_env: TestEnvironment, version: str) -> Start:
 
 
 def then(result: ScenarioResult) -> None:
-    """Everybody has it, nobody noticed; the hole was open before and is closed now; the debt has a ticket."""
-    checks.fixed(result)
-    checks.untroubled(result, least=1000)
+    """All users have the hotfix, no request failed, the exploit is now refused, and a follow-up ticket is open."""
+    checks.hotfix_served(result)
+    checks.no_failed_requests(result, least=1000)
     statuses = [line.rsplit(" ", 1)[-1] for line in result.logs if "/api/debug/users answered" in line]
-    result.expect(statuses == ["200", "403", "403"], f"the exploit was answered {statuses}: before, tag URL, after")
-    checks.told_once(result, "slack", "🚨 HOTFIX DEPLOYED")
-    checks.told_once(result, "github", "Follow-up of hotfix")
-    result.expect(not result.words("pagerduty"), "somebody was paged for nothing")
+    result.expect(
+        statuses == ["200", "403", "403"],
+        f"the exploit was answered {statuses} (before, at the tag URL, after), expected 200, 403, 403",
+    )
+    checks.sent_once(result, "slack", "🚨 HOTFIX DEPLOYED")
+    checks.sent_once(result, "github", "Follow-up of hotfix")
+    result.expect(not result.words("pagerduty"), "PagerDuty was called although nothing failed")
 
 
-STORY = Scenario(
+SCENARIO = Scenario(
     name="hotfix",
-    told="a fix for everybody, canary skipped",
+    description="A hotfix is released to all users without a canary, and the exploit is refused afterwards.",
     ends="Promoted",
     behaviours={"ethixai-backend": "patched"},
     starts=starts,

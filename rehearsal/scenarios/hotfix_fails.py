@@ -1,4 +1,4 @@
-"""A hotfix answers 5 % of everybody with an error: its first minutes take it back."""
+"""A hotfix answers 5 % of all requests with an error, and is reverted in its first minutes."""
 
 from rehearsal import checks
 from rehearsal.scenario import Scenario, ScenarioResult
@@ -6,17 +6,17 @@ from rehearsal.scenarios import hotfix
 
 
 def then(result: ScenarioResult) -> None:
-    """Everybody had it, and is back without a person."""
-    checks.back(result)
-    checks.told_once(result, "slack", "❌ PRODUCTION ROLLBACK EXECUTED")
-    checks.told_once(result, "github", "Production hotfix rolled back")
+    """All users had the hotfix, and it was reverted without a person."""
+    checks.unchanged(result)
+    checks.sent_once(result, "slack", "❌ PRODUCTION ROLLBACK EXECUTED")
+    checks.sent_once(result, "github", "Production hotfix rolled back")
     promoted = result.steps_named("promote")
-    result.expect(len(promoted) >= 3, "it never reached everybody")
+    result.expect(len(promoted) >= 3, "the hotfix was not promoted on all three services")
 
 
-STORY = Scenario(
+SCENARIO = Scenario(
     name="hotfix_fails",
-    told="the fix is bad: taken back by itself",
+    description="A hotfix fails 5 % of all requests and is reverted automatically.",
     ends="Reverted",
     behaviours={"ethixai-backend": "patched,errors=0.05"},
     starts=hotfix.starts,

@@ -1,4 +1,4 @@
-"""The process of the release is killed in the middle of the bake."""
+"""The release's process is killed during the bake."""
 
 import asyncio
 
@@ -9,21 +9,21 @@ from rehearsal.test_environment import TestEnvironment
 
 
 async def meanwhile(test_env: TestEnvironment, run: Run) -> None:
-    """SIGKILL, twenty seconds into the bake."""
+    """Send SIGKILL 20 s into the bake."""
     await test_env.until(run, "monitor")
     await asyncio.sleep(20)
     test_env.kill(run)
 
 
 def then(result: ScenarioResult) -> None:
-    """Promoted all the same, and nobody had to wait long for somebody to go on."""
+    """Promoted, and another process took over in time."""
     checks.promoted(result)
     checks.taken_over_within(result, checks.WORKER_LIVES_S)
 
 
-STORY = Scenario(
+SCENARIO = Scenario(
     name="killed",
-    told="SIGKILL of the flow's process mid-bake",
+    description="The release's process is killed during the bake, and recovery finishes the release.",
     ends="Promoted",
     recovery_ends="Promoted",
     meanwhile=meanwhile,

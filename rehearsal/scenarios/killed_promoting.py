@@ -1,18 +1,18 @@
-"""The process is killed when the first service was promoted and the others were not."""
+"""The release's process is killed after the first service was promoted and before the others were."""
 
 from rehearsal import checks
 from rehearsal.prefect_api import Run
-from rehearsal.scenario import PRODUCTION, Scenario, ScenarioResult
-from rehearsal.test_environment import TestEnvironment
+from rehearsal.scenario import Scenario, ScenarioResult
+from rehearsal.test_environment import PRODUCTION, TestEnvironment
 
 
 async def given(test_env: TestEnvironment) -> None:
-    """Writes to the second service take their time once it is being promoted, so that the moment can be met."""
+    """Slow down writes, so that the moment between two promotions lasts long enough."""
     await test_env.world.turn(reconcile_delay_s=0.5)
 
 
 async def meanwhile(test_env: TestEnvironment, run: Run) -> None:
-    """SIGKILL as soon as the lead serves the new revision to everybody."""
+    """Send SIGKILL as soon as the first service sends all users to the new revision."""
     await test_env.until(run, "monitor")
     old = (await test_env.world.served(PRODUCTION))["ethixai-ai-core"]
     while len(old) > 1:
@@ -21,14 +21,14 @@ async def meanwhile(test_env: TestEnvironment, run: Run) -> None:
 
 
 def then(result: ScenarioResult) -> None:
-    """Promoted all the same, and nobody had to wait long for somebody to go on."""
+    """Promoted, and another process took over in time."""
     checks.promoted(result)
     checks.taken_over_within(result, checks.WORKER_LIVES_S)
 
 
-STORY = Scenario(
+SCENARIO = Scenario(
     name="killed_promoting",
-    told="SIGKILL between the first and the second service's promotion",
+    description="The release's process is killed after the first service was promoted and before the second.",
     ends="Promoted",
     recovery_ends="Promoted",
     given=given,

@@ -1,18 +1,18 @@
-"""0.3 % of the canary's users meet an error, and nobody answers the question."""
+"""The canary fails 0.3 % of its requests, and no person answers the gate."""
 
 from rehearsal import checks
 from rehearsal.scenario import Scenario, ScenarioResult
 
 
 def then(result: ScenarioResult) -> None:
-    """The gate opened, nobody came, and silence means revert."""
+    """The gate opened, and the release was reverted at its deadline."""
     checks.reverted(result, because="nobody answered")
-    result.expect(any("RELEASE HELD" in text for text in result.words("slack")), "nobody was asked")
+    result.expect(any("RELEASE HELD" in text for text in result.words("slack")), "no message about the gate")
 
 
-STORY = Scenario(
+SCENARIO = Scenario(
     name="marginal",
-    told="exactly 0.3 % on the canary; nobody answers",
+    description="The backend's canary fails 0.3 % of its requests, and no person answers the gate.",
     ends="Reverted",
     behaviours={"ethixai-backend": "errors=0.003"},
     then=then,

@@ -1,4 +1,4 @@
-"""0.3 % of the canary's users meet an error, and a person takes the responsibility."""
+"""The canary fails 0.3 % of its requests, and a person decides to promote it."""
 
 from rehearsal import checks
 from rehearsal.prefect_api import Run
@@ -9,22 +9,22 @@ ANSWER = {"choice": "promote", "approver": "Ada", "reason": "known and harmless"
 
 
 async def meanwhile(test_env: TestEnvironment, run: Run) -> None:
-    """Somebody answers through the API, as the UI's form does."""
+    """Answer the gate through the API, as the form in the UI does."""
     await test_env.until_state(run, "PAUSED")
-    test_env.event(f"Ada answers: {await test_env.prefect.answer(run.id, ANSWER)}")
+    test_env.event(f"Ada answers; Prefect says {await test_env.prefect.answer(run.id, ANSWER)}")
 
 
 def then(result: ScenarioResult) -> None:
-    """Promoted, and who and why are written down."""
+    """Promoted; the run and a message say who decided and why."""
     checks.promoted(result)
     kept = any("Ada decided to promote: known and harmless" in step.name for step in result.steps)
-    result.expect(kept, "who decided and why is not kept")
-    checks.told_once(result, "slack", "Ada decided to promote: known and harmless")
+    result.expect(kept, "no step says who decided and why")
+    checks.sent_once(result, "slack", "Ada decided to promote: known and harmless")
 
 
-STORY = Scenario(
+SCENARIO = Scenario(
     name="marginal_promoted",
-    told="exactly 0.3 % on the canary; a person answers through the API as the UI does",
+    description="The backend's canary fails 0.3 % of its requests, and a person decides to promote it.",
     ends="Promoted",
     behaviours={"ethixai-backend": "errors=0.003"},
     meanwhile=meanwhile,

@@ -1,17 +1,17 @@
-"""The canary leaks memory until the platform kills it."""
+"""The canary leaks memory until Cloud Run kills its instances."""
 
 from rehearsal import checks
 from rehearsal.scenario import Scenario, ScenarioResult
 
 
 def then(result: ScenarioResult) -> None:
-    """Reverted because of the kill."""
+    """Reverted because an instance was killed for lack of memory."""
     checks.reverted(result, because="killed for lack of memory")
 
 
-STORY = Scenario(
+SCENARIO = Scenario(
     name="memory_leak",
-    told="OOM kills",
+    description="The ai-core's canary leaks memory until its instances are killed.",
     ends="Reverted",
     behaviours={"ethixai-ai-core": "leak=60"},
     then=then,

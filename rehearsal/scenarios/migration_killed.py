@@ -1,4 +1,4 @@
-"""The process is killed in the middle of the batches; recovery starts it again, and every document is right."""
+"""The process of a migration rollback is killed between two batches, and recovery starts it again."""
 
 import asyncio
 
@@ -13,40 +13,40 @@ LOOK_S = 0.1
 
 
 async def given(test_env: TestEnvironment) -> None:
-    """Enough users for forty batches."""
+    """Insert users for forty batches."""
     await database.with_users(test_env, USERS)
 
 
 async def meanwhile(test_env: TestEnvironment, run: Run) -> Run:
-    """SIGKILL once some documents are changed and others are not; the story is about the run that goes on."""
-    for _ in range(int(STORY.timeout_s / LOOK_S)):
+    """Send SIGKILL once some documents are changed and others are not. The run that recovery starts counts."""
+    for _ in range(int(SCENARIO.timeout_s / LOOK_S)):
         old, new = await asyncio.to_thread(database.renamed, test_env.world.mongodb_uri)
         if old:
             break
         await asyncio.sleep(LOOK_S)
     test_env.kill(run)
     old, new = await asyncio.to_thread(database.renamed, test_env.world.mongodb_uri)
-    test_env.event(f"{old} users had the old field and {new} the new one")
+    test_env.event(f"At the kill {old} users have the old field and {new} the new one.")
     if not (old and new):
         raise AssertionError("the process was not killed in the middle of the batches")
-    for _ in range(int(STORY.timeout_s)):
+    for _ in range(int(SCENARIO.timeout_s)):
         others = [one for one in await test_env.prefect.runs_of("migration-rollback/production") if one.id != run.id]
         later = [one for one in others if one.created_at_s > run.created_at_s]
         if later:
             return later[-1]
         await asyncio.sleep(1)
-    raise TimeoutError("nobody started the migration rollback again")
+    raise TimeoutError("recovery did not start the migration rollback again")
 
 
 def then(result: ScenarioResult) -> None:
-    """Every user has the old name again, once, and nothing is left of the walk."""
+    """Every user has the old field again, and the second run continued from a checkpoint."""
     undone(result, USERS)
-    result.expect(any("goes on" in line for line in result.logs), "the second run did not go on from a checkpoint")
+    result.expect(any("goes on" in line for line in result.logs), "the second run did not continue from a checkpoint")
 
 
-STORY = Scenario(
+SCENARIO = Scenario(
     name="migration_killed",
-    told="SIGKILL between two batches",
+    description="The process of a migration rollback is killed between two batches, and a second run finishes it.",
     ends="RolledBack",
     users_per_s=0,
     given=given,

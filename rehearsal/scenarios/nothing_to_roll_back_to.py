@@ -1,4 +1,4 @@
-"""Somebody asks for a rollback where nothing was ever released: it is refused in a sentence, and nothing moves."""
+"""A rollback is requested where nothing was released before: it is refused, and no traffic moves."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from rehearsal.test_environment import TestEnvironment
 
 
 def starts(test_env: TestEnvironment, version: str) -> Start:
-    """A rollback, without any release before it."""
+    """Start a rollback without a release before it."""
     request: dict[str, Any] = {
         "symptom": "Error rate > 0.5%",
         "reason": "everything is slow",
@@ -18,15 +18,15 @@ def starts(test_env: TestEnvironment, version: str) -> Start:
 
 
 def then(result: ScenarioResult) -> None:
-    """Not one write, and the message says what is missing and what to do."""
+    """No write, and the message says what is missing and what to do."""
     checks.untouched(result)
     for words in ("nothing to roll back to", "ethixai-backend-00041-xyz", "Name a revision in `to`"):
         result.expect(words in result.run.message, f"{words!r} is not in: {result.run.message}")
 
 
-STORY = Scenario(
+SCENARIO = Scenario(
     name="nothing_to_roll_back_to",
-    told="a rollback with no release before",
+    description="A rollback is requested where nothing was released before.",
     ends="Refused",
     starts=starts,
     then=then,

@@ -1,4 +1,4 @@
-"""Prefect's API is away for twenty seconds of the bake."""
+"""Prefect's API is unavailable for about 20 s of the bake."""
 
 import asyncio
 
@@ -9,20 +9,20 @@ from rehearsal.test_environment import TestEnvironment
 
 
 async def meanwhile(test_env: TestEnvironment, run: Run) -> None:
-    """It goes, and comes back on the same database."""
+    """Stop the API, and start it again on the same database."""
     await test_env.until(run, "monitor")
     await asyncio.sleep(10)
     assert test_env.server.api is not None
     await test_env.server.api.stop(grace_s=2)
-    test_env.event("Prefect's API is away")
+    test_env.event("Prefect's API is stopped.")
     await asyncio.sleep(12)
     await test_env.server.start_api()
-    test_env.event("Prefect's API is back")
+    test_env.event("Prefect's API is running again.")
 
 
-STORY = Scenario(
+SCENARIO = Scenario(
     name="server_restart",
-    told="Prefect's API away for 20 s",
+    description="Prefect's API is unavailable for about 20 s of the bake.",
     ends="Promoted",
     meanwhile=meanwhile,
     then=checks.promoted,

@@ -1,4 +1,4 @@
-"""What all revisions depend on fails: the canary and stable alike."""
+"""A shared dependency fails, so that canary and stable have the same errors."""
 
 import asyncio
 
@@ -9,23 +9,25 @@ from rehearsal.test_environment import TestEnvironment
 
 
 async def meanwhile(test_env: TestEnvironment, run: Run) -> None:
-    """Ten seconds into the bake the shared dependency goes down."""
+    """Take the shared dependency down 10 s into the bake."""
     await test_env.until(run, "monitor")
     await asyncio.sleep(10)
     await test_env.world.dependency(is_down=True)
-    test_env.event("what all revisions share is down")
+    test_env.event("The shared dependency is down.")
 
 
 def then(result: ScenarioResult) -> None:
-    """Reverted, for the playbook is absolute; but paged as shared, for it may not help."""
+    """Reverted, because the playbook's limit is absolute; the page says that the cause is probably shared."""
     checks.reverted(result, because=checks.FAILED_RATIO)
     pages = result.words("pagerduty")
-    result.expect(any("probably shared" in page for page in pages), f"not paged as shared: {pages}")
+    result.expect(
+        any("probably shared" in page for page in pages), f"the page does not say that the cause is shared: {pages}"
+    )
 
 
-STORY = Scenario(
+SCENARIO = Scenario(
     name="shared_outage",
-    told="stable and canary fail alike",
+    description="A shared dependency fails, and canary and stable have the same errors.",
     ends="Reverted",
     meanwhile=meanwhile,
     then=then,

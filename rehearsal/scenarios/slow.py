@@ -1,18 +1,18 @@
-"""One canary needs six seconds for an answer."""
+"""One canary takes 6 s for each answer."""
 
 from rehearsal import checks
 from rehearsal.scenario import Scenario, ScenarioResult
 
 
 def then(result: ScenarioResult) -> None:
-    """Reverted because it is slow, after more instances were given and did not help."""
+    """Reverted for its latency, after more instances had not helped."""
     checks.reverted(result, because=checks.TOO_SLOW)
-    result.expect(bool(result.steps_named("scale ethixai-backend")), "more instances were not tried")
+    result.expect(bool(result.steps_named("scale ethixai-backend")), "no instances were added")
 
 
-STORY = Scenario(
+SCENARIO = Scenario(
     name="slow",
-    told="p95 above 5 s",
+    description="The backend's canary takes 6 s for each answer.",
     ends="Reverted",
     behaviours={"ethixai-backend": "slow=6"},
     then=then,

@@ -1,11 +1,11 @@
-"""The version does not even pass staging."""
+"""The version fails its smoke tests in staging."""
 
 from rehearsal import checks
 from rehearsal.scenario import Scenario
 
-STORY = Scenario(
+SCENARIO = Scenario(
     name="staging_fails",
-    told="smoke tests fail in staging",
+    description="The version fails its smoke tests in staging.",
     ends="Refused",
     staging_behaviours={"ethixai-backend": "smoke_fails"},
     then=checks.untouched,

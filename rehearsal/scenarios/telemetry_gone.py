@@ -1,4 +1,4 @@
-"""Prometheus goes in the middle of the bake and does not come back."""
+"""Prometheus becomes unavailable during the bake and stays so."""
 
 import asyncio
 
@@ -9,21 +9,21 @@ from rehearsal.test_environment import TestEnvironment
 
 
 async def meanwhile(test_env: TestEnvironment, run: Run) -> None:
-    """It goes for good."""
+    """Stop Prometheus."""
     await test_env.until(run, "monitor")
     await asyncio.sleep(15)
     await test_env.world.prometheus_away()
-    test_env.event("Prometheus is away, for good")
+    test_env.event("Prometheus is stopped.")
 
 
 def then(result: ScenarioResult) -> None:
-    """A person was asked, nobody came; no evidence is neither health nor guilt."""
+    """Reverted for lack of evidence, after a gate that no person answered."""
     checks.reverted(result, because="no evidence")
 
 
-STORY = Scenario(
+SCENARIO = Scenario(
     name="telemetry_gone",
-    told="Prometheus away for good",
+    description="Prometheus becomes unavailable during the bake and stays so.",
     ends="Reverted",
     meanwhile=meanwhile,
     then=then,

@@ -1,4 +1,4 @@
-"""Prometheus is away for ten seconds of the bake."""
+"""Prometheus is unavailable for 10 s of the bake."""
 
 import asyncio
 
@@ -9,19 +9,19 @@ from rehearsal.test_environment import TestEnvironment
 
 
 async def meanwhile(test_env: TestEnvironment, run: Run) -> None:
-    """It goes, and comes back."""
+    """Stop Prometheus, and start it again after 10 s."""
     await test_env.until(run, "monitor")
     await asyncio.sleep(15)
     await test_env.world.prometheus_away()
-    test_env.event("Prometheus is away")
+    test_env.event("Prometheus is stopped.")
     await asyncio.sleep(10)
     await test_env.world.prometheus_back()
-    test_env.event("Prometheus is back")
+    test_env.event("Prometheus is running again.")
 
 
-STORY = Scenario(
+SCENARIO = Scenario(
     name="telemetry_lost",
-    told="Prometheus away for 10 s of the bake",
+    description="Prometheus is unavailable for 10 s of the bake.",
     ends="Promoted",
     meanwhile=meanwhile,
     then=checks.promoted,

@@ -28,7 +28,7 @@ def _arguments() -> argparse.Namespace:
 
 
 async def run(options: argparse.Namespace) -> None:
-    """The world is up; returns after it was told to end, with nothing left running."""
+    """Run a world until it is told to stop; then nothing is left running."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -193,7 +193,7 @@ def _token(request: Any, key: tuple[float, int]) -> str:
 
 
 def _position(request: Any) -> tuple[float, int] | None:
-    """Where the page before ended. Raises RefusalError when the token is of another question."""
+    """Where the previous page ended. Raises RefusalError when the token belongs to another request."""
     token = request.page_token
     if not token:
         return None

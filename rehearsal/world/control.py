@@ -1,6 +1,6 @@
-"""The world's own API over HTTP, for stories and tests in other processes: look at it, and make it go wrong.
+"""The world's control API over HTTP: scenarios and tests in other processes read its state and inject faults.
 
-Bad input is answered 400 with ``{"error": …}``. Nothing here is Google's; it is how a rehearsal pulls the strings.
+Bad input is answered 400 with ``{"error": …}``. Nothing here imitates Google.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ def addresses(world: World) -> dict[str, Any]:
         "environ": world.client_environ,
         "prometheus": world.prometheus.url,
         "image_env": world.image_env,
-        "desks": world.desks_url,
+        "vendors": world.vendors_url,
         "mongodb": world.mongodb.uri,
         "restored": world.restored.uri,
         "services": {str(state.name): state.message.uri for state in world.services.states.values()},
@@ -51,90 +51,90 @@ class Control:
         return addresses(self._world)
 
     async def state(self, body: Body) -> Any:
-        """Every service: wanted, served, revisions, instances."""
+        """Every service: requested and served traffic, revisions, instances."""
         return self._world.state()
 
     async def writes(self, body: Body) -> Any:
         """The writes after ``since`` (a sequence number; 0: all)."""
         return list(self._world.gate.writes.since(body.get("since", 0)))
 
-    async def told(self, body: Body) -> Any:
-        """What the desks were told, in order."""
-        return list(self._world.vendors.told)
+    async def vendor_calls(self, body: Body) -> Any:
+        """The accepted calls to vendors that changed something, in order."""
+        return list(self._world.vendors.calls)
 
     async def reset(self, body: Body) -> Any:
-        """The state of the beginning."""
+        """Return to the initial state."""
         await self._world.reset()
 
     async def publish(self, body: Body) -> Any:
-        """An image ``{repository, tag, env}`` is in the registry; its digest."""
+        """Publish an image ``{repository, tag, env}`` in the registry. Returns its digest."""
         return self._world.vendors.registry.publish(body["repository"], body["tag"], body.get("env", {}))
 
     async def order_fault(self, body: Body) -> Any:
-        """A fault of a gRPC method that is taught, as in `Fault`."""
+        """Order a fault of a gRPC method, with the fields of `Fault`."""
         self._ordered = self._world.gate.order(Fault(**body)).met
 
     async def clear_faults(self, body: Body) -> Any:
-        """No gRPC method is ordered to fail."""
+        """Cancel all faults of gRPC methods."""
         self._world.gate.faults.clear()
 
-    async def order_desk_fault(self, body: Body) -> Any:
-        """A fault of a desk: ``{desk, …}``, the rest as that desk takes it."""
+    async def order_vendor_fault(self, body: Body) -> Any:
+        """Order a fault of a vendor: ``{vendor, …}``, the rest with the fields of the vendors' `Fault`."""
         self._ordered = self._world.vendors.fault(**body).met
 
     async def fault_met(self, body: Body) -> Any:
-        """Whether the newest fault of a method or a desk was met, after ``timeout_s`` at most."""
+        """Whether a call has met the newest fault of a method or a vendor; waits at most ``timeout_s``."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._ordered.wait(), body["timeout_s"])
         return self._ordered.is_set()
 
-    async def clear_desk_faults(self, body: Body) -> Any:
-        """No desk is ordered to fail."""
+    async def clear_vendor_faults(self, body: Body) -> Any:
+        """Cancel all faults of vendors."""
         self._world.vendors.clear()
 
     async def github_checked(self, body: Body) -> Any:
-        """CI has looked at a commit: ``{commit, conclusions}``, the latter as GitHub's desk takes them."""
+        """Set the CI checks of a commit: ``{commit, conclusions}``, as the GitHub stand-in takes them."""
         self._world.vendors.github.checked(body["commit"], body["conclusions"])
 
     async def github_release(self, body: Body) -> Any:
-        """There is a release in GitHub: ``{tag, notes, draft}``."""
+        """Create a release in GitHub: ``{tag, notes, draft}``."""
         self._world.vendors.github.release(**body)
 
     async def prometheus_away(self, body: Body) -> Any:
-        """Prometheus does not answer and does not scrape."""
+        """Stop Prometheus: it neither answers nor scrapes."""
         await self._world.prometheus.away()
 
     async def prometheus_back(self, body: Body) -> Any:
-        """Prometheus is there again."""
+        """Start Prometheus again."""
         await self._world.prometheus.back()
 
     async def dependency(self, body: Body) -> Any:
-        """What all revisions share is down, or not: ``{is_down}``."""
+        """Take the dependency that all revisions share down, or bring it back: ``{is_down}``."""
         self._world.dependency(body["is_down"])
 
     async def mongodb_fault(self, body: Body) -> Any:
-        """MongoDB breaks the connection at a command, as in `rehearsal.world.mongodb.Fault`."""
+        """Order MongoDB to break the connection at a command, with the fields of `rehearsal.world.mongodb.Fault`."""
         self._world.mongodb.order(BrokenConnection(**body))
 
     async def mongodb_away(self, body: Body) -> Any:
-        """MongoDB is gone, with what it holds."""
+        """Stop MongoDB. Its documents are lost."""
         self._world.mongodb.away()
 
     async def mongodb_back(self, body: Body) -> Any:
-        """MongoDB is there again, and breaks no connection any more."""
+        """Start MongoDB again, without faults."""
         self._world.mongodb.clear_faults()
         self._world.mongodb.back()
 
     async def atlas_snapshot(self, body: Body) -> Any:
-        """Atlas has a snapshot of what MongoDB holds now, dated ``at_s`` (unix seconds); its id."""
+        """Create an Atlas snapshot of MongoDB's documents, dated ``at_s`` (unix seconds). Returns its id."""
         return self._world.vendors.atlas.keep_snapshot(self._world.mongodb.copy(), body["at_s"])
 
     async def atlas_restores_fail(self, body: Body) -> Any:
-        """Restores end as ``word`` says: failed, cancelled, expired, or well ('')."""
+        """Let Atlas restores end as ``word`` says: failed, cancelled or expired; '' lets them succeed."""
         self._world.vendors.atlas.restores_fail(body["word"])
 
     async def out_of_band(self, body: Body) -> Any:
-        """Somebody changes ``service`` by hand: ``traffic``, ``annotations``, ``email``, ``deploy``."""
+        """Change ``service`` out of band: ``traffic``, ``annotations``, ``email``, ``deploy``."""
         await self._world.out_of_band(
             body["service"],
             body.get("traffic"),
@@ -160,7 +160,7 @@ class Control:
         self._world.gate.denied.append((body["email"], body.get("method", ""), body.get("resource", "*")))
 
     async def allow(self, body: Body) -> Any:
-        """Everybody may do everything."""
+        """Cancel all denials."""
         self._world.gate.denied.clear()
 
     async def key_file(self, body: Body) -> Any:
@@ -168,11 +168,11 @@ class Control:
         return str(self._world.identities.key_file(body["email"]))
 
     async def put_secret(self, body: Body) -> Any:
-        """A new version of a secret: ``{project, secret, value, expires_at, state}``; its full name."""
+        """Add a version of a secret: ``{project, secret, value, expires_at, state}``. Returns its full name."""
         return self._world.secrets.put(**body)
 
     async def turn(self, body: Body) -> Any:
-        """Turn knobs: `Knobs` and ``ingestion_delay_s``; answers how they all stand."""
+        """Set knobs: the fields of `Knobs` and ``ingestion_delay_s``. Returns all of them."""
         knobs = self._world.knobs
         known = {field.name for field in fields(knobs)}
         self._world.log.ingestion_delay_s = body.pop("ingestion_delay_s", self._world.log.ingestion_delay_s)

@@ -1,4 +1,4 @@
-"""What was ordered to go wrong, and the log of writes."""
+"""Ordered faults of gRPC methods, and the log of writes."""
 
 import asyncio
 import fnmatch
@@ -83,7 +83,7 @@ class Fault:
 
 
 class Faults:
-    """The standing orders. The first one that matches a call is the one that hits it."""
+    """The ordered faults. The first one that matches a call takes effect."""
 
     def __init__(self) -> None:
         self.orders: list[Fault] = []
@@ -94,7 +94,7 @@ class Faults:
         return fault
 
     def clear(self) -> None:
-        """Nothing is ordered any more."""
+        """Cancel all faults."""
         self.orders.clear()
 
     def take(self, method: str, resource: str) -> Fault | None:

@@ -1,7 +1,7 @@
 """Who calls: a certificate authority of our own, service-account keys, and the check of the JWTs they sign.
 
 The Google clients sign a JWT themselves when they are given a service-account key, so nothing is asked of a token
-server. Whoever runs a world gives them two files: the authority (``ca.pem``) and a key (``<email>.json``).
+server. The owner of a world gives them two files: the authority (``ca.pem``) and a key (``<email>.json``).
 """
 
 import json
@@ -16,7 +16,7 @@ from google.auth import jwt
 from google.auth.crypt import RSASigner
 
 RELEASER = "releaser@ethixai-production.iam.gserviceaccount.com"
-"""The identity that reclaims: what `Identities.environ` points the clients at."""
+"""The identity that releases: what `Identities.environ` points the clients at."""
 
 CLOCK_SKEW_S = 10
 TOKEN_LIFETIME_S = 3600.0
@@ -31,6 +31,12 @@ def _write_private(path: Path, content: bytes) -> None:
     """Write a file that only its owner can read."""
     path.touch(mode=0o600)
     path.write_bytes(content)
+
+
+def _public_key(certificate: bytes) -> bytes:
+    """The public key of a certificate, both PEM."""
+    key = x509.load_pem_x509_certificate(certificate).public_key()
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 class Authority:
@@ -107,7 +113,8 @@ class Identities:
             return path
         own = self._folder / path.name
         own.parent.mkdir(parents=True, exist_ok=True)
-        _write_private(own, json.dumps({**json.loads(path.read_text()), "token_uri": self.token_uri}).encode())
+        account = {**json.loads(path.read_text()), "token_uri": self.token_uri}
+        _write_private(own, json.dumps(account).encode())
         return own
 
     @property
@@ -115,12 +122,9 @@ class Identities:
         """The public key (PEM) that the ID tokens of this authority are signed for."""
         private, public = self._authority.folder / "issuer.key", self._authority.folder / "issuer.pem"
         if not public.exists():
-            issued = self._authority.issue("issuer@ethixai.example", key_type=trustme.KeyType.RSA)
-            key = x509.load_pem_x509_certificate(issued.cert_chain_pems[0].bytes()).public_key()
+            issued = self._authority.issue("issuer@rehearsal", key_type=trustme.KeyType.RSA)
             _write_private(private, issued.private_key_pem.bytes())
-            public.write_bytes(
-                key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-            )
+            public.write_bytes(_public_key(issued.cert_chain_pems[0].bytes()))
         return public
 
     def access_token(self, email: str, lifetime_s: float = TOKEN_LIFETIME_S) -> str:
@@ -168,12 +172,12 @@ class Identities:
         if expires_at > time.time():
             return email
         try:
-            claims = jwt.decode(token, certs=self._certs, clock_skew_in_seconds=CLOCK_SKEW_S)
+            leases = jwt.decode(token, certs=self._certs, clock_skew_in_seconds=CLOCK_SKEW_S)
         except (ValueError, google.auth.exceptions.GoogleAuthError) as error:
             raise BadTokenError(f"the bearer token is not valid: {error}") from error
         header_email = jwt.decode_header(token).get("kid")
-        email = str(claims.get("iss", ""))
-        if not (email == claims.get("sub") == header_email):
+        email = str(leases.get("iss", ""))
+        if not (email == leases.get("sub") == header_email):
             raise BadTokenError("the token is signed by one account and speaks for another")
-        self._known[token] = (email, float(claims["exp"]))
+        self._known[token] = (email, float(leases["exp"]))
         return email

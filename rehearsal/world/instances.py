@@ -46,7 +46,7 @@ class Program:
     env: Mapping[str, str]
     memory_limit_bytes: int
     cpu_limit: float = 1.0
-    """Cores: what the instance is told it has. Nothing enforces it."""
+    """Cores, as the instance's environment says. They are not enforced."""
     app: Path = APP
 
     @property

@@ -1,4 +1,4 @@
-"""The users: a steady stream of requests to each service, in a process of its own, run by its path.
+"""The load: a steady stream of user requests to each service, in its own process, run by its path.
 
 Open loop: a slow server does not lower the rate. Raw asyncio with persistent connections, standard library only.
 Commands come as lines of JSON on standard input, each answered by one line: ``{"do": "rates", "rates": {url: per_s}}``,
@@ -16,7 +16,7 @@ TIMEOUT_S = 30.0
 IN_FLIGHT_MAX = 2000
 """Requests under way to one target. One more is not sent, and counted as ``unsent``."""
 LATE_S = 1.0
-"""A process that could not run for so long does not make up for what it missed: that would be a burst, not a stream."""
+"""A process that could not run for so long does not catch up: that would be a burst."""
 FAILED, UNSENT = "failed", "unsent"
 REVISION = b"\r\nx-rehearsal-revision:"
 LENGTH = b"\r\ncontent-length:"
@@ -38,7 +38,7 @@ class Target:
         self._rate = self._due_at = 0.0
 
     def set_rate(self, per_s: float) -> None:
-        """From now on so many requests a second; 0 stops the stream and lets what is under way end."""
+        """Send so many requests a second from now on; 0 stops the stream, and requests under way may end."""
         if per_s == self._rate:
             return
         self._rate = per_s
@@ -202,7 +202,7 @@ class LoadGenerator:
 
 
 async def main() -> None:
-    """Obey until standard input ends."""
+    """Carry out commands until standard input ends."""
     if sys.platform != "win32":
         import resource
 

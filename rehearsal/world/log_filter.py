@@ -1,6 +1,6 @@
-"""The part of the Logging query language that is taught here: a filter becomes a function of an entry.
+"""A subset of the Logging query language: a filter becomes a function of an entry.
 
-Taught: AND, OR, NOT, ``-``, parentheses and juxtaposition (NOT binds tighter than OR, OR tighter than AND);
+Implemented: AND, OR, NOT, ``-``, parentheses and juxtaposition (NOT binds tighter than OR, OR tighter than AND);
 ``= != : =~ !~ > >= < <=`` on the fields of `FIELDS` and under ``resource.labels``, ``labels`` and ``jsonPayload``.
 Strings compare without case, ``:`` is "contains", ``=~`` an unanchored RE2 pattern. A comparison with a field that an
 entry does not have is false, ``!=`` included. Anything else is an error that says what is not known.

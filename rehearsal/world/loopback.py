@@ -1,4 +1,4 @@
-"""Everything of a rehearsal is on this machine: no proxy that the surroundings name may stand between its parts."""
+"""A rehearsal runs on one machine: connections within it bypass the proxies that the environment names."""
 
 import os
 from collections.abc import MutableMapping

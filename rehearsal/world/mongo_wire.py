@@ -28,7 +28,7 @@ def wants_answer(body: bytes) -> bool:
 
 
 def read(connection: socket.socket, size: int) -> bytes:
-    """Exactly ``size`` bytes, or nothing where the other side has hung up."""
+    """Exactly ``size`` bytes, or nothing where the other side has closed the connection."""
     rollouts = bytearray()
     while len(rollouts) < size:
         rollout = connection.recv(size - len(rollouts))

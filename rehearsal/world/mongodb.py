@@ -1,7 +1,7 @@
 """MongoDB: a small server that speaks the real wire protocol (OP_MSG, and the first OP_QUERY hello) on mongomock.
 
-One thread for each connection, one lock for all of them: commands happen one after another, as on one document they do.
-Not there: replica sets, sessions, transactions, write concerns, authentication. What it was not taught it says so.
+One thread for each connection, one lock for all: commands run one after another, as they do on one document.
+Not implemented: replica sets, sessions, transactions, write concerns, authentication. Unknown commands are refused.
 """
 
 import contextlib
@@ -67,7 +67,7 @@ class MongoDB:
 
     def __init__(self) -> None:
         self.commands: list[tuple[str, str]] = []
-        """(command, collection) in the order they came, without the driver's own chatter."""
+        """(command, collection) in the order of arrival, without the commands that the driver sends on its own."""
         self._lock = threading.RLock()
         self._client: Any = mongomock.MongoClient()
         self._cursors: dict[int, tuple[str, list[Document]]] = {}
@@ -91,7 +91,7 @@ class MongoDB:
         self.away()
 
     def away(self) -> None:
-        """Nobody is served any more: what is open is cut, and nobody is let in."""
+        """Close all connections and refuse new ones."""
         listener, self._listener = self._listener, None
         for one in [*self._open, *([listener] if listener else [])]:
             with contextlib.suppress(OSError):
@@ -99,7 +99,7 @@ class MongoDB:
             one.close()
 
     def back(self) -> None:
-        """It serves, at the address it had."""
+        """Serve again, at the same address."""
         if self._listener is None:
             listener = socket.create_server(("127.0.0.1", self._port), backlog=64)
             self._port = listener.getsockname()[1]
@@ -111,11 +111,11 @@ class MongoDB:
         self._faults.append(fault)
 
     def clear_faults(self) -> None:
-        """Nothing is ordered to fail any more."""
+        """Cancel all faults."""
         self._faults.clear()
 
     def reset(self) -> None:
-        """It serves, is empty, and nothing is ordered to fail."""
+        """Serve again, without documents and without faults."""
         with self._lock:
             self._client = mongomock.MongoClient()
             self._cursors.clear()

@@ -1,4 +1,4 @@
-"""The real Prometheus: scrapes what it is told to, can go away, and comes back with what it knew."""
+"""The real Prometheus, with changeable targets; it can be stopped, and started again with its data."""
 
 import asyncio
 import json
@@ -61,20 +61,20 @@ class Prometheus:
                     raise
 
     def retarget(self, targets: Iterable[Target]) -> None:
-        """From now on exactly these are to be scraped. The file is replaced whole: a half-written one is never read."""
+        """Scrape exactly these targets from now on. The file is replaced as a whole: it is never read half-written."""
         groups = [{"targets": [target.address], "labels": dict(target.labels)} for target in targets]
         draft = self._folder / "targets.json.new"
         draft.write_text(json.dumps(groups, indent=2))
         os.replace(draft, self._folder / "targets.json")
 
     async def away(self) -> None:
-        """It is gone as if its machine had lost power: connections to its port are refused. Nothing if it is away."""
+        """Stop it as if its machine had lost power: connections are refused. Does nothing if it is stopped."""
         if self._process and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
 
     async def back(self) -> None:
-        """It runs again on the same port with the same data, and a gap where it was away. Nothing if it runs."""
+        """Start it again on the same port with the same data, which has a gap. Does nothing if it is running."""
         if self._process is None or self._process.returncode is not None:
             await self._run()
 
@@ -135,7 +135,7 @@ class Prometheus:
             ended.cancel()
 
     async def _is_ready(self) -> bool:
-        """Whether what listens at the port is a Prometheus with our data folder, and not somebody who was faster."""
+        """Whether the process that listens at the port is a Prometheus with our data folder."""
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         except OSError:

@@ -1,4 +1,4 @@
-"""A world in another process, as plain async methods: what tests and stories use."""
+"""A world in another process, as async methods, for tests and scenarios."""
 
 import asyncio
 import atexit
@@ -22,11 +22,11 @@ START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 20
 CALL_TIMEOUT_S = 60
 LOOK_S = 30.0
-"""One question may wait so long for its answer."""
+"""How long one request may wait for its answer."""
 
 
 class WorldError(Exception):
-    """The world refused what it was asked, or did not come up."""
+    """The world refused a request, or did not start."""
 
 
 @functools.cache
@@ -57,7 +57,7 @@ class RemoteWorld:
         balance: str = "random",
         authority: Path | None = None,
     ) -> AsyncIterator[Self]:
-        """A world runs in its own process within the block. What it complains of is in ``folder/world.log``."""
+        """A world runs in its own process within the block. Its log is ``folder/world.log``."""
         reach_directly()
         folder.mkdir(parents=True, exist_ok=True)  # once, before anything runs
         command = [sys.executable, "-m", "rehearsal.world", "--folder", str(folder), "--follow-stdin"]
@@ -102,9 +102,9 @@ class RemoteWorld:
         return str(self.addresses["prometheus"])
 
     @property
-    def desks_url(self) -> str:
-        """Where the desks are: ``/slack/api``, ``/pagerduty``, ``/sentry``, ``/github``, ``/registry``."""
-        return str(self.addresses["desks"])
+    def vendors_url(self) -> str:
+        """Where the vendor stand-ins are: ``/slack/api``, ``/pagerduty``, ``/sentry``, ``/github``, ``/registry``."""
+        return str(self.addresses["vendors"])
 
     @property
     def mongodb_uri(self) -> str:
@@ -151,16 +151,16 @@ class RemoteWorld:
         """The writes after a sequence number: method, resource, caller, mask, traffic, annotations, code, …"""
         return list(await self._ask("writes", since=since))
 
-    async def told(self, vendor: str = "") -> list[dict[str, Any]]:
-        """What the desks (or one) were told: seq, at, desk, method, path, body."""
-        return [entry for entry in await self._ask("told") if vendor in ("", entry["desk"])]
+    async def vendor_calls(self, vendor: str = "") -> list[dict[str, Any]]:
+        """The accepted calls to vendors (or one) that changed something: seq, at, vendor, method, path, body."""
+        return [entry for entry in await self._ask("vendor_calls") if vendor in ("", entry["vendor"])]
 
     async def reset(self) -> None:
-        """The world is as it was at the start."""
+        """Return to the initial state."""
         await self._ask("reset")
 
     async def publish(self, repository: str, tag: str, env: Mapping[str, str] | None = None) -> str:
-        """An image is in the registry. Returns its digest."""
+        """Publish an image in the registry. Returns its digest."""
         return str(await self._ask("publish", repository=repository, tag=tag, env=dict(env or {})))
 
     async def fault(self, method: str, code: str = "", **order: Any) -> None:
@@ -168,66 +168,63 @@ class RemoteWorld:
         await self._ask("order_fault", method=method, code=code, **order)
 
     async def clear_faults(self) -> None:
-        """No gRPC method is ordered to fail any more."""
+        """Cancel all faults of gRPC methods."""
         await self._ask("clear_faults")
 
-    async def desk_fault(self, vendor: str, **order: Any) -> None:
-        """Order a fault of a desk: see `rehearsal.world.vendors.vendor.Fault`."""
-        await self._ask("order_desk_fault", vendor=vendor, **order)
+    async def vendor_fault(self, vendor: str, **order: Any) -> None:
+        """Order a fault of a vendor: see `rehearsal.world.vendors.vendor.Fault`."""
+        await self._ask("order_vendor_fault", vendor=vendor, **order)
 
     async def fault_met(self, timeout_s: float) -> bool:
-        """Whether a call has come as far as the newest fault orders: it hangs, or it was answered.
-
-        Answers as soon as it is so, after ``timeout_s`` at most.
-        """
+        """Whether a call has met the newest fault: it hangs, or it was answered. Waits at most ``timeout_s``."""
         ends_s = time.monotonic() + timeout_s
         while not await self._ask("fault_met", timeout_s=max(0.0, min(LOOK_S, ends_s - time.monotonic()))):
             if time.monotonic() >= ends_s:
                 return False
         return True
 
-    async def clear_desk_faults(self) -> None:
-        """No desk is ordered to fail any more."""
-        await self._ask("clear_desk_faults")
+    async def clear_vendor_faults(self) -> None:
+        """Cancel all faults of vendors."""
+        await self._ask("clear_vendor_faults")
 
     async def github_checked(self, commit: str, conclusions: Mapping[str, str]) -> None:
-        """CI has looked at a commit: conclusions by the name of the check."""
+        """Set the CI checks of a commit: conclusions by the name of the check."""
         await self._ask("github_checked", commit=commit, conclusions=dict(conclusions))
 
     async def github_release(self, tag: str, notes: str, *, draft: bool = False) -> None:
-        """There is a release with these notes in GitHub."""
+        """Create a release with these notes in GitHub."""
         await self._ask("github_release", tag=tag, notes=notes, draft=draft)
 
     async def prometheus_away(self) -> None:
-        """Prometheus neither answers nor scrapes."""
+        """Stop Prometheus: it neither answers nor scrapes."""
         await self._ask("prometheus_away")
 
     async def prometheus_back(self) -> None:
-        """Prometheus is there again."""
+        """Start Prometheus again."""
         await self._ask("prometheus_back")
 
     async def dependency(self, *, is_down: bool) -> None:
-        """What all revisions share fails a fifth of all users' requests, or works again."""
+        """Take the dependency that all revisions share down (a fifth of all user requests fails), or bring it back."""
         await self._ask("dependency", is_down=is_down)
 
     async def mongodb_fault(self, command: str, **order: Any) -> None:
-        """MongoDB breaks the connection at ``command``: see `rehearsal.world.mongodb.Fault`."""
+        """Order MongoDB to break the connection at ``command``: see `rehearsal.world.mongodb.Fault`."""
         await self._ask("mongodb_fault", command=command, **order)
 
     async def mongodb_away(self) -> None:
-        """MongoDB is gone, with what it holds."""
+        """Stop MongoDB. Its documents are lost."""
         await self._ask("mongodb_away")
 
     async def mongodb_back(self) -> None:
-        """MongoDB is there again, and breaks no connection any more."""
+        """Start MongoDB again, without faults."""
         await self._ask("mongodb_back")
 
     async def atlas_snapshot(self, at_s: float) -> str:
-        """Atlas has a snapshot of what MongoDB holds now, dated then (unix seconds). Returns its id."""
+        """Create an Atlas snapshot of MongoDB's documents, dated ``at_s`` (unix seconds). Returns its id."""
         return str(await self._ask("atlas_snapshot", at_s=at_s))
 
     async def atlas_restores_fail(self, word: str = "failed") -> None:
-        """Restores end ``failed``, ``cancelled`` or ``expired``; '' for well."""
+        """Let Atlas restores end as ``failed``, ``cancelled`` or ``expired``; '' lets them succeed."""
         await self._ask("atlas_restores_fail", word=word)
 
     async def out_of_band(
@@ -238,7 +235,7 @@ class RemoteWorld:
         email: str = "",
         deploy: Mapping[str, str] | None = None,
     ) -> None:
-        """Somebody changes a service (full name) by hand, and it is served.
+        """Change a service (full name) out of band, and wait until the change is served.
 
         Traffic is ``[{revision, percent, tag}]``; ``deploy`` is ``{revision, image}``, of the service's own template.
         """
@@ -270,7 +267,7 @@ class RemoteWorld:
         await self._ask("deny", email=email, method=method, resource=resource)
 
     async def allow(self) -> None:
-        """Nobody is denied anything."""
+        """Cancel all denials."""
         await self._ask("allow")
 
     async def key_file(self, email: str) -> Path:
@@ -278,11 +275,11 @@ class RemoteWorld:
         return Path(await self._ask("key_file", email=email))
 
     async def put_secret(self, project: str, secret: str, value: str, **options: Any) -> str:
-        """A new version of a secret (options: expires_at, state). Returns its full name."""
+        """Add a version of a secret (options: expires_at, state). Returns its full name."""
         return str(await self._ask("put_secret", project=project, secret=secret, value=value, **options))
 
     async def turn(self, **knobs: Any) -> dict[str, Any]:
-        """Turn knobs (`rehearsal.world.cloud_run.state.Knobs`, ``ingestion_delay_s``); returns how they stand."""
+        """Set knobs (`rehearsal.world.cloud_run.state.Knobs`, ``ingestion_delay_s``). Returns all of them."""
         return dict(await self._ask("turn", **knobs))
 
     async def _ask(self, name: str, **body: Any) -> Any:
@@ -297,12 +294,12 @@ async def _first_line(process: asyncio.subprocess.Process, folder: Path) -> dict
     line = await asyncio.wait_for(process.stdout.readline(), START_TIMEOUT_S)
     if not line:
         said = (folder / "world.log").read_text(errors="replace").strip().splitlines()[-5:]
-        raise WorldError("the world did not come up: " + " / ".join(said))
+        raise WorldError("the world did not start: " + " / ".join(said))
     return dict(json.loads(line))
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """The world has ended by itself, or was killed after a while (and its children with it)."""
+    """Wait until the world has ended; after a while, kill it and its children."""
     if process.stdin:
         process.stdin.close()
     try:

@@ -1,4 +1,4 @@
-"""The way every call takes, over gRPC or REST: who calls, may they, was it ordered to fail, what did it write."""
+"""What every call passes, over gRPC or REST: authentication, permissions, ordered faults, and the log of writes."""
 
 import fnmatch
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -87,7 +87,7 @@ class Method:
 
 @dataclass
 class Gate:
-    """What stands before the handlers: identities, the ones that may not, ordered faults, the log of writes."""
+    """What comes before the handlers: identities, denials, ordered faults, the log of writes."""
 
     identities: Identities
     faults: Faults = field(default_factory=Faults)

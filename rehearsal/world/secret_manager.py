@@ -36,7 +36,7 @@ class SecretManager:
         self._secrets: dict[str, _Stored] = {}
 
     def methods(self) -> list[Method]:
-        """What the gRPC service answers. Making, changing and deleting secrets are not taught."""
+        """What the gRPC service answers. Creating, changing and deleting secrets are not implemented."""
         v1, name = secretmanager_v1, lambda r: r.name
         return [
             Method("GetSecret", v1.GetSecretRequest.pb(), self.get_secret, name),
@@ -47,7 +47,7 @@ class SecretManager:
         ]
 
     def clear(self) -> None:
-        """There are no secrets."""
+        """Delete all secrets."""
         self._secrets.clear()
 
     def put(
@@ -111,7 +111,7 @@ class SecretManager:
         return response
 
     async def list_versions(self, request: Any, call: Call) -> Any:
-        """The versions, newest first. Filters are not taught."""
+        """The versions, newest first. Filters are not implemented."""
         if request.filter:
             raise RefusalError(Code.UNIMPLEMENTED, "ListSecretVersionsRequest.filter is not taught")
         messages = [version.message for version in self._secret(request.parent).versions[::-1]]

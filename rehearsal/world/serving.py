@@ -20,7 +20,7 @@ class Served:
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are the world's: it ends its servers itself."""
+        """Leave signals to the world, which stops its servers itself."""
         yield
 
 

@@ -1,4 +1,4 @@
-"""Steady users, from the outside: start them, say how many, ask what they met. They live in ``load.py``."""
+"""A client of the load process (``load.py``): start it, set its rates, read its counts."""
 
 import asyncio
 import contextlib
@@ -9,17 +9,17 @@ from typing import Any, Self
 
 from rehearsal.world import child
 
-CROWD = Path(__file__).with_name("crowd.py")
+LOAD = Path(__file__).with_name("load.py")
 LINE_BYTES = 1024 * 1024
 STOP_WITHIN_S = 5.0
 
 
 class UsersGoneError(RuntimeError):
-    """The users' process has ended."""
+    """The load process has ended."""
 
 
 class Users:
-    """``async with Users.start() as users``: a process of their own, gone when the block or this process ends."""
+    """``async with Users.start() as users``: the load process runs until the block or this process ends."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -28,9 +28,9 @@ class Users:
     @classmethod
     @contextlib.asynccontextmanager
     async def start(cls) -> AsyncIterator[Self]:
-        """Users who do nothing yet."""
+        """Start the load process, without requests at first."""
         pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(*child.command(CROWD), stdin=pipe, stdout=pipe, limit=LINE_BYTES)
+        process = await asyncio.create_subprocess_exec(*child.command(LOAD), stdin=pipe, stdout=pipe, limit=LINE_BYTES)
         try:
             yield cls(process)
         finally:
@@ -38,11 +38,11 @@ class Users:
 
     @property
     def pid(self) -> int:
-        """Their process."""
+        """The id of the load process."""
         return self._process.pid
 
     async def rates(self, rates: Mapping[str, float]) -> None:
-        """From now on exactly these targets (base URLs) get so many requests a second; the counts go on."""
+        """Send so many requests a second to exactly these targets (base URLs) from now on. The counts continue."""
         await self._ask({"do": "rates", "rates": dict(rates)})
 
     async def counts(self) -> list[dict[str, Any]]:
@@ -54,7 +54,7 @@ class Users:
         return list(await self._ask({"do": "counts"}))
 
     async def reset(self) -> None:
-        """All counts are zero; the streams go on."""
+        """Set all counts to zero. The requests continue."""
         await self._ask({"do": "reset"})
 
     async def _ask(self, command: dict[str, Any]) -> Any:
@@ -69,7 +69,7 @@ class Users:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """It ends with its standard input, or is killed."""
+    """End the process by closing its standard input, or kill it."""
     if process.stdin:
         process.stdin.close()
     try:

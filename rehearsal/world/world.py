@@ -1,4 +1,4 @@
-"""A whole world: the cloud, the proxy, the instances, Prometheus and the desks, with a clean state on demand."""
+"""A whole world: cloud, proxy, instances, Prometheus and vendor stand-ins, with a clean state on demand."""
 
 import asyncio
 import contextlib
@@ -35,16 +35,16 @@ from rehearsal.world.vendors import Vendors
 REGION = "us-east1"
 PRODUCTION, STAGING = "ethixai-production", "ethixai-staging"
 OWNER = "owner@ethixai.example"
-"""Who made the services before the story begins."""
+"""The identity that created the initial services."""
 PERSON = "person@ethixai.example"
-"""Somebody whose hand is in the console while a release runs."""
+"""The identity of out-of-band changes."""
 GRPC_GRACE_S = 0.5
 DATABASE = "ethixai"
 APPLIED = {
     "fileName": "20251030093000-rename-full-name.js",
     "appliedAt": datetime.datetime(2025, 10, 30, 9, 30, tzinfo=datetime.UTC),
 }
-"""The one migration of the beginning, as migrate-mongo writes it down."""
+"""The one migration in the initial ledger, as migrate-mongo stores it."""
 REPOSITORY = "ghcr.io/geoaziz"
 
 
@@ -132,8 +132,8 @@ class World:
         return self.identities.environ(RELEASER)
 
     @property
-    def desks_url(self) -> str:
-        """Where the desks are: ``/slack/api``, ``/pagerduty``, ``/sentry``, ``/github``, ``/registry``."""
+    def vendors_url(self) -> str:
+        """Where the vendor stand-ins are: ``/slack/api``, ``/pagerduty``, ``/sentry``, ``/github``, ``/registry``."""
         assert self._desks_served
         return self._desks_served.url
 
@@ -166,23 +166,23 @@ class World:
 
     @property
     def _dependency(self) -> Path:
-        """While this file exists, what all revisions share fails."""
+        """While this file exists, the dependency that all revisions share is down."""
         return self.folder / "dependency-down"
 
     @property
     def image_env(self) -> dict[str, str]:
-        """What the environment of every image should hold, so that its instances depend on what all share."""
+        """Environment variables for every image, so that its instances depend on the shared dependency."""
         return {"DEPENDENCY": str(self._dependency)}
 
     def dependency(self, is_down: bool) -> None:
-        """What all revisions share fails from now on, or works again."""
+        """Take the dependency that all revisions share down, or bring it back."""
         if is_down:
             self._dependency.touch()
         else:
             self._dependency.unlink(missing_ok=True)
 
     async def reset(self) -> None:
-        """Everything is as at the start: services, registry, desks, logs; no faults, no writes, nobody denied."""
+        """Return to the initial state: services, registry, vendors, logs; no faults, no writes, no denials."""
         self.gate.faults.clear()
         self.gate.denied.clear()
         self.dependency(is_down=False)
@@ -208,7 +208,7 @@ class World:
         email: str = PERSON,
         deploy: Mapping[str, str] | None = None,
     ) -> None:
-        """Somebody changes a service by hand: traffic ``[{revision, percent, tag}]``, annotations, a new revision
+        """Change a service out of band: traffic ``[{revision, percent, tag}]``, annotations, a new revision
         ``{revision, image}`` of the same template, or several of them.
 
         Without an etag, as a person in the console does. Returns once it is served. Raises RefusalError.

@@ -2,17 +2,18 @@
 
 from uuid import UUID
 
-from prefect import get_run_logger, task
-from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
+from prefect import artifacts, get_run_logger, task
 
 from blocks.environment import Environment
 from blocks.mongodb import MongoDB
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.errors import Refused, Transient
-from playbook.lease.lease import Lease
+from playbook.lease.lease import MigrationLease
 from playbook.migration.backfill import Backfill, Trial, is_known, next_range
 from playbook.migration.plan import Batch, Migration
-from tasks.migration.steps import check_closed, modules
+from playbook.migration.progress import progress_of
+from tasks.migration.schema import modules
+from tasks.migration.steps import check_closed
 from tasks.retries import READ, WRITE
 
 COPIES = 100
@@ -42,7 +43,7 @@ async def _tried(database: MongoDB, name: str, batch: Batch) -> Trial:
 
 
 @task(name="undo", task_run_name="undo {name}", **WRITE)
-async def undo(env: Environment, lease: Lease, name: str) -> Backfill:
+async def undo(env: Environment, lease: MigrationLease, name: str) -> Backfill:
     """Every document is as it was before ``name``. Goes on from the checkpoint, whoever wrote it.
 
     Raises: Fenced (a newer run has it), Transient (asked again from where it is), Interrupted (somebody has turned
@@ -82,7 +83,7 @@ async def undo(env: Environment, lease: Lease, name: str) -> Backfill:
 
 
 @task(name="verify", task_run_name="verify {name}", **READ)
-async def verify(env: Environment, lease: Lease, name: str, backfill: Backfill) -> str:
+async def verify(env: Environment, lease: MigrationLease, name: str, backfill: Backfill) -> str:
     """No document is left to be changed, and the migration's own checks pass. Returns what is wrong, or nothing.
 
     Counts that differ alone say that somebody has written meanwhile, and not that the data is wrong: no backup is to
@@ -102,7 +103,7 @@ async def verify(env: Environment, lease: Lease, name: str, backfill: Backfill) 
         return f"{name}: {'; '.join(drifted + found)}"
     if drifted:
         why = f"{name}: {'; '.join(drifted)}. Somebody has written meanwhile; look what. The data is right otherwise."
-        if not is_known(why, lease.migration_rollback.seen):
+        if not is_known(why, progress_of(lease).seen):
             raise Refused(why)
         get_run_logger().warning("a person who has read it goes on: %s", why)
     return ""
@@ -127,7 +128,7 @@ async def still_applied(env: Environment, names: tuple[str, ...]) -> tuple[str, 
     return tuple(name for name in names if name in applied)
 
 
-async def _begin(database: MongoDB, lease: Lease, migration: Migration) -> Backfill:
+async def _begin(database: MongoDB, lease: MigrationLease, migration: Migration) -> Backfill:
     """The walk from its checkpoint, or a new one, kept under this claim's epoch. Raises Fenced."""
     kept = await database.backfill(migration.name)
     if kept is None:
@@ -149,14 +150,14 @@ async def _show(backfill: Backfill, shown: UUID | None = None) -> UUID | None:
     told = f"{backfill.migration}: {backfill}"
     try:
         if shown is None:
-            return await acreate_progress_artifact(backfill.share * 100, description=told)
-        await aupdate_progress_artifact(shown, backfill.share * 100, description=told)
+            return await artifacts.acreate_progress_artifact(backfill.share * 100, description=told)
+        await artifacts.aupdate_progress_artifact(shown, backfill.share * 100, description=told)
     except PREFECT_AWAY as away:
         get_run_logger().warning("not shown: %s (%s)", told, away)
     return shown
 
 
-async def _look(env: Environment, lease: Lease) -> None:
+async def _look(env: Environment, lease: MigrationLease) -> None:
     """Nobody has turned writes on, as far as can be seen: no walk waits for Cloud Run. Raises: Interrupted, Fenced."""
     try:
         await check_closed(env, lease)

@@ -10,10 +10,11 @@ from blocks.clock import monotonic_s
 from blocks.environment import Environment
 from blocks.mongodb import MongoDB, hosts_of
 from playbook.errors import Refused, Transient
-from playbook.lease.lease import Lease
+from playbook.lease.lease import MigrationLease
 from playbook.migration.plan import Backup, RollbackPlan, backup_before
+from playbook.migration.progress import progress_of
 from tasks.migration.backfill import broken
-from tasks.migration.steps import modules
+from tasks.migration.schema import modules
 from tasks.retries import READ, WRITE
 
 
@@ -77,12 +78,12 @@ async def follow_restore(env: Environment, job: str) -> str:
 
 
 @task(name="verify restore", task_run_name="verify restore", **READ)
-async def verify_restore(env: Environment, lease: Lease) -> str:
+async def verify_restore(env: Environment, lease: MigrationLease) -> str:
     """What was restored is from before the migrations: by its ledger, its documents and the migration's own checks.
 
     Returns what is wrong, or nothing. Raises: Refused (the environment names no way to look).
     """
-    restored, plan = restored_database(env), lease.migration_rollback.plan
+    restored, plan = restored_database(env), progress_of(lease).plan
     oldest = next(one for one in modules(env) if one.name == plan.undo[-1])
     applied = {line.name for line in await restored.applied()}
     found = [f"its ledger still has {name}" for name in plan.undo if name in applied]

@@ -3,74 +3,37 @@
 import asyncio
 import time
 from functools import partial
-from typing import NamedTuple
 
-from prefect import get_run_logger, runtime, task
-from prefect.artifacts import acreate_markdown_artifact
+from prefect import artifacts, get_run_logger, task
 
 from blocks.clock import unix_s
 from blocks.environment import Environment
-from blocks.migrations import load
 from blocks.prefect_api import PREFECT_AWAY
-from playbook.errors import Conflict, Fenced, Refused, ReleaseError, SmokeFailed, Transient
-from playbook.lease.lease import Kind, Lease, Record, next_epoch
+from playbook.errors import Refused, SmokeFailed, Transient
+from playbook.lease import build
+from playbook.lease.build import migration_rollout
+from playbook.lease.halted import not_newer
+from playbook.lease.lease import MigrationLease
+from playbook.lease.record import Record
+from playbook.messages.chat import Ticket
 from playbook.migration import write_freeze
-from playbook.migration.messages import page
+from playbook.migration.messages import page, ticket
 from playbook.migration.plan import (
-    Migration,
     MigrationRequest,
     MigrationRollback,
     RollbackPlan,
     Way,
-    code_problem,
     plan_rollback,
 )
-from playbook.migration.plan import schema_of as schema_by_ledger
+from playbook.migration.progress import details_of
 from playbook.release.traffic import ServiceSnapshot
 from playbook.release.version import SmokeTest
 from playbook.rollback.plan import ServiceState
 from tasks.ensure import ensure
-from tasks.heartbeat import heartbeat
+from tasks.incident import postmortem_template, run_url
+from tasks.lease import holder
+from tasks.migration.schema import folder_of, modules
 from tasks.retries import READ, REVERT, TELL, WRITE, is_last_try
-from tasks.start import start
-
-
-def modules(env: Environment) -> tuple[Migration, ...]:
-    """The environment's migrations. Raises: BadRequest (a module is wrong), Refused (it names no folder)."""
-    return load(folder_of(env))
-
-
-def folder_of(env: Environment) -> str:
-    """Where the environment's migrations are. Raises: Refused (it names none, or no database)."""
-    if env.migrations is None or env.mongodb is None:
-        raise Refused(f"{env.name} names no migrations. Add [mongodb] and [migrations] to its file.")
-    return env.migrations.folder
-
-
-@task(name="check schema", task_run_name="check schema", **READ)
-async def check_schema(env: Environment, releases: dict[str, str], is_urgent: bool = False) -> None:
-    """Each release (by the service that is to serve it) can read the database, or nothing is kept about that.
-
-    A revision that no release made is only warned of: users may be waiting to be taken back to it. Where that
-    ``is_urgent``, a database that does not answer stops nothing either.
-    Raises: Refused, naming what the release reads and what the database has.
-    """
-    if env.migrations is None or env.mongodb is None:
-        return
-    migrations = modules(env)
-    try:
-        applied = await env.mongodb.applied()
-    except Transient as away:
-        if not is_urgent:
-            raise
-        get_run_logger().warning("which schema the database has is not known: %s", away)
-        return
-    schema = schema_by_ledger(migrations, applied)
-    for service in env.migrations.services:
-        if problem := code_problem(migrations, releases[service], schema) if service in releases else "":
-            if releases[service]:
-                raise Refused(f"{service}: {problem}")
-            get_run_logger().warning("%s: %s", service, problem)
 
 
 @task(name="plan", task_run_name="plan", **READ)
@@ -91,7 +54,7 @@ async def plan_migration_rollback(env: Environment, request: MigrationRequest) -
 
 
 @task(name="undoing under way", task_run_name="undoing under way", **READ)
-async def find_migration_rollback(env: Environment) -> Lease | None:
+async def find_migration_rollback(env: Environment) -> MigrationLease | None:
     """The migration rollback that holds the lead, if there is one. Raises: Refused (the environment names none).
 
     The modules are not read: one that is wrong meanwhile stops a rollback under way where it is, with a page.
@@ -99,15 +62,15 @@ async def find_migration_rollback(env: Environment) -> Lease | None:
     folder_of(env)
     assert env.migrations is not None
     held = Record.read(await env.cloud_run.snapshot(env.migrations.services[0])).lease
-    return held if held is not None and held.kind is Kind.MIGRATION else None
+    return held if isinstance(held, MigrationLease) else None
 
 
-@task(name="hold services", task_run_name="hold services", **WRITE)
-async def hold_services(env: Environment, request: MigrationRequest, plan: RollbackPlan) -> Lease:
-    """This run holds every service that writes to the database; each knows the code it is opened with again.
+@task(name="plan lease", task_run_name="plan lease", **READ)
+async def migration_lease(env: Environment, request: MigrationRequest, plan: RollbackPlan) -> MigrationLease:
+    """The lease of this rollback: every service that writes to the database, and the code it is opened with again.
 
-    Raises: Held, Conflict, Fenced, BadRequest (to_release is unknown), Refused (no code can read what will be left;
-    both ranges are named). What was taken by then is let go again, as it was found.
+    Nothing is written. Raises: BadRequest (to_release is unknown), Refused (no code can read what will be left; both
+    ranges are named).
     """
     assert env.migrations is not None
     migrations = modules(env)
@@ -116,32 +79,24 @@ async def hold_services(env: Environment, request: MigrationRequest, plan: Rollb
     for name, closed in maintenance.items():
         if not any(revision.name == closed and revision.is_ready for revision in found[name].revisions):
             raise Refused(f"{name}: its maintenance revision {closed} does not exist or is not ready. Deploy it.")
-    goods = {
-        name: write_freeze.code_after(one, migrations, plan.schema_after, request.to_release_lease)
-        for name, one in found.items()
-    }
-    now_s = unix_s()
-    lease = write_freeze.build_migration_lease(
-        found,
-        goods,
-        MigrationRollback(request=request, plan=plan, environment=env.name, maintenance=maintenance),
-        flow_run_id=str(runtime.flow_run.get_id()),
-        epoch=next_epoch(max(Record.read(one.snapshot).epoch for one in found.values()), now_s),
-        now_s=now_s,
+    rollouts = tuple(
+        migration_rollout(
+            one.snapshot,
+            write_freeze.code_after(one, migrations, plan.schema_after, request.to_release),
+            one.revisions,
+        )
+        for one in found.values()
     )
-    taken: list[str] = []
-    heartbeat(env, lease)
-    try:
-        for service in lease.services:
-            await ensure(env, service, partial(write_freeze.to_hold, lease=lease))
-            taken.append(service)
-    except (Refused, Conflict, Fenced):
-        for service in reversed(taken):
-            await ensure(env, service, partial(write_freeze.to_let_go, lease=lease))
-        raise
-    get_run_logger().info("%s holds %s, epoch %d", lease.release_id, ", ".join(lease.services), lease.epoch)
-    heartbeat(env, lease)
-    return lease
+    return build.migration_lease(
+        plan.undo[-1],
+        rollouts,
+        (one.snapshot for one in found.values()),
+        holder(env, unix_s()),
+        requested_by=request.requested_by,
+        reason=request.reason,
+        maintenance=maintenance,
+        details=details_of(MigrationRollback(request=request, plan=plan, environment=env.name)),
+    )
 
 
 async def _look(env: Environment, service: str) -> ServiceState:
@@ -149,26 +104,8 @@ async def _look(env: Environment, service: str) -> ServiceState:
     return ServiceState(snapshot=snapshot, revisions=revisions)
 
 
-async def restart_migration_rollback(env: Environment, found: Lease) -> None:
-    """A run goes on with the rollback ``found``, which has lost its process; asked twice for one epoch, one does.
-
-    It is asked without a reason, as no person may: should the rollback be over when it begins, it must begin no other.
-    """
-    request = MigrationRequest(migration=found.migration_rollback.plan.undo[-1])
-    parameters = {"environment": env.name, "request": request.model_dump(mode="json")}
-    key = f"migration-rollback/{env.name}/{found.release_id}/{found.epoch}"
-    await start(f"migration-rollback/{env.name}", parameters, key)
-
-
-@task(name="note on lead", task_run_name="note on lead", **WRITE)
-async def record_migration_progress(env: Environment, lease: Lease) -> Lease:
-    """The lead carries the rollback as far as it is. Returns the claim."""
-    await ensure(env, lease.coordinator, partial(write_freeze.to_note, lease=lease))
-    return lease
-
-
 @task(name="stop writes", task_run_name="stop writes {service}", **WRITE)
-async def stop_writes(env: Environment, lease: Lease, service: str) -> ServiceSnapshot:
+async def stop_writes(env: Environment, lease: MigrationLease, service: str) -> ServiceSnapshot:
     """Nobody's write to the service reaches the database. Earlier traffic and scaling stand in the claim."""
     snapshot = await ensure(env, service, partial(write_freeze.to_close, lease=lease))
     get_run_logger().info("%s serves %s, scaling %s", service, snapshot.served, snapshot.scaling)
@@ -203,20 +140,20 @@ async def drain(env: Environment) -> None:
 
 
 @task(name="introduce", task_run_name="introduce {service}", **WRITE)
-async def introduce(env: Environment, lease: Lease, service: str) -> None:
+async def introduce(env: Environment, lease: MigrationLease, service: str) -> None:
     """The code that will serve answers at its tag's URL; users still find the service closed."""
     await ensure(env, service, partial(write_freeze.to_introduce, lease=lease))
-    get_run_logger().info("%s: %s answers at its tag", service, lease.rollout(service).stable.main)
+    get_run_logger().info("%s: %s answers at its tag", service, lease.rollout(service).to_revision)
 
 
 @task(name="repoint", task_run_name="repoint {service}", **WRITE)
-async def repoint(env: Environment, lease: Lease, service: str, base: str) -> None:
+async def repoint(env: Environment, lease: MigrationLease, service: str, base: str) -> None:
     """A copy of revision ``base`` runs without users, and reads the newest connection secret."""
     await ensure(env, service, partial(write_freeze.to_repoint, lease=lease, base=base))
 
 
 @task(name="start writes", task_run_name="start writes {service}", **REVERT)
-async def start_writes(env: Environment, lease: Lease, service: str) -> ServiceSnapshot:
+async def start_writes(env: Environment, lease: MigrationLease, service: str) -> ServiceSnapshot:
     """Users are on code that can read the database, with the scaling and the tags that were found."""
     snapshot = await ensure(env, service, partial(write_freeze.to_open, lease=lease, policy=env.policy))
     get_run_logger().info("%s serves %s, scaling %s", service, snapshot.served, snapshot.scaling)
@@ -224,57 +161,37 @@ async def start_writes(env: Environment, lease: Lease, service: str) -> ServiceS
 
 
 @task(name="halt", task_run_name="halt", **WRITE)
-async def halt(env: Environment, lease: Lease, why: str) -> None:
+async def halt(env: Environment, lease: MigrationLease, why: str) -> None:
     """The lead says why it stopped, so that nothing goes on by itself."""
     await ensure(env, lease.coordinator, partial(write_freeze.to_halt, lease=lease, why=why))
 
 
-class Closed(NamedTuple):
-    """Whose writes are off right now, and which services could not be looked at."""
-
-    off: tuple[str, ...]
-    unseen: tuple[str, ...] = ()
-
-
-@task(name="where writes are off", task_run_name="where writes are off", **WRITE)
-async def closed_services(env: Environment, lease: Lease) -> Closed:
-    """Where writes are off: what is said when somebody is woken, so one that cannot be read keeps nothing from being
-    said.
-
-    Raises: Fenced (a newer run has the lead).
-    """
-    looks = await asyncio.gather(
-        *(env.cloud_run.snapshot(service) for service in lease.services), return_exceptions=True
-    )
-    seen = dict(zip(lease.services, looks, strict=True))
-    off, unseen = [], []
-    for service, one in seen.items():
-        if isinstance(one, ServiceSnapshot):
-            if service == lease.coordinator:
-                write_freeze.not_newer(one, lease)
-            off += [service] if write_freeze.is_closed(one, lease) else []
-        elif isinstance(one, ReleaseError):
-            unseen.append(service)
-        else:
-            raise one
-    return Closed(tuple(off), tuple(unseen))
-
-
-async def check_closed(env: Environment, lease: Lease) -> None:
+async def check_closed(env: Environment, lease: MigrationLease) -> None:
     """Writes to every service are still off. Raises: Interrupted (somebody has turned them on), Transient, Fenced."""
     found = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in lease.services))
-    write_freeze.not_newer(found[0], lease)
+    not_newer(found[0], lease)
     for snapshot in found:
         write_freeze.check_closed(snapshot, lease)
 
 
 @task(name="report", task_run_name="report: {text}", **TELL)
-async def show(env: Environment, lease: Lease, lines: tuple[str, ...], text: str) -> tuple[str, ...]:
+async def show(env: Environment, lease: MigrationLease, lines: tuple[str, ...], text: str) -> tuple[str, ...]:
     """The page in the UI carries one more line, or will with the next: nothing waits for it. Returns all of them."""
     told = (*lines, f"{time.strftime('%H:%M:%S', time.gmtime(unix_s()))} UTC {text}")
     key = "".join(char if char.isalnum() else "-" for char in f"{env.name}-{lease.release_id}".lower())
     try:
-        await acreate_markdown_artifact(page(lease, env.name, told), key=key, description=text)
+        await artifacts.acreate_markdown_artifact(page(lease, env.name, told), key=key, description=text)
     except PREFECT_AWAY as away:
         get_run_logger().warning("the page does not say yet: %s (%s)", text, away)
     return told
+
+
+@task(name="end migration rollback", task_run_name="end at {service}", **REVERT)
+async def end_at(env: Environment, lease: MigrationLease, service: str) -> None:
+    """The service is held by nothing any more, and what serves is written down as good."""
+    await ensure(env, service, partial(write_freeze.to_end, lease=lease, now_s=unix_s()))
+
+
+async def migration_ticket(env: Environment, lease: MigrationLease, lines: tuple[str, ...]) -> Ticket:
+    """The ticket of a migration rollback: its page so far, and the draft of the post-mortem."""
+    return ticket(lease, env.name, await postmortem_template(), lines, run_url(env, lease))

@@ -9,7 +9,7 @@ import pytest
 
 from blocks import CloudLogging, CloudRun, EthixAI, Prometheus
 from playbook.lease.change import Change, Deployment
-from playbook.lease.lease import Record
+from playbook.lease.record import Record
 from playbook.release.traffic import CANARY_TAG, ServiceSnapshot, TrafficSplit
 from rehearsal.world.remote import RemoteWorld
 from rehearsal.world.serving import serve
@@ -114,7 +114,7 @@ class Office:
 
     def told(self, vendor: str) -> list[dict[str, object]]:
         """The bodies that a desk took, in order."""
-        return [entry["body"] for entry in self.vendors.told if entry["desk"] == vendor]
+        return [entry["body"] for entry in self.vendors.calls if entry["vendor"] == vendor]
 
 
 @pytest.fixture(scope="session")

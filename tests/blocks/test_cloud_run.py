@@ -9,7 +9,7 @@ import pytest
 from blocks import CloudRun
 from playbook.errors import Conflict, Refused, ReleaseError, StartFailed, Transient
 from playbook.lease.change import Change
-from playbook.lease.lease import PREFIX, Record
+from playbook.lease.record import PREFIX, Record
 from playbook.release.traffic import CANARY_TAG, LATEST, Scaling, TrafficSplit
 from rehearsal.world.remote import RemoteWorld
 

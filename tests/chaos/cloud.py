@@ -15,7 +15,7 @@ from wire import PROCESS, Wire
 from blocks.cloud_run import _shows, _was_overwritten
 from playbook.errors import Conflict, Refused, StartFailed, Transient
 from playbook.lease.change import Change
-from playbook.lease.lease import Record
+from playbook.lease.record import Record
 from playbook.release.traffic import LATEST, Revision, Scaling, ServiceSnapshot, TrafficSplit
 
 RECONCILE_S = 0.5

@@ -22,7 +22,7 @@ from flows.recovery import recovery
 from flows.release import release
 from playbook.analysis.policy import Policy
 from playbook.lease.change import Change
-from playbook.lease.lease import Record
+from playbook.lease.record import Record
 from playbook.release.traffic import TrafficSplit
 from playbook.release.version import ReleaseRequest
 

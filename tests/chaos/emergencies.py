@@ -15,7 +15,8 @@ from flows.hotfix import hotfix
 from flows.mitigate import mitigate
 from flows.rollback import rollback
 from playbook.incident.decision_matrix import Symptom
-from playbook.lease.lease import Kind, Record
+from playbook.lease.lease import Kind
+from playbook.lease.record import Record
 from playbook.release.request import ExploitCheck, HotfixRequest, Measure, MitigateRequest, RollbackRequest
 
 BACKEND = SERVICES[1]

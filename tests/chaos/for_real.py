@@ -19,8 +19,7 @@ from real_cases import CASES, Baking, Call, Case
 from real_checks import PROJECTS, Seen, is_held, wrong
 
 from rehearsal.prefect_api import Run
-from rehearsal.scenario import Scenario
-from rehearsal.test_environment import TestEnvironment, rehearsal_stage
+from rehearsal.test_environment import TestEnvironment, running_environment
 
 MET_WITHIN_S = 150.0
 RECOVERED_WITHIN_S = 240.0
@@ -43,7 +42,7 @@ async def told(test_env: TestEnvironment, case: Case) -> Result:
     """Play one case, from a clean stage to the end of its last recovery."""
     await test_env.clean(case.scenario.users_per_s, case.scenario.head_start_s)
     version = test_env.new_version()
-    await test_env.publish(version, Scenario(case.scenario.name, "", "", behaviours=case.scenario.behaviours))
+    await test_env.publish(version, case.scenario.behaviours)
     before = {project: await test_env.world.served(project) for project in PROJECTS}
     if isinstance(case.call, Call):
         await case.call.await_it(test_env.world, case.moment)
@@ -56,7 +55,11 @@ async def told(test_env: TestEnvironment, case: Case) -> Result:
     watches = [
         one for one in await test_env.prefect.runs_of("watch/production") if one.created_at_s >= run.created_at_s
     ]
-    services, writes, words = await test_env.world.state(), await test_env.world.writes(), await test_env.world.told()
+    services, writes, words = (
+        await test_env.world.state(),
+        await test_env.world.writes(),
+        await test_env.world.vendor_calls(),
+    )
     seen = Seen(version, before, services, writes, words, len(watches))
     found = wrong(seen)
     if seen.outcome != case.ends:
@@ -136,7 +139,7 @@ def resident_mb(pid: int) -> float:
 
 async def sample(cases: Iterable[Case], results: list[Result], held_mb: list[float]) -> None:
     """Every case on one stage, printed as it ends; and what the worker's memory was at the start and after each."""
-    async with rehearsal_stage(say=lambda text: None) as test_env:
+    async with running_environment(say=lambda text: None) as test_env:
         worker = test_env.server.worker
         assert worker is not None
         held_mb.append(resident_mb(worker.pid))

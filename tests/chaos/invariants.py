@@ -7,8 +7,8 @@ from driver import TestEnvironment
 from faults import Fault
 from fixture import NEW
 
-from playbook.errors import Stuck
-from playbook.lease.lease import PREFIX, Record
+from playbook.errors import Unfinished
+from playbook.lease.record import PREFIX, Record
 from playbook.release.traffic import CANARY_TAG
 
 STAYS = {"epoch", "last-good", "incidents"}
@@ -117,6 +117,6 @@ def _runs(test_env: TestEnvironment, may_fail: tuple[type[Exception], ...]) -> I
     """Nothing ended in a way that nobody foresaw; a release that is refused a step fails, and recovery finishes it."""
     for run in test_env.runs:
         is_refused = any(isinstance(order, Fault) and order.is_refusal for order in run.process.orders.values())
-        foreseen = (*may_fail, Stuck) if is_refused else may_fail
+        foreseen = (*may_fail, Unfinished) if is_refused else may_fail
         if run.end in ("Failed", "Running") and not isinstance(run.error, foreseen):
             yield f"{run.process.name} ended {run.end}: {run.message}"

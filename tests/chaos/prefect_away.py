@@ -1,28 +1,30 @@
-"""Prefect's engine and server put aside: the same flow and task functions run directly, in this loop.
+"""Runs flow and task functions directly in this event loop, without Prefect's engine and server.
 
-All seams are here, and each replaces something of Prefect, nothing of ours:
+Each seam is a public name of Prefect, replaced in Prefect's own module (`prefect_away`):
 
-- calling a task runs its function, again after a failure as its own options say, with its own delays;
-- what tasks and flows import by name to talk to the server (`SEAMS`) talks to `Server` instead, through the wire;
-- ``runtime`` answers with the process that asks; an environment is opened from the scene.
+- calling a task runs its function; after a failure it runs again as its own options say, with its own delays;
+- the functions that talk to the Prefect server talk to `Server` instead, through the wire;
+- ``runtime`` answers for the process that asks, and an environment is opened from the fixture.
 """
 
 import asyncio
 import contextlib
-import sys
+import logging
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
 
 from fixture import Fixture
-from prefect import Task, runtime
+from prefect import Task, artifacts, deployments, events, flow_runs, runtime
+from prefect.client import orchestration
 from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import NotPausedError, ObjectNotFound
+from prefect.logging import disable_run_logger
 from wire import PROCESS
 
 from blocks.clock import CLOCK
@@ -155,14 +157,6 @@ class Server:
 
         return await self._carry("events", ",".join(resources), found)
 
-    def logger(self) -> Any:
-        """As `get_run_logger`."""
-
-        def say(line: str, *values: object) -> None:
-            self.log.append((PROCESS.get().name, line % values if values else line))
-
-        return SimpleNamespace(debug=say, info=say, warning=say, error=say, exception=say)
-
     async def open(self, name: str) -> Environment:
         """As `Environment.aload`."""
         if name not in self.fixture.environments:
@@ -176,26 +170,6 @@ class Server:
 def _answer(gate: "asyncio.Future[dict[str, Any]]", said: dict[str, Any]) -> None:
     if not gate.done():
         gate.set_result(said)
-
-
-def _seams(server: Server) -> dict[str, Any]:
-    """Name in our modules -> what stands there meanwhile."""
-    return {
-        "get_run_logger": server.logger,
-        "acreate_markdown_artifact": server.artifact,
-        "acreate_progress_artifact": server.progress,
-        "aupdate_progress_artifact": server.show_progress,
-        "arun_deployment": server.run_deployment,
-        "apause_flow_run": server.pause,
-        "aresume_flow_run": server.resume,
-        "emit_event": server.emit,
-        "get_client": server.client,
-    }
-
-
-def our_modules() -> list[ModuleType]:
-    """The modules that speak to Prefect: those of `tasks` and `flows` that are loaded."""
-    return [module for name, module in sys.modules.items() if name.split(".")[0] in ("tasks", "flows")]
 
 
 async def run_task(task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -218,21 +192,53 @@ async def _may_retry(task: Task[..., Any], error: Exception) -> bool:
     return condition is None or await condition(task, None, State(type=StateType.FAILED, data=error))
 
 
+class _RunLog(logging.Handler):
+    """Where the lines go that our code gives to Prefect's run logger."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__()
+        self._server = server
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._server.log.append((PROCESS.get().name, record.getMessage()))
+
+
+@contextlib.contextmanager
+def _run_log(server: Server) -> Iterator[None]:
+    """The run logger writes to ``server.log``. Prefect hands out the logger "null" while run loggers are disabled."""
+    null, handler = logging.getLogger("null"), _RunLog(server)
+    null.addHandler(handler)
+    null.setLevel(logging.DEBUG)
+    try:
+        with disable_run_logger():
+            yield
+    finally:
+        null.removeHandler(handler)
+
+
 @contextlib.contextmanager
 def prefect_away(server: Server) -> Iterator[None]:
     """Within the block nothing of Prefect's engine or server is used."""
-    seams = _seams(server)
+    requested_at = lambda: datetime.fromtimestamp(server.fixture.now(), UTC)  # noqa: E731
+    call = lambda task, *args, **kwargs: run_task(task, args, kwargs)  # noqa: E731
+    seams: list[tuple[Any, str, Any]] = [
+        (artifacts, "acreate_markdown_artifact", server.artifact),
+        (artifacts, "acreate_progress_artifact", server.progress),
+        (artifacts, "aupdate_progress_artifact", server.show_progress),
+        (deployments, "arun_deployment", server.run_deployment),
+        (flow_runs, "apause_flow_run", server.pause),
+        (flow_runs, "aresume_flow_run", server.resume),
+        (events, "emit_event", server.emit),
+        (orchestration, "get_client", server.client),
+        (runtime.flow_run, "get_id", lambda: PROCESS.get().flow_run_id),
+        (runtime.flow_run, "get_scheduled_start_time", requested_at),
+        (Task, "__call__", call),
+        (Environment, "aload", server.open),
+    ]
     with contextlib.ExitStack() as stack:
         stack.callback(CLOCK.reset, CLOCK.set(server.fixture.now))
-        for module in our_modules():
-            for name in seams.keys() & vars(module).keys():
-                stack.enter_context(patch.object(module, name, seams[name]))
-        call = lambda task, *args, **kwargs: run_task(task, args, kwargs)  # noqa: E731
-        stack.enter_context(patch.object(Task, "__call__", call))
-        stack.enter_context(patch.object(runtime.flow_run, "get_id", lambda: PROCESS.get().flow_run_id))
-        asked_at = lambda: datetime.fromtimestamp(server.fixture.now(), UTC)  # noqa: E731
-        stack.enter_context(patch.object(runtime.flow_run, "get_scheduled_start_time", asked_at))
-        fields = {"run_count": RUN_COUNT.get}
-        stack.enter_context(patch.dict(runtime.task_run.FIELDS, fields))
-        stack.enter_context(patch.object(Environment, "aload", server.open))
+        stack.enter_context(_run_log(server))
+        for owner, name, stand_in in seams:
+            stack.enter_context(patch.object(owner, name, stand_in))
+        stack.enter_context(patch.dict(runtime.task_run.FIELDS, {"run_count": RUN_COUNT.get}))
         yield

@@ -6,7 +6,7 @@ from typing import Any
 
 from wire import Moment
 
-from rehearsal.scenario import PRODUCTION, SERVICES, STAGING
+from rehearsal.test_environment import PRODUCTION, SERVICES, STAGING
 from rehearsal.world.remote import RemoteWorld
 
 AI_CORE, BACKEND, FRONTEND = SERVICES
@@ -50,7 +50,7 @@ class Call:
             await world.fault(self.method, resource=f"*/{self.subject}", **hold)
         else:
             late_s = 0.01 if moment is Moment.AFTER else 0.0  # a desk's order says something, if only that it is late
-            await world.desk_fault(self.system, method=self.method, path=self.subject, delay_s=late_s, **hold)
+            await world.vendor_fault(self.system, method=self.method, path=self.subject, delay_s=late_s, **hold)
 
     def __str__(self) -> str:
         return f"{self.system}: {self.said}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rehearsal.checks import OURS
-from rehearsal.scenario import PRODUCTION, STAGING
+from rehearsal.test_environment import PRODUCTION, STAGING
 
 STAYS = {"epoch", "last-good", "incidents"}
 """Of our own annotations, what outlives a release."""
@@ -27,7 +27,7 @@ class Seen:
     """project -> service -> revision -> percent, when it was asked for"""
     services: list[dict[str, Any]]
     writes: list[dict[str, Any]]
-    told: list[dict[str, Any]]
+    vendor_calls: list[dict[str, Any]]
     watches: int
     """runs of watch/production that were started"""
 
@@ -101,9 +101,9 @@ def _acts(seen: Seen) -> Iterator[str]:
 
 def _words(seen: Seen) -> Iterator[str]:
     """Each fact was told, and told once where the desk has a way to know."""
-    facts = Counter(_key(one["body"]) for one in seen.told if one["desk"] == "slack")
-    tickets = Counter(one["body"]["title"] for one in seen.told if one["path"].endswith("/issues"))
-    pages = {one["body"]["dedup_key"] for one in seen.told if one["desk"] == "pagerduty"}
+    facts = Counter(_key(one["body"]) for one in seen.vendor_calls if one["vendor"] == "slack")
+    tickets = Counter(one["body"]["title"] for one in seen.vendor_calls if one["path"].endswith("/issues"))
+    pages = {one["body"]["dedup_key"] for one in seen.vendor_calls if one["vendor"] == "pagerduty"}
     for fact, times in (facts + tickets).items():
         if times > 1:
             yield f"{fact} was told {times} times"
@@ -125,7 +125,7 @@ def _told_of_success(seen: Seen, said: set[str], pages: int) -> Iterator[str]:
         yield "nobody was told that the release is complete"
     if pages:
         yield "somebody was paged for nothing"
-    if not any(one["desk"] == "sentry" and seen.version in str(one) for one in seen.told):
+    if not any(one["vendor"] == "sentry" and seen.version in str(one) for one in seen.vendor_calls):
         yield "Sentry does not know the release"
     if seen.watches != 1:
         yield f"{seen.watches} hours of watching were started, not one"

@@ -9,7 +9,8 @@ from fixture import NEW, SERVICES
 from invariants import release_told_wrong, revert_told_wrong, was_claimed
 from prefect import Flow
 
-from playbook.lease.lease import Promotion, Record
+from playbook.lease.record import Record
+from playbook.release.promotion import Promotion
 from playbook.release.traffic import TrafficSplit
 
 TRIES_MAX = 4

@@ -34,7 +34,7 @@ def test_a_server_that_does_not_take_the_question_is_asked_again(scenario: Relea
 def test_deaf_desks_hear_it_later(scenario: Release) -> None:
     """With every desk away from the first word to the last, the release ends as ever; then all is told, once."""
 
-    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
+    async def played(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
         test_env.fixture.publish(NEW, {SERVICES[1]: scenario.backend})
         vendors = ("slack", "pagerduty", "sentry")
         back_s = test_env.fixture.now() + 300
@@ -49,7 +49,7 @@ def test_deaf_desks_hear_it_later(scenario: Release) -> None:
         await test_env.catch_up()
         return test_env, run
 
-    test_env, run = play(scenario)
+    test_env, run = play(played)
     assert run.end == ("Promoted" if scenario.is_good else "Reverted")
     last = "complete" if scenario.is_good else "rolled-back"
     assert test_env.fixture.slack.keys.count("starting") == test_env.fixture.slack.keys.count(last) == 1

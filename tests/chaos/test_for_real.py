@@ -10,7 +10,7 @@ from real_checks import PROJECTS, Seen, wrong
 from wire import Moment
 
 from rehearsal.checks import OURS
-from rehearsal.scenario import PRODUCTION, SERVICES
+from rehearsal.test_environment import PRODUCTION, SERVICES
 
 VERSION = "v20251116-abc1234"
 LEAD = SERVICES[0]
@@ -40,7 +40,7 @@ def write(service: str, revision: str, mask: str = "traffic", **annotations: str
 
 def word(key: str) -> dict[str, Any]:
     """A message to Slack."""
-    return {"desk": "slack", "path": "/api/chat.postMessage", "body": {"metadata": {"event_payload": {"key": key}}}}
+    return {"vendor": "slack", "path": "/api/chat.postMessage", "body": {"metadata": {"event_payload": {"key": key}}}}
 
 
 def reverted() -> Seen:
@@ -59,12 +59,12 @@ def reverted() -> Seen:
         for project in PROJECTS
         for service in SERVICES
     ]
-    writes = [write(LEAD, "LATEST", lease="1"), write(LEAD, "new", lease="1"), write(LEAD, "old", lease="2")]
+    writes = [write(LEAD, "LATEST", claim="1"), write(LEAD, "new", claim="1"), write(LEAD, "old", claim="2")]
     told = [
         word("production/1/starting"),
         word("production/1/rolled-back"),
-        {"desk": "pagerduty", "path": "/v2/enqueue", "body": {"dedup_key": "1"}},
-        {"desk": "github", "path": "/repos/x/y/issues", "body": {"title": "taken back"}},
+        {"vendor": "pagerduty", "path": "/v2/enqueue", "body": {"dedup_key": "1"}},
+        {"vendor": "github", "path": "/repos/x/y/issues", "body": {"title": "taken back"}},
     ]
     before = {project: {service: {"old": 100} for service in SERVICES} for project in PROJECTS}
     return Seen(VERSION, before, services, writes, told, watches=0)
@@ -96,8 +96,8 @@ def test_a_service_that_is_not_as_it_must_be_is_named(state: dict[str, Any], wor
 
 
 TWICE = {
-    "a move": (write(LEAD, "new", lease="3"), "was given 2 times"),
-    "the same write": (write(LEAD, "old", lease="2"), "written twice alike"),
+    "a move": (write(LEAD, "new", claim="3"), "was given 2 times"),
+    "the same write": (write(LEAD, "old", claim="2"), "written twice alike"),
 }
 
 
@@ -112,9 +112,9 @@ def test_an_act_that_was_done_twice_is_named(again: dict[str, Any], words: str) 
 def test_a_fact_that_was_not_told_or_told_twice_is_named(at: int) -> None:
     """The start, the revert, the page, the ticket; a page says the same incident, so twice is as good as once."""
     seen = reverted()
-    assert wrong(replace(seen, told=[*seen.told[:at], *seen.told[at + 1 :]]))
-    twice = wrong(replace(seen, told=[*seen.told, seen.told[at]]))
-    assert bool(twice) is (seen.told[at]["desk"] != "pagerduty")
+    assert wrong(replace(seen, vendor_calls=[*seen.vendor_calls[:at], *seen.vendor_calls[at + 1 :]]))
+    twice = wrong(replace(seen, vendor_calls=[*seen.vendor_calls, seen.vendor_calls[at]]))
+    assert bool(twice) is (seen.vendor_calls[at]["vendor"] != "pagerduty")
 
 
 def test_the_sample_holds_every_moment_and_both_kinds_of_end() -> None:

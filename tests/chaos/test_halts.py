@@ -26,8 +26,10 @@ from wire import Call, Killed, Process
 from blocks.migrations import load
 from blocks.secret_reference import SecretReference
 from playbook.errors import BadRequest
-from playbook.lease.lease import Lease, Participant, Record
+from playbook.lease.lease import Lease
+from playbook.lease.record import Participant, Record
 from playbook.migration.plan import Batch, Migration, MigrationRequest
+from playbook.migration.progress import progress_of
 from playbook.release.traffic import TrafficSplit
 
 DOWN, RESTORE = UNDOINGS[0], UNDOINGS[2]
@@ -80,7 +82,7 @@ async def pages_and_goes_on(test_env: TestEnvironment, disturb: Disturb, words: 
     assert words in run.message
     assert "are off" in run.message
     assert test_env.fixture.pagerduty.paged
-    assert words in lease_of(test_env).migration_rollback.halted
+    assert words in lease_of(test_env).halted
     await test_env.recover()
     assert test_env.server.started == {}
     assert (await started_again(test_env)).end == "RolledBack"
@@ -146,7 +148,7 @@ def test_the_secret_is_changed_once_that_is_written_down() -> None:
 
     def looked_at(test_env: TestEnvironment, call: Call) -> None:
         if (call.system, call.method) == ("secret manager", "put"):
-            noted.append(bool(lease_of(test_env).migration_rollback.bases))
+            noted.append(bool(progress_of(lease_of(test_env)).bases))
 
     async def scenario(test_env: TestEnvironment) -> None:
         assert (await taken_back(test_env, looked_at, RESTORE)).end == "RolledBack"
@@ -229,7 +231,7 @@ def test_one_that_dies_every_time_pages() -> None:
         await test_env.recover()
         assert len([run for run in test_env.runs if run.process.name.startswith(DOWN.asked()[0].name)]) == 4
         assert len(test_env.fixture.pagerduty.paged) == 1
-        assert "started again 3 times" in lease_of(test_env).migration_rollback.halted
+        assert "started again 3 times" in lease_of(test_env).halted
         assert (await started_again(test_env)).end == "RolledBack"
 
     play(scenario)
@@ -256,9 +258,7 @@ def test_it_is_an_incident_as_every_rollback() -> None:
     play(scenario)
 
 
-HOLDER = Participant(
-    release_id="v20251116-abc123-1f2e3d", epoch=1, coordinator=BACKEND, stable=TrafficSplit.all_to("x")
-)
+HOLDER = Participant(release_id="v20251116-abc123-1f2e3d", epoch=1, coordinator=BACKEND, split=TrafficSplit.all_to("x"))
 
 
 @pytest.mark.parametrize(
@@ -347,7 +347,7 @@ def test_a_service_that_cannot_be_read_keeps_nobody_asleep() -> None:
         assert run.end == "Halted"
         assert f"Writes to {BACKEND} are off. Whether they are to {AI_CORE} could not be seen." in run.message
         assert test_env.fixture.pagerduty.paged
-        assert lease_of(test_env).migration_rollback.halted
+        assert lease_of(test_env).halted
         assert (await started_again(test_env)).end == "RolledBack"
 
     play(scenario)
@@ -363,7 +363,7 @@ def test_no_run_that_recovery_started_goes_on_with_what_has_stopped() -> None:
         await test_env.ended(late)
         assert late.end == "Refused"
         assert "ZeroDivisionError" in late.message
-        assert lease_of(test_env).migration_rollback.halted
+        assert lease_of(test_env).halted
         assert (await started_again(test_env)).end == "RolledBack"
 
     play(scenario)
@@ -374,7 +374,7 @@ def test_one_that_dies_while_it_waits_again_leaves_the_wait_to_the_next() -> Non
 
     async def scenario(test_env: TestEnvironment) -> None:
         assert (await taken_back(test_env, a_bug)).end == "Halted"
-        assert lease_of(test_env).migration_rollback.is_drained
+        assert progress_of(lease_of(test_env)).is_drained
         state = test_env.fixture.production.services[AI_CORE]
         state.scaling, state.etag = SCALING, state.etag + 1
         closed: list[Call] = []
@@ -389,7 +389,7 @@ def test_one_that_dies_while_it_waits_again_leaves_the_wait_to_the_next() -> Non
         request = MigrationRequest(reason="it was looked at", requested_by="Ada")
         await test_env.ended(test_env.start(DOWN.asked()[0], request=request, environment="production"))
         assert closed
-        assert not lease_of(test_env).migration_rollback.is_drained
+        assert not progress_of(lease_of(test_env)).is_drained
         began_s = test_env.fixture.now()
         assert (await started_again(test_env)).end == "RolledBack"
         assert test_env.fixture.now() - began_s >= DRAINING.drain_s

@@ -9,7 +9,8 @@ from driver import Run, TestEnvironment, play
 from fixture import NEW, OLD, SERVICES
 
 from flows.hotfix import hotfix
-from playbook.lease.lease import Decision, Record
+from playbook.lease.lease import Decision
+from playbook.lease.record import Record
 from playbook.release.request import HotfixRequest
 from playbook.release.traffic import TrafficSplit
 

@@ -8,7 +8,7 @@ from driver import Run, TestEnvironment, play
 from fixture import NEW, OLD, SERVICES
 
 from flows.hotfix import hotfix
-from playbook.lease.lease import Record
+from playbook.lease.record import Record
 from playbook.release.request import ExploitCheck, HotfixRequest
 
 LEAD, BACKEND, FRONTEND = SERVICES

@@ -7,7 +7,7 @@ from fixture import NEW, OLD, SERVICES
 from wire import Call, Process
 
 from flows.mitigate import mitigate
-from playbook.lease.lease import MITIGATION
+from playbook.lease.record import MITIGATION
 from playbook.release.request import Measure, MitigateRequest
 from playbook.release.traffic import Scaling
 

@@ -14,7 +14,8 @@ from flows.hotfix import hotfix
 from flows.rollback import rollback
 from playbook.errors import Refused
 from playbook.incident.decision_matrix import Symptom
-from playbook.lease.lease import Decision, Lease, Participant, Record
+from playbook.lease.lease import Decision, Lease
+from playbook.lease.record import Participant, Record
 from playbook.migration.plan import Migrations
 from playbook.release.request import HotfixRequest, RollbackRequest
 from playbook.release.traffic import TrafficSplit
@@ -118,7 +119,7 @@ def test_one_that_is_too_late_says_what_staging_has() -> None:
         run = test_env.start_release()
         await test_env.until(lambda: set(test_env.fixture.versions_served("staging").values()) == {NEW})
         theirs = Participant(
-            release_id="v20251117-def456-1f2e3d", epoch=1, coordinator=LEAD, stable=TrafficSplit.all_to("r")
+            release_id="v20251117-def456-1f2e3d", epoch=1, coordinator=LEAD, split=TrafficSplit.all_to("r")
         )
         await test_env.out_of_band(FRONTEND, record=Record(participant=theirs, epoch=1))
         await test_env.ended(run)

@@ -18,7 +18,8 @@ from wire import PROCESS, Call, Process
 
 from blocks.environment import Environment
 from flows.recovery import recovery
-from playbook.lease.lease import Decision, Lease, Participant, Record
+from playbook.lease.lease import Decision, Lease
+from playbook.lease.record import Participant, Record
 from playbook.messages.chat import Page
 from playbook.release.traffic import ServiceSnapshot
 from tasks.heartbeat import HEARTBEAT
@@ -139,7 +140,7 @@ def test_an_orphan_is_freed() -> None:
 
     async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
         stable = test_env.fixture.production.read(FRONTEND).pinned
-        gone = Participant(release_id=f"{NEW}-1f2e3d", epoch=1, coordinator=LEAD, stable=stable)
+        gone = Participant(release_id=f"{NEW}-1f2e3d", epoch=1, coordinator=LEAD, split=stable)
         await test_env.out_of_band(FRONTEND, record=Record(participant=gone, epoch=1))
         run = test_env.start(recovery, environment="production")
         await test_env.ended(run)
@@ -189,12 +190,12 @@ TAKERS = [
 def test_whoever_takes_a_claim_has_beaten(module: str, taking: ChaosScenario) -> None:
     """Before it does anything else: one that is killed right then is missed."""
 
-    async def scenario(test_env: TestEnvironment) -> list[str]:
+    async def begin(test_env: TestEnvironment) -> list[str]:
         await taking.begin(test_env, {})
         return [name for _, event, name in test_env.server.events if event == HEARTBEAT]
 
     with patch(f"flows.{module}.with_heartbeat", no_heart):
-        assert [name for name in play(scenario) if name.startswith("release.production.")]
+        assert [name for name in play(begin) if name.startswith("release.production.")]
 
 
 def test_whoever_takes_a_claim_over_has_beaten() -> None:
@@ -223,7 +224,7 @@ def beats_of(test_env: TestEnvironment, lease: Lease) -> list[float]:
 def test_a_claim_that_is_written_is_missed_at_once(module: str, taking: ChaosScenario) -> None:
     """It stands on the lead before that is served; a process that is killed in between is noticed by its silence."""
 
-    async def scenario(test_env: TestEnvironment) -> tuple[float, list[float]]:
+    async def begin(test_env: TestEnvironment) -> tuple[float, list[float]]:
         await taking.begin(test_env, {})
         lease, at_s = next(
             (held, one.at_s)
@@ -232,7 +233,7 @@ def test_a_claim_that_is_written_is_missed_at_once(module: str, taking: ChaosSce
         )
         return at_s, beats_of(test_env, lease)
 
-    written_s, beats_s = play(scenario)
+    written_s, beats_s = play(begin)
     assert written_s - 1 < beats_s[0] <= written_s
 
 

@@ -10,7 +10,7 @@ from fixture import NEW, OLD, SERVICES
 from flows.rollback import rollback
 from playbook.errors import Fenced
 from playbook.incident.decision_matrix import Symptom
-from playbook.lease.lease import PREFIX, Record
+from playbook.lease.record import PREFIX, Record
 from playbook.release.request import RollbackRequest
 from playbook.release.traffic import TrafficSplit
 

@@ -11,7 +11,7 @@ from fixture import NEW, OLD, ROOT, SERVICES
 from flows.rollback import rollback
 from playbook.errors import Transient
 from playbook.incident.decision_matrix import Symptom
-from playbook.lease.lease import Record
+from playbook.lease.record import Record
 from playbook.migration.plan import Migrations
 from playbook.release.request import RollbackRequest
 

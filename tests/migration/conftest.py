@@ -17,7 +17,7 @@ from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
-from prefect import Task, runtime
+from prefect import Task, artifacts, runtime
 from prefect.client.schemas.objects import State, StateType
 from pydantic import SecretStr
 from pymongo import MongoClient
@@ -27,7 +27,8 @@ from blocks import Environment
 from blocks.files import read
 from blocks.secret_reference import SecretReference
 from playbook.lease.change import Change, Deployment
-from playbook.lease.lease import Lease, Record
+from playbook.lease.lease import Lease
+from playbook.lease.record import Record
 from playbook.lease.recovery import Owner
 from playbook.migration.plan import MigrationRequest
 from playbook.release.outcome import FlowResult
@@ -194,10 +195,7 @@ def prefect_away(production: Production) -> Iterator[None]:
 
     seams = {
         "get_run_logger": lambda: logging.getLogger("steps"),
-        "acreate_markdown_artifact": nothing,
-        "acreate_progress_artifact": nothing,
-        "aupdate_progress_artifact": nothing,
-        "beating": with_heartbeat,
+        "with_heartbeat": with_heartbeat,
         "owner_of": owner_of,
         "start": start,
         "answered": production.answers.given,
@@ -208,6 +206,8 @@ def prefect_away(production: Production) -> Iterator[None]:
             if name.split(".")[0] in ("tasks", "flows"):
                 for seam in seams.keys() & vars(module).keys():
                     stack.enter_context(patch.object(module, seam, seams[seam]))
+        for name in ("acreate_markdown_artifact", "acreate_progress_artifact", "aupdate_progress_artifact"):
+            stack.enter_context(patch.object(artifacts, name, nothing))
         stack.enter_context(patch.object(Task, "__call__", lambda task, *a, **k: run(task, *a, **k)))
         stack.enter_context(patch.object(runtime.flow_run, "get_id", lambda: f"{time.time_ns():032x}"))
         stack.enter_context(patch.object(Environment, "open", opened))

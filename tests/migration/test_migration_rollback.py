@@ -12,7 +12,7 @@ import pytest
 from blocks.mongodb import MongoDB
 from playbook.errors import BadRequest, Fenced, Held, Refused
 from playbook.lease.change import Change
-from playbook.lease.lease import Record
+from playbook.lease.record import Record
 from playbook.lease.recovery import Owner
 from playbook.migration.plan import MigrationRequest
 from playbook.release.outcome import ReleaseOutcome
@@ -127,13 +127,16 @@ async def test_a_server_that_stays_away_halts_it_with_a_page(production) -> None
     assert "are off" in outcome.message
     assert "Start migration-rollback/production again" in outcome.message
     assert await registers(production.world.url(BACKEND)) == 503
-    paged = [one["body"] for one in await production.world.told("pagerduty")]
+    paged = [one["body"] for one in await production.world.vendor_calls("pagerduty")]
     assert [one["event_action"] for one in paged] == ["trigger"]
     assert paged[0]["payload"]["severity"] == "critical"
     await production.world.mongodb_back()
     assert (await production.take_back()).end is ReleaseOutcome.ROLLED_BACK
     assert production.fields() == (1000, 0)
-    assert [one["body"]["event_action"] for one in await production.world.told("pagerduty")] == ["trigger", "resolve"]
+    assert [one["body"]["event_action"] for one in await production.world.vendor_calls("pagerduty")] == [
+        "trigger",
+        "resolve",
+    ]
 
 
 async def test_the_code_goes_back_to_what_can_read_the_schema(production) -> None:
@@ -209,13 +212,13 @@ async def test_code_that_is_gone_is_found_out_before_anything_moves(production) 
     assert len(writers) == 1  # only whoever seeded this
 
 
-@pytest.mark.parametrize("to_release_lease", ["", NEW_CODE])
-async def test_code_that_cannot_read_the_schema_is_refused_with_both_ranges(production, to_release_lease: str) -> None:
+@pytest.mark.parametrize("to_release", ["", NEW_CODE])
+async def test_code_that_cannot_read_the_schema_is_refused_with_both_ranges(production, to_release: str) -> None:
     """Before anything is touched: what it reads and what the database would have."""
     await production.seed(10, (NEW_CODE, f"{BACKEND}-00041-xyz"))
     with pytest.raises(Refused, match=f"{NEW_CODE} can read schema 2; the database has schema 1"):
         await production.take_back(
-            MigrationRequest(reason="r", requested_by="Ada", to_release_lease=to_release_lease),
+            MigrationRequest(reason="r", requested_by="Ada", to_release=to_release),
         )
     assert production.fields() == (0, 10)
     assert await registers(production.world.url(BACKEND)) == 201
@@ -227,7 +230,7 @@ async def test_code_that_cannot_read_the_schema_is_refused_with_both_ranges(prod
         (MigrationRequest(), "reason: say"),
         (MigrationRequest(migration="nonsense", reason="r", requested_by="Ada"), "there is no 'nonsense'"),
         (MigrationRequest(migration=DROP, reason="r", requested_by="Ada"), "is not applied"),
-        (MigrationRequest(reason="r", requested_by="Ada", to_release_lease="v1"), "no good release"),
+        (MigrationRequest(reason="r", requested_by="Ada", to_release="v1"), "no good release"),
     ],
     ids=["nothing said", "an unknown migration", "one that is not applied", "an unknown release"],
 )
@@ -292,7 +295,7 @@ async def test_a_no_opens_everything_as_it_was_found(production) -> None:
     outcome = await production.take_back()
     assert outcome.end is ReleaseOutcome.REFUSED
     assert "too much would be lost" in outcome.message
-    assert not await production.world.told("atlas")
+    assert not await production.world.vendor_calls("atlas")
     assert await registers(production.world.url(BACKEND)) == 201
     assert await production.lease() is None
     assert production.ledger() == [f"{RENAME}.js", f"{DROP}.js"]
@@ -308,7 +311,7 @@ async def test_a_no_to_the_switch_leaves_writes_off(production) -> None:
     assert await registers(production.world.url(BACKEND)) == 503
     production.answers.left = [YES]
     assert (await production.take_back()).end is ReleaseOutcome.ROLLED_BACK
-    assert len(await production.world.told("atlas")) == 1
+    assert len(await production.world.vendor_calls("atlas")) == 1
 
 
 @STAND_IN_ONLY
@@ -368,7 +371,7 @@ async def test_recovery_pages_for_a_cancelled_one_and_leaves_a_halted_one(produc
     production.owner = Owner.CANCELLED
     for _ in range(2):
         await _recovery("production")
-    assert len(await production.world.told("pagerduty")) == 1
+    assert len(await production.world.vendor_calls("pagerduty")) == 1
     assert production.started == []
     production.owner = Owner.ENDED
     assert (await production.take_back()).end is ReleaseOutcome.ROLLED_BACK

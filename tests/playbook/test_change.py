@@ -6,9 +6,13 @@ from functools import partial
 import pytest
 
 from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused
+from playbook.incident.decision_matrix import Symptom
 from playbook.lease import change
 from playbook.lease.change import Change
-from playbook.lease.lease import Decision, Lease, Measured, Participant, Promotion, Record, ServiceRollout
+from playbook.lease.lease import Decision, Lease, Measured, ReleaseLease, RollbackLease, ServiceRollout
+from playbook.lease.record import Participant, Record
+from playbook.release.promotion import Promotion
+from playbook.release.request import RollbackRequest
 from playbook.release.traffic import CANARY_TAG, LATEST, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
 
 LEAD, OTHER = "ethixai-ai-core", "ethixai-backend"
@@ -19,16 +23,17 @@ def stable(service: str) -> TrafficSplit:
     return TrafficSplit.all_to(f"{service}-old")
 
 
-CLAIM = Lease(
+CLAIM = ReleaseLease(
     release_id="v20251116-abc123-1f2e3d",
     version="v20251116-abc123",
-    flow_run_id="1f2e3d",
+    flow_run_id="1f2e3d" * 5 + "00",
     epoch=100,
     rollouts=tuple(
         ServiceRollout(
             service=service,
-            stable=stable(service),
-            canary=f"{service}-new",
+            from_revision=f"{service}-old",
+            found=stable(service),
+            to_revision=f"{service}-new",
             image=f"repo/{service}@sha256:{service}",
             latest_created=f"{service}-old",
         )
@@ -40,9 +45,26 @@ CLAIM = Lease(
 
 
 BACK = Promotion(release="v20251109-0000aa", revision=f"{OTHER}-old", digest="", promoted_at_s=1.0)
-RETURNING = CLAIM.model_copy(
-    update={"rollouts": tuple(rollout.model_copy(update={"back_to": BACK}) for rollout in CLAIM.rollouts)}
-).decided(Decision.REVERT)
+REQUEST = RollbackRequest(symptom=Symptom.ERRORS_ABOVE_MAX, reason="reports are empty", requested_by="ada")
+RETURNING = RollbackLease.model_validate(
+    CLAIM.model_dump()
+    | {
+        "kind": "rollback",
+        "request": REQUEST,
+        "decision": "REVERT",
+        "rollouts": tuple(
+            rollout.model_copy(
+                update={
+                    "from_revision": rollout.to_revision,
+                    "to_revision": rollout.from_revision,
+                    "found": TrafficSplit.all_to(rollout.to_revision),
+                    "back_to": BACK,
+                }
+            )
+            for rollout in CLAIM.rollouts
+        ),
+    }
+)
 
 
 def found(
@@ -105,10 +127,10 @@ def test_doing_a_step_twice_writes_once(step: partial[Change | None], service: s
 def test_a_plain_claim_carries_no_field_at_its_default() -> None:
     """The version of ours before this one refuses fields that it does not know: what is not used is not written."""
     written = claimed(LEAD).annotations["playbook.ethixai.com/claim"]
-    used = {"release_id", "version", "flow_run_id", "epoch", "rollouts", "canary_percent", "deadline_s"}
+    used = {"kind", "release_id", "version", "flow_run_id", "epoch", "rollouts", "canary_percent", "deadline_s"}
     fields = json.loads(written)
     assert set(fields) == used
-    assert set(fields["rollouts"][0]) == {"service", "stable", "canary", "image", "latest_created"}
+    assert set(fields["rollouts"][0]) == {"service", "from_revision", "to_revision", "found", "image", "latest_created"}
     assert "null" not in written
     assert Record.read(claimed(LEAD)).lease == CLAIM
 
@@ -116,7 +138,7 @@ def test_a_plain_claim_carries_no_field_at_its_default() -> None:
 @pytest.mark.parametrize("lease", [CLAIM, RETURNING, CLAIM.decided(Decision.BAKE).scaled(OTHER, NOW_S)])
 def test_what_is_left_out_of_a_claim_is_read_as_it_was(lease: Lease) -> None:
     """Written with every field, as the version before did, or without: the same claim."""
-    record = Record(lease=lease)
+    record = Record(lease=lease, epoch=lease.epoch)
     full = record.annotations() | {"playbook.ethixai.com/claim": lease.model_dump_json()}
     for annotations in (record.annotations(), full):
         assert Record.read(found(LEAD).model_copy(update={"annotations": annotations})) == record
@@ -126,7 +148,7 @@ def test_the_lead_carries_the_whole_claim_and_the_others_point_to_it() -> None:
     """Who finds any service of a release finds the release."""
     assert Record.read(claimed(LEAD)).lease == CLAIM
     participant = Record.read(claimed(OTHER)).participant
-    assert participant == Participant(release_id=CLAIM.release_id, epoch=100, coordinator=LEAD, stable=stable(OTHER))
+    assert participant == Participant(release_id=CLAIM.release_id, epoch=100, coordinator=LEAD, split=stable(OTHER))
 
 
 def test_claiming_pins_latest() -> None:
@@ -170,7 +192,7 @@ def test_a_release_that_was_taken_over_while_it_let_go_does_not_end_promoted() -
     with pytest.raises(Fenced, match="taken over by a run of epoch 101"):
         change.to_release_lease(taken_back, promoting, NOW_S)
     good = Promotion(release=CLAIM.version, revision=f"{OTHER}-new", digest="", promoted_at_s=NOW_S)
-    another = Participant(release_id="v20251123-def456-1f2e3d", epoch=101, coordinator=LEAD, stable=stable(OTHER))
+    another = Participant(release_id="v20251123-def456-1f2e3d", epoch=101, coordinator=LEAD, split=stable(OTHER))
     ended = found(OTHER, record=Record(epoch=101, last_good=(good,), participant=another))
     assert change.to_release_lease(ended, promoting, NOW_S) is None
     assert change.to_release_lease(taken_back, CLAIM.decided(Decision.REVERT), NOW_S) is None
@@ -179,7 +201,6 @@ def test_a_release_that_was_taken_over_while_it_let_go_does_not_end_promoted() -
 HANDS = {
     "traffic moved": {"split": TrafficSplit.all_to("theirs"), "served": TrafficSplit.all_to("theirs")},
     "traffic to latest": {"split": TrafficSplit.all_to(LATEST), "latest_ready": "theirs"},
-    "a revision deployed": {"latest_created": "theirs"},
     "the claim taken off": {"annotations": Record(epoch=100).annotations()},
 }
 
@@ -194,12 +215,39 @@ def test_somebody_elses_hand_interrupts_every_step(out_of_band: dict[str, object
         assert interrupted.value.service == OTHER
 
 
+def test_a_preview_without_users_is_none_of_our_business() -> None:
+    """Case C4: `gcloud run deploy --no-traffic --tag pr-9` while the release goes on."""
+    baking = CLAIM.decided(Decision.BAKE)
+    deployed = after(claimed(OTHER), STEPS["deploy"](claimed(OTHER)))
+    shown = after(deployed, change.to_bake(deployed, baking))
+    split = shown.split.with_tag("pr-9", "theirs")
+    previewed = shown.model_copy(update={"split": split, "served": split, "latest_created": "theirs"})
+    assert change.to_bake(previewed, baking) is None
+    promoting = baking.baking_from(NOW_S).decided(Decision.PROMOTE)
+    promoted = after(previewed, change.to_promote(previewed, promoting))
+    assert promoted.split == TrafficSplit.all_to(
+        f"{OTHER}-new", {"pr-9": "theirs", CANARY_TAG: f"{OTHER}-new", PREVIOUS_TAG: f"{OTHER}-old"}
+    )
+
+
+def test_a_tag_that_its_owner_removed_does_not_come_back() -> None:
+    """Case C1: its revision may be deleted, and no split that names it is accepted any more."""
+    tagged = found(OTHER, stable(OTHER).with_tag("pr-12", "gone"))
+    rollout = CLAIM.rollout(OTHER).model_copy(update={"found": tagged.split})
+    lease = CLAIM.model_copy(update={"rollouts": (CLAIM.rollouts[0], rollout)}).decided(Decision.REVERT)
+    canary = stable(OTHER).with_canary(f"{OTHER}-new", 10)
+    baking = found(OTHER, canary, change.mark(Record(), lease, OTHER))
+    reverted = change.to_revert(baking, lease)
+    assert reverted is not None
+    assert reverted.split == stable(OTHER)
+
+
 def test_letting_go_leaves_a_persons_traffic_alone() -> None:
     """Our marks go; what somebody else has set stays to the letter."""
     touched = claimed(OTHER).model_copy(update={"split": TrafficSplit.all_to(LATEST), "served": None})
     write = change.to_release_lease(touched, CLAIM.decided(Decision.REVERT), NOW_S)
     assert write is not None
-    assert write.split == TrafficSplit.all_to(LATEST)
+    assert write.split is None
 
 
 def test_nothing_is_good_that_does_not_serve() -> None:
@@ -249,7 +297,7 @@ def test_promoting_keeps_the_old_revision_alive_by_a_tag() -> None:
 def test_an_annotation_that_cannot_be_read_is_refused_with_the_next_step() -> None:
     """Somebody edited our record: say which service, and what to do."""
     broken = found(LEAD).model_copy(update={"annotations": {"playbook.ethixai.com/claim": "{"}})
-    with pytest.raises(Refused, match=f"{LEAD}: its annotations .* cannot be read. Restore them"):
+    with pytest.raises(Refused, match=f"{LEAD}: its annotations .* cannot be used .*Restore them"):
         change.to_acquire(broken, CLAIM)
 
 
@@ -261,7 +309,7 @@ def test_a_revert_takes_back_only_the_instances_that_the_release_gave() -> None:
     canary = stable(OTHER).with_canary(f"{OTHER}-new", 10)
     record = Record(
         epoch=100,
-        participant=Participant(release_id=lease.release_id, epoch=100, coordinator=LEAD, stable=stable(OTHER)),
+        participant=Participant(release_id=lease.release_id, epoch=100, coordinator=LEAD, split=stable(OTHER)),
     )
     found = ServiceSnapshot(
         service=OTHER,
@@ -293,7 +341,7 @@ GONE_ON = {
 @pytest.mark.parametrize("now", GONE_ON.values(), ids=GONE_ON)
 def test_whoever_takes_over_by_an_old_read_reads_again(now: Lease) -> None:
     """The process lived and went on under the same epoch: what it has noted since is not overwritten."""
-    wanted = CLAIM.asked_back("ada asked for it", NOW_S).model_copy(update={"epoch": 101, "flow_run_id": "a rollback"})
+    wanted = CLAIM.asked_back("ada asked for it", NOW_S).model_copy(update={"epoch": 101, "flow_run_id": "ab" * 16})
     coordinator = found(LEAD, record=change.mark(Record(), now, LEAD))
     with pytest.raises(Conflict, match=f"{LEAD}: {CLAIM.release_id} has gone on since it was read"):
         change.to_take_over(coordinator, wanted, CLAIM)
@@ -302,7 +350,7 @@ def test_whoever_takes_over_by_an_old_read_reads_again(now: Lease) -> None:
 @pytest.mark.parametrize("service", [LEAD, OTHER])
 def test_whoever_takes_over_what_was_read_writes_once(service: str) -> None:
     """A lost reply is found out by asking again: the claim that stands there then is its own."""
-    wanted = CLAIM.asked_back("ada asked for it", NOW_S).model_copy(update={"epoch": 101, "flow_run_id": "a rollback"})
+    wanted = CLAIM.asked_back("ada asked for it", NOW_S).model_copy(update={"epoch": 101, "flow_run_id": "ab" * 16})
     taken = after(claimed(service), change.to_take_over(claimed(service), wanted, CLAIM))
     assert Record.read(taken).epoch == 101
     assert change.to_take_over(taken, wanted, CLAIM) is None

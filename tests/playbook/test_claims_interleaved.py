@@ -16,7 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from playbook.errors import ReleaseError
 from playbook.lease import change
 from playbook.lease.change import Change
-from playbook.lease.lease import Decision, Kind, Lease, Record, ServiceRollout
+from playbook.lease.lease import Decision, HotfixLease, Kind, Lease, ReleaseLease, ServiceRollout
+from playbook.lease.record import Record
 from playbook.release.request import HotfixRequest
 from playbook.release.traffic import ServiceSnapshot, TrafficSplit
 
@@ -102,24 +103,25 @@ class Claims(RuleBasedStateMachine):
         rollouts = tuple(
             ServiceRollout(
                 service=s,
-                stable=self.world[s].pinned,
-                canary=f"{s}-{self.tries}",
+                from_revision=self.world[s].pinned.main,
+                found=self.world[s].pinned,
+                to_revision=f"{s}-{self.tries}",
                 image="r@sha256:x",
                 latest_created=self.world[s].latest_created,
             )
             for s in SERVICES
         )
         name = f"v20251116-{'hotfix1-' if hotfix else ''}abc{self.tries:03d}"
-        lease = Lease(
+        fields: dict[str, object] = dict(  # noqa: C408
             release_id=f"{name}-x",
             version=name,
-            flow_run_id=str(self.tries),
+            flow_run_id=f"{self.tries:032x}",
             epoch=self._epoch(),
             rollouts=rollouts,
             canary_percent=10,
             deadline_s=NOW_S,
-            hotfix=hotfix,
         )
+        lease = HotfixLease(request=hotfix, **fields) if hotfix else ReleaseLease(**fields)
         return Process(lease, steps_of(lease))
 
     @precondition(lambda self: len(self.processes) < AT_ONCE and Record.read(self.world["lead"]).lease)
@@ -129,7 +131,7 @@ class Claims(RuleBasedStateMachine):
         found = Record.read(self.world["lead"]).lease
         assert found is not None
         self.tries += 1
-        lease = found.model_copy(update={"epoch": self._epoch(), "flow_run_id": str(self.tries)})
+        lease = found.model_copy(update={"epoch": self._epoch(), "flow_run_id": f"{self.tries:032x}"})
         self.processes.append(Process(lease, reverting(found, lease)))
 
     @precondition(lambda self: len(self.processes) < AT_ONCE and Record.read(self.world["lead"]).lease)
@@ -141,7 +143,7 @@ class Claims(RuleBasedStateMachine):
         if not Kind.HOTFIX.may_take_over(found.kind):
             return
         self.tries += 1
-        update = {"epoch": self._epoch(), "flow_run_id": str(self.tries)}
+        update = {"epoch": self._epoch(), "flow_run_id": f"{self.tries:032x}"}
         lease = found.model_copy(update=update).giving_way("a hotfix")
         fix = HotfixRequest(version=FIX, reason="a hole", incident="CVE-2025-12345", approver="ada")
         self.processes.append(Process(lease, reverting(found, lease), then=lambda: self._release(fix)))
@@ -193,7 +195,7 @@ class Claims(RuleBasedStateMachine):
         if before.lease and wanted.record.lease and wanted.record.epoch > before.epoch:
             assert stand(wanted.record.lease) == stand(before.lease), "what the older process had noted was lost"
         split = wanted.split or now.split
-        stable = process.lease.rollout(service).stable
+        stable = process.lease.rollout(service).found
         if service in self.theirs and not stable.moves_like(self.theirs[service]):
             assert split.moves_like(self.theirs[service]), "what a person set was overwritten"
         self._check_who_took_it_back(service, process.lease, now.split, split)
@@ -212,7 +214,7 @@ class Claims(RuleBasedStateMachine):
 
     def _check_who_took_it_back(self, service: str, lease: Lease, was: TrafficSplit, becomes: TrafficSplit) -> None:
         """A release that was taken back is taken back once, and nobody moves its users forward after that."""
-        canary, what = lease.rollout(service).canary, (service, lease.release_id)
+        canary, what = lease.rollout(service).to_revision, (service, lease.release_id)
         if canary in was.percent and canary not in becomes.percent:
             assert what not in self.taken_back, "a release was taken back twice"
             self.taken_back[what] = lease.epoch

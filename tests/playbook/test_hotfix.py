@@ -6,7 +6,7 @@ from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Action, Verdict
 from playbook.checklist.items import Item, Topic
 from playbook.incident.decision_matrix import Reason, Severity, Symptom
-from playbook.lease.lease import Decision, Lease, Promotion, ServiceRollout
+from playbook.lease.lease import Decision, HotfixLease, ReleaseLease, RollbackLease, ServiceRollout
 from playbook.messages.chat import (
     alarm,
     alarm_rollback,
@@ -19,14 +19,19 @@ from playbook.messages.chat import (
 from playbook.messages.hotfix import before_the_fix, hotfix_debt, hotfix_deployed
 from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult, ReleaseOutcome
+from playbook.release.promotion import Promotion
 from playbook.release.request import ExploitCheck, HotfixRequest, Measure, MitigateRequest, RollbackRequest
 from playbook.release.traffic import TrafficSplit
 
 VERSION = "v20251116-hotfix1-abc123"
 PART = ServiceRollout(
-    service="backend", stable=TrafficSplit.all_to("backend-old"), canary="backend-new", image="r@sha256:1"
+    service="backend",
+    from_revision="backend-old",
+    found=TrafficSplit.all_to("backend-old"),
+    to_revision="backend-new",
+    image="r@sha256:1",
 )
-CLAIM = Lease(
+CLAIM = ReleaseLease(
     release_id=f"{VERSION}-1f2e3d",
     version=VERSION,
     flow_run_id="1",
@@ -47,7 +52,8 @@ BLIND = CLEAN.model_copy(update={"action": Action.INCONCLUSIVE, "explanation": "
 
 
 def hotfix(*verdicts: Verdict, request: HotfixRequest = HOTFIX, items: tuple[Item, ...] = ()) -> Report:
-    lease = CLAIM.model_copy(update={"hotfix": request, "requested_at_s": 1000.0, "bake_start_s": 1074.0})
+    fields = {"kind": "hotfix", "request": request, "requested_at_s": 1000.0, "bake_start_s": 1074.0}
+    lease = HotfixLease.model_validate(CLAIM.model_dump() | fields)
     return Report(environment="production", lease=lease, verdicts=verdicts, checklist=items)
 
 
@@ -116,10 +122,12 @@ def rollback(
 ) -> Report:
     back = Promotion(release="v20251109-0000aa", revision="backend-old", digest="sha256:0", promoted_at_s=1.0)
     request = RollbackRequest(symptom=symptom, reason="reports are empty", to=to, requested_by="ada")
-    lease = CLAIM.model_copy(
-        update={
-            "rollouts": (PART.model_copy(update={"back_to": back}),),
-            "rollback": request,
+    rollout = PART.model_copy(update={"from_revision": "backend-new", "to_revision": "backend-old", "back_to": back})
+    lease = RollbackLease.model_validate(
+        CLAIM.model_dump(exclude={"kind", "request"})
+        | {
+            "rollouts": (rollout,),
+            "request": request,
             "decision": Decision.REVERT,
             "reason": "Error rate > 0.5%: reports are empty",
             "requested_by": "ada",

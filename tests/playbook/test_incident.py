@@ -6,7 +6,7 @@ import pytest
 
 from playbook.incident.logs import LogLine
 from playbook.incident.response import Contact, findings, log_commands, new_signatures, postmortem, signature, war_room
-from playbook.lease.lease import Decision, Lease, ServiceRollout
+from playbook.lease.lease import Decision, ReleaseLease, ServiceRollout
 from playbook.messages.chat import rollback_ticket
 from playbook.messages.report import Note, Report
 from playbook.release.traffic import TrafficSplit
@@ -14,7 +14,7 @@ from playbook.release.traffic import TrafficSplit
 TEMPLATE = Path(__file__).resolve().parents[2] / "docs" / "playbooks" / "postmortem-template.md"
 REPORT = Report(
     environment="production",
-    lease=Lease(
+    lease=ReleaseLease(
         release_id="v20251116-abc123-1f2e3d",
         version="v20251116-abc123",
         flow_run_id="run-1",
@@ -23,8 +23,9 @@ REPORT = Report(
         rollouts=(
             ServiceRollout(
                 service="ethixai-backend",
-                stable=TrafficSplit.all_to("ethixai-backend-00041-xyz"),
-                canary="ethixai-backend-abc123-1f2e3d",
+                from_revision="ethixai-backend-00041-xyz",
+                found=TrafficSplit.all_to("ethixai-backend-00041-xyz"),
+                to_revision="ethixai-backend-abc123-1f2e3d",
                 image="r/b@sha256:1",
             ),
         ),

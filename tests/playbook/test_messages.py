@@ -4,18 +4,26 @@ import pytest
 
 from playbook.analysis.verdict import Action, Verdict
 from playbook.incident.decision_matrix import Reason
-from playbook.lease.lease import Decision, Lease, ServiceRollout
+from playbook.lease.lease import Decision, Lease, ReleaseLease, ServiceRollout
 from playbook.messages.chat import alarm_rollback, complete, impact, starting
 from playbook.messages.report import Report
 from playbook.release.request import RollbackRequest
 from playbook.release.traffic import TrafficSplit
 
-CLAIM = Lease(
+CLAIM = ReleaseLease(
     release_id="v20251116-abc123-1f2e3d",
     version="v20251116-abc123",
     flow_run_id="1",
     epoch=1,
-    rollouts=(ServiceRollout(service="backend", stable=TrafficSplit.all_to("old"), canary="new", image="i@sha256:1"),),
+    rollouts=(
+        ServiceRollout(
+            service="backend",
+            from_revision="old",
+            found=TrafficSplit.all_to("old"),
+            to_revision="new",
+            image="i@sha256:1",
+        ),
+    ),
     canary_percent=10,
     requested_by="Ada",
     deadline_s=0,

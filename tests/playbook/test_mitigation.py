@@ -5,8 +5,9 @@ import pytest
 from playbook.errors import Held, Refused
 from playbook.lease import change
 from playbook.lease.change import Change
-from playbook.lease.lease import Lease, Participant, Record, ServiceRollout
+from playbook.lease.lease import ReleaseLease, ServiceRollout
 from playbook.lease.mitigation import to_mitigate, to_restore
+from playbook.lease.record import Participant, Record
 from playbook.release.request import Measure, MitigateRequest
 from playbook.release.traffic import Scaling, ServiceSnapshot, TrafficSplit
 
@@ -59,8 +60,8 @@ def test_a_second_measure_keeps_the_way_back_of_the_first() -> None:
 def test_what_is_held_is_not_opened_under_its_hands() -> None:
     """A migration rollback took a service that is in read-only mode: `restore` would let users write meanwhile."""
     held = after(FOUND, read_only())
-    participant = Participant(release_id="migration-1", epoch=2, coordinator="lead", stable=SPLIT)
-    record = Record.read(held).model_copy(update={"participant": participant})
+    participant = Participant(release_id="migration-1", epoch=2, coordinator="lead", split=SPLIT)
+    record = Record.read(held).model_copy(update={"participant": participant, "epoch": participant.epoch})
     with pytest.raises(Held, match="migration-1"):
         to_restore(held.model_copy(update={"annotations": record.beside(held.annotations)}))
 
@@ -72,7 +73,7 @@ def test_other_peoples_tags_stay() -> None:
 
 def test_a_service_that_a_release_holds_is_left_alone() -> None:
     """The release would take it for somebody else's hand: the next step is the rollback."""
-    participant = Participant(release_id="v1-abc", epoch=5, coordinator="x", stable=SPLIT)
+    participant = Participant(release_id="v1-abc", epoch=5, coordinator="x", split=SPLIT)
     held = FOUND.model_copy(update={"annotations": Record(epoch=5, participant=participant).annotations()})
     with pytest.raises(Held, match=r"held by release v1-abc\. Start rollback"):
         read_only(held)
@@ -82,8 +83,14 @@ def test_no_release_starts_from_a_mitigated_service() -> None:
     """Its stable revision would be the maintenance revision: restore comes first, and who took the measure is
     named."""
     mitigated = after(FOUND, read_only())
-    rollout = ServiceRollout(service=SERVICE, stable=mitigated.pinned, canary="backend-4", image="r@sha256:4")
-    lease = Lease(
+    rollout = ServiceRollout(
+        service=SERVICE,
+        from_revision=mitigated.pinned.main,
+        found=mitigated.pinned,
+        to_revision="backend-4",
+        image="r@sha256:4",
+    )
+    lease = ReleaseLease(
         release_id="v20251116-abc123-1f2e3d",
         version="v20251116-abc123",
         flow_run_id="1",

@@ -4,17 +4,22 @@ import itertools
 
 import pytest
 
-from playbook.lease.lease import Decision, Lease, ServiceRollout
+from playbook.lease.lease import Decision, Lease, MigrationLease, ReleaseLease, ServiceRollout
 from playbook.lease.recovery import Owner, Step, recover
-from playbook.migration.plan import MigrationRequest, MigrationRollback, RollbackPlan, Way
 from playbook.release.traffic import TrafficSplit
 
 NOW_S = 1_763_647_200.0
 
 
 def lease(decision: Decision, left_s: float = 600) -> Lease:
-    rollout = ServiceRollout(service="s", stable=TrafficSplit.all_to("s-old"), canary="s-new", image="r@sha256:x")
-    return Lease(
+    rollout = ServiceRollout(
+        service="s",
+        from_revision="s-old",
+        found=TrafficSplit.all_to("s-old"),
+        to_revision="s-new",
+        image="r@sha256:x",
+    )
+    return ReleaseLease(
         release_id="v20251116-abc123-1f2e3d",
         version="v20251116-abc123",
         flow_run_id="1",
@@ -24,6 +29,10 @@ def lease(decision: Decision, left_s: float = 600) -> Lease:
         canary_percent=10,
         deadline_s=NOW_S + left_s,
     )
+
+
+def migration(decision: Decision, left_s: float = 600, **fields: object) -> MigrationLease:
+    return MigrationLease.model_validate(lease(decision, left_s).model_dump() | {"kind": "migration"} | fields)
 
 
 TABLE = [
@@ -80,18 +89,12 @@ def test_a_migration_is_never_reverted(
     decision: Decision, left_s: float, owner: Owner, halted: str, step: Step
 ) -> None:
     """Half of the data may be changed: it goes on, pages once, or waits for a person."""
-    plan = RollbackPlan(undo=("m",), way=Way.DOWN, schema_now=2, schema_after=1, applied_at_s=0)
-    migration_rollback = MigrationRollback(
-        request=MigrationRequest(), plan=plan, environment="production", halted=halted
-    )
-    found = lease(decision, left_s).model_copy(update={"migration": migration_rollback})
+    found = migration(decision, left_s, halted=halted)
     assert recover(found, owner, NOW_S).step is step
 
 
 @pytest.mark.parametrize("owner", [Owner.ENDED, Owner.SILENT])
 def test_a_migration_that_goes_on_dying_is_a_persons(owner: Owner) -> None:
     """Writes are off all the while, and nobody has heard of it."""
-    plan = RollbackPlan(undo=("m",), way=Way.DOWN, schema_now=2, schema_after=1, applied_at_s=0)
-    migration_rollback = MigrationRollback(request=MigrationRequest(), plan=plan, environment="production", restarts=3)
-    decided = recover(lease(Decision.REVERT).model_copy(update={"migration": migration_rollback}), owner, NOW_S)
+    decided = recover(migration(Decision.REVERT, restarts=3), owner, NOW_S)
     assert (decided.step, "started again 3 times" in decided.reason) == (Step.HALT, True)

@@ -9,15 +9,19 @@ import pytest
 from playbook.analysis.chart import BINS, draw, trace
 from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Verdict, judge
-from playbook.lease.lease import Decision, Lease, ServiceRollout
+from playbook.lease.lease import Decision, ReleaseLease, ServiceRollout
 from playbook.messages.report import QUERY_WIDTH, Report, folded, users
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.traffic import TrafficSplit
 
 PART = ServiceRollout(
-    service="backend", stable=TrafficSplit.all_to("backend-1"), canary="backend-2", image="r/backend@sha256:" + "a" * 64
+    service="backend",
+    from_revision="backend-1",
+    found=TrafficSplit.all_to("backend-1"),
+    to_revision="backend-2",
+    image="r/backend@sha256:" + "a" * 64,
 )
-CLAIM = Lease(
+CLAIM = ReleaseLease(
     release_id="v20251116-abc123-1f2e3d",
     version="v20251116-abc123",
     flow_run_id="1",

@@ -7,11 +7,14 @@ import pytest
 from playbook.errors import BadRequest, Conflict, Held, Refused
 from playbook.incident.decision_matrix import Symptom
 from playbook.lease import change
+from playbook.lease.build import Holder, rollback_lease
 from playbook.lease.change import Change
-from playbook.lease.lease import Decision, Kind, Lease, Mitigation, Participant, Promotion, Record
+from playbook.lease.lease import Decision, Kind, Lease
+from playbook.lease.record import Mitigation, Participant, Record
+from playbook.release.promotion import Promotion
 from playbook.release.request import Measure, RollbackRequest
 from playbook.release.traffic import Revision, ServiceSnapshot, TrafficSplit
-from playbook.rollback.plan import ServiceState, build_rollback_lease, check_free, plan_rollback
+from playbook.rollback.plan import ServiceState, check_free, plan_rollback
 
 CORE, BACKEND = "ethixai-ai-core", "ethixai-backend"
 A, B, C = "v20251101-aaaaaa", "v20251108-bbbbbb", "v20251115-cccccc"
@@ -64,8 +67,8 @@ def both(*versions: str) -> dict[str, ServiceState]:
 def test_each_service_goes_back_to_the_good_release_before_the_one_it_serves() -> None:
     """All of them together, and what is taken back is named."""
     plan = plan_rollback(both(C, B, A))
-    assert [rollout.stable.main for rollout in plan.rollouts] == [name(CORE, B), name(BACKEND, B)]
-    assert [rollout.canary for rollout in plan.rollouts] == [name(CORE, C), name(BACKEND, C)]
+    assert [rollout.to_revision for rollout in plan.rollouts] == [name(CORE, B), name(BACKEND, B)]
+    assert [rollout.from_revision for rollout in plan.rollouts] == [name(CORE, C), name(BACKEND, C)]
     assert plan.version == C
 
 
@@ -79,14 +82,14 @@ def test_what_a_person_has_deployed_goes_back_to_the_newest_good_release() -> No
     """A revision that nobody released was never good."""
     services = team(found(BACKEND, good(BACKEND, B), good(BACKEND, A), serves=f"{BACKEND}-00044-byhand"))
     (rollout,) = plan_rollback(services).rollouts
-    assert rollout.stable.main == name(BACKEND, B)
+    assert rollout.to_revision == name(BACKEND, B)
 
 
 def test_what_a_person_has_deployed_beside_the_newest_release_goes_back_with_it() -> None:
     """Not to the release that is being taken back, which is its newest good one."""
     theirs = found(BACKEND, good(BACKEND, C), good(BACKEND, B), serves=f"{BACKEND}-00044-byhand")
     plan = plan_rollback(team(found(CORE, good(CORE, C), good(CORE, B)), theirs))
-    assert [rollout.stable.main for rollout in plan.rollouts] == [name(CORE, B), name(BACKEND, B)]
+    assert [rollout.to_revision for rollout in plan.rollouts] == [name(CORE, B), name(BACKEND, B)]
 
 
 @pytest.mark.parametrize("to", ["", B], ids=["to the release before", "to a named one"])
@@ -109,7 +112,7 @@ def test_a_service_that_is_held_alone_stops_all() -> None:
     """The lead is free, the other one is not: half of production must not go back."""
     services = both(C, B)
     snapshot = services[BACKEND].snapshot
-    participant = Participant(release_id="migration-drop-1f2e3d", epoch=7, coordinator="another", stable=snapshot.split)
+    participant = Participant(release_id="migration-drop-1f2e3d", epoch=7, coordinator="another", split=snapshot.split)
     held = Record.read(snapshot).model_copy(update={"participant": participant}).annotations()
     update = {"snapshot": snapshot.model_copy(update={"annotations": held})}
     services[BACKEND] = services[BACKEND].model_copy(update=update)
@@ -122,7 +125,7 @@ def test_a_newer_good_release_is_never_gone_back_to() -> None:
     """Where a person went back by hand, what they left is not good again."""
     services = team(found(BACKEND, *(good(BACKEND, v) for v in (C, B, A)), serves=name(BACKEND, B)))
     (rollout,) = plan_rollback(services).rollouts
-    assert rollout.stable.main == name(BACKEND, A)
+    assert rollout.to_revision == name(BACKEND, A)
 
 
 def test_a_revision_that_failed_is_no_target_unless_it_is_named() -> None:
@@ -130,8 +133,8 @@ def test_a_revision_that_failed_is_no_target_unless_it_is_named() -> None:
     failed = Revision(name=f"{BACKEND}-failed", image="r/x@sha256:f", is_ready=True, is_active=False)
     there = (revision(BACKEND, C), failed, revision(BACKEND, B))
     services = team(found(BACKEND, good(BACKEND, C), good(BACKEND, B), there=there))
-    assert plan_rollback(services).rollouts[0].stable.main == name(BACKEND, B)
-    assert plan_rollback(services, failed.name).rollouts[0].stable.main == failed.name
+    assert plan_rollback(services).rollouts[0].to_revision == name(BACKEND, B)
+    assert plan_rollback(services, failed.name).rollouts[0].to_revision == failed.name
 
 
 REFUSALS = {
@@ -184,10 +187,10 @@ def test_it_refuses_with_the_service_the_revision_and_the_next_step(
 
 def test_a_release_or_revisions_may_be_named() -> None:
     """A version concerns every service that had it; a revision its own."""
-    assert [p.stable.main for p in plan_rollback(both(C, B, A), A).rollouts] == [name(CORE, A), name(BACKEND, A)]
-    assert [p.stable.main for p in plan_rollback(both(C, B, A), name(BACKEND, A)).rollouts] == [name(BACKEND, A)]
+    assert [p.to_revision for p in plan_rollback(both(C, B, A), A).rollouts] == [name(CORE, A), name(BACKEND, A)]
+    assert [p.to_revision for p in plan_rollback(both(C, B, A), name(BACKEND, A)).rollouts] == [name(BACKEND, A)]
     named = f"{name(BACKEND, A)}, {name(CORE, B)}"
-    assert [p.stable.main for p in plan_rollback(both(C, B, A), named).rollouts] == [name(CORE, B), name(BACKEND, A)]
+    assert [p.to_revision for p in plan_rollback(both(C, B, A), named).rollouts] == [name(CORE, B), name(BACKEND, A)]
 
 
 @pytest.mark.parametrize("to", ["v20250101-dddddd", "ethixai-backend-00001-nope", "latest"])
@@ -214,7 +217,8 @@ def test_what_serves_already_needs_no_part() -> None:
 def lease_of(services: dict[str, ServiceState], to: str = "") -> Lease:
     run = "123e4567-e89b-12d3-a456-426614174000"
     plan = plan_rollback(services, to)
-    return build_rollback_lease(plan, REQUEST, flow_run_id=run, epoch=100, deadline_s=9e9, requested_at_s=50.0)
+    holder = Holder(flow_run_id=run, now_s=100.0, deadline_s=9e9, requested_at_s=50.0)
+    return rollback_lease(plan.version, plan.rollouts, REQUEST, (one.snapshot for one in services.values()), holder)
 
 
 def after(snapshot: ServiceSnapshot, write: Change | None) -> ServiceSnapshot:
@@ -263,7 +267,7 @@ def test_a_recovery_takes_over_a_service_that_the_rollback_had_not_come_to() -> 
     """Killed after the lead's write, a rollback is finished for the others too."""
     services = both(C, B)
     lease = lease_of(services)
-    newer = lease.model_copy(update={"epoch": 101, "flow_run_id": "the recovery"})
+    newer = lease.model_copy(update={"epoch": 101, "flow_run_id": "ab" * 16})
     untouched = services[BACKEND].snapshot
     taken = after(untouched, change.to_take_over(untouched, newer, lease))
     assert Record.read(taken).holder == lease.release_id
@@ -298,7 +302,7 @@ def test_the_first_release_remembers_what_it_replaced() -> None:
         found(BACKEND, *record.last_good, there=(*map(partial(revision, BACKEND), TIMES), _older())),
     )
     (rollout,) = plan_rollback(services).rollouts
-    assert rollout.stable.main == f"{BACKEND}-00041-xyz"
+    assert rollout.to_revision == f"{BACKEND}-00041-xyz"
     assert rollout.back_to is not None
     assert rollout.back_to.digest == "sha256:41"
 

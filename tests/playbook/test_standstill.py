@@ -5,8 +5,11 @@ import pytest
 from playbook.analysis.policy import Policy
 from playbook.errors import BadRequest, Fenced, Held, Refused, Transient
 from playbook.lease import change
+from playbook.lease.build import Holder, migration_lease, migration_rollout
 from playbook.lease.change import Change
-from playbook.lease.lease import Decision, Kind, Lease, Mitigation, Promotion, Record
+from playbook.lease.halted import is_closed, not_newer
+from playbook.lease.lease import Decision, Kind, MigrationLease
+from playbook.lease.record import Mitigation, Record
 from playbook.migration.messages import as_found
 from playbook.migration.plan import (
     Batch,
@@ -17,26 +20,22 @@ from playbook.migration.plan import (
     SchemaRange,
     Way,
 )
+from playbook.migration.progress import details_of, progress_of, with_progress
 from playbook.migration.write_freeze import (
-    build_migration_lease,
     can_introduce,
     check_closed,
     code_after,
     declined,
-    is_closed,
-    not_newer,
     repointed,
     scaling_after,
     to_close,
+    to_end,
     to_halt,
-    to_hold,
     to_introduce,
-    to_let_go,
-    to_note,
     to_open,
     to_repoint,
-    with_migration_rollback,
 )
+from playbook.release.promotion import Promotion
 from playbook.release.request import Measure
 from playbook.release.traffic import Revision, Scaling, ServiceSnapshot, TrafficSplit
 from playbook.rollback.plan import ServiceState
@@ -100,20 +99,27 @@ def found(snapshot: ServiceSnapshot | None = None) -> ServiceState:
     return ServiceState(snapshot=snapshot or service(), revisions=tuple(revisions))
 
 
-def lease(good: Promotion = GOOD[1], epoch: int = 10, **migration_rollback: object) -> Lease:
-    """The claim that takes the rename back and leaves ``good`` serving."""
-    return build_migration_lease(
-        {"s": found()},
-        {"s": good},
-        MigrationRollback(request=ASKED, plan=PLAN, environment="production").model_copy(update=migration_rollback),
-        flow_run_id="0123456789abcdef",
-        epoch=epoch,
-        now_s=1000.0,
+def lease(good: Promotion = GOOD[1], epoch: int = 10, **fields: object) -> MigrationLease:
+    """The lease that takes the rename back and leaves ``good`` serving."""
+    return lease_for(found(), good).model_copy(update={"epoch": epoch, **fields})
+
+
+def lease_for(state: ServiceState, good: Promotion) -> MigrationLease:
+    """The lease of one service, as its flow makes it."""
+    return migration_lease(
+        RENAME.name,
+        (migration_rollout(state.snapshot, good, state.revisions),),
+        (state.snapshot,),
+        Holder(flow_run_id="0123456789abcdef" * 2, now_s=1000.0, deadline_s=1000.0),
+        requested_by=ASKED.requested_by,
+        reason=ASKED.reason,
+        maintenance={},
+        details=details_of(MigrationRollback(request=ASKED, plan=PLAN, environment="production")),
     )
 
 
 CLAIM = lease()
-HELD = after(service(), to_hold(service(), CLAIM))
+HELD = after(service(), change.to_acquire(service(), CLAIM))
 
 
 def test_the_claim_is_of_its_own_kind_and_outlives_a_release() -> None:
@@ -127,8 +133,8 @@ def test_the_claim_is_of_its_own_kind_and_outlives_a_release() -> None:
 def test_writes_stop_and_start_and_everything_is_as_it_was_found(maintenance: dict[str, str]) -> None:
     """Closed, introduced, opened: split, tags and scaling come back; each step done twice writes once."""
     ours = lease(maintenance=maintenance)
-    now = after(service(), to_hold(service(), ours))
-    for step in (to_note, to_close, to_introduce):
+    now = after(service(), change.to_acquire(service(), ours))
+    for step in (change.to_record, to_close, to_introduce):
         now = after(now, step(now, ours))
         assert step(now, ours) is None
     now = after(now, to_open(now, ours, Policy()))
@@ -146,7 +152,7 @@ def test_closed_means_no_tag_and_no_instance() -> None:
 def test_closed_means_that_the_maintenance_revision_answers() -> None:
     """It keeps reads alive; scaling stays as it is."""
     ours = lease(maintenance={"s": CLOSED})
-    held = after(service(), to_hold(service(), ours))
+    held = after(service(), change.to_acquire(service(), ours))
     now = after(held, to_close(held, ours))
     assert (now.split, now.scaling) == (TrafficSplit.all_to(CLOSED), SCALING)
 
@@ -227,12 +233,12 @@ def test_code_that_cannot_serve_is_refused(schema: int, wanted: str, error: type
 def test_a_service_that_another_release_holds_is_not_taken() -> None:
     """Who has it is named."""
     with pytest.raises(Held, match="is held by release migration-"):
-        to_hold(HELD, lease(epoch=11).model_copy(update={"release_id": "another"}))
+        change.to_acquire(HELD, lease(epoch=11).model_copy(update={"release_id": "another"}))
 
 
 def test_an_older_run_stops_nothing() -> None:
     """A newer one has gone on; its claim is not marked as stopped by the old one."""
-    newer = after(HELD, to_note(HELD, CLAIM.model_copy(update={"epoch": 11})))
+    newer = after(HELD, change.to_record(HELD, CLAIM.model_copy(update={"epoch": 11})))
     with pytest.raises(Fenced, match="went on in another run"):
         to_halt(newer, CLAIM, "why")
     with pytest.raises(Fenced, match="went on in another run"):
@@ -241,27 +247,26 @@ def test_an_older_run_stops_nothing() -> None:
 
 def test_why_it_stopped_stands_beside_how_far_it_was() -> None:
     """What was noted last is kept; said twice, it is written once."""
-    further = with_migration_rollback(CLAIM, restore_job="job")
-    now = after(HELD, to_note(HELD, further))
+    further = with_progress(CLAIM, restore_job="job")
+    now = after(HELD, change.to_record(HELD, further))
     now = after(now, to_halt(now, CLAIM, "the database is away"))
     kept = Record.read(now).lease
     assert kept is not None
-    assert (kept.migration_rollback.restore_job, kept.migration_rollback.halted) == ("job", "the database is away")
+    assert (progress_of(kept).restore_job, kept.halted) == ("job", "the database is away")
     assert to_halt(now, CLAIM, "the database is away") is None
 
 
 def test_the_copies_that_read_the_restored_database_are_noted_with_what_they_copy() -> None:
     """So that a run that goes on copies the same revision, and not the copy."""
     ours = repointed(CLAIM)
-    assert ours.migration_rollback.bases == {"s": OLD}
-    assert ours.rollout("s").stable.main == "s-restored-abcdef"
-    assert ours.rollout("s").stable.tags == {"theirs": OLD}
+    assert progress_of(ours).bases == {"s": OLD}
+    assert ours.target(ours.rollout("s")) == TrafficSplit.all_to("s-restored-abcdef", {"theirs": OLD})
 
 
 def test_a_copy_that_is_still_starting_is_waited_for() -> None:
     """Its name is taken already: deployed again it would be a conflict, and the rollback would halt for nothing."""
     ours = repointed(CLAIM)
-    copy = ours.rollout("s").stable.main
+    copy = ours.rollout("s").to_revision
     starting = HELD.model_copy(update={"latest_created": copy, "is_reconciling": True})
     with pytest.raises(Transient, match="is still starting"):
         to_repoint(starting, ours, OLD)
@@ -274,13 +279,13 @@ def test_the_copy_is_what_is_written_down_as_good() -> None:
     than what is gone back to is good no more.
     """
     ours = repointed(CLAIM)
-    copy = ours.rollout("s").stable.main
+    copy = ours.rollout("s").to_revision
     opened = HELD.model_copy(update={"split": TrafficSplit.all_to(copy), "served": TrafficSplit.all_to(copy)})
-    released = change.to_release_lease(opened, ours, now_s=9.0)
+    released = to_end(opened, ours, now_s=9.0)
     assert released is not None
     assert [(good.release, good.revision) for good in released.record.last_good] == [(GOOD[1].release, copy)]
     stays = ours.rollouts[0].model_copy(update={"back_to": None})
-    released = change.to_release_lease(opened, ours.model_copy(update={"rollouts": (stays,)}), now_s=9.0)
+    released = to_end(opened, ours.model_copy(update={"rollouts": (stays,)}), now_s=9.0)
     assert released is not None
     assert [good.revision for good in released.record.last_good] == [NEW, copy]
 
@@ -288,7 +293,7 @@ def test_the_copy_is_what_is_written_down_as_good() -> None:
 def test_after_a_no_everything_is_as_it_was_found() -> None:
     """The same revision, the same tags; who said no stands in the claim, for whoever must finish it."""
     ours = declined(CLAIM, "Ada said no")
-    assert (ours.rollout("s").stable, ours.migration_rollback.declined) == (service().split, "Ada said no")
+    assert (ours.target(ours.rollout("s")), progress_of(ours).declined) == (service().split, "Ada said no")
 
 
 MITIGATION = Mitigation(
@@ -301,30 +306,24 @@ READ_ONLY = service(
 )
 
 
-def mitigated_claim() -> Lease:
+def mitigated_claim() -> MigrationLease:
     """A claim on a service that somebody has set to read-only."""
-    migration_rollback = MigrationRollback(
-        request=ASKED, plan=PLAN, environment="production", maintenance={"s": CLOSED}
-    )
-    goods = {"s": GOOD[1]}
-    return build_migration_lease(
-        {"s": found(READ_ONLY)}, goods, migration_rollback, flow_run_id="0123456789", epoch=10, now_s=1000.0
-    )
+    return lease_for(found(READ_ONLY), GOOD[1]).model_copy(update={"epoch": 10, "maintenance": {"s": CLOSED}})
 
 
 def test_a_claim_that_is_let_go_leaves_everything_as_it_was() -> None:
     """Good releases, incidents and a mitigation with its way back; only the epoch stays grown."""
     ours = mitigated_claim()
-    held = after(READ_ONLY, to_hold(READ_ONLY, ours))
-    now = after(held, to_let_go(held, ours))
+    held = after(READ_ONLY, change.to_acquire(READ_ONLY, ours))
+    now = after(held, change.to_undo_acquire(held, ours))
     assert Record.read(now) == Record.read(READ_ONLY).model_copy(update={"epoch": 10})
-    assert to_let_go(now, ours) is None
+    assert change.to_undo_acquire(now, ours) is None
 
 
 def test_a_mitigation_ends_when_the_service_is_opened() -> None:
     """It has users again: nothing is left to restore."""
     ours = mitigated_claim()
-    held = after(READ_ONLY, to_hold(READ_ONLY, ours))
+    held = after(READ_ONLY, change.to_acquire(READ_ONLY, ours))
     now = after(held, to_open(held, ours, Policy()))
     assert (now.split, Record.read(now).mitigation) == (TrafficSplit.all_to(OLD), None)
     assert to_open(now, ours, Policy()) is None
@@ -333,9 +332,9 @@ def test_a_mitigation_ends_when_the_service_is_opened() -> None:
 def test_after_a_no_a_service_is_as_it_was_before_its_measure() -> None:
     """Opened with the maintenance revision it would refuse writes for good: nothing is left to restore."""
     ours = declined(mitigated_claim(), "Ada said no")
-    held = after(READ_ONLY, to_hold(READ_ONLY, ours))
+    held = after(READ_ONLY, change.to_acquire(READ_ONLY, ours))
     now = after(held, to_open(held, ours, Policy()))
     assert (now.split, now.scaling, Record.read(now).mitigation) == (MITIGATION.split, SCALING, None)
     assert to_open(now, ours, Policy()) is None
-    assert change.to_release_lease(now, ours, now_s=9.0) is not None
+    assert to_end(now, ours, now_s=9.0) is not None
     assert as_found(ours) == "s, as they were found; the measure that was in force on s is over"

@@ -1,16 +1,16 @@
-"""One stage for every test that needs real processes: starting it costs more than most stories."""
+"""One test environment for all tests that need real processes: starting it takes longer than most scenarios."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
-from rehearsal.test_environment import TestEnvironment, rehearsal_stage
+from rehearsal.test_environment import TestEnvironment, running_environment
 
 AUTH = "admin:rehearsal"
 
 
 @pytest.fixture(scope="session")
 async def test_env() -> AsyncIterator[TestEnvironment]:
-    """World, users, Prefect with its password on, and a worker."""
-    async with rehearsal_stage(auth=AUTH) as ready:
+    """World, load, a worker, and a Prefect server with a password."""
+    async with running_environment(auth=AUTH) as ready:
         yield ready

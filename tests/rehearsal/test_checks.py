@@ -1,4 +1,4 @@
-"""The stories' own checks find what they are there to find: each is shown a tale in which one thing is wrong."""
+"""The scenarios' checks find problems: each check gets a result with one problem in it."""
 
 import dataclasses
 from typing import Any
@@ -15,7 +15,7 @@ WHY = "ethixai-backend: 23 of 410 requests (5.61 %) failed: 4,100 to 1 against a
 
 
 def write(service: str, percent: int, *, applied: bool = True) -> dict[str, Any]:
-    """A write that gives the new revision so many percent."""
+    """A write that sends ``percent`` of the users to the new revision."""
     (old,) = OLD[service]
     shares = [(f"{service}-abc123", percent), (old, 100 - percent)]
     return {
@@ -28,86 +28,89 @@ def write(service: str, percent: int, *, applied: bool = True) -> dict[str, Any]
 
 
 def result(*writes: dict[str, Any], **more: Any) -> ScenarioResult:
-    """A tale of these writes; a canary of each service has answered users."""
+    """A result with these writes; a canary of each service has answered users."""
     run = Run("id", "run", "Reverted", "FAILED", WHY, 100.0, 101.0, 160.0)
     requests = {"total": 1000, "failed": 0, "by_revision": {f"{name}-abc123": 9 for name in SERVICES}}
-    told = [
-        {"desk": "pagerduty", "at": 151.0, "path": "/v2/enqueue", "body": {"payload": {"summary": WHY}}},
-        {"desk": "slack", "at": 152.0, "path": "/", "body": {"text": "❌ PRODUCTION ROLLBACK EXECUTED"}},
-        {"desk": "github", "at": 153.0, "path": "/", "body": {"title": "Production canary rollback triggered"}},
+    vendor_calls = [
+        {"vendor": "pagerduty", "at": 151.0, "path": "/v2/enqueue", "body": {"payload": {"summary": WHY}}},
+        {"vendor": "slack", "at": 152.0, "path": "/", "body": {"text": "❌ PRODUCTION ROLLBACK EXECUTED"}},
+        {"vendor": "github", "at": 153.0, "path": "/", "body": {"title": "Production canary rollback triggered"}},
     ]
     steps = [Step(f"revert {name}", "Completed", 149.0, 150.0) for name in SERVICES]
     none: dict[str, Any] = {name: {} for name in SERVICES}
-    scenario = Scenario("a story", "", "Reverted")
-    whole = ScenarioResult(scenario, run, None, steps, [], list(writes), told, OLD, OLD, none, none, requests)
+    scenario = Scenario("a scenario", "", "Reverted")
+    whole = ScenarioResult(scenario, run, None, steps, [], list(writes), vendor_calls, OLD, OLD, none, none, requests)
     return dataclasses.replace(whole, **more)
 
 
 CANARIES = [write(name, 10) for name in SERVICES]
 ALL = [write(name, 100) for name in SERVICES]
 ORDERS: dict[str, tuple[list[dict[str, Any]], str]] = {
-    "as it must be": ([*CANARIES, *ALL], ""),
-    "a refused write counts for nothing": ([write("ethixai-frontend", 100, applied=False), *CANARIES, *ALL], ""),
-    "no canary at all": (ALL, "showed 10 %"),
-    "one service without a canary": ([*CANARIES[:2], *ALL], "showed 10 %"),
-    "another share": ([write(name, 50) for name in SERVICES] + ALL, "showed 10 %"),
-    "one promoted before another's canary": ([*CANARIES[:2], ALL[0], CANARIES[2], *ALL[1:]], "showed 10 %"),
-    "another order": ([*CANARIES, *reversed(ALL)], "in the order"),
+    "canaries, then promotions in order": ([*CANARIES, *ALL], ""),
+    "a refused write is ignored": ([write("ethixai-frontend", 100, applied=False), *CANARIES, *ALL], ""),
+    "no canary at all": (ALL, "before every canary had 10 %"),
+    "one service without a canary": ([*CANARIES[:2], *ALL], "before every canary had 10 %"),
+    "another share": ([write(name, 50) for name in SERVICES] + ALL, "before every canary had 10 %"),
+    "one promoted before another's canary": (
+        [*CANARIES[:2], ALL[0], CANARIES[2], *ALL[1:]],
+        "before every canary had 10 %",
+    ),
+    "another order": ([*CANARIES, *reversed(ALL)], "order of promotion"),
 }
 
 
 @pytest.mark.parametrize(("writes", "word"), ORDERS.values(), ids=ORDERS)
-def test_the_writes_of_a_promotion_are_looked_at_in_order(writes: list[dict[str, Any]], word: str) -> None:
-    """Each service shows its canary to 10 % before anybody's 100 %, which come in the playbook's order."""
-    told = result(*writes)
-    checks.canary_first(told)
-    assert [word in sentence for sentence in told.wrong] == ([True] if word else [])
+def test_the_order_of_the_writes_of_a_promotion_is_checked(writes: list[dict[str, Any]], word: str) -> None:
+    """Every canary has 10 % before any service has 100 %, and promotions follow the playbook's order."""
+    found = result(*writes)
+    checks.canary_first(found)
+    assert [word in sentence for sentence in found.wrong] == ([True] if word else [])
 
 
-def test_a_revert_as_it_must_be_has_nothing_wrong() -> None:
-    """The reason is in the message and on the page, users met the canaries, and revert, page, words came in order."""
-    told = result()
-    checks.reverted(told, because=checks.FAILED_RATIO)
-    assert told.wrong == []
+def test_a_correct_revert_passes() -> None:
+    """The reason is in outcome and page, the canaries answered users, and revert, page and message came in order."""
+    found = result()
+    checks.reverted(found, because=checks.FAILED_RATIO)
+    assert found.wrong == []
 
 
 WRONGS: dict[str, tuple[dict[str, Any], str, str]] = {
-    "another reason": ({}, checks.TOO_SLOW, "the reason is not"),
-    "no page": ({"told": result().told[1:]}, checks.FAILED_RATIO, "the page does not say"),
-    "nothing reverted": ({"steps": []}, checks.FAILED_RATIO, "nothing was reverted"),
+    "another reason": ({}, checks.TOO_SLOW, "the reason does not match"),
+    "no page": ({"vendor_calls": result().vendor_calls[1:]}, checks.FAILED_RATIO, "the page does not match"),
+    "nothing reverted": ({"steps": []}, checks.FAILED_RATIO, "no step reverted"),
     "no user met a canary": (
         {"requests": {"total": 9, "failed": 0, "by_revision": {}}},
         checks.FAILED_RATIO,
-        "no user ever reached",
+        "never answered a user",
     ),
 }
 
 
 @pytest.mark.parametrize(("more", "because", "word"), WRONGS.values(), ids=WRONGS)
-def test_a_revert_that_is_not_one_is_found(more: dict[str, Any], because: str, word: str) -> None:
-    """Ending `Reverted` is not enough."""
-    told = result(**more)
-    checks.reverted(told, because=because)
-    assert any(word in sentence for sentence in told.wrong)
+def test_a_wrong_revert_is_found(more: dict[str, Any], because: str, word: str) -> None:
+    """The outcome `Reverted` alone is not enough."""
+    found = result(**more)
+    checks.reverted(found, because=because)
+    assert any(word in sentence for sentence in found.wrong)
 
 
 USERS: dict[str, tuple[dict[str, Any], bool]] = {
-    "all of those due": ({"total": 3000, "failed": 0, "by_revision": {}}, True),
-    "a stream that stood still": ({"total": 2600, "failed": 0, "by_revision": {}}, False),
+    "all planned requests": ({"total": 3000, "failed": 0, "by_revision": {}}, True),
+    "a load that stalled": ({"total": 2600, "failed": 0, "by_revision": {}}, False),
     "one failed": ({"total": 3000, "failed": 1, "by_revision": {}}, False),
 }
 
 
 @pytest.mark.parametrize(("requests", "is_well"), USERS.values(), ids=USERS)
-def test_users_are_untroubled_only_if_they_really_came(requests: dict[str, Any], is_well: bool) -> None:
-    """Nine tenths of the requests due are wanted, whatever the least is."""
-    told = result(requests=requests, due=3000.0)
-    checks.untroubled(told, least=2000)
-    assert (told.wrong == []) is is_well
+def test_no_failed_requests_counts_only_with_enough_requests(requests: dict[str, Any], is_well: bool) -> None:
+    """90 % of the planned requests are required, whatever the minimum is."""
+    found = result(requests=requests, due=3000.0)
+    checks.no_failed_requests(found, least=2000)
+    assert (found.wrong == []) is is_well
 
 
-def test_a_request_that_could_not_be_sent_has_failed() -> None:
-    """A user whom a jam kept from asking is not a user who was served."""
+def test_a_request_that_could_not_be_sent_counts_as_failed() -> None:
+    """A request that the load could not send counts as failed."""
     counts = [
         {"target": "a", "revision": "r", "status": "200", "count": 5},
         {"target": "a", "revision": "", "status": "unsent", "count": 2},
@@ -125,9 +128,9 @@ TAKEN: dict[str, tuple[list[Step], bool]] = {
 
 
 @pytest.mark.parametrize(("steps", "is_well"), TAKEN.values(), ids=TAKEN)
-def test_the_time_to_recovery_runs_from_the_kill_to_the_first_take_over(steps: list[Step], is_well: bool) -> None:
-    """The first of each counts, and a release that nobody took over is not in time."""
-    events = [(90.0, "another worker is there"), (100.0, "SIGKILL of the process of run"), (110.0, "SIGKILL of it")]
-    told = result(events=events, steps=steps)
-    checks.taken_over_within(told, 30)
-    assert (told.wrong == []) is is_well
+def test_the_time_to_recovery_is_from_the_kill_to_the_first_take_over(steps: list[Step], is_well: bool) -> None:
+    """The first kill and the first take-over count, and a release without take-over is not in time."""
+    events = [(90.0, "Another worker is running."), (100.0, "SIGKILL of the process of run"), (110.0, "SIGKILL of it")]
+    found = result(events=events, steps=steps)
+    checks.taken_over_within(found, 30)
+    assert (found.wrong == []) is is_well

@@ -1,4 +1,4 @@
-"""Where the seconds go: every step has its row, and the rows add up to the whole."""
+"""The phases: every step belongs to one, and their seconds add up to the whole run."""
 
 import ast
 import re
@@ -8,16 +8,16 @@ import pytest
 
 from playbook.release.request import Measure
 from rehearsal.prefect_api import Run, Step
-from rehearsal.report import BETWEEN, START, stage_of, stages, stages_table
+from rehearsal.report import BETWEEN, START, phase_of, phases, phases_table
 from rehearsal.scenario import Scenario, ScenarioResult
 
 TASKS = Path(__file__).resolve().parents[2] / "tasks"
 
 
 def names() -> list[str]:
-    """How every task's runs are called, its parameters filled in with a word; a measure with each that there is."""
+    """The run names of all tasks, with a word in place of each parameter and every measure in place of the measure."""
     found: set[str] = set()
-    for path in TASKS.glob("*.py"):
+    for path in TASKS.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.keyword) and node.arg == "task_run_name":
                 assert isinstance(node.value, ast.Constant)
@@ -27,49 +27,49 @@ def names() -> list[str]:
 
 
 @pytest.mark.parametrize("name", names())
-def test_every_task_has_its_row(name: str) -> None:
-    """A task that is renamed or new is missed here, and not silently counted as time between steps."""
-    assert stage_of(name) != BETWEEN
+def test_every_task_belongs_to_a_phase(name: str) -> None:
+    """A new or renamed task fails here; otherwise its time would count as time between steps."""
+    assert phase_of(name) != BETWEEN
 
 
-def test_there_are_tasks_to_look_at() -> None:
-    """The test above has something to look at."""
+def test_the_test_above_finds_the_tasks() -> None:
+    """The list of names is not empty."""
     assert len(names()) > 50
 
 
 @pytest.mark.parametrize(
     ("name", "row"),
     [
-        ("start watch/production", "letting go"),
-        ("start writes ethixai-backend", "data"),
-        ("take over", "claim"),
-        ("take 2025-rename.py out of the ledger", "data"),
-        ("scale ethixai-backend", "shift"),
-        ("note incident", "telling"),
-        ("note on lead", "shift"),
+        ("start watch/production", "release the lease"),
+        ("start writes ethixai-backend", "database"),
+        ("take over", "lease"),
+        ("take 2025-rename.py out of the ledger", "database"),
+        ("scale ethixai-backend", "shift traffic"),
+        ("note incident", "messages"),
+        ("note on lead", "shift traffic"),
         ("something else", BETWEEN),
     ],
 )
-def test_the_longest_beginning_decides(name: str, row: str) -> None:
-    """Names that begin alike do not hide one another."""
-    assert stage_of(name) == row
+def test_the_longest_matching_beginning_decides(name: str, row: str) -> None:
+    """A step belongs to the phase with the longest matching beginning."""
+    assert phase_of(name) == row
 
 
-def test_the_rows_add_up() -> None:
-    """Steps side by side count once, and what no step covers lies between them."""
-    result = ScenarioResult.untold(Scenario("a story", "", "Promoted"), "")
+def test_the_seconds_of_the_phases_add_up() -> None:
+    """Concurrent steps count once, and time without a step counts as time between steps."""
+    result = ScenarioResult.not_run(Scenario("a scenario", "", "Promoted"), "")
     result.run = Run("id", "run", "Promoted", "COMPLETED", "", 100.0, 102.0, 120.0)
     spans = [
         ("check build a", 102.0, 104.0),
         ("check build b", 103.0, 105.0),
         ("monitor v1", 106.0, 116.0),
         ("report: all is well", 115.0, 117.0),
-        ("nobody knows", 117.0, 118.0),
+        ("unknown step", 117.0, 118.0),
         ("release claim a", 119.0, 121.0),
     ]
     result.steps = [Step(name, "Completed", begin, end) for name, begin, end in spans]
-    rows = {name: round(seconds, 6) for name, seconds in stages(result).items() if seconds}
-    expected = {START: 2, "checks and build": 3, "bake": 10, "telling": 1, "letting go": 1, BETWEEN: 3}
+    rows = {name: round(seconds, 6) for name, seconds in phases(result).items() if seconds}
+    expected = {START: 2, "checks and build": 3, "bake": 10, "messages": 1, "release the lease": 1, BETWEEN: 3}
     assert rows == expected
     assert sum(rows.values()) == 20
-    assert "10.0 s of 20.0 s" in stages_table(result)
+    assert "10.0 s of 20.0 s" in phases_table(result)

@@ -1,18 +1,16 @@
-"""Whole stories with real processes.
-
-`make stories` tells all of them; here are those that no smaller test can replace.
-"""
+"""Whole scenarios with real processes: those that no smaller test can replace. `make scenarios` runs all of them."""
 
 import pytest
 
-from rehearsal.scenarios import STORIES
+from rehearsal.runner import run_scenario
+from rehearsal.scenarios import SCENARIOS
 from rehearsal.test_environment import TestEnvironment
 
-TOLD = ("healthy", "breach", "killed", "cancelled", "hotfix", "migration_killed")
+RUN_HERE = ("healthy", "breach", "killed", "cancelled", "hotfix", "migration_killed")
 
 
-@pytest.mark.parametrize("name", TOLD)
-async def test_the_story_ends_as_it_must(test_env: TestEnvironment, name: str) -> None:
-    """The end state, the writes that the world saw and the words that were sent are those of the story."""
-    result = await test_env.notify(STORIES[name])
+@pytest.mark.parametrize("name", RUN_HERE)
+async def test_a_scenario_passes(test_env: TestEnvironment, name: str) -> None:
+    """Its outcome, the writes to the world and the messages are as the scenario expects them."""
+    result = await run_scenario(test_env, SCENARIOS[name])
     assert result.passed, "\n".join([*result.wrong, *result.logs[-20:]])

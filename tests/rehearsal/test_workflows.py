@@ -16,11 +16,10 @@ from typing import Any
 import pytest
 import yaml
 
-from rehearsal.scenario import SERVICES, STAGING, Scenario
-from rehearsal.test_environment import TestEnvironment
+from rehearsal.test_environment import SERVICES, STAGING, TestEnvironment
 
 ROOT = Path(__file__).resolve().parents[2]
-STILLBORN = Scenario(name="stillborn", told="", ends="Reverted", behaviours={"ethixai-ai-core": "dies"})
+BROKEN_START = {"ethixai-ai-core": "dies"}
 EXPRESSION = re.compile(r"\$\{\{\s*(!?)\s*(inputs|vars|secrets)\.(\w+)\s*\}\}")
 Inputs = Mapping[str, str | bool]
 
@@ -132,8 +131,10 @@ HOTFIX: Inputs = {
 
 
 @pytest.mark.parametrize(("state_type", "code"), [("COMPLETED", 0), ("FAILED", 1), ("CRASHED", 2), ("CANCELLED", 3)])
-async def test_the_job_exits_as_the_run_ended(tmp_path: Path, state_type: str, code: int) -> None:
-    """Done, failed, crashed, cancelled: each its own exit status, with the state in the job's summary."""
+async def test_the_exit_code_of_the_job_follows_the_state_of_the_run(
+    tmp_path: Path, state_type: str, code: int
+) -> None:
+    """Completed, failed, crashed and cancelled have different exit codes; the job's summary has the state."""
     summary = tmp_path / "summary.md"
     with prefect_that_says(state_type) as (url, started):
         found, said = await run_workflow("deploy-production.yml", summary, url)
@@ -157,7 +158,7 @@ async def test_skip_canary_starts_a_hotfix_and_no_release(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("missing", ["version", "reason", "incident", "approver"])
-async def test_skip_canary_without_all_it_needs_starts_nothing(tmp_path: Path, missing: str) -> None:
+async def test_skip_canary_without_a_required_input_starts_nothing(tmp_path: Path, missing: str) -> None:
     """Exit status 1, no run, and the refusal names the input: in the log and in the job's summary."""
     summary = tmp_path / "summary.md"
     with prefect_that_says("COMPLETED") as (url, started):
@@ -168,12 +169,12 @@ async def test_skip_canary_without_all_it_needs_starts_nothing(tmp_path: Path, m
         assert f"needs these inputs too: {missing}. Nothing was started." in text
 
 
-async def test_a_merge_to_main_goes_to_staging_once(test_env: TestEnvironment, tmp_path: Path) -> None:
-    """The workflow on main promotes in staging and exits 0; delivered twice it is one run."""
+async def test_a_merge_to_main_is_released_to_staging_once(test_env: TestEnvironment, tmp_path: Path) -> None:
+    """The workflow on main promotes in staging and exits 0; a second delivery starts no second run."""
     await test_env.clean(users_per_s=0)
     version = test_env.new_version()
     commit = version.rsplit("-", 1)[-1]
-    await test_env.publish(version, STILLBORN)
+    await test_env.publish(version, BROKEN_START)
     summary, server = tmp_path / "summary.md", test_env.server
     code, said = await run_workflow("deploy-staging.yml", summary, server.api_url, server.auth, GITHUB_SHA=commit)
     assert code == 0, said
@@ -186,11 +187,13 @@ async def test_a_merge_to_main_goes_to_staging_once(test_env: TestEnvironment, t
     assert len(await test_env.prefect.runs_of("release/staging")) == before
 
 
-async def test_the_production_workflow_says_how_a_real_run_ended(test_env: TestEnvironment, tmp_path: Path) -> None:
+async def test_the_production_workflow_reports_the_outcome_of_a_real_run(
+    test_env: TestEnvironment, tmp_path: Path
+) -> None:
     """A reverted release is exit status 1, with the outcome and a link in the job's summary."""
     await test_env.clean(users_per_s=0)
     version = test_env.new_version()
-    await test_env.publish(version, STILLBORN)
+    await test_env.publish(version, BROKEN_START)
     summary, server = tmp_path / "summary.md", test_env.server
     inputs: Inputs = {"version": version, "changes": 'with "quotes"'}
     code, said = await run_workflow("deploy-production.yml", summary, server.api_url, server.auth, inputs)
@@ -199,7 +202,7 @@ async def test_the_production_workflow_says_how_a_real_run_ended(test_env: TestE
     assert f"{server.ui_url}/runs/flow-run/" in summary.read_text()
 
 
-TROUBLE: dict[str, tuple[dict[str, Any], str]] = {
+PROBLEMS: dict[str, tuple[dict[str, Any], str]] = {
     "a wrong credential": ({"login": "admin:wrong"}, "PREFECT_API_AUTH_STRING"),
     "an unreachable server": ({"url": "http://127.0.0.1:9/api", "POLL_SECONDS": "0.01"}, "does not answer"),
     "no URL": ({"url": ""}, "set the repository variable"),
@@ -207,8 +210,8 @@ TROUBLE: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("wrong", "word"), TROUBLE.values(), ids=TROUBLE)
-async def test_a_workflow_that_cannot_start_the_run_says_why(
+@pytest.mark.parametrize(("wrong", "word"), PROBLEMS.values(), ids=PROBLEMS)
+async def test_a_workflow_that_cannot_start_the_run_gives_the_reason(
     test_env: TestEnvironment, tmp_path: Path, wrong: dict[str, Any], word: str
 ) -> None:
     """Exit status 4, and one sentence that names what to correct."""
@@ -222,7 +225,7 @@ async def test_a_workflow_that_cannot_start_the_run_says_why(
 
 @pytest.mark.parametrize("linter", [["actionlint"], ["zizmor", "--offline", "--quiet"]], ids=lambda c: c[0])
 def test_the_workflows_pass_their_linters(linter: list[str]) -> None:
-    """What GitHub would refuse, and what an attacker would like, is found here."""
+    """actionlint finds what GitHub would refuse, and zizmor finds security problems."""
     program = str(Path(sys.executable).parent / linter[0])
     files = [str(path) for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))]
     answer = subprocess.run([program, *linter[1:], *files], cwd=ROOT, capture_output=True, text=True, check=False)

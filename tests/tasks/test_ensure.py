@@ -9,7 +9,8 @@ import pytest
 from playbook.errors import Transient
 from playbook.lease import change
 from playbook.lease.change import Change
-from playbook.lease.lease import Lease, Record, ServiceRollout
+from playbook.lease.lease import Lease, ReleaseLease, ServiceRollout
+from playbook.lease.record import Record
 from playbook.release.traffic import ServiceSnapshot
 from rehearsal.world.remote import RemoteWorld
 from tasks.ensure import ensure
@@ -23,12 +24,13 @@ async def lease_of(env: SimpleNamespace) -> Lease:
     found = await env.cloud_run.snapshot(BACKEND)
     rollout = ServiceRollout(
         service=BACKEND,
-        stable=found.pinned,
-        canary=f"{BACKEND}-new",
+        from_revision=found.pinned.main,
+        found=found.pinned,
+        to_revision=f"{BACKEND}-new",
         image="repo@sha256:0",
         latest_created=found.latest_created,
     )
-    return Lease(
+    return ReleaseLease(
         release_id="v20251116-abc123-1f2e3d",
         version="v20251116-abc123",
         flow_run_id="1",

@@ -103,16 +103,46 @@ async def test_the_hand_written_client_works_too(cloud):
     assert await asyncio.to_thread(write_and_list) == ["hello"]
 
 
-async def test_tailing_is_not_taught(cloud):
-    """TailLogEntries answers UNIMPLEMENTED, before anything is asked: who writes after that hears INTERNAL."""
+async def test_a_tail_gets_what_is_written_from_then_on(cloud):
+    """Only what the filter lets through; what was there before is not sent."""
 
     async def ask():
+        yield {"resource_names": [PROJECT], "filter": "logName:tailed"}
         await asyncio.Event().wait()
-        yield {"resource_names": [PROJECT]}
 
-    with pytest.raises(exceptions.MethodNotImplemented):
-        async for _ in await cloud.logging.tail_log_entries(requests=ask()):
-            pass
+    async def write(text: str, log: str = "tailed") -> None:
+        entry = LogEntry(log_name=f"{PROJECT}/logs/{log}", text_payload=text)
+        entry.resource.type = "global"
+        await cloud.logging.write_log_entries(entries=[entry])
+
+    async def keep_writing() -> None:
+        while True:
+            await write("other", "elsewhere")
+            await write("new")
+            await asyncio.sleep(0.1)
+
+    await write("old")
+    async with asyncio.timeout(20):
+        answers = await cloud.logging.tail_log_entries(requests=ask())
+        writing = asyncio.create_task(keep_writing())
+        try:
+            seen = await anext(aiter(answers))
+        finally:
+            writing.cancel()
+            answers.cancel()
+    assert {entry.text_payload for entry in seen.entries} == {"new"}
+
+
+async def test_a_tail_with_a_wrong_filter_is_refused(cloud):
+    """INVALID_ARGUMENT, as for a list."""
+
+    async def ask():
+        yield {"resource_names": [PROJECT], "filter": "colour=red"}
+        await asyncio.Event().wait()
+
+    answers = await cloud.logging.tail_log_entries(requests=ask())
+    with pytest.raises(exceptions.InvalidArgument):
+        await asyncio.wait_for(anext(aiter(answers)), 20)
 
 
 @pytest.mark.parametrize(

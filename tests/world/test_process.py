@@ -65,7 +65,7 @@ async def test_a_reset_brings_the_beginning_back(cloud):
     assert service.uri == url
     assert list(service.annotations) == []
     assert await cloud.served() == {cloud.STABLE: 100}
-    assert (await cloud.world.writes(), await cloud.world.told()) == ([], [])
+    assert (await cloud.world.writes(), await cloud.world.vendor_calls()) == ([], [])
     assert (await cloud.world.turn())["reconcile_delay_s"] == 0.05
 
 

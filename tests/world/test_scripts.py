@@ -5,7 +5,7 @@ import os
 import sys
 from typing import Any
 
-from rehearsal.__main__ import for_scripts
+from rehearsal.__main__ import for_gcloud, for_scripts
 
 SCRIPT = """
 from google.cloud import run_v2
@@ -27,3 +27,15 @@ async def test_a_script_of_anybodys_asks_the_stand_in_with_what_is_printed(cloud
     )  # fmt: skip
     said, wrong = await process.communicate()
     assert said.decode().strip() == f"{cloud.name} [100]", wrong.decode()[-500:]
+
+
+async def test_the_lines_for_gcloud_are_a_shells(cloud: Any) -> None:
+    """Pasted into a shell they set what the world says, and unset what would defeat the world's authority."""
+    _, *lines = for_gcloud(cloud.world).splitlines()
+    shell = "\n".join(["export REQUESTS_CA_BUNDLE=/elsewhere", *lines, "env"])
+    process = await asyncio.create_subprocess_exec(
+        "bash", "-ec", shell, env={"PATH": os.environ["PATH"]}, stdout=asyncio.subprocess.PIPE
+    )
+    said = (await process.communicate())[0].decode().splitlines()
+    assert {f"{key}={value}" for key, value in cloud.world.gcloud_environ.items()} <= set(said)
+    assert not any(line.startswith("REQUESTS_CA_BUNDLE") for line in said)

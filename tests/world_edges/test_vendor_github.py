@@ -27,7 +27,7 @@ async def test_an_issue_is_opened_changed_and_closed(office: Any) -> None:
     )
     assert (await office.http.get(f"{REPO}/issues/1")).json() == closed.json()
     assert (await numbers(office), await numbers(office, state="all")) == ([], [1])
-    assert [one["method"] for one in office.vendors.told] == ["POST", "PATCH"]
+    assert [one["method"] for one in office.vendors.calls] == ["POST", "PATCH"]
 
 
 async def test_issues_are_found_by_label_and_by_search(office: Any) -> None:

@@ -38,7 +38,7 @@ async def test_events_with_one_key_are_one_incident(office: Any) -> None:
     await office.http.post("/pagerduty/v2/enqueue", json=event())
     assert [one["status"] for one in await incidents(office)] == ["resolved", "triggered"]
     assert len(await incidents(office, **{"statuses[]": "triggered"})) == 1
-    assert len(office.vendors.told) == 5
+    assert len(office.vendors.calls) == 5
 
 
 async def test_a_trigger_without_a_key_gets_one(office: Any) -> None:
@@ -66,7 +66,7 @@ async def test_invalid_events(office: Any, body: Any, words: str) -> None:
     answer = await office.http.post("/pagerduty/v2/enqueue", json=body)
     assert (answer.status_code, answer.json()["status"]) == (400, "invalid event")
     assert any(words in problem for problem in answer.json()["errors"])
-    assert (await incidents(office), office.vendors.told) == ([], [])
+    assert (await incidents(office), office.vendors.calls) == ([], [])
 
 
 async def test_who_is_on_call(office: Any) -> None:

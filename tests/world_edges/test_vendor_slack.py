@@ -58,7 +58,7 @@ async def test_what_slack_refuses(office: Any, body: Any, error: str) -> None:
     """A bad call is HTTP 200 with ``ok: false`` and Slack's word for it, and nobody was told."""
     answer = await office.http.post(POST, json=body)
     assert (answer.status_code, answer.json()) == (200, {"ok": False, "error": error})
-    assert office.vendors.told == []
+    assert office.vendors.calls == []
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ NOT_TAUGHT = [
     ("POST", "/registry/v2/geoaziz/ethixai-backend/blobs/uploads/"),
 ]
 WRONG_ORDERS = [
-    pytest.param({"desk": "mongodb", "status": 500}, "no such desk", id="an unknown desk"),
-    pytest.param({"desk": "slack"}, "needs one of", id="nothing ordered"),
-    pytest.param({"desk": "slack", "status": 99}, "no HTTP status", id="no status"),
+    pytest.param({"vendor": "mongodb", "status": 500}, "no such desk", id="an unknown desk"),
+    pytest.param({"vendor": "slack"}, "needs one of", id="nothing ordered"),
+    pytest.param({"vendor": "slack", "status": 99}, "no HTTP status", id="no status"),
 ]
 BODIES = [
     ("slack", POST, {"ok": False, "error": "internal_error"}),
@@ -40,12 +40,12 @@ async def test_what_was_told_is_kept_in_order(office: Any) -> None:
     await office.http.get("/slack/api/conversations.history", params=MESSAGE)
     await office.http.post(POST, json={**MESSAGE, "channel": "C0NOWHERE"})
     await office.http.post(SENTRY, json=RELEASE)
-    told = [(one["desk"], one["method"], one["path"], one["body"]) for one in office.vendors.told]
+    told = [(one["vendor"], one["method"], one["path"], one["body"]) for one in office.vendors.calls]
     assert told == [
         ("slack", "POST", "/api/chat.postMessage", MESSAGE),
         ("sentry", "POST", SENTRY.removeprefix("/sentry"), RELEASE),
     ]
-    first, second = office.vendors.told
+    first, second = office.vendors.calls
     assert second["seq"] == first["seq"] + 1
     assert second["at"] >= first["at"]
 
@@ -55,14 +55,14 @@ async def test_a_reset_desk_knows_nothing(office: Any) -> None:
     await office.http.post(POST, json=MESSAGE)
     office.vendors.registry.publish("ghcr.io/geoaziz/x", "sha-1", {})
     office.vendors.fault("slack", status=500, count=None)
-    seq = office.vendors.told[-1]["seq"]
+    seq = office.vendors.calls[-1]["seq"]
     office.vendors.reset()
-    assert office.vendors.told == []
+    assert office.vendors.calls == []
     assert office.vendors.registry.config("ghcr.io/geoaziz/x:sha-1") is None
     history = await office.http.get("/slack/api/conversations.history", params=MESSAGE)
     assert history.json()["messages"] == []
     await office.http.post(POST, json=MESSAGE)
-    assert office.vendors.told[-1]["seq"] == seq + 1
+    assert office.vendors.calls[-1]["seq"] == seq + 1
 
 
 @pytest.mark.parametrize(("method", "path"), NOT_TAUGHT)
@@ -78,7 +78,7 @@ async def test_a_fault_ends_after_its_count(office: Any) -> None:
     office.vendors.fault("slack", status=503, count=2)
     statuses = [(await office.http.post(POST, json=MESSAGE)).status_code for _ in range(3)]
     assert statuses == [503, 503, 200]
-    assert len(office.vendors.told) == 1
+    assert len(office.vendors.calls) == 1
 
 
 async def test_a_fault_hits_what_it_names(office: Any) -> None:
@@ -110,7 +110,7 @@ async def test_applied_but_the_reply_was_lost(office: Any) -> None:
     """The caller gets a failure, and the desk was told all the same."""
     office.vendors.fault("slack", applied=True)
     assert (await office.http.post(POST, json=MESSAGE)).status_code == 503
-    assert [one["body"] for one in office.vendors.told] == [MESSAGE]
+    assert [one["body"] for one in office.vendors.calls] == [MESSAGE]
 
 
 async def test_garbage(office: Any) -> None:
@@ -126,7 +126,7 @@ async def test_a_desk_that_hangs_outlasts_its_caller(office: Any, applied: bool)
     office.vendors.fault("slack", hang=True, applied=applied)
     with pytest.raises(httpx.ReadTimeout):
         await office.http.post(POST, json=MESSAGE, timeout=0.3)
-    assert len(office.vendors.told) == applied
+    assert len(office.vendors.calls) == applied
 
 
 @pytest.mark.parametrize("applied", [False, True])
@@ -140,7 +140,7 @@ async def test_the_second_request_is_held_until_its_caller_is_gone(office: Any, 
     doomed.cancel()
     await asyncio.gather(doomed, return_exceptions=True)
     assert (await office.http.post(POST, json={**MESSAGE, "text": "third"})).status_code == 200
-    assert [one["body"]["text"] for one in office.vendors.told] == ["hello", *["held"] * applied, "third"]
+    assert [one["body"]["text"] for one in office.vendors.calls] == ["hello", *["held"] * applied, "third"]
 
 
 async def test_a_late_answer_is_still_the_desks_own(office: Any) -> None:
@@ -150,7 +150,7 @@ async def test_a_late_answer_is_still_the_desks_own(office: Any) -> None:
     await asyncio.sleep(0.1)
     await office.http.post(POST, json={**MESSAGE, "text": "prompt"})
     assert (await late).json()["ok"] is True
-    assert [one["body"]["text"] for one in office.vendors.told] == ["prompt", "late"]
+    assert [one["body"]["text"] for one in office.vendors.calls] == ["prompt", "late"]
 
 
 @pytest.mark.parametrize(("order", "words"), WRONG_ORDERS)

@@ -121,7 +121,7 @@ def _owned(kind: str, what: str, text: str, email: str) -> dict[str, object]:
     except Forged:
         raise Problem(404, f"unknown {what}") from None
     if fields["email"] != email:
-        raise Problem(403, f"this {what} belongs to somebody else")
+        raise Problem(403, f"this {what} belongs to another user")
     return fields
 
 
@@ -148,7 +148,7 @@ def register(request: Request, _: str) -> Answer:
 
 
 def login(request: Request, _: str) -> Answer:
-    """A signed-in user. 401 for a password that cannot be this user's: nobody's was ever too weak to register."""
+    """A signed-in user. 401 for a password that is too weak to have been registered."""
     email, password = _credentials(request)
     if password != SEEDED[email] if email in SEEDED else not _is_strong(password):
         raise Problem(401, "wrong email or password")
@@ -208,22 +208,22 @@ def report_status(request: Request, report_id: str) -> Answer:
 
 
 def debug_users(_: Request, __: str) -> Answer:
-    """The hole of the rehearsal: anybody may read who the users are, until an image is ``patched``."""
+    """The rehearsal's security hole: the users' addresses are public until an image is ``patched``."""
     return Answer(200, encoded({"users": list(SEEDED)}))
 
 
 def closed(_: Request, __: str) -> Answer:
-    """What a patched image answers there."""
+    """The answer of a patched image to the same request."""
     raise Problem(403, "forbidden")
 
 
 def maintained(_: Request, __: str) -> Answer:
-    """What a maintenance revision answers to a write."""
+    """The answer of a maintenance revision to a write."""
     return Answer(503, encoded({"error": "read-only for maintenance"}), headers="retry-after: 120\r\n")
 
 
 def ping(_: Request, __: str) -> Answer:
-    """What the crowd of users asks."""
+    """The request that the load sends."""
     return Answer(200, b'{"ok":true}')
 
 
@@ -260,7 +260,7 @@ def patched(routes: Mapping[str, Mapping[str, Handler]]) -> Mapping[str, Mapping
 
 
 def read_only(routes: Mapping[str, Mapping[str, Handler]]) -> Mapping[str, Mapping[str, Handler]]:
-    """The same routes of a maintenance revision: reads are answered, writes get 503 and are told when to come again."""
+    """The routes of a maintenance revision: reads are answered, writes get 503 with Retry-After."""
     return {
         path: {method: handler if method == "GET" else maintained for method, handler in methods.items()}
         for path, methods in routes.items()

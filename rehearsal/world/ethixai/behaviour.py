@@ -12,14 +12,14 @@
 | ``burns=0.9`` | a share of ``CPU_LIMIT``, really burned |
 | ``dies`` | exit code 1 at the start |
 | ``never_ready`` | listens; liveness and readiness are 503 |
-| ``patched`` | the hole (``/api/debug/users``) is closed: 403 instead of everybody's address |
+| ``patched`` | the hole (``/api/debug/users``) is closed: 403 instead of the users' addresses |
 | ``read_only`` | a maintenance revision: reads are answered, writes get 503 and ``Retry-After`` |
 | ``smoke_fails`` | ready; whatever carries the header ``x-smoke-test`` is answered 500 |
 
-Beside it, ``DEPENDENCY`` may name a file that stands for what all revisions share: while it exists, every fifth user
-request fails wherever it goes.
+``DEPENDENCY`` may name a file that represents a dependency of all revisions: while it exists, every fifth user request
+fails, whichever revision answers it.
 
-A smoke test meets ``smoke_fails`` and no other error or slowness: a canary that fails its users must first get past it.
+Smoke tests are affected by ``smoke_fails`` only: a canary that fails its users must first pass them.
 """
 
 from collections import deque
@@ -39,7 +39,7 @@ class BadBehaviour(ValueError):
 
 
 class Share:
-    """An exact share of a sequence, evenly spread: after n calls, ``floor(n * share)`` were taken. No chance in it."""
+    """An exact, evenly spread share of a sequence: of n calls ``floor(n * share)`` are taken. Not random."""
 
     def __init__(self, share: Fraction) -> None:
         self._share, self._seen, self._taken = share, 0, 0

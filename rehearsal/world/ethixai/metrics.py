@@ -9,7 +9,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 EDGES_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 METHODS = ("GET", "POST", "DELETE")
 USUAL = (200, 201, 204, 400, 401, 404, 500, 503)
-"""Each of these counters is there from the start: a counter that is born at 40 has no increase."""
+"""Each of these counters exists from the start: a counter that first appears at 40 shows no increase."""
 CPU_WINDOW_S = 0.5
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 

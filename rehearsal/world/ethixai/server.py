@@ -1,4 +1,4 @@
-"""The process: its socket, its health, what it wastes, and how it ends."""
+"""The process of an instance: its socket, its health checks, the CPU and memory that it wastes, and its shutdown."""
 
 import asyncio
 import json

@@ -1,8 +1,8 @@
-"""Tokens and ids that say what they are.
+"""Tokens and ids that carry their own content.
 
-haproxy gives each request to any instance of any revision, and there is no database. So what one instance hands out,
-any other must understand: a token or id is a small JSON object with a signature, and needs no look-up. What follows:
-nothing is remembered, a deletion is only answered, and a registered password cannot be compared on another instance.
+haproxy sends each request to any instance of any revision, and there is no database. So every instance must understand
+the tokens and ids of the others: each is a small JSON object with a signature. As a consequence nothing is stored, a
+deletion has no effect, and a registered password cannot be compared on another instance.
 """
 
 import base64

@@ -25,7 +25,7 @@ REASONS = {
 
 
 class Malformed(Exception):
-    """What came is no request that we can answer; ``args[0]`` is the status to say so with."""
+    """The request cannot be answered; ``args[0]`` is the status for the reply."""
 
 
 class Request:
@@ -90,7 +90,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def reply(self, status: int, body: bytes = b"", content_type: str = "application/json", headers: str = "") -> None:
-        """Answer the request in hand. ``headers`` are whole lines. Nothing happens when the client is gone."""
+        """Answer the current request. ``headers`` are whole lines. Does nothing when the client has disconnected."""
         self.busy = False
         if self._transport is None or self._transport.is_closing():
             return
@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
         return Request(head, body)
 
     def _body_length(self, head: bytes) -> int:
-        """Bytes of the body; tells a client that asks first to go on. Raises Malformed."""
+        """The number of bytes of the body. Sends 100 Continue to a client that asks for it. Raises Malformed."""
         lower = head.lower()
         if b"\r\ntransfer-encoding:" in lower:
             raise Malformed(411)

@@ -1,4 +1,4 @@
-"""The desks: the vendors that a release talks to over HTTP, true to what they document, in one application."""
+"""Stand-ins for the vendors that a release calls over HTTP, in one application, true to the vendors' documentation."""
 
 import time
 from collections.abc import Callable
@@ -17,15 +17,15 @@ from rehearsal.world.vendors.vendor import Fault, Vendor
 
 
 class Vendors:
-    """Every desk, mounted at its name (``/slack``, ``/pagerduty``, ``/sentry``, ``/github``, ``/registry``, ``/atlas``)
-    in `app`. ``restore`` puts documents into the cluster that Atlas restores backups to.
+    """Every vendor stand-in, mounted in `app` at its name: ``/slack``, ``/pagerduty``, ``/sentry``, ``/github``,
+    ``/registry``, ``/atlas``. ``restore`` puts documents into the cluster that Atlas restores backups to.
 
-    `told` is what the desks were told, in order: ``{seq, at, desk, method, path, body}`` of each accepted call that
-    changes something. ``at`` is in unix seconds, ``path`` below the desk.
+    `calls` are the accepted calls that changed something, in order: ``{seq, at, vendor, method, path, body}``, ``at``
+    in unix seconds, ``path`` below the vendor's mount point.
     """
 
     def __init__(self, restore: Callable[[Snapshot], None] = lambda snapshot: None) -> None:
-        self.told: list[dict[str, Any]] = []
+        self.calls: list[dict[str, Any]] = []
         self._seq = 0
         self.slack = Slack(self._keep)
         self.pagerduty = PagerDuty(self._keep)
@@ -34,29 +34,29 @@ class Vendors:
         self.github = GitHub(self._keep, self.registry.has_commit)
         self.atlas = Atlas(self._keep, restore)
         every = (self.slack, self.pagerduty, self.sentry, self.github, self.registry, self.atlas)
-        self._desks: dict[str, Vendor] = {vendor.name: vendor for vendor in every}
-        self.app = Starlette(routes=[Mount(f"/{name}", app=vendor) for name, vendor in self._desks.items()])
+        self._vendors: dict[str, Vendor] = {vendor.name: vendor for vendor in every}
+        self.app = Starlette(routes=[Mount(f"/{name}", app=vendor) for name, vendor in self._vendors.items()])
 
     def fault(self, vendor: str, **order: Any) -> Fault:
-        """Order ``vendor`` to fail as a `Fault` of these fields says. Raises ValueError, TypeError."""
-        if vendor not in self._desks:
-            raise ValueError(f"no such desk: {vendor}; there are {', '.join(self._desks)}")
-        return self._desks[vendor].order(Fault(**order))
+        """Order a `Fault` of ``vendor`` with these fields. Raises ValueError, TypeError."""
+        if vendor not in self._vendors:
+            raise ValueError(f"unknown vendor: {vendor}; choose from {', '.join(self._vendors)}")
+        return self._vendors[vendor].order(Fault(**order))
 
     def clear(self) -> None:
-        """No desk is ordered to fail."""
-        for vendor in self._desks.values():
+        """Cancel all faults."""
+        for vendor in self._vendors.values():
             vendor.clear_faults()
 
     def reset(self) -> None:
-        """Nobody told any desk anything, no image was published, nothing is ordered to fail. The sequence goes on."""
+        """Forget all calls, images and faults. The sequence numbers continue."""
         self.clear()
-        self.told.clear()
-        for vendor in self._desks.values():
+        self.calls.clear()
+        for vendor in self._vendors.values():
             vendor.forget()
 
     def _keep(self, vendor: str, method: str, path: str, body: Any) -> None:
         self._seq += 1
-        self.told.append(
-            {"seq": self._seq, "at": time.time(), "desk": vendor, "method": method, "path": path, "body": body}
+        self.calls.append(
+            {"seq": self._seq, "at": time.time(), "vendor": vendor, "method": method, "path": path, "body": body}
         )

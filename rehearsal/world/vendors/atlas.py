@@ -51,7 +51,7 @@ class Atlas(Vendor):
         self._fails = ""
 
     def keep_snapshot(self, documents: Snapshot, at_s: float) -> str:
-        """There is a completed snapshot of ``documents`` from then (unix seconds). Returns its id."""
+        """Create a completed snapshot of ``documents``, dated ``at_s`` (unix seconds). Returns its id."""
         identity = secrets.token_hex(12)
         shown = {
             "id": identity,
@@ -66,7 +66,7 @@ class Atlas(Vendor):
         return identity
 
     def restores_fail(self, word: str) -> None:
-        """Restores that are started from now on end ``failed``, ``cancelled`` or ``expired``; '' for none of them."""
+        """Restores that are started from now on end ``failed``, ``cancelled`` or ``expired``; '' lets them succeed."""
         if word not in ("", "failed", "cancelled", "expired"):
             raise ValueError(f"a restore does not end {word!r}")
         self._fails = word
@@ -82,7 +82,7 @@ class Atlas(Vendor):
         ]
 
     def error(self, status: int, message: str) -> Json:
-        """Atlas's form."""
+        """An error in Atlas's format."""
         return {
             "detail": message or "Atlas says no more.",
             "error": status,

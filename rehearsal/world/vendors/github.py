@@ -46,20 +46,20 @@ class GitHub(Vendor):
         super().__init__(said)
 
     def forget(self) -> None:
-        """No issue, no release, nothing wrong with any commit."""
+        """No issues, no releases, and every check of every commit has passed."""
         self._issues: list[Json] = []
         self._comments: dict[int, list[Json]] = {}
         self._releases: list[Json] = []
         self._checks: dict[str, dict[str, str]] = {}
 
     def checked(self, commit: str, conclusions: Mapping[str, str]) -> None:
-        """CI has run on ``commit``: check -> conclusion; an empty one is still running. Raises ValueError."""
+        """Set the checks of ``commit``: check -> conclusion; an empty one is still running. Raises ValueError."""
         if wrong := set(conclusions.values()) - {"", *CONCLUSIONS}:
             raise ValueError(f"no such conclusion: {', '.join(sorted(wrong))}; there are {', '.join(CONCLUSIONS)}")
         self._checks[commit] = dict(conclusions)
 
     def release(self, tag: str, notes: str, draft: bool = False) -> None:
-        """There is a release of ``tag`` with these notes, the newest of all."""
+        """Create a release of ``tag`` with these notes; it is the newest one."""
         number = len(self._releases) + 1
         url = f"https://github.com/{REPOSITORY}/releases/tag/{tag}"
         made = {"id": number, "tag_name": tag, "name": tag, "body": notes, "draft": draft, "prerelease": False}
@@ -87,7 +87,7 @@ class GitHub(Vendor):
         ]
 
     def error(self, status: int, message: str) -> Json:
-        """GitHub's form."""
+        """An error in GitHub's format."""
         words = message or MESSAGES.get(status, "Server Error")
         return {"message": words, "documentation_url": DOCUMENTATION, "status": str(status)}
 
@@ -239,7 +239,7 @@ class GitHub(Vendor):
         raise self._refused(501, f"not taught: searching by {term}")
 
     def _enter(self, request: Request) -> str:
-        """The caller's token ('' for nobody, who may read). Raises Refused as GitHub does."""
+        """The caller's token; '' for an anonymous caller, who may read. Raises Refused as GitHub does."""
         token = self._token(request)
         repository = f"{request.path_params['owner']}/{request.path_params['repo']}".lower()
         if repository != REPOSITORY:

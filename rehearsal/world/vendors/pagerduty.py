@@ -1,6 +1,6 @@
 """PagerDuty: Events API v2 at ``/v2/enqueue``, and of the REST API v2 (``/api``) on-calls and incidents.
 
-The two have hosts of their own at PagerDuty; here the second is a folder of the first.
+PagerDuty serves the two APIs on different hosts; here the second is a path of the first.
 """
 
 import uuid
@@ -46,11 +46,11 @@ class PagerDuty(Vendor):
         super().__init__(said)
 
     def forget(self) -> None:
-        """Nobody was ever paged."""
+        """Forget all incidents."""
         self._incidents: list[Json] = []
 
     def routes(self) -> Sequence[BaseRoute]:
-        """Events, and some REST."""
+        """The Events API and a part of the REST API."""
         rest = [
             Route("/oncalls", self._oncalls, methods=["GET"]),
             Route("/incidents", self._list, methods=["GET"]),
@@ -60,7 +60,7 @@ class PagerDuty(Vendor):
         return [Route("/v2/enqueue", self._enqueue, methods=["POST"]), Mount("/api", routes=rest)]
 
     def error(self, status: int, message: str) -> Json:
-        """The REST API's form; the Events API's for what it refuses is made in place."""
+        """An error in the REST API's format. The Events API builds its own."""
         words, code = ERRORS.get(status, ("Internal Server Error", 2000))
         return {"error": {"message": message or words, "code": code, "errors": [message] if message else []}}
 
@@ -132,7 +132,7 @@ class PagerDuty(Vendor):
         return JSONResponse({"incident": opened}, 201)
 
     def _unresolved(self, key: str) -> Json | None:
-        """The open incident with this key: it takes in every further trigger."""
+        """The open incident with this key, which every further trigger joins."""
         return next(
             (one for one in self._incidents if one["incident_key"] == key and one["status"] != "resolved"), None
         )

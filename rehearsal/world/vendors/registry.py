@@ -48,7 +48,7 @@ class Registry(Vendor):
         super().__init__(said)
 
     def forget(self) -> None:
-        """No image was ever published."""
+        """Forget all images."""
         self._images: dict[tuple[str, str], _Image] = {}
         self._tokens: dict[str, str] = {}
 
@@ -87,7 +87,7 @@ class Registry(Vendor):
         ]
 
     def error(self, status: int, message: str) -> Json:
-        """The specification's form."""
+        """An error in the specification's format."""
         codes = {401: "UNAUTHORIZED", 403: "DENIED", 404: "NAME_UNKNOWN", 429: "TOOMANYREQUESTS"}
         code = codes.get(status, "UNSUPPORTED" if status == 501 else "UNKNOWN")
         return _errors(code, message or code.lower())
@@ -97,7 +97,7 @@ class Registry(Vendor):
         return JSONResponse({})
 
     async def _token(self, request: Request) -> Response:
-        """A pass for what is asked, to anybody who does not show a wrong password (the images are public)."""
+        """A token for the requested scope. The images are public: only a wrong password is refused."""
         if _password_is_wrong(request):
             raise Refused(401, _errors("UNAUTHORIZED", "authentication required"))
         if request.query_params.get("service") != SERVICE:
@@ -129,7 +129,7 @@ class Registry(Vendor):
         return Response(content, media_type="application/octet-stream", headers=headers)
 
     def _check(self, request: Request, name: str) -> None:
-        """Raises Refused, with the challenge that says where to get a pass, unless the request has one for ``name``."""
+        """Raises Refused with the challenge for a token, unless the request has a token for ``name``."""
         scope = f"repository:{name}:pull" if name else ""
         if self._tokens.get(bearer(request.headers)) in ([scope] if name else self._tokens.values()):
             return

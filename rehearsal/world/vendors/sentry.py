@@ -36,7 +36,7 @@ class Sentry(Vendor):
         super().__init__(said)
 
     def forget(self) -> None:
-        """No release was ever made."""
+        """Forget all releases."""
         self._releases: dict[str, Json] = {}
         self._deploys: dict[str, list[Json]] = {}
 
@@ -51,7 +51,7 @@ class Sentry(Vendor):
         ]
 
     def error(self, status: int, message: str) -> Json:
-        """Sentry's form."""
+        """An error in Sentry's format."""
         words = {
             401: "Invalid token",
             403: "You do not have permission to perform this action.",

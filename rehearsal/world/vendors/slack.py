@@ -38,7 +38,7 @@ class Slack(Vendor):
         ]
 
     def error(self, status: int, message: str) -> Json:
-        """Slack's form: one word."""
+        """An error in Slack's format: one word."""
         return {"ok": False, "error": message or ERRORS.get(status, "internal_error")}
 
     async def _post(self, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""What all desks share: they keep what they were told, fail as ordered, and answer 501 to what they were not taught."""
+"""What all vendor stand-ins share: they log accepted calls, fail as ordered, and answer 501 to unknown requests."""
 
 import asyncio
 import fnmatch
@@ -17,25 +17,24 @@ from starlette.types import Message, Receive, Scope, Send
 
 GARBAGE = b"<html><head><title>Welcome</title></head><body>This network wants you to sign in.</body></html>"
 RETRY_AFTER_S = 1
-PATH = "desk.path"
+PATH = "vendor.path"
 """Where a request's scope holds its path as the vendor would see it."""
 
 Json = dict[str, Any]
 Said = Callable[[str, str, str, Any], None]
-"""Takes (desk, method, path, body) of an accepted call that changed something."""
+"""Takes (vendor, method, path, body) of an accepted call that changed something."""
 
 
 @dataclass
 class Fault:
-    """An order: requests to a desk fail as said here. Refused with ValueError when it says nothing.
+    """An order: requests to a vendor fail in this way. Raises ValueError when it orders nothing.
 
-    ``status``: answered so, in the vendor's words. ``delay_s``: late, and then as it would be without an order, if
-    there is no other. ``hang``: no answer before the client gives up. ``garbage``: 200 and a page that is not the
-    vendor's. ``applied``: it takes effect first (alone: and then 503). ``count`` ends the order after so many requests
-    (None: never), and ``every`` = k hits each k-th request that matches. ``method`` and ``path`` (below the desk) are
-    shell patterns. ``message`` goes into the vendor's words; at Slack's desk it is the error itself, as in
-    ``status=200, message="is_archived"``. ``met`` is set once a request has come as far as it is ordered to: it hangs,
-    or it was answered.
+    ``status``: the answer has this status and the vendor's error body. ``delay_s``: the answer is late, and otherwise
+    normal if nothing else is ordered. ``hang``: no answer before the client gives up. ``garbage``: 200 and an HTML page
+    that is not the vendor's. ``applied``: the request takes effect first (alone: and is then answered 503). ``count``
+    ends the order after so many requests (None: never); ``every`` = k hits each k-th matching request. ``method`` and
+    ``path`` (below the mount point) are shell patterns. ``message`` goes into the error body; for Slack it is the error
+    itself, as in ``status=200, message="is_archived"``. ``met`` is set once a request hangs or was answered as ordered.
     """
 
     status: int | None = None
@@ -58,13 +57,13 @@ class Fault:
         if not (self.is_an_answer or self.delay_s > 0):
             raise ValueError("a fault needs one of status, delay_s, hang, garbage or applied")
         if self.status is not None and not 200 <= self.status <= 599:
-            raise ValueError(f"status: {self.status} is no HTTP status")
+            raise ValueError(f"status: {self.status} is not an HTTP status")
         if self.every < 1:
             raise ValueError(f"every: must be 1 or more, not {self.every}")
 
     @property
     def is_an_answer(self) -> bool:
-        """Whether the desk's own answer is not given."""
+        """Whether the order replaces the vendor's own answer."""
         return self.status is not None or self.hang or self.garbage
 
     def takes(self, method: str, path: str) -> bool:
@@ -105,7 +104,7 @@ class Vendor:
         self._app.router.redirect_slashes = False
 
     def routes(self) -> Sequence[BaseRoute]:
-        """What it was taught."""
+        """The implemented routes."""
         raise NotImplementedError
 
     def error(self, status: int, message: str) -> Json:
@@ -113,7 +112,7 @@ class Vendor:
         raise NotImplementedError
 
     def forget(self) -> None:
-        """Nothing was ever said to this desk."""
+        """Return to the initial state."""
         raise NotImplementedError
 
     def order(self, fault: Fault) -> Fault:
@@ -122,11 +121,11 @@ class Vendor:
         return fault
 
     def clear_faults(self) -> None:
-        """Nothing is ordered to fail any more."""
+        """Cancel all faults."""
         self._faults.clear()
 
     def keep(self, request: Request, body: Any) -> None:
-        """Note an accepted call that changed something."""
+        """Log an accepted call that changed something."""
         self._said(self.name, request.method, request.scope[PATH], body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -166,7 +165,7 @@ def bearer(headers: Headers, scheme: str = "bearer") -> str:
 
 
 def is_wrong(token: str) -> bool:
-    """The desks take any token, but for those that begin with ``wrong``: so a story can have a bad one."""
+    """Whether a token is invalid. Any token is valid unless it starts with ``wrong``."""
     return token.startswith("wrong")
 
 
@@ -196,7 +195,7 @@ async def _refused(_: Request, refused: Any) -> Response:
 
 
 async def _unheard(_: Message) -> None:
-    """The desk answers, and nobody hears it."""
+    """Drop the answer."""
 
 
 async def _client_gone(receive: Receive) -> None:

@@ -1,0 +1,196 @@
+"""What our annotations on a service say, read and written. The service is the record.
+
+The *coordinator* of a release carries its whole lease; every other service carries a Participant that points to it.
+``epoch`` and ``last_good`` stay when the release is over, and ``incidents`` until the next good one; nothing else does.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Self
+
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from playbook.base import Frozen
+from playbook.errors import Refused
+from playbook.lease import first_edition
+from playbook.lease.lease import AnyLease, Epoch, Lease, Seconds, Stored
+from playbook.release.promotion import Promotion
+from playbook.release.request import Measure
+from playbook.release.traffic import Scaling, ServiceSnapshot, TrafficSplit
+
+PREFIX = "playbook.ethixai.com/"
+LEASE, PARTICIPANT = PREFIX + "claim", PREFIX + "member"
+EPOCH, LAST_GOOD, INCIDENTS = PREFIX + "epoch", PREFIX + "last-good", PREFIX + "incidents"
+MITIGATION = PREFIX + "mitigation"
+KEEP_LAST_GOOD = 3
+KEEP_INCIDENTS = 10
+LENGTH_MAX = 64_000
+"""Characters of one annotation. Google allows 256 kB for all of a service's together."""
+_EPOCH = re.compile(r"[0-9]{1,11}")
+
+
+class Participant(Stored):
+    """What a service that is not the coordinator carries."""
+
+    release_id: str
+    epoch: Epoch
+    coordinator: str
+    split: TrafficSplit = Field(description="where its users go should the coordinator have no lease any more")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reads_first_edition(cls, stored: object) -> object:
+        return first_edition.participant(stored)
+
+
+class Mitigation(Stored):
+    """A measure that somebody took on a service, and what it was before the first one: the way back."""
+
+    measure: Measure
+    by: str
+    reason: str
+    at_s: Seconds
+    split: TrafficSplit
+    scaling: Scaling
+
+
+_LEASE: TypeAdapter[Lease] = TypeAdapter(AnyLease)
+_PROMOTIONS = TypeAdapter(tuple[Promotion, ...])
+
+
+class Unreadable(Frozen):
+    """Annotations that are set aside: other services go on without this one, and a person is paged."""
+
+    service: str
+    problem: str
+    is_read: bool = Field(True, description="the service could be read, and its annotations are what is wrong")
+
+    def __str__(self) -> str:
+        if not self.is_read:
+            return f"{self.service} could not be read: {self.problem}"
+        return (
+            f"{self.service}: its annotations {PREFIX}* cannot be used ({self.problem}). "
+            "Restore them from the service's history, or remove them to start from nothing."
+        )
+
+
+class Record(Stored):
+    """Everything our own annotations say about a service."""
+
+    lease: AnyLease | None = None
+    participant: Participant | None = None
+    epoch: Epoch = 0
+    last_good: tuple[Promotion, ...] = Field((), description="newest first, at most three")
+    mitigation: Mitigation | None = None
+    incidents: tuple[str, ...] = Field((), description="keys of the pages that the next good release resolves")
+
+    @classmethod
+    def read(cls, snapshot: ServiceSnapshot) -> Self:
+        """What ``snapshot`` carries. Raises Refused where that cannot be read."""
+        found = cls.parse(snapshot.service, snapshot.annotations)
+        if isinstance(found, Unreadable):
+            raise Refused(str(found))
+        return found
+
+    @classmethod
+    def parse(cls, service: str, annotations: Mapping[str, str]) -> "Self | Unreadable":
+        """What the annotations of ``service`` say, or why they cannot be read. Raises nothing, whatever they hold."""
+        found = {key: value for key, value in annotations.items() if key.startswith(PREFIX)}
+        if too_long := [key for key, value in found.items() if len(value) > LENGTH_MAX]:
+            return Unreadable(service=service, problem=f"{too_long[0]} is longer than {LENGTH_MAX} characters")
+        if not _EPOCH.fullmatch(found.get(EPOCH, "0")):
+            return Unreadable(service=service, problem=f"{EPOCH} is no number of at most 11 digits")
+        try:
+            record = cls(
+                lease=_LEASE.validate_json(found[LEASE]) if LEASE in found else None,
+                participant=Participant.model_validate_json(found[PARTICIPANT]) if PARTICIPANT in found else None,
+                epoch=int(found.get(EPOCH, "0")),
+                last_good=_PROMOTIONS.validate_json(found.get(LAST_GOOD, "[]")),
+                mitigation=Mitigation.model_validate_json(found[MITIGATION]) if MITIGATION in found else None,
+                incidents=tuple(filter(None, found.get(INCIDENTS, "").split(","))),
+            )
+        except ValidationError as wrong:
+            first = wrong.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            return Unreadable(service=service, problem=f"{where or 'an annotation'}: {first['msg']}"[:200])
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as wrong:
+            return Unreadable(service=service, problem=f"{type(wrong).__name__} while reading"[:200])
+        problems = record.problems(service)
+        return Unreadable(service=service, problem="; ".join(problems)) if problems else record
+
+    def problems(self, service: str) -> list[str]:
+        """What cannot be true of a record that stands on ``service``, although each field can be read."""
+        held = self.lease or self.participant
+        found = ["it carries a lease and points to one"] if self.lease and self.participant else []
+        if held is not None and held.epoch != self.epoch:
+            found.append(f"the lease has epoch {held.epoch} and the service {self.epoch}")
+        if held is not None and held.release_id in self.incidents:
+            found.append(f"{held.release_id} has ended")
+        if self.lease is not None:
+            found += self.lease.problems()
+            if self.lease.coordinator != service:
+                found.append(f"the lease is that of {self.lease.coordinator}")
+        return found
+
+    def annotations(self) -> dict[str, str]:
+        """What to write so that ``read`` gives this back. Fields of a lease at their default are left out."""
+        written = {EPOCH: str(self.epoch)} if self.epoch else {}
+        if self.lease:
+            written[LEASE] = self.lease.stored()
+        if self.participant:
+            written[PARTICIPANT] = self.participant.model_dump_json()
+        if self.last_good:
+            written[LAST_GOOD] = _PROMOTIONS.dump_json(self.last_good).decode()
+        if self.mitigation:
+            written[MITIGATION] = self.mitigation.model_dump_json()
+        if self.incidents:
+            written[INCIDENTS] = ",".join(self.incidents)
+        return written
+
+    def beside(self, annotations: Mapping[str, str]) -> dict[str, str]:
+        """``annotations`` with our own keys replaced by this record, everybody else's kept."""
+        return {k: v for k, v in annotations.items() if not k.startswith(PREFIX)} | self.annotations()
+
+    @property
+    def holder(self) -> str:
+        """The release that holds this service, or an empty string."""
+        held = self.lease or self.participant
+        return held.release_id if held else ""
+
+    def released(self) -> Self:
+        """The record of a service that no release holds."""
+        return self.model_copy(update={"lease": None, "participant": None})
+
+    def promoted(self, promotion: Promotion, before: str = "") -> Self:
+        """The record with ``promotion`` as its newest good release. Writing it twice adds it once.
+
+        ``before`` is the revision that served everybody until then: the first release that is written down has it to
+        go back to.
+        """
+        older = tuple(p for p in self.last_good if p.revision != promotion.revision)
+        if not older and before:
+            older = (Promotion(release="", revision=before, digest="", promoted_at_s=0),)
+        return self.model_copy(update={"last_good": (promotion, *older)[:KEEP_LAST_GOOD]})
+
+    def returned(self, promotion: Promotion, taken_back: str) -> Self:
+        """The record after a rollback from revision ``taken_back`` to ``promotion``: what came after it is good no
+        more."""
+        names = [p.revision for p in self.last_good]
+        is_known = promotion.revision in names
+        after = self.last_good[names.index(promotion.revision) + 1 :] if is_known else self.last_good
+        older = tuple(p for p in after if p.revision != taken_back)
+        return self.model_copy(update={"last_good": (promotion, *older)[:KEEP_LAST_GOOD]})
+
+    def without(self, revision: str) -> Self:
+        """The record in which ``revision`` is no good release."""
+        return self.model_copy(update={"last_good": tuple(p for p in self.last_good if p.revision != revision)})
+
+    def copied(self, revision: str, copy: str) -> Self:
+        """The record whose good releases run in ``copy`` where they ran in ``revision``, which must not serve again."""
+        goods = (p.model_copy(update={"revision": copy}) if p.revision == revision else p for p in self.last_good)
+        return self.model_copy(update={"last_good": tuple(goods)})
+
+    def alarmed(self, incident: str) -> Self:
+        """The record with an incident that is not over. Writing it twice adds it once."""
+        others = tuple(key for key in self.incidents if key != incident)
+        return self.model_copy(update={"incidents": (*others, incident)[-KEEP_INCIDENTS:]})

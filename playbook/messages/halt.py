@@ -1,0 +1,25 @@
+"""What people read of a migration rollback that stopped: P1, since users cannot write."""
+
+from playbook.incident.decision_matrix import Severity
+from playbook.lease.lease import MigrationLease
+from playbook.messages.chat import Page
+
+
+def go_on(environment: str) -> str:
+    """How to go on from wherever it stopped."""
+    return f"Start migration-rollback/{environment} again: it goes on from here."
+
+
+def halted(lease: MigrationLease, environment: str, why: str) -> Page:
+    """Nothing goes on by itself, and ``why`` says whose writes are off: P1."""
+    return Page(
+        key=lease.release_id,
+        severity=Severity.P1,
+        summary=f"{environment.capitalize()} migration rollback stopped: {why}"[:1024],
+        details={
+            "release": lease.release_id,
+            "services": ", ".join(lease.services),
+            "how to go on": go_on(environment),
+            "flow run": lease.flow_run_id,
+        },
+    )

@@ -1,0 +1,41 @@
+"""What people read when the engine cannot act: annotations that are set aside, users that are not back."""
+
+from playbook.incident.decision_matrix import Severity
+from playbook.lease.record import PREFIX, Unreadable
+from playbook.messages.chat import Page
+from playbook.messages.report import Report, rollback_plan
+
+
+def set_aside(one: Unreadable, environment: str, place: str) -> Page:
+    """The engine does nothing with this service, and users may be on a release that nothing watches: P1.
+
+    ``place`` is gcloud's flags for the project and region.
+    """
+    return Page(
+        key=f"set-aside/{one.service}",
+        severity=Severity.P1,
+        summary=f"{environment.capitalize()} {one}"[:1024],
+        details={
+            "service": one.service,
+            "what users have": "not known to the engine: it neither recovers nor rolls back this service",
+            "look": f"gcloud run services describe {one.service} {place}",
+            "what to do": f"send users to a good revision, then correct or remove the annotations {PREFIX}*",
+        },
+    )
+
+
+def not_reverted(report: Report, why: str) -> Page:
+    """Users could not be moved back everywhere: P1, with what a person can do by hand."""
+    lease = report.lease
+    return Page(
+        key=lease.release_id,
+        severity=Severity.P1,
+        summary=f"{report.environment.capitalize()}: {lease.version} could not be taken back everywhere: {why}"[:1024],
+        details={
+            "release": lease.release_id,
+            "why it is taken back": lease.reason,
+            "what failed": why,
+            "what happens now": "recovery tries again every minute",
+            "by hand": rollback_plan(lease),
+        },
+    )

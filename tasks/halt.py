@@ -1,0 +1,59 @@
+"""A migration rollback stops: a person is paged with whose writes are off."""
+
+import asyncio
+from typing import NamedTuple
+
+from prefect import task
+
+from blocks.environment import Environment
+from playbook.errors import ReleaseError
+from playbook.lease.halted import is_closed, not_newer
+from playbook.lease.lease import MigrationLease
+from playbook.messages.halt import go_on, halted
+from playbook.release.outcome import FlowResult, ReleaseOutcome
+from playbook.release.traffic import ServiceSnapshot
+from tasks.announce import notify
+from tasks.retries import WRITE
+
+
+class Closed(NamedTuple):
+    """Whose writes are off right now, and which services could not be looked at."""
+
+    off: tuple[str, ...]
+    unseen: tuple[str, ...] = ()
+
+
+@task(name="where writes are off", task_run_name="where writes are off", **WRITE)
+async def closed_services(env: Environment, lease: MigrationLease) -> Closed:
+    """Where writes are off: what is said when somebody is woken, so one that cannot be read keeps nothing from being
+    said.
+
+    Raises: Fenced (a newer run has the lead).
+    """
+    looks = await asyncio.gather(
+        *(env.cloud_run.snapshot(service) for service in lease.services), return_exceptions=True
+    )
+    seen = dict(zip(lease.services, looks, strict=True))
+    off, unseen = [], []
+    for service, one in seen.items():
+        if isinstance(one, ServiceSnapshot):
+            if service == lease.coordinator:
+                not_newer(one, lease)
+            off += [service] if is_closed(one, lease) else []
+        elif isinstance(one, ReleaseError):
+            unseen.append(service)
+        else:
+            raise one
+    return Closed(tuple(off), tuple(unseen))
+
+
+async def notify_stopped(env: Environment, lease: MigrationLease, why: str) -> FlowResult:
+    """Somebody is woken before the claim says that it stopped: nobody goes on with one that says so, or speaks of it.
+
+    Raises: Fenced (a newer run has it; nobody is woken).
+    """
+    closed = await closed_services(env, lease)
+    state = f"Writes to {', '.join(closed.off)} are off. " if closed.off else ""
+    state += f"Whether they are to {', '.join(closed.unseen)} could not be seen. " if closed.unseen else ""
+    await notify(env, halted(lease, env.name, f"{why} {state}"))
+    return FlowResult(end=ReleaseOutcome.HALTED, message=f"{why} {state}{go_on(env.name)}", release_id=lease.release_id)
