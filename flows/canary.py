@@ -5,6 +5,7 @@ import asyncio
 from blocks.environment import Environment
 from playbook.analysis.policy import LowTraffic
 from playbook.analysis.verdict import Action, Reason, Verdict
+from playbook.lease.change import instances_to_gain
 from playbook.lease.lease import Decision, Lease
 from playbook.messages.report import Report
 from playbook.release.gate import Choice
@@ -68,17 +69,23 @@ async def shift_all(env: Environment, lease: Lease) -> None:
 async def scale_up(env: Environment, report: Report, verdict: Verdict) -> Report:
     """More instances, then look again (playbook 8: p95 above 5 s); the next verdict on latency is a rollback.
 
+    Where the service's own scaling leaves no room for more, the release is taken back.
+
     A bake that would end before the new instances were looked at becomes longer: nobody is promoted unseen.
     """
+    scaling = report.lease.rollout(verdict.service).scaling
+    if not instances_to_gain(scaling, env.policy.scale_max_instances):
+        cannot = f"{verdict.service} keeps {scaling}, set by its owner, so more instances cannot be given"
+        return report.deciding(Decision.REVERT, f"{verdict.service}: {verdict.explanation}. {cannot}.")
     now_s, policy = await clock(env), report.lease.policy(env.policy)
     scaled = report.lease.scaled(verdict.service, now_s)
     seen_s = now_s + policy.warm_up_s + policy.literal_window_s
     if seen_s > (scaled.bake_start_s or now_s) + policy.bake_s:
         scaled = scaled.extended_until(seen_s, env.policy)
     lease = await save_lease(env, scaled)
-    await scale(env, lease, verdict.service)
+    snapshot = await scale(env, lease, verdict.service)
     report = await note(report.at(lease), f"{verdict.service} has more instances")
-    await notify_scaled(env, report)
+    await notify_scaled(env, report, snapshot.scaling.min_instances)
     return report
 
 
@@ -115,7 +122,9 @@ def _undecided(env: Environment, report: Report, policy: LowTraffic) -> list[Ver
 async def look_again(env: Environment, report: Report, probed: list[Verdict], seconds: float) -> Report:
     """The canaries got the requests that they lack, over ``seconds``, and the judge has looked once more."""
     lacking = {verdict.service: verdict.missing for verdict in probed if verdict.missing}
-    for said in await asyncio.gather(*(probe(env, name, missing, seconds) for name, missing in lacking.items())):
+    for said in await asyncio.gather(
+        *(probe(env, name, report.lease.tag, missing, seconds) for name, missing in lacking.items())
+    ):
         report = await note(report, said)
     return await look_now(env, report, after_s=SCRAPES_TO_SEE * env.policy.scrape_s)
 

@@ -10,11 +10,11 @@ from tasks.report import note
 from tasks.validation import exploit_check
 
 
-async def fix_verified(env: Environment, lease: Lease, service: str, *, on_canary: bool = False) -> str | None:
+async def fix_verified(env: Environment, lease: Lease, service: str, tag: str = "") -> str | None:
     """Every exploit that was given for ``service`` is refused by the new revision. Returns the first that is not, or
     None."""
     for check in (check for check in lease.exploit_checks if check.service == service):
-        status = await exploit_check(env, check, on_canary)
+        status = await exploit_check(env, check, tag)
         if status not in check.refused_with:
             return f"{service}: the hole is still open: {check} answered {status}"
     return None

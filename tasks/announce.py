@@ -182,9 +182,9 @@ async def notify_noticed(env: Environment, lease: Lease, verdict: Verdict) -> No
     await notify(env, messages.noticed(lease, env.name, verdict))
 
 
-async def notify_scaled(env: Environment, report: Report) -> None:
+async def notify_scaled(env: Environment, report: Report, instances: int) -> None:
     """`#releases` knows that more instances were given."""
-    await notify(env, messages.scaled(report, env.policy.scale_max_instances))
+    await notify(env, messages.scaled(report, instances))
 
 
 async def notify_alarm(env: Environment, lease: Lease, verdict: Verdict) -> None:

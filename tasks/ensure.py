@@ -5,9 +5,9 @@ from collections.abc import Callable
 from prefect import get_run_logger
 
 from blocks.environment import Environment
-from playbook.errors import Conflict, Refused
+from playbook.errors import Conflict, Refused, StartFailed
 from playbook.lease.change import Change
-from playbook.release.traffic import OUR_TAGS, ServiceSnapshot, TrafficSplit
+from playbook.release.traffic import LATEST, ServiceSnapshot, TrafficSplit, is_our_tag
 
 CONFLICTS_MAX = 8
 """How often the service may change between our read and our write. Every round reads again and decides again."""
@@ -23,7 +23,7 @@ async def ensure(
 
     ``step`` is pure: it gets a fresh read and answers what is missing. It raises Fenced or OutOfBandChange where the
     service is no longer ours. Other people's tags whose revision cannot serve make Cloud Run refuse every split: they
-    are left out then, with a sentence for each in ``dropped``.
+    are left out then, with a sentence for each in ``dropped``; so is an operation that has not ended.
     Raises: Conflict (the service changed every time), and whatever `CloudRun` raises.
     """
     dead: dict[str, str] = {}
@@ -35,9 +35,11 @@ async def ensure(
         if change.split is not None and dead:
             change = change.model_copy(update={"split": change.split.without_tags(*dead)})
         try:
-            return await env.cloud_run.write(snapshot, change)
+            written = await env.cloud_run.write(snapshot, change)
         except Conflict as moved:
             conflict = moved
+        except StartFailed:
+            raise
         except Refused as refusal:
             found = await dead_tags(env, service, change.split) if change.split is not None else {}
             if not found:
@@ -47,12 +49,21 @@ async def ensure(
             get_run_logger().warning("%s (%s)", " ".join(told), refusal)
             if dropped is not None:
                 dropped += told
+        else:
+            if written.is_reconciling:
+                told = [f"{service}: users are served as asked, but Cloud Run says that it is still reconciling."]
+                get_run_logger().warning(told[0])
+                if dropped is not None:
+                    dropped += told
+            return written
     raise conflict
 
 
 async def dead_tags(env: Environment, service: str, split: TrafficSplit) -> dict[str, str]:
     """Other people's tags in ``split`` whose revision cannot serve, with the reason. One call, where there are tags."""
-    theirs = {tag: revision for tag, revision in split.tags.items() if tag not in OUR_TAGS and revision != "LATEST"}
+    theirs = {
+        tag: revision for tag, revision in split.tags.items() if not is_our_tag(tag, revision) and revision != LATEST
+    }
     if not theirs:
         return {}
     ready = {revision.name: revision.is_ready for revision in await env.cloud_run.revisions(service)}

@@ -11,7 +11,6 @@ from blocks.environment import Environment
 from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Action, Reason, Verdict, judge, severest_first
 from playbook.lease.lease import Lease, ServiceRollout
-from playbook.release.traffic import CANARY_TAG
 from tasks.announce import notify_noticed
 from tasks.observer import PrometheusClock, ServiceObserver
 from tasks.retries import NO_TELEMETRY, READ
@@ -49,15 +48,15 @@ async def clock(env: Environment) -> float:
 
 
 @task(name="probe", task_run_name="probe {service}", **READ)
-async def probe(env: Environment, service: str, missing: int, seconds: float) -> str:
-    """The canary was asked for what is ``missing`` to judge it, at its tag URL, spread over ``seconds``.
+async def probe(env: Environment, service: str, tag: str, missing: int, seconds: float) -> str:
+    """The canary was asked for what is ``missing`` to judge it, at the URL of ``tag``, spread over ``seconds``.
 
     Returns how many requests it answered, as a sentence. They count as any of its requests do.
     """
     snapshot = await env.cloud_run.snapshot(service)
     count = math.ceil(min(missing * PROBES_SPARE, PROBES_PER_S_MAX * seconds))
-    answered = await env.ethixai.probe(snapshot.tag_urls[CANARY_TAG], count, seconds)
-    said = f"{service}: {answered} of {count} requests of our own to {snapshot.split.tags[CANARY_TAG]} were answered"
+    answered = await env.ethixai.probe(snapshot.url_of(tag), count, seconds)
+    said = f"{service}: {answered} of {count} requests of our own to {snapshot.split.tags[tag]} were answered"
     get_run_logger().info("%s", said)
     return said
 

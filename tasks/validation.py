@@ -9,7 +9,6 @@ from blocks.environment import Environment
 from playbook.errors import NoData, Refused, SmokeFailed, Transient
 from playbook.lease.lease import Lease
 from playbook.release.request import ExploitCheck
-from playbook.release.traffic import CANARY_TAG
 from playbook.release.version import SmokeTest
 from tasks.retries import NO_TELEMETRY, READ, is_last_try
 
@@ -19,14 +18,14 @@ SCRAPES_WAITED = 20
 
 @task(name="smoke test", task_run_name="smoke test {service}", **READ)
 async def smoke_test(
-    env: Environment, service: str, on_canary: bool = False, only: tuple[SmokeTest, ...] = tuple(SmokeTest)
+    env: Environment, service: str, tag: str = "", only: tuple[SmokeTest, ...] = tuple(SmokeTest)
 ) -> str | None:
-    """Every smoke test of the service passes (or those of ``only``), at its canary's tag URL or at its own.
+    """Every smoke test of the service passes (or those of ``only``), at the URL of ``tag`` or at its own.
 
     Returns the first that did not, or None.
     """
     snapshot = await env.cloud_run.snapshot(service)
-    url = snapshot.tag_urls[CANARY_TAG] if on_canary else snapshot.uri
+    url = snapshot.url_of(tag)
     for test in (test for test in env.service(service).smoke if test in only):
         try:
             seen = await env.ethixai.run(test, url)
@@ -42,11 +41,11 @@ async def smoke_test(
 
 
 @task(name="exploit check", task_run_name="exploit check {check}", **READ)
-async def exploit_check(env: Environment, check: ExploitCheck, on_canary: bool = False) -> int:
-    """The status that answers ``check``, at the canary's tag URL or at the service's own; 0 where nothing answers."""
+async def exploit_check(env: Environment, check: ExploitCheck, tag: str = "") -> int:
+    """The status that answers ``check``, at the URL of ``tag`` or at the service's own; 0 where nothing answers."""
     snapshot = await env.cloud_run.snapshot(check.service)
     try:
-        status = await env.ethixai.ask(check, snapshot.tag_urls[CANARY_TAG] if on_canary else snapshot.uri)
+        status = await env.ethixai.ask(check, snapshot.url_of(tag))
     except Transient:
         if not is_last_try(READ):
             raise

@@ -21,7 +21,7 @@ from playbook.lease.record import Record
 from playbook.release.plan import Order, revision_name
 from playbook.release.promotion import Promotion
 from playbook.release.request import HotfixRequest, RollbackRequest
-from playbook.release.traffic import CANARY_TAG, LATEST, Revision, ServiceSnapshot, TrafficSplit
+from playbook.release.traffic import LATEST, Revision, ServiceSnapshot, TrafficSplit
 
 MIGRATION_LASTS_S = 7 * 86_400.0
 """A migration rollback may wait for people: recovery does not take over one that lives for a week."""
@@ -141,7 +141,7 @@ def migration_rollout(snapshot: ServiceSnapshot, good: Promotion, revisions: Ite
         )
     fields = _as_found(snapshot)
     if mitigation:
-        fields |= {"before_mitigation": mitigation.split.without_tags(CANARY_TAG), "scaling": mitigation.scaling}
+        fields |= {"before_mitigation": mitigation.split.without_canary_tags(), "scaling": mitigation.scaling}
     return ServiceRollout(
         service=snapshot.service,
         from_revision=was_serving,
@@ -154,7 +154,7 @@ def migration_rollout(snapshot: ServiceSnapshot, good: Promotion, revisions: Ite
 
 def _as_found(snapshot: ServiceSnapshot) -> dict[str, Any]:
     return {
-        "found": snapshot.pinned.without_tags(CANARY_TAG),
+        "found": snapshot.pinned.without_canary_tags(),
         "asked": TrafficSplit(percent=snapshot.split.percent) if LATEST in snapshot.split.percent else None,
         "scaling": snapshot.scaling,
         "latest_created": snapshot.latest_created,

@@ -15,7 +15,7 @@ from playbook.lease.lease import Decision, Kind, Lease
 from playbook.lease.record import MITIGATION, Participant, Record
 from playbook.lease.settled import was_taken_over
 from playbook.release.promotion import Promotion
-from playbook.release.traffic import CANARY_TAG, OUR_TAGS, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
+from playbook.release.traffic import PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit, is_our_tag
 
 
 class Deployment(Frozen):
@@ -151,6 +151,11 @@ def check_available(snapshot: ServiceSnapshot, lease: Lease) -> Record:
     record = check_not_held(snapshot, lease.version, lease.release_id)
     if record.epoch > lease.epoch:
         raise Fenced(f"{snapshot.service}: epoch {record.epoch} is newer than this run's {lease.epoch}.")
+    if lease.release_id in record.incidents and not record.holder:
+        raise Refused(
+            f"{lease.release_id} was taken back, and this run is a retry of it. Start a new run: what was seen of it "
+            "must be looked at first."
+        )
     if record.mitigation is not None:
         what = record.mitigation
         raise Refused(
@@ -211,16 +216,21 @@ def to_take_over(snapshot: ServiceSnapshot, lease: Lease, found: Lease) -> Chang
 
 
 def to_scale(snapshot: ServiceSnapshot, lease: Lease, instances: int) -> Change | None:
-    """The service keeps at least so many instances; the claim, with the scaling to go back to, is written with it.
-
-    A bound above (0: none is set) gives way: Cloud Run refuses one below the least.
-    """
+    """The service keeps at least so many instances, within the maximum that its owner has set; the lease, with the
+    scaling to go back to, is written with it. Nothing changes where `instances_to_gain` says that nothing can."""
     record = guard(snapshot, lease)
     wanted = mark(record, lease, snapshot.service)
-    least, most = max(instances, snapshot.scaling.min_instances), snapshot.scaling.max_instances
-    bounds = {"min_instances": least, "max_instances": most and max(least, most)}
-    scaling = snapshot.scaling.model_copy(update=bounds)
+    least = snapshot.scaling.min_instances + instances_to_gain(snapshot.scaling, instances)
+    scaling = snapshot.scaling.model_copy(update={"min_instances": least})
     return None if snapshot.scaling == scaling and record == wanted else Change(record=wanted, scaling=scaling)
+
+
+def instances_to_gain(scaling: Scaling, instances: int) -> int:
+    """How many more instances a service would keep if ``instances`` were asked for: none where it is scaled by hand,
+    and no more than its maximum allows."""
+    if scaling.manual is not None:
+        return 0
+    return max(0, min(instances, scaling.max_instances or instances) - scaling.min_instances)
 
 
 def move(snapshot: ServiceSnapshot, lease: Lease, want: TrafficSplit) -> Change | None:
@@ -238,9 +248,9 @@ def to_deploy(snapshot: ServiceSnapshot, lease: Lease, overrides: Mapping[str, s
     Raises: Transient (it is still starting), as `guard`.
     """
     rollout = lease.rollout(snapshot.service)
-    want = keep_tags(snapshot, rollout.found, {CANARY_TAG: rollout.to_revision})
+    want = keep_tags(snapshot, rollout.found, {lease.tag: rollout.to_revision})
     if is_deployed(snapshot, lease):
-        if snapshot.is_reconciling:
+        if snapshot.is_under_way:
             raise Transient(f"{snapshot.service}: {rollout.to_revision} is still starting.")
         return move(snapshot, lease, want)
     return Change(
@@ -265,7 +275,7 @@ def to_bake(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
     """The canary has its share of the users."""
     rollout = lease.rollout(snapshot.service)
     want = rollout.found.with_canary(rollout.to_revision, lease.canary_percent)
-    return move(snapshot, lease, keep_tags(snapshot, want, {CANARY_TAG: rollout.to_revision}))
+    return move(snapshot, lease, keep_tags(snapshot, want, {lease.tag: rollout.to_revision}))
 
 
 def to_record(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
@@ -278,7 +288,7 @@ def to_record(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
 def to_promote(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
     """The new revision has all users; the one before is kept alive by a tag until the watch is over."""
     rollout = lease.rollout(snapshot.service)
-    tags = {CANARY_TAG: rollout.to_revision, PREVIOUS_TAG: rollout.from_revision}
+    tags = {lease.tag: rollout.to_revision, PREVIOUS_TAG: rollout.from_revision}
     return move(snapshot, lease, keep_tags(snapshot, TrafficSplit.all_to(rollout.to_revision), tags))
 
 
@@ -366,7 +376,7 @@ def keep_tags(snapshot: ServiceSnapshot, split: TrafficSplit, ours: Mapping[str,
 
     Tags are never taken from an older read: their owners may have moved or removed them since.
     """
-    theirs = {tag: revision for tag, revision in snapshot.split.tags.items() if tag not in OUR_TAGS}
+    theirs = {tag: revision for tag, revision in snapshot.split.tags.items() if not is_our_tag(tag, revision)}
     return TrafficSplit(percent=split.percent, tags=theirs | dict(ours or {}))
 
 

@@ -17,7 +17,7 @@ from playbook.incident.decision_matrix import Severity
 from playbook.lease import first_edition
 from playbook.release.promotion import Promotion
 from playbook.release.request import ExploitCheck, HotfixRequest, RollbackRequest
-from playbook.release.traffic import Scaling, TrafficSplit
+from playbook.release.traffic import Scaling, TrafficSplit, canary_tag
 
 Seconds = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
 Epoch = Annotated[int, Field(ge=0, lt=10**11)]
@@ -130,6 +130,11 @@ class Lease(Stored):
     def coordinator(self) -> str:
         """The service that carries the lease."""
         return self.rollouts[0].service
+
+    @property
+    def tag(self) -> str:
+        """The tag of the revision that is not shown to users yet."""
+        return canary_tag(self.release_id)
 
     @property
     def services(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from playbook.lease.record import Record
 from playbook.migration.plan import Migration, code_problem
 from playbook.migration.progress import progress_of, with_progress
 from playbook.release.promotion import Promotion
-from playbook.release.traffic import CANARY_TAG, Scaling, ServiceSnapshot, TrafficSplit
+from playbook.release.traffic import Scaling, ServiceSnapshot, TrafficSplit
 from playbook.rollback.plan import ServiceState
 
 
@@ -101,8 +101,8 @@ def to_introduce(snapshot: ServiceSnapshot, lease: MigrationLease) -> Change | N
     record = change.guard(snapshot, lease)
     wanted = change.mark(record, lease, snapshot.service)
     rollout = lease.rollout(snapshot.service)
-    split = TrafficSplit(percent=snapshot.pinned.percent, tags={CANARY_TAG: rollout.to_revision})
-    is_so = snapshot.split == split and record == wanted and CANARY_TAG in snapshot.tag_urls
+    split = TrafficSplit(percent=snapshot.pinned.percent, tags={lease.tag: rollout.to_revision})
+    is_so = snapshot.split == split and record == wanted and lease.tag in snapshot.tag_urls
     return None if is_so else Change(record=wanted, split=split)
 
 
@@ -114,11 +114,11 @@ def to_repoint(snapshot: ServiceSnapshot, lease: MigrationLease, base: str) -> C
     record = change.guard(snapshot, lease)
     wanted = change.mark(record, lease, snapshot.service)
     rollout = lease.rollout(snapshot.service)
-    if snapshot.latest_created == rollout.to_revision and snapshot.is_reconciling:
+    if snapshot.latest_created == rollout.to_revision and snapshot.is_under_way:
         raise Transient(f"{snapshot.service}: {rollout.to_revision} is still starting.")
     if snapshot.latest_created == rollout.to_revision and snapshot.latest_ready == rollout.to_revision:
         return None
-    split = TrafficSplit(percent=snapshot.pinned.percent, tags={CANARY_TAG: rollout.to_revision})
+    split = TrafficSplit(percent=snapshot.pinned.percent, tags={lease.tag: rollout.to_revision})
     return Change(
         record=wanted,
         split=split,

@@ -1,18 +1,37 @@
 """What a service looks like from outside: who gets how much traffic, and what is served right now."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from playbook.base import Frozen
+from playbook.errors import Refused
 
 LATEST = "LATEST"
 """Stands in a split for Cloud Run's moving target, until it is pinned to a revision."""
 
-CANARY_TAG = "canary"
+FIRST_EDITION_TAG = "canary"
+_OUR_REVISION = re.compile(r"[a-z0-9-]+-[0-9a-f]{1,12}-[0-9a-f]{6}")
+_CANARY_TAG = re.compile(r"canary-[0-9a-f]{6}")
 PREVIOUS_TAG = "previous"
-OUR_TAGS = (CANARY_TAG, PREVIOUS_TAG)
+
+
+def canary_tag(release_id: str) -> str:
+    """The tag of one try at a version, ``canary-1f2e3d``: what answers at its URL is that try's revision, and no older
+    one."""
+    return f"canary-{release_id.rsplit('-', 1)[-1]}"
+
+
+def is_our_tag(tag: str, revision: str) -> bool:
+    """Whether a release of ours has set ``tag``, which is on ``revision``. Every other tag belongs to other people.
+
+    The first edition called the tag of every try ``canary``; a lease of it may still be in flight.
+    """
+    if tag == FIRST_EDITION_TAG:
+        return _OUR_REVISION.fullmatch(revision) is not None
+    return tag == PREVIOUS_TAG or _CANARY_TAG.fullmatch(tag) is not None
 
 
 class TrafficSplit(Frozen):
@@ -51,6 +70,11 @@ class TrafficSplit(Frozen):
     def with_tag(self, tag: str, revision: str) -> Self:
         """The same traffic, with ``tag`` on ``revision``."""
         return self.model_copy(update={"tags": {**self.tags, tag: revision}})
+
+    def without_canary_tags(self) -> Self:
+        """The same traffic, without the tags of any try of ours."""
+        ours = (tag for tag, revision in self.tags.items() if tag != PREVIOUS_TAG and is_our_tag(tag, revision))
+        return self.without_tags(*ours)
 
     def without_tags(self, *tags: str) -> Self:
         """The same traffic, without these tags."""
@@ -124,6 +148,16 @@ class ServiceSnapshot(Frozen):
         tags = {tag: self.latest_ready if r == LATEST else r for tag, r in self.split.tags.items()}
         return TrafficSplit(percent=percent, tags=tags)
 
+    def url_of(self, tag: str = "") -> str:
+        """Where the revision with ``tag`` answers, or the service itself. Raises Refused where there is no URL."""
+        url = self.tag_urls.get(tag, "") if tag else self.uri
+        if not url:
+            what = f"tag {tag}" if tag else "the service"
+            raise Refused(
+                f"{self.service}: {what} has no URL. Turn the service's default URL on, so that it can be tested."
+            )
+        return url
+
     def serves(self, split: TrafficSplit) -> bool:
         """Whether users are sent as ``split`` says, by what is asked for and observed.
 
@@ -150,14 +184,3 @@ class ServiceSnapshot(Frozen):
                 f"tested before users reach it. Open it: gcloud run services update {self.service} --ingress=all."
             )
         return ""
-
-
-def dead_tags(split: TrafficSplit, revisions: Iterable[Revision]) -> dict[str, str]:
-    """tag -> why its revision cannot serve, for each tag that makes Cloud Run refuse an update as a whole."""
-    found = {revision.name: revision for revision in revisions}
-    dead = {}
-    for tag, name in split.tags.items():
-        if name == LATEST or (name in found and found[name].is_ready):
-            continue
-        dead[tag] = found[name].reason or "it is not ready" if name in found else "it does not exist"
-    return dead

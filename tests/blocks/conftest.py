@@ -10,7 +10,7 @@ import pytest
 from blocks import CloudLogging, CloudRun, EthixAI, Prometheus
 from playbook.lease.change import Change, Deployment
 from playbook.lease.record import Record
-from playbook.release.traffic import CANARY_TAG, ServiceSnapshot, TrafficSplit
+from playbook.release.traffic import ServiceSnapshot, TrafficSplit
 from rehearsal.world.remote import RemoteWorld
 from rehearsal.world.serving import serve
 from rehearsal.world.vendors import Vendors
@@ -95,7 +95,7 @@ class Backend:
         found = await self.now()
         base = found.pinned.main
         deployment = Deployment(revision=self.revision, base=base, image=image, environment=variables)
-        split = TrafficSplit.all_to(base).with_tag(CANARY_TAG, self.revision)
+        split = TrafficSplit.all_to(base).with_tag("canary", self.revision)
         return found, Change(record=Record(epoch=1), split=split, deployment=deployment)
 
 

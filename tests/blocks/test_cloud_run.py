@@ -10,7 +10,7 @@ from blocks import CloudRun
 from playbook.errors import Conflict, Refused, ReleaseError, StartFailed, Transient
 from playbook.lease.change import Change
 from playbook.lease.record import PREFIX, Record
-from playbook.release.traffic import CANARY_TAG, LATEST, Scaling, TrafficSplit
+from playbook.release.traffic import LATEST, Scaling, TrafficSplit
 from rehearsal.world.remote import RemoteWorld
 
 STABLE = "ethixai-backend-00041-xyz"
@@ -65,8 +65,8 @@ async def test_other_peoples_annotations_are_kept(backend) -> None:
 async def test_a_deployment_is_tagged_reachable_and_has_no_user(backend) -> None:
     """The new revision answers at its tag's URL, runs the image by digest, and nobody is sent to it."""
     written = await backend.deploy(MODE="careful")
-    assert written.served == TrafficSplit.all_to(STABLE).with_tag(CANARY_TAG, backend.revision)
-    assert written.tag_urls[CANARY_TAG].startswith("http")
+    assert written.served == TrafficSplit.all_to(STABLE).with_tag("canary", backend.revision)
+    assert written.tag_urls["canary"].startswith("http")
     revision = await backend.cloud_run.revision("ethixai-backend", backend.revision)
     assert revision.is_ready
     assert "@sha256:" in revision.image

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from blocks.cloud_run_v1 import replacement_of, snapshot_of
 from playbook.lease.change import Change, Deployment
-from playbook.lease.lease import Record
-from playbook.release.traffic import LATEST, Revision, Scaling, TrafficSplit, dead_tags
+from playbook.lease.record import Record
+from playbook.release.traffic import LATEST, Scaling, TrafficSplit
 
 Json = dict[str, Any]
 
@@ -283,13 +283,3 @@ def test_what_was_read_shows_in_no_repr_and_no_dump() -> None:
     found = snapshot_of(service())
     assert "x-young" not in repr(found)
     assert "raw" not in found.model_dump()
-
-
-def test_dead_tags_say_why_their_revisions_cannot_serve() -> None:
-    """A missing revision and one that never became ready; LATEST is never dead."""
-    split = TrafficSplit(percent={"s-1": 100}, tags={"pr-1": "s-7", "pr-2": "s-8", "new": LATEST, "ok": "s-1"})
-    revisions = [
-        Revision(name="s-1", image="i", is_ready=True, is_active=True),
-        Revision(name="s-8", image="i", is_ready=False, is_active=False, reason="it exited with 1"),
-    ]
-    assert dead_tags(split, revisions) == {"pr-1": "it does not exist", "pr-2": "it exited with 1"}

@@ -11,7 +11,6 @@ from blocks import EthixAI
 from blocks.ethixai import PROBES_AT_ONCE
 from playbook.errors import SmokeFailed, Transient
 from playbook.release.request import ExploitCheck
-from playbook.release.traffic import CANARY_TAG
 from playbook.release.version import SmokeTest
 from rehearsal.world.remote import RemoteWorld
 
@@ -55,7 +54,7 @@ async def test_a_canary_that_answers_wrongly_fails(ethixai: EthixAI, backend, te
     """Every smoke test of this revision is answered 500, and the sentence names the request."""
     deployed = await backend.deploy("smoke_fails")
     with pytest.raises(SmokeFailed, match="answered 500"):
-        await ethixai.run(test, deployed.tag_urls[CANARY_TAG])
+        await ethixai.run(test, deployed.tag_urls["canary"])
 
 
 async def test_a_report_that_never_completes_fails(world: RemoteWorld) -> None:
@@ -106,7 +105,7 @@ async def test_an_exploit_is_answered_until_the_hole_is_closed(ethixai: EthixAI,
     exploit = ExploitCheck(path="/api/debug/users", headers={"x-probe": "1"}, body="{}")
     assert await ethixai.ask(exploit, (await backend.now()).uri) == 200
     patched = await backend.deploy("patched")
-    assert await ethixai.ask(exploit, patched.tag_urls[CANARY_TAG]) == 403
+    assert await ethixai.ask(exploit, patched.tag_urls["canary"]) == 403
 
 
 async def test_a_hole_that_nobody_answers_for_is_not_closed(ethixai: EthixAI) -> None:
@@ -118,8 +117,8 @@ async def test_a_hole_that_nobody_answers_for_is_not_closed(ethixai: EthixAI) ->
 async def test_a_refused_write_proves_that_a_service_is_closed(ethixai: EthixAI, backend) -> None:
     """503 from a maintenance revision, with when to come again; reads are answered."""
     closed = await backend.deploy("read_only")
-    assert "503 and Retry-After 120" in await ethixai.refuses_writes(closed.tag_urls[CANARY_TAG], may_take_none=False)
-    assert await ethixai.run(SmokeTest.HEALTH, closed.tag_urls[CANARY_TAG])
+    assert "503 and Retry-After 120" in await ethixai.refuses_writes(closed.tag_urls["canary"], may_take_none=False)
+    assert await ethixai.run(SmokeTest.HEALTH, closed.tag_urls["canary"])
 
 
 async def test_a_write_that_is_taken_proves_the_opposite(ethixai: EthixAI, world: RemoteWorld) -> None:

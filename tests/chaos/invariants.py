@@ -9,7 +9,6 @@ from fixture import NEW
 
 from playbook.errors import Unfinished
 from playbook.lease.record import PREFIX, Record
-from playbook.release.traffic import CANARY_TAG
 
 STAYS = {"epoch", "last-good", "incidents"}
 """Of our own annotations, what outlives a release."""
@@ -45,7 +44,7 @@ def services_wrong(test_env: TestEnvironment, where: str) -> Iterator[str]:
         ours = {key.removeprefix(PREFIX) for key in state.annotations if key.startswith(PREFIX)}
         if ours - STAYS:
             yield f"{where} {name} still carries {', '.join(sorted(ours - STAYS))}"
-        if CANARY_TAG in state.split.tags:
+        if any(tag.startswith("canary") for tag in state.split.tags):
             yield f"{where} {name} still has the tag canary"
         good = Record.read(cloud.read(name)).last_good
         if good and good[0].revision != state.served.main:

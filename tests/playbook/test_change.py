@@ -13,7 +13,7 @@ from playbook.lease.lease import Decision, Lease, Measured, ReleaseLease, Rollba
 from playbook.lease.record import Participant, Record
 from playbook.release.promotion import Promotion
 from playbook.release.request import RollbackRequest
-from playbook.release.traffic import CANARY_TAG, LATEST, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
+from playbook.release.traffic import LATEST, PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit
 
 LEAD, OTHER = "ethixai-ai-core", "ethixai-backend"
 NOW_S = 1_763_647_200.0
@@ -226,7 +226,7 @@ def test_a_preview_without_users_is_none_of_our_business() -> None:
     promoting = baking.baking_from(NOW_S).decided(Decision.PROMOTE)
     promoted = after(previewed, change.to_promote(previewed, promoting))
     assert promoted.split == TrafficSplit.all_to(
-        f"{OTHER}-new", {"pr-9": "theirs", CANARY_TAG: f"{OTHER}-new", PREVIOUS_TAG: f"{OTHER}-old"}
+        f"{OTHER}-new", {"pr-9": "theirs", CLAIM.tag: f"{OTHER}-new", PREVIOUS_TAG: f"{OTHER}-old"}
     )
 
 
@@ -286,7 +286,7 @@ def test_other_peoples_annotations_and_tags_survive_every_step() -> None:
 def test_promoting_keeps_the_old_revision_alive_by_a_tag() -> None:
     """Until the watch is over, going back is one traffic change to a warm revision."""
     promoted = after(claimed(LEAD), STEPS["promote"](claimed(LEAD)))
-    assert promoted.split.tags == {CANARY_TAG: f"{LEAD}-new", PREVIOUS_TAG: f"{LEAD}-old"}
+    assert promoted.split.tags == {CLAIM.tag: f"{LEAD}-new", PREVIOUS_TAG: f"{LEAD}-old"}
     released = after(promoted, STEPS["release"](promoted))
     assert released.split.tags == {PREVIOUS_TAG: f"{LEAD}-old"}
     watched = after(released, change.to_end_watch(released, CLAIM.version))
@@ -377,3 +377,26 @@ def test_only_an_orphan_of_the_release_that_is_gone_is_freed() -> None:
     assert change.to_free_orphan(claimed(OTHER), "v20251109-0000aa-4d5e6f") is None
     freed = after(claimed(OTHER), change.to_free_orphan(claimed(OTHER), CLAIM.release_id))
     assert (Record.read(freed).holder, freed.split) == ("", stable(OTHER))
+
+
+ROOM = {
+    "room for all": (Scaling(min_instances=1, max_instances=100), 12),
+    "no maximum": (Scaling(min_instances=1), 12),
+    "its owner's maximum": (Scaling(min_instances=1, max_instances=10), 9),
+    "at its maximum": (Scaling(min_instances=5, max_instances=5), 0),
+    "scaled by hand": (Scaling(manual=2), 0),
+    "more than is asked for": (Scaling(min_instances=20, max_instances=30), 0),
+}
+
+
+@pytest.mark.parametrize(("scaling", "more"), ROOM.values(), ids=ROOM)
+def test_more_instances_only_within_what_the_owner_has_set(scaling: Scaling, more: int) -> None:
+    """Case C13: what the owner fixed stays, and what cannot be given is not announced."""
+    assert change.instances_to_gain(scaling, 13) == more
+
+
+def test_a_retry_of_what_was_taken_back_is_refused() -> None:
+    """Case H13: Prefect's Retry runs a Reverted run again under the same id."""
+    ended = found(LEAD, record=Record(epoch=100, incidents=(CLAIM.release_id,)))
+    with pytest.raises(Refused, match=r"retry of it\. Start a new run"):
+        change.to_acquire(ended, CLAIM)
