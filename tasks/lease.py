@@ -39,8 +39,10 @@ async def look(env: Environment, services: tuple[str, ...]) -> dict[str, Service
     unsettled = [snapshot.service for snapshot in reads if snapshot.is_under_way]
     if unsettled:
         raise Transient(f"{', '.join(unsettled)}: still reconciling an earlier change.")
-    if closed := [why for one in reads if env.service(one.service).smoke and (why := one.unreachable())]:
-        raise Refused(" ".join(closed))
+    tested = [one for one in reads if env.service(one.service).smoke]
+    closed = [one.unreachable() or await env.ethixai.unreachable(one.uri) for one in tested]
+    if any(closed):
+        raise Refused(" ".join(filter(None, closed)))
     dead = {one.service: await dead_tags(env, one.service, one.split) for one in reads}
     if problems := [
         f"{service}: tag {tag} is dead: {why}, and Cloud Run refuses every change of traffic for it. Remove it: "

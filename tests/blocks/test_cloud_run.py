@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from blocks import CloudRun
-from playbook.errors import Conflict, Refused, ReleaseError, StartFailed, Transient
+from blocks import CloudRun, EthixAI
+from playbook.errors import Conflict, Refused, ReleaseError, SmokeFailed, StartFailed, Transient
 from playbook.lease.change import Change
 from playbook.lease.record import PREFIX, Record
 from playbook.release.traffic import LATEST, Scaling, TrafficSplit
+from playbook.release.version import SmokeTest
 from rehearsal.world.remote import RemoteWorld
 
 STABLE = "ethixai-backend-00041-xyz"
@@ -347,3 +348,17 @@ async def test_an_internal_service_says_that_it_cannot_be_reached(backend) -> No
     found = await backend.now()
     assert found.ingress == "internal"
     assert "ingress: internal" in found.unreachable()
+
+
+async def test_a_private_service_is_tested_with_an_id_token(backend) -> None:
+    """Its tag's URL takes the service's audience; without a token the release is refused in one sentence (C10)."""
+    deployed = await backend.deploy()
+    await backend.world.front(backend.world.find("ethixai-backend"), is_private=True)
+    plain, signed = EthixAI(poll_interval_s=0.2), EthixAI(poll_interval_s=0.2, id_tokens=True)
+    assert "id_tokens = true" in await plain.unreachable(deployed.uri)
+    assert await signed.unreachable(deployed.uri) == ""
+    for test in (SmokeTest.HEALTH, SmokeTest.AUTH):
+        with pytest.raises(SmokeFailed, match="403"):
+            await plain.run(test, deployed.tag_urls["canary"], deployed.uri)
+        assert await signed.run(test, deployed.tag_urls["canary"], deployed.uri)
+    assert await plain.unreachable(backend.world.url("ethixai-frontend")) == ""
