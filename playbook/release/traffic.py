@@ -159,11 +159,12 @@ class ServiceSnapshot(Frozen):
         return url
 
     def serves(self, split: TrafficSplit) -> bool:
-        """Whether users are sent as ``split`` says, by what is asked for and observed.
+        """Whether users are sent as ``split`` says, by what is observed and with no other request under way.
 
         An operation that does not end says nothing against what is served.
         """
-        return self.served is not None and self.served.moves_like(split) and self.pinned.moves_like(split)
+        is_to_change = self.is_reconciling and not self.pinned.moves_like(split)
+        return self.served is not None and self.served.moves_like(split) and not is_to_change
 
     @property
     def is_under_way(self) -> bool:
