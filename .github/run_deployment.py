@@ -18,7 +18,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any, NoReturn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from playbook.messages.escape import actions_data, actions_text, markdown  # it imports nothing else
 
 EXIT = {"COMPLETED": 0, "FAILED": 1, "CRASHED": 2, "CANCELLED": 3}
 COULD_NOT = 4
@@ -28,8 +32,8 @@ POLL_S = float(os.environ.get("POLL_SECONDS", "5"))
 
 def give_up(message: str) -> NoReturn:
     """Show ``message`` as an error in GitHub, and exit."""
-    print(f"::error::{message}")
-    summary(f"❌ {message}")
+    print(f"::error::{actions_data(message)}")
+    summary(f"❌ {markdown(message)}")
     sys.exit(COULD_NOT)
 
 
@@ -87,7 +91,7 @@ def follow(api: Api, run: dict[str, Any], link: str) -> dict[str, Any]:
         state = api.ask("GET", f"/flow_runs/{run['id']}")["state"] or {"type": "PENDING", "name": "Pending"}
         if state["name"] != shown:
             shown = state["name"]
-            print(f"{shown} {state.get('message') or ''}".strip(), flush=True)
+            print(actions_text(f"{shown} {state.get('message') or ''}"), flush=True)
             if state["type"] == "PAUSED":
                 summary(f"⏸ The release waits for a decision: [answer here]({link})")
         if state["type"] in EXIT:
@@ -114,10 +118,11 @@ def main() -> int:
     body = {"parameters": parameters, "idempotency_key": arguments.key, "tags": ["github"]}
     run = api.ask("POST", f"/deployments/{deployment['id']}/create_flow_run", body)
     link = f"{url.removesuffix('/api')}/runs/flow-run/{run['id']}"
-    print(f"{run['name']}: {link}", flush=True)
+    print(actions_text(f"{run['name']}: {link}"), flush=True)
     state = follow(api, run, link)
     sign = "✅" if state["type"] == "COMPLETED" else "❌"
-    summary(f"## {sign} {state['name']}\n\n{state.get('message') or ''}\n\n[{run['name']}]({link})")
+    name, message = markdown(state["name"]), markdown(state.get("message") or "")
+    summary(f"## {sign} {name}\n\n{message}\n\n[{markdown(run['name'])}]({link})")
     return EXIT[state["type"]]
 
 

@@ -67,11 +67,9 @@ class Atlas(HttpBlock):
         """
         path = f"{self._clusters}/{self.cluster}/backup/restoreJobs"
         asked = f"to restore {backup} to {self.restore_cluster}"
-        for found in await self._every(path, f"for the restores of {self.cluster}", dict):
-            if found["snapshotId"] == backup and found["targetClusterName"] == self.restore_cluster:
-                job = _job(found)
-                if not job.is_over:
-                    return job.id
+        for snapshot, cluster, job in await self._every(path, f"for the restores of {self.cluster}", _restore):
+            if (snapshot, cluster) == (backup, self.restore_cluster) and not job.is_over:
+                return job.id
         wanted = {
             "deliveryType": "automated",
             "snapshotId": backup,
@@ -117,6 +115,11 @@ def _backup(found: dict[str, Any]) -> Backup | None:
     if found.get("status", "completed") != "completed":
         return None
     return Backup(id=str(found["id"]), at_s=_unix(found["createdAt"]))
+
+
+def _restore(found: dict[str, Any]) -> tuple[str, str, RestoreJob]:
+    """The snapshot that is restored, where to, and how that stands."""
+    return str(found["snapshotId"]), str(found["targetClusterName"]), _job(found)
 
 
 def _job(found: dict[str, Any]) -> RestoreJob:

@@ -70,7 +70,8 @@ class OutsideBlock(Block):
     @model_validator(mode="after")
     def _binds_references(self) -> Self:
         """Secrets of the blocks in it are read through its own Secret Manager, if it names one."""
-        fields = [getattr(self, name) for name in type(self).model_fields]
+        held = (getattr(self, name) for name in type(self).model_fields)
+        fields = [one for value in held for one in (value if isinstance(value, list) else [value])]
         manager = next((one for one in fields if isinstance(one, OutsideBlock) and one.reads_secrets), None)
         if manager is not None:
             for block in (one for one in fields if isinstance(one, OutsideBlock)):

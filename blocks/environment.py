@@ -1,29 +1,72 @@
 """Environment: one named world, and the one door to it."""
 
-from typing import ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from prefect.exceptions import ObjectNotFound
-from pydantic import Field, HttpUrl, field_validator
+from pydantic import Field, HttpUrl, field_validator, model_validator
 
 from blocks.atlas import Atlas
 from blocks.base import OutsideBlock
 from blocks.cloud_logging import CloudLogging
 from blocks.cloud_run import CloudRun
+from blocks.database import Backups, Database
 from blocks.ethixai import EthixAI
 from blocks.github import GitHub
 from blocks.mongodb import MongoDB
-from blocks.pagerduty import PagerDuty
+from blocks.plug import Plug
+from blocks.ports import (
+    Application,
+    Channel,
+    CodeHost,
+    Images,
+    Logs,
+    Metrics,
+    Pager,
+    ReleaseTracker,
+    Secrets,
+    Services,
+    Tickets,
+)
 from blocks.prometheus import Prometheus
 from blocks.queries import Queries
 from blocks.registry import Registry
 from blocks.secret_manager import SecretManager
 from blocks.sentry import Sentry
-from blocks.slack import Slack
 from playbook.analysis.policy import Policy
 from playbook.errors import BadRequest
 from playbook.incident.response import Contact
 from playbook.migration.plan import Migrations
 from playbook.release.version import Service
+
+SHORTHANDS: dict[str, tuple[str, ...]] = {
+    "slack": ("channels",),
+    "pagerduty": ("pagers",),
+    "github": ("tickets", "code_host"),
+    "sentry": ("release_tracker",),
+}
+"""A table that is named after its vendor, and the ports that it fills."""
+LISTS = frozenset({"channels", "pagers"})
+
+
+def plug_in(table: dict[str, Any]) -> dict[str, Any]:
+    """``table`` with each shorthand in place of the ports it fills: ``[slack]`` is one entry of ``[[channels]]``.
+
+    Environments that an earlier version saved have the same form.
+    """
+    found = {key: value for key, value in table.items() if key not in SHORTHANDS}
+    for vendor, ports in SHORTHANDS.items():
+        if not isinstance(described := table.get(vendor), dict):
+            if described is not None:
+                found[vendor] = described
+            continue
+        for port in ports:
+            one = {"type": vendor, **described}
+            if port in LISTS:
+                entries = found.get(port)
+                found[port] = [one, *(entries if isinstance(entries, list) else ())]
+            else:
+                found.setdefault(port, one)
+    return found
 
 
 class Environment(OutsideBlock):
@@ -53,23 +96,56 @@ class Environment(OutsideBlock):
     contacts: dict[str, Contact] = Field(
         default_factory=dict, title="Contacts", description="Whom an incident may need, by role (playbook 10)."
     )
-    cloud_run: CloudRun
-    cloud_logging: CloudLogging
-    prometheus: Prometheus
-    registry: Registry
-    slack: Slack
-    ethixai: EthixAI
-    github: GitHub | None = None
-    pagerduty: PagerDuty | None = None
-    sentry: Sentry | None = None
-    secret_manager: SecretManager | None = None
-    mongodb: MongoDB | None = None
-    atlas: Atlas | None = None
+    pager: Literal["", "none"] = Field(
+        "", title="Pager", description='"none" says in so many words that nobody is paged for this environment.'
+    )
+    cloud_run: Annotated[Services, Plug(CloudRun)] = Field(title="Services", description="Where the services run.")
+    cloud_logging: Annotated[Logs, Plug(CloudLogging)] = Field(title="Logs", description="Where the logs are.")
+    prometheus: Annotated[Metrics, Plug(Prometheus)] = Field(title="Metrics", description="Where the metrics are.")
+    registry: Annotated[Images, Plug(Registry)] = Field(title="Images", description="Where CI pushes images to.")
+    ethixai: Annotated[Application, Plug(EthixAI)] = Field(
+        title="Application", description="How the application is tested from outside."
+    )
+    channels: list[Annotated[Channel, Plug()]] = Field(
+        default_factory=list, title="Channels", description="Chats that read what a release says."
+    )
+    pagers: list[Annotated[Pager, Plug()]] = Field(
+        default_factory=list, title="Pagers", description="What wakes the on-call engineer."
+    )
+    tickets: Annotated[Tickets | None, Plug(GitHub)] = Field(
+        None, title="Tickets", description="Where incidents are followed up."
+    )
+    code_host: Annotated[CodeHost | None, Plug(GitHub)] = Field(
+        None, title="Code host", description="Where CI's checks and the release notes are read."
+    )
+    release_tracker: Annotated[ReleaseTracker | None, Plug(Sentry)] = Field(
+        None, title="Release tracker", description="What relates errors to a release."
+    )
+    secret_manager: Annotated[Secrets | None, Plug(SecretManager)] = Field(
+        None, title="Secrets", description="Where the services' secrets are."
+    )
+    mongodb: Annotated[Database | None, Plug(MongoDB)] = Field(
+        None, title="Database", description="The database whose migrations can be taken back."
+    )
+    atlas: Annotated[Backups | None, Plug(Atlas)] = Field(None, title="Backups", description="The database's backups.")
     migrations: Migrations | None = Field(
         None,
         title="Migrations",
         description="Where the migrations of the database are. Empty: schemas are not checked.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plug_in(cls, table: object) -> object:
+        return plug_in(table) if isinstance(table, dict) else table
+
+    @field_validator("channels", "pagers")
+    @classmethod
+    def _have_names(cls, held: list[Any]) -> list[Any]:
+        names = [one.name for one in held]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{', '.join(twice)} is named twice; give each its own name")
+        return held
 
     @field_validator("services")
     @classmethod

@@ -1,19 +1,23 @@
 """EthixAI itself: the playbook's smoke tests (section 5), against any URL that a revision answers at."""
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import Field, HttpUrl, PrivateAttr
 
 from blocks.base import PerLoop
 from blocks.google_token import IdToken
-from blocks.http import EXCERPT, HttpBlock, HttpService
+from blocks.http import UNREADABLE, HttpBlock, HttpService, json_of, quoted
+from blocks.secret_reference import Credential, SecretReference
 from playbook.errors import ReleaseError, SmokeFailed, Transient
-from playbook.release.request import ExploitCheck
+from playbook.release.request import EXPLOIT_REFERENCE, ExploitCheck
 from playbook.release.version import SmokeTest
+from playbook.text import clean
 
 MARK = {"x-smoke-test": "1"}
 """Tells the application, and whoever reads its logs, that no user sent this."""
@@ -118,9 +122,8 @@ class EthixAI(HttpBlock):
         if may_take_none and answer.status_code in TAKES_NONE:
             return f"{url} takes no such write: it answered {answer.status_code}."
         if answer.is_success:
-            made = answer.json()
-            user = User(Site(service), sign_in, str(made.get("token", "")), str(made.get("userId", "")))
-            await user.clean_up()
+            with contextlib.suppress(SmokeFailed):  # an answer without a token leaves no one to remove
+                await user_of(Site(service), sign_in, answer).clean_up()
         raise SmokeFailed(f"{url}: a write was answered {answer.status_code}, not 503: users can still write.")
 
     async def ask(self, check: ExploitCheck, url: str, audience: str = "") -> int:
@@ -131,7 +134,7 @@ class EthixAI(HttpBlock):
         """
         every = frozenset(range(300, 600))
         answer = await (await self._service(url, audience)).send(
-            check.method, check.path, f"{check}", every, headers=check.headers, content=check.body.encode()
+            check.method, check.path, f"{check}", every, headers=_headers_of(check), content=check.body.encode()
         )
         if answer.status_code in NOT_THERE_YET:
             raise Transient(f"{url}: {check} answered {answer.status_code}; ask again.")
@@ -199,7 +202,7 @@ class Site:
             raise Transient(f"{self.url}: {method} {path} answered {answer.status_code}; ask again.")
         if not answer.is_success:
             raise SmokeFailed(
-                f"{self.url}: {method} {path} answered {answer.status_code}: {answer.text[:EXCERPT]}. "
+                f"{self.url}: {method} {path} answered {answer.status_code}: {quoted(answer.text)}. "
                 "Read the service's logs."
             )
         return answer
@@ -208,8 +211,8 @@ class Site:
         """One text field of a JSON answer. Raises: as ``call``, and SmokeFailed where it is missing or empty."""
         answer = await self.call(method, path, **request)
         try:
-            found = answer.json().get(name)
-        except (ValueError, AttributeError) as error:
+            found = json_of(answer).get(name)
+        except UNREADABLE as error:
             raise SmokeFailed(f"{self.url}: {method} {path} did not answer a JSON object.") from error
         if not isinstance(found, str) or not found:
             raise SmokeFailed(f"{self.url}: {method} {path} answered without {name}.")
@@ -220,11 +223,19 @@ class Site:
         email = f"smoke-test-{secrets.token_hex(8)}@example.com"
         sign_in = {"email": email, "password": f"Sm0ke-{secrets.token_urlsafe(12)}"}
         answer = await self.call("POST", "/api/auth/register", json=sign_in)
-        try:
-            token, user_id = answer.json()["token"], answer.json().get("userId", "")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SmokeFailed(f"{self.url}: POST /api/auth/register answered without token.") from error
-        return User(self, sign_in, str(token), str(user_id))
+        return user_of(self, sign_in, answer)
+
+
+def user_of(site: Site, sign_in: dict[str, str], answer: httpx.Response) -> "User":
+    """The user that an answer to a registration tells of. Raises SmokeFailed where it tells of none."""
+    try:
+        found = json_of(answer)
+        token, user_id = found["token"], found.get("userId", "")
+        if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+            raise ValueError("no token")
+    except UNREADABLE as error:
+        raise SmokeFailed(f"{site.url}: POST /api/auth/register answered without token.") from error
+    return User(site, sign_in, token, str(user_id))
 
 
 class User:
@@ -253,17 +264,34 @@ class User:
         return await self._site.field("reportId", "POST", "/api/analyze", headers=self._headers, json=asked)
 
     async def report_status(self, report: str) -> str:
-        return await self._site.field("status", "GET", f"/api/reports/{report}/status", headers=self._headers)
+        return await self._site.field("status", "GET", f"/api/reports/{_part(report)}/status", headers=self._headers)
 
     async def clean_up(self, dataset: str = "") -> None:
         """What the test made is gone, where the API removes it. What it does not is recognised by its mark."""
-        made = [f"/api/datasets/{dataset}"] * bool(dataset) + [f"/api/users/{self._id}"] * bool(self._id)
+        made = [f"/api/datasets/{_part(dataset)}"] * bool(dataset) + [f"/api/users/{_part(self._id)}"] * bool(self._id)
         for path in made:
             try:
                 await self._site.call("DELETE", path, headers=self._headers)
             except ReleaseError:
                 # It failed or is not offered: no reason to fail a release, and the mark stays.
                 continue
+
+
+def _headers_of(check: ExploitCheck) -> dict[str, str | Credential]:
+    """The headers of an exploit check: where a value is a reference, the secret is read when it is sent."""
+    found: dict[str, str | Credential] = {}
+    for name, value in check.headers.items():
+        if not EXPLOIT_REFERENCE.match(value):
+            found[name] = value
+            continue
+        is_whole = value.startswith("env:") or "/versions/" in value
+        found[name] = SecretReference(value if is_whole else f"{value}/versions/latest").within("{}")
+    return found
+
+
+def _part(text: str) -> str:
+    """An id that the application gave, as one part of a path."""
+    return quote(clean(text, 200), safe="").replace(".", "%2E")
 
 
 async def _health(site: Site) -> str:
@@ -294,5 +322,7 @@ async def _page(site: Site) -> str:
     """The frontend's page, which the playbook leaves out of section 5."""
     answer = await site.call("GET", "/")
     if "text/html" not in answer.headers.get("content-type", ""):
-        raise SmokeFailed(f"{site.url}: GET / answered {answer.headers.get('content-type')!r} and not a page.")
+        raise SmokeFailed(
+            f"{site.url}: GET / answered {quoted(answer.headers.get('content-type', ''))!r} and not a page."
+        )
     return f"GET / answered a page of {len(answer.content)} bytes."

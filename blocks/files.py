@@ -3,22 +3,24 @@
 import asyncio
 import difflib
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from blocks import rules
 from blocks.base import OutsideBlock
-from blocks.environment import Environment
+from blocks.environment import LISTS, SHORTHANDS, Environment, plug_in
+from blocks.plug import plug_of
+from blocks.rules import Problem
 from blocks.secret_manager import SecretManager
 from blocks.secret_reference import SecretReference
+from blocks.toml_lines import Place, TomlLines
 from playbook.analysis.policy import Policy
 from playbook.errors import BadRequest, ReleaseError
 
 Table = dict[str, Any]
-Place = tuple[str | int, ...]
-"""Where something stands in a file: ``("services", 1, "name")``."""
 
 POLICIES = {"playbook": Policy, "compressed": Policy.compressed}
 FORMS = '{env = "NAME"}, {file = "PATH"} or {secret_manager = "NAME"} (or its full name, projects/P/secrets/S)'
@@ -30,83 +32,117 @@ async def read(path: Path, *, with_secrets: bool = True) -> Environment:
     """The environment that ``path`` describes. It holds references to secrets; with ``with_secrets`` each is read once,
     to see that it is there.
 
-    Raises BadRequest: every mistake, each with its place in the file and the next step.
+    Raises BadRequest: every mistake once, with its line, its place in the file and the next step.
     """
     try:
-        table: Table = tomllib.loads(await asyncio.to_thread(path.read_text))
+        text = await asyncio.to_thread(path.read_text)
+        written: Table = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadRequest([f"{path}: cannot be read: {error}"]) from error
-    problems = [
-        *_unknown_keys(Environment, table, ()),
+    table = plug_in(written)
+    found = [
+        *_unknown_keys(table),
         *_apply_policy(table),
         *_write_references(table, path.parent),
         *(await _unreadable_secrets(table) if with_secrets else ()),
     ]
-    seen = {problem.split(":", 1)[0] for problem in problems}
+    seen = {place for place, _ in found}
+    environment = None
     try:
         environment = Environment.model_validate(table)
     except ValidationError as error:
-        problems += [line for line in map(_line, error.errors()) if line.split(":", 1)[0] not in seen]
-    if problems:
-        raise BadRequest([f"{path}: {problem}" for problem in problems])
+        found += [problem for problem in map(_problem, error.errors()) if problem[0] not in seen]
+    if environment is not None and not found:
+        found = rules.problems(environment)
+    if environment is None or found:
+        raise BadRequest(_lines(path, TomlLines(text), written, found))
     return environment
 
 
-def _unknown_keys(block: type[OutsideBlock], table: Table, place: Place) -> Iterator[str]:
-    """Keys that a block does not know. Prefect would keep them, silently; our own values refuse them themselves."""
-    for key, value in table.items():
-        if key not in block.model_fields:
-            yield _unknown((*place, key), block.model_fields)
-        elif (nested := _nested_block(block, key)) and isinstance(value, dict):
-            yield from _unknown_keys(nested, value, (*place, key))
+def _lines(path: Path, lines: TomlLines, written: Table, found: Iterable[Problem]) -> list[str]:
+    """A line for each problem, in the order of the file."""
+    placed = [(_as_written(place, written), text) for place, text in found]
+    placed.sort(key=lambda problem: lines.of(problem[0]))
+    return list(dict.fromkeys(f"{path}:{lines.of(place)}: {_path(place)}: {text}" for place, text in placed))
 
 
-def _unknown(place: Place, known: Mapping[str, object]) -> str:
+def _as_written(place: Place, written: Table) -> Place:
+    """Where the file says what an environment has at ``place``: a vendor's own table, or the port's."""
+    for vendor, ports in SHORTHANDS.items():
+        for port in ports if vendor in written else ():
+            if place[:1] == (port,) and port not in LISTS and port not in written:
+                return (vendor, *place[1:])
+            if place[:1] == (port,) and port in LISTS and len(place) > 1 and isinstance(place[1], int):
+                return (vendor, *place[2:]) if place[1] == 0 else (port, place[1] - 1, *place[2:])
+    return place
+
+
+def _vendor_tables(table: Table) -> Iterator[tuple[Place, Table, type[OutsideBlock]]]:
+    """Each table that describes a vendor, with its place and the vendor's block; not those of unknown vendors."""
+    for name, field in Environment.model_fields.items():
+        if (plug := plug_of(field)) is None:
+            continue
+        value = table.get(name)
+        entries: list[tuple[Place, Any]] = [((name,), value)]
+        if isinstance(value, list):
+            entries = [((name, index), entry) for index, entry in enumerate(value)]
+        for place, entry in entries:
+            if isinstance(entry, dict):
+                try:
+                    yield place, entry, plug.vendor_of(entry)
+                except ValueError:
+                    continue  # validation names it
+
+
+def _unknown_keys(table: Table) -> Iterator[Problem]:
+    """Keys that a block does not know. Prefect would keep them silently; our own values refuse them themselves."""
+    for key in table:
+        if key not in Environment.model_fields and key not in SHORTHANDS:
+            yield _unknown((key,), [*Environment.model_fields, *SHORTHANDS])
+        elif key in SHORTHANDS:
+            yield (key,), f"must be a table, [{key}]."
+    for place, entry, vendor in _vendor_tables(table):
+        for key in entry.keys() - vendor.model_fields.keys() - {"type", "block_type_slug"}:
+            yield _unknown((*place, key), vendor.model_fields)
+
+
+def _unknown(place: Place, known: Iterable[str]) -> Problem:
     near = difflib.get_close_matches(str(place[-1]), known, 1)
-    next_step = f"did you mean {near[0]}?" if near else "remove it."
-    return f"{_path(place)}: unknown key; {next_step}"
+    return place, f"unknown key; {f'did you mean {near[0]}?' if near else 'remove it.'}"
 
 
-def _nested_block(block: type[OutsideBlock], key: str) -> type[OutsideBlock] | None:
-    """The block that a field of a block holds, where it holds one."""
-    annotation = block.model_fields[key].annotation
-    found = (kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type))
-    return next((kind for kind in found if issubclass(kind, OutsideBlock)), None)
-
-
-def _apply_policy(table: Table) -> Iterator[str]:
+def _apply_policy(table: Table) -> Iterator[Problem]:
     """``[policy]`` is a named policy and what differs from it; afterwards it holds every value."""
     overrides = table.setdefault("policy", {})
     if not isinstance(overrides, dict):
         return
-    base = overrides.pop("base", "playbook")
+    base = overrides.get("base", "playbook")
     if base not in POLICIES:
-        yield f"policy.base: there is no policy {base!r}; use {' or '.join(POLICIES)}."
-        return
-    table["policy"] = POLICIES[base]().model_dump() | overrides
+        yield ("policy", "base"), f"there is no policy {base!r}; use {' or '.join(POLICIES)}."
+        base = "playbook"
+    table["policy"] = POLICIES[base]().model_dump() | {key: one for key, one in overrides.items() if key != "base"}
 
 
-def _write_references(table: Table, folder: Path) -> list[str]:
-    """Each reference to a secret takes the form in which it is stored. Answers what is wrong, without quoting it."""
-    problems = []
-    for key, field in _references(table):
+def _write_references(table: Table, folder: Path) -> list[Problem]:
+    """Give each reference to a secret the form in which it is stored. Says what is wrong, without quoting it."""
+    problems: list[Problem] = []
+    for place, entry, field in _references(table):
         try:
-            table[key][field] = str(SecretReference(_reference(table[key][field], table, folder)))
+            entry[field] = str(SecretReference(_reference(entry[field], table, folder)))
         except ValueError:
             # What was written is not repeated: it may be the secret.
-            problems.append(f"{key}.{field}: a secret does not stand in this file; say where it is: {FORMS}.")
-            table[key][field] = UNNAMED
-    return sorted(problems)
+            problems.append((place, f"a secret does not stand in this file; say where it is: {FORMS}."))
+            entry[field] = UNNAMED
+    return problems
 
 
-def _references(table: Table) -> list[tuple[str, str]]:
-    """Where the file refers to a secret: table and key."""
+def _references(table: Table) -> list[tuple[Place, Table, str]]:
+    """Where the file refers to a secret: the place, and the table and key."""
     return [
-        (key, field)
-        for key, value in table.items()
-        if key in Environment.model_fields and (block := _nested_block(Environment, key)) and isinstance(value, dict)
-        for field in secret_fields(block)
-        if field in value
+        ((*place, field), entry, field)
+        for place, entry, vendor in _vendor_tables(table)
+        for field in secret_fields(vendor)
+        if field in entry
     ]
 
 
@@ -140,49 +176,51 @@ def _version(name: str, table: Table) -> str:
     return name if "/versions/" in name else f"{name}/versions/latest"
 
 
-async def _unreadable_secrets(table: Table) -> list[str]:
+async def _unreadable_secrets(table: Table) -> list[Problem]:
     """What this machine cannot read of the secrets that the file refers to; nothing of any secret itself."""
     manager = table.get("secret_manager")
     endpoint = str(manager.get("api_endpoint", "")) if isinstance(manager, dict) else ""
     reader = SecretManager(project="", api_endpoint=endpoint).value
-    problems = []
-    for key, field in _references(table):
-        reference = table[key][field]
+    problems: list[Problem] = []
+    for place, entry, field in _references(table):
         try:
-            if reference != UNNAMED:
-                await SecretReference(reference, reader=reader).read()
+            if entry[field] != UNNAMED:
+                await SecretReference(entry[field], reader=reader).read()
         except ReleaseError as error:
-            problems.append(f"{key}.{field}: {error}")
-    return sorted(problems)
+            problems.append((place, str(error)))
+    return problems
 
 
-def _line(error: Any) -> str:
+def _problem(error: Any) -> Problem:
     """One mistake that validation found: where it is, what it is, and what to do."""
-    place: Place = tuple(rollout for rollout in error["loc"] if rollout != "[key]")
+    place: Place = tuple(step for step in error["loc"] if step != "[key]")
     if error["type"] == "extra_forbidden":
         return _unknown(place, _fields(place[:-1]))
     if error["type"] == "missing":
         field = _fields(place[:-1]).get(str(place[-1]))
-        kind = _nested_block(Environment, str(place[0])) if len(place) == 1 else None
-        if kind:
-            needed = ", ".join(name for name, wanted in kind.model_fields.items() if wanted.is_required())
-            return f"{_path(place)}: missing; add a table [{place[0]}]" + (f" with {needed}." if needed else ".")
-        return f"{_path(place)}: missing; add it. {getattr(field, 'description', None) or ''}".rstrip()
-    return f"{_path(place)}: {error['msg'].removeprefix('Value error, ')}."
+        plug = plug_of(field) if field is not None else None
+        if plug and plug.default:
+            needed = ", ".join(name for name, wanted in plug.default.model_fields.items() if wanted.is_required())
+            return place, f"missing; add a table [{place[0]}]" + (f" with {needed}." if needed else ".")
+        return place, f"missing; add it. {getattr(field, 'description', None) or ''}".rstrip()
+    return place, f"{error['msg'].removeprefix('Value error, ')}."
 
 
 def _fields(place: Place) -> Mapping[str, Any]:
-    """The fields of the table at ``place``."""
+    """The fields of the table at ``place``; none inside a vendor's, which says itself what it lacks."""
     model: type[BaseModel] = Environment
-    for rollout in place:
-        if isinstance(rollout, int):
+    for step in place:
+        if isinstance(step, int):
             continue
-        annotation = model.model_fields[rollout].annotation
-        found = (kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type))
+        field = model.model_fields[step]
+        plug = plug_of(field)
+        if plug is not None:
+            return plug.default.model_fields if plug.default else {}
+        found = (kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type))
         model = next(kind for kind in found if issubclass(kind, BaseModel))
     return model.model_fields
 
 
 def _path(place: Place) -> str:
     """``services[1].name``."""
-    return "".join(f"[{rollout}]" if isinstance(rollout, int) else f".{rollout}" for rollout in place).removeprefix(".")
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).removeprefix(".")

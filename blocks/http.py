@@ -1,6 +1,9 @@
 """The boundary of every HTTP call: a total deadline, a size limit, no redirects, and only this project's errors."""
 
 import asyncio
+import functools
+import os
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -16,8 +19,6 @@ from playbook.text import QUOTE_MAX, clean, mask
 
 Parsed = TypeVar("Parsed")
 
-EXCERPT = QUOTE_MAX
-"""How many characters of an answer a message quotes."""
 
 ANSWER_MAX_BYTES = 16 * 1024 * 1024
 ERROR_MAX_BYTES = 16 * 1024
@@ -130,7 +131,7 @@ class HttpService:
         """
         answer = await self.send(method, path, asked, **request)
         try:
-            return parse(from_json(answer.content, allow_inf_nan=False, cache_strings="none"))
+            return parse(json_of(answer))
         except UNREADABLE as error:
             # The body itself is not quoted: where a pass was asked for, it may be one.
             kind = clean(answer.headers.get("content-type", "no content type"), 60)
@@ -175,7 +176,20 @@ _OF_THE_BODY = frozenset({"content-length", "content-encoding", "transfer-encodi
 
 def _client() -> httpx.AsyncClient:
     """A client that follows no redirect."""
-    return httpx.AsyncClient(follow_redirects=False)
+    return httpx.AsyncClient(
+        follow_redirects=False, verify=_tls(*map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR")))
+    )
+
+
+@functools.cache
+def _tls(*authorities: str | None) -> ssl.SSLContext:
+    """The roots that this process trusts, read once: that takes longer than most calls."""
+    return httpx.create_ssl_context()
+
+
+def json_of(answer: httpx.Response) -> Any:
+    """The JSON of an answer, as strictly as the standard has it: no NaN, bounded nesting. Raises ValueError."""
+    return from_json(answer.content, allow_inf_nan=False, cache_strings="none")
 
 
 def quoted(text: str) -> str:

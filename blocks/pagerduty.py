@@ -1,4 +1,4 @@
-"""PagerDuty: wake somebody, let them sleep again, and say who would be woken."""
+"""PagerDuty: page the on-call engineer, resolve the incident, and say who is on call."""
 
 from typing import Any, ClassVar
 
@@ -8,7 +8,7 @@ from blocks.http import HttpBlock, HttpService
 from blocks.secret_reference import Credential, SecretReference
 from playbook.errors import Refused
 from playbook.incident.decision_matrix import Severity
-from playbook.messages.chat import Page
+from playbook.messages.facts import Page
 
 SEVERITIES = {
     Severity.P0: "critical",
@@ -27,6 +27,7 @@ class PagerDuty(HttpBlock):
         "https://developer.pagerduty.com/docs/events-api-v2/overview/"
     )
 
+    name: str = Field("pagerduty", title="Name", description="Tells it from the environment's other pagers.")
     routing_key: SecretReference = Field(
         title="Routing key", description="Where the integration key (Events API v2) is."
     )
@@ -41,7 +42,10 @@ class PagerDuty(HttpBlock):
     api_url: str = Field("https://api.pagerduty.com", title="API URL", description="Where the REST API is.")
 
     async def page(self, page: Page) -> None:
-        """Somebody is paged; a second page with the same key joins the first. One call. Raises: Transient, Refused."""
+        """The on-call engineer is paged; a second page with the same key joins the first. One call.
+
+        Raises: Transient, Refused.
+        """
         payload = {
             "summary": page.summary[:SUMMARY_MAX],
             "source": self.source,

@@ -1,10 +1,10 @@
-"""Saying later what could not be said when it happened: one run for each thing, keyed by the fact."""
+"""Send later what could not be sent when it happened: one run for each fact and recipient."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
-from playbook.messages.chat import Deployed, Message, Page, Resolution, Ticket
+from playbook.messages.facts import Deployed, Message, Page, Resolution, Ticket
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import Fact, notify_with_retries
 from tasks.ending import ending
@@ -18,23 +18,25 @@ async def announce(
     ticket: Ticket | None = None,
     resolution: Resolution | None = None,
     deployed: Deployed | None = None,
+    to: str = "",
 ) -> State[None]:
-    """Keep trying to say one thing, with bounded patience.
+    """Keep trying to send one notification, for half an hour.
 
     Args:
-        environment: Whose desks are spoken to.
-        message: A Slack message.
+        environment: The environment whose channels and pagers are told.
+        message: A message for the chat channels.
         page: A page for the on-call engineer.
         ticket: An incident ticket.
         resolution: The end of an incident.
-        deployed: A version that reached everybody.
+        deployed: A version that all users have.
+        to: The channel or pager to tell, by its name. Empty: every one.
     """
-    return await ending(_announce(environment, message or page or ticket or resolution or deployed))
+    return await ending(_announce(environment, message or page or ticket or resolution or deployed, to))
 
 
-async def _announce(environment: str, one: Fact | None) -> FlowResult:
+async def _announce(environment: str, one: Fact | None, to: str) -> FlowResult:
     env = await Environment.open(environment)
     if one is None:
-        return FlowResult(end=ReleaseOutcome.PASSED, message="There was nothing to say.")
-    await notify_with_retries(env, one)
-    return FlowResult(end=ReleaseOutcome.PASSED, message=f"Said: {one.key}")
+        return FlowResult(end=ReleaseOutcome.PASSED, message="There was nothing to send.")
+    await notify_with_retries(env, one, to)
+    return FlowResult(end=ReleaseOutcome.PASSED, message=f"Sent: {one.key}")

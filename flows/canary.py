@@ -136,7 +136,7 @@ async def gate(env: Environment, report: Report) -> Report:
     """
     lease, now_s = report.lease, await clock(env)
     if now_s >= (lease.gate_deadline_s or now_s + 1):  # it was held for requests, or its process was away
-        return report.deciding(Decision.REVERT, f"still undecided at the deadline. {report.verdicts[0].explanation}")
+        return report.deciding(Decision.REVERT, f"No decision by the deadline. {report.verdicts[0].explanation}")
     report = await note(report, "a person is asked")
     await notify_asking(env, report)
     answer = await ask_person(

@@ -1,6 +1,7 @@
 """Hotfix (playbook 6): staging and every smoke test, no canary, everybody at once; if it is bad, nobody."""
 
 import asyncio
+from functools import partial
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -19,6 +20,7 @@ from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.request import HotfixRequest
 from playbook.release.version import ReleaseRequest
+from tasks.announce import notify_not_started
 from tasks.checklist import check_item
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
@@ -37,7 +39,8 @@ async def hotfix(request: HotfixRequest, environment: str = "production") -> Sta
         request: The version, what it fixes, and who allows to skip the canary.
         environment: The environment to fix, by the name of its block.
     """
-    return await ending(_hotfix(request, environment))
+    notify = partial(notify_not_started, environment, request.version, request.requested_by)
+    return await ending(_hotfix(request, environment), notify)
 
 
 async def _hotfix(request: HotfixRequest, environment: str) -> FlowResult:

@@ -15,7 +15,7 @@ from flows.restoration import reopen, restore
 from playbook.errors import BadRequest, Fenced, Held, Refused, ReleaseError
 from playbook.lease.lease import MigrationLease
 from playbook.lease.recovery import Owner
-from playbook.messages.chat import Resolution
+from playbook.messages.facts import Resolution
 from playbook.migration import write_freeze
 from playbook.migration.messages import closing, done
 from playbook.migration.plan import MigrationRequest, RollbackPlan, Way

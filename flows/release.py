@@ -1,6 +1,7 @@
 """The normal release (playbook 3): staging, canary, monitor, then promote or revert."""
 
 import asyncio
+from functools import partial
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -15,7 +16,7 @@ from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.version import Image, ReleaseRequest, Version
-from tasks.announce import notify_starting
+from tasks.announce import notify_not_started, notify_starting
 from tasks.build import check_build
 from tasks.checklist import check_item
 from tasks.ending import ending
@@ -39,7 +40,8 @@ async def release(request: ReleaseRequest, environment: str = "production") -> S
         request: What to release. An empty version means the one that passed staging last.
         environment: The environment to release to, by the name of its block.
     """
-    return await ending(_release(request, environment))
+    notify = partial(notify_not_started, environment, request.version, request.requested_by)
+    return await ending(_release(request, environment), notify)
 
 
 async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
@@ -53,7 +55,7 @@ async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
     items = tuple(await asyncio.gather(*(check_item(env, topic, order) for topic in Topic)))
     if (still_open := open_items(items)) and not request.override:
         raise Refused(
-            "Checklist: " + "; ".join(str(item) for item in still_open) + ". Give an override reason to go on."
+            "Checklist: " + "; ".join(str(item) for item in still_open) + ". Correct it, or give an override reason."
         )
     done = []
     if staging is not None:

@@ -6,7 +6,7 @@ import asyncio
 from blocks.environment import Environment
 from playbook.errors import Refused
 from playbook.lease.lease import MigrationLease
-from playbook.messages.chat import Resolution
+from playbook.messages.facts import Resolution
 from playbook.migration import write_freeze
 from playbook.migration.messages import as_found, ask_restore, ask_switch, asking, declined
 from playbook.migration.plan import Backup, Way

@@ -10,8 +10,8 @@ from flows.direct import first_minutes, fix_verified
 from playbook.analysis.verdict import Action
 from playbook.errors import Conflict, OutOfBandChange, Refused, Transient, Unfinished
 from playbook.lease.lease import Decision, HotfixLease, Kind, Lease
-from playbook.messages.chat import stable_names
 from playbook.messages.report import Report
+from playbook.messages.words import stable_names
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.version import SmokeTest
 from tasks.announce import (
@@ -21,8 +21,8 @@ from tasks.announce import (
     notify_interrupted,
     notify_not_reverted,
     notify_reverted,
-    sentry_release,
     start_watch,
+    track_release,
 )
 from tasks.each_service import finish_all
 from tasks.lease import release_lease
@@ -214,7 +214,7 @@ async def complete(env: Environment, report: Report) -> FlowResult:
     await asyncio.gather(*(check_settled(env, lease, service) for service in lease.services))
     message = f"{lease.version} serves all users of {', '.join(lease.services)} in {env.name}."
     outcome = FlowResult(end=ReleaseOutcome.PROMOTED, message=message, release_id=lease.release_id)
-    await asyncio.gather(sentry_release(env, lease), notify_complete(env, report))
+    await asyncio.gather(track_release(env, lease), notify_complete(env, report))
     await start_watch(env, lease)
     await closing(report, outcome)
     await let_go(env, lease)

@@ -9,7 +9,8 @@ from prefect.client.schemas.objects import State
 from blocks.environment import Environment
 from playbook.analysis.verdict import Action, alarming
 from playbook.lease.lease import AnyLease, Lease
-from playbook.messages.chat import alarm_rollback, minutes
+from playbook.messages.page import alarm_rollback
+from playbook.messages.times import minutes
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import notify_alarm
 from tasks.ending import ending

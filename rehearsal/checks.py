@@ -11,7 +11,7 @@ OURS = "playbook.ethixai.com/"
 CANARY_PERCENT = 10
 ENOUGH = 0.9
 """The share of the planned requests that users must have sent: a load that stalled proves nothing."""
-FAILED_RATIO = r"\([\d.e-]+ %\) failed"
+FAILED_RATIO = r"Error rate [\d.e-]+ % \("
 """How a reason words an error ratio."""
 WORKER_LIVES_S, HOST_DIED_S = 30, 60
 """Seconds from a kill until another process has taken the release over. A running worker reports the death to Prefect

@@ -153,7 +153,12 @@ def write_environments(folder: Path, world: RemoteWorld, ui_url: str, policy: st
         "vendors": world.vendors_url,
     }
     staging = TEMPLATE.format(
-        name="staging", project="ethixai-staging", staging="", policy="bake_s = 0\n", maintenance="", **places
+        name="staging",
+        project="ethixai-staging",
+        staging='pager = "none"\n',
+        policy="bake_s = 0\n",
+        maintenance="",
+        **places,
     )
     production = TEMPLATE.format(
         name="production",

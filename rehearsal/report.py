@@ -36,7 +36,7 @@ PHASES: dict[str, tuple[str, ...]] = {
         *("where writes are off", "count what would be lost", "start restore", "follow restore", "store"),
     ),
     "messages": (
-        *("post to", "page", "open ticket", "resolve", "sentry release", "report: ", "second look", "form of"),
+        *("post to", "page", "open ticket", "resolve", "mark deployed", "report: ", "second look", "form of"),
         *("error signatures", "open incidents", "note incident"),
     ),
     "release the lease": ("release claim", "end watch", "start "),

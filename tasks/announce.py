@@ -4,70 +4,95 @@ Nothing here can fail or delay a release: what cannot be said now is said later 
 """
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from prefect import Task, get_run_logger, runtime, task
 
 from blocks.clock import unix_s
 from blocks.environment import Environment
+from blocks.prefect_api import PREFECT_AWAY
 from playbook.analysis.verdict import Verdict
-from playbook.errors import ReleaseError
-from playbook.incident.response import war_room
+from playbook.errors import BadRequest, ReleaseError, Transient
 from playbook.lease.lease import Kind, Lease
 from playbook.lease.record import Unreadable
 from playbook.messages import chat as messages
 from playbook.messages import hotfix
-from playbook.messages.chat import Deployed, Message, Page, Resolution, Ticket
+from playbook.messages import page as pages
+from playbook.messages.facts import Deployed, Message, Page, Resolution, Ticket
 from playbook.messages.report import Report
 from playbook.messages.set_aside import not_reverted, set_aside
+from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.request import MitigateRequest
 from playbook.release.version import Version
 from tasks.incident import incident_ticket, note_incident, open_incidents, run_url
 from tasks.place import place_of
-from tasks.retries import LATER, TELL
+from tasks.retries import LATER, NOTIFY, TELL
 from tasks.start import form_link, start
 
 Fact = Message | Page | Ticket | Resolution | Deployed
 """What can be said; each has a key, and is said once for it."""
 
+NOT_STARTED = frozenset({ReleaseOutcome.REFUSED, ReleaseOutcome.NOTHING_TO_RELEASE, ReleaseOutcome.DUPLICATE})
+"""The outcomes of a release that has written nothing to its environment."""
 
-@task(name="post", task_run_name="post to {message.room}", **TELL)
-async def post(env: Environment, message: Message) -> None:
-    """The message stands in its Slack channel, once: the channel is read first, since a reply may have been lost, or
-    whoever had this release before may have said it.
+TRY_S = 5
+"""One try to say something may take so long. A release waits for its messages, and a vendor may hang."""
 
-    Raises: Transient (Slack is away), Refused (token, channel).
+
+@contextlib.asynccontextmanager
+async def _within_a_try(to: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(TRY_S):
+            yield
+    except TimeoutError as slow:
+        raise Transient(f"{to or 'it'} did not answer within {TRY_S} s. Ask again.") from slow
+
+
+@task(name="post", task_run_name="post to {message.audience}", **NOTIFY)
+async def post(env: Environment, message: Message, to: str) -> None:
+    """The message stands in the channel ``to``, once.
+
+    It may stand there already: the reply to the try before may be lost, or the release's process died after it.
+    Raises: Transient (the channel is away), Refused (its token, the place in it).
     """
-    await env.slack.post(message, repeat=True)
+    for channel in env.channels:
+        if channel.name == to:
+            async with _within_a_try(to):
+                await channel.post(message, repeat=True)
 
 
-@task(name="page", task_run_name="page {page.severity}", **TELL)
-async def page(env: Environment, page: Page) -> None:
-    """The on-call engineer is paged; the same key pages once."""
-    if env.pagerduty is not None:
-        await env.pagerduty.page(page)
+@task(name="page", task_run_name="page {page.severity}", **NOTIFY)
+async def page(env: Environment, page: Page, to: str) -> None:
+    """The on-call engineer is paged through the pager ``to``; the same key pages once."""
+    for pager in env.pagers:
+        if pager.name == to:
+            async with _within_a_try(to):
+                await pager.page(page)
+
+
+@task(name="resolve", task_run_name="resolve {resolution.key}", **NOTIFY)
+async def resolve(env: Environment, resolution: Resolution, to: str) -> None:
+    """The page is over in the pager ``to``; resolving it twice is as good as once."""
+    for pager in env.pagers:
+        if pager.name == to:
+            async with _within_a_try(to):
+                await pager.resolve(resolution.key)
 
 
 @task(name="open ticket", task_run_name="open ticket", **TELL)
-async def open_ticket(env: Environment, ticket: Ticket) -> str:
-    """The incident's ticket exists. Returns its URL, or nothing where the environment names no GitHub."""
-    return await env.github.ticket(ticket) if env.github is not None else ""
+async def open_ticket(env: Environment, ticket: Ticket, to: str = "") -> str:
+    """The incident's ticket exists. Returns its URL, or nothing where the environment keeps no tickets."""
+    return await env.tickets.ticket(ticket) if env.tickets is not None else ""
 
 
-@task(name="resolve", task_run_name="resolve {resolution.key}", **TELL)
-async def resolve(env: Environment, resolution: Resolution) -> None:
-    """The page is over; resolving it twice is as good as once."""
-    if env.pagerduty is not None:
-        await env.pagerduty.resolve(resolution.key)
-
-
-@task(name="sentry release", task_run_name="sentry release", **TELL)
-async def mark_deployed(env: Environment, deployed: Deployed) -> None:
-    """Sentry knows the version and that it is deployed here; telling it twice is as good as once."""
-    if env.sentry is not None:
-        await env.sentry.release(deployed.version, Version.parse(deployed.version).commit)
+@task(name="mark deployed", task_run_name="mark deployed", **TELL)
+async def mark_deployed(env: Environment, deployed: Deployed, to: str = "") -> None:
+    """The release tracker knows the version and that it is deployed here; telling it twice is as good as once."""
+    if env.release_tracker is not None:
+        await env.release_tracker.release(deployed.version, Version.parse(deployed.version).commit)
 
 
 STEPS: dict[type[Fact], Task[..., Any]] = {
@@ -79,28 +104,53 @@ STEPS: dict[type[Fact], Task[..., Any]] = {
 }
 
 
-async def notify(env: Environment, fact: Fact) -> None:
-    """Say it; if that fails, start an `announce` run for it, keyed by the fact, and show so in this run's log.
+def recipients(env: Environment, fact: Fact) -> tuple[str, ...]:
+    """The names of those who are told ``fact``, each on its own; "" where there is only one of a kind."""
+    match fact:
+        case Message():
+            return tuple(channel.name for channel in env.channels)
+        case Page() | Resolution():
+            return tuple(pager.name for pager in env.pagers)
+        case Ticket():
+            return ("",) if env.tickets is not None else ()
+        case Deployed():
+            return ("",) if env.release_tracker is not None else ()
 
-    One run takes a release through staging and production: what is said of one is not what is said of the other.
+
+async def notify(env: Environment, fact: Fact) -> None:
+    """Tell every recipient, side by side: one that is slow or away delays no other.
+
+    What cannot be said now is said by an `announce` run, and this run's log shows so. One flow run takes a release
+    through staging and production, so the environment is part of the fact's key.
     """
     fact = fact.model_copy(update={"key": f"{env.name}/{fact.key}"})
+    await asyncio.gather(*(_tell(env, fact, to) for to in recipients(env, fact)))
+
+
+async def _tell(env: Environment, fact: Fact, to: str) -> None:
     try:
-        await STEPS[type(fact)](env, fact)
+        await STEPS[type(fact)](env, fact, to)
     except ReleaseError as unsaid:
-        get_run_logger().warning("%s is said later: %s", fact.key, unsaid)
+        get_run_logger().warning("%s will be sent later by an announce run: %s", fact.key, unsaid)
         kind = type(fact).__name__.lower()
-        parameters = {"environment": env.name, kind: fact.model_dump(mode="json")}
-        await start(f"announce/{env.name}", parameters, f"announce/{kind}/{fact.key}")
+        parameters = {"environment": env.name, kind: fact.model_dump(mode="json"), "to": to}
+        key = "/".join(filter(None, ("announce", kind, fact.key, to)))
+        await start(f"announce/{env.name}", parameters, key)
 
 
-async def notify_with_retries(env: Environment, fact: Fact) -> None:
-    """Say it, asking again for as long as `LATER` allows. Raises what the desk said last."""
-    await STEPS[type(fact)].with_options(**LATER)(env, fact)
+async def notify_with_retries(env: Environment, fact: Fact, to: str = "") -> None:
+    """Tell ``to`` (empty: every recipient), asking again for as long as `LATER` allows. Raises the last error."""
+    step = STEPS[type(fact)].with_options(**LATER)
+    told = await asyncio.gather(
+        *(step(env, fact, one) for one in recipients(env, fact) if to in ("", one)), return_exceptions=True
+    )
+    for failure in told:
+        if isinstance(failure, BaseException):
+            raise failure
 
 
-async def sentry_release(env: Environment, lease: Lease) -> None:
-    """Sentry knows the release and that it is deployed here."""
+async def track_release(env: Environment, lease: Lease) -> None:
+    """The release tracker knows the release and that it is deployed here."""
     await notify(env, Deployed(key=lease.release_id, version=lease.version))
 
 
@@ -108,6 +158,22 @@ async def notify_starting(env: Environment, lease: Lease, order: Order, overridd
     """`#releases` knows that a release begins, and why the checklist did not stop it where it should have."""
     bake_s = env.policy.bake_s
     await notify(env, messages.starting(lease, env.name, unix_s(), bake_s, order.changes, overridden))
+
+
+async def notify_not_started(environment: str, version: str, asked_by: str, outcome: FlowResult) -> None:
+    """`#releases` knows that a release ended before its first write. Other outcomes have their own messages.
+
+    The run ends as it would have where the environment cannot be opened.
+    """
+    if outcome.end not in NOT_STARTED:
+        return
+    try:
+        env = await Environment.open(environment)
+    except (BadRequest, *PREFECT_AWAY) as unknown:
+        get_run_logger().warning("no channel is told: %s", unknown)
+        return
+    url = f"{env.ui_url}/runs/flow-run/{runtime.flow_run.get_id()}"
+    await notify(env, messages.not_started(outcome, env.name, version, asked_by, url))
 
 
 async def notify_taken_up(env: Environment, lease: Lease) -> None:
@@ -142,12 +208,12 @@ async def end_incidents(env: Environment, coordinator: str) -> None:
 
 async def notify_reverted(env: Environment, report: Report) -> None:
     """Whoever must act first is told first: the page, then the rooms, and the ticket once the logs have been read."""
-    await notify(env, messages.rollback_page(report))
+    await notify(env, pages.rollback_page(report))
 
     async def ticket() -> None:
         await notify(env, await incident_ticket(env, report))
 
-    channel = war_room(report, env.contacts, run_url(env, report.lease))
+    channel = messages.war_room(report, env.contacts, run_url(env, report.lease))
     await asyncio.gather(notify(env, messages.rolled_back(report)), notify(env, channel), ticket())
 
 
@@ -163,7 +229,7 @@ async def notify_mitigated(env: Environment, request: MitigateRequest, serves: s
 
 async def notify_interrupted(env: Environment, report: Report) -> None:
     """The on-call engineer and `#releases` know that somebody's hand stopped the release."""
-    await notify(env, messages.rollback_page(report))
+    await notify(env, pages.rollback_page(report))
     await notify(env, messages.interrupted(report))
 
 
@@ -190,11 +256,11 @@ async def notify_scaled(env: Environment, report: Report, instances: int) -> Non
 async def notify_alarm(env: Environment, lease: Lease, verdict: Verdict) -> None:
     """The on-call engineer and `#incident-response` know that a promoted release turned bad, with the filled-in form
     that takes it back."""
-    filled = {"request": messages.alarm_rollback(lease, verdict), "environment": env.name}
+    filled = {"request": pages.alarm_rollback(lease, verdict), "environment": env.name}
     form = await form_link(env.ui_url, f"rollback/{env.name}", filled)
-    for one in messages.alarm(lease, env.name, verdict, form):
-        await notify(env, one)
-    await note_incident(env, lease.coordinator, messages.alarm_key(lease))
+    await notify(env, pages.alarm_page(lease, env.name, verdict, form))
+    await notify(env, messages.alarm(lease, env.name, verdict, form))
+    await note_incident(env, lease.coordinator, pages.alarm_key(lease))
 
 
 async def start_watch(env: Environment, lease: Lease) -> None:

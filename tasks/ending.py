@@ -1,6 +1,6 @@
 """From an Outcome to the state that people and automations see. Prefect's words for an end stop here."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State
@@ -8,10 +8,14 @@ from prefect.states import Completed, Failed
 
 from playbook.errors import BadRequest, Conflict, Fenced, Held, Refused, ReleaseError
 from playbook.release.outcome import FlowResult, ReleaseOutcome
+from playbook.text import clean
+
+Notify = Callable[[FlowResult], Awaitable[None]]
+"""Tells people how a run ended, where its own steps have not told them."""
 
 
-async def ending(work: Awaitable[FlowResult]) -> State[None]:
-    """The end state of ``work``.
+async def ending(work: Awaitable[FlowResult], notify: Notify | None = None) -> State[None]:
+    """The end state of ``work``, once ``notify`` has told people.
 
     An error that the project knows is an end like any other; an unforeseen one is Failed.
     """
@@ -27,9 +31,12 @@ async def ending(work: Awaitable[FlowResult]) -> State[None]:
         )
     except (Refused, Conflict) as refusal:
         outcome = FlowResult(end=ReleaseOutcome.REFUSED, message=f"{_before(refusal)} {refusal}")
-    get_run_logger().info("%s: %s", outcome.end, outcome.message)
+    message = clean(outcome.message)
+    get_run_logger().info("%s: %s", outcome.end, message)
+    if notify is not None:
+        await notify(outcome.model_copy(update={"message": message}))
     state = Completed if outcome.end.is_success else Failed
-    return state(name=outcome.end.value, message=outcome.message)
+    return state(name=outcome.end.value, message=message)
 
 
 def _before(error: ReleaseError) -> str:

@@ -36,6 +36,6 @@ def doors(env: Environment) -> dict[str, Callable[[], Awaitable[object]]]:
     for service in env.services:
         found[f"Cloud Run, writing {service.name}"] = partial(env.cloud_run.can_write, service.name)
         found[f"registry, {service.repository}"] = partial(env.registry.image, service.repository, "latest")
-    if env.pagerduty is not None:
-        found["PagerDuty"] = env.pagerduty.on_call
+    for pager in env.pagers:
+        found[f"who is on call ({pager.name})"] = pager.on_call
     return found

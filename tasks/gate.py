@@ -1,4 +1,4 @@
-"""The gate: the run pauses in the UI and a person decides, until a deadline whose answer is revert."""
+"""The gate: the run pauses in the UI and a person decides. Without an answer by the deadline it is reverted."""
 
 import asyncio
 import contextlib
@@ -15,12 +15,14 @@ from prefect.states import Running
 from pydantic import Field
 
 from blocks.prefect_api import PREFECT_AWAY
-from playbook.release.gate import Answer, Choice
+from playbook.messages.escape import markdown
+from playbook.messages.times import minutes
+from playbook.release.gate import DEADLINE, Answer, Choice
 
 Form = TypeVar("Form", bound=RunInput)
 
 JUDGE = "the judge"
-"""Who answers a gate while a person is still asked, once there is evidence against the canary."""
+"""The approver of a gate that evidence against the canary has ended."""
 AGAIN_S = 5
 """Until people are asked again where Prefect did not take the question."""
 GRACE_S = 3600
@@ -40,11 +42,10 @@ class Decide(RunInput):
 async def ask_person(
     description: str, deadline_s: float, now_s: float, canary_percent: int, alarm: Coroutine[Any, Any, str]
 ) -> Answer:
-    """What a person answers, or REVERT when nobody has by ``deadline_s``. Times are unix seconds.
+    """What a person answers, or REVERT without an answer by ``deadline_s``. Times are unix seconds.
 
-    ``description`` is markdown above the form. An answer that cannot be carried out is asked for again. ``alarm`` runs
-    beside; when it returns a sentence nobody is asked any longer, and the answer is `JUDGE`'s, REVERT. What it raises
-    is raised.
+    ``description`` is Markdown above the form. An answer that cannot be carried out is asked for again. ``alarm`` runs
+    beside; when it returns a sentence the question ends, and the answer is `JUDGE`'s, REVERT. What it raises is raised.
     """
     clock = asyncio.get_running_loop().time
     ends = clock() + deadline_s - now_s
@@ -57,7 +58,7 @@ async def ask_person(
             if not problems:
                 return answer
             get_run_logger().warning("the answer cannot be carried out: %s", "; ".join(problems))
-            told = f"**Your answer could not be carried out: {'; '.join(problems)}.**\n\n{description}"
+            told = f"**Your answer could not be carried out: {markdown('; '.join(problems))}.**\n\n{description}"
         return _silence(deadline_s - now_s)
     finally:
         watching.cancel()
@@ -136,4 +137,4 @@ async def _shown(
 
 
 def _silence(waited_s: float) -> Answer:
-    return Answer(choice=Choice.REVERT, approver="the deadline", reason=f"nobody answered within {waited_s:.0f} s")
+    return Answer(choice=Choice.REVERT, approver=DEADLINE, reason=f"No approval within {minutes(waited_s)}")

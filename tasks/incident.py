@@ -12,12 +12,13 @@ from prefect import get_run_logger, task
 
 from blocks.environment import Environment
 from playbook.errors import ReleaseError
-from playbook.incident.response import Signature, findings, log_commands, new_signatures, postmortem
+from playbook.incident.response import Signature, new_signatures
 from playbook.lease import change
 from playbook.lease.lease import Kind, Lease, ServiceRollout
 from playbook.lease.record import Record
-from playbook.messages.chat import Ticket, rollback_ticket
+from playbook.messages.facts import Ticket
 from playbook.messages.report import Report
+from playbook.messages.ticket import findings, folded, log_commands, postmortem, rollback_ticket
 from tasks.ensure import ensure
 from tasks.retries import READ, TELL, WRITE
 
@@ -59,8 +60,7 @@ async def incident_ticket(env: Environment, report: Report) -> Ticket:
     signatures = await error_signatures(env, report.lease)
     links = {"flow run": run_url(env, report.lease), **log_commands(report)}
     draft = postmortem(await postmortem_template(), report, signatures)
-    folded = f"<details><summary>Draft of the post-mortem</summary>\n\n{draft}\n</details>"
-    return rollback_ticket(report, findings(report, signatures, links), folded)
+    return rollback_ticket(report, findings(report, signatures, links), folded("Draft of the post-mortem", draft))
 
 
 async def postmortem_template() -> str:

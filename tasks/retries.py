@@ -3,6 +3,7 @@
 READ    seconds: a look that fails is soon repeated
 WRITE   minutes: an unknown outcome is found out by reading first, so repeating is safe
 REVERT  the most patient of all: production waits for it
+NOTIFY  seconds: people are told side by side while a release waits
 TELL    bounded: what could not be said now is said later by a run of its own
 LATER   that run's patience: half an hour
 """
@@ -52,5 +53,6 @@ def _options(*delays_s: float) -> Options:
 READ = _options(0.5, 1, 2, 4, 8)
 WRITE = _options(0.5, 1, 2, 5, 10, 20, 30, 60)
 REVERT = _options(0.2, 0.5, 1, 2, 5, *([10.0] * 45))
+NOTIFY = _options(0.5, 1)
 TELL = _options(0.5, 2, 5)
 LATER = _options(1, 2, 5, 10, *([30.0] * 10), *([60.0] * 25))

@@ -1,11 +1,11 @@
-"""One sentence for each reason: the numbers, and what would change the decision."""
+"""What a verdict says in words: what was measured against which limit, then what it means or what to do."""
 
 from playbook.analysis.evidence import Evidence
 from playbook.analysis.levels import Window
 from playbook.analysis.policy import Policy
 from playbook.incident.decision_matrix import Reason
 
-SHARED = " Stable fails alike, so the cause is probably shared and rolling back may not help."
+SHARED = " Stable fails too, so the cause is probably shared and a rollback may not help."
 
 
 def sentence(
@@ -16,7 +16,7 @@ def sentence(
     text = text or _missing(reason, evidence, policy) or _held(reason, evidence, policy)
     if text is None:
         text = _counted(reason, evidence, policy, bound, eta_s)
-    return f"{text}; {left_s:.0f} s of the bake are left." if left_s and not reason_decides(reason) else f"{text}."
+    return f"{text} {left_s:.0f} s of the bake are left." if left_s and not reason_decides(reason) else text
 
 
 def reason_decides(reason: Reason) -> bool:
@@ -36,123 +36,121 @@ _DECIDING = {
 
 
 def _against(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
-    if not reason_decides(reason):
+    if not reason_decides(reason) or reason is Reason.LATENCY_5S:
         return None
-    line, bake, window = percent(policy.error_ratio_max), counted(evidence.bake), counted(evidence.window)
-    stable = counted(evidence.stable_bake)
-    match reason:
-        case Reason.OOM_KILLED:
-            return f"{evidence.oom_kills} instances of {evidence.canary} were killed for lack of memory; none may be"
-        case Reason.ERRORS_PROVEN:
-            return (
-                f"{bake} failed: {odds(evidence.ceiling.peak)} to 1 against a ratio at or below {line}, "
-                "and nothing that follows can undo that"
-            )
-        case Reason.ERRORS_MEASURED:
-            return (
-                f"{window} failed in the last {policy.literal_window_s:.0f} s, above {line} even without the worst "
-                f"burst, and {odds(evidence.healthy.peak)} to 1 against a healthy canary"
-            )
-        case Reason.ERRORS_REGRESSED:
-            return (
-                f"{window} failed in the last {policy.literal_window_s:.0f} s, above {line}, and "
-                f"{odds(evidence.relative.peak)} to 1 against its being as good as stable ({stable})"
-            )
-        case Reason.ERRORS_LITERAL:
-            return f"{window} failed in the last {policy.literal_window_s:.0f} s: above {line} on enough requests"
-        case Reason.ERRORS_AT_DEADLINE:
-            return f"{bake} failed over the bake, {window} at its end: above {line} even without the worst burst"
-        case _:
-            return None
+    if reason is Reason.OOM_KILLED:
+        killed = "1 instance" if evidence.oom_kills == 1 else f"{evidence.oom_kills} instances"
+        return f"{killed} of {evidence.canary} killed for lack of memory; the limit is 0."
+    text = _errors(evidence, policy)
+    if reason is Reason.ERRORS_REGRESSED:
+        return f"{text} Stable's is {counted(evidence.stable_bake)}."
+    return text
+
+
+def _errors(evidence: Evidence, policy: Policy) -> str:
+    """The error rate that is above the limit: of the last minutes, or of the whole bake."""
+    line = percent(policy.error_ratio_max)
+    if evidence.window.ratio > policy.error_ratio_max:
+        return f"Error rate {counted(evidence.window, f'last {policy.literal_window_s:.0f} s')} is above {line}."
+    if evidence.bake.ratio > policy.error_ratio_max:
+        return f"Error rate {counted(evidence.bake, 'whole bake')} is above {line}."
+    return (
+        f"Error rate {counted(evidence.window, f'last {policy.literal_window_s:.0f} s')}: the errors came in a burst, "
+        f"far above {line} while it lasted."
+    )
 
 
 def _missing(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
     seconds = evidence.now_s - evidence.bake_start_s
     match reason:
         case Reason.TELEMETRY_MISSING:
-            return f"no evidence: nothing was ever seen of {evidence.canary}; its samples would change this"
+            return (
+                f"No evidence: no metrics received from {evidence.canary} in {seconds:.0f} s. "
+                "Check that Prometheus scrapes it."
+            )
         case Reason.TELEMETRY_STALE:
             return (
-                f"no evidence: the last sample of {evidence.canary} is {evidence.age_s:.0f} s old, more than "
-                f"{policy.freshness_s:.0f} s; a fresh one would change this"
+                f"No evidence: the newest metrics of {evidence.canary} are {evidence.age_s:.0f} s old; the limit is "
+                f"{policy.freshness_s:.0f} s. Check Prometheus."
             )
         case Reason.TELEMETRY_PARTIAL:
             return (
-                f"no evidence: {evidence.covered_s:.0f} of {seconds:.0f} s were seen, less than "
-                f"{policy.coverage_min:.0%}; a longer bake with telemetry would change this"
+                f"No evidence: metrics cover {evidence.covered_s:.0f} of {seconds:.0f} s; at least "
+                f"{policy.coverage_min:.0%} is needed. Check Prometheus, or extend the bake."
             )
         case Reason.NO_TRAFFIC:
             return (
-                f"no evidence: {evidence.canary} is seen and got no request in {seconds:.0f} s; "
-                "requests would change this"
+                f"No evidence: {evidence.canary} received no requests in {seconds:.0f} s. "
+                "Send requests, or raise the canary's share."
             )
         case Reason.LATENCY_UNKNOWN:
             return (
-                f"no evidence of latency: {evidence.bake.n:,.0f} requests and not one with a duration; a latency query "
-                "that finds them would change this"
+                f"No evidence of latency: none of {evidence.bake.n:,.0f} requests has a duration. "
+                "Check the latency query in [queries]."
             )
         case Reason.OOM_UNKNOWN:
             return (
-                "nobody could say whether instances were killed for lack of memory; logs that answer would change this"
+                f"The logs did not answer in {seconds:.0f} s, so it is not known whether instances were killed for "
+                "lack of memory. Check the worker's access to the logs."
             )
         case Reason.LATENCY_5S if not evidence.latency.bake.n:
             return (
-                f"p95 was above {policy.p95_rollback_s:g} s before it got more instances, and nothing was timed since; "
-                "requests would change this"
+                f"P95 latency was above {policy.p95_rollback_s:g} s before instances were added, and no request was "
+                "timed since."
             )
         case _:
             return None
 
 
 def _held(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
+    asks = "A person decides when the bake ends."
     match reason:
         case Reason.LATENCY_5S:
-            return (
-                f"{counted(evidence.recent.of('timed', 'very_slow'))} took longer than {policy.p95_rollback_s:g} s "
-                f"({odds(evidence.latency.very_slow.peak)} to 1 that more than {policy.slow_ratio_max:.0%} do); "
-                "more instances are tried once, then it is rolled back"
-            )
+            is_scaled = evidence.scaled_at_s is not None
+            next_step = "More instances did not help." if is_scaled else "More instances are added once."
+            return f"{_slow(evidence.recent.of('timed', 'very_slow'), policy.p95_rollback_s, policy)} {next_step}"
         case Reason.LATENCY_2S:
-            return (
-                f"{counted(evidence.recent.of('timed', 'slow'))} took longer than {policy.p95_max_s:g} s "
-                f"({odds(evidence.latency.slow.peak)} to 1 that more than {policy.slow_ratio_max:.0%} do); "
-                "a person decides when the bake ends"
-            )
+            return f"{_slow(evidence.recent.of('timed', 'slow'), policy.p95_max_s, policy)} {asks}"
         case Reason.CPU | Reason.MEMORY:
-            name, line, level = (
-                ("CPU", policy.cpu_max, evidence.cpu.level)
-                if reason is Reason.CPU
-                else ("memory", policy.memory_max, evidence.memory.level)
-            )
-            return (
-                f"{name} was above {line:.0%} for {policy.saturation_s:.0f} s (now {level:.0%}); "
-                "a person decides when the bake ends"
-            )
+            is_cpu = reason is Reason.CPU
+            name, line = ("CPU", policy.cpu_max) if is_cpu else ("Memory", policy.memory_max)
+            level = evidence.cpu.level if is_cpu else evidence.memory.level
+            return f"{name} use was above {line:.0%} for {policy.saturation_s:.0f} s (now {level:.0%}). {asks}"
         case _:
             return None
 
 
+def _slow(window: Window, line_s: float, policy: Policy) -> str:
+    return (
+        f"P95 latency is above {line_s:g} s: {percent(window.ratio)} of requests ({window.x:,.0f} of {window.n:,.0f}) "
+        f"took longer than {line_s:g} s; the limit is {policy.slow_ratio_max:.0%}."
+    )
+
+
 def _counted(reason: Reason, evidence: Evidence, policy: Policy, bound: float, eta_s: float | None) -> str:
-    bake, line = counted(evidence.bake), percent(policy.error_ratio_max)
+    line = percent(policy.error_ratio_max)
+    if not evidence.bake.n:
+        return f"No requests yet; an error rate of {line} must be ruled out."
+    rate = f"Error rate {counted(evidence.bake)}"
     if reason is Reason.ERRORS_IN_BAND:
         return (
-            f"{bake} failed, between {percent(policy.error_ratio_investigate)} and {line}: "
-            "too many to promote, too few to roll back without a person"
+            f"{rate} is between {percent(policy.error_ratio_investigate)} and {line}: too high to promote, "
+            "too low to roll back without a person."
         )
-    if not evidence.bake.n:
-        return f"no request yet; {line} must be ruled out"
-    ruled_out = f"{bake} failed, which rules out {percent(bound)}"
     if reason is Reason.HEALTHY:
-        return f"{ruled_out} and more: below {line}"
+        return f"{rate} is below {line}; {percent(bound)} or more is ruled out."
     if reason is Reason.TOO_FEW_REQUESTS:
-        wait = "more requests like these would not" if eta_s is None else f"{eta_s:.0f} s more at this rate would"
-        return f"{ruled_out} but not yet {line}; {wait} change this"
-    return f"{ruled_out} and more; {line} must be ruled out"
+        wait = (
+            "More requests like these will not decide it." if eta_s is None else f"About {eta_s:.0f} s more would do."
+        )
+        return f"{rate}: too few requests to rule out {line} (so far {percent(bound)} is ruled out). {wait}"
+    return f"{rate}; so far {percent(bound)} is ruled out, and {line} must be."
 
 
-def counted(window: Window) -> str:
-    """How many of how many, and the ratio."""
-    return f"{window.x:,.0f} of {window.n:,.0f} requests ({percent(window.ratio)})"
+def counted(window: Window, when: str = "") -> str:
+    """The ratio, and how many of how many: ``4.8 % (18 of 376 requests, last 20 s)``."""
+    during = f", {when}" if when else ""
+    return f"{percent(window.ratio)} ({window.x:,.0f} of {window.n:,.0f} requests{during})"
 
 
 def percent(ratio: float) -> str:

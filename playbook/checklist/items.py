@@ -1,4 +1,4 @@
-"""The pre-release checklist of the playbook (section 2): what is looked at, what blocks, what an override needs."""
+"""The pre-release checklist of the playbook (section 2): what is looked at, and what stops a release."""
 
 from enum import StrEnum
 
@@ -6,9 +6,9 @@ from playbook.base import Frozen
 
 
 class Topic(StrEnum):
-    """The checklist's lines that can be looked up. The others are steps of the release itself:
+    """The lines of the checklist that can be looked up. The others are steps of the release itself.
 
-    staging and its smoke tests come first in every release, and the rollback plan is part of its plan.
+    Staging and its smoke tests come first in every release, and the rollback plan is part of its plan.
     """
 
     CI = "All CI tests passing"
@@ -18,7 +18,7 @@ class Topic(StrEnum):
 
     @property
     def blocks(self) -> bool:
-        """Whether a release stops here unless somebody gives a reason to go on."""
+        """Whether a release stops here unless a person gives a reason to go on."""
         return self is not Topic.NOTES
 
 
@@ -30,10 +30,10 @@ class Item(Frozen):
     seen: str
 
     def __str__(self) -> str:
-        sign = {True: "✅", False: "❌", None: "❔"}[self.is_met]
-        return f"{sign} {self.topic}: {self.seen}"
+        word = {True: "✅", False: "❌", None: "❔ CANNOT TELL:"}[self.is_met]
+        return f"{word} {self.topic}: {self.seen}"
 
 
 def open_items(items: tuple[Item, ...]) -> tuple[Item, ...]:
-    """The items that stop a release. One that could not be looked up stops nothing: it is shown and told."""
-    return tuple(item for item in items if item.is_met is False and item.topic.blocks)
+    """The items that stop a release: those that are not met, and those whose answer could not be had."""
+    return tuple(item for item in items if item.is_met is not True and item.topic.blocks)

@@ -2,7 +2,7 @@
 
 from playbook.incident.decision_matrix import Severity
 from playbook.lease.lease import MigrationLease
-from playbook.messages.chat import Page
+from playbook.messages.facts import Page
 
 
 def go_on(environment: str) -> str:

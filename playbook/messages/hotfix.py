@@ -1,11 +1,13 @@
-"""What people read of a hotfix (playbook 6): that it is live and how long it took, and what it owes."""
+"""What people read of a hotfix (playbook 6): that it is live and how long it took, and what is left to do."""
 
 from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Action
 from playbook.incident.decision_matrix import Severity
 from playbook.lease.lease import HotfixLease, Lease
-from playbook.messages.chat import Channel, Message, Ticket, minutes
+from playbook.messages.escape import markdown
+from playbook.messages.facts import Audience, Message, Ticket
 from playbook.messages.report import Report
+from playbook.messages.times import minutes
 from playbook.release.request import ExploitCheck, HotfixRequest
 
 
@@ -30,7 +32,7 @@ def hotfix_deployed(report: Report, policy: Policy) -> Message:
             f"Live: {live_after(lease, policy)}",
         )
     )
-    return Message(key=f"{lease.release_id}/hotfix", channel=Channel.RELEASES, text=text)
+    return Message(key=f"{lease.release_id}/hotfix", audience=Audience.RELEASES, text=text)
 
 
 def verified(report: Report) -> str:
@@ -46,7 +48,7 @@ def verified(report: Report) -> str:
 
 
 def before_the_fix(check: ExploitCheck, status: int) -> str:
-    """How ``check`` was answered without the fix; one that is refused even so shows nothing of it."""
+    """How ``check`` was answered without the fix. One that is refused then cannot show that the fix works."""
     said = f"before the fix, {check} answered {status}"
     return (
         f"{said}, which counts as refused: it cannot show that the fix works" if status in check.refused_with else said
@@ -63,20 +65,21 @@ def live_after(lease: Lease, policy: Policy) -> str:
 
 
 def hotfix_debt(report: Report, policy: Policy) -> Ticket:
-    """What a hotfix has skipped is owed, and somebody is asked to pay it back."""
+    """What a hotfix skipped, to be done afterwards. GitHub Markdown."""
     lease, asked = report.lease, request_of(report)
     owed = [
         f"- [ ] The canary was skipped ({policy.canary_percent} %, {minutes(policy.bake_s)}): compare the errors and "
         "latency of the hour after with the week before.",
-        f"- [ ] {asked.incident}: is a regression test in the suite?",
+        f"- [ ] {markdown(asked.incident)}: is a regression test in the suite?",
         "- [ ] Is the fix on `main`, so that the next release does not undo it?",
     ]
-    owed += [f"- [ ] {item}" for item in report.checklist if item.is_met is not True]
+    owed += [f"- [ ] {markdown(str(item))}" for item in report.checklist if item.is_met is not True]
     owed += [] if asked.exploit else ["- [ ] No exploit check was given: show by hand that the hole is closed."]
+    approved = f"Approved by {markdown(asked.approver)}: {markdown(asked.reason)} ({markdown(asked.incident)})."
     return Ticket(
         key=f"{lease.release_id}/debt",
         title=f"Follow-up of hotfix {lease.version}: what was skipped",
         severity=Severity.P2,
-        body=f"Approved by {asked.approver}: {asked.reason} ({asked.incident}).\n\n" + "\n".join(owed),
+        body="\n".join((approved, "", *owed)),
         labels=("hotfix", "follow-up"),
     )

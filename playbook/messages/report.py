@@ -14,6 +14,9 @@ from playbook.base import Frozen
 from playbook.checklist.items import Item
 from playbook.incident.decision_matrix import Severity
 from playbook.lease.lease import Decision, Kind, Lease, Measured
+from playbook.messages.escape import code_block, markdown
+from playbook.messages.plan import plan_table, rollback_plan
+from playbook.messages.times import clock_s
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 
 
@@ -86,19 +89,22 @@ def measured(verdicts: Sequence[Verdict]) -> Measured:
 def page(report: Report, *, pictures: bool) -> str:
     """The whole page, as far as the release has come; what a tired reader needs first stands first."""
     lease, outcome = report.lease, report.outcome
-    rollouts = [f"# {title(report)}: {outcome.end.value if outcome else lease.decision.value}"]
+    blocks = [f"# {title(report)}: {outcome.end.value if outcome else lease.decision.value}"]
     if outcome:
-        rollouts.append(outcome.message)
-    rollouts.append(f"**Users:** {users(report)}")
+        blocks.append(markdown(outcome.message))
+    blocks.append(f"**Users:** {users(report)}")
     if report.verdicts:
-        rollouts += ["## Verdict", *(card(verdict, pictures=pictures) for verdict in report.verdicts), LEGEND]
-    rollouts += ["## What it changes", plan_table(lease)]
-    rollouts += ["## The way back, by hand", f"```\n{rollback_plan(lease)}\n```"]
+        blocks += ["## Verdict", *(card(verdict, pictures=pictures) for verdict in report.verdicts), LEGEND]
+    blocks += ["## What it changes", plan_table(lease)]
+    blocks += ["## Roll back by hand", code_block(rollback_plan(lease))]
     if report.checklist:
-        rollouts += ["## Checklist", "\n".join(f"- {item}" for item in report.checklist)]
+        blocks += ["## Checklist", "\n".join(f"- {markdown(str(item))}" for item in report.checklist)]
     if report.notes:
-        rollouts += ["## Timeline (UTC)", "\n".join(f"- {clock(note.at_s)} {note.text}" for note in report.notes)]
-    return "\n\n".join(rollouts)
+        blocks += [
+            "## Timeline (UTC)",
+            "\n".join(f"- {clock_s(note.at_s)} {markdown(note.text)}" for note in report.notes),
+        ]
+    return "\n\n".join(blocks)
 
 
 def title(report: Report) -> str:
@@ -141,26 +147,6 @@ def _under_way(lease: Lease) -> str:
             return "all are being moved back to the revisions from before."
 
 
-def plan_table(lease: Lease) -> str:
-    """What each service was, and what it is to become."""
-    rows = [
-        f"| {rollout.service} | {rollout.found} | {rollout.to_revision} | `{rollout.image.rsplit('@', 1)[-1][:19]}…` |"
-        for rollout in lease.rollouts
-    ]
-    becomes = "goes back to" if lease.kind is Kind.ROLLBACK else "new revision"
-    return "\n".join((f"| service | before | {becomes} | image |", "|---|---|---|---|", *rows))
-
-
-def rollback_plan(lease: Lease) -> str:
-    """How this release would be taken back, by hand if everything else is down."""
-    place = f" {lease.place}" if lease.place else ""
-    return "\n".join(
-        f"gcloud run services update-traffic {rollout.service}{place} \\\n  --to-revisions="
-        + ",".join(f"{revision}={share}" for revision, share in lease.fallback(rollout).percent.items())
-        for rollout in lease.rollouts
-    )
-
-
 QUERY_WIDTH = 66
 LEGEND = (
     "*Evidence* is in odds against the canary, the highest since the bake's start; it decides where the last column "
@@ -170,16 +156,16 @@ LEGEND = (
 
 def card(verdict: Verdict, *, pictures: bool) -> str:
     """One service: the decision, its picture, every signal, and where the numbers came from."""
-    rollouts = [f"**{verdict.service}: {verdict.action}.** {verdict.explanation}"]
+    blocks = [f"**{markdown(verdict.service)}: {verdict.action}.** {markdown(verdict.explanation)}"]
     errors = next((signal for signal in verdict.signals if signal.evidence_needed and signal.threshold), None)
     if pictures and verdict.trace and errors and errors.threshold and errors.evidence_needed:
         svg = draw(verdict.service, verdict.trace, errors.threshold, errors.evidence_needed)
-        rollouts.append(f"![{verdict.service}: errors and evidence over the bake]({data_uri(svg)})")
-    rollouts.append(signal_table(verdict.signals))
+        blocks.append(f"![{verdict.service}: errors and evidence over the bake]({data_uri(svg)})")
+    blocks.append(signal_table(verdict.signals))
     queries = list(dict.fromkeys(signal.query for signal in verdict.signals if signal.query))
     if queries:
-        rollouts.append("```\n" + "\n".join(map(folded, queries)) + "\n```")
-    return "\n\n".join(rollouts)
+        blocks.append(code_block("\n".join(map(folded, queries))))
+    return "\n\n".join(blocks)
 
 
 def folded(query: str) -> str:
@@ -218,8 +204,3 @@ def _line(signal: SignalReading) -> str:
 
 def _odds(value: float | None) -> str:
     return "–" if value is None else f"{odds(value)} : 1"
-
-
-def clock(at_s: float) -> str:
-    """``14:00:05`` for a unix time, in UTC."""
-    return f"{int(at_s) // 3600 % 24:02d}:{int(at_s) // 60 % 60:02d}:{int(at_s) % 60:02d}"

@@ -2,8 +2,9 @@
 
 from playbook.incident.decision_matrix import Severity
 from playbook.lease.record import PREFIX, Unreadable
-from playbook.messages.chat import Page
-from playbook.messages.report import Report, rollback_plan
+from playbook.messages.facts import Page
+from playbook.messages.plan import rollback_plan
+from playbook.messages.report import Report
 
 
 def set_aside(one: Unreadable, environment: str, place: str) -> Page:

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from string import Template
 
 from playbook.incident.decision_matrix import Severity
-from playbook.incident.response import Contact, day, roll_call
+from playbook.incident.response import Contact, roll_call
 from playbook.lease.lease import MigrationLease
-from playbook.messages.chat import Channel, Message, Ticket, clock
+from playbook.messages.facts import Audience, Message, Ticket
+from playbook.messages.times import clock, day
 from playbook.migration.plan import Backup, Way
 from playbook.migration.progress import progress_of
 
@@ -28,7 +29,7 @@ def closing(lease: MigrationLease, environment: str, contacts: Mapping[str, Cont
             f"Run: {url}",
         )
     )
-    return Message(key=f"{lease.release_id}/closing", channel=Channel.INCIDENTS, text=text)
+    return Message(key=f"{lease.release_id}/closing", audience=Audience.INCIDENTS, text=text)
 
 
 def ticket(lease: MigrationLease, environment: str, template: str, lines: Sequence[str], url: str) -> Ticket:
@@ -73,7 +74,7 @@ def done(lease: MigrationLease, environment: str) -> Message:
         f"Serving: {serving}",
     ]
     lines += [f"Agreed: {yes}" for yes in progress_of(lease).agreed]
-    return Message(key=f"{lease.release_id}/done", channel=Channel.RELEASES, text="\n".join(lines))
+    return Message(key=f"{lease.release_id}/done", audience=Audience.RELEASES, text="\n".join(lines))
 
 
 def declined(lease: MigrationLease, environment: str) -> Message:
@@ -86,7 +87,7 @@ def declined(lease: MigrationLease, environment: str) -> Message:
             f"Services: {as_found(lease)}",
         )
     )
-    return Message(key=f"{lease.release_id}/declined", channel=Channel.INCIDENTS, text=text)
+    return Message(key=f"{lease.release_id}/declined", audience=Audience.INCIDENTS, text=text)
 
 
 def as_found(lease: MigrationLease) -> str:
@@ -142,7 +143,7 @@ def asking(lease: MigrationLease, environment: str, url: str) -> Message:
         )
     )
     key = f"{lease.release_id}/asking/{lease.epoch}/{len(progress_of(lease).agreed)}"
-    return Message(key=key, channel=Channel.INCIDENTS, text=text)
+    return Message(key=key, audience=Audience.INCIDENTS, text=text)
 
 
 def page(lease: MigrationLease, environment: str, lines: Iterable[str]) -> str:

@@ -6,9 +6,12 @@ from pydantic import Field
 
 from playbook.base import Frozen
 
+DEADLINE = "the deadline"
+"""The approver of a gate that no person has answered."""
+
 
 class Choice(StrEnum):
-    """Silence means REVERT."""
+    """Without an answer it is REVERT."""
 
     REVERT = "revert"
     PROMOTE = "promote"
@@ -39,5 +42,7 @@ class Answer(Frozen):
         return found
 
     def __str__(self) -> str:
+        if self.approver == DEADLINE:
+            return self.reason
         detail = {Choice.EXTEND: f" by {self.minutes} minutes", Choice.RAISE: f" to {self.percent} %"}
         return f"{self.approver} decided to {self.choice}{detail.get(self.choice, '')}: {self.reason}"

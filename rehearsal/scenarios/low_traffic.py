@@ -6,7 +6,7 @@ from rehearsal.scenario import Scenario, ScenarioResult
 
 def then(result: ScenarioResult) -> None:
     """One service is held, one is probed at its tag URL, one opens a gate; the unanswered gate reverts."""
-    checks.reverted(result, because="nobody answered")
+    checks.reverted(result, because="No approval within")
     held = result.steps_named("report: ethixai-ai-core: INCONCLUSIVE")
     result.expect(bool(held), "ai-core was not held for too few requests")
     result.expect(("ethixai-ai-core", 100) not in result.shifts(), "ai-core was promoted without evidence")

@@ -6,7 +6,7 @@ from rehearsal.scenario import Scenario, ScenarioResult
 
 def then(result: ScenarioResult) -> None:
     """The gate opened, and the release was reverted at its deadline."""
-    checks.reverted(result, because="nobody answered")
+    checks.reverted(result, because="No approval within")
     result.expect(any("RELEASE HELD" in text for text in result.words("slack")), "no message about the gate")
 
 

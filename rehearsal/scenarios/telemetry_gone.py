@@ -18,7 +18,7 @@ async def meanwhile(test_env: TestEnvironment, run: Run) -> None:
 
 def then(result: ScenarioResult) -> None:
     """Reverted for lack of evidence, after a gate that no person answered."""
-    checks.reverted(result, because="no evidence")
+    checks.reverted(result, because="No evidence")
 
 
 SCENARIO = Scenario(

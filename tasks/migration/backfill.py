@@ -4,8 +4,8 @@ from uuid import UUID
 
 from prefect import artifacts, get_run_logger, task
 
+from blocks.database import Database
 from blocks.environment import Environment
-from blocks.mongodb import MongoDB
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.errors import Refused, Transient
 from playbook.lease.lease import MigrationLease
@@ -34,7 +34,7 @@ async def dry_run(env: Environment, name: str) -> str:
     return "; ".join(told)
 
 
-async def _tried(database: MongoDB, name: str, batch: Batch) -> Trial:
+async def _tried(database: Database, name: str, batch: Batch) -> Trial:
     """What the batch does to copies of the first documents that it would change. Raises Refused, as `dry_run`."""
     trial = await database.try_out(batch, COPIES)
     if problem := trial.problem(batch):
@@ -109,7 +109,7 @@ async def verify(env: Environment, lease: MigrationLease, name: str, backfill: B
     return ""
 
 
-async def broken(database: MongoDB, migration: Migration) -> list[str]:
+async def broken(database: Database, migration: Migration) -> list[str]:
     """Which of the checks for the schema before ``migration`` do not pass in ``database``."""
     counts = [(check, await database.broken(check)) for check in migration.checks_before]
     return [f"{count} {check.says} in {check.collection}" for check, count in counts if count]
@@ -128,7 +128,7 @@ async def still_applied(env: Environment, names: tuple[str, ...]) -> tuple[str, 
     return tuple(name for name in names if name in applied)
 
 
-async def _begin(database: MongoDB, lease: MigrationLease, migration: Migration) -> Backfill:
+async def _begin(database: Database, lease: MigrationLease, migration: Migration) -> Backfill:
     """The walk from its checkpoint, or a new one, kept under this claim's epoch. Raises Fenced."""
     kept = await database.backfill(migration.name)
     if kept is None:
@@ -165,13 +165,13 @@ async def _look(env: Environment, lease: MigrationLease) -> None:
         get_run_logger().warning("not looked at: %s", unseen)
 
 
-async def _ids(database: MongoDB, batch: Batch, after: object, limit: int) -> list[object]:
+async def _ids(database: Database, batch: Batch, after: object, limit: int) -> list[object]:
     """The next documents beyond ``after``; at the end, those that are left anywhere: ids of another type sort apart."""
     found = await database.ids(batch, after, limit)
     return found or (await database.ids(batch, None, limit) if after is not None else [])
 
 
-def _database(env: Environment) -> MongoDB:
+def _database(env: Environment) -> Database:
     assert env.mongodb is not None
     return env.mongodb
 

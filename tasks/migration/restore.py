@@ -5,10 +5,10 @@ import time
 
 from prefect import get_run_logger, task
 
-from blocks.atlas import Atlas
 from blocks.clock import monotonic_s
+from blocks.database import Backups, Database
 from blocks.environment import Environment
-from blocks.mongodb import MongoDB, hosts_of
+from blocks.mongodb import hosts_of
 from playbook.errors import Refused, Transient
 from playbook.lease.lease import MigrationLease
 from playbook.migration.plan import Backup, RollbackPlan, backup_before
@@ -146,7 +146,7 @@ def cannot_switch(env: Environment) -> str:
     )
 
 
-def restored_database(env: Environment) -> MongoDB:
+def restored_database(env: Environment) -> Database:
     """The database on the restore cluster. Raises: Refused (the environment does not say how to reach it)."""
     assert env.mongodb is not None
     uri = _atlas(env).restore_uri
@@ -155,7 +155,7 @@ def restored_database(env: Environment) -> MongoDB:
     return env.mongodb.at(uri)
 
 
-def _atlas(env: Environment) -> Atlas:
+def _atlas(env: Environment) -> Backups:
     if env.atlas is None:
         raise Refused(f"{env.name} names no backups. Add [atlas] to its file.")
     return env.atlas

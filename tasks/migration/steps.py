@@ -15,7 +15,7 @@ from playbook.lease.build import migration_rollout
 from playbook.lease.halted import not_newer
 from playbook.lease.lease import MigrationLease
 from playbook.lease.record import Record
-from playbook.messages.chat import Ticket
+from playbook.messages.facts import Ticket
 from playbook.migration import write_freeze
 from playbook.migration.messages import page, ticket
 from playbook.migration.plan import (

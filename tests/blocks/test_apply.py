@@ -1,5 +1,6 @@
 """Applying a file to a real Prefect server, and opening the environment from there."""
 
+import asyncio
 import contextlib
 import io
 from collections.abc import AsyncIterator, Iterator
@@ -79,10 +80,12 @@ def test_applying_says_what_it_did(applied: Done) -> None:
 async def test_an_environment_opens_as_it_was_applied(applied: Done) -> None:
     """Its nested blocks have their types, and refer to their secrets."""
     environment = await Environment.open("production")
-    assert isinstance(environment.slack, blocks.Slack)
-    assert isinstance(environment.pagerduty, blocks.PagerDuty)
-    assert str(environment.slack.token) == "env:BLOCKS_APPLY_TOKEN"
-    assert (await environment.slack.token.read()).get_secret_value() == TOKEN
+    (slack,), (pager,) = environment.channels, environment.pagers
+    assert isinstance(slack, blocks.Slack)
+    assert isinstance(pager, blocks.PagerDuty)
+    assert isinstance(environment.tickets, blocks.GitHub)
+    assert str(slack.token) == "env:BLOCKS_APPLY_TOKEN"
+    assert (await slack.token.read()).get_secret_value() == TOKEN
     assert environment.service_names[0] == "ethixai-ai-core"
 
 
@@ -105,20 +108,24 @@ async def test_a_block_of_the_first_edition_is_to_be_applied_again(
     """It holds the secret itself: it is refused without a word of it, and applying its file takes the secret away."""
     name = "/block_types/slug/ethixai-environment/block_documents/name/first-edition?include_secrets=true"
     path = tmp_path / "first-edition.toml"
-    path.write_text(file.read_text().replace('name = "production"', 'name = "first-edition"', 1))
-    assert apply(path).status == 0
+    text = await asyncio.to_thread(file.read_text)
+    await asyncio.to_thread(path.write_text, text.replace('name = "production"', 'name = "first-edition"', 1))
+    assert (await asyncio.to_thread(apply, path)).status == 0
     async with server.client as client:
         document = (await client.get(name)).json()
-        saved = document["data"] | {"slack": document["data"]["slack"] | {"token": TOKEN}}
+        (slack,) = document["data"]["channels"]
+        saved = document["data"] | {"channels": [slack | {"token": TOKEN}]}
         answer = await client.patch(f"/block_documents/{document['id']}", json={"data": saved})
         assert answer.is_success, answer.text
         assert TOKEN in (await client.get(name)).text
         with pytest.raises(BadRequest, match="Apply its file again") as raised:
             await Environment.open("first-edition")
         assert TOKEN not in f"{raised.value} {raised.value.__cause__} {raised.value.__cause__.__cause__}"
-        assert apply(path).status == 0
+        assert (await asyncio.to_thread(apply, path)).status == 0
         assert TOKEN not in (await client.get(name)).text
-    assert str((await Environment.open("first-edition")).slack.token) == "env:BLOCKS_APPLY_TOKEN"
+    (slack,) = (await Environment.open("first-edition")).channels
+    assert isinstance(slack, blocks.Slack)
+    assert str(slack.token) == "env:BLOCKS_APPLY_TOKEN"
 
 
 def test_applying_again_overwrites(applied: Done, server: Server, file: Path, tmp_path: Path) -> None:
@@ -126,7 +133,10 @@ def test_applying_again_overwrites(applied: Done, server: Server, file: Path, tm
     changed = tmp_path / "production.toml"
     changed.write_text(file.read_text().replace("C0RELEASES1", "C0RELEASES2"))
     assert apply(changed).status == 0
-    shown = httpx.get(f"{server.api_url}/block_types/slug/ethixai-environment/block_documents/name/production")
+    shown = httpx.get(
+        f"{server.api_url}/block_types/slug/ethixai-environment/block_documents/name/production",
+        params={"include_secrets": True},
+    )
     assert "C0RELEASES2" in shown.text
 
 

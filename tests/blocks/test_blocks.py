@@ -16,7 +16,7 @@ import blocks
 from blocks.base import PerLoop
 from blocks.files import secret_fields
 from blocks.http import HttpBlock
-from playbook.messages.chat import Channel
+from playbook.messages.facts import Audience
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "very-secret-token"
@@ -46,7 +46,7 @@ MAKERS = {
     "Atlas": lambda secret: blocks.Atlas(
         public_key="p", private_key=secret, group="g", cluster="c", restore_cluster="r", restore_uri=secret
     ),
-    "Slack": lambda secret: blocks.Slack(token=secret, channels={Channel.RELEASES: "C0"}),
+    "Slack": lambda secret: blocks.Slack(token=secret, channels={Audience.RELEASES: "C0"}),
     "GitHub": lambda secret: blocks.GitHub(repository="a/b", token=secret),
     "Sentry": lambda secret: blocks.Sentry(organization="a", projects=["b"], token=secret),
     "PagerDuty": lambda secret: blocks.PagerDuty(routing_key=secret, api_token=secret),

@@ -1,5 +1,6 @@
 """An environment file becomes an Environment, or a list of everything that is wrong with it."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from blocks import Environment, files
+from blocks import Environment, Slack, files
 from blocks.__main__ import main
+from blocks.secret_reference import SecretReference
 from playbook.analysis.policy import Policy
 from playbook.errors import BadRequest
 from rehearsal.world.remote import RemoteWorld
@@ -60,10 +62,22 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 
 async def problems(path: Path) -> list[str]:
+    """What is wrong with a file, without its path and the line."""
+    return [re.sub(r"^:\d+", "", problem).removeprefix(": ") for problem in await problem_lines(path)]
+
+
+async def problem_lines(path: Path) -> list[str]:
     """What is wrong with a file, without its path."""
     with pytest.raises(BadRequest) as raised:
         await files.read(path)
-    return [problem.removeprefix(f"{path}: ") for problem in raised.value.problems]
+    return [problem.removeprefix(str(path)) for problem in raised.value.problems]
+
+
+def slack_token(environment: Environment) -> SecretReference:
+    """Where the token of the one channel is."""
+    (slack,) = environment.channels
+    assert isinstance(slack, Slack)
+    return slack.token
 
 
 @pytest.mark.parametrize("path", [PRODUCTION, STAGING], ids=lambda path: path.stem)
@@ -87,15 +101,16 @@ async def test_production_is_the_playbooks_and_staging_has_no_canary() -> None:
 async def test_a_right_file_is_an_environment(write: Write) -> None:
     """What it does not say has its default; the secret stays where it is and can be read from there."""
     environment = await files.read(write(RIGHT))
-    assert str(environment.slack.token) == "env:BLOCKS_TEST_TOKEN"
-    assert (await environment.slack.token.read()).get_secret_value() == "xoxb-from-env"
+    assert str(slack_token(environment)) == "env:BLOCKS_TEST_TOKEN"
+    assert (await slack_token(environment).read()).get_secret_value() == "xoxb-from-env"
     assert environment.policy == Policy()
-    assert environment.sentry is None
+    assert environment.release_tracker is None
 
 
 async def test_a_policy_is_a_base_and_what_differs(write: Write) -> None:
     """The compressed one with a bake of its own."""
-    environment = await files.read(write(RIGHT + '[policy]\nbase = "compressed"\nbake_s = 30\n'))
+    rehearsal = RIGHT.replace('region = "r"', 'region = "r"\napi_endpoint = "127.0.0.1:1"')
+    environment = await files.read(write(rehearsal + '[policy]\nbase = "compressed"\nbake_s = 30\n'))
     assert environment.policy == Policy.compressed().model_copy(update={"bake_s": 30})
 
 
@@ -103,8 +118,8 @@ async def test_a_secret_may_be_in_a_file_beside_it(write: Write, tmp_path: Path)
     """The path is relative to the environment file, and the editor's newline does not matter."""
     (tmp_path / "token").write_text("xoxb-from-file\n")
     environment = await files.read(write(RIGHT.replace('env = "BLOCKS_TEST_TOKEN"', 'file = "token"')))
-    assert str(environment.slack.token) == f"file:{tmp_path / 'token'}"
-    assert (await environment.slack.token.read()).get_secret_value() == "xoxb-from-file"
+    assert str(slack_token(environment)) == f"file:{tmp_path / 'token'}"
+    assert (await slack_token(environment).read()).get_secret_value() == "xoxb-from-file"
 
 
 async def test_a_secret_may_be_in_secret_manager(write: Write, world: RemoteWorld) -> None:
@@ -113,10 +128,10 @@ async def test_a_secret_may_be_in_secret_manager(write: Write, world: RemoteWorl
     text = RIGHT.replace('env = "BLOCKS_TEST_TOKEN"', f'secret_manager = "{name.rsplit("/", 1)[0]}/latest"')
     manager = f'[secret_manager]\nproject = "ethixai-production"\napi_endpoint = "{world.grpc_endpoint}"\n'
     environment = await files.read(write(text + manager))
-    assert str(environment.slack.token) == f"secret-manager:{name.rsplit('/', 1)[0]}/latest"
-    assert (await environment.slack.token.read()).get_secret_value() == "xoxb-from-manager"
+    assert str(slack_token(environment)) == f"secret-manager:{name.rsplit('/', 1)[0]}/latest"
+    assert (await slack_token(environment).read()).get_secret_value() == "xoxb-from-manager"
     short = await files.read(write(text.replace(f"{name.rsplit('/', 1)[0]}/latest", "slack") + manager))
-    assert short.slack.token == environment.slack.token
+    assert slack_token(short) == slack_token(environment)
 
 
 MISTAKES = [
@@ -134,7 +149,12 @@ MISTAKES = [
     ("a wrong address", "http://x", "nonsense", "prometheus.url: must be http://HOST or https://HOST"),
     ("an unknown placeholder", "{revision}", "{revison}", "queries.requests: {revison} is no placeholder; use {job}"),
     ("a missing query", "memory = 'd'", "", "queries.memory: missing; add it."),
-    ("an unknown room", "releases =", "release =", "slack.channels.release: Input should be 'releases' or 'incidents'"),
+    (
+        "an unknown audience",
+        "releases =",
+        "release =",
+        "slack.channels.release: Input should be 'releases' or 'incidents'",
+    ),
     (
         "an unset variable",
         "BLOCKS_TEST_TOKEN",
@@ -158,7 +178,7 @@ MISTAKES = [
     ),
     ("a wrong threshold", "[registry]", "[policy]\nbake_s = -1\n[registry]", "policy.bake_s: Input should be greater"),
     ("an unknown threshold", "[registry]", "[policy]\nbake = 1\n[registry]", "policy.bake: unknown key; did you mean"),
-    ("a table that is none", 'name = "small"', 'name = "small"\ngithub = 3', "github: Input should be a valid dict"),
+    ("a table that is none", 'name = "small"', 'name = "small"\ngithub = 3', "github: must be a table, [github]."),
     ("no TOML", "[registry]", "[registry", "cannot be read: "),
 ]
 
@@ -207,6 +227,98 @@ async def test_a_service_is_named_once(write: Write) -> None:
     ]
 
 
+async def test_a_mistake_has_the_line_of_its_key_or_of_its_table(write: Write) -> None:
+    """In the order of the file, also behind a text of several lines."""
+    text = RIGHT.replace("error_ratio = 'f'", "error_ratio = '''\nf\nurl = 3\n'''").replace('"http://x"', "3")
+    lines = await problem_lines(write(text.replace('region = "r"', 'regoin = "r"')))
+    written = text.splitlines()
+    assert lines[0].startswith(f":{written.index('[cloud_run]') + 1}: cloud_run.region: missing")
+    assert lines[1].startswith(f":{written.index('[cloud_run]') + 3}: cloud_run.regoin: unknown key")
+    assert lines[2].startswith(f":{written.index('url = 3', written.index('[prometheus]')) + 1}: prometheus.url:")
+
+
+LOW = '[policy]\nlow_traffic = {ethixai-bakend = "hold"}\n'
+LONG = "a" * 39
+RULES = [
+    ("low traffic of an unknown service", lambda t: t + LOW, "policy.low_traffic.ethixai-bakend: there is no service"),
+    ("a rehearsal's policy on Google Cloud", lambda t: t + '[policy]\nbase = "compressed"\n', "policy.base: the "),
+    (
+        "a bake that is too short",
+        lambda t: t + "[policy]\nbake_s = 120\n",
+        "policy.bake_s: a bake of 120 s is too short",
+    ),
+    ("a name too long for the tag", lambda t: t.replace("ethixai-backend", LONG, 1), "services[0].name: " + LONG),
+    ("production without a pager", lambda t: t.replace('"small"', '"production"'), "pagers: production has no pager"),
+    ("a staging before it, and no pager", lambda t: 'staging = "s"\n' + t, "pagers: production has no pager"),
+    ("no pager, and one", lambda t: 'pager = "none"\n' + t + PAGER, 'pager: pager is "none", and there is a pager too'),
+]
+PAGER = '[pagerduty]\nrouting_key = {env = "BLOCKS_TEST_TOKEN"}\n'
+
+
+@pytest.mark.parametrize(("change", "said"), [rule[1:] for rule in RULES], ids=[rule[0] for rule in RULES])
+async def test_an_environment_that_cannot_be_trusted_with_a_release_is_refused(
+    write: Write, change: Callable[[str], str], said: str
+) -> None:
+    """Each of its fields is right; together they are not. Exactly one problem is named."""
+    (found,) = await problems(write(change(RIGHT)))
+    assert found.startswith(said)
+
+
+@pytest.mark.parametrize("change", [lambda t: 'pager = "none"\n' + t, lambda t: t + PAGER], ids=["none", "one"])
+async def test_production_has_a_pager_or_says_that_it_has_none(write: Write, change: Callable[[str], str]) -> None:
+    """In so many words."""
+    environment = await files.read(write(change(RIGHT.replace('"small"', '"production"'))))
+    assert environment.name == "production"
+
+
+async def test_a_name_of_38_characters_is_allowed(write: Write) -> None:
+    """With the tag `previous` it has the 46 that Cloud Run allows."""
+    environment = await files.read(write(RIGHT.replace("ethixai-backend", "a" * 38, 1)))
+    assert environment.service_names == ("a" * 38,)
+
+
+async def test_no_chat_is_needed(write: Write) -> None:
+    """An environment may have no channel at all."""
+    environment = await files.read(write(RIGHT[: RIGHT.index("[slack]")]))
+    assert environment.channels == []
+
+
+async def test_a_table_named_after_its_vendor_is_an_entry_of_its_port(write: Write) -> None:
+    """Both forms give the same environment, and a second entry has its own name."""
+    listed = RIGHT.replace("[slack]", '[[channels]]\ntype = "slack"')
+    assert await files.read(write(listed)) == await files.read(write(RIGHT))
+    second = listed[listed.index("[[channels]]") :] + 'name = "another"\n'
+    both = await files.read(write(RIGHT + second))
+    assert [channel.name for channel in both.channels] == ["slack", "another"]
+
+
+async def test_an_environment_that_the_first_edition_saved_is_read(write: Write) -> None:
+    """It has a field for each vendor, with its block type beside it, and null where there is none."""
+    now = await files.read(write(RIGHT))
+    saved = now.model_dump(context={"include_secrets": True})
+    (slack,) = saved.pop("channels")
+    slack.pop("name")
+    for later in ("pagers", "pager", "tickets", "code_host", "release_tracker", "block_type_slug"):
+        saved.pop(later)
+    saved |= {"slack": slack, "github": None, "pagerduty": None, "sentry": None}
+    assert Environment.model_validate(saved) == now
+
+
+async def test_a_mistake_in_a_list_is_named_where_it_stands(write: Write) -> None:
+    """Whether the vendor has its own table or is an entry of the list."""
+    entry = '[[channels]]\ntype = "slack"\nname = "b"\ntoken = {env = "NOT_SET"}\nchannels = {}\n'
+    text = RIGHT + entry + entry.replace("slack", "slak").replace('"b"', '"c"')
+    found = await problems(write(text.replace("BLOCKS_TEST_TOKEN", "NOT_SET", 1)))
+    assert [problem.split(":", 1)[0] for problem in found] == ["slack.token", "channels[0].token", "channels[1]"]
+    assert "there is no vendor 'slak'; known are" in found[2]
+
+
+async def test_a_vendor_that_cannot_do_it_is_refused(write: Write) -> None:
+    """A registry is no chat."""
+    found = await problems(write(RIGHT + '[[channels]]\ntype = "registry"\n'))
+    assert found == ["channels[0]: EthixAI Registry cannot be used here; write a table of a vendor that is a Channel."]
+
+
 def test_the_check_needs_no_server_and_shows_no_trace(write: Write) -> None:
     """As a person calls it: what is wrong, one line each, and an exit status of its own."""
     command = [sys.executable, "-m", "blocks", "check", str(write(RIGHT.replace("http://x", "x")))]
@@ -227,5 +339,6 @@ def test_nothing_of_an_environment_is_optional_by_accident() -> None:
     optional = {name for name, field in Environment.model_fields.items() if not field.is_required()}
     assert optional == {
         *("staging", "required_checks", "ui_url", "contacts"),
-        *("github", "pagerduty", "sentry", "secret_manager", "mongodb", "migrations", "atlas"),
+        *("channels", "pagers", "pager", "tickets", "code_host", "release_tracker"),
+        *("secret_manager", "mongodb", "migrations", "atlas"),
     }

@@ -8,7 +8,7 @@ from blocks.secret_reference import SecretReference
 from playbook.checklist.checks import Check
 from playbook.errors import Refused, Transient
 from playbook.incident.decision_matrix import Severity
-from playbook.messages.chat import Ticket
+from playbook.messages.facts import Ticket
 
 TICKET = Ticket(
     key="v20251116-abc123-1f2e3d/ticket",

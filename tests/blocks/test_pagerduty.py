@@ -7,7 +7,7 @@ from blocks import PagerDuty
 from blocks.secret_reference import SecretReference
 from playbook.errors import Refused, Transient
 from playbook.incident.decision_matrix import Severity
-from playbook.messages.chat import Page
+from playbook.messages.facts import Page
 
 KEY = "0123456789abcdef0123456789abcdef"
 PAGE = Page(key="release-1", severity=Severity.P1, summary="Production deployment failure", details={"run": "http://x"})

@@ -5,15 +5,17 @@ from pydantic import SecretStr
 
 from blocks import Slack
 from playbook.errors import Refused, ReleaseError, Transient
-from playbook.messages.chat import Channel, Message
+from playbook.messages.facts import Audience, Message
 
-FACT = Message(key="v20251116-abc123-1f2e3d/complete", channel=Channel.RELEASES, text="✅ Production release complete")
+FACT = Message(
+    key="v20251116-abc123-1f2e3d/complete", audience=Audience.RELEASES, text="✅ Production release complete"
+)
 
 
 @pytest.fixture
 def slack(office) -> Slack:
     """An app in the desk's workspace."""
-    channels = {Channel.RELEASES: "C0RELEASES", Channel.INCIDENTS: "C0INCIDENTS"}
+    channels = {Audience.RELEASES: "C0RELEASES", Audience.INCIDENTS: "C0INCIDENTS"}
     return Slack(token=SecretStr("xoxb-1"), channels=channels, api_url=f"{office.url}/slack/api")
 
 

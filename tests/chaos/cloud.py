@@ -1,7 +1,7 @@
-"""Cloud Run in memory: the methods of the block `CloudRun`, its errors, and what the rehearsal's stand-in does.
+"""Cloud Run in memory: the methods and errors of the block `CloudRun`, with the behaviour of the rehearsal's stand-in.
 
-A write is accepted at once and served a little later, whoever is still there to see it. What a revision that does not
-start leaves behind is as in the real one: asked for, not served.
+A write is accepted at once and served a little later, even if its caller has died. A revision that does not start stays
+requested but not served, as in Cloud Run.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class Behaviour:
     smoke: bool = True
     """its smoke tests pass at the tag's URL"""
     smoke_serving: bool = True
-    """its smoke tests pass once it serves everybody"""
+    """its smoke tests pass once it serves all users"""
     is_patched: bool = False
     """an exploit is refused"""
     memory: float = 0.3
@@ -103,7 +103,7 @@ class Cloud:
         """Off only to show that a proof rests on it."""
 
     def begin(self, service: str, image: str) -> None:
-        """A service that has served ``image`` to everybody for a day, as LATEST."""
+        """Create a service that has served ``image`` to all users for a day, as LATEST."""
         name = f"{service}-00001-old"
         past_s = self._now() - 86_400
         state = RevisionState(image, past_s, self._behaviour(image), True, "", past_s, [(past_s, 1.0)])
@@ -140,7 +140,7 @@ class Cloud:
         return await self._wire.carry(
             "cloud run",
             "write",
-            self._said(f"{snapshot.service}: {told(change)}"),
+            self._said(f"{snapshot.service}: {described(change)}"),
             lambda: self._reply(snapshot, change, self.accept(snapshot, change, WORKER)),
         )
 
@@ -302,12 +302,11 @@ class Cloud:
         )
 
 
-def told(change: Change) -> str:
-    """A change in a few words."""
+def described(change: Change) -> str:
+    """A change in a few words, for the name of its call."""
     if change.deployment:
         return f"deploy {change.deployment.revision}"
     rollouts: Mapping[str, object] = {"traffic": change.split, "scaling": change.scaling}
-    held = (
-        change.record.lease.decision if change.record.lease else "member" if change.record.participant else "no claim"
-    )
+    lease, participant = change.record.lease, change.record.participant
+    held = lease.decision if lease else "participant" if participant else "no lease"
     return ", ".join([*(f"{name} {value}" for name, value in rollouts.items() if value), held])

@@ -1,6 +1,6 @@
-"""The blocks `MongoDB` and `Atlas` in memory: their own methods, on documents and backups that are kept here.
+"""The blocks `MongoDB` and `Atlas` in memory: their own methods, on documents and backups in this process.
 
-Each operation of MongoDB's driver is a call of its own, so a process may die between any two of them.
+Each operation of MongoDB's driver is a call, so a process can be killed between any two of them.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ Parsed = TypeVar("Parsed")
 Documents = Mapping[str, list[dict[str, Any]]]
 
 RESTORE_S = 120.0
-"""How long a restore takes: longer than it takes to find out that a process is dead."""
+"""How long a restore takes: longer than it takes to detect a killed process."""
 
 
 class Database:

@@ -18,7 +18,7 @@ def without_prometheus(test_env: TestEnvironment) -> None:
 
 def with_a_red_check(test_env: TestEnvironment) -> None:
     """CI did not pass on the commit."""
-    test_env.fixture.github.conclusions["trivy"] = "failure"
+    test_env.fixture.ci(trivy="failure")
 
 
 BAD: dict[str, tuple[dict[str, Any], Callable[[TestEnvironment], None], str]] = {
@@ -49,18 +49,59 @@ def asked(request: dict[str, Any], given: Callable[[TestEnvironment], None]) -> 
 def test_a_bad_request_names_its_field_and_writes_nothing(
     request_: dict[str, Any], given: Callable[[TestEnvironment], None], says: str
 ) -> None:
-    """Refused, in words that say what to correct; no service of any environment was written, nobody was told."""
+    """Refused, in words that say what to correct; no service was written, and #releases knows that it did not start."""
     test_env, run = asked(request_, given)
     assert run.end == "Refused"
     assert says in run.message
     assert not any(cloud.writes for cloud in test_env.fixture.clouds.values())
-    assert not any(channel.said for channel in test_env.fixture.rooms.values())
+    told = [] if "environment" in request_ else ["not-started"]
+    assert test_env.fixture.slack.keys == told
+    assert test_env.fixture.rooms["staging"].said == []
+    assert all(run.message in message.text for message in test_env.fixture.slack.said)
 
 
 def test_every_wrong_field_is_named_at_once() -> None:
     """Nobody corrects a form one field at a time."""
     _, run = asked({"version": "1.2.3", "services": ["x"], "canary_percent": 0}, NOTHING)
     assert all(field in run.message for field in ("version:", "services:", "canary_percent:"))
+
+
+def without_an_answer(test_env: TestEnvironment) -> None:
+    """GitHub is away."""
+    test_env.fixture.wire.faults.append(lambda _, call: Fault.REPLY_LOST if call.system == "github" else None)
+
+
+def without_required_checks(test_env: TestEnvironment) -> None:
+    """The environment names none."""
+    production = test_env.fixture.environments["production"]
+    test_env.fixture.environments["production"] = production.model_copy(update={"required_checks": ()})
+
+
+def without_a_pager(test_env: TestEnvironment) -> None:
+    """The environment names none, and does not say that there is none."""
+    production = test_env.fixture.environments["production"]
+    test_env.fixture.environments["production"] = production.model_copy(update={"pagers": []})
+
+
+@pytest.mark.parametrize("given", [without_an_answer, without_required_checks, without_a_pager])
+def test_what_cannot_be_told_stops_a_release_as_a_failure_does(given: Callable[[TestEnvironment], None]) -> None:
+    """Production is not written, and the message says so; with a reason a person may go on."""
+    test_env, run = asked({}, given)
+    assert run.end == "Refused"
+    assert "CANNOT TELL" in run.message
+    assert test_env.fixture.production.writes == []
+    assert asked({"override": "looked at by hand"}, given)[1].end == "Promoted"
+
+
+def test_an_environment_without_a_pager_in_so_many_words_is_released_to() -> None:
+    """`pager = "none"`: who is on call is not asked."""
+
+    def given(test_env: TestEnvironment) -> None:
+        production = test_env.fixture.environments["production"]
+        changed = production.model_copy(update={"pagers": [], "pager": "none"})
+        test_env.fixture.environments["production"] = changed
+
+    assert asked({}, given)[1].end == "Promoted"
 
 
 def test_an_open_checklist_is_overridden_with_a_reason() -> None:

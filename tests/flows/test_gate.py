@@ -50,7 +50,7 @@ def test_an_answer_is_carried_out(answers: list[dict[str, Any]], ends: str) -> N
 def test_silence_is_told_with_its_reason() -> None:
     """Nobody's answer is an answer, and says so."""
     test_env, run = answered()
-    assert "nobody answered within" in run.message
+    assert "No approval within" in run.message
     assert "asking/0" in test_env.fixture.slack.keys
 
 
@@ -94,8 +94,8 @@ def test_evidence_ends_the_question() -> None:
     assert run.end == "Reverted"
     assert took_s < 60 < PATIENT.gate_deadline_s
     assert f"{BACKEND}: " in run.message
-    assert "nobody answered" not in run.message
-    assert [page.severity for page in test_env.fixture.pagerduty.incidents.values()] == ["P1"]
+    assert "No approval" not in run.message
+    assert [page.severity for page in test_env.fixture.pagerduty.incidents.values()] == ["critical"]
 
 
 def test_nobody_promotes_over_evidence() -> None:

@@ -96,6 +96,6 @@ def test_a_hand_after_a_revert_is_told_with_it() -> None:
     assert (run.end, test_env.fixture.versions_served()) == ("Interrupted", {**ALL_OLD, FRONTEND: NEW})
     assert "above 0.5 %" in run.message
     assert "ada@example.com" in run.message
-    assert "LOOK AT ONCE" in test_env.fixture.slack.text
+    assert "CHECK AT ONCE" in test_env.fixture.slack.text
     assert (len(test_env.fixture.pagerduty.incidents), len(test_env.fixture.github.tickets)) == (1, 1)
     assert not test_env.is_held("production")

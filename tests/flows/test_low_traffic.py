@@ -65,4 +65,4 @@ def test_requests_are_waited_for(later_per_s: float, served: str) -> None:
     assert run.end == ("Promoted" if served == NEW else "Reverted")
     assert "RELEASE HELD for requests, until" in test_env.fixture.slack.text
     assert not [key for key in test_env.fixture.slack.keys if "asking" in key], "nobody can answer any more"
-    assert served == NEW or "still undecided at the deadline" in run.message
+    assert served == NEW or "No decision by the deadline" in run.message

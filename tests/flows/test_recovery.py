@@ -12,7 +12,7 @@ from driver import Run, TestEnvironment, play
 from emergencies import Hotfix, Rollback
 from faults import Fault
 from fixture import NEW, SERVICES
-from migration_rollbacks import UNDOINGS
+from migration_rollbacks import MIGRATION_ROLLBACKS
 from scenarios import HEALTHY, ChaosScenario
 from wire import PROCESS, Call, Process
 
@@ -20,7 +20,7 @@ from blocks.environment import Environment
 from flows.recovery import recovery
 from playbook.lease.lease import Decision, Lease
 from playbook.lease.record import Participant, Record
-from playbook.messages.chat import Page
+from playbook.messages.facts import Page
 from playbook.release.traffic import ServiceSnapshot
 from tasks.heartbeat import HEARTBEAT
 
@@ -54,8 +54,8 @@ def test_what_was_measured_outlives_the_process_that_measured_it() -> None:
     """It died once its revert was decided: the page is as grave as it would have been, with the errors counted."""
     bad = Behaviour(errors=0.05)
     page = play(lambda test_env: cancelled_once(test_env, lambda lease: lease.decision is Decision.REVERT, bad))
-    assert page.severity == "P1"
-    assert "18 of 376 requests" in page.summary
+    assert page.severity == "critical"
+    assert "18 of 376 requests" in page.text
     assert page.details["impact"] == "10 % of users on the new revisions; 18 of their 1152 requests failed"
 
 
@@ -79,7 +79,7 @@ def test_nobody_was_hurt_by_what_nobody_had() -> None:
 def test_who_was_promoted_is_no_canary() -> None:
     """Smoke tests failed once all users had it, and the process died: all of them had it."""
     said = impact(lambda lease: lease.decision is Decision.REVERT, Behaviour(smoke_serving=False))
-    assert said == "100 % of users on the new revisions; 0 of the canary's 3552 requests failed"
+    assert said == "100 % of users on the new revisions; 0 of the canary's 3548 requests failed"
 
 
 def test_a_release_that_went_on_while_it_was_judged_is_reverted_from_where_it_is() -> None:
@@ -182,7 +182,7 @@ TAKERS = [
     ("release", HEALTHY),
     ("hotfix", Hotfix("hotfix")),
     ("rollback", Rollback("rollback")),
-    ("migration_rollback", UNDOINGS[0]),
+    ("migration_rollback", MIGRATION_ROLLBACKS[0]),
 ]
 
 
@@ -243,7 +243,7 @@ def test_a_claim_that_is_served_late_is_no_silence(is_preempting: bool) -> None:
     preempting = Rollback("rollback", is_preempting)
 
     async def scenario(test_env: TestEnvironment) -> tuple[Run, Run]:
-        await preempting.set_the_scene(test_env)
+        await preempting.prepare(test_env)
         flow, request = preempting.asked()
         with patch("cloud.RECONCILE_S", 60):
             run = test_env.start(flow, request=request, environment="production")

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from cloud import Behaviour, told
+from cloud import Behaviour, described
 from driver import Run, TestEnvironment, play
 from fixture import NEW, OLD, SERVICES
 
@@ -39,7 +39,7 @@ def moves(test_env: TestEnvironment) -> list[str]:
     for write in test_env.fixture.production.writes:
         if write.moved:
             release = write.change.record.holder
-            what = told(write.change).split(", ")[0] if write.change.deployment else str(write.change.split)
+            what = described(write.change).split(", ")[0] if write.change.deployment else str(write.change.split)
             lines.append(f"{write.service}: {what.replace(release[-6:], 'x')}")
     return lines
 
@@ -151,11 +151,13 @@ def test_more_instances_that_do_not_help_are_followed_by_a_revert() -> None:
 
 
 def test_the_schedule_finds_nothing_to_release() -> None:
-    """An empty version, and nothing has passed staging: nothing is written, nobody is told."""
+    """An empty version, and nothing has passed staging: nothing is written, and #releases knows that and why."""
     test_env, run = released(version="")
     assert run.end == "NothingToRelease"
     assert test_env.fixture.production.writes == test_env.fixture.clouds["staging"].writes == []
-    assert test_env.fixture.slack.said == []
+    assert test_env.fixture.slack.keys == ["not-started"]
+    for words in ("PRODUCTION RELEASE DID NOT START (NothingToRelease)", run.message, "/runs/flow-run/"):
+        assert words in test_env.fixture.slack.text
 
 
 def test_the_schedule_releases_what_passed_staging() -> None:

@@ -136,11 +136,11 @@ def test_what_a_release_that_still_runs_is_taken_back_to_is_looked_at() -> None:
     test_env, run = play(lambda test_env: scenario(test_env, smoke_serving=False))
     assert (run.end, test_env.fixture.versions_served()) == ("Unfit", ALL_OLD)
     assert "that is not well either" in run.message
-    assert told(test_env, "LOOK AT ONCE") == 1
+    assert told(test_env, "CHECK AT ONCE") == 1
 
 
 def test_what_is_gone_back_to_is_not_well_either() -> None:
-    """Users are back, the run says Unfit, and #releases reads LOOK AT ONCE."""
+    """Users are back, the run says Unfit, and #releases reads CHECK AT ONCE."""
 
     async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
         test_env.fixture.publish(NEW)
@@ -152,7 +152,7 @@ def test_what_is_gone_back_to_is_not_well_either() -> None:
 
     test_env, run = play(scenario)
     assert (run.end, test_env.fixture.versions_served()) == ("Unfit", ALL_OLD)
-    assert told(test_env, "LOOK AT ONCE") == 1
+    assert told(test_env, "CHECK AT ONCE") == 1
 
 
 def test_the_matrix_is_asked_and_a_reason_overrules_it() -> None:

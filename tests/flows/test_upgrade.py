@@ -15,7 +15,7 @@ from driver import Run, TestEnvironment, play
 from emergencies import BACKEND, FIX, PATCHED
 from fixture import NEW, OLD
 from invariants import services_wrong
-from migration_rollbacks import UNDOINGS
+from migration_rollbacks import MIGRATION_ROLLBACKS
 
 from playbook.lease.lease import Kind
 from playbook.lease.record import PREFIX, Record
@@ -36,7 +36,7 @@ ENDS = {
 async def upgraded(test_env: TestEnvironment, stored: dict[str, Any]) -> list[Run]:
     """The services are as the first edition left them, its process is gone, and recovery runs."""
     if stored["name"].startswith("migration"):
-        await UNDOINGS[0].set_the_scene(test_env)
+        await MIGRATION_ROLLBACKS[0].prepare(test_env)
     cloud = test_env.fixture.production
     test_env.fixture.publish(NEW)
     test_env.fixture.publish(FIX, {BACKEND: PATCHED})

@@ -7,17 +7,11 @@ from playbook.analysis.verdict import Action, Verdict
 from playbook.checklist.items import Item, Topic
 from playbook.incident.decision_matrix import Reason, Severity, Symptom
 from playbook.lease.lease import Decision, HotfixLease, ReleaseLease, RollbackLease, ServiceRollout
-from playbook.messages.chat import (
-    alarm,
-    alarm_rollback,
-    given_way,
-    mitigated,
-    rollback_page,
-    rollback_ticket,
-    rolled_back,
-)
+from playbook.messages.chat import alarm, given_way, mitigated, rolled_back
 from playbook.messages.hotfix import before_the_fix, hotfix_debt, hotfix_deployed
+from playbook.messages.page import alarm_page, alarm_rollback, rollback_page
 from playbook.messages.report import Report
+from playbook.messages.ticket import rollback_ticket
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.promotion import Promotion
 from playbook.release.request import ExploitCheck, HotfixRequest, Measure, MitigateRequest, RollbackRequest
@@ -81,7 +75,7 @@ def test_a_hotfix_that_took_too_long_is_marked() -> None:
 def test_an_exploit_that_was_refused_before_the_fix_shows_nothing_of_it() -> None:
     """It may be the wrong request: the timeline says so."""
     check = ExploitCheck(path="/x", service="backend")
-    assert before_the_fix(check, 200) == "before the fix, GET backend/x answered 200"
+    assert before_the_fix(check, 200) == "before the fix, GET to backend answered 200"
     assert before_the_fix(check, 404).endswith(
         "answered 404, which counts as refused: it cannot show that the fix works"
     )
@@ -113,7 +107,7 @@ def test_a_release_that_gave_way_says_to_what() -> None:
     report = Report(environment="production", lease=CLAIM.giving_way("hotfix v1"))
     assert report.lease.decision is Decision.REVERT
     text = given_way(report).text
-    for words in ("PRODUCTION RELEASE GAVE WAY", "hotfix v1 cannot wait", "back on backend-old"):
+    for words in ("PRODUCTION RELEASE GAVE WAY", "hotfix v1 has priority", "back on backend-old"):
         assert words in text
 
 
@@ -143,7 +137,7 @@ def test_a_rollback_is_told_in_the_playbooks_words() -> None:
         "❌ PRODUCTION ROLLBACK EXECUTED",
         "Reason: Error rate > 0.5%: reports are empty",
         f"Action: Rolled back {VERSION} to v20251109-0000aa (previous stable)",
-        f"Impact: all users had {VERSION} until it was taken back",
+        f"Impact: all users had {VERSION} until it was rolled back",
         "Next Steps: see the incident ticket; fix, pass staging, release again",
     ]
     assert "(named stable)" in rolled_back(rollback(to="v20251109-0000aa")).text
@@ -151,7 +145,7 @@ def test_a_rollback_is_told_in_the_playbooks_words() -> None:
 
 def test_a_rollback_that_did_not_help_says_so_first() -> None:
     """Users are back, and it is not well there either: nobody may read past that."""
-    assert "Next Steps: LOOK AT ONCE: backend: GET /health" in rolled_back(rollback(ReleaseOutcome.UNFIT)).text
+    assert "Next Steps: CHECK AT ONCE: backend: GET /health" in rolled_back(rollback(ReleaseOutcome.UNFIT)).text
 
 
 @pytest.mark.parametrize(
@@ -167,7 +161,7 @@ def test_the_severity_of_a_rollback_is_the_matrixs(symptom: Symptom, severity: S
 def test_an_alarm_offers_the_filled_in_form() -> None:
     """The link and the command; the form's symptom is that of the verdict, and its reason fits the field."""
     bad = CLEAN.model_copy(update={"reason": Reason.OOM_KILLED, "explanation": "killed " * 200})
-    page, message = alarm(CLAIM, "production", bad, "https://ui/form")
+    page, message = (make(CLAIM, "production", bad, "https://ui/form") for make in (alarm_page, alarm))
     assert page.details["roll back"] == "https://ui/form"
     assert "Roll back: https://ui/form" in message.text
     filled = alarm_rollback(CLAIM, bad)
@@ -181,8 +175,7 @@ def test_a_measure_says_how_it_is_ended() -> None:
     """Once it is restored there is nothing to end."""
     request = MitigateRequest(service="backend", measure=Measure.READ_ONLY, reason="a flood", requested_by="ada")
     assert (
-        "The way back: start mitigate/production with restore backend"
-        in mitigated(request, "production", "x", "1").text
+        "To end it: start mitigate/production with restore backend" in mitigated(request, "production", "x", "1").text
     )
     ended = request.model_copy(update={"measure": Measure.RESTORE})
     assert "way back" not in mitigated(ended, "production", "x", "1").text

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from playbook.incident.logs import LogLine
-from playbook.incident.response import Contact, findings, log_commands, new_signatures, postmortem, signature, war_room
+from playbook.incident.response import Contact, new_signatures, signature
 from playbook.lease.lease import Decision, ReleaseLease, ServiceRollout
-from playbook.messages.chat import rollback_ticket
+from playbook.messages.chat import war_room
 from playbook.messages.report import Note, Report
+from playbook.messages.ticket import findings, log_commands, postmortem, rollback_ticket
 from playbook.release.traffic import TrafficSplit
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "docs" / "playbooks" / "postmortem-template.md"
@@ -83,7 +84,7 @@ def test_the_room_reads_what_happened_who_is_needed_and_where_to_look() -> None:
     }
     text = war_room(REPORT, contacts, "https://ui/runs/1").text
     for words in (
-        "PRODUCTION INCIDENT: v20251116-abc123 was taken back",
+        "PRODUCTION INCIDENT: v20251116-abc123 was rolled back",
         "back on ethixai-backend-00041-xyz",
         "Incident Commander: ?, Comms Lead: ?, Engineering Lead: ?",
         "• CTO: @cto Escalation for P0 incidents",
@@ -99,10 +100,10 @@ def test_the_draft_has_everything_that_is_known_in_its_place() -> None:
     draft = postmortem(TEMPLATE.read_text(), REPORT, signatures)
     assert "$" not in draft
     for words in (
-        "# Post-mortem: Production: v20251116-abc123 was taken back",
+        "# Post-mortem: Production: v20251116-abc123 was rolled back",
         "| Date | 2025-11-20 (UTC) |",
         "| 14:00:00 | claimed |\n| 14:01:30 | Reverted |",
-        "2 × ethixai-backend: boom <n>",
+        "2 × ethixai-backend: boom &lt;n&gt;",
         "automatic, in the canary phase",
     ):
         assert words in draft

@@ -11,7 +11,7 @@ from rehearsal.scenario import SERVICES, Scenario, ScenarioResult
 from rehearsal.test_environment import sums
 
 OLD = {name: {f"{name}-00041-xyz": 100} for name in SERVICES}
-WHY = "ethixai-backend: 23 of 410 requests (5.61 %) failed: 4,100 to 1 against a ratio at or below 0.5 %."
+WHY = "ethixai-backend: Error rate 5.61 % (23 of 410 requests, last 20 s) is above 0.5 %."
 
 
 def write(service: str, percent: int, *, applied: bool = True) -> dict[str, Any]:

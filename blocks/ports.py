@@ -1,0 +1,166 @@
+"""What the engine needs of the outside: one Protocol for each kind of system, and each vendor a block behind one.
+
+Every method raises only this project's errors: Transient (ask again) or Refused (a person must change something)
+unless it says more.
+"""
+
+from typing import Protocol, runtime_checkable
+
+from pydantic import SecretStr
+
+from playbook.analysis.samples import CounterSeries
+from playbook.checklist.checks import Check, SecretState
+from playbook.incident.logs import LogLine
+from playbook.lease.change import Change
+from playbook.messages.facts import Message, Page, Ticket
+from playbook.release.request import ExploitCheck
+from playbook.release.traffic import Revision, ServiceSnapshot
+from playbook.release.version import Image, SmokeTest
+
+
+@runtime_checkable
+class Services(Protocol):
+    """The services that releases move users of (Cloud Run)."""
+
+    project: str
+    region: str
+
+    async def snapshot(self, service: str) -> ServiceSnapshot:
+        """One read of the service."""
+
+    async def revision(self, service: str, name: str) -> Revision:
+        """One revision of the service."""
+
+    async def revisions(self, service: str) -> tuple[Revision, ...]:
+        """Every revision of the service, newest first."""
+
+    async def can_write(self, service: str) -> None:
+        """The service may be changed; nothing is written."""
+
+    async def write(self, snapshot: ServiceSnapshot, change: Change) -> ServiceSnapshot:
+        """Write the change over exactly what was read, and wait until it is served.
+
+        Raises also: Conflict (it changed since the read), StartFailed (the new revision did not start).
+        """
+
+
+@runtime_checkable
+class Metrics(Protocol):
+    """Time series, asked for in PromQL (Prometheus)."""
+
+    async def clock(self) -> float:
+        """The time there, in unix seconds."""
+
+    async def series(self, query: str, span_s: float, at_s: float | None = None) -> tuple[CounterSeries, ...]:
+        """The samples of the ``span_s`` seconds before ``at_s`` (unix seconds; None is now)."""
+
+    async def value(self, query: str) -> float:
+        """The one number that the query gives. Raises also: NoData."""
+
+
+@runtime_checkable
+class Logs(Protocol):
+    """What revisions wrote (Cloud Logging)."""
+
+    async def errors(self, service: str, revision: str, since_s: float, limit: int = 20) -> tuple[LogLine, ...]:
+        """The newest lines of severity ERROR or worse since ``since_s`` (unix seconds), oldest first."""
+
+    async def oom_kills(self, service: str, revision: str, since_s: float) -> int:
+        """How many instances were killed for lack of memory since ``since_s``."""
+
+
+@runtime_checkable
+class Channel(Protocol):
+    """Where people read what a release says: one workspace of a chat (Slack, Microsoft Teams)."""
+
+    name: str
+    """Tells it from the other channels of its environment."""
+
+    async def post(self, message: Message, *, repeat: bool = False) -> None:
+        """The message stands there. With ``repeat`` it may stand there already: look first where that is possible."""
+
+
+@runtime_checkable
+class Pager(Protocol):
+    """Wakes the on-call engineer (PagerDuty)."""
+
+    name: str
+    """Tells it from the other pagers of its environment."""
+
+    async def page(self, page: Page) -> None:
+        """The on-call engineer is paged; a second page with the same key joins the first."""
+
+    async def resolve(self, key: str) -> None:
+        """The incident with this key is over."""
+
+    async def on_call(self) -> tuple[str, ...]:
+        """Who is on call now, first responder first."""
+
+
+@runtime_checkable
+class Tickets(Protocol):
+    """Where incidents are followed up (GitHub issues)."""
+
+    async def ticket(self, ticket: Ticket) -> str:
+        """The URL of the ticket with this key, opened now where there is none."""
+
+
+@runtime_checkable
+class CodeHost(Protocol):
+    """Where the code is (GitHub): what CI says of a commit, and the release notes."""
+
+    async def checks(self, commit: str) -> tuple[Check, ...]:
+        """Every run of every check of the commit (a SHA, short or long), the newest of each run."""
+
+    async def release_notes(self, version: str) -> str | None:
+        """The notes of the release of that name; None where there is none."""
+
+
+@runtime_checkable
+class ReleaseTracker(Protocol):
+    """Relates errors to the release they came with (Sentry)."""
+
+    async def release(self, version: str, commit: str) -> None:
+        """The version is known there, and that it is deployed to this environment."""
+
+
+@runtime_checkable
+class Images(Protocol):
+    """The registry that CI pushes to."""
+
+    async def image(self, repository: str, tag: str) -> Image | None:
+        """The image that the tag points to now, by digest; None where there is no such tag."""
+
+
+@runtime_checkable
+class Secrets(Protocol):
+    """Where the services' secrets are kept (Secret Manager)."""
+
+    names: tuple[str, ...]
+    """Those that a release looks at before it starts."""
+
+    async def state(self, name: str) -> SecretState:
+        """What is known of the secret and its newest version."""
+
+    async def holds(self, name: str, value: SecretStr) -> bool:
+        """Whether the newest version is ``value``."""
+
+    async def put(self, name: str, value: SecretStr) -> None:
+        """The newest version is ``value``."""
+
+
+@runtime_checkable
+class Application(Protocol):
+    """The application itself, as its users reach it: smoke tests, probes, exploit checks."""
+
+    async def run(self, test: SmokeTest, url: str) -> str:
+        """What the test saw, in one sentence, when it passed. Raises also: SmokeFailed."""
+
+    async def probe(self, url: str, count: int, seconds: float) -> int:
+        """Send ``count`` requests evenly over ``seconds``. How many were answered."""
+
+    async def ask(self, check: ExploitCheck, url: str) -> int:
+        """The status that answers the check."""
+
+    async def refuses_writes(self, url: str, *, may_take_none: bool) -> str:
+        """What a write saw, in one sentence, when it was refused. Raises also: SmokeFailed (it was taken)."""

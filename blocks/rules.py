@@ -1,0 +1,66 @@
+"""What an environment must be to be trusted with a release, beyond the shape of its file."""
+
+from collections.abc import Iterator
+
+from blocks.cloud_run import CloudRun
+from blocks.environment import Environment
+from blocks.toml_lines import Place
+from playbook.analysis.policy import Policy
+from playbook.release.traffic import CANARY_TAG, PREVIOUS_TAG
+
+Problem = tuple[Place, str]
+"""Where it stands in the file, and what it is with the next step."""
+
+TAG_AND_SERVICE_MAX = 46
+"""Characters of a traffic tag and its service's name together. Cloud Run refuses more."""
+LONGEST_TAG = max((CANARY_TAG, PREVIOUS_TAG), key=len)
+
+
+def problems(environment: Environment) -> list[Problem]:
+    """Everything that is wrong with an environment whose fields are each right."""
+    return [*_names(environment), *_policy(environment), *_pagers(environment)]
+
+
+def _names(environment: Environment) -> Iterator[Problem]:
+    for index, service in enumerate(environment.services):
+        long = len(service.name) + len(LONGEST_TAG)
+        if long > TAG_AND_SERVICE_MAX:
+            yield (
+                ("services", index, "name"),
+                f"{service.name} and the traffic tag {LONGEST_TAG!r} have {long} characters; Cloud Run allows "
+                f"{TAG_AND_SERVICE_MAX}. Use a service name of at most {TAG_AND_SERVICE_MAX - len(LONGEST_TAG)}.",
+            )
+
+
+def _policy(environment: Environment) -> Iterator[Problem]:
+    policy = environment.policy
+    for name in policy.low_traffic:
+        if name not in environment.service_names:
+            known = ", ".join(environment.service_names)
+            yield ("policy", "low_traffic", name), f"there is no service {name!r}; [[services]] has {known}."
+    is_google = isinstance(environment.cloud_run, CloudRun) and not environment.cloud_run.api_endpoint
+    if policy.name == Policy.compressed().name and is_google:
+        yield (
+            ("policy", "base"),
+            'the "compressed" policy is for rehearsals: its bake is one minute. Use base = "playbook" for services '
+            "on Google Cloud.",
+        )
+    needed_s = max(policy.literal_window_s, policy.freshness_s, policy.settle_s + 2 * policy.scrape_s)
+    if 0 < policy.bake_s < needed_s:
+        yield (
+            ("policy", "bake_s"),
+            f"a bake of {policy.bake_s:g} s is too short to collect evidence; it needs at least {needed_s:g} s "
+            "(literal_window_s, freshness_s, and two scrapes after the shift). Use 0 for no canary phase.",
+        )
+
+
+def _pagers(environment: Environment) -> Iterator[Problem]:
+    is_production = environment.name == "production" or bool(environment.staging)
+    if environment.pager == "none" and environment.pagers:
+        yield ("pager",), 'pager is "none", and there is a pager too. Remove one of them.'
+    if is_production and not environment.pagers and environment.pager != "none":
+        yield (
+            ("pagers",),
+            "production has no pager: no person is told at night when a rollback fails. Add a table [pagerduty], or "
+            'write pager = "none".',
+        )

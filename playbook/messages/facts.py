@@ -1,0 +1,55 @@
+"""What can be said: one value for each kind of reader. Each has a key, and is said once for it."""
+
+from enum import StrEnum
+
+from pydantic import AliasChoices, Field
+
+from playbook.base import Frozen
+from playbook.incident.decision_matrix import Severity
+
+
+class Audience(StrEnum):
+    """Who is spoken to; the environment file says which channel that is."""
+
+    RELEASES = "releases"
+    INCIDENTS = "incidents"
+
+
+class Message(Frozen):
+    """One thing to say. ``key`` names the fact, so that it is said once however often it is tried."""
+
+    key: str
+    audience: Audience = Field(validation_alias=AliasChoices("audience", "room"))
+    text: str
+
+
+class Page(Frozen):
+    """Wake somebody. ``key`` is PagerDuty's dedup key: the release's id, so that one incident is one incident."""
+
+    key: str
+    severity: Severity
+    summary: str
+    details: dict[str, str] = Field(default_factory=dict)
+
+
+class Ticket(Frozen):
+    """An incident ticket (playbook 4, scenario 1). ``key`` is written into its body, to find it again."""
+
+    key: str
+    title: str
+    severity: Severity
+    body: str
+    labels: tuple[str, ...] = ("incident",)
+
+
+class Deployed(Frozen):
+    """A version reached everybody: what Sentry is told."""
+
+    key: str
+    version: str
+
+
+class Resolution(Frozen):
+    """An incident is over: the page with this key is resolved."""
+
+    key: str

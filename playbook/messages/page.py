@@ -1,0 +1,57 @@
+"""What wakes the on-call engineer."""
+
+from playbook.analysis.verdict import Verdict
+from playbook.incident.decision_matrix import Severity, Symptom, row_for
+from playbook.lease.lease import Lease
+from playbook.messages.facts import Page
+from playbook.messages.plan import rollback_plan
+from playbook.messages.report import Report
+from playbook.messages.words import impact, severity
+
+SUMMARY_MAX = 1024
+"""PagerDuty takes no more."""
+
+
+def rollback_page(report: Report) -> Page:
+    """Playbook 7: the on-call engineer hears of a rollback after users are safe."""
+    lease = report.lease
+    return Page(
+        key=lease.release_id,
+        severity=severity(report),
+        summary=f"{report.environment.capitalize()} deployment failure: {lease.version}. {lease.reason}"[:SUMMARY_MAX],
+        details={
+            "release": lease.release_id,
+            "services": ", ".join(lease.services),
+            "users are on": "; ".join(f"{rollout.service}: {lease.fallback(rollout)}" for rollout in lease.rollouts),
+            "impact": impact(report),
+            "flow run": lease.flow_run_id,
+        },
+    )
+
+
+def alarm_page(lease: Lease, environment: str, verdict: Verdict, form: str) -> Page:
+    """A promoted release turned bad. ``form`` is the link to the filled-in rollback form, or what to start by hand."""
+    return Page(
+        key=alarm_key(lease),
+        severity=verdict.severity or Severity.P1,
+        summary=alarm_summary(lease, environment, verdict)[:SUMMARY_MAX],
+        details={"roll back": form, "roll back by hand": rollback_plan(lease)},
+    )
+
+
+def alarm_summary(lease: Lease, environment: str, verdict: Verdict) -> str:
+    """What turned bad, in one line."""
+    return f"{environment.capitalize()} {lease.version} turned bad after promotion: {verdict.explanation}"
+
+
+def alarm_key(lease: Lease) -> str:
+    """The key of the page that says a promoted release turned bad."""
+    return f"{lease.release_id}/watch"
+
+
+def alarm_rollback(lease: Lease, verdict: Verdict) -> dict[str, str]:
+    """The rollback form as an alarm fills it in."""
+    row = row_for(verdict.reason)
+    symptom = row.symptom if row else Symptom.ERRORS_IN_BAND
+    reason = f"{lease.version} turned bad after promotion: {verdict.explanation}"
+    return {"symptom": symptom.value, "reason": reason[:500]}

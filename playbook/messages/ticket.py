@@ -1,0 +1,90 @@
+"""The ticket that follows up an incident, and the draft of its post-mortem. GitHub Markdown."""
+
+from collections.abc import Mapping, Sequence
+from string import Template
+
+from playbook.incident.decision_matrix import Severity
+from playbook.incident.response import Signature
+from playbook.lease.lease import Kind
+from playbook.messages.escape import code_span, markdown, shell
+from playbook.messages.facts import Ticket
+from playbook.messages.report import Report
+from playbook.messages.times import clock_s, day
+from playbook.messages.words import impact, severity, stable_names
+
+
+def rollback_ticket(report: Report, *more: str) -> Ticket:
+    """Playbook 4, scenario 1: title and severity as written there, the evidence in the body. ``more`` is Markdown."""
+    lease = report.lease
+    level = severity(report) if lease.kind is Kind.ROLLBACK else Severity.P2
+    title = {Kind.RELEASE: "canary rollback triggered", Kind.HOTFIX: "hotfix rolled back"}.get(
+        lease.kind, f"rollback of {lease.version}"
+    )
+    engineer = markdown(lease.requested_by) or "unassigned"
+    opening = f"Severity: {level}{' (high)' if level is Severity.P2 else ''}\nRelease engineer: {engineer}"
+    return Ticket(
+        key=f"{lease.release_id}/ticket",
+        title=f"{report.environment.capitalize()} {title}",
+        severity=level,
+        body="\n\n".join((opening, *more, report.markdown())),
+        labels=("incident", level.value),
+    )
+
+
+def findings(report: Report, signatures: Sequence[Signature], links: Mapping[str, str]) -> str:
+    """The part of the ticket that helps to find the cause: errors that are new, and where to look. Markdown.
+
+    ``links`` maps a name to Markdown.
+    """
+    errors = _listed(signatures) or "- none found in the logs; they may arrive late"
+    where = "\n".join(f"- {markdown(name)}: {link}" for name, link in links.items())
+    names = " and ".join(markdown(report.lease.suspect(rollout)) for rollout in report.lease.rollouts)
+    return f"## Errors of {names} that stable does not have\n\n{errors}\n\n## Links\n\n{where}"
+
+
+def log_commands(report: Report) -> dict[str, str]:
+    """Playbook 4, scenario 1: the command that reads each new revision's errors. Markdown."""
+    found = {}
+    for rollout in report.lease.rollouts:
+        query = f'resource.type=cloud_run_revision AND resource.labels.revision_name="{report.lease.suspect(rollout)}"'
+        command = f"gcloud logging read {shell(f'{query} AND severity>=ERROR')} --limit=100"
+        found[f"logs of {rollout.service}"] = code_span(command)
+    return found
+
+
+def postmortem(template: str, report: Report, signatures: Sequence[Signature]) -> str:
+    """The draft of the post-mortem: everything that is known by now is in its place. Markdown.
+
+    ``template`` has the names of `string.Template`; one it does not know stays as it is.
+    """
+    lease = report.lease
+    trigger = {
+        Kind.ROLLBACK: f"reported by {lease.requested_by or 'an unnamed person'}",
+        Kind.HOTFIX: "smoke tests and metrics of the first minutes",
+        Kind.RELEASE: "automatic, in the canary phase",
+    }[lease.kind]
+    values = {
+        "title": f"{report.environment.capitalize()}: {lease.version} was rolled back",
+        "date": day(report.notes[0].at_s) if report.notes else "",
+        "severity": severity(report).value,
+        "version": lease.version,
+        "services": ", ".join(lease.services),
+        "stable": stable_names(lease),
+        "reason": lease.reason,
+        "detection": trigger,
+        "impact": impact(report),
+    }
+    return Template(template).safe_substitute(
+        {name: markdown(value) for name, value in values.items()},
+        timeline="\n".join(f"| {clock_s(note.at_s)} | {markdown(note.text)} |" for note in report.notes),
+        errors=_listed(signatures) or "- none found in the logs",
+    )
+
+
+def folded(summary: str, text: str) -> str:
+    """``text`` (Markdown) behind a line that opens it on GitHub."""
+    return f"<details><summary>{markdown(summary)}</summary>\n\n{text}\n</details>"
+
+
+def _listed(signatures: Sequence[Signature]) -> str:
+    return "\n".join(f"- {markdown(str(one))}" for one in signatures)

@@ -1,0 +1,51 @@
+"""What several messages say of one release: how bad it was, whom it hurt, what users have now, what to do next."""
+
+from playbook.incident.decision_matrix import MATRIX, Severity
+from playbook.lease.lease import Decision, Kind, Lease, RollbackLease
+from playbook.messages.report import Report
+from playbook.release.outcome import ReleaseOutcome
+
+
+def severity(report: Report) -> Severity:
+    """What the matrix says of what was judged or reported; a release that never reached a user is P2."""
+    lease = report.lease
+    if isinstance(lease, RollbackLease):
+        return MATRIX[lease.request.symptom].severity
+    return (lease.measured.severity if lease.measured else None) or Severity.P2
+
+
+def impact(report: Report) -> str:
+    """Which users it reached and how many requests failed, as far as that was measured."""
+    lease, seen = report.lease, report.lease.measured
+    if lease.kind is Kind.ROLLBACK:
+        return f"all users had {lease.version} until it was rolled back"
+    came_to = lease.came_to or lease.decision
+    if came_to is Decision.DEPLOY:
+        return "none: no user reached the new revisions"
+    is_everybody = came_to is Decision.PROMOTE
+    users = f"{100 if is_everybody else lease.canary_percent} % of users on the new revisions"
+    if came_to is Decision.REVERT:  # decided by a version of ours that did not write it down
+        users = "share of users on the new revisions not known"
+    failed = "failed requests were not measured"
+    if seen is not None and seen.requests:
+        whose = "the canary's" if is_everybody and lease.kind is Kind.RELEASE else "their"
+        failed = f"{seen.failed:,} of {whose} {seen.requests:,} requests failed"
+    return f"{users}; {failed}"
+
+
+def stable_names(lease: Lease) -> str:
+    """What users are back on: the release where it is written down, else the revisions."""
+    names = (rollout.back_to.name if rollout.back_to else lease.fallback(rollout).main for rollout in lease.rollouts)
+    return ", ".join(dict.fromkeys(names))
+
+
+def which(lease: Lease) -> str:
+    """Whether users are back on what was before, or on what a person has named."""
+    return "named" if isinstance(lease, RollbackLease) and lease.request.to else "previous"
+
+
+def next_steps(report: Report) -> str:
+    """What to do now."""
+    if report.outcome is not None and report.outcome.end in (ReleaseOutcome.UNFIT, ReleaseOutcome.INTERRUPTED):
+        return f"CHECK AT ONCE: {report.outcome.message}"
+    return "see the incident ticket; fix, pass staging, release again"
