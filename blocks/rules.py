@@ -6,14 +6,14 @@ from blocks.cloud_run import CloudRun
 from blocks.environment import Environment
 from blocks.toml_lines import Place
 from playbook.analysis.policy import Policy
-from playbook.release.traffic import CANARY_TAG, PREVIOUS_TAG
+from playbook.release.traffic import CANARY_TAG_EXAMPLE, PREVIOUS_TAG
 
 Problem = tuple[Place, str]
 """Where it stands in the file, and what it is with the next step."""
 
 TAG_AND_SERVICE_MAX = 46
 """Characters of a traffic tag and its service's name together. Cloud Run refuses more."""
-LONGEST_TAG = max((CANARY_TAG, PREVIOUS_TAG), key=len)
+LONGEST_TAG = max((CANARY_TAG_EXAMPLE, PREVIOUS_TAG), key=len)
 
 
 def problems(environment: Environment) -> list[Problem]:

@@ -22,7 +22,7 @@ SCRAPES_TO_SEE = 2
 
 
 async def bake(env: Environment, report: Report) -> Report:
-    """Show the canary to its share of users and look, until it is known whether everybody or nobody gets it."""
+    """Show the canary to its share of users and look, until it is known whether every user or none gets it."""
     if report.lease.bake_start_s is None:
         await shift_all(env, report.lease)
         lease = await save_lease(env, report.lease.baking_from(await clock(env)))
@@ -61,7 +61,7 @@ async def act_on(env: Environment, report: Report) -> Report:
 
 
 async def shift_all(env: Environment, lease: Lease) -> None:
-    """Every service gives the canary its share: the lead, which carries the decision, before the others."""
+    """Every service gives the canary its share: the coordinator, which carries the decision, before the others."""
     await shift_to_canary(env, lease, lease.coordinator)
     await finish_all(shift_to_canary(env, lease, service) for service in lease.services[1:])
 
@@ -71,7 +71,7 @@ async def scale_up(env: Environment, report: Report, verdict: Verdict) -> Report
 
     Where the service's own scaling leaves no room for more, the release is taken back.
 
-    A bake that would end before the new instances were looked at becomes longer: nobody is promoted unseen.
+    A bake that would end before the new instances were looked at becomes longer: no user is promoted unseen.
     """
     scaling = report.lease.rollout(verdict.service).scaling
     if not instances_to_gain(scaling, env.policy.scale_max_instances):
@@ -130,9 +130,9 @@ async def look_again(env: Environment, report: Report, probed: list[Verdict], se
 
 
 async def gate(env: Environment, report: Report) -> Report:
-    """A person decides in the UI; who and why stand in the claim. Silence means revert.
+    """A person decides in the UI; who and why stand in the lease. Silence means revert.
 
-    The judge looks on meanwhile: evidence against the canary ends the question, and nobody promotes over it.
+    The judge looks on meanwhile: evidence against the canary ends the question, and it cannot be promoted over.
     """
     lease, now_s = report.lease, await clock(env)
     if now_s >= (lease.gate_deadline_s or now_s + 1):  # it was held for requests, or its process was away

@@ -21,7 +21,7 @@ async def fix_verified(env: Environment, lease: Lease, service: str, tag: str = 
 
 
 async def first_minutes(env: Environment, report: Report) -> Report:
-    """A hotfix that everybody has is judged as a canary would be, for the policy's first minutes.
+    """A hotfix that every user has is judged as a canary would be, for the policy's first minutes.
 
     Evidence against it takes it back. Without evidence it stays: it was approved without, and the smoke tests passed.
     """

@@ -1,4 +1,4 @@
-"""Hotfix (playbook 6): staging and every smoke test, no canary, everybody at once; if it is bad, nobody."""
+"""Hotfix (playbook 6): staging and every smoke test, no canary, every user at once, or none if it is bad."""
 
 import asyncio
 from functools import partial
@@ -33,7 +33,7 @@ from tasks.validation import exploit_check
 
 @flow(name="hotfix", flow_run_name="hotfix {request.version} to {environment}")
 async def hotfix(request: HotfixRequest, environment: str = "production") -> State[None]:
-    """Give everybody a fix that cannot wait. A normal release that is running gives way to it.
+    """Give every user a fix that cannot wait. A normal release that is running gives way to it.
 
     Args:
         request: The version, what it fixes, and who allows to skip the canary.
@@ -80,7 +80,7 @@ async def check_first(env: Environment, order: Order, request: HotfixRequest) ->
 
 
 async def _fix(env: Environment, order: Order, request: HotfixRequest, seen: list[str]) -> FlowResult:
-    """From the claim to the end. The checklist is looked up for the record; what is open there is owed afterwards."""
+    """From the lease to the end. The checklist is looked up for the record; what is open there is owed afterwards."""
     found = await look(env, tuple(order.images))
     if await already_live(env, order, found):
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
@@ -89,5 +89,5 @@ async def _fix(env: Environment, order: Order, request: HotfixRequest, seen: lis
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
         report = Report(environment=env.name, lease=lease, checklist=tuple(items))
-        report = await note(report, "; ".join(["claimed", *seen]))
+        report = await note(report, "; ".join(["lease acquired", *seen]))
         return await carry_out(env, report)

@@ -67,15 +67,15 @@ async def _migration_rollback(request: MigrationRequest, environment: str) -> Fl
             raise
         except ReleaseError as why:
             return await stop_here(env, lease, str(why))
-        except Exception as why:  # noqa: BLE001  # writes may be off: whatever it is, somebody must hear of it
+        except Exception as why:  # noqa: BLE001  # writes may be off: whatever it is, a person must hear of it
             get_run_logger().exception("not foreseen")
             return await stop_here(env, lease, f"{type(why).__name__}: {why}. The run's log says where.")
 
 
 async def take_or_go_on(env: Environment, request: MigrationRequest) -> tuple[MigrationLease, str]:
-    """The claim of this rollback, a new one or the one that a run before this left behind; and what was tried first.
+    """The lease of this rollback, a new one or the one that a run before this left behind; and what was tried first.
 
-    Raises: Held (somebody is at it right now), BadRequest, Refused; nothing was touched then.
+    Raises: Held (a run is at it right now), BadRequest, Refused; nothing was touched then.
     """
     found = await find_migration_rollback(env)
     if found is None:
@@ -93,7 +93,7 @@ async def take_or_go_on(env: Environment, request: MigrationRequest) -> tuple[Mi
 
 
 async def go_on_with(env: Environment, request: MigrationRequest, found: MigrationLease) -> MigrationLease:
-    """The claim of the rollback ``found``, held by this run. Raises: as `take_or_go_on`, and as `take_over`."""
+    """The lease of the rollback ``found``, held by this run. Raises: as `take_or_go_on`, and as `take_over`."""
     if await owner_of(env, found) is Owner.ALIVE:
         raise Held(f"{found.release_id} is under way in flow run {found.flow_run_id}.", is_same=True)
     if found.halted and (problems := request.problems()):
@@ -110,12 +110,12 @@ async def try_first(env: Environment, plan: RollbackPlan) -> str:
 
 
 async def carry_out(env: Environment, lease: MigrationLease, tried: str) -> FlowResult:
-    """The five steps, from wherever the claim stands."""
+    """The five steps, from wherever the lease stands."""
     lines = await show(env, lease, (), f"flow run {lease.flow_run_id} holds {', '.join(lease.services)}{tried}")
     if progress_of(lease).declined:
         return await reopen(env, lease)
     if not progress_of(lease).is_data_done:
-        # Here, since whoever held the services may have died before.
+        # Here, since the run that held the services may have died before.
         await notify(env, closing(lease, env.name, env.contacts, run_url(env, lease)))
         lease, proof = await close_all(env, lease)
         lines = await show(env, lease, lines, f"writes are off: {proof}")
@@ -182,7 +182,7 @@ async def open_all(env: Environment, lease: MigrationLease) -> None:
 
 
 async def complete(env: Environment, lease: MigrationLease, lines: tuple[str, ...]) -> FlowResult:
-    """Everybody is told, and the services are anybody's again."""
+    """People are told, and the services are anybody's again."""
     serving = ", ".join(f"{rollout.service} serves {rollout.to_revision}" for rollout in lease.rollouts)
     outcome = FlowResult(
         end=ReleaseOutcome.ROLLED_BACK,
@@ -198,12 +198,14 @@ async def complete(env: Environment, lease: MigrationLease, lines: tuple[str, ..
 
 
 async def stop_here(env: Environment, lease: MigrationLease, why: str) -> FlowResult:
-    """A step failed: everything stays as it is, somebody is woken, and the way on is said."""
+    """A step failed: everything stays as it is, a person is paged, and the way on is said."""
     outcome = await notify_stopped(env, lease, why)
     try:
         await halt(env, lease, why)
     except Fenced:
         raise
-    except ReleaseError as unwritten:  # the lead itself is out of reach: recovery will ask again, and stop for good
+    except (
+        ReleaseError
+    ) as unwritten:  # the coordinator itself is out of reach: recovery will ask again, and stop for good
         get_run_logger().error("%s does not say that it stopped: %s", lease.coordinator, unwritten)
     return outcome

@@ -22,8 +22,8 @@ async def take_back_running(
     """No release that must give way to ``kind`` holds any of ``services`` any more; how each of them ended.
 
     ``what`` names who comes instead. What gives way to a rollback is bad itself: it is paged and ticketed as any
-    release that was taken back. A release that ends by itself meanwhile is none. Raises: Refused where somebody else's
-    hand is on its services.
+    release that was taken back. A release that ends by itself meanwhile is none. Raises: Refused where another
+    person changed its services.
     """
     held = await find_leases(env)
     if kind is Kind.ROLLBACK:

@@ -1,4 +1,4 @@
-"""Whatever died, and whenever: look at every claim of an environment, and finish what nobody finishes any more."""
+"""Recovery: resumes or reverts every release of an environment whose process died."""
 
 import asyncio
 from functools import partial
@@ -69,7 +69,7 @@ async def recover_one(env: Environment, found: Lease) -> FlowResult | None:
 
 
 async def take_up(env: Environment, found: Lease) -> tuple[Lease, Lease | None, Recovery] | FlowResult | None:
-    """What is decided of the release ``found``, and its claim held by this run, with the one whose run fell silent.
+    """What is decided of the release ``found``, and its lease held by this run, with the one whose run fell silent.
 
     An Outcome where it goes on elsewhere, or stops; None where it is left alone. Raises: Fenced, Conflict, as
     `take_over`.

@@ -34,7 +34,7 @@ NOTHING_DUE = (
 
 @flow(name="release", flow_run_name="release {request.version} to {environment}")
 async def release(request: ReleaseRequest, environment: str = "production") -> State[None]:
-    """Release a version: staging first, then a canary that is watched, then everybody or nobody.
+    """Release a version: staging first, then a canary that is watched, then every user or none.
 
     Args:
         request: What to release. An empty version means the one that passed staging last.
@@ -72,7 +72,7 @@ async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
 
 
 async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = ()) -> FlowResult:
-    """Take ``order`` to one environment, from the claim to its end."""
+    """Take ``order`` to one environment, from the lease to its end."""
     found = await look(env, tuple(order.images))
     if await already_live(env, order, found):
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
@@ -81,7 +81,7 @@ async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = (
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
         overridden = order.override if open_items(items) else ""
-        words = f"claimed, although the checklist is open: {overridden}" if overridden else "claimed"
+        words = f"lease acquired, although the checklist is open: {overridden}" if overridden else "lease acquired"
         report = await note(Report(environment=env.name, lease=lease, checklist=items), words)
         await notify_starting(env, lease, order, overridden)
         return await carry_out(env, report)

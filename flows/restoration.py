@@ -30,7 +30,7 @@ from tasks.migration.steps import end_at, repoint, start_writes
 
 
 async def restore(env: Environment, lease: MigrationLease, why: str) -> MigrationLease | FlowResult:
-    """The claim once production is pointed at what was restored; an Outcome where a person said no and nothing had
+    """The lease once production is pointed at what was restored; an Outcome where a person said no and nothing had
     been touched.
 
     Raises: Refused (a no after something was touched, a restore that failed); writes stay off.
@@ -57,13 +57,13 @@ async def restore(env: Environment, lease: MigrationLease, why: str) -> Migratio
 
 
 async def ask(env: Environment, lease: MigrationLease, question: str) -> Consent:
-    """What a person says in the UI; the incident's room knows that somebody is asked."""
+    """What a person says in the UI; the incident's room knows that a person is asked."""
     await notify(env, asking(lease, env.name, run_url(env, lease)))
     return await ask_consent(question, env.policy.gate_deadline_s)
 
 
 async def agreed(env: Environment, lease: MigrationLease, answer: Consent, **changes: object) -> MigrationLease:
-    """The yes stands in the claim, with who gave it."""
+    """The yes stands in the lease, with who gave it."""
     said = (*progress_of(lease).agreed, str(answer))
     return await save_lease(env, with_progress(lease, agreed=said, **changes))
 
@@ -84,7 +84,7 @@ async def restored(env: Environment, lease: MigrationLease, backup: Backup) -> M
 async def switch(env: Environment, lease: MigrationLease) -> MigrationLease:
     """A copy of each service's revision reads the restored database; users are still kept out.
 
-    That it is decided stands in the claim first: whoever finds the secret changed must know what for.
+    That it is decided stands in the lease first: a run that finds the secret changed must know what for.
     """
     if not progress_of(lease).bases:
         lease = await save_lease(env, write_freeze.repointed(lease))
@@ -95,7 +95,7 @@ async def switch(env: Environment, lease: MigrationLease) -> MigrationLease:
 
 
 async def decline(env: Environment, lease: MigrationLease, answer: Consent) -> FlowResult:
-    """Nobody wants the backup. Where the data was not touched, everything is opened again as it was found.
+    """The backup is not wanted. Where the data was not touched, everything is opened again as it was found.
 
     Raises: Refused (a ``down`` has touched the data).
     """
@@ -105,7 +105,7 @@ async def decline(env: Environment, lease: MigrationLease, answer: Consent) -> F
 
 
 async def reopen(env: Environment, lease: MigrationLease) -> FlowResult:
-    """A claim that says no is carried out: writes are on as they were found, everybody knows, nothing is held."""
+    """A lease that says no is carried out: writes are on as they were found, people are told, nothing is held."""
     for service in lease.services:
         await start_writes(env, lease, service)
     await notify(env, declined(lease, env.name))

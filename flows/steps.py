@@ -1,4 +1,4 @@
-"""What every release shares, from wherever its claim stands to its end: so a release that is resumed runs the same
+"""What every release shares, from wherever its lease stands to its end: so a release that is resumed runs the same
 lines."""
 
 import asyncio
@@ -157,7 +157,7 @@ async def revert_each(env: Environment, report: Report, services: Sequence[str])
 
 
 async def out_of_band_changes(env: Environment, lease: Lease) -> list[str]:
-    """A sentence for each service whose users somebody else moved after they were taken back. Raises: Fenced."""
+    """A sentence for each service whose users another person moved after they were taken back. Raises: Fenced."""
     looks = (check_settled(env, lease, service) for service in lease.services)
     found = [one for one in await asyncio.gather(*looks, return_exceptions=True) if one is not None]
     if unforeseen := [one for one in found if not isinstance(one, OutOfBandChange)]:
@@ -176,7 +176,7 @@ async def blamed(env: Environment, report: Report) -> Report:
 
 
 async def rolled_back(env: Environment, report: Report, dropped: list[str]) -> FlowResult:
-    """Users are back: readiness and login are looked at, what was alarmed is over, and everybody is told."""
+    """Users are back: readiness and login are looked at, what was alarmed is over, and every user is told."""
     lease = report.lease
     report, message, is_well = await look_back(env, report, lease.requested_at_s)
     end = ReleaseOutcome.ROLLED_BACK if is_well else ReleaseOutcome.UNFIT
@@ -205,10 +205,10 @@ async def look_back(env: Environment, report: Report, asked_at_s: float | None) 
 
 
 async def complete(env: Environment, report: Report) -> FlowResult:
-    """Everybody is told, the hour of watching begins, and the release is written down as good.
+    """People are told, the hour of watching begins, and the release is written down as good.
 
-    The claim goes last: whoever finds one finishes the rest. Raises: Interrupted (somebody moved users after their
-    service was promoted: nobody is told that all have it), Fenced.
+    The lease goes last: recovery finishes the rest of one that it finds. Raises: OutOfBandChange (another person moved
+    users after their service was promoted: it is not announced that all have it), Fenced.
     """
     lease = report.lease
     await asyncio.gather(*(check_settled(env, lease, service) for service in lease.services))
@@ -222,7 +222,7 @@ async def complete(env: Environment, report: Report) -> FlowResult:
 
 
 async def step_back(env: Environment, report: Report, out_of_band: OutOfBandChange) -> FlowResult:
-    """Somebody else changed a service: it stays as they left it, those still ours go back to stable, both sides are
+    """Another person changed a service: it stays as they left it, those still ours go back to stable, both are
     told."""
     report = report.deciding(Decision.REVERT, str(out_of_band))
     left, told = [out_of_band.service], [str(out_of_band)]

@@ -24,7 +24,7 @@ async def watch(lease: AnyLease, environment: str = "production") -> State[None]
     """Watch a promoted release for the policy's hour.
 
     Args:
-        claim: The release, as it was when it was promoted.
+        lease: The release, as it was when it was promoted.
         environment: The environment it was promoted in.
     """
     return await ending(_watch(environment, lease))

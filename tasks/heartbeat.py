@@ -26,7 +26,7 @@ from tasks.retries import READ
 
 HEARTBEAT, ENDED = "release.beat", "release.ended"
 HEARTBEATS_MISSED = 3
-"""So many beats in a row make a silence. The automation in prefect.yaml waits as long."""
+"""So many missing heartbeats in a row make a silence. The automation in prefect.yaml waits as long."""
 
 
 RESOURCE_MAX = 255
@@ -39,7 +39,7 @@ def resource(environment: str, release_id: str) -> str:
 
 
 def heartbeat(env: Environment, lease: Lease) -> None:
-    """The release gives one sign of life. Whoever takes a claim begins and ends with it: a silence is noticed."""
+    """The release gives one sign of life. Acquiring a lease begins and ends with it, so that a silence is noticed."""
     events.emit_event(HEARTBEAT, resource={"prefect.resource.id": resource(env.name, lease.release_id)})
 
 
@@ -51,9 +51,9 @@ def heartbeat_ended(env: Environment, lease: Lease) -> None:
 @contextlib.asynccontextmanager
 async def with_heartbeat(env: Environment, lease: Lease) -> AsyncIterator[None]:
     """The release gives a sign of life every ``beat_s`` while the block runs, and a last one when it ends on its own
-    terms. Whatever is done or said under a claim is done in here: a desk that hangs is no silence.
+    terms. Everything that is done under a lease is done in here, so that a vendor that hangs is no silence.
 
-    An error, a cancellation or a kill sends no last one: then the silence says that somebody must look.
+    An error, a cancellation or a kill sends no last one: then the silence says that a person must look.
     """
     async with sending_heartbeats(env, lease):
         yield
@@ -64,7 +64,7 @@ async def with_heartbeat(env: Environment, lease: Lease) -> AsyncIterator[None]:
 async def sending_heartbeats(env: Environment, lease: Lease) -> AsyncIterator[None]:
     """The release gives a sign of life at once, and every ``beat_s`` while the block runs.
 
-    Whoever writes a claim does so in here: it stands on the service at once, and may be served minutes later.
+    A lease is written in here: it stands on the service at once, and may be served minutes later.
     """
 
     async def go_on() -> None:
@@ -84,7 +84,7 @@ async def sending_heartbeats(env: Environment, lease: Lease) -> AsyncIterator[No
 async def mark_lost(found: Lease, successor: Lease) -> None:
     """The run that fell silent no longer looks as if it ran. If it lives after all, its next write fences it.
 
-    A server that is away leaves it as it looks: what matters is the claim.
+    A server that is away leaves it as it looks: what matters is the lease.
     """
     message = clean(f"It fell silent; release {found.release_id} went on in flow run {successor.flow_run_id}.")
     try:
@@ -96,7 +96,7 @@ async def mark_lost(found: Lease, successor: Lease) -> None:
 
 @task(name="owner", task_run_name="owner of {lease.release_id}", **READ)
 async def owner_of(env: Environment, lease: Lease) -> Owner:
-    """What became of the process that holds ``lease``: by its run's state, and by its beats where that says it runs.
+    """What became of the process that holds ``lease``: by its run's state, and by its heartbeat where that runs.
 
     Raises: Transient (Prefect is away).
     """

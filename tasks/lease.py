@@ -1,4 +1,4 @@
-"""Taking, changing and letting go of the claim that makes a release the only one."""
+"""Acquiring, saving and releasing the lease, which lets one release at a time hold a service."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -167,10 +167,10 @@ async def save_lease(env: Environment, lease: L) -> L:
 async def take_over(env: Environment, wanted: L, found: Lease) -> L:
     """This run holds the release ``wanted`` in place of the process that had it, which is fenced from now on.
 
-    A new decision is made in ``wanted`` before: whoever finds it after this run has died must know of it. ``found`` is
-    the claim that it was made on, as it was read.
-    A service that somebody changed by hand meanwhile is left as it is; the next step finds it so and steps back.
-    Raises: Fenced (somebody else took it over, or it ended meanwhile), Conflict (its process has gone on since
+    A new decision is made in ``wanted`` before: a run that finds it after this one has died must know of it. ``found``
+    is the lease that it was made on, as it was read.
+    A service that another person changed meanwhile is left as it is; the next step finds it so and steps back.
+    Raises: Fenced (another run took it over, or it ended meanwhile), Conflict (its process has gone on since
     ``found``; see `as_it_stands`).
     """
     lease = wanted.model_copy(update={"flow_run_id": str(runtime.flow_run.get_id())})
@@ -183,9 +183,9 @@ async def take_over(env: Environment, wanted: L, found: Lease) -> L:
 
 @task(name="hand on", task_run_name="hand on {wanted.release_id}", **WRITE)
 async def hand_on(env: Environment, wanted: L, found: Lease) -> L:
-    """The process that had ``found`` is fenced, and nobody has it yet: a run that is started for it takes it over.
+    """The process that had ``found`` is fenced, and no run has it yet: one that is started for it takes it over.
 
-    The claim still names the lost run, so that the one to come finds it lost too: nobody beats for it meanwhile. The
+    The lease still names the lost run, so that the one to come finds it lost too: it has no heartbeat meanwhile. The
     epoch is new each time, so that a run which is started for an epoch and dies before it takes over is not the last
     one.
     Raises: as `take_over`.
@@ -226,16 +226,16 @@ async def as_it_stands(env: Environment, found: Lease, act: Callable[[Lease], Aw
     raise conflict
 
 
-@task(name="find claim", task_run_name="find claim {found.release_id}", **READ)
+@task(name="find lease", task_run_name="find lease {found.release_id}", **READ)
 async def find_lease(env: Environment, found: Lease) -> Lease | None:
-    """The claim of the release ``found`` as its lead carries it now; None where it is over."""
+    """The lease of the release ``found`` as its coordinator carries it now; None where it is over."""
     lease = Record.read(await env.cloud_run.snapshot(found.coordinator)).lease
     return lease if lease is not None and lease.release_id == found.release_id else None
 
 
-@task(name="release claim", task_run_name="release claim {service}", **REVERT)
+@task(name="release lease", task_run_name="release lease {service}", **REVERT)
 async def release_lease(env: Environment, lease: Lease, service: str) -> None:
-    """The service carries no claim and no canary tag; a promoted one has its newest good release written down."""
+    """The service carries no lease and no canary tag; a promoted one has its newest good release written down."""
     await ensure(env, service, partial(change.to_release_lease, lease=lease, now_s=unix_s()))
 
 

@@ -1,6 +1,6 @@
 """The steps that move users: deploy the canary, shift, promote, revert.
 
-Each does nothing where the world is so already.
+Each does nothing where that is so already.
 """
 
 from functools import partial
@@ -70,10 +70,10 @@ async def revert(env: Environment, lease: Lease, service: str) -> list[str]:
 
 @task(name="check settled", task_run_name="check settled {service}", **READ)
 async def check_settled(env: Environment, lease: Lease, service: str) -> None:
-    """Nobody else has moved users of the service since the release's last step there.
+    """No other person has moved users of the service since the release's last step there.
 
     What cannot be looked at is taken to be as it was left: people are told what was done all the same.
-    Raises: Fenced (a newer run has the release), Interrupted (somebody else's hand).
+    Raises: Fenced (a newer run has the release), OutOfBandChange (another person moved them).
     """
     try:
         settled.check_settled(await env.cloud_run.snapshot(service), lease)

@@ -1,6 +1,6 @@
 """What one update of a service writes, and the pure steps that say which update is due.
 
-Every step takes a fresh read and answers the Change that is still missing, or None where the world is so already.
+Every step takes a fresh read and answers the Change that is still missing, or None where that is so already.
 Doing a step
 twice therefore writes once, and a lost reply is found out by asking again.
 """
@@ -37,9 +37,9 @@ class Change(Frozen):
 
 
 def guard(snapshot: ServiceSnapshot, lease: Lease) -> Record:
-    """The record of a service that this claim still holds.
+    """The record of a service that this lease still holds.
 
-    Raises: Fenced (a newer epoch is written there), Interrupted (the claim is gone, or traffic or the template are
+    Raises: Fenced (a newer epoch is written there), OutOfBandChange (the lease is gone, or traffic or the template are
     not ours).
     """
     record = Record.read(snapshot)
@@ -48,12 +48,12 @@ def guard(snapshot: ServiceSnapshot, lease: Lease) -> Record:
         raise Fenced(f"{name}: epoch {record.epoch} holds it, this run has {lease.epoch}; nothing more is written.")
     if not any(snapshot.pinned.moves_like(ours) for ours in lease.expected(lease.rollout(name))):
         raise OutOfBandChange(
-            f"{name}: traffic is {snapshot.split}, set by {snapshot.last_modifier or 'somebody'} during release "
+            f"{name}: traffic is {snapshot.split}, set by {snapshot.last_modifier or 'another person'} during release "
             f"{lease.release_id}. It is left as it is.",
             service=name,
         )
     if record.holder not in (lease.release_id, "") or (record.epoch == lease.epoch and not record.holder):
-        raise OutOfBandChange(f"{name}: the claim of {lease.release_id} was taken off it.", service=name)
+        raise OutOfBandChange(f"{name}: the lease of {lease.release_id} was taken off it.", service=name)
     return record
 
 
@@ -64,7 +64,7 @@ def is_anothers(record: Record, lease: Lease) -> bool:
 
 
 def mark(record: Record, lease: Lease, service: str) -> Record:
-    """The record of ``service`` once it carries ``lease``: all of it on the lead, a pointer elsewhere."""
+    """The record of ``service`` once it carries ``lease``: all of it on the coordinator, a pointer elsewhere."""
     rollout = lease.rollout(service)
     held = (
         {"lease": lease, "participant": None}
@@ -115,7 +115,7 @@ def to_hold(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
 
 
 def to_undo_acquire(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
-    """The service is nobody's again and as it was before `to_acquire`; nothing is written down as good.
+    """The service is free again and as it was before `to_acquire`; nothing is written down as good.
 
     Only traffic that is still as we asked for it goes back, and a split is sent only where it changes: Cloud Run
     refuses one that names a dead revision, and the lease must go all the same.
@@ -166,7 +166,7 @@ def check_available(snapshot: ServiceSnapshot, lease: Lease) -> Record:
 
 
 def check_not_held(snapshot: ServiceSnapshot, version: str, ours: str = "") -> Record:
-    """The record of a service that nobody but the release ``ours`` holds. Raises: Held."""
+    """The record of a service that no other release than ``ours`` holds. Raises: Held."""
     record = Record.read(snapshot)
     if record.holder not in ("", ours):
         is_same = record.holder.startswith(version + "-")
@@ -178,7 +178,7 @@ def check_not_held(snapshot: ServiceSnapshot, version: str, ours: str = "") -> R
 
 
 def to_begin_rollback(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
-    """The lead carries the rollback and serves what is gone back to: one update, before any other service moves.
+    """The coordinator carries the rollback and serves what is gone back to: one update, before any other service moves.
 
     Raises: as `to_acquire`.
     """
@@ -186,18 +186,18 @@ def to_begin_rollback(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
     found = lease.rollout(snapshot.service).found
     if not Record.read(snapshot).holder and not snapshot.pinned.moves_like(found):
         raise Conflict(
-            f"{snapshot.service}: traffic became {snapshot.split} (by {snapshot.last_modifier or 'somebody'}) "
+            f"{snapshot.service}: traffic became {snapshot.split} (by {snapshot.last_modifier or 'another person'}) "
             "while the rollback was being planned. Look, and start it again."
         )
     return to_revert(snapshot, lease)
 
 
 def to_take_over(snapshot: ServiceSnapshot, lease: Lease, found: Lease) -> Change | None:
-    """The service carries ``lease`` in place of the same release's older one; nobody is moved.
+    """The service carries ``lease`` in place of the same release's older one; no user is moved.
 
-    A service that the older process had not come to yet, or had let go already when it died, is claimed now; one that
-    an earlier recovery had not come to is as old as that one found it. Only the lead says whether a release has ended,
-    and how far it is.
+    A service that the older process had not come to yet, or had let go already when it died, is acquired now; one that
+    an earlier recovery had not come to is as old as that one found it. Only the coordinator says whether a release has
+    ended, and how far it is.
     Raises: Fenced (another process has taken it over since ``found`` was read), Conflict (its own process has
     gone on since: what it noted would be lost), and what `guard` raises.
     """
@@ -234,7 +234,7 @@ def instances_to_gain(scaling: Scaling, instances: int) -> int:
 
 
 def move(snapshot: ServiceSnapshot, lease: Lease, want: TrafficSplit) -> Change | None:
-    """Send users as ``want`` says and write the claim with it. None where both are so."""
+    """Send users as ``want`` says and write the lease with it. None where both are so."""
     record = guard(snapshot, lease)
     wanted = mark(record, lease, snapshot.service)
     if snapshot.split == want and snapshot.serves(want) and record == wanted:
@@ -279,7 +279,7 @@ def to_bake(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
 
 
 def to_record(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
-    """The coordinator carries the lease as it is now. Nobody is moved."""
+    """The coordinator carries the lease as it is now. No user is moved."""
     record = guard(snapshot, lease)
     wanted = mark(record, lease, snapshot.service)
     return None if record == wanted else Change(record=wanted)
@@ -309,7 +309,7 @@ def _previous(snapshot: ServiceSnapshot, lease: Lease) -> dict[str, str]:
 
 
 def to_release_lease(snapshot: ServiceSnapshot, lease: Lease, now_s: float) -> Change | None:
-    """No lease and no canary tag are left; what serves everybody now is written down as the last good release.
+    """No lease and no canary tag are left; what serves every user now is written down as the last good release.
 
     Where another person moved users after the release's last step, nothing is written down as good that does not serve.
     A release that was taken back leaves its incident open on the coordinator; the next good one closes it. LATEST is
@@ -347,7 +347,7 @@ def latest_given_back(snapshot: ServiceSnapshot, lease: Lease) -> TrafficSplit |
 
 
 def to_free_orphan(snapshot: ServiceSnapshot, release_id: str) -> Change | None:
-    """A service that still points to a release which is gone from its lead goes back to its own stable split,
+    """A service that still points to a release which is gone from its coordinator goes back to its own stable split,
     unmarked. None where it points to another one by now."""
     record = Record.read(snapshot)
     if record.participant is None or record.participant.release_id != release_id:

@@ -14,7 +14,7 @@ def is_closed(snapshot: ServiceSnapshot, lease: MigrationLease) -> bool:
 
 
 def not_newer(snapshot: ServiceSnapshot, lease: MigrationLease) -> Record:
-    """The record of the lead, which no newer run has. Raises: Fenced."""
+    """The record of the coordinator, which no newer run has. Raises: Fenced."""
     record = Record.read(snapshot)
     if record.epoch > lease.epoch:
         raise Fenced(

@@ -184,16 +184,16 @@ class Lease(Stored):
         """Every split that the service may be found in, by what has been decided so far."""
         shares = (*self.earlier_percents, self.canary_percent)
         baking = tuple(rollout.found.with_canary(rollout.to_revision, share) for share in shares)
-        everybody = TrafficSplit.all_to(rollout.to_revision)
+        all_users = TrafficSplit.all_to(rollout.to_revision)
         match self.decision:
             case Decision.DEPLOY:
                 return (rollout.found,)
             case Decision.BAKE:
                 return baking if self.bake_start_s else (rollout.found, *baking)
             case Decision.PROMOTE:
-                return (*baking, everybody) if self.bake_start_s else (rollout.found, everybody)
+                return (*baking, all_users) if self.bake_start_s else (rollout.found, all_users)
             case Decision.REVERT:
-                return (rollout.found, *baking, everybody)
+                return (rollout.found, *baking, all_users)
 
     def suspect(self, rollout: ServiceRollout) -> str:
         """The revision whose errors matter: the one that users are moved away from if something is wrong."""
@@ -251,13 +251,13 @@ class Lease(Stored):
 
 
 class ReleaseLease(Lease):
-    """A normal release: a canary, then everybody or nobody."""
+    """A normal release: a canary, then every user or none."""
 
     kind: Literal[Kind.RELEASE] = Kind.RELEASE
 
 
 class HotfixLease(Lease):
-    """A fix that everybody gets at once."""
+    """A fix that every user gets at once."""
 
     kind: Literal[Kind.HOTFIX] = Kind.HOTFIX
     request: HotfixRequest

@@ -44,7 +44,7 @@ class Participant(Stored):
 
 
 class Mitigation(Stored):
-    """A measure that somebody took on a service, and what it was before the first one: the way back."""
+    """A measure that a person took on a service, and what it was before the first one: the way back."""
 
     measure: Measure
     by: str
@@ -148,7 +148,7 @@ class Record(Stored):
         return written
 
     def beside(self, annotations: Mapping[str, str]) -> dict[str, str]:
-        """``annotations`` with our own keys replaced by this record, everybody else's kept."""
+        """``annotations`` with our own keys replaced by this record, every user else's kept."""
         return {k: v for k, v in annotations.items() if not k.startswith(PREFIX)} | self.annotations()
 
     @property
@@ -164,7 +164,7 @@ class Record(Stored):
     def promoted(self, promotion: Promotion, before: str = "") -> Self:
         """The record with ``promotion`` as its newest good release. Writing it twice adds it once.
 
-        ``before`` is the revision that served everybody until then: the first release that is written down has it to
+        ``before`` is the revision that served every user until then: the first release that is written down has it to
         go back to.
         """
         older = tuple(p for p in self.last_good if p.revision != promotion.revision)

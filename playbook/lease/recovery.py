@@ -1,4 +1,4 @@
-"""What is found after a crash -> what to do about it. Pure and total: whoever recovers twice decides the same."""
+"""What is found after a crash -> what to do about it. Pure and total: the same find gives the same decision."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ from playbook.base import Frozen
 from playbook.lease.lease import Decision, Lease, MigrationLease
 
 RESTARTS_MAX = 3
-"""How often a migration rollback is started again before somebody is paged: what kills it each time is no accident."""
+"""How often a migration rollback is started again before a person is paged: what kills it each time is no accident."""
 
 
 class Step(StrEnum):
@@ -20,11 +20,11 @@ class Step(StrEnum):
 
 
 class Owner(StrEnum):
-    """What is known of the process that holds the claim."""
+    """What is known of the process that holds the lease."""
 
     ALIVE = "alive"
     SILENT = "silent"  # it stopped beating
-    ENDED = "ended"  # its run is over, and the claim is still there
+    ENDED = "ended"  # its run is over, and the lease is still there
     CANCELLED = "cancelled"
 
 
@@ -40,7 +40,7 @@ def recover(lease: Lease | None, owner: Owner, now_s: float) -> Recovery:
 
     The first that holds: nothing is held -> LEAVE; the owner lives and its time is not over -> LEAVE; a migration is
     being taken back -> `recover_migration`; already reverting, cancelled, or its time is over -> REVERT (a promotion
-    under way is finished even so: going on is shorter than going back); else RESUME. Source: design, the claim.
+    under way is finished even so: going on is shorter than going back); else RESUME. Source: docs/architecture.md.
     """
     if lease is None:
         return Recovery(step=Step.LEAVE, reason="no release holds these services")
@@ -56,7 +56,7 @@ def recover(lease: Lease | None, owner: Owner, now_s: float) -> Recovery:
     if lease.decision is Decision.PROMOTE:
         return Recovery(step=Step.RESUME, reason=f"the promotion goes on: its process is {owner}")
     if is_late:
-        return Recovery(step=Step.REVERT, reason="the release took longer than a claim may live")
+        return Recovery(step=Step.REVERT, reason="the release took longer than its deadline allows")
     return Recovery(step=Step.RESUME, reason=f"the release goes on from {lease.decision}: its process is {owner}")
 
 

@@ -1,4 +1,4 @@
-"""Where a release leaves its users, and whether somebody else moved them after its last step."""
+"""Where a release leaves its users, and whether another person moved them after its last step."""
 
 from playbook.errors import Fenced, OutOfBandChange
 from playbook.lease.lease import Decision, Lease, ServiceRollout
@@ -10,7 +10,7 @@ def check_settled(snapshot: ServiceSnapshot, lease: Lease) -> None:
     """Users of the service are where the release has put them: it may say so.
 
     Narrower than `change.guard`, which allows every split of the way. Raises: Fenced (a newer run has the release),
-    Interrupted (somebody else moved them).
+    OutOfBandChange (another person moved them).
     """
     name, epoch = snapshot.service, Record.read(snapshot).epoch
     if epoch > lease.epoch:
@@ -18,7 +18,7 @@ def check_settled(snapshot: ServiceSnapshot, lease: Lease) -> None:
     wanted = lease.target(lease.rollout(name))
     if not snapshot.pinned.moves_like(wanted):
         raise OutOfBandChange(
-            f"{name}: traffic is {snapshot.split}, set by {snapshot.last_modifier or 'somebody'} after "
+            f"{name}: traffic is {snapshot.split}, set by {snapshot.last_modifier or 'another person'} after "
             f"{lease.release_id} had it at {wanted}. It is left as it is.",
             service=name,
         )

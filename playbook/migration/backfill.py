@@ -25,7 +25,7 @@ class Backfill(Frozen):
     """How far a migration's batches are done. Kept in the database beside what it changes."""
 
     migration: str
-    epoch: int = Field(description="of the claim that may write; a newer one fences this")
+    epoch: int = Field(description="of the lease that may write; a newer one fences this")
     batch: int = Field(0, description="which batch is under way, from 0")
     after: object = Field(None, description="the last _id that is done in it; None: nothing yet")
     totals: tuple[int, ...] = Field((), description="documents in each batch's collection when it began")

@@ -91,7 +91,7 @@ def declined(lease: MigrationLease, environment: str) -> Message:
 
 
 def as_found(lease: MigrationLease) -> str:
-    """How the services of a claim that says no are open again."""
+    """How the services of a lease that says no are open again."""
     measured = ", ".join(rollout.service for rollout in lease.rollouts if rollout.before_mitigation)
     told = f"{', '.join(lease.services)}, as they were found"
     return f"{told}; the measure that was in force on {measured} is over" if measured else told

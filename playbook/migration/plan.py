@@ -87,7 +87,7 @@ class Migrations(Frozen):
 
     folder: str = Field(min_length=1, description="Folder of the migration modules, as the worker sees it.")
     services: tuple[str, ...] = Field(
-        min_length=1, description="Services that write to the database, the one that carries the claim first."
+        min_length=1, description="Services that write to the database, the one that carries the lease first."
     )
     batch: int = Field(1000, ge=1, description="Documents changed by one write. Bounded, so that a stop is short.")
     connection_secret: str = Field(
@@ -220,7 +220,7 @@ def schema_of(migrations: Sequence[Migration], applied: Iterable[Applied]) -> in
     if stray:
         raise Refused(
             f"the ledger says that {', '.join(stray)} was applied, and the migrations folder does not have it. "
-            "Add its module: without it nobody knows which code can read the database."
+            "Add its module: without it, which code can read the database is not known."
         )
     return known[newest].to_schema if newest else migrations[0].from_schema
 

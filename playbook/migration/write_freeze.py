@@ -44,7 +44,7 @@ def code_after(found: ServiceState, migrations: tuple[Migration, ...], schema: i
 
 
 def to_halt(snapshot: ServiceSnapshot, lease: MigrationLease, why: str) -> Change | None:
-    """The lead's claim says why it stopped; everything else in it stays as it was written last. Nobody is moved.
+    """The coordinator's lease says why it stopped; the rest of it stays as it was written last. No user is moved.
 
     Raises: Fenced (a newer run has it, and is not stopped by this one).
     """
@@ -58,9 +58,9 @@ def to_halt(snapshot: ServiceSnapshot, lease: MigrationLease, why: str) -> Chang
 def check_closed(snapshot: ServiceSnapshot, lease: MigrationLease) -> None:
     """Users' writes to the service are still off.
 
-    Raises: Interrupted (somebody has turned them on), Transient (a change is under way: look again).
+    Raises: OutOfBandChange (another person has turned them on), Transient (a change is under way: look again).
     """
-    name, who = snapshot.service, snapshot.last_modifier or "somebody"
+    name, who = snapshot.service, snapshot.last_modifier or "another person"
     if snapshot.is_reconciling:
         raise Transient(f"{name}: a change by {who} is under way.")
     if not is_closed(snapshot, lease):

@@ -6,7 +6,7 @@ from playbook.base import Frozen
 
 
 class ReleaseOutcome(StrEnum):
-    """Every end state that this project sets on purpose (design: the claim)."""
+    """Every end state that this project sets on purpose (docs/architecture.md)."""
 
     PROMOTED = "Promoted"
     ROLLED_BACK = "RolledBack"

@@ -27,9 +27,9 @@ class Order(Frozen):
 def version_due(staging: Record, production: Record) -> str:
     """The version that a release without one means: what passed staging last; empty where there is nothing to release.
 
-    Nobody may be there when it runs, so it only goes forward: not to what staging was taken back to, not to what
+    No person may be watching when it runs, so it only goes forward: not to what staging was taken back to, not to what
     production has had, and not to what was taken back from production since its last good release. A person may name
-    such a version all the same. Both records are those of a lead.
+    such a version all the same. Both records are those of a coordinator.
     """
     if not staging.last_good or staging.last_good[0].is_return:
         return ""

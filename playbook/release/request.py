@@ -27,7 +27,7 @@ class RollbackRequest(Frozen):
     """Take production back to what it served before (playbook 4, scenario 2)."""
 
     symptom: Symptom = Field(title="Symptom", description="What is seen. The decision matrix is asked (playbook 8).")
-    reason: Line = Field("", title="Reason", description="Required. One sentence; everybody reads it.")
+    reason: Line = Field("", title="Reason", description="Required. One sentence; every user reads it.")
     to: Line = Field(
         "",
         title="To",
@@ -130,7 +130,7 @@ class HotfixRequest(Frozen):
         title="Exploit check",
         description="Requests that must be refused once the fix is live. They run before and after.",
     )
-    requested_by: Line = Field("", title="Requested by", description="Who asks. Kept in the claim.")
+    requested_by: Line = Field("", title="Requested by", description="Who asks. Kept in the lease.")
 
     def problems(self, known_services: tuple[str, ...]) -> list[str]:
         """Everything that is missing or wrong, one line for each field."""

@@ -15,6 +15,7 @@ LATEST = "LATEST"
 FIRST_EDITION_TAG = "canary"
 _OUR_REVISION = re.compile(r"[a-z0-9-]+-[0-9a-f]{1,12}-[0-9a-f]{6}")
 _CANARY_TAG = re.compile(r"canary-[0-9a-f]{6}")
+CANARY_TAG_EXAMPLE = "canary-1f2e3d"
 PREVIOUS_TAG = "previous"
 
 
@@ -81,7 +82,7 @@ class TrafficSplit(Frozen):
         return self.model_copy(update={"tags": {t: r for t, r in self.tags.items() if t not in tags}})
 
     def moves_like(self, other: "TrafficSplit") -> bool:
-        """Whether users are sent the same way. Tags move nobody."""
+        """Whether users are sent the same way. Tags move no user."""
         return self.percent == other.percent
 
     def __str__(self) -> str:

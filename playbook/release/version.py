@@ -117,7 +117,7 @@ class ReleaseRequest(Frozen):
     changes: Cleaned = Field(
         "", max_length=2000, title="Changes", description="One line for #releases: what is in this release."
     )
-    requested_by: Cleaned = Field("", max_length=200, title="Requested by", description="Who asks. Kept in the claim.")
+    requested_by: Cleaned = Field("", max_length=200, title="Requested by", description="Who asks. Kept in the lease.")
     override: Cleaned = Field(
         "",
         max_length=500,

@@ -29,7 +29,7 @@ class ServiceState(Frozen):
 
     @property
     def serving(self) -> Promotion | None:
-        """The good release that serves most users now; None where nobody wrote down what serves."""
+        """The good release that serves most users now; None where what serves is not recorded."""
         main = self.snapshot.pinned.main
         return next((good for good in self.last_good if good.revision == main), None)
 
@@ -40,7 +40,7 @@ class ServiceState(Frozen):
 
 
 class RollbackPlan(Frozen):
-    """What is taken back, and the parts of the claim that does it. No parts: every service is there already."""
+    """What is taken back, and the rollouts that do it. No rollouts: every service is there already."""
 
     version: str
     rollouts: tuple[ServiceRollout, ...]
@@ -79,7 +79,7 @@ def plan_rollback(found: Mapping[str, ServiceState], to: str = "") -> RollbackPl
 def previous(found: Mapping[str, ServiceState]) -> dict[str, Promotion]:
     """The good release before the one that serves now, for each service that serves the newest release.
 
-    One that serves what nobody wrote down goes back with them, to a release from before the newest.
+    One that serves what is not recorded goes back with them, to a release from before the newest.
     Raises: Refused, naming each service that has none and what to do.
     """
     newest = max((one.serving for one in found.values() if one.serving), key=_promoted_at_s, default=None)
@@ -146,7 +146,7 @@ def mitigated(found: ServiceState, good: Promotion) -> list[str]:
 
 
 def check_free(found: Mapping[str, ServiceState], plan: RollbackPlan) -> None:
-    """No service that the plan moves is held, be it by a release that left the lead alone: all move, or none.
+    """No service that the plan moves is held, be it by a release that left the coordinator alone: all move, or none.
 
     Raises: Held.
     """

@@ -129,7 +129,7 @@ async def still_applied(env: Environment, names: tuple[str, ...]) -> tuple[str, 
 
 
 async def _begin(database: Database, lease: MigrationLease, migration: Migration) -> Backfill:
-    """The walk from its checkpoint, or a new one, kept under this claim's epoch. Raises Fenced."""
+    """The walk from its checkpoint, or a new one, kept under this lease's epoch. Raises Fenced."""
     kept = await database.backfill(migration.name)
     if kept is None:
         totals = [await database.count(batch.collection) for batch in migration.down]

@@ -1,4 +1,4 @@
-"""The steps of a migration rollback (playbook 4, scenario 3). Each does nothing where the world is so already."""
+"""The steps of a migration rollback (playbook 4, scenario 3). Each does nothing where that is so already."""
 
 import asyncio
 import time
@@ -55,7 +55,7 @@ async def plan_migration_rollback(env: Environment, request: MigrationRequest) -
 
 @task(name="undoing under way", task_run_name="undoing under way", **READ)
 async def find_migration_rollback(env: Environment) -> MigrationLease | None:
-    """The migration rollback that holds the lead, if there is one. Raises: Refused (the environment names none).
+    """The migration rollback that holds the coordinator, if there is one. Raises: Refused (the environment names none).
 
     The modules are not read: one that is wrong meanwhile stops a rollback under way where it is, with a page.
     """
@@ -106,7 +106,7 @@ async def _look(env: Environment, service: str) -> ServiceState:
 
 @task(name="stop writes", task_run_name="stop writes {service}", **WRITE)
 async def stop_writes(env: Environment, lease: MigrationLease, service: str) -> ServiceSnapshot:
-    """Nobody's write to the service reaches the database. Earlier traffic and scaling stand in the claim."""
+    """No write to the service reaches the database. Earlier traffic and scaling stand in the lease."""
     snapshot = await ensure(env, service, partial(write_freeze.to_close, lease=lease))
     get_run_logger().info("%s serves %s, scaling %s", service, snapshot.served, snapshot.scaling)
     return snapshot
@@ -162,12 +162,12 @@ async def start_writes(env: Environment, lease: MigrationLease, service: str) ->
 
 @task(name="halt", task_run_name="halt", **WRITE)
 async def halt(env: Environment, lease: MigrationLease, why: str) -> None:
-    """The lead says why it stopped, so that nothing goes on by itself."""
+    """The coordinator says why it stopped, so that nothing goes on by itself."""
     await ensure(env, lease.coordinator, partial(write_freeze.to_halt, lease=lease, why=why))
 
 
 async def check_closed(env: Environment, lease: MigrationLease) -> None:
-    """Writes to every service are still off. Raises: Interrupted (somebody has turned them on), Transient, Fenced."""
+    """Writes to every service are still off. Raises: OutOfBandChange (a person turned them on), Transient, Fenced."""
     found = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in lease.services))
     not_newer(found[0], lease)
     for snapshot in found:

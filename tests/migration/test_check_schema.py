@@ -9,7 +9,7 @@ BACKEND = "ethixai-backend"
 
 async def check(production, release: str, service: str = BACKEND) -> None:
     """The look itself, at a database of schema 2."""
-    from tasks.migration.steps import check_schema
+    from tasks.migration.schema import check_schema
 
     await check_schema(production.env, {service: release})
 

@@ -46,7 +46,7 @@ def test_the_test_above_finds_the_tasks() -> None:
         ("take 2025-rename.py out of the ledger", "database"),
         ("scale ethixai-backend", "shift traffic"),
         ("note incident", "messages"),
-        ("note on lead", "shift traffic"),
+        ("save lease", "shift traffic"),
         ("something else", BETWEEN),
     ],
 )
@@ -65,7 +65,7 @@ def test_the_seconds_of_the_phases_add_up() -> None:
         ("monitor v1", 106.0, 116.0),
         ("report: all is well", 115.0, 117.0),
         ("unknown step", 117.0, 118.0),
-        ("release claim a", 119.0, 121.0),
+        ("release lease a", 119.0, 121.0),
     ]
     result.steps = [Step(name, "Completed", begin, end) for name, begin, end in spans]
     rows = {name: round(seconds, 6) for name, seconds in phases(result).items() if seconds}
