@@ -19,7 +19,6 @@ UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticErro
 # google.rpc.Code, as a finished operation reports it.
 CONFLICT = frozenset({6, 10})  # ALREADY_EXISTS, ABORTED
 TRANSIENT = frozenset({1, 2, 4, 8, 13, 14})  # CANCELLED, UNKNOWN, DEADLINE, EXHAUSTED, INTERNAL, UNAVAILABLE
-START_FAILED = frozenset({5, 7, 9})  # no such image, image not readable, FAILED_PRECONDITION: the container
 
 
 @asynccontextmanager
