@@ -7,10 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import httpx
-import requests
 from google.api_core import exceptions as google
 from prefect.exceptions import PrefectHTTPStatusError
-from prometheus_api_client.exceptions import PrometheusApiClientException
 
 from blocks import Prometheus, google_api
 from blocks.base import PerLoop
@@ -71,7 +69,7 @@ class Fault(StrEnum):
             asked = f"{call.system}, asked for {call.subject}"
             return google_api.translate(_GOOGLE[self], asked, "the permission", is_write=call.method == "write")
         if call.system == "prometheus":
-            return _PROMETHEUS.translate(_prometheus(self), call.subject)
+            return _prometheus(self, call.subject)
         if call.system == "prefect":
             return _prefect(self)
         if call.system in VENDORS:
@@ -103,12 +101,15 @@ _STATUS = {
 }
 
 
-def _prometheus(fault: Fault) -> Exception:
+def _prometheus(fault: Fault, query: str) -> Exception:
+    service = _PROMETHEUS._service({})
     if fault in _STATUS:
-        return PrometheusApiClientException(f"HTTP Status Code {_STATUS[fault]} (b'…')")
+        return service.unexpected(httpx.Response(_STATUS[fault], text="no"), query)
     if fault is Fault.GARBAGE:
-        return requests.exceptions.JSONDecodeError("not JSON", "", 0)
-    return requests.ConnectionError("reset") if fault is Fault.REPLY_LOST else requests.Timeout("no answer")
+        return Transient(f"Prometheus, asked {query}, answered text/html in which it is not found.")
+    return service.translate(
+        httpx.ReadError("reset") if fault is Fault.REPLY_LOST else httpx.ReadTimeout("none"), query
+    )
 
 
 def _prefect(fault: Fault) -> Exception:

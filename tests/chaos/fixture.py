@@ -12,8 +12,11 @@ from telemetry import Logs, Telemetry
 from vendors import EthixAI, GitHub, PagerDuty, SecretManager, Sentry, Slack, Transport, wired
 from wire import Wire
 
+import blocks
 from blocks import files
 from blocks.environment import Environment
+from blocks.http import HttpBlock
+from blocks.secret_reference import SecretReference
 from playbook.analysis.policy import Policy
 from playbook.release.version import Image, Version
 from rehearsal.world.vendors import Vendors
@@ -21,7 +24,7 @@ from rehearsal.world.vendors.pagerduty import POLICY
 from rehearsal.world.vendors.sentry import PROJECTS
 from rehearsal.world.vendors.slack import CHANNELS
 
-TOKEN = SecretStr("token")
+TOKEN = SecretReference.given(SecretStr("token"))
 ROOT = Path(__file__).resolve().parents[2]
 OLD, NEW = "v20251109-0000aa", "v20251116-abc123"
 
@@ -139,43 +142,42 @@ class Fixture:
         return self.behaviours.get((where, image.rsplit("@", 1)[-1]), Behaviour())
 
     def _environment(self, name: str, written: Environment, policy: Policy) -> Environment:
+        github = self._wired(written.tickets, api_url="http://production/github")
+        paging = {
+            "events_url": "http://production/pagerduty",
+            "api_url": "http://production/pagerduty/api",
+            "routing_key": SecretReference.given(SecretStr("0" * 32)),
+            "api_token": TOKEN,
+            "escalation_policy": POLICY,
+        }
         outside: dict[str, Any] = {
             "cloud_run": self.clouds[name],
             "prometheus": self.telemetry[name],
             "cloud_logging": Logs(self.wire, self.clouds[name]),
             "registry": self._wired(written.registry, base_url="http://production/registry", token=None),
-            "channels": [self._slack(name, one) for one in written.channels],
-            "pagers": [self._pagerduty(one) for one in written.pagers],
-            "ethixai": EthixAI(self.wire, self.clouds[name], self.now),
-            "policy": policy,
-            "secret_manager": written.secret_manager and self.secrets,
-            "tickets": self._wired(written.tickets, api_url="http://production/github"),
-            "code_host": self._wired(written.code_host, api_url="http://production/github"),
+            "channels": [self._slack(name, channel) for channel in written.channels],
+            "pagers": [self._wired(pager, **paging) for pager in written.pagers],
+            "tickets": github,
+            "code_host": github,
             "release_tracker": self._wired(
                 written.release_tracker, api_url=f"http://{name}/sentry", projects=list(PROJECTS)
             ),
+            "ethixai": EthixAI(self.wire, self.clouds[name], self.now),
+            "policy": policy,
+            "secret_manager": written.secret_manager and self.secrets,
         }
         return written.model_copy(update=outside)
 
-    def _slack(self, name: str, channel: Any) -> Any:
-        channels = dict(zip(channel.channels, CHANNELS, strict=True))
-        return self._wired(channel, api_url=f"http://{name}/slack/api", channels=channels)
+    def _slack(self, name: str, written: object) -> Any:
+        assert isinstance(written, blocks.Slack)
+        channels = dict(zip(written.channels, CHANNELS, strict=True))
+        return self._wired(written, api_url=f"http://{name}/slack/api", channels=channels)
 
-    def _pagerduty(self, pager: Any) -> Any:
-        url = "http://production/pagerduty"
-        return self._wired(
-            pager,
-            events_url=url,
-            api_url=f"{url}/api",
-            routing_key=SecretStr("0" * 32),
-            api_token=TOKEN,
-            escalation_policy=POLICY,
-        )
-
-    def _wired(self, block: Any, **fields: Any) -> Any:
+    def _wired(self, block: object, **fields: Any) -> Any:
         """The block as its file describes it, with the stand-in's addresses and names; None where there is none."""
-        token = {"token": TOKEN} if hasattr(block, "token") else {}
-        return block and wired(block, self.transport, **(token | fields))
+        if not isinstance(block, HttpBlock):
+            return None
+        return wired(block, self.transport, **{"token": TOKEN, **fields} if hasattr(block, "token") else fields)
 
 
 def _without_bake(policy: Policy) -> Policy:

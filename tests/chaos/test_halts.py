@@ -24,6 +24,7 @@ from pydantic import SecretStr
 from wire import Call, Killed, Process
 
 from blocks.migrations import load
+from blocks.secret_reference import SecretReference
 from playbook.errors import BadRequest
 from playbook.lease.lease import Lease
 from playbook.lease.record import Participant, Record
@@ -108,7 +109,7 @@ def test_a_migration_module_that_becomes_invalid_pages() -> None:
         if call.method == "page":
             wrong.clear()
 
-    with patch("tasks.migration.steps.load", read):
+    with patch("tasks.migration.schema.load", read):
         play(lambda test_env: pages_and_continues(test_env, edited, "has no down"))
 
 
@@ -162,7 +163,7 @@ def test_the_cluster_in_use_is_not_a_restore_target(is_said_by_the_file: bool) -
 
     def switched(test_env: TestEnvironment, call: Call) -> None:
         if is_said_by_the_file:
-            database_of(test_env).uri = SecretStr(f"{RESTORED}:27017/ethixai")
+            database_of(test_env).uri = SecretReference.given(SecretStr(f"{RESTORED}:27017/ethixai"))
         else:
             test_env.fixture.secrets.versions[SECRET] = [(0.0, RESTORED)]
 
@@ -201,7 +202,7 @@ def test_an_impossible_change_changes_nothing() -> None:
     def read(folder: str) -> tuple[Migration, ...]:
         return tuple(one.model_copy(update={"down": (useless,)}) for one in load(folder))
 
-    with patch("tasks.migration.steps.load", read):
+    with patch("tasks.migration.schema.load", read):
         play(scenario)
 
 
@@ -471,7 +472,7 @@ def test_different_counts_page_and_do_not_offer_a_backup() -> None:
     async def scenario(test_env: TestEnvironment) -> None:
         run = await rolled_back(test_env, comes)
         assert run.end == "Halted"
-        assert "users had 5 documents and has 6. Somebody has written meanwhile" in run.message
+        assert "users had 5 documents and has 6. Other writes were made meanwhile" in run.message
         assert test_env.fixture.pagerduty.paged
         assert test_env.server.forms == []
         assert (await started_again(test_env)).end == "RolledBack"

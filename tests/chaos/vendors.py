@@ -5,6 +5,7 @@ accepted.
 """
 
 import asyncio
+import html
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -136,8 +137,8 @@ class Slack(Reader):
 
     @property
     def said(self) -> list[Sent]:
-        """Every message, in order."""
-        return [Sent(_subject("", body), body["text"]) for body in self._bodies("/chat.postMessage")]
+        """Every message as people see it, in order."""
+        return [Sent(_subject("", body), html.unescape(body["text"])) for body in self._bodies("/chat.postMessage")]
 
     @property
     def keys(self) -> list[str]:
@@ -236,7 +237,7 @@ class EthixAI:
     def __init__(self, wire: Wire, cloud: Cloud, now: Callable[[], float]) -> None:
         self._wire, self._cloud, self._now = wire, cloud, now
 
-    async def run(self, test: SmokeTest, url: str) -> str:
+    async def run(self, test: SmokeTest, url: str, audience: str = "") -> str:
         """As the block's."""
 
         def answer() -> str:
@@ -248,7 +249,11 @@ class EthixAI:
 
         return await self._wire.carry("ethixai", test, url.removeprefix("https://"), answer)
 
-    async def ask(self, check: ExploitCheck, url: str) -> int:
+    async def unreachable(self, url: str) -> str:
+        """As the block's: nothing is private here."""
+        return await self._wire.carry("ethixai", "unreachable", url.removeprefix("https://"), str)
+
+    async def ask(self, check: ExploitCheck, url: str, audience: str = "") -> int:
         """As the block's: 200 while the hole is open."""
 
         def answer() -> int:
@@ -256,7 +261,7 @@ class EthixAI:
 
         return await self._wire.carry("ethixai", "ask", url.removeprefix("https://"), answer)
 
-    async def probe(self, url: str, count: int, seconds: float) -> int:
+    async def probe(self, url: str, count: int, seconds: float, audience: str = "") -> int:
         """As the block's; one call, whatever the count."""
 
         def begin() -> int:
@@ -268,7 +273,7 @@ class EthixAI:
         await asyncio.sleep(seconds)
         return answered
 
-    async def refuses_writes(self, url: str, *, may_take_none: bool) -> str:
+    async def refuses_writes(self, url: str, *, may_take_none: bool, audience: str = "") -> str:
         """As the block's."""
         host = url.removeprefix("https://")
 
