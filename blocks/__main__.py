@@ -24,12 +24,14 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     apply = commands.add_parser("apply", help="create or update the blocks on the Prefect server (PREFECT_API_URL)")
     check = commands.add_parser("check", help="say what is wrong with the files; no server is needed")
-    check.add_argument("--without-secrets", action="store_true", help="do not look the secrets up")
+    check.add_argument(
+        "--without-secrets", action="store_true", help="do not try to read the secrets from this machine"
+    )
     for command in (apply, check):
         command.add_argument("files", nargs="+", type=Path, metavar="FILE")
     asked = parser.parse_args(arguments)
     is_apply = asked.command == "apply"
-    return asyncio.run(_run(asked.files, with_secrets=is_apply or not asked.without_secrets, apply=is_apply))
+    return asyncio.run(_run(asked.files, with_secrets=not is_apply and not asked.without_secrets, apply=is_apply))
 
 
 async def _run(paths: list[Path], *, with_secrets: bool, apply: bool) -> int:

@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Any, ClassVar, Self, TypeVar
 
 import httpx
-from pydantic import Field, HttpUrl, SecretStr, model_validator
+from pydantic import Field, HttpUrl, model_validator
 
 from blocks.http import HttpBlock, HttpService
+from blocks.secret_reference import SecretReference
 from playbook.errors import Refused
 from playbook.migration.plan import Backup, RestoreJob
 
@@ -29,15 +30,17 @@ class Atlas(HttpBlock):
     )
 
     public_key: str = Field(title="Public key", description="Public part of the API key.")
-    private_key: SecretStr = Field(title="Private key", description="Private part of the API key.")
+    private_key: SecretReference = Field(title="Private key", description="Where the private part of the API key is.")
     group: str = Field(title="Project", description="Id of the Atlas project (24 hexadecimal digits).")
     cluster: str = Field(title="Cluster", description="The cluster whose backups are used.")
     restore_cluster: str = Field(
         title="Restore cluster",
         description="A separate cluster that backups are restored to. All its data is removed first.",
     )
-    restore_uri: SecretStr | None = Field(
-        None, title="Restore connection string", description="Of the restore cluster. Without it nothing is verified."
+    restore_uri: SecretReference | None = Field(
+        None,
+        title="Restore connection string",
+        description="Where that of the restore cluster is. Without it nothing is verified.",
     )
     restore_wait_s: float = Field(3600, gt=0, title="Restore wait", description="Seconds that a restore may take.")
     poll_interval_s: float = Field(10, gt=0, title="Poll interval", description="Seconds between two looks at it.")
@@ -64,11 +67,9 @@ class Atlas(HttpBlock):
         """
         path = f"{self._clusters}/{self.cluster}/backup/restoreJobs"
         asked = f"to restore {backup} to {self.restore_cluster}"
-        for found in await self._every(path, f"for the restores of {self.cluster}", dict):
-            if found["snapshotId"] == backup and found["targetClusterName"] == self.restore_cluster:
-                job = _job(found)
-                if not job.is_over:
-                    return job.id
+        for snapshot, cluster, job in await self._every(path, f"for the restores of {self.cluster}", _restore):
+            if (snapshot, cluster) == (backup, self.restore_cluster) and not job.is_over:
+                return job.id
         wanted = {
             "deliveryType": "automated",
             "snapshotId": backup,
@@ -103,7 +104,7 @@ class Atlas(HttpBlock):
 
     async def _call(self, method: str, path: str, asked: str, parse: Callable[[Any], Parsed], **request: Any) -> Parsed:
         # A fresh one for each call: it keeps the server's nonce, and calls may run side by side.
-        auth = httpx.DigestAuth(self.public_key, self.private_key.get_secret_value())
+        auth = httpx.DigestAuth(self.public_key, (await self.private_key.read()).get_secret_value())
         service = HttpService(
             "Atlas", "atlas", self.api_url, "private_key", self.timeout_s, self._clients, {"Accept": MEDIA_TYPE}
         )
@@ -114,6 +115,11 @@ def _backup(found: dict[str, Any]) -> Backup | None:
     if found.get("status", "completed") != "completed":
         return None
     return Backup(id=str(found["id"]), at_s=_unix(found["createdAt"]))
+
+
+def _restore(found: dict[str, Any]) -> tuple[str, str, RestoreJob]:
+    """The snapshot that is restored, where to, and how that stands."""
+    return str(found["snapshotId"]), str(found["targetClusterName"]), _job(found)
 
 
 def _job(found: dict[str, Any]) -> RestoreJob:

@@ -1,13 +1,16 @@
-"""What every block shares: clean secrets and addresses, errors that show no secret, one client for each event loop."""
+"""What every block shares: addresses, references to secrets, errors that show no input, a client per event loop."""
 
 import asyncio
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 import httpx
 from prefect.blocks.core import Block
-from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from blocks import google_api
+from blocks.secret_reference import SecretReference
 
 Client = TypeVar("Client")
 
@@ -42,25 +45,13 @@ class PerLoop(Generic[Client]):
 
 
 class OutsideBlock(Block):
-    """Configuration and secrets of one outside system, with its typed client."""
+    """Configuration of one outside system, references to its secrets, and its typed client."""
 
     # A validation error would otherwise print what it was given, and that may be a token.
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    @field_validator("*", mode="after")
-    @classmethod
-    def _is_one_word(cls, value: object) -> object:
-        """A secret without the newline that files and clipboards add.
-
-        One that still holds a space or a control character is refused here: an HTTP library would refuse it later, and
-        print it.
-        """
-        if not isinstance(value, SecretStr):
-            return value
-        text = value.get_secret_value().strip()
-        if not text or not text.isascii() or not text.isprintable() or " " in text:
-            raise ValueError("a secret must be one word of printable ASCII characters")
-        return SecretStr(text)
+    reads_secrets: ClassVar[bool] = False
+    """Whether it is the block through which the secrets of an environment are read."""
 
     @field_validator("*", mode="after")
     @classmethod
@@ -76,6 +67,19 @@ class OutsideBlock(Block):
         if url.scheme not in ("http", "https") or not url.host or url.userinfo:
             raise ValueError("must be http://HOST or https://HOST, without a user name or a password in it")
         return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _binds_references(self) -> Self:
+        """Secrets of the blocks in it are read through its own Secret Manager, if it names one."""
+        values = [getattr(self, name) for name in type(self).model_fields]
+        fields = [one for value in values for one in (value if isinstance(value, list | tuple) else [value])]
+        manager = next((one for one in fields if isinstance(one, OutsideBlock) and one.reads_secrets), None)
+        if manager is not None:
+            for block in (one for one in fields if isinstance(one, OutsideBlock)):
+                for name in type(block).model_fields:
+                    if isinstance(found := getattr(block, name), SecretReference):
+                        setattr(block, name, found.read_by(manager.value))  # type: ignore[attr-defined]
+        return self
 
 
 class GoogleBlock(OutsideBlock):
@@ -94,4 +98,5 @@ class GoogleBlock(OutsideBlock):
 
         named = ClientInfo(user_agent=self.client)  # type: ignore[no-untyped-call]
         where = self.api_endpoint or endpoint or None
-        return client(client_options=ClientOptions(api_endpoint=where), client_info=named)
+        options = ClientOptions(api_endpoint=where)
+        return client(transport=google_api.bounded(client), client_options=options, client_info=named)

@@ -8,7 +8,9 @@ from pydantic import Field, HttpUrl, PrivateAttr
 
 from blocks.base import GoogleBlock, PerLoop
 from blocks.google_api import calling
+from blocks.secret_reference import known_values
 from playbook.incident.logs import LogLine
+from playbook.text import LINE_MAX, clean, mask
 
 if TYPE_CHECKING:
     from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2AsyncClient
@@ -104,13 +106,13 @@ def line_of(entry: "LogEntry") -> LogLine:
     """One entry as a line: its text, the message of its JSON, or the request it tells of."""
     text = entry.text_payload
     if not text and entry.json_payload:
-        text = str(entry.json_payload.get("message", "")) or str(dict(entry.json_payload))
+        text = str(entry.json_payload.get("message", "")) or str(dict(entry.json_payload))  # at most one entry's 256 kB
     if not text and entry.http_request.request_url:
         request = entry.http_request
         text = f"{request.request_method} {request.request_url} answered {request.status}"
     return LogLine(
         at_s=entry.timestamp.timestamp() if entry.timestamp else 0.0,
         severity=SEVERITIES.get(entry.severity, str(entry.severity)),
-        text=text,
+        text=mask(clean(text, LINE_MAX), known_values()),
         insert_id=entry.insert_id,
     )

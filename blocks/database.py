@@ -2,8 +2,7 @@
 
 from typing import Protocol, runtime_checkable
 
-from pydantic import SecretStr
-
+from blocks.secret_reference import SecretReference
 from playbook.migration.backfill import Backfill, Range, Trial
 from playbook.migration.plan import Applied, Backup, Batch, Check, Document, RestoreJob
 
@@ -12,9 +11,9 @@ from playbook.migration.plan import Applied, Backup, Batch, Check, Document, Res
 class Database(Protocol):
     """The database whose migrations can be taken back (MongoDB)."""
 
-    uri: SecretStr
+    uri: SecretReference
 
-    def at(self, uri: SecretStr) -> "Database":
+    def at(self, uri: SecretReference) -> "Database":
         """The database of the same name at another address."""
 
     async def applied(self) -> tuple[Applied, ...]:
@@ -60,7 +59,7 @@ class Backups(Protocol):
 
     cluster: str
     restore_cluster: str
-    restore_uri: SecretStr | None
+    restore_uri: SecretReference | None
     restore_wait_s: float
     poll_interval_s: float
 

@@ -2,9 +2,8 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from prefect.blocks.core import Block, schema_extra
 from prefect.exceptions import ObjectNotFound
-from pydantic import ConfigDict, Field, HttpUrl, field_validator, model_validator
+from pydantic import Field, HttpUrl, field_validator, model_validator
 
 from blocks.atlas import Atlas
 from blocks.base import OutsideBlock
@@ -14,7 +13,7 @@ from blocks.database import Backups, Database
 from blocks.ethixai import EthixAI
 from blocks.github import GitHub
 from blocks.mongodb import MongoDB
-from blocks.plug import Plug, hide_vendors
+from blocks.plug import Plug
 from blocks.ports import (
     Application,
     Channel,
@@ -70,11 +69,6 @@ def plug_in(table: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _schema(schema: dict[str, Any], model: type[Block]) -> None:
-    schema_extra(schema, model)
-    hide_vendors(schema, model)
-
-
 class Environment(OutsideBlock):
     """One world that releases go to, with its services, rules, queries and everything outside that they need.
 
@@ -83,8 +77,6 @@ class Environment(OutsideBlock):
 
     _block_type_name: ClassVar[str | None] = "EthixAI Environment"
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://docs.prefect.io/v3/concepts/blocks")
-
-    model_config = ConfigDict(json_schema_extra=_schema)
 
     name: str = Field(title="Name", pattern=r"^[a-z][a-z0-9-]*$", description="Also the name of the block.")
     services: list[Service] = Field(

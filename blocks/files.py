@@ -2,13 +2,12 @@
 
 import asyncio
 import difflib
-import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from blocks import rules
 from blocks.base import OutsideBlock
@@ -16,6 +15,7 @@ from blocks.environment import LISTS, SHORTHANDS, Environment, plug_in
 from blocks.plug import plug_of
 from blocks.rules import Problem
 from blocks.secret_manager import SecretManager
+from blocks.secret_reference import SecretReference
 from blocks.toml_lines import Place, TomlLines
 from playbook.analysis.policy import Policy
 from playbook.errors import BadRequest, ReleaseError
@@ -23,12 +23,14 @@ from playbook.errors import BadRequest, ReleaseError
 Table = dict[str, Any]
 
 POLICIES = {"playbook": Policy, "compressed": Policy.compressed}
-FORMS = '{env = "NAME"}, {file = "PATH"} or {secret_manager = "projects/P/secrets/S/versions/latest"}'
-NOT_LOOKED_UP = "not-looked-up"
+FORMS = '{env = "NAME"}, {file = "PATH"} or {secret_manager = "NAME"} (or its full name, projects/P/secrets/S)'
+UNNAMED = "env:UNNAMED"
+"""Stands in for a reference that is wrong, so that the rest of the file can be validated."""
 
 
 async def read(path: Path, *, with_secrets: bool = True) -> Environment:
-    """The environment that ``path`` describes, its secrets looked up, or left out with ``with_secrets=False``.
+    """The environment that ``path`` describes. It holds references to secrets; with ``with_secrets`` each is read once,
+    to see that it is there.
 
     Raises BadRequest: every mistake once, with its line, its place in the file and the next step.
     """
@@ -41,7 +43,8 @@ async def read(path: Path, *, with_secrets: bool = True) -> Environment:
     found = [
         *_unknown_keys(table),
         *_apply_policy(table),
-        *await _look_up_secrets(table, path.parent, with_secrets),
+        *_write_references(table, path.parent),
+        *(await _unreadable_secrets(table) if with_secrets else ()),
     ]
     seen = {place for place, _ in found}
     environment = None
@@ -120,51 +123,72 @@ def _apply_policy(table: Table) -> Iterator[Problem]:
     table["policy"] = POLICIES[base]().model_dump() | {key: one for key, one in overrides.items() if key != "base"}
 
 
-async def _look_up_secrets(table: Table, folder: Path, with_secrets: bool) -> list[Problem]:
-    """Replace each reference to a secret by the secret. Says what went wrong, without a word of any secret."""
+def _write_references(table: Table, folder: Path) -> list[Problem]:
+    """Each reference to a secret takes the form in which it is stored. Says what is wrong, without quoting it."""
     problems: list[Problem] = []
-    for place, entry, vendor in _vendor_tables(table):
-        for field in sorted(entry.keys() & _secret_fields(vendor)):
-            try:
-                reference = entry[field]
-                entry[field] = await _secret(reference, table, folder) if with_secrets else _form(reference)
-            except (ReleaseError, OSError, UnicodeDecodeError, ValueError) as error:
-                problems.append(((*place, field), str(error)))
-                entry[field] = NOT_LOOKED_UP
+    for place, entry, field in _references(table):
+        try:
+            entry[field] = str(SecretReference(_reference(entry[field], table, folder)))
+        except ValueError:
+            # What was written is not repeated: it may be the secret.
+            problems.append(((*place, field), f"a secret does not stand in this file; say where it is: {FORMS}."))
+            entry[field] = UNNAMED
     return problems
 
 
-def _secret_fields(block: type[BaseModel]) -> set[str]:
+def _references(table: Table) -> list[tuple[Place, Table, str]]:
+    """Where the file refers to a secret: the place of the table, the table, and the key in it."""
+    return [
+        (place, entry, field)
+        for place, entry, vendor in _vendor_tables(table)
+        for field in secret_fields(vendor)
+        if field in entry
+    ]
+
+
+def secret_fields(block: type[BaseModel]) -> tuple[str, ...]:
+    """The fields of a block that refer to a secret."""
     fields = block.model_fields.items()
-    return {name for name, field in fields if SecretStr in (field.annotation, *get_args(field.annotation))}
+    return tuple(name for name, field in fields if SecretReference in (field.annotation, *get_args(field.annotation)))
 
 
-def _form(reference: object) -> str:
-    """A stand-in for a secret that is not looked up. Raises ValueError where the reference is none."""
-    if isinstance(reference, dict) and len(reference) == 1:
-        kind, where = next(iter(reference.items()))
-        if kind in ("env", "file", "secret_manager") and isinstance(where, str):
-            return NOT_LOOKED_UP
-    # What was written is not repeated: it may be the secret.
-    raise ValueError(f"a secret does not stand in this file; say where it is: {FORMS}.")
+def _reference(written: object, table: Table, folder: Path) -> str:
+    """What a file says about a secret, as it is stored. A file's path is made absolute, a secret's name complete."""
+    if isinstance(written, str):
+        kind, _, place = written.partition(":")
+    elif isinstance(written, dict) and len(written) == 1:
+        kind, place = (str(one) for one in next(iter(written.items())))
+        kind = kind.replace("_", "-")
+    else:
+        raise ValueError("not a reference")
+    if kind == "file":
+        place = str((folder / place).resolve())
+    if kind == "secret-manager":
+        place = _version(place, table)
+    return f"{kind}:{place}"
 
 
-async def _secret(reference: object, table: Table, folder: Path) -> str:
-    """The secret that ``reference`` points to. Raises ValueError, OSError or ReleaseError, saying what to do."""
-    _form(reference)
-    match reference:
-        case {"env": str(name)}:
-            if not os.environ.get(name):
-                raise ValueError(f"the environment variable {name} is not set; export it and try again.")
-            return os.environ[name]
-        case {"file": str(name)}:
-            return await asyncio.to_thread((folder / name).read_text)
-        case {"secret_manager": str(name)}:
-            manager = table.get("secret_manager", {})
-            endpoint = manager.get("api_endpoint", "") if isinstance(manager, dict) else ""
-            found = await SecretManager(project="", api_endpoint=endpoint).value(name)
-            return found.get_secret_value()
-    raise AssertionError("every form is handled")
+def _version(name: str, table: Table) -> str:
+    """The full name of a version of Secret Manager: the project of the file's own, and the latest, where left out."""
+    if "/" not in name:
+        manager = table.get("secret_manager", table.get("cloud_run"))
+        name = f"projects/{manager.get('project', '') if isinstance(manager, dict) else ''}/secrets/{name}"
+    return name if "/versions/" in name else f"{name}/versions/latest"
+
+
+async def _unreadable_secrets(table: Table) -> list[Problem]:
+    """What this machine cannot read of the secrets that the file refers to; nothing of any secret itself."""
+    manager = table.get("secret_manager")
+    endpoint = str(manager.get("api_endpoint", "")) if isinstance(manager, dict) else ""
+    reader = SecretManager(project="", api_endpoint=endpoint).value
+    problems: list[Problem] = []
+    for place, entry, field in _references(table):
+        try:
+            if entry[field] != UNNAMED:
+                await SecretReference(entry[field], reader=reader).read()
+        except ReleaseError as error:
+            problems.append(((*place, field), str(error)))
+    return problems
 
 
 def _problem(error: Any) -> Problem:

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from pydantic import Field, HttpUrl, SecretStr
+from pydantic import BaseModel, Field, HttpUrl
 
 from blocks.http import HttpBlock, HttpService, Parsed
+from blocks.secret_reference import Credential, SecretReference
 from playbook.checklist.checks import Check
 from playbook.messages.facts import Ticket
+from playbook.text import Cleaned
 
 PAGE = 100
 PAGES_MAX = 10
@@ -21,7 +23,7 @@ class GitHub(HttpBlock):
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://docs.github.com/en/rest")
 
     repository: str = Field(title="Repository", pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name.")
-    token: SecretStr = Field(title="Token", description="A fine-grained token, or that of an app.")
+    token: SecretReference = Field(title="Token", description="Where a fine-grained token, or that of an app, is.")
     api_url: str = Field("https://api.github.com", title="API URL", description="Where GitHub's REST API is.")
 
     async def checks(self, commit: str) -> tuple[Check, ...]:
@@ -69,8 +71,8 @@ class GitHub(HttpBlock):
         return tuple(found)
 
     def _service(self) -> HttpService:
-        headers = {
-            "Authorization": f"Bearer {self.token.get_secret_value()}",
+        headers: dict[str, str | Credential] = {
+            "Authorization": self.token.within("Bearer {}"),
             "Accept": "application/vnd.github+json",
             "X-GitHub-Api-Version": VERSION,
         }
@@ -82,15 +84,28 @@ def _check(run: dict[str, Any]) -> Check:
     return Check(name=run["name"], conclusion=run["conclusion"] or "pending", url=run.get("html_url") or "")
 
 
-def _notes(release: dict[str, Any]) -> tuple[tuple[str, str], str]:
+class _Release(BaseModel):
+    tag_name: str
+    name: str | None = None
+    body: Cleaned | None = None
+
+
+class _Issue(BaseModel):
+    html_url: str = Field(max_length=2000)
+    body: Cleaned | None = None
+
+
+def _notes(release: object) -> tuple[tuple[str, str], str]:
     """What a release is called, and its notes."""
-    return (release["tag_name"], release.get("name") or ""), release.get("body") or ""
+    found = _Release.model_validate(release)
+    return (found.tag_name, found.name or ""), found.body or ""
 
 
-def _issues(found: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def _issues(found: list[object]) -> list[tuple[str, str]]:
     return [_issue(issue) for issue in found]
 
 
-def _issue(issue: dict[str, Any]) -> tuple[str, str]:
+def _issue(issue: object) -> tuple[str, str]:
     """An issue's body and its URL."""
-    return issue.get("body") or "", str(issue["html_url"])
+    found = _Issue.model_validate(issue)
+    return found.body or "", found.html_url

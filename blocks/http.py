@@ -1,26 +1,47 @@
-"""One HTTP service, called with a timeout; whatever goes wrong comes out as one of this project's errors."""
+"""The boundary of every HTTP call: a total deadline, a size limit, no redirects, and only this project's errors."""
 
+import asyncio
+import functools
+import os
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import httpx
 from pydantic import Field, PrivateAttr
+from pydantic_core import from_json
 
 from blocks.base import OutsideBlock, PerLoop
+from blocks.secret_reference import Credential, known_values, resolved
 from playbook.errors import Conflict, Refused, ReleaseError, Transient
+from playbook.text import QUOTE_MAX, clean, mask
 
 Parsed = TypeVar("Parsed")
 
-EXCERPT = 200
-"""How much of an answer a message quotes."""
+
+ANSWER_MAX_BYTES = 16 * 1024 * 1024
+ERROR_MAX_BYTES = 16 * 1024
+"""Of an answer that is an error only the beginning is read: its text is for a message."""
+
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What parsing raises when an answer does not have the expected shape."""
+
+
+class TooLargeError(Exception):
+    """An answer has more bytes than are read."""
+
+
+class CodedError(Exception):
+    """An answer is compressed although that was not asked for."""
 
 
 @dataclass(frozen=True)
 class HttpService:
-    """``name`` is the service's, for messages; ``block`` is its table in the environment file, to say what to correct.
+    """One HTTP service. ``name`` is for messages; ``block`` is its table in the environment file.
 
-    ``credential`` is the field that holds the token, ``url_field`` the one that holds ``base_url``.
+    ``credential`` is the field that holds the token, ``url_field`` the one that holds ``base_url``. A value of
+    ``headers`` may be a Credential: it is read when a request is sent.
     """
 
     name: str
@@ -29,51 +50,100 @@ class HttpService:
     credential: str
     timeout_s: float
     clients: PerLoop[httpx.AsyncClient] = field(repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str | Credential] = field(default_factory=dict, repr=False)
     url_field: str = "api_url"
+    max_bytes: int = ANSWER_MAX_BYTES
 
     async def send(
         self, method: str, path: str, asked: str, also_ok: frozenset[int] = frozenset(), **request: Any
     ) -> httpx.Response:
-        """The answer to one request, when its status is 2xx or one of ``also_ok``. Nothing is tried twice.
+        """The whole answer to one request, if its status is 2xx or one of ``also_ok``. Nothing is tried twice.
 
-        ``path`` is added to ``base_url``, or is a URL itself. ``asked`` completes "Slack, asked …". ``request`` is what
-        httpx takes: json, params, headers, files.
+        It takes at most ``timeout_s`` seconds, from the first byte sent to the last byte received. Redirects are not
+        followed. ``path`` is added to ``base_url``, or is a URL itself. ``asked`` completes "Slack, asked …".
+        ``request`` is what httpx takes: json, params, headers, files.
 
-        Raises: Transient (transport, 429, 5xx), Conflict (409, 412), Refused (401, 403, any other status, a wrong URL).
+        Raises: Transient (transport, deadline, 429, 5xx, larger than ``max_bytes``, compressed), Conflict (409, 412),
+        Refused (401, 403, any other status, a wrong URL, a secret that cannot be read).
         """
+        url = path if "://" in path else self.base_url + path
         try:
-            url = path if "://" in path else self.base_url + path
-            headers = {**self.headers, **request.pop("headers", {})}
-            client = self.clients.get(httpx.AsyncClient)
-            answer = await client.request(method, url, timeout=self.timeout_s, headers=headers, **request)
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as error:
+            async with asyncio.timeout(self.timeout_s):
+                # Compressed answers are not asked for: a few kilobytes may be hundreds of megabytes.
+                headers = {"Accept-Encoding": "identity"}
+                headers |= await resolved({**self.headers, **request.pop("headers", {})})
+                answer = await self._read(method, url, also_ok, headers, request)
+        except TimeoutError as error:
+            raise Transient(
+                f"{self.name}, asked {asked}, at {self.base_url}: no complete answer within {self.timeout_s:g} s. "
+                f"Ask again; if it stays so, check {self.block}.{self.url_field} and {self.block}.timeout_s."
+            ) from error
+        except (TooLargeError, CodedError) as error:
+            raise Transient(
+                f"{self.name}, asked {asked}, at {self.base_url}: {error}. "
+                f"Ask again; if it stays so, check {self.block}.{self.url_field}."
+            ) from error
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict, *UNREADABLE) as error:
             raise self.translate(error, asked) from error
         if answer.is_success or answer.status_code in also_ok:
             return answer
         raise self.unexpected(answer, asked)
 
-    async def json(self, method: str, path: str, asked: str, parse: Callable[[Any], Parsed], **request: Any) -> Parsed:
-        """What ``parse`` makes of the JSON of a 2xx answer.
+    async def _read(
+        self, method: str, url: str, also_ok: frozenset[int], headers: dict[str, str], request: dict[str, Any]
+    ) -> httpx.Response:
+        """The answer with its body. Of an error only the beginning is read."""
+        client = self.clients.get(_client)
+        async with client.stream(
+            method, url, headers=headers, timeout=self.timeout_s, follow_redirects=False, **request
+        ) as answer:
+            is_wanted = answer.is_success or answer.status_code in also_ok
+            body = await self._body(answer, is_wanted)
+        # Built anew: the text of an answer is UTF-8 whatever charset it claims, and nothing is decompressed.
+        kept = [(name, value) for name, value in answer.headers.multi_items() if name.lower() not in _OF_THE_BODY]
+        found = httpx.Response(answer.status_code, headers=kept, content=body, default_encoding="utf-8")
+        found.encoding = "utf-8"
+        found.request = answer.request
+        return found
 
-        Raises as ``send``, and Transient where the answer is not JSON or not of that shape: something else,
+    async def _body(self, answer: httpx.Response, is_wanted: bool) -> bytes:
+        """The bytes of the body. Raises: TooLargeError, CodedError; of an error the beginning is enough."""
+        limit = self.max_bytes if is_wanted else min(ERROR_MAX_BYTES, self.max_bytes)
+        coding = answer.headers.get("content-encoding", "identity").strip().lower() or "identity"
+        if coding != "identity":
+            if is_wanted:
+                raise CodedError(f"the answer is compressed ({clean(coding, 30)}), which was not asked for")
+            return b"(a compressed text)"
+        body = bytearray()
+        async for piece in answer.aiter_raw():
+            body += piece
+            if len(body) > limit:
+                if not is_wanted:
+                    break
+                raise TooLargeError(f"the answer is larger than {limit:,} bytes")
+        return bytes(body[:limit])
+
+    async def json(self, method: str, path: str, asked: str, parse: Callable[[Any], Parsed], **request: Any) -> Parsed:
+        """What ``parse`` makes of the JSON of a 2xx answer. NaN and Infinity are not JSON.
+
+        Raises as ``send``, and Transient if the answer is not JSON or not of that shape: something else,
         such as a gateway, has answered.
         """
         answer = await self.send(method, path, asked, **request)
         try:
-            return parse(answer.json())
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            return parse(json_of(answer))
+        except UNREADABLE as error:
             # The body itself is not quoted: where a pass was asked for, it may be one.
-            kind = answer.headers.get("content-type", "nothing")
+            kind = clean(answer.headers.get("content-type", "no content type"), 60)
             raise Transient(
-                f"{self.name}, asked {asked}, answered {kind} in which it is not found ({error!r}). "
+                f"{self.name}, asked {asked}, answered {kind} in which it is not found ({type(error).__name__}). "
                 f"Ask again; if it stays so, check {self.block}.{self.url_field} ({self.base_url})."
             ) from error
 
     def unexpected(self, answer: httpx.Response, asked: str) -> ReleaseError:
         """What a status that was not expected means."""
         status = answer.status_code
-        came = f"{self.name}, asked {asked}, answered {status}: {answer.text[:EXCERPT]}"
+        came = f"{self.name}, asked {asked}, answered {status}: {quoted(answer.text)}"
         # GitHub says "too many" with 403 and one of these headers.
         is_limited = "retry-after" in answer.headers or answer.headers.get("x-ratelimit-remaining") == "0"
         if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500 or (is_limited and status == httpx.codes.FORBIDDEN):
@@ -82,17 +152,49 @@ class HttpService:
             return Refused(f"{came} Check {self.block}.{self.credential} and what it may do.")
         if status in (httpx.codes.CONFLICT, httpx.codes.PRECONDITION_FAILED):
             return Conflict(f"{came} Read it again.")
+        if answer.is_redirect:
+            host = quoted(answer.headers.get("location", "nowhere"))
+            return Refused(
+                f"{self.name}, asked {asked}, answered {status}, a redirect to {host}. Redirects are not followed. "
+                f"Check {self.block}.{self.url_field} ({self.base_url})."
+            )
         return Refused(f"{came} Check [{self.block}] in the environment file.")
 
     def translate(self, error: Exception, asked: str) -> ReleaseError:
         """What an error of httpx means. Total."""
-        came = f"{self.name}, asked {asked}, at {self.base_url}: {type(error).__name__}: {error}"
+        came = f"{self.name}, asked {asked}, at {self.base_url}: {type(error).__name__}: {quoted(str(error))}"
         wrong = httpx.InvalidURL | httpx.UnsupportedProtocol | httpx.LocalProtocolError | httpx.TooManyRedirects
-        if isinstance(error, httpx.TransportError | httpx.DecodingError | httpx.StreamError) and not isinstance(
-            error, wrong
-        ):
+        if isinstance(
+            error, httpx.TransportError | httpx.DecodingError | httpx.StreamError | LookupError | UnicodeError
+        ) and not isinstance(error, wrong):
             return Transient(f"{came} Ask again; if it stays so, check {self.block}.{self.url_field}.")
         return Refused(f"{came} Check {self.block}.{self.url_field}.")
+
+
+_OF_THE_BODY = frozenset({"content-length", "content-encoding", "transfer-encoding"})
+
+
+def _client() -> httpx.AsyncClient:
+    """A client that follows no redirect."""
+    return httpx.AsyncClient(
+        follow_redirects=False, verify=_tls(*map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR")))
+    )
+
+
+@functools.cache
+def _tls(*authorities: str | None) -> ssl.SSLContext:
+    """The roots that this process trusts, read once: that takes longer than most calls."""
+    return httpx.create_ssl_context()
+
+
+def json_of(answer: httpx.Response) -> Any:
+    """The JSON of an answer, as strictly as the standard has it: no NaN, bounded nesting. Raises ValueError."""
+    return from_json(answer.content, allow_inf_nan=False, cache_strings="none")
+
+
+def quoted(text: str) -> str:
+    """A vendor's text as a message quotes it: cut, clean, on one line and without secrets."""
+    return mask(clean(" ".join(clean(text, 4 * QUOTE_MAX).split()), QUOTE_MAX), known_values())
 
 
 class HttpBlock(OutsideBlock):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from pydantic import Field, HttpUrl, PrivateAttr, SecretStr
 
 from blocks.base import OutsideBlock, PerLoop
+from blocks.secret_reference import SecretReference
 from playbook.errors import Fenced, Refused, ReleaseError, Transient
 from playbook.migration.backfill import Backfill, Range, Trial
 from playbook.migration.plan import Applied, Batch, Check, Document, plain_name
@@ -45,13 +46,15 @@ class MongoDB(OutsideBlock):
         "https://www.mongodb.com/docs/languages/python/pymongo-driver/"
     )
 
-    uri: SecretStr = Field(title="Connection string", description="mongodb:// or mongodb+srv://, with its credentials.")
+    uri: SecretReference = Field(
+        title="Connection string", description="Where it is: mongodb:// or mongodb+srv://, with its credentials."
+    )
     database: str = Field(title="Database", min_length=1, description="Name of the database, for example ethixai.")
     timeout_s: float = Field(30, gt=0, title="Timeout", description="Seconds that one operation may take.")
     connect_timeout_s: float = Field(5, gt=0, title="Connect timeout", description="Seconds to find a server.")
     _clients: PerLoop["MongoClient[Document]"] = PrivateAttr(default_factory=PerLoop)
 
-    def at(self, uri: SecretStr) -> "MongoDB":
+    def at(self, uri: SecretReference) -> "MongoDB":
         """The database of the same name at another address.
 
         A block of its own: a copy would share the client, which is connected to this one.
@@ -218,14 +221,15 @@ class MongoDB(OutsideBlock):
     async def _do(self, asked: str, work: "Callable[[Database[Document]], Answer]") -> Answer:
         """``work`` done in a thread, with whatever goes wrong as an error of this project."""
         with self._calling(asked):
-            client = self._clients.get(self._make)
+            uri = await self.uri.read()
+            client = self._clients.get(lambda: self._make(uri))
             return await asyncio.to_thread(work, client[self.database])
 
-    def _make(self) -> "MongoClient[Document]":
+    def _make(self, uri: SecretStr) -> "MongoClient[Document]":
         from pymongo import MongoClient
 
         return MongoClient(
-            self.uri.get_secret_value(),
+            uri.get_secret_value(),
             appname="ethixai-playbook",
             tz_aware=True,
             timeoutMS=int(self.timeout_s * 1000),

@@ -2,9 +2,10 @@
 
 from typing import Any, ClassVar
 
-from pydantic import Field, HttpUrl, SecretStr
+from pydantic import Field, HttpUrl
 
 from blocks.http import HttpBlock, HttpService
+from blocks.secret_reference import Credential, SecretReference
 from playbook.errors import Refused
 from playbook.incident.decision_matrix import Severity
 from playbook.messages.facts import Page
@@ -27,9 +28,11 @@ class PagerDuty(HttpBlock):
     )
 
     name: str = Field("pagerduty", title="Name", description="Tells it from the environment's other pagers.")
-    routing_key: SecretStr = Field(title="Routing key", description="Integration key of the service (Events API v2).")
-    api_token: SecretStr | None = Field(
-        None, title="API token", description="Read-only REST token, to see who is on call."
+    routing_key: SecretReference = Field(
+        title="Routing key", description="Where the integration key (Events API v2) is."
+    )
+    api_token: SecretReference | None = Field(
+        None, title="API token", description="Where a read-only REST token is, to see who is on call."
     )
     escalation_policy: str = Field(
         "", title="Escalation policy", description="Whose people count as on call, by id. Empty: every policy's."
@@ -59,8 +62,8 @@ class PagerDuty(HttpBlock):
         """Who is on call now, first responder first, each once. One call. Raises: Transient, Refused."""
         if self.api_token is None:
             raise Refused("PagerDuty, asked who is on call, needs pagerduty.api_token. Add it to the environment file.")
-        headers = {
-            "Authorization": f"Token token={self.api_token.get_secret_value()}",
+        headers: dict[str, str | Credential] = {
+            "Authorization": self.api_token.within("Token token={}"),
             "Accept": "application/vnd.pagerduty+json;version=2",
         }
         api = HttpService("PagerDuty", "pagerduty", self.api_url, "api_token", self.timeout_s, self._clients, headers)
@@ -80,7 +83,8 @@ class PagerDuty(HttpBlock):
             self._clients,
             url_field="events_url",
         )
-        event = {"routing_key": self.routing_key.get_secret_value(), "event_action": action, "dedup_key": key, **rest}
+        routing_key = (await self.routing_key.read()).get_secret_value()
+        event = {"routing_key": routing_key, "event_action": action, "dedup_key": key, **rest}
         await events.json("POST", "/v2/enqueue", f"to {action} {key}", _acceptance, json=event)
 
 

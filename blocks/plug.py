@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from prefect.blocks.core import Block
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
@@ -74,12 +73,3 @@ def plug_of(field: FieldInfo) -> Plug | None:
     """The plug of a field, or of the entries of its list; None where it takes no vendor."""
     inner = [one for annotation in get_args(field.annotation) for one in getattr(annotation, "__metadata__", ())]
     return next((one for one in (*field.metadata, *inner) if isinstance(one, Plug)), None)
-
-
-def hide_vendors(schema: dict[str, Any], model: type[Block]) -> None:
-    """Add to a block's schema that what its vendors hold is secret.
-
-    Which vendor a field holds is known only when it is filled, so Prefect's server shows none of its values.
-    """
-    held = (name for name, field in model.model_fields.items() if plug_of(field))
-    schema["secret_fields"] = [*schema.get("secret_fields", ()), *(f"{name}.*" for name in held)]

@@ -3,51 +3,121 @@
 import asyncio
 import math
 import re
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field, HttpUrl, PrivateAttr, SecretStr
+import httpx
+from pydantic import BaseModel, Field, HttpUrl, PrivateAttr
 
-from blocks.base import OutsideBlock
+from blocks.http import HttpBlock, HttpService, quoted
+from blocks.prometheus_transport import request_of
+from blocks.secret_reference import Credential, SecretReference
 from playbook.analysis.samples import CounterSeries
 from playbook.errors import NoData, Refused, ReleaseError, Transient
+from playbook.text import Cleaned
 
 if TYPE_CHECKING:
-    from prometheus_api_client import PrometheusConnect
-    from requests import Session
+    from google.auth.credentials import Credentials
 
 SELECTOR = re.compile(r'\s*[A-Za-z_:][\w:]*\s*(?:\{(?:[^"{}]|"(?:\\.|[^"\\])*")*\})?\s*')
-"""A metric's name and its labels, and nothing else."""
+"""A metric's name and its labels, and nothing else. The query is the environment file's own."""
 
 MONITORING_SCOPE = "https://www.googleapis.com/auth/monitoring.read"
+ANSWER_MAX_BYTES = 64 * 1024 * 1024
+"""An hour of raw samples every 5 s takes about 30 kB a series."""
+
+Labels = dict[Annotated[Cleaned, Field(max_length=200)], Annotated[Cleaned, Field(max_length=2000)]]
+At = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
+Value = Annotated[str, Field(max_length=40, pattern=r"^[+-]?(?:[0-9.]+(?:e[+-]?[0-9]+)?|Inf|NaN)$")]
+Sample = tuple[At, Value]
 
 
-class Prometheus(OutsideBlock):
+class VectorEntry(BaseModel):
+    """One series with its newest value."""
+
+    metric: Labels
+    value: Sample
+
+
+class MatrixEntry(BaseModel):
+    """One series with its samples; native histograms have none here."""
+
+    metric: Labels
+    values: tuple[Sample, ...] = ()
+
+
+class Vector(BaseModel):
+    """The result of an instant query."""
+
+    resultType: Literal["vector"]  # noqa: N815  # Prometheus's own name
+    result: tuple[VectorEntry, ...]
+
+
+class Matrix(BaseModel):
+    """The result of a query that ends in a range."""
+
+    resultType: Literal["matrix"]  # noqa: N815
+    result: tuple[MatrixEntry, ...]
+
+
+class Scalar(BaseModel):
+    """One number, and when it was computed."""
+
+    resultType: Literal["scalar"]  # noqa: N815
+    result: Sample
+
+
+class Answer(BaseModel):
+    """A good answer of /api/v1/query. ``warnings``: the answer is partial, and says why."""
+
+    status: Literal["success"]
+    data: Annotated[Vector | Matrix | Scalar, Field(discriminator="resultType")]
+    warnings: tuple[Cleaned, ...] = ()
+
+
+class PrometheusService(HttpService):
+    """Prometheus's HTTP API: a status that is not 2xx has its own meaning there."""
+
+    def unexpected(self, answer: httpx.Response, asked: str) -> ReleaseError:
+        """What a status means: the query is wrong, we may not ask, or no Prometheus answers."""
+        status = answer.status_code
+        came = f"Prometheus at {self.base_url}, asked {asked}, answered {status}: {quoted(answer.text)}"
+        if status in (400, 422):
+            return Refused(f"{came} Correct the query in [queries].")
+        if status in (401, 403):
+            return Refused(f"{came} Check prometheus.bearer or prometheus.google_auth, and what it may read.")
+        if status == 429 or status >= 500:
+            return Transient(f"{came} Ask again.")
+        return Transient(f"{came} No Prometheus answers there: check prometheus.url.")
+
+
+class Prometheus(HttpBlock):
     """A Prometheus server, or Google's Managed Service for Prometheus."""
 
     _block_type_name: ClassVar[str | None] = "EthixAI Prometheus"
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://prometheus.io/docs/prometheus/latest/querying/api/")
 
     url: str = Field(title="URL", description="Where it is, without /api/v1.")
-    timeout_s: float = Field(5, gt=0, title="Timeout", description="Seconds that one try of a query may take.")
+    timeout_s: float = Field(5, gt=0, title="Timeout", description="Seconds that one query may take.")
     step_s: float = Field(
         5, gt=0, title="Step", description="Seconds between two values of an expression that is no raw series."
     )
-    bearer: SecretStr | None = Field(None, title="Bearer token", description="Token to send, where one is needed.")
+    bearer: SecretReference | None = Field(
+        None, title="Bearer token", description="Where the token to send is, if one is needed."
+    )
     google_auth: bool = Field(
         False, title="Google sign-in", description="Sign in with this worker's Google account (monitoring.viewer)."
     )
-    _client: "PrometheusConnect | None" = PrivateAttr(None)
+    _credentials: "Credentials | None" = PrivateAttr(None)
 
     async def clock(self) -> float:
         """What time it is there, in unix seconds. One query. Raises: Transient, Refused."""
-        at = await self._query("time()", None)
-        try:
-            return float(at[1])
-        except (IndexError, KeyError, TypeError, ValueError) as error:
+        found = await self._query("time()", None)
+        if not isinstance(found, Scalar):
             raise Transient(
-                f"Prometheus at {self.url}, asked time(), answered {at!r} and not a time. "
+                f"Prometheus at {self.url}, asked time(), answered a {found.resultType} and not a time. "
                 "Ask again; if it stays so, check prometheus.url."
-            ) from error
+            )
+        return found.result[0]
 
     async def series(self, query: str, span_s: float, at_s: float | None = None) -> tuple[CounterSeries, ...]:
         """The samples of the ``span_s`` seconds before ``at_s`` (unix seconds; None is now), one entry a series.
@@ -58,101 +128,85 @@ class Prometheus(OutsideBlock):
         """
         is_raw = SELECTOR.fullmatch(query) is not None
         span = f"{query}[{_ms(span_s)}]" if is_raw else f"({query})[{_ms(span_s)}:{_ms(self.step_s)}]"
-        matrix = await self._query(span, at_s)
-        return tuple(
-            CounterSeries(
-                labels=one["metric"], samples=tuple((float(at), float(value)) for at, value in one.get("values", ()))
+        found = await self._query(span, at_s)
+        if not isinstance(found, Matrix):
+            raise Transient(
+                f"Prometheus at {self.url}, asked {span}, answered a {found.resultType} and not samples. "
+                "Ask again; if it stays so, check prometheus.url."
             )
-            for one in matrix
+        return tuple(
+            CounterSeries(labels=one.metric, samples=tuple((at, float(value)) for at, value in one.values))
+            for one in found.result
         )
 
     async def value(self, query: str) -> float:
         """The one number that ``query`` gives. Raises: NoData (nothing, or nothing finite), Transient, Refused."""
         found = await self._query(query, None)
-        if len(found) == 0:
+        if isinstance(found, Matrix):
+            raise Refused(f"Prometheus gave samples over time for {query}; make it one number in [queries].")
+        if len(found.result) == 0:
             raise NoData(f"Prometheus knows nothing that matches {query}")
-        if len(found) > 1 and isinstance(found[0], dict):
-            raise Refused(f"Prometheus gave {len(found)} series for {query}; aggregate them to one in [queries].")
-        number = float(found[0]["value"][1] if isinstance(found[0], dict) else found[1])
+        if isinstance(found, Vector) and len(found.result) > 1:
+            raise Refused(
+                f"Prometheus gave {len(found.result)} series for {query}; aggregate them to one in [queries]."
+            )
+        number = float(found.result[0].value[1] if isinstance(found, Vector) else found.result[1])
         if not math.isfinite(number):
             raise NoData(f"Prometheus gave {number} for {query}")
         return number
 
-    async def _query(self, query: str, at_s: float | None) -> Any:
-        """The ``result`` of an instant query: a list of series, or [time, text] of a scalar."""
-        params = {} if at_s is None else {"time": f"{at_s:.3f}"}
-        return await asyncio.to_thread(self._query_now, query, params)
+    async def _query(self, query: str, at_s: float | None) -> Vector | Matrix | Scalar:
+        """The ``data`` of an instant query, validated."""
+        url, params = await request_of(self.url, query, {} if at_s is None else {"time": f"{at_s:.3f}"})
+        service = self._service(await self._sign_in())
+        answer = await service.json("GET", url, query, Answer.model_validate, params=params)
+        return answer.data
 
-    def _query_now(self, query: str, params: dict[str, str]) -> Any:
-        from google.auth.exceptions import GoogleAuthError
-        from prometheus_api_client.exceptions import PrometheusApiClientException
-        from requests import RequestException
+    def _service(self, headers: dict[str, str | Credential]) -> PrometheusService:
+        return PrometheusService(
+            name="Prometheus",
+            block="prometheus",
+            base_url=self.url,
+            credential="bearer",
+            timeout_s=self.timeout_s,
+            clients=self._clients,
+            headers=headers,
+            url_field="url",
+            max_bytes=ANSWER_MAX_BYTES,
+        )
+
+    async def _sign_in(self) -> dict[str, str | Credential]:
+        """The header that says who asks. Raises: Transient, Refused (Google gives no token)."""
+        if self.bearer is not None:
+            return {"Authorization": self.bearer.within("Bearer {}")}
+        return {"Authorization": f"Bearer {await self._google_token()}"} if self.google_auth else {}
+
+    async def _google_token(self) -> str:
+        """A token of this worker's Google account, renewed when it has expired. Raises: Transient, Refused."""
+        from google.auth.exceptions import GoogleAuthError, TransportError
 
         try:
-            return self._connection().custom_query(query, params=params)
-        except (PrometheusApiClientException, RequestException, KeyError, TypeError, GoogleAuthError) as error:
-            raise self.translate(error, query) from error
+            async with asyncio.timeout(self.timeout_s):
+                return await asyncio.to_thread(self._renewed_token)
+        except (TimeoutError, TransportError) as error:
+            raise Transient(f"Google's sign-in for Prometheus: {type(error).__name__}. Ask again.") from error
+        except GoogleAuthError as error:
+            raise Refused(
+                f"Google's sign-in for Prometheus: {quoted(str(error))}. Sign this worker in to Google, or set "
+                "prometheus.google_auth to false."
+            ) from error
 
-    def translate(self, error: Exception, query: str) -> ReleaseError:
-        """What an error of the client library means. Total."""
-        from google.auth.exceptions import GoogleAuthError, TransportError
-        from requests import exceptions as http
+    def _renewed_token(self) -> str:
+        import google.auth
+        from google.auth.transport.requests import Request
 
-        came = f"Prometheus at {self.url}, asked {query}: {type(error).__name__}: {error}."
-        wrong_url = http.InvalidURL | http.MissingSchema | http.InvalidSchema | http.TooManyRedirects
-        if isinstance(error, GoogleAuthError) and not isinstance(error, TransportError):
-            return Refused(f"{came} Sign this worker in to Google, or set prometheus.google_auth to false.")
-        if isinstance(error, wrong_url | http.InvalidHeader):
-            return Refused(f"{came} Check prometheus.url and prometheus.bearer.")
-        if isinstance(error, http.RequestException | TransportError | KeyError | TypeError):
-            return Transient(f"{came} Ask again; if it stays so, check prometheus.url.")
-        return self._status(str(error), came)
-
-    def _status(self, text: str, came: str) -> ReleaseError:
-        """The library tells a status only in words: ``HTTP Status Code 400 (b'…')``."""
-        status = next((int(word) for word in text.split() if word.isdigit()), 0)
-        if status in (400, 422):
-            return Refused(f"{came} Correct the query in [queries].")
-        if status in (401, 403):
-            return Refused(f"{came} Check prometheus.bearer or prometheus.google_auth, and what it may read.")
-        if status == 429 or status >= 500:
-            return Transient(f"{came} Ask again.")
-        return Transient(f"{came} No Prometheus answers there: check prometheus.url.")
-
-    def _connection(self) -> "PrometheusConnect":
-        """The client, used from worker threads. Its retries cover a dropped connection; the task's cover the rest."""
-        if self._client is None:
-            from prometheus_api_client import PrometheusConnect
-            from urllib3.util.retry import Retry
-
-            # The library's own default waits 6 s and hides the status; this one gives up after 0.3 s and shows it.
-            retry = Retry(
-                total=2,
-                backoff_factor=0.1,
-                status_forcelist=[502, 503, 504],
-                raise_on_status=False,
-                allowed_methods=None,
-            )
-            headers = {"Authorization": f"Bearer {self.bearer.get_secret_value()}"} if self.bearer else None
-            self._client = PrometheusConnect(
-                url=self.url,
-                headers=headers,
-                retry=retry,
-                timeout=self.timeout_s,
-                session=_google_session() if self.google_auth else None,
-            )
-        return self._client
+        if self._credentials is None:
+            self._credentials, _ = google.auth.default(scopes=[MONITORING_SCOPE])
+        if not self._credentials.valid:
+            self._credentials.refresh(Request())  # type: ignore[no-untyped-call]
+        return str(self._credentials.token)
 
 
 def _ms(seconds: float) -> str:
     """A duration as PromQL writes it."""
     return f"{math.ceil(seconds * 1000)}ms"
-
-
-def _google_session() -> "Session":
-    """A session that signs in with this worker's Google account and renews its token."""
-    import google.auth
-    from google.auth.transport.requests import AuthorizedSession
-
-    credentials, _ = google.auth.default(scopes=[MONITORING_SCOPE])
-    return AuthorizedSession(credentials)  # type: ignore[no-untyped-call]

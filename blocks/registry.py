@@ -4,9 +4,10 @@ import re
 from typing import ClassVar
 
 import httpx
-from pydantic import Field, HttpUrl, SecretStr
+from pydantic import BaseModel, Field, HttpUrl, model_validator
 
-from blocks.http import HttpBlock, HttpService
+from blocks.http import HttpBlock, HttpService, quoted
+from blocks.secret_reference import SecretReference
 from playbook.errors import Refused
 from playbook.release.version import Image
 
@@ -19,7 +20,10 @@ MANIFESTS = ", ".join(
     )
 )
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-PARAMETER = re.compile(r'(\w+)="([^"]*)"')
+PARAMETER = re.compile(r'(\w{1,40})="([^"]{0,500})"')
+CHALLENGE_MAX = 2000
+SIGN_IN_HOSTS = {"registry-1.docker.io": "auth.docker.io", "registry.gitlab.com": "gitlab.com"}
+"""Where well-known registries hand out their passes, if that is not the registry's own host."""
 MAYBE = frozenset({httpx.codes.NOT_FOUND, httpx.codes.UNAUTHORIZED})
 
 
@@ -32,8 +36,15 @@ class Registry(HttpBlock):
     )
 
     base_url: str = Field("https://ghcr.io", title="URL", description="Where the registry is.")
-    username: str = Field("", title="User name", description="Who signs in. Empty: nobody, for public images.")
-    token: SecretStr | None = Field(None, title="Token", description="That user's token (read:packages).")
+    username: str = Field("", title="User name", description="Who signs in. Empty: no sign-in, for public images.")
+    token: SecretReference | None = Field(
+        None, title="Token", description="Where it is: that user's token (read:packages)."
+    )
+    sign_in_host: str = Field(
+        "",
+        title="Sign-in host",
+        description="Host (and port) that hands out passes for this registry. Empty: the registry's own.",
+    )
 
     async def image(self, repository: str, tag: str) -> Image | None:
         """The image that ``tag`` points to now, by digest. None where there is no such tag.
@@ -53,27 +64,38 @@ class Registry(HttpBlock):
         digest = answer.headers.get("Docker-Content-Digest", "")
         if DIGEST.fullmatch(digest) is None:
             raise Refused(
-                f"The registry, asked {asked}, gave no sha256 digest but {digest!r}. Check registry.base_url."
+                f"The registry, asked {asked}, gave no sha256 digest but {quoted(digest)!r}. Check registry.base_url."
             )
         return Image(repository=repository, digest=digest)
 
     async def _pass(self, refusal: httpx.Response, asked: str) -> str:
         """A pass for what was refused, from the place that the refusal names (WWW-Authenticate: Bearer realm=…)."""
-        challenge = dict(PARAMETER.findall(refusal.headers.get("WWW-Authenticate", "")))
+        challenge = dict(PARAMETER.findall(refusal.headers.get("WWW-Authenticate", "")[:CHALLENGE_MAX]))
         realm = challenge.pop("realm", "")
-        if not self._may_be_told(realm):
-            raise Refused(f"The registry, asked {asked}, wants a sign-in at {realm!r}. Check registry.base_url.")
-        sign_in = {"auth": (self.username, self.token.get_secret_value())} if self.token else {}
-        # What is left of the challenge is what the place wants to hear: service and scope.
-        return await self._service().json("GET", realm, f"for a pass, {asked}", _pass, params=challenge, **sign_in)
+        if not self._may_sign_in_at(realm):
+            raise Refused(
+                f"The registry, asked {asked}, wants a sign-in at {quoted(realm)!r}, which is not its own host. Check "
+                "registry.base_url; if that host is right, name it in registry.sign_in_host."
+            )
+        sign_in = {}
+        if self.token is not None:
+            sign_in = {"auth": (self.username, (await self.token.read()).get_secret_value())}
+        params = {name: challenge[name] for name in ("service", "scope") if name in challenge}
+        return await self._service().json("GET", realm, f"for a pass, {asked}", _pass, params=params, **sign_in)
 
-    def _may_be_told(self, realm: str) -> bool:
-        """Whether our token may be sent there: over TLS, or to the registry itself."""
+    def _may_sign_in_at(self, realm: str) -> bool:
+        """Whether our token may be sent there: the registry's own scheme and host, or its sign-in host over TLS."""
         try:
             url = httpx.URL(realm)
-        except httpx.InvalidURL:
+        except (httpx.InvalidURL, ValueError):
             return False
-        return url.scheme == "https" or url.netloc == httpx.URL(self.base_url).netloc
+        if url.userinfo:
+            return False
+        ours = httpx.URL(self.base_url)
+        if (url.scheme, url.netloc) == (ours.scheme, ours.netloc):
+            return True
+        named = self.sign_in_host or SIGN_IN_HOSTS.get(ours.host, "")
+        return url.scheme == "https" and bool(named) and url.netloc.decode("ascii", "replace") == named
 
     def _service(self) -> HttpService:
         return HttpService(
@@ -81,9 +103,22 @@ class Registry(HttpBlock):
         )
 
 
-def _pass(answer: dict[str, str]) -> str:
-    """The pass in the answer of a token server, which may call it by either name."""
-    return str(answer["token"] if "token" in answer else answer["access_token"])
+class _Pass(BaseModel):
+    """The answer of a token server, which may call the pass by either name."""
+
+    token: str = Field("", max_length=16_384, pattern=r"^[\x21-\x7e]*$")
+    access_token: str = Field("", max_length=16_384, pattern=r"^[\x21-\x7e]*$")
+
+    @model_validator(mode="after")
+    def _holds_one(self) -> "_Pass":
+        if not self.token and not self.access_token:
+            raise ValueError("no pass")
+        return self
+
+
+def _pass(answer: object) -> str:
+    found = _Pass.model_validate(answer)
+    return found.token or found.access_token
 
 
 def _name(repository: str) -> str:

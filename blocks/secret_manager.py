@@ -22,6 +22,8 @@ class SecretManager(GoogleBlock):
     _block_type_name: ClassVar[str | None] = "EthixAI Secret Manager"
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://cloud.google.com/secret-manager/docs/reference/rpc")
 
+    reads_secrets: ClassVar[bool] = True
+
     names: tuple[str, ...] = Field(
         (), title="Secrets", description="Secrets that a release looks at before it starts, by id."
     )
@@ -59,8 +61,9 @@ class SecretManager(GoogleBlock):
         asked = f"Secret Manager, asked for {version}"
         async with calling(CLIENT, asked, "secretmanager.versions.access"):
             found = await self._client().access_secret_version(name=version, retry=None, timeout=self.timeout_s)
+            data = found.payload.data  # an answer that is no message comes as None
         try:
-            return SecretStr(found.payload.data.decode("ascii"))
+            return SecretStr(data.decode("ascii"))
         except UnicodeDecodeError as error:
             # The error holds the bytes it failed on.
             raise Refused(f"{asked}: it is not text. Store a token as one line of ASCII.") from UnicodeError(

@@ -3,9 +3,10 @@
 from typing import ClassVar
 from urllib.parse import quote
 
-from pydantic import Field, HttpUrl, SecretStr
+from pydantic import Field, HttpUrl
 
 from blocks.http import HttpBlock, HttpService
+from blocks.secret_reference import SecretReference
 
 NAME_MAX = 64
 
@@ -19,7 +20,7 @@ class Sentry(HttpBlock):
     organization: str = Field(title="Organization", description="Its slug.")
     projects: list[str] = Field(title="Projects", min_length=1, description="Slugs of the projects that are released.")
     environment: str = Field("production", title="Environment", description="Where the release is deployed to.")
-    token: SecretStr = Field(title="Token", description="An organization or internal-integration token.")
+    token: SecretReference = Field(title="Token", description="Where the organization's or integration's token is.")
     api_url: str = Field("https://sentry.io", title="API URL", description="Where Sentry is, without /api.")
 
     async def release(self, version: str, commit: str) -> None:
@@ -37,7 +38,7 @@ class Sentry(HttpBlock):
             await self._service().send("POST", deploys, f"to note the deploy of {version}", json=deploy)
 
     def _service(self) -> HttpService:
-        headers = {"Authorization": f"Bearer {self.token.get_secret_value()}"}
+        headers = {"Authorization": self.token.within("Bearer {}")}
         return HttpService("Sentry", "sentry", self.api_url, "token", self.timeout_s, self._clients, headers)
 
 

@@ -2,9 +2,10 @@
 
 from typing import Any, ClassVar
 
-from pydantic import Field, HttpUrl, SecretStr
+from pydantic import Field, HttpUrl
 
 from blocks.http import HttpBlock, HttpService
+from blocks.secret_reference import SecretReference
 from playbook.errors import Refused, ReleaseError, Transient
 from playbook.messages.escape import slack_text
 from playbook.messages.facts import Audience, Message
@@ -36,7 +37,7 @@ class Slack(HttpBlock):
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://docs.slack.dev/reference/methods/chat.postMessage")
 
     name: str = Field("slack", title="Name", description="Tells it from the environment's other channels.")
-    token: SecretStr = Field(title="Bot token", description="Token of the app, xoxb-….")
+    token: SecretReference = Field(title="Bot token", description="Where the token of the app (xoxb-…) is.")
     channels: dict[Audience, str] = Field(
         title="Channels", description="Id of the channel for each audience, for example C0…."
     )
@@ -87,7 +88,7 @@ class Slack(HttpBlock):
         return self.channels[audience]
 
     def _service(self) -> HttpService:
-        headers = {"Authorization": f"Bearer {self.token.get_secret_value()}"}
+        headers = {"Authorization": self.token.within("Bearer {}")}
         return HttpService("Slack", "slack", self.api_url, "token", self.timeout_s, self._clients, headers)
 
 
@@ -96,7 +97,10 @@ def _answer(found: Any) -> dict[str, Any]:
     return {"ok": found["ok"], "error": found.get("error"), "messages": list(found.get("messages", ()))}
 
 
-def _key(said: dict[str, Any]) -> object:
-    """The key of the fact that a message tells, where it is one of ours."""
-    metadata = said.get("metadata") or {}
-    return metadata.get("event_payload", {}).get("key") if metadata.get("event_type") == EVENT_TYPE else None
+def _key(said: object) -> object:
+    """The key of the fact that a message tells, if it is one of ours. Other apps' metadata may have any form."""
+    metadata = said.get("metadata") if isinstance(said, dict) else None
+    if not isinstance(metadata, dict) or metadata.get("event_type") != EVENT_TYPE:
+        return None
+    payload = metadata.get("event_payload")
+    return payload.get("key") if isinstance(payload, dict) else None

@@ -14,9 +14,19 @@ ReleaseError
 └─ NoData        the query is empty     not the canary's fault: INCONCLUSIVE
 """
 
+from playbook.text import MESSAGE_MAX, clean
+
+PROBLEMS_MAX = 100
+
 
 class ReleaseError(Exception):
-    """The root: a sentence that names the service, what was asked, what came and the next step."""
+    """The root: a sentence that names the service, what was asked, what came and the next step.
+
+    The sentence is clean and not longer than `MESSAGE_MAX`, whatever a vendor said.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(clean(message, MESSAGE_MAX))
 
     done_before: str = ""
     """What its run has done before it, for whoever reads how it ended; empty: nothing was touched."""
@@ -71,8 +81,8 @@ class BadRequest(ReleaseError):
     """The request is wrong. ``problems`` holds one line for each field, ready to be shown."""
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = tuple(problems)
+        self.problems = tuple(clean(problem, MESSAGE_MAX) for problem in problems[:PROBLEMS_MAX])
+        super().__init__("; ".join(self.problems))
 
 
 class NoData(ReleaseError):

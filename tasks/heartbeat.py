@@ -21,6 +21,7 @@ from blocks.prefect_api import PREFECT_AWAY
 from playbook.errors import Transient
 from playbook.lease.lease import Lease
 from playbook.lease.recovery import Owner
+from playbook.text import clean
 from tasks.retries import READ
 
 HEARTBEAT, ENDED = "release.beat", "release.ended"
@@ -28,9 +29,13 @@ HEARTBEATS_MISSED = 3
 """So many missing heartbeats in a row make a silence. The automation in prefect.yaml waits as long."""
 
 
+RESOURCE_MAX = 255
+"""Characters of a resource's id: one that cannot be stored would lose every event that is sent with it."""
+
+
 def resource(environment: str, release_id: str) -> str:
     """What a release is called in Prefect's events."""
-    return f"release.{environment}.{release_id}"
+    return clean(f"release.{environment}.{release_id}", RESOURCE_MAX)
 
 
 def heartbeat(env: Environment, lease: Lease) -> None:
@@ -81,7 +86,7 @@ async def mark_lost(found: Lease, successor: Lease) -> None:
 
     A server that is away leaves it as it looks: what matters is the lease.
     """
-    message = f"It fell silent; release {found.release_id} went on in flow run {successor.flow_run_id}."
+    message = clean(f"It fell silent; release {found.release_id} went on in flow run {successor.flow_run_id}.")
     try:
         async with orchestration.get_client() as client:
             await client.set_flow_run_state(UUID(found.flow_run_id), Crashed(message=message), force=True)

@@ -8,8 +8,12 @@ from blocks.clock import unix_s
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult
+from playbook.text import clean
 from tasks.retries import TELL
 
+ARTIFACT_MAX = 2_000_000
+"""Characters of a page with its pictures."""
+DESCRIPTION_MAX = 500
 PAGE_WAITS_S = 3
 """For a server that hangs: users who are to be taken back come first, and the next line writes the page again."""
 
@@ -23,7 +27,9 @@ async def note(report: Report, text: str) -> Report:
     noted = report.noted(unix_s(), text)
     told = f"{noted.lease.version}: {text}"
     try:
-        page = artifacts.acreate_markdown_artifact(noted.illustrated(), key=noted.key, description=told)
+        page = artifacts.acreate_markdown_artifact(
+            clean(noted.illustrated(), ARTIFACT_MAX), key=noted.key, description=clean(told, DESCRIPTION_MAX)
+        )
         await asyncio.wait_for(page, PAGE_WAITS_S)
     except (*PREFECT_AWAY, TimeoutError) as away:
         get_run_logger().warning("the page does not say yet: %s (%r)", text, away)

@@ -11,7 +11,10 @@ from prefect.exceptions import ObjectNotFound
 from blocks.clock import unix_s
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.errors import Transient
+from playbook.text import clean, clean_deep
 from tasks.retries import TELL, is_last_try
+
+KEY_MAX = 1000
 
 
 @task(name="start", task_run_name="start {deployment}", **TELL)
@@ -22,8 +25,9 @@ async def start(deployment: str, parameters: dict[str, Any], key: str) -> None:
     Raises: Transient (it is away, and will be asked again).
     """
     try:
+        cleaned = {name: clean_deep(value) for name, value in parameters.items()}
         run = await deployments.arun_deployment(
-            deployment, parameters=parameters, idempotency_key=key, timeout=0, as_subflow=False
+            deployment, parameters=cleaned, idempotency_key=clean(key, KEY_MAX), timeout=0, as_subflow=False
         )
     except (ObjectNotFound, *PREFECT_AWAY) as unknown:
         if not isinstance(unknown, ObjectNotFound) and not is_last_try(TELL):

@@ -1,6 +1,11 @@
 """What a revision wrote, one line at a time."""
 
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
 from playbook.base import Frozen
+from playbook.text import LINE_MAX, clean
 
 
 class LogLine(Frozen):
@@ -8,5 +13,5 @@ class LogLine(Frozen):
 
     at_s: float
     severity: str
-    text: str
+    text: Annotated[str, BeforeValidator(lambda text: clean(text, LINE_MAX) if isinstance(text, str) else text)]
     insert_id: str

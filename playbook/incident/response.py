@@ -8,19 +8,21 @@ from pydantic import Field
 
 from playbook.base import Frozen
 from playbook.incident.logs import LogLine
+from playbook.text import LINE_MAX, clean, mask
 
 ROLES = ("Incident Commander", "Comms Lead", "Engineering Lead")
 SIGNATURES_MAX = 5
 SIGNATURE_CHARS = 200
 
-# The order matters: what is longest and most telling is taken out before its pieces are.
+# The order matters: what is longest and most telling is taken out before its pieces are. Each pattern that repeats
+# without a bound begins only where its characters begin (a negative look-behind), so no character is looked at twice.
 _VARIABLE = (
-    (re.compile(r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+\b"), "<email>"),
+    (re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}"), "<email>"),
     (re.compile(r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"), "<id>"),
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?"), "<time>"),
     (re.compile(r"\b0x[0-9a-fA-F]+\b"), "<hex>"),
-    (re.compile(r"\b(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{16,}\b"), "<id>"),
-    (re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{6,}\b"), "<hex>"),
+    (re.compile(r"(?<![A-Za-z0-9_-])(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{16,}"), "<id>"),
+    (re.compile(r"(?<![A-Za-z0-9_])(?=[a-f]*\d)[0-9a-f]{6,}\b"), "<hex>"),
     (re.compile(r"\d+(?:\.\d+)*"), "<n>"),
 )
 
@@ -46,7 +48,7 @@ class Signature(Frozen):
 
 def signature(text: str) -> str:
     """``text`` without addresses, ids, times and numbers: what two lines of one error have in common."""
-    first = next((line for line in text.strip().splitlines() if line.strip()), "")
+    first = mask(next((line for line in clean(text, LINE_MAX).splitlines() if line.strip()), ""))
     for pattern, word in _VARIABLE:
         first = pattern.sub(word, first)
     return " ".join(first.split())[:SIGNATURE_CHARS]

@@ -5,20 +5,22 @@ A required field has a default all the same, so that a request without it is ans
 in words; the form then calls it optional, and its description says that it is not.
 """
 
+import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, field_validator
 
 from playbook.base import Frozen
 from playbook.incident.decision_matrix import MATRIX, Symptom, Trigger
 from playbook.release.version import VersionText, version_problem
+from playbook.text import Cleaned, clean
 
 HOTFIX_FORM = "vYYYYMMDD-hotfixN-<commit>, for example v20251116-hotfix1-abc123"
 MITIGATED_MAX = 1000
 """Cloud Run's own limit of instances for one revision."""
 
-Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
+Line = Annotated[Cleaned, StringConstraints(strip_whitespace=True, max_length=500)]
 
 
 class RollbackRequest(Frozen):
@@ -55,14 +57,34 @@ class RollbackRequest(Frozen):
         return found
 
 
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+HEADER_VALUE = re.compile(r"[\x20-\x7e\t]{0,2000}")
+FRAMING = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade", "expect"}
+    | {"via", "forwarded"}
+)
+"""Headers that say how a request is sent, or to whom."""
+CREDENTIALS = frozenset({"authorization", "cookie", "x-api-key", "x-auth-token"})
+EXPLOIT_REFERENCE = re.compile(
+    r"env:EXPLOIT_[A-Z0-9_]{1,100}$|secret-manager:projects/[a-z0-9:.-]{1,100}/secrets/exploit-[\w-]{1,200}"
+    r"(?:/versions/[a-z0-9-]{1,64})?$"
+)
+
+
 class ExploitCheck(Frozen):
     """One HTTP request that a vulnerable version answers, and a fixed one must refuse (playbook 6, step 5)."""
 
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = Field("GET", title="Method")
-    path: str = Field(title="Path", pattern=r"^/[^\s]*$", max_length=500, description="On the service, with its query.")
+    path: str = Field(
+        title="Path", pattern=r"^/[\x21-\x7e]*$", max_length=500, description="On the service, with its query."
+    )
     service: str = Field("ethixai-backend", title="Service", description="By its name in the environment file.")
     headers: dict[str, str] = Field(
-        default_factory=dict, title="Headers", description="No secret: it is kept and shown."
+        default_factory=dict,
+        max_length=20,
+        title="Headers",
+        description="Value, or where it is: env:EXPLOIT_… or secret-manager:projects/P/secrets/exploit-…. "
+        "A credential must be a reference; Host and the headers that frame a request are refused.",
     )
     body: str = Field("", title="Body", max_length=4000)
     refused_with: tuple[int, ...] = Field(
@@ -71,8 +93,24 @@ class ExploitCheck(Frozen):
         description="Each status that means the hole is closed. Any other, and none at all, means it is not.",
     )
 
+    @field_validator("headers")
+    @classmethod
+    def _may_be_sent(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name, value in headers.items():
+            lower = name.lower()
+            if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
+                raise ValueError(f"{clean(name, 60)!r} is not a header of printable ASCII characters, or is too long")
+            if lower in FRAMING or lower.startswith(("proxy-", "x-forwarded-", ":")):
+                raise ValueError(f"{name} may not be set: it says how or to whom the request is sent")
+            if lower in CREDENTIALS and not EXPLOIT_REFERENCE.match(value):
+                raise ValueError(f"{name} is a credential; say where it is: env:EXPLOIT_… or a secret named exploit-…")
+            if value.startswith(("env:", "file:", "secret-manager:")) and not EXPLOIT_REFERENCE.match(value):
+                raise ValueError(f"{name}: only env:EXPLOIT_… and secrets named exploit-… may be sent to a service")
+        return headers
+
     def __str__(self) -> str:
-        return f"{self.method} {self.service}{self.path}"
+        """What is published of it: no path, header or body, since they show how the hole is used."""
+        return f"{self.method} to {self.service}"
 
 
 class HotfixRequest(Frozen):

@@ -9,11 +9,12 @@ from pydantic import Field, StringConstraints, model_validator
 
 from playbook.base import Frozen
 from playbook.errors import BadRequest
+from playbook.text import Cleaned
 
 VERSION = re.compile(r"v(?P<date>[0-9]{8})-(?:hotfix(?P<hotfix>[0-9]+)-)?(?P<commit>[0-9a-f]{6,40})")
 VERSION_FORM = "vYYYYMMDD-<commit> or vYYYYMMDD-hotfixN-<commit>, for example v20251116-abc123"
 
-VersionText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=64)]
+VersionText = Annotated[Cleaned, StringConstraints(strip_whitespace=True, max_length=64)]
 
 
 def version_problem(text: str, form: str = VERSION_FORM, *, must_be_hotfix: bool = False) -> str | None:
@@ -113,11 +114,11 @@ class ReleaseRequest(Frozen):
     canary_percent: int | None = Field(
         None, title="Canary percent", description="Share of users on the canary, 1 to 99. Empty: the policy's 10."
     )
-    changes: str = Field(
+    changes: Cleaned = Field(
         "", max_length=2000, title="Changes", description="One line for #releases: what is in this release."
     )
-    requested_by: str = Field("", max_length=200, title="Requested by", description="Who asks. Kept in the lease.")
-    override: str = Field(
+    requested_by: Cleaned = Field("", max_length=200, title="Requested by", description="Who asks. Kept in the lease.")
+    override: Cleaned = Field(
         "",
         max_length=500,
         title="Override reason",

@@ -1,6 +1,5 @@
 """Which revision each service goes back to (playbook 4, scenario 2): found before anything moves, or refused."""
 
-import re
 from collections.abc import Mapping
 
 from playbook.base import Frozen
@@ -109,7 +108,7 @@ def named(found: Mapping[str, ServiceState], to: str) -> dict[str, Promotion]:
     """What ``to`` names, for each service that it concerns. Raises: BadRequest, a line for each wrong name."""
     targets: dict[str, Promotion] = {}
     problems = []
-    for word in filter(None, re.split(r"[,\s]+", to)):
+    for word in filter(None, to.replace(",", " ").split()):
         goods = _of_release(found, word) if VERSION.fullmatch(word) else _of_revision(found, word)
         if not goods:
             problems.append(

@@ -104,7 +104,7 @@ async def store_connection(env: Environment) -> None:
     uri = _atlas(env).restore_uri
     if not can_switch(env) or env.secret_manager is None or uri is None:
         raise Refused(cannot_switch(env))
-    await env.secret_manager.put(env.migrations.connection_secret, uri)
+    await env.secret_manager.put(env.migrations.connection_secret, await uri.read())
 
 
 async def _refuse_live_target(env: Environment) -> None:
@@ -112,10 +112,11 @@ async def _refuse_live_target(env: Environment) -> None:
 
     Raises: Refused.
     """
-    atlas, uri = _atlas(env), _atlas(env).restore_uri
-    if uri is None or env.mongodb is None:
+    atlas = _atlas(env)
+    if atlas.restore_uri is None or env.mongodb is None:
         return
-    lives_there = bool(hosts_of(uri) & hosts_of(env.mongodb.uri))
+    uri = await atlas.restore_uri.read()
+    lives_there = bool(hosts_of(uri) & hosts_of(await env.mongodb.uri.read()))
     if not lives_there and env.secret_manager and env.migrations and env.migrations.connection_secret:
         lives_there = await env.secret_manager.holds(env.migrations.connection_secret, uri)
     if lives_there:

@@ -1,5 +1,6 @@
 """Applying a file to a real Prefect server, and opening the environment from there."""
 
+import asyncio
 import contextlib
 import io
 from collections.abc import AsyncIterator, Iterator
@@ -40,7 +41,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("environments") / "production.toml"
     path.write_text(text)
     with pytest.MonkeyPatch.context() as environ:
-        environ.setenv("BLOCKS_APPLY_TOKEN", TOKEN)
+        environ.setenv("BLOCKS_APPLY_TOKEN", TOKEN)  # as the worker has it; `apply` does without
         yield path
 
 
@@ -77,23 +78,50 @@ def test_applying_says_what_it_did(applied: Done) -> None:
 
 
 async def test_an_environment_opens_as_it_was_applied(applied: Done) -> None:
-    """Its nested blocks have their types and their secrets."""
+    """Its nested blocks have their types, and refer to their secrets."""
     environment = await Environment.open("production")
     (slack,), (pager,) = environment.channels, environment.pagers
     assert isinstance(slack, blocks.Slack)
     assert isinstance(pager, blocks.PagerDuty)
     assert isinstance(environment.tickets, blocks.GitHub)
-    assert slack.token.get_secret_value() == TOKEN
+    assert str(slack.token) == "env:BLOCKS_APPLY_TOKEN"
+    assert (await slack.token.read()).get_secret_value() == TOKEN
     assert environment.service_names[0] == "ethixai-ai-core"
 
 
-async def test_the_server_shows_no_secret(applied: Done, server: Server) -> None:
-    """Neither in the block's document, which the UI reads, nor in its type."""
+async def test_the_server_holds_no_secret(applied: Done, server: Server) -> None:
+    """Whoever has the server's one login and asks for every secret is shown where they are."""
     async with server.client as client:
-        shown = await client.get("/block_types/slug/ethixai-environment/block_documents/name/production")
-    assert shown.status_code == 200
-    assert TOKEN not in shown.text
-    assert "ethixai-backend" in shown.text
+        by_name = "/block_types/slug/ethixai-environment/block_documents/name/production?include_secrets=true"
+        every = await client.post("/block_documents/filter", json={"include_secrets": True})
+        one = await client.get(by_name)
+    for shown in (every, one):
+        assert shown.status_code == 200
+        assert TOKEN not in shown.text
+        assert "env:BLOCKS_APPLY_TOKEN" in shown.text
+        assert "C0RELEASES1" in shown.text
+
+
+async def test_a_block_of_the_first_edition_is_to_be_applied_again(
+    applied: Done, server: Server, file: Path, tmp_path: Path
+) -> None:
+    """It holds the secret itself: it is refused without a word of it, and applying its file takes the secret away."""
+    documents = "/block_types/slug/ethixai-environment/block_documents/name"
+    async with server.client as client:
+        found = (await client.get(f"{documents}/production?include_secrets=true")).json()
+        channels = [found["data"]["channels"][0] | {"token": TOKEN}]
+        data = found["data"] | {"name": "first-edition", "channels": channels}
+        saved = {key: found[key] for key in ("block_schema_id", "block_type_id")} | {"data": data}
+        assert (await client.post("/block_documents/", json=saved | {"name": "first-edition"})).status_code == 201
+        with pytest.raises(BadRequest, match="Apply its file again") as raised:
+            await Environment.open("first-edition")
+        assert TOKEN not in f"{raised.value} {raised.value.__cause__} {raised.value.__cause__.__cause__}"
+        path = tmp_path / "first-edition.toml"
+        text = await asyncio.to_thread(file.read_text)
+        await asyncio.to_thread(path.write_text, text.replace('name = "production"', 'name = "first-edition"', 1))
+        assert (await asyncio.to_thread(apply, path)).status == 0
+        assert TOKEN not in (await client.get(f"{documents}/first-edition?include_secrets=true")).text
+    assert str((await Environment.open("first-edition")).channels[0].token) == "env:BLOCKS_APPLY_TOKEN"
 
 
 def test_applying_again_overwrites(applied: Done, server: Server, file: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pydantic import SecretStr, ValidationError
 
 from blocks import Atlas
 from blocks.atlas import PAGE
+from blocks.secret_reference import SecretReference
 from playbook.errors import Refused, ReleaseError, Transient
 from playbook.migration.plan import RestoreJob, backup_before
 
@@ -100,7 +101,7 @@ async def test_a_snapshot_that_does_not_exist_is_refused(atlas: Atlas) -> None:
 
 async def test_wrong_credentials_are_refused_and_not_shown(atlas: Atlas) -> None:
     """The field to correct is named; the key is not repeated."""
-    wrong = atlas.model_copy(update={"private_key": SecretStr("hunter2")})
+    wrong = atlas.model_copy(update={"private_key": SecretReference.given(SecretStr("hunter2"))})
     with pytest.raises(Refused, match=r"atlas\.private_key") as raised:
         await wrong.backups()
     assert "hunter2" not in str(raised.value)

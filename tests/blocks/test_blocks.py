@@ -14,6 +14,7 @@ from pydantic import SecretStr, ValidationError
 
 import blocks
 from blocks.base import PerLoop
+from blocks.files import secret_fields
 from blocks.http import HttpBlock
 from playbook.messages.facts import Audience
 
@@ -57,18 +58,27 @@ MAKERS = {
 
 
 def test_each_block_with_a_secret_is_tested() -> None:
-    """A new secret is tested, too; the environment's are those of the blocks in it."""
-    assert {block.__name__ for block in EVERY if block.model_json_schema()["secret_fields"]} == {
-        *MAKERS,
-        "Environment",
-    }
+    """A new reference joins; no block has a field that Prefect would store as a secret."""
+    assert {block.__name__ for block in EVERY if secret_fields(block)} == set(MAKERS)
+    # The Environment hides what its vendors hold, whatever that is.
+    assert [block.__name__ for block in EVERY if block.model_json_schema()["secret_fields"]] == ["Environment"]
 
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_secret_is_not_shown(name: str) -> None:
-    """Neither by repr nor by str nor by what is stored without asking for secrets."""
+    """Neither by repr nor by str nor by what is stored."""
     block = MAKERS[name](SecretStr(TOKEN))
-    assert TOKEN not in f"{block!r} {block} {block.model_dump_json()} {block.model_dump()}"
+    shown = f"{block!r} {block} {block.model_dump_json()} {block.model_dump()}"
+    stored = block.model_dump_json(context={"include_secrets": True})
+    assert TOKEN not in f"{shown} {stored}"
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_block_refuses_a_secret_in_place_of_a_reference(name: str) -> None:
+    """As the first edition saved it, or as a person types it into the UI; the value is not repeated."""
+    with pytest.raises(ValidationError, match=r"a block holds no secret.*apply its environment file again") as raised:
+        MAKERS[name](TOKEN)
+    assert TOKEN not in str(raised.value)
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -77,14 +87,14 @@ def test_a_secret_with_a_flaw_is_refused_and_not_shown(name: str, flaw: str) -> 
     """An HTTP library would refuse it later, and print it."""
     secret = flaw and TOKEN + flaw + TOKEN
     with pytest.raises(ValidationError, match="one word of printable ASCII") as raised:
-        MAKERS[name](secret)
+        MAKERS[name](SecretStr(secret))
     assert TOKEN not in str(raised.value)
 
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_the_newline_of_a_file_is_taken_off(name: str) -> None:
     """A secret that was written with an editor works."""
-    assert MAKERS[name](TOKEN + "\n") == MAKERS[name](TOKEN)
+    assert MAKERS[name](SecretStr(TOKEN + "\n")) == MAKERS[name](SecretStr(TOKEN))
 
 
 @pytest.mark.parametrize("url", ["nonsense", "ftp://x", "http://", "http://[::1", "https://me:secret@x"])

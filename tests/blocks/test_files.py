@@ -72,11 +72,11 @@ async def problem_lines(path: Path) -> list[str]:
     return [problem.removeprefix(str(path)) for problem in raised.value.problems]
 
 
-def slack_token(environment: Environment) -> str:
-    """The token of the one channel."""
+async def slack_token(environment: Environment) -> tuple[str, str]:
+    """Where the token of the one channel is, and the token."""
     (slack,) = environment.channels
     assert isinstance(slack, Slack)
-    return slack.token.get_secret_value()
+    return str(slack.token), (await slack.token.read()).get_secret_value()
 
 
 @pytest.mark.parametrize("path", [PRODUCTION, STAGING], ids=lambda path: path.stem)
@@ -98,9 +98,9 @@ async def test_production_is_the_playbooks_and_staging_has_no_canary() -> None:
 
 
 async def test_a_right_file_is_an_environment(write: Write) -> None:
-    """What it does not say has its default, and the secret is looked up."""
+    """What it does not say has its default; the secret stays where it is and can be read from there."""
     environment = await files.read(write(RIGHT))
-    assert slack_token(environment) == "xoxb-from-env"
+    assert await slack_token(environment) == ("env:BLOCKS_TEST_TOKEN", "xoxb-from-env")
     assert environment.policy == Policy()
     assert environment.release_tracker is None
 
@@ -116,7 +116,7 @@ async def test_a_secret_may_be_in_a_file_beside_it(write: Write, tmp_path: Path)
     """The path is relative to the environment file, and the editor's newline does not matter."""
     (tmp_path / "token").write_text("xoxb-from-file\n")
     environment = await files.read(write(RIGHT.replace('env = "BLOCKS_TEST_TOKEN"', 'file = "token"')))
-    assert slack_token(environment) == "xoxb-from-file"
+    assert await slack_token(environment) == (f"file:{tmp_path / 'token'}", "xoxb-from-file")
 
 
 async def test_a_secret_may_be_in_secret_manager(write: Write, world: RemoteWorld) -> None:
@@ -125,7 +125,10 @@ async def test_a_secret_may_be_in_secret_manager(write: Write, world: RemoteWorl
     text = RIGHT.replace('env = "BLOCKS_TEST_TOKEN"', f'secret_manager = "{name.rsplit("/", 1)[0]}/latest"')
     manager = f'[secret_manager]\nproject = "ethixai-production"\napi_endpoint = "{world.grpc_endpoint}"\n'
     environment = await files.read(write(text + manager))
-    assert slack_token(environment) == "xoxb-from-manager"
+    full = name.rsplit("/", 1)[0] + "/latest"
+    assert await slack_token(environment) == (f"secret-manager:{full}", "xoxb-from-manager")
+    short = await files.read(write(text.replace(full, "slack") + manager))
+    assert await slack_token(short) == await slack_token(environment)
 
 
 MISTAKES = [
@@ -149,8 +152,13 @@ MISTAKES = [
         "release =",
         "slack.channels.release: Input should be 'releases' or 'incidents'",
     ),
-    ("an unset variable", "BLOCKS_TEST_TOKEN", "NOT_SET", "slack.token: the environment variable NOT_SET is not set"),
-    ("a missing file", 'env = "BLOCKS_TEST_TOKEN"', 'file = "none"', "slack.token: [Errno 2] No such file"),
+    (
+        "an unset variable",
+        "BLOCKS_TEST_TOKEN",
+        "NOT_SET",
+        "slack.token: The secret env:NOT_SET cannot be read by this worker: the environment variable",
+    ),
+    ("a missing file", 'env = "BLOCKS_TEST_TOKEN"', 'file = "none"', "slack.token: The secret file:/"),
     (
         "another reference",
         "env =",
@@ -203,7 +211,9 @@ async def test_a_secret_with_a_flaw_is_refused_and_not_repeated(write: Write, tm
     """Two lines in a file are no token."""
     (tmp_path / "token").write_text("xoxb-1-secret\nxoxb-2-secret\n")
     found = await problems(write(RIGHT.replace('env = "BLOCKS_TEST_TOKEN"', 'file = "token"')))
-    assert found == ["slack.token: a secret must be one word of printable ASCII characters."]
+    assert len(found) == 1
+    assert found[0].endswith("a secret must be one word of printable ASCII characters.")
+    assert "xoxb" not in found[0]
 
 
 async def test_a_service_is_named_once(write: Write) -> None:

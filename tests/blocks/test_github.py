@@ -4,6 +4,7 @@ import pytest
 from pydantic import SecretStr
 
 from blocks import GitHub
+from blocks.secret_reference import SecretReference
 from playbook.checklist.checks import Check
 from playbook.errors import Refused, Transient
 from playbook.incident.decision_matrix import Severity
@@ -78,7 +79,7 @@ async def test_another_key_is_another_ticket(github: GitHub) -> None:
 async def test_a_wrong_token_is_named(github: GitHub) -> None:
     """By its field."""
     with pytest.raises(Refused, match=r"github\.token"):
-        await github.model_copy(update={"token": SecretStr("wrong")}).checks("abc123")
+        await github.model_copy(update={"token": SecretReference.given(SecretStr("wrong"))}).checks("abc123")
 
 
 def test_a_check_without_an_address_is_still_a_check() -> None:

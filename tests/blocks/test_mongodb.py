@@ -16,6 +16,7 @@ from pymongo import MongoClient
 
 from blocks import MongoDB
 from blocks.mongodb import hosts_of
+from blocks.secret_reference import SecretReference
 from playbook.errors import Fenced, Refused, ReleaseError, Transient
 from playbook.migration.backfill import Backfill, Range
 from playbook.migration.plan import Batch, Check
@@ -154,7 +155,7 @@ async def test_what_is_broken_is_counted(database: MongoDB, plain) -> None:
 
 async def test_a_server_that_is_away_is_asked_again(server: Server, database: MongoDB) -> None:
     """It is transient, whether it hangs up or is not there; and it goes on when it is back."""
-    local = database.model_copy(update={"uri": SecretStr(server.uri)})
+    local = database.model_copy(update={"uri": SecretReference.given(SecretStr(server.uri))})
     await local.count("users")
     server.order(Fault("update"))
     with pytest.raises(Transient, match="AutoReconnect"):

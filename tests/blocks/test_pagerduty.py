@@ -4,6 +4,7 @@ import pytest
 from pydantic import SecretStr
 
 from blocks import PagerDuty
+from blocks.secret_reference import SecretReference
 from playbook.errors import Refused, Transient
 from playbook.incident.decision_matrix import Severity
 from playbook.messages.facts import Page
@@ -62,7 +63,7 @@ async def test_nobody_on_call_is_an_answer(pagerduty: PagerDuty) -> None:
 
 async def test_a_wrong_routing_key_is_refused(pagerduty: PagerDuty) -> None:
     """PagerDuty's own words say which field; the key itself is not repeated."""
-    wrong = pagerduty.model_copy(update={"routing_key": SecretStr("short")})
+    wrong = pagerduty.model_copy(update={"routing_key": SecretReference.given(SecretStr("short"))})
     with pytest.raises(Refused, match="routing_key") as raised:
         await wrong.page(PAGE)
     assert "short" not in str(raised.value)

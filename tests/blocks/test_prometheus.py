@@ -4,14 +4,17 @@ import asyncio
 import math
 import time
 
+import httpx
 import pytest
-import requests
-from google.auth.exceptions import RefreshError, TransportError
-from prometheus_api_client.exceptions import PrometheusApiClientException
 from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from blocks import Prometheus
 from playbook.errors import NoData, Refused, ReleaseError, Transient
+from rehearsal.world.serving import serve
 
 UP = 'up{job="backend"}'
 
@@ -30,15 +33,6 @@ async def scraped(prometheus: Prometheus) -> Prometheus:
 async def test_its_clock_is_unix_time(prometheus: Prometheus) -> None:
     """On the same machine it is ours."""
     assert math.isclose(await prometheus.clock(), time.time(), abs_tol=5)
-
-
-@pytest.mark.parametrize("found", [[], {}, None, ["1", "soon"]], ids=repr)
-async def test_a_clock_that_gives_no_time_is_asked_again(monkeypatch: pytest.MonkeyPatch, found: object) -> None:
-    """Whatever stands between may answer 200 with an empty result; that is its trouble, and no error of ours."""
-    prometheus = Prometheus(url="http://127.0.0.1:9")
-    monkeypatch.setattr(type(prometheus), "_query_now", lambda self, query, params: found)
-    with pytest.raises(Transient, match=r"prometheus\.url"):
-        await prometheus.clock()
 
 
 async def test_a_selector_gives_raw_samples(scraped: Prometheus) -> None:
@@ -114,52 +108,37 @@ async def test_prometheus_may_go_away_and_come_back(scraped: Prometheus, whole_w
     assert await scraped.clock() > 0
 
 
-REFUSED = (
-    requests.exceptions.InvalidURL,
-    requests.exceptions.MissingSchema,
-    requests.exceptions.InvalidSchema,
-    requests.exceptions.InvalidHeader,
-    requests.exceptions.TooManyRedirects,
-)
-
-
-def every(root: type[Exception]) -> list[type[Exception]]:
-    """A class and all below it."""
-    return [root, *(found for below in root.__subclasses__() for found in every(below))]
-
-
 @pytest.mark.parametrize(
-    "kind",
-    [kind for kind in every(requests.RequestException) if kind.__module__ == "requests.exceptions"],
-    ids=lambda kind: kind.__name__,
-)
-def test_every_error_of_requests_is_mapped(kind: type[Exception]) -> None:
-    """Each becomes ours and names the address."""
-    error = kind("no", "", 0) if kind is requests.exceptions.JSONDecodeError else kind("no")
-    ours = Prometheus(url="http://x").translate(error, "up")
-    assert type(ours) is (Refused if issubclass(kind, REFUSED) else Transient)
-    assert "prometheus.url" in str(ours)
-
-
-@pytest.mark.parametrize(
-    ("error", "ours"),
+    ("status", "ours"),
     [
-        (PrometheusApiClientException("HTTP Status Code 400 (b'no')"), Refused),
-        (PrometheusApiClientException("HTTP Status Code 422 (b'no')"), Refused),
-        (PrometheusApiClientException("HTTP Status Code 403 (b'no')"), Refused),
-        (PrometheusApiClientException("HTTP Status Code 404 (b'no')"), Transient),
-        (PrometheusApiClientException("HTTP Status Code 429 (b'no')"), Transient),
-        (PrometheusApiClientException("HTTP Status Code 503 (b'no')"), Transient),
-        (PrometheusApiClientException("something else"), Transient),
-        (KeyError("data"), Transient),
-        (TransportError("away"), Transient),
-        (RefreshError("revoked"), Refused),
+        (301, Transient),
+        (400, Refused),
+        (401, Refused),
+        (403, Refused),
+        (404, Transient),
+        (422, Refused),
+        (429, Transient),
+        (503, Transient),
     ],
-    ids=lambda value: str(value),
 )
-def test_the_clients_own_errors_are_mapped(error: Exception, ours: type[ReleaseError]) -> None:
-    """The library tells a status in words only; the words are read."""
-    assert type(Prometheus(url="http://x").translate(error, "up")) is ours
+def test_every_status_says_what_comes_next(status: int, ours: type[ReleaseError]) -> None:
+    """A wrong query and a wrong token are for a person; the rest is asked again."""
+    service = Prometheus(url="http://x")._service({})
+    assert type(service.unexpected(httpx.Response(status, text="no"), "up")) is ours
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    """The token would go to another host with it."""
+    reached: list[str] = []
+
+    async def answer(request: Request) -> Response:
+        reached.append(request.url.path)
+        return Response(status_code=302, headers={"location": "/elsewhere"})
+
+    async with serve(Starlette(routes=[Route("/{path:path}", answer)])) as served:
+        with pytest.raises(Transient, match="302"):
+            await Prometheus(url=served.url, bearer=SecretStr("very-secret-token")).clock()
+    assert reached == ["/api/v1/query"]
 
 
 def test_a_token_is_in_no_message() -> None:

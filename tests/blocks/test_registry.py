@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from blocks import Registry
+from blocks.secret_reference import SecretReference
 from playbook.errors import Refused, Transient
 from playbook.release.version import Image
 from rehearsal.world.serving import serve
@@ -41,7 +42,9 @@ async def test_no_such_tag_is_an_answer(registry: Registry) -> None:
 async def test_a_wrong_token_is_named(registry: Registry) -> None:
     """By its field."""
     with pytest.raises(Refused, match=r"registry\.token"):
-        await registry.model_copy(update={"token": SecretStr("wrong")}).image(REPOSITORY, "sha-abc123")
+        await registry.model_copy(update={"token": SecretReference.given(SecretStr("wrong"))}).image(
+            REPOSITORY, "sha-abc123"
+        )
 
 
 async def test_a_registry_that_is_away_is_asked_again(registry: Registry, office) -> None:

@@ -4,6 +4,7 @@ import pytest
 from pydantic import SecretStr
 
 from blocks import Sentry
+from blocks.secret_reference import SecretReference
 from playbook.errors import Refused, Transient
 
 VERSION = "v20251116-abc123"
@@ -38,7 +39,7 @@ async def test_a_lost_reply_makes_no_second_deploy(sentry: Sentry, office) -> No
 async def test_a_token_that_may_not_is_named(sentry: Sentry, token: str) -> None:
     """By its field."""
     with pytest.raises(Refused, match=r"sentry\.token"):
-        await sentry.model_copy(update={"token": SecretStr(token)}).release(VERSION, "abc123")
+        await sentry.model_copy(update={"token": SecretReference.given(SecretStr(token))}).release(VERSION, "abc123")
 
 
 async def test_an_unknown_project_is_refused_in_sentrys_words(sentry: Sentry) -> None:

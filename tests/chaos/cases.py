@@ -1,4 +1,4 @@
-"""The matrix: every call that a recorded run made, at every moment, and what became of it."""
+"""The matrix: every call of a recorded run, every moment of a kill, and the outcome."""
 
 import asyncio
 import time
@@ -14,12 +14,12 @@ from wire import Call, Moment
 from flows.recovery import recovery
 
 ACTS = ("write", "update_many", "POST")
-"""The calls that change what users meet or what is kept of them."""
+"""The calls that change traffic or data."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One disturbance, and what came of it."""
+    """One disturbance and its outcome."""
 
     scenario: str
     who: str
@@ -32,20 +32,20 @@ class Case:
 
 
 def recorded(scenario: ChaosScenario, orders: Orders | None = None) -> tuple[list[Call], list[list[Call]]]:
-    """The calls of the run that is disturbed, and those of each run that follows it until all is well."""
-    _, run, followers = play(lambda test_env: _told(test_env, scenario, orders or {}, ()))
+    """The calls of the disturbed run, and those of each run after it."""
+    _, run, followers = play(lambda test_env: _played(test_env, scenario, orders or {}, ()))
     return run.process.calls, [one.process.calls for one in followers]
 
 
 def disturbed(
     scenario: ChaosScenario, orders: Orders, *followers: Orders, twice: bool = False
 ) -> tuple[str, float, list[str]]:
-    """How a story ends with these orders, and those for the runs that follow: outcome, seconds, what is broken."""
-    test_env, run, _ = play(lambda test_env: _told(test_env, scenario, orders, followers, twice=twice))
+    """Run the scenario with these orders for its run and the runs after it. Returns outcome, seconds, violations."""
+    test_env, run, _ = play(lambda test_env: _played(test_env, scenario, orders, followers, twice=twice))
     return scenario.outcome(test_env), test_env.ended_s, [*broken(test_env), *scenario.wrong(test_env, run)]
 
 
-async def _told(
+async def _played(
     test_env: TestEnvironment,
     scenario: ChaosScenario,
     orders: Orders,
@@ -66,7 +66,7 @@ async def _told(
 
 
 def kills(scenario: ChaosScenario, only: Callable[[Call], bool] = lambda call: True) -> Iterator[Case]:
-    """The run is killed at every call."""
+    """Kill the run at every call."""
     calls, _ = recorded(scenario)
     for call in filter(only, calls):
         for moment in Moment:
@@ -74,7 +74,7 @@ def kills(scenario: ChaosScenario, only: Callable[[Call], bool] = lambda call: T
 
 
 def deaths(scenario: ChaosScenario) -> list[dict[int, Moment]]:
-    """Three deaths of the run, early, half-way and late among what it changes (fewer where it changes less)."""
+    """Kills at the first, the middle and the last change that the run makes."""
     acts = [call for call in recorded(scenario)[0] if call.method in ACTS and not call.subject.startswith("staging")]
     chosen = {call.n: Moment.APPLIED for call in (acts[0], acts[len(acts) // 2], acts[-1])}
     return [{n: moment} for n, moment in chosen.items()]
@@ -83,7 +83,7 @@ def deaths(scenario: ChaosScenario) -> list[dict[int, Moment]]:
 def kills_of_followers(
     scenario: ChaosScenario, first: Orders, only: Callable[[Call], bool] = lambda call: True
 ) -> Iterator[Case]:
-    """The run was killed once already; now each run that follows it is killed at every call."""
+    """After a first kill, kill each run that follows at every call."""
     _, followers = recorded(scenario, first)
     for number, calls in enumerate(followers):
         for call in filter(only, calls):
@@ -98,7 +98,7 @@ def _case(scenario: ChaosScenario, who: str, call: Call, moment: Moment | Fault,
 
 
 def timed(cases: Iterable[Case]) -> Iterator[tuple[Case, float]]:
-    """Each case with the seconds that it really took."""
+    """Each case with the real seconds that it took."""
     began = time.perf_counter()
     for case in cases:
         yield case, time.perf_counter() - began
@@ -106,9 +106,9 @@ def timed(cases: Iterable[Case]) -> Iterator[tuple[Case, float]]:
 
 
 def faults(scenario: ChaosScenario, only: Callable[[Call], bool] = lambda call: True) -> Iterator[Case]:
-    """Each call of the release meets each fault once, and the most common one three times in a row.
+    """Each call of the release gets each fault once, and UNAVAILABLE three times in a row.
 
-    Only opening the environments is left out: a server that does not know them then ends the run before it has begun.
+    Opening the environments is left out: a run that cannot open them ends before it has begun.
     """
     calls, _ = recorded(scenario)
     for call in (call for call in calls if call.method != "block" and only(call)):

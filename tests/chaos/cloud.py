@@ -1,7 +1,7 @@
-"""Cloud Run in memory: the methods of the block `CloudRun`, its errors, and what the rehearsal's stand-in does.
+"""Cloud Run in memory: the methods and errors of the block `CloudRun`, with the behaviour of the rehearsal's stand-in.
 
-A write is accepted at once and served a little later, whoever is still there to see it. What a revision that does not
-start leaves behind is as in the real one: asked for, not served.
+A write is accepted at once and served a little later, even if its caller has died. A revision that does not start stays
+requested but not served, as in Cloud Run.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class Behaviour:
     smoke: bool = True
     """its smoke tests pass at the tag's URL"""
     smoke_serving: bool = True
-    """its smoke tests pass once it serves everybody"""
+    """its smoke tests pass once it serves all users"""
     is_patched: bool = False
     """an exploit is refused"""
     memory: float = 0.3
@@ -99,9 +99,11 @@ class Cloud:
         self.services: dict[str, ServiceState] = {}
         self.writes: list[Written] = []
         self._work: set[asyncio.Task[None]] = set()
+        self.enforces_versions = True
+        """Off only to show that a proof rests on it."""
 
     def begin(self, service: str, image: str) -> None:
-        """A service that has served ``image`` to everybody for a day, as LATEST."""
+        """Create a service that has served ``image`` to all users for a day, as LATEST."""
         name = f"{service}-00001-old"
         past_s = self._now() - 86_400
         state = RevisionState(image, past_s, self._behaviour(image), True, "", past_s, [(past_s, 1.0)])
@@ -138,9 +140,18 @@ class Cloud:
         return await self._wire.carry(
             "cloud run",
             "write",
-            self._said(f"{snapshot.service}: {told(change)}"),
-            lambda: self._reply(snapshot.service, change, self.accept(snapshot, change, WORKER)),
+            self._said(f"{snapshot.service}: {described(change)}"),
+            lambda: self._reply(snapshot, change, self.accept(snapshot, change, WORKER)),
         )
+
+    async def check_conditional_writes(self, written: ServiceSnapshot) -> None:
+        """As `CloudRun.check_conditional_writes`."""
+
+        def stale_write() -> None:
+            if not self.enforces_versions:
+                raise Refused(f"{written.service}: conditional writes are not enforced here.")
+
+        await self._wire.carry("cloud run", "stale write", self._said(written.service), stale_write)
 
     def read(self, service: str) -> ServiceSnapshot:
         """What a read shows now."""
@@ -168,10 +179,10 @@ class Cloud:
         return state.revisions[state.served.main].behaviour.takes_writes and not is_stopped
 
     def accept(self, snapshot: ServiceSnapshot, change: Change, by: str) -> "asyncio.Task[None]":
-        """Take ``change`` as what is wanted, and begin to follow it. Raises: Conflict (etag, name), Refused (base)."""
+        """Take ``change`` as wanted and begin to follow it. Raises: Conflict (version, name), Refused (base)."""
         state, now_s = self._find(snapshot.service), self._now()
-        if snapshot.etag != str(state.etag):
-            raise Conflict(f"{snapshot.service}: etag {snapshot.etag} was read, {state.etag} is current. Read again.")
+        if self.enforces_versions and snapshot.etag != str(state.etag):
+            raise Conflict(f"{snapshot.service}: version {snapshot.etag} was read, {state.etag} is current.")
         new = change.deployment
         if new and new.revision in state.revisions:
             raise Conflict(f"{snapshot.service}: revision {new.revision} exists already. Read it again.")
@@ -179,9 +190,10 @@ class Cloud:
             raise Refused(f"{snapshot.service}: there is no revision {new.base}.")
         moved = change.split is not None and not change.split.moves_like(self.read(snapshot.service).pinned)
         state.etag, state.last_modifier, state.pending = state.etag + 1, by, state.pending + 1
-        state.annotations = change.record.beside(state.annotations)
-        state.split = change.split or state.split
-        state.scaling = change.scaling or state.scaling
+        # The whole object that was read goes back, with the change in it.
+        state.annotations = change.record.beside(snapshot.annotations)
+        state.split = change.split or snapshot.split
+        state.scaling = change.scaling or snapshot.scaling
         if new:
             state.revisions[new.revision] = RevisionState(new.image, now_s, self._behaviour(new.image))
             state.latest_created = new.revision
@@ -255,8 +267,9 @@ class Cloud:
             if revision.behaviour.cured_by_instances and state.scaling.min_instances > 1:
                 revision.behaviour = replace(revision.behaviour, very_slow=0.0)
 
-    async def _reply(self, service: str, change: Change, work: "asyncio.Task[None]") -> ServiceSnapshot:
+    async def _reply(self, read: ServiceSnapshot, change: Change, work: "asyncio.Task[None]") -> ServiceSnapshot:
         """The block's own way from an operation to a read that shows the change."""
+        service, before = read.service, read.etag
         error: Exception | None = None
         try:
             await asyncio.shield(work)
@@ -265,13 +278,12 @@ class Cloud:
         ends_s = self._now() + self.write_timeout_s
         while True:
             found = self.read(service)
-            if not found.is_reconciling:
-                if _shows(found, change):
-                    return found
-                if error:
-                    raise error
-                if _was_overwritten(found, change):
-                    raise Conflict(f"{service}: changed by {found.last_modifier} right after this write.")
+            if _shows(found, change):
+                return found.model_copy(update={"before": before})
+            if error and not found.is_reconciling:
+                raise error
+            if _was_overwritten(found, change):
+                raise Conflict(f"{service}: changed by {found.last_modifier} right after this write.")
             if self._now() > ends_s:
                 raise Transient(f"{service}: written, but not served. Read it again.")
             await asyncio.sleep(POLL_S)
@@ -290,12 +302,11 @@ class Cloud:
         )
 
 
-def told(change: Change) -> str:
-    """A change in a few words."""
+def described(change: Change) -> str:
+    """A change in a few words, for the name of its call."""
     if change.deployment:
         return f"deploy {change.deployment.revision}"
     rollouts: Mapping[str, object] = {"traffic": change.split, "scaling": change.scaling}
-    held = (
-        change.record.lease.decision if change.record.lease else "member" if change.record.participant else "no claim"
-    )
+    lease, participant = change.record.lease, change.record.participant
+    held = lease.decision if lease else "participant" if participant else "no lease"
     return ", ".join([*(f"{name} {value}" for name, value in rollouts.items() if value), held])

@@ -1,6 +1,6 @@
-"""The blocks `MongoDB` and `Atlas` in memory: their own methods, on documents and backups that are kept here.
+"""The blocks `MongoDB` and `Atlas` in memory: their own methods, on documents and backups in this process.
 
-Each operation of MongoDB's driver is a call of its own, so a process may die between any two of them.
+Each operation of MongoDB's driver is a call, so a process can be killed between any two of them.
 """
 
 import asyncio
@@ -15,13 +15,14 @@ from wire import Step, Wire
 
 from blocks import Atlas, MongoDB
 from blocks.mongodb import OURS
+from blocks.secret_reference import SecretReference
 
 Answer = TypeVar("Answer")
 Parsed = TypeVar("Parsed")
 Documents = Mapping[str, list[dict[str, Any]]]
 
 RESTORE_S = 120.0
-"""How long a restore takes: longer than it takes to find out that a process is dead."""
+"""How long a restore takes: longer than it takes to detect a killed process."""
 
 
 class Database:
@@ -33,7 +34,7 @@ class Database:
     _fence = staticmethod(MongoDB._fence)
     _calling, translate = MongoDB._calling, MongoDB.translate
     database = "ethixai"
-    uri = SecretStr("mongodb://production")
+    uri = SecretReference.given(SecretStr("mongodb://production"))
 
     def __init__(self, wire: Wire, is_open: Callable[[], bool]) -> None:
         self._wire, self._is_open = wire, is_open
@@ -44,9 +45,9 @@ class Database:
         self.elsewhere: dict[str, Database] = {}
         """connection string -> the database there"""
 
-    def at(self, uri: SecretStr) -> "Database":
+    def at(self, uri: SecretReference) -> "Database":
         """As the block's."""
-        return self.elsewhere[uri.get_secret_value()]
+        return self.elsewhere[uri._given.get_secret_value()]
 
     async def _do(self, asked: str, work: "Callable[[Database[Document]], Answer]") -> Answer:  # noqa: F821  # in the block's own words
         """As the block's, with each operation on the wire."""
@@ -107,7 +108,7 @@ class Backups:
 
     def __init__(self, wire: Wire, target: Database, restore_uri: str) -> None:
         self._wire, self._target = wire, target
-        self.restore_uri = SecretStr(restore_uri)
+        self.restore_uri = SecretReference.given(SecretStr(restore_uri))
         self.snapshots: dict[str, tuple[float, Documents]] = {}
         """id -> (unix seconds, what it holds)"""
         self.jobs: dict[str, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""Plays flows in process: real flow functions, virtual time, processes that may be killed at any call."""
+"""Runs flows in this process: real flow functions, virtual time, simulated processes that die at any call."""
 
 import asyncio
 import contextvars
@@ -14,6 +14,7 @@ from faults import Fault
 from fixture import NEW, QUICK, Fixture
 from prefect import Flow
 from prefect.client.schemas.objects import State, StateType
+from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Failed, Running
 from prefect_away import Server, Started, prefect_away
 from wire import PROCESS, Moment, Process
@@ -29,11 +30,11 @@ from playbook.release.version import ReleaseRequest
 T = TypeVar("T")
 
 SILENCE_S = 31
-"""After so long without a beat the server's automation starts a recovery."""
+"""After so long without a heartbeat the server's automation starts a recovery."""
 ROUNDS_MAX = 6
-"""How many recoveries may follow one another before we call it endless."""
+"""How many recoveries may follow one another; more are an endless loop."""
 GOES_ON = "migration-rollback"
-"""The flow that a recovery starts again in a run of its own, in place of finishing its work itself."""
+"""The flow that recovery starts again in a new run instead of finishing it itself."""
 Orders = Mapping[int, Moment | Fault]
 
 
@@ -49,19 +50,19 @@ class Run:
 
     @property
     def end(self) -> str:
-        """How it ended, in a word; Killed where its process died, Failed where something was not foreseen."""
+        """The name of its final state; Killed where its process was killed, Failed after an unexpected error."""
         if self.process.is_dead:
             return "Killed"
         return "Failed" if self.error else str(self.state.name if self.state else "Running")
 
     @property
     def message(self) -> str:
-        """The sentence beside it."""
+        """The message of its final state."""
         return str(self.state.message if self.state else "")
 
 
 class TestEnvironment:
-    """The outside, the server, and the runs so far. Use it within `play`."""
+    """The fixture, the Prefect server, and the runs so far. Use it within `play`."""
 
     __test__ = False  # a name that pytest would otherwise collect
 
@@ -70,14 +71,14 @@ class TestEnvironment:
         self.server = Server(self.fixture)
         self.runs: list[Run] = []
         self.orders: list[Orders] = []
-        """for the runs that come after the one that is disturbed, in turn; when they are used up all goes well"""
+        """for the runs after the disturbed one, in turn; further runs are not disturbed"""
         self._caught_up: set[str] = set()
         self._numbers = itertools.count()
         self.ended_s = 0.0
-        """how long it took from what went wrong to the end, for the table"""
+        """seconds from the disturbance to the end, for the table"""
 
     def start(self, flow: Flow[..., Any], orders: Orders | None = None, **parameters: Any) -> Run:
-        """A run of ``flow`` begins in a process of its own; what is ordered happens at its calls."""
+        """Start a run of ``flow`` in a simulated process. ``orders`` take effect at its calls."""
         number = next(self._numbers)
         process = Process(f"{flow.name} {number}", str(uuid.uuid5(uuid.NAMESPACE_OID, f"run {number}")), orders or {})
         context = contextvars.copy_context()
@@ -90,7 +91,7 @@ class TestEnvironment:
         return run
 
     async def ended(self, *runs: Run) -> None:
-        """Each of these runs has ended, or its process is dead."""
+        """Wait until each of these runs has ended or was killed."""
         for run in runs:
             dying = asyncio.ensure_future(run.process.death.wait())
             await asyncio.wait({run.task, dying}, return_when=asyncio.FIRST_COMPLETED)
@@ -98,26 +99,25 @@ class TestEnvironment:
             run.ended_at_s = run.ended_at_s or self.fixture.now()
 
     async def release(self, version: str = NEW, orders: Orders | None = None, **request: Any) -> Run:
-        """A release of ``version`` to production, up to its end."""
+        """Run a release of ``version`` to production until it ends."""
         run = self.start_release(version, orders, **request)
         await self.ended(run)
         return run
 
     def start_release(self, version: str = NEW, orders: Orders | None = None, **request: Any) -> Run:
-        """A release of ``version`` to production begins."""
+        """Start a release of ``version`` to production."""
         environment = request.pop("environment", "production")
         wanted = ReleaseRequest(version=version, **request)
         return self.start(release, orders, request=wanted, environment=environment)
 
     async def follow(self, flow: Flow[..., Any], **parameters: Any) -> Run:
-        """A run that comes after the one that is disturbed, up to its end; the next orders are for it."""
+        """Run ``flow`` with the next orders until it ends."""
         run = self.start(flow, self.orders.pop(0) if self.orders else None, **parameters)
         await self.ended(run)
         return run
 
     async def recover(self) -> list[Run]:
-        """What the automations do until nothing is left to do: after a silence, a recovery where a claim is left, and
-        what a recovery has started to go on."""
+        """Do what automations do: after a silence, start a recovery where a lease is left, and the runs it requests."""
         followers: list[Run] = []
         for _ in range(ROUNDS_MAX):
             await asyncio.sleep(SILENCE_S)
@@ -130,11 +130,11 @@ class TestEnvironment:
         return followers
 
     def cancel(self, run: Run) -> None:
-        """A person has cancelled it: its process is dead, and the server knows why."""
+        """Cancel a run whose process is killed: its state on the server is Cancelled."""
         self.server.runs[run.process.flow_run_id] = Cancelled()
 
     def died_holding(self, run: Run) -> bool:
-        """Whether its process is dead, and it left a claim on production."""
+        """Whether its process was killed and left a lease on production."""
         writes = [write for write in self.fixture.production.writes if write.by == run.process.name]
         return run.process.is_dead and bool(writes) and bool(writes[-1].change.record.holder)
 
@@ -145,19 +145,19 @@ class TestEnvironment:
         ]
 
     def _not_yet_run(self, flow: str = "") -> list[Started]:
-        """What was asked to be started since the last time; ``flow``: of this one only."""
+        """The runs that were requested since the last call; only those of ``flow`` if it is given."""
         started = self.server.started
         keys = [key for key, one in started.items() if key not in self._caught_up and one.deployment.startswith(flow)]
         self._caught_up.update(keys)
         return [started[key] for key in keys]
 
     def is_held(self, where: str) -> bool:
-        """Whether a service there carries a claim, or points to one."""
+        """Whether a service of that environment has a lease or takes part in one."""
         cloud = self.fixture.clouds[where]
         return any(Record.read(cloud.read(service)).holder for service in cloud.services)
 
     async def catch_up(self) -> None:
-        """The runs that were started meanwhile (announce, watch) have run, each once, and Cloud Run has settled."""
+        """Run the requested runs (announce, watch), each once, and wait until Cloud Run has reconciled."""
         while waiting := self._not_yet_run():
             for started in waiting:
                 flow = flow_of(started.deployment)
@@ -166,12 +166,12 @@ class TestEnvironment:
             await cloud.settled()
 
     async def until(self, is_so: Callable[[], bool]) -> None:
-        """Time passes, a tenth of a second at a time, until something is so."""
-        while not is_so():  # noqa: ASYNC110  # whatever is asked, and the waiting costs nothing
+        """Wait, 0.1 s at a time, until ``is_so``."""
+        while not is_so():  # noqa: ASYNC110  # virtual time: waiting is free
             await asyncio.sleep(0.1)
 
     def split(self, service: str) -> dict[str, int]:
-        """Who serves how many percent of a production service's users now."""
+        """Revision -> percent of a production service's users now."""
         return dict(self.fixture.production.services[service].served.percent)
 
     def baking(self, service: str) -> Callable[[], bool]:
@@ -179,13 +179,13 @@ class TestEnvironment:
         return lambda: len(self.split(service)) > 1
 
     async def out_of_band(self, service: str, split: TrafficSplit | None = None, record: Record | None = None) -> None:
-        """A person changes a production service at the console, and it is served."""
+        """A person changes a production service in the console; returns once it is served."""
         cloud = self.fixture.production
         found = cloud.read(service)
         await cloud.accept(found, Change(record=record or Record.read(found), split=split), "ada@example.com")
 
     async def forget(self) -> None:
-        """What is over is not kept: runs, the dead, words, pages. What stands on the services stays."""
+        """Forget runs, killed processes and calls to vendors. The services keep their state."""
         for run in self.runs:
             run.process.is_buried = run.process.is_dead
             run.task.cancel()
@@ -197,25 +197,26 @@ class TestEnvironment:
 
     async def _carry_out(self, run: Run, flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
         try:
-            run.state = await flow.fn(**parameters)
-        except Exception as error:  # noqa: BLE001  # as Prefect's engine does with what nobody foresaw
+            with FlowRunContext.model_construct(flow=flow, flow_run=None):  # for the run logger
+                run.state = await flow.fn(**parameters)
+        except Exception as error:  # noqa: BLE001  # as Prefect's engine does with an unexpected error
             run.error, run.state = error, Failed(message=f"{type(error).__name__}: {error}")
         self.server.runs[run.process.flow_run_id] = run.state or State(type=StateType.COMPLETED)
 
 
 async def _nothing() -> None:
-    """Until the run's own work takes its place."""
+    """A placeholder until the run's own task exists."""
 
 
 def flow_of(deployment: str) -> Flow[..., Any]:
-    """The flow of ``flow/environment``."""
+    """The flow of the deployment ``flow/environment``."""
     name = deployment.split("/")[0].replace("-", "_")
     found: Flow[..., Any] = getattr(importlib.import_module(f"flows.{name}"), name)
     return found
 
 
 def play(scenario: Callable[[TestEnvironment], Awaitable[T]], policy: Policy = QUICK) -> T:
-    """What ``scenario`` returns, played on a fresh stage in a loop of its own; everything left behind is ended."""
+    """Run ``scenario`` in a new test environment with virtual time, and return its result."""
 
     async def whole() -> T:
         test_env = TestEnvironment(policy)

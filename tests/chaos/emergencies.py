@@ -1,5 +1,4 @@
-"""The plots of what cannot wait: a hotfix, a manual rollback, either in place of a release that runs, and a measure on
-one service."""
+"""Scenarios of emergencies: a hotfix and a manual rollback, also in place of a running release, and a mitigation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -7,7 +6,7 @@ from dataclasses import dataclass, replace
 from cloud import Behaviour
 from driver import Run, TestEnvironment
 from fixture import NEW, OLD, SERVICES
-from invariants import promotion_told_wrong, revert_told_wrong
+from invariants import promotion_message_problems, revert_message_problems
 from prefect import Flow
 from scenarios import Asked, released
 
@@ -26,7 +25,7 @@ PATCHED = Behaviour(is_patched=True)
 
 
 async def bake(test_env: TestEnvironment) -> None:
-    """A release of NEW shows its canary to users."""
+    """A release of NEW is baking."""
     test_env.fixture.publish(NEW)
     test_env.start_release(NEW)
     await test_env.until(test_env.baking(BACKEND))
@@ -34,32 +33,32 @@ async def bake(test_env: TestEnvironment) -> None:
 
 @dataclass(frozen=True)
 class Hotfix(Asked):
-    """A hotfix whose backend behaves so, maybe while a release bakes."""
+    """A hotfix with this backend, optionally while a release bakes."""
 
     backend: Behaviour = PATCHED
     is_good: bool = True
     is_preempting: bool = False
 
-    async def set_the_scene(self, test_env: TestEnvironment) -> None:
-        """It has been built, and is good in staging."""
+    async def prepare(self, test_env: TestEnvironment) -> None:
+        """CI has built it, and it is healthy in staging."""
         test_env.fixture.publish(FIX, {BACKEND: PATCHED}, where="staging")
         test_env.fixture.publish(FIX, {BACKEND: self.backend})
         if self.is_preempting:
             await bake(test_env)
 
     def asked(self) -> tuple[Flow[..., object], object]:
-        """With a request that shows the hole."""
+        """With an exploit check."""
         check = ExploitCheck(path="/api/debug/users", service=BACKEND)
         asked = HotfixRequest(version=FIX, reason="a hole", incident="CVE-1", approver="ada", exploit=(check,))
         return hotfix, asked
 
     def is_known(self, test_env: TestEnvironment) -> bool:
-        """Once it holds a service of production; what it holds in staging, or took from a release, is not it."""
+        """Once it holds a service of production; a lease in staging, or one of a preempted release, does not count."""
         leases = (write.change.record.lease for write in test_env.fixture.production.writes)
         return any(lease is not None and lease.kind is Kind.HOTFIX for lease in leases)
 
     def wrong(self, test_env: TestEnvironment, run: Run) -> Iterator[str]:
-        """Everybody has it, or nobody because it is bad; told so, once. What ran before is told its end, once."""
+        """All users have it, or none because it is bad; each message is sent once, the preempted release's too."""
         served, wanted = test_env.fixture.versions_served(), FIX if self.is_good else OLD
         keys, tickets = test_env.fixture.slack.keys, test_env.fixture.github.tickets
         if set(served.values()) != {wanted}:
@@ -67,27 +66,27 @@ class Hotfix(Asked):
         if set(test_env.fixture.versions_served("staging").values()) != {FIX}:
             yield f"staging serves {test_env.fixture.versions_served('staging')}"
         if not self.is_good:
-            yield from revert_told_wrong(test_env)
+            yield from revert_message_problems(test_env)
             return
         if keys.count("hotfix") != 1 or [ticket.key.rsplit("/", 1)[1] for ticket in tickets] != ["debt"]:
-            yield f"the hotfix was told so: {keys}, {[ticket.key for ticket in tickets]}"
+            yield f"messages of the hotfix: {keys}, {[ticket.key for ticket in tickets]}"
         if self.is_preempting:
             if keys.count("gave-way") + keys.count("complete") != 1:
-                yield f"the release before it was told so: {keys}"
+                yield f"messages of the preempted release: {keys}"
         else:
-            yield from promotion_told_wrong(test_env, FIX)
+            yield from promotion_message_problems(test_env, FIX)
         if test_env.fixture.pagerduty.incidents:
-            yield f"somebody was woken: {list(test_env.fixture.pagerduty.incidents)}"
+            yield f"a page was sent: {list(test_env.fixture.pagerduty.incidents)}"
 
 
 @dataclass(frozen=True)
 class Rollback(Asked):
-    """A manual rollback: of what was promoted before, or of a release that bakes."""
+    """A manual rollback of the promoted release, or of a release that bakes."""
 
     is_preempting: bool = False
 
-    async def set_the_scene(self, test_env: TestEnvironment) -> None:
-        """Users have NEW, or a share of them."""
+    async def prepare(self, test_env: TestEnvironment) -> None:
+        """All users have NEW, or the canary's share of them."""
         if self.is_preempting:
             await bake(test_env)
             return
@@ -96,33 +95,33 @@ class Rollback(Asked):
             released(test_env, service, OLD, NEW)
 
     def asked(self) -> tuple[Flow[..., object], object]:
-        """By a person."""
+        """The flow and its request."""
         asked = RollbackRequest(symptom=Symptom.ERRORS_ABOVE_MAX, reason="reports are empty", requested_by="ada")
         return rollback, asked
 
     def is_known(self, test_env: TestEnvironment) -> bool:
-        """From its first write: in place of a release or of its own, it says that users go back."""
+        """From its first write on, which records the rollback."""
         return any(write.by.startswith(rollback.name) for write in test_env.fixture.production.writes)
 
     def wrong(self, test_env: TestEnvironment, run: Run) -> Iterator[str]:
-        """Everybody is back; told so, once."""
+        """All users are on the earlier version, and each message is sent once."""
         if set(test_env.fixture.versions_served().values()) != {OLD}:
             yield f"production serves {test_env.fixture.versions_served()}, not {OLD}"
-        yield from revert_told_wrong(test_env)
+        yield from revert_message_problems(test_env)
 
 
 @dataclass(frozen=True)
 class Mitigation(Asked):
-    """A measure on the backend. It holds nothing and no recovery finishes it: whoever asked starts it again.
+    """A mitigation of the backend. It has no lease, so no recovery finishes it: the person starts it again.
 
-    Every run answers its person in `#incident-response`, once. After it, another person ends the measure, and nothing
-    of it is left.
+    Every run posts once in `#incident-response`. Afterwards another person ends the mitigation, and nothing of it is
+    left.
     """
 
     measure: Measure = Measure.SCALE
 
-    async def set_the_scene(self, test_env: TestEnvironment) -> None:
-        """The environment names a maintenance revision; to be restored there must be a measure."""
+    async def prepare(self, test_env: TestEnvironment) -> None:
+        """The environment names a maintenance revision; a restore needs a mitigation first."""
         production = test_env.fixture.environments["production"]
         named = production.service(BACKEND).model_copy(update={"maintenance_revision": MAINTENANCE})
         services = [named if one.name == BACKEND else one for one in production.services]
@@ -134,22 +133,22 @@ class Mitigation(Asked):
             await self._ask(test_env, Measure.SCALE)
 
     def asked(self) -> tuple[Flow[..., object], object]:
-        """By a person."""
+        """The flow and its request."""
         return mitigate, self._request(self.measure)
 
     def is_known(self, test_env: TestEnvironment) -> bool:
-        """To nobody but the person."""
+        """Never: it has no lease."""
         return False
 
     async def follow(self, test_env: TestEnvironment, run: Run) -> list[Run]:
-        """The person's, then the way back."""
+        """The person starts it again, then ends the mitigation."""
         followers = await super().follow(test_env, run)
         if self.measure is not Measure.RESTORE:
             await self._ask(test_env, Measure.RESTORE)
         return followers
 
     def wrong(self, test_env: TestEnvironment, run: Run) -> Iterator[str]:
-        """It was taken once and ended once, and both were told."""
+        """It was started once and ended once, and both messages were sent."""
         writes = [write for write in test_env.fixture.production.writes if write.service == BACKEND]
         measures = [write.change.record.mitigation for write in writes]
         wanted = Measure.SCALE if self.measure is Measure.RESTORE else self.measure
@@ -162,7 +161,7 @@ class Mitigation(Asked):
             yield "a mark of it is left"
         for words in ("PRODUCTION MITIGATED", "PRODUCTION RESTORED"):
             if words not in test_env.fixture.slack.text:
-                yield f"nobody was told: {words}"
+                yield f"no message contains: {words}"
 
     def _request(self, measure: Measure) -> MitigateRequest:
         instances = 13 if measure is Measure.SCALE else None

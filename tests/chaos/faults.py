@@ -1,16 +1,14 @@
-"""What may go wrong with one call, as the blocks themselves would understand it.
+"""The faults of one call.
 
-The errors are made by the blocks' own translations, from what the vendor's library raises: no second opinion here.
+The blocks' own functions translate what the vendor's library raises; nothing is translated here.
 """
 
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import httpx
-import requests
 from google.api_core import exceptions as google
 from prefect.exceptions import PrefectHTTPStatusError
-from prometheus_api_client.exceptions import PrometheusApiClientException
 
 from blocks import Prometheus, google_api
 from blocks.base import PerLoop
@@ -22,14 +20,24 @@ if TYPE_CHECKING:
     from wire import Call
 
 GOOGLE = ("cloud run", "cloud logging", "secret manager")
+VENDORS = ("slack", "pagerduty", "github", "sentry", "registry")
+"""Systems whose real blocks are used: a fault is an error of the connection or an answer of the server."""
 _PROMETHEUS = Prometheus(url="http://prometheus")
+
+
+class Answered(Exception):
+    """Ordered for a request to a vendor: it gets this response."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__(response)
+        self.response = response
 
 
 class Fault(StrEnum):
     """What becomes of a call."""
 
     UNAVAILABLE = "UNAVAILABLE"
-    DEADLINE = "DEADLINE_EXCEEDED"  # applied; the caller waited for as long as it waits, and heard nothing
+    DEADLINE = "DEADLINE_EXCEEDED"  # applied; the caller waits until its timeout
     REPLY_LOST = "reply lost"  # applied; the connection broke
     ABORTED = "ABORTED"
     EXHAUSTED = "RESOURCE_EXHAUSTED"
@@ -38,32 +46,34 @@ class Fault(StrEnum):
     SERVER_ERROR = "500"
     BUSY = "503"
     HUNG = "hung"  # not applied; the socket stays open and silent
-    GARBAGE = "garbage"  # applied; what comes back is not the vendor's
+    GARBAGE = "garbage"  # applied; the answer is not the vendor's
 
     @property
     def is_applied(self) -> bool:
-        """Whether the other side did what it was asked."""
+        """Whether the call takes effect."""
         return self in (Fault.DEADLINE, Fault.REPLY_LOST, Fault.GARBAGE)
 
     @property
     def is_refusal(self) -> bool:
-        """Whether asking again is no use: somebody must look, or recovery."""
+        """Whether a retry is useless, so that a person or recovery must act."""
         return self is Fault.DENIED
 
     @property
     def takes_all_time(self) -> bool:
-        """Whether the caller waits for as long as it ever does."""
+        """Whether the caller waits until its timeout."""
         return self in (Fault.DEADLINE, Fault.HUNG)
 
     def error(self, call: "Call") -> Exception:
-        """What the caller meets."""
+        """The error that the caller gets."""
         if call.system in GOOGLE:
             asked = f"{call.system}, asked for {call.subject}"
             return google_api.translate(_GOOGLE[self], asked, "the permission", is_write=call.method == "write")
         if call.system == "prometheus":
-            return _PROMETHEUS.translate(_prometheus(self), call.subject)
+            return _prometheus(self, call.subject)
         if call.system == "prefect":
             return _prefect(self)
+        if call.system in VENDORS:
+            return _vendor(self)
         return _http(self, call)
 
 
@@ -91,16 +101,19 @@ _STATUS = {
 }
 
 
-def _prometheus(fault: Fault) -> Exception:
+def _prometheus(fault: Fault, query: str) -> Exception:
+    service = _PROMETHEUS._service({})
     if fault in _STATUS:
-        return PrometheusApiClientException(f"HTTP Status Code {_STATUS[fault]} (b'…')")
+        return service.unexpected(httpx.Response(_STATUS[fault], text="no"), query)
     if fault is Fault.GARBAGE:
-        return requests.exceptions.JSONDecodeError("not JSON", "", 0)
-    return requests.ConnectionError("reset") if fault is Fault.REPLY_LOST else requests.Timeout("no answer")
+        return Transient(f"Prometheus, asked {query}, answered text/html in which it is not found.")
+    return service.translate(
+        httpx.ReadError("reset") if fault is Fault.REPLY_LOST else httpx.ReadTimeout("none"), query
+    )
 
 
 def _prefect(fault: Fault) -> Exception:
-    """What Prefect's client raises after its own tries."""
+    """What Prefect's client raises after its own retries."""
     request = httpx.Request("POST", "http://prefect/api")
     if fault in _STATUS:
         answer = httpx.Response(_STATUS[fault], request=request)
@@ -108,11 +121,20 @@ def _prefect(fault: Fault) -> Exception:
     return httpx.ReadTimeout("no answer") if fault.takes_all_time else httpx.RemoteProtocolError("disconnected")
 
 
+def _vendor(fault: Fault) -> Exception:
+    """What the client of a vendor meets: a response, or an error of the connection."""
+    if fault in _STATUS:
+        return Answered(httpx.Response(_STATUS[fault], text="no"))
+    if fault is Fault.GARBAGE:
+        return Answered(httpx.Response(200, html="<html>Please sign in</html>"))
+    return httpx.ReadTimeout("no answer") if fault.takes_all_time else httpx.RemoteProtocolError("disconnected")
+
+
 def _http(fault: Fault, call: "Call") -> Exception:
     status = _STATUS.get(fault, 200)
     if call.system == "ethixai" and (status not in (200, *NOT_THERE_YET) or fault is Fault.GARBAGE):
         return SmokeFailed(f"{call.subject} answered {fault}. Read the service's logs.")
-    service = HttpService(call.system, call.system, "http://desk", "token", 10, PerLoop())
+    service = HttpService(call.system, call.system, "http://vendor", "token", 10, PerLoop())
     if fault in _STATUS:
         return service.unexpected(httpx.Response(_STATUS[fault], text="no"), call.subject)
     if fault is Fault.GARBAGE:

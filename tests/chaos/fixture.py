@@ -1,24 +1,30 @@
-"""One whole outside in memory: production and staging as their files describe them, and everything they talk to."""
+"""All outside systems in memory: production and staging as their files describe them, and what they talk to."""
 
 import asyncio
 import functools
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from cloud import Behaviour, Cloud
+from pydantic import SecretStr
 from telemetry import Logs, Telemetry
-from vendors import EthixAI, GitHub, PagerDuty, Registry, SecretManager, Sentry, Slack
+from vendors import EthixAI, GitHub, PagerDuty, SecretManager, Sentry, Slack, Transport, wired
 from wire import Wire
 
 import blocks
 from blocks import files
 from blocks.environment import Environment
+from blocks.http import HttpBlock
+from blocks.secret_reference import SecretReference
 from playbook.analysis.policy import Policy
-from playbook.messages.facts import Audience
 from playbook.release.version import Image, Version
+from rehearsal.world.vendors import Vendors
+from rehearsal.world.vendors.pagerduty import POLICY
+from rehearsal.world.vendors.sentry import PROJECTS
+from rehearsal.world.vendors.slack import CHANNELS
 
+TOKEN = SecretReference.given(SecretStr("token"))
 ROOT = Path(__file__).resolve().parents[2]
 OLD, NEW = "v20251109-0000aa", "v20251116-abc123"
 
@@ -33,7 +39,7 @@ QUICK = Policy.compressed().model_copy(
         "warm_up_scrapes": 1,
     }
 )
-"""A bake of three looks: every branch of a release, and little else to compute."""
+"""A bake of three ticks: enough for every branch of a release."""
 
 
 @functools.cache
@@ -47,19 +53,21 @@ SERVICES = WRITTEN["production"].service_names
 
 
 class Fixture:
-    """Everything outside. Make it inside a running loop; ``policy`` is production's."""
+    """All outside systems. Create it in a running loop; ``policy`` is production's."""
 
     def __init__(self, policy: Policy = QUICK) -> None:
         now = asyncio.get_running_loop().time
         self.now: Callable[[], float] = now
         self.wire = Wire()
         self.behaviours: dict[tuple[str, str], Behaviour] = {}
-        self.rooms = {name: Slack(self.wire, _channels(one)) for name, one in WRITTEN.items()}
-        self.sentries = {name: Sentry(self.wire, name) for name in WRITTEN}
-        self.pagerduty, self.github, self.secrets = PagerDuty(self.wire), GitHub(self.wire), SecretManager(self.wire)
-        self.registry = Registry(self.wire)
+        self.vendors = {name: Vendors() for name in WRITTEN}
+        """each environment's own; production's GitHub, PagerDuty and registry are everyone's"""
+        self.rooms = {name: Slack(vendors) for name, vendors in self.vendors.items()}
+        self.sentries = {name: Sentry(vendors) for name, vendors in self.vendors.items()}
+        shared = self.vendors["production"]
+        self.pagerduty, self.github, self.secrets = PagerDuty(shared), GitHub(shared), SecretManager(self.wire)
+        self.transport = Transport(self.wire, self.vendors)
         self.published: list[str] = []
-        self.github.required = WRITTEN["production"].required_checks
         self.clouds = {name: Cloud(self.wire, name, functools.partial(self._behaviour, name), now) for name in WRITTEN}
         self.telemetry = {
             name: Telemetry(self.wire, cloud, now, policy.scrape_s) for name, cloud in self.clouds.items()
@@ -76,26 +84,28 @@ class Fixture:
     def publish(
         self, version: str, behaviours: Mapping[str, Behaviour] | None = None, *, where: str = "production"
     ) -> None:
-        """CI has pushed ``version`` of every service; its images behave so (healthy where nothing is said)."""
+        """CI has pushed ``version`` of every service. Images behave as ``behaviours`` says, healthy by default."""
         self.published.append(version)
         for service in WRITTEN["production"].services:
             image = self.image(service.name, version)
-            self.registry.images[f"{service.repository}:{service.image_tag(Version.parse(version))}"] = image
             behaviour = (behaviours or {}).get(service.name)
             if behaviour is not None:
                 self.behaviours[where, image.digest] = behaviour
+        self.ci(version)
+
+    def ci(self, version: str = NEW, **conclusions: str) -> None:
+        """CI has finished for ``version``: every required check has passed, except where ``conclusions`` names it."""
+        passed = dict.fromkeys(WRITTEN["production"].required_checks, "success")
+        self.vendors["production"].github.checked(Version.parse(version).commit, passed | conclusions)
 
     def forget(self) -> None:
-        """The desks were told nothing, and of images and revisions only those that a service names are kept."""
-        for channel in self.rooms.values():
-            channel.said.clear()
-        self.github.tickets.clear()
-        self.pagerduty.incidents.clear()
-        for sentry in self.sentries.values():
-            sentry.releases.clear()
+        """Forget every call to a vendor, and the behaviours of images that no service names."""
+        for vendors in self.vendors.values():
+            vendors.calls.clear()
+            for vendor in (vendors.slack, vendors.pagerduty, vendors.github, vendors.sentry):
+                vendor.forget()
         kept = {image for cloud in self.clouds.values() for image in cloud.forget()}
         digests = {image.rsplit("@", 1)[-1] for image in kept}
-        self.registry.images = {tag: one for tag, one in self.registry.images.items() if one.digest in digests}
         self.behaviours = {key: one for key, one in self.behaviours.items() if key[1] in digests}
         self.published = [
             version for version in self.published if any(self.image(s, version).digest in digests for s in SERVICES)
@@ -103,12 +113,14 @@ class Fixture:
 
     def image(self, service: str, version: str) -> Image:
         """The image of a service's version."""
-        digest = hashlib.sha256(f"{service} {version}".encode()).hexdigest()
-        return Image(repository=WRITTEN["production"].service(service).repository, digest=f"sha256:{digest}")
+        named = WRITTEN["production"].service(service)
+        tag, env = named.image_tag(Version.parse(version)), {"SERVICE": service}
+        digest = self.vendors["production"].registry.publish(named.repository, tag, env)
+        return Image(repository=named.repository, digest=digest)
 
     @property
     def slack(self) -> Slack:
-        """What production's channels were told."""
+        """The messages in production's channels."""
         return self.rooms["production"]
 
     @property
@@ -117,7 +129,7 @@ class Fixture:
         return self.clouds["production"]
 
     def versions_served(self, where: str = "production") -> dict[str, str]:
-        """Service -> the version that serves all its users, or a description of the split where there are two."""
+        """Service -> the version that serves all its users, or a description of the split."""
         versions = {self.image(s, v).digest: v for s in SERVICES for v in self.published}
         return {
             name: versions[state.revisions[state.served.main].image.rsplit("@", 1)[-1]]
@@ -130,28 +142,42 @@ class Fixture:
         return self.behaviours.get((where, image.rsplit("@", 1)[-1]), Behaviour())
 
     def _environment(self, name: str, written: Environment, policy: Policy) -> Environment:
+        github = self._wired(written.tickets, api_url="http://production/github")
+        paging = {
+            "events_url": "http://production/pagerduty",
+            "api_url": "http://production/pagerduty/api",
+            "routing_key": SecretReference.given(SecretStr("0" * 32)),
+            "api_token": TOKEN,
+            "escalation_policy": POLICY,
+        }
         outside: dict[str, Any] = {
             "cloud_run": self.clouds[name],
             "prometheus": self.telemetry[name],
             "cloud_logging": Logs(self.wire, self.clouds[name]),
-            "registry": self.registry,
-            "channels": [self.rooms[name]],
-            "pagers": [self.pagerduty] if written.pagers else [],
+            "registry": self._wired(written.registry, base_url="http://production/registry", token=None),
+            "channels": [self._slack(name, channel) for channel in written.channels],
+            "pagers": [self._wired(pager, **paging) for pager in written.pagers],
+            "tickets": github,
+            "code_host": github,
+            "release_tracker": self._wired(
+                written.release_tracker, api_url=f"http://{name}/sentry", projects=list(PROJECTS)
+            ),
             "ethixai": EthixAI(self.wire, self.clouds[name], self.now),
             "policy": policy,
+            "secret_manager": written.secret_manager and self.secrets,
         }
-        named = {"tickets": self.github, "code_host": self.github, "release_tracker": self.sentries[name]}
-        named |= {"secret_manager": self.secrets}
-        return written.model_copy(
-            update=outside | {key: vendor for key, vendor in named.items() if getattr(written, key) is not None}
-        )
+        return written.model_copy(update=outside)
 
+    def _slack(self, name: str, written: object) -> Any:
+        assert isinstance(written, blocks.Slack)
+        channels = dict(zip(written.channels, CHANNELS, strict=True))
+        return self._wired(written, api_url=f"http://{name}/slack/api", channels=channels)
 
-def _channels(written: Environment) -> dict[Audience, str]:
-    """The ids of the channels that the file names."""
-    (slack,) = written.channels
-    assert isinstance(slack, blocks.Slack)
-    return slack.channels
+    def _wired(self, block: object, **fields: Any) -> Any:
+        """The block as its file describes it, with the stand-in's addresses and names; None where there is none."""
+        if not isinstance(block, HttpBlock):
+            return None
+        return wired(block, self.transport, **{"token": TOKEN, **fields} if hasattr(block, "token") else fields)
 
 
 def _without_bake(policy: Policy) -> Policy:

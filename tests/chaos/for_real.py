@@ -1,7 +1,7 @@
 """A sample of the matrix with real processes and SIGKILL: `python tests/chaos/for_real.py [--skip N] [--cases N]`.
 
 One whole rehearsal. For each case the stand-in world holds one call, the flow's process is killed meanwhile, and then
-nobody touches anything until recovery has ended. Prints a table (call, moment, outcome, seconds from the kill to the
+nothing else is done until recovery has ended. Prints a table (call, moment, outcome, seconds from the kill to the
 end of recovery) and ends with 1 if a case breaks.
 """
 # ruff: noqa: T201  # a command line prints
@@ -30,7 +30,7 @@ AFTERWARDS = ("recovery/production", "recovery/staging", "announce/production")
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a case. ``seconds`` are real ones, from the first kill to the end of the last recovery."""
+    """The result of a case. ``seconds`` are real ones, from the first kill to the end of the last recovery."""
 
     case: Case
     outcome: str
@@ -38,8 +38,8 @@ class Result:
     wrong: tuple[str, ...]
 
 
-async def told(test_env: TestEnvironment, case: Case) -> Result:
-    """Play one case, from a clean stage to the end of its last recovery."""
+async def result_of(test_env: TestEnvironment, case: Case) -> Result:
+    """Run one case, from a clean state to the end of its last recovery."""
     await test_env.clean(case.scenario.users_per_s, case.scenario.head_start_s)
     version = test_env.new_version()
     await test_env.publish(version, case.scenario.behaviours)
@@ -138,13 +138,13 @@ def resident_mb(pid: int) -> float:
 
 
 async def sample(cases: Iterable[Case], results: list[Result], held_mb: list[float]) -> None:
-    """Every case on one stage, printed as it ends; and what the worker's memory was at the start and after each."""
+    """Run every case in one test environment and print it as it ends; also collect the worker's memory after each."""
     async with running_environment(say=lambda text: None) as test_env:
         worker = test_env.server.worker
         assert worker is not None
         held_mb.append(resident_mb(worker.pid))
         for case in cases:
-            results.append(await told(test_env, case))
+            results.append(await result_of(test_env, case))
             held_mb.append(resident_mb(worker.pid))
             print(line(results[-1]), flush=True)
 

@@ -28,13 +28,13 @@ def broken(test_env: TestEnvironment, may_fail: tuple[type[Exception], ...] = ()
 
 
 def was_claimed(test_env: TestEnvironment, where: str) -> bool:
-    """Whether a release ever held every service there: before that it is refused, and nobody hears of it."""
+    """Whether a release ever held every service there: before that it is refused without messages."""
     cloud = test_env.fixture.clouds[where]
     return {write.service for write in cloud.writes if write.change.record.holder} == set(cloud.services)
 
 
 def services_wrong(test_env: TestEnvironment, where: str) -> Iterator[str]:
-    """Everybody on one ready revision, one release everywhere, nothing of a claim left."""
+    """All users are on one ready revision, all services on one release, and no lease is left."""
     cloud = test_env.fixture.clouds[where]
     for name, state in cloud.services.items():
         if list(state.served.percent.values()) != [100] or not state.revisions[state.served.main].is_ready:
@@ -67,53 +67,53 @@ def _acts(test_env: TestEnvironment) -> Iterator[str]:
 
 
 def _words(test_env: TestEnvironment) -> Iterator[str]:
-    """No fact is told twice."""
+    """No message is sent twice."""
     fixture = test_env.fixture
     for where, channel in fixture.rooms.items():
         for key, times in Counter(message.key for message in channel.said).items():
             if times > 1:
-                yield f"{where}: {key} was said {times} times"
+                yield f"{where}: {key} was sent {times} times"
     for key, times in Counter(ticket.key for ticket in fixture.github.tickets).items():
         if times > 1:
             yield f"ticket {key} was opened {times} times"
 
 
-def release_told_wrong(test_env: TestEnvironment, version: str = NEW) -> Iterator[str]:
-    """What is told of a release: that it begins, and how it ended."""
+def release_message_problems(test_env: TestEnvironment, version: str = NEW) -> Iterator[str]:
+    """The messages of a release: its start and its outcome."""
     if not was_claimed(test_env, "production"):
         return
     fixture, keys = test_env.fixture, test_env.fixture.slack.keys
     if "starting" not in keys:
-        yield "nobody was told that the release begins"
+        yield "no start message was sent"
     if set(fixture.versions_served().values()) == {version}:
         if "complete" not in keys:
-            yield "nobody was told that the release is complete"
-        yield from promotion_told_wrong(test_env, version)
+            yield "no completion message was sent"
+        yield from promotion_message_problems(test_env, version)
     else:
-        yield from revert_told_wrong(test_env)
+        yield from revert_message_problems(test_env)
 
 
-def promotion_told_wrong(test_env: TestEnvironment, version: str) -> Iterator[str]:
-    """Sentry knows what everybody has, and its hour of watching was started, once."""
+def promotion_message_problems(test_env: TestEnvironment, version: str) -> Iterator[str]:
+    """Sentry knows the promoted version, and its watch was started once."""
     if test_env.fixture.sentries["production"].releases.get(version) != ["production"]:
         yield f"Sentry knows {test_env.fixture.sentries['production'].releases}"
     if [one.deployment for one in test_env.server.started.values()].count("watch/production") != 1:
-        yield "the hour of watching was not started once"
+        yield "watch/production was not started once"
 
 
-def revert_told_wrong(test_env: TestEnvironment) -> Iterator[str]:
-    """Whoever must act was paged once, #releases read it once, and a ticket is open."""
+def revert_message_problems(test_env: TestEnvironment) -> Iterator[str]:
+    """One page, one message in #releases, and one ticket were sent."""
     keys, pages, tickets = (
         test_env.fixture.slack.keys,
         test_env.fixture.pagerduty.incidents,
         test_env.fixture.github.tickets,
     )
     if not (keys.count("rolled-back") == len(pages) == len(tickets) == 1):
-        yield f"the revert was told so: {keys}, {list(pages)}, {len(tickets)} tickets"
+        yield f"messages of the revert: {keys}, {list(pages)}, {len(tickets)} tickets"
 
 
 def _runs(test_env: TestEnvironment, may_fail: tuple[type[Exception], ...]) -> Iterator[str]:
-    """Nothing ended in a way that nobody foresaw; a release that is refused a step fails, and recovery finishes it."""
+    """No run ended with an unexpected error; a release that is refused a step fails, and recovery finishes it."""
     for run in test_env.runs:
         is_refused = any(isinstance(order, Fault) and order.is_refusal for order in run.process.orders.values())
         foreseen = (*may_fail, Unfinished) if is_refused else may_fail

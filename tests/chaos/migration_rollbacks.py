@@ -1,6 +1,6 @@
-"""The plots of a migration that is taken back: by its own ``down``, by a backup that people agree to, or not at all.
+"""Scenarios of a migration rollback: by the migration's ``down``, from a backup after approval, or denied.
 
-Writes are off meanwhile, so the end is looked at in the documents, in who can write, and in which code can read.
+Writes are frozen meanwhile, so the checks look at the documents, at who can write, and at which code can read.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ RENAME, DROP = "20251030093000-rename-full-name", "20251113101500-drop-raw-uploa
 READS_BOTH, READS_RENAMED, READS_DROPPED = "v20251030-bbbbbb", "v20251106-aaaaaa", "v20251113-cccccc"
 MAINTENANCE = f"{BACKEND}-maintenance"
 THEIRS = "theirs"
-"""A tag that somebody else put on the backend."""
+"""A tag on the backend that is not ours."""
 SECRET, RESTORED = "mongodb-uri", "mongodb://restored"
 SCALING = Scaling(min_instances=1, max_instances=4)
 USERS = 5
@@ -37,15 +37,15 @@ NO = {"answer": "no", "approver": "Ada", "reason": "too much would be lost"}
 
 @dataclass(frozen=True)
 class MigrationRollback(Asked):
-    """A migration rollback. What holds of each: nobody writes while documents change, everybody afterwards."""
+    """A migration rollback. In all of them: no user writes while documents change, and all can write afterwards."""
 
     has_maintenance: bool = False
     """the backend's writes are stopped by a revision that refuses them, and not by having no instance"""
     is_cancelled: bool = False
     """a person cancels it: it halts with a page, and is started again in the end"""
 
-    async def set_the_scene(self, test_env: TestEnvironment) -> None:
-        """Production has a database, the folder of its migrations, backups, and the releases that came with them."""
+    async def prepare(self, test_env: TestEnvironment) -> None:
+        """Production has a database, its migrations, backups, and the releases that belong to them."""
         fixture = test_env.fixture
         database = Database(fixture.wire, lambda: any(map(fixture.production.takes_writes, WRITERS)))
         restored = Database(fixture.wire, lambda: False)
@@ -68,22 +68,22 @@ class MigrationRollback(Asked):
         test_env.server.answer = lambda question: self._answer(test_env, question)
 
     def asked(self) -> tuple[Flow[..., object], object]:
-        """For the last one that was applied."""
+        """The flow, for the last applied migration."""
         return migration_rollback, MigrationRequest(reason="reports are empty", requested_by="ada")
 
     def is_known(self, test_env: TestEnvironment) -> bool:
-        """From its first write: it is in the claim."""
+        """From its first write on, which is the lease."""
         return any(write.by.startswith(migration_rollback.name) for write in test_env.fixture.production.writes)
 
     async def begin(self, test_env: TestEnvironment, orders: Orders) -> Run:
-        """Its process may end by a cancellation."""
+        """The kill may be a cancellation."""
         run = await super().begin(test_env, orders)
         if self.is_cancelled and run.process.is_dead:
             test_env.cancel(run)
         return run
 
     async def follow(self, test_env: TestEnvironment, run: Run) -> list[Run]:
-        """The automations'; and the person's, who is paged where it halts: started again, it goes on."""
+        """The runs of the automations; where it halts, the paged person starts it again and it continues."""
         followers = await super().follow(test_env, run)
         flow, request = self.asked()
         for _ in range(TRIES_MAX):
@@ -94,7 +94,7 @@ class MigrationRollback(Asked):
         return followers
 
     def wrong(self, test_env: TestEnvironment, run: Run) -> Iterator[str]:
-        """Writes are on, to code that can read what is there; and what the plot itself must keep."""
+        """Writes are on, the code can read the schema, and the scenario's own rules hold."""
         cloud, migrations = test_env.fixture.production, load(FOLDER)
         for service in WRITERS:
             found, release = cloud.read(service), test_env.fixture.versions_served()[service]
@@ -103,7 +103,7 @@ class MigrationRollback(Asked):
             if problem := code_problem(migrations, release, self._schema_after()):
                 yield f"{service}: {problem}"
         if THEIRS not in cloud.read(BACKEND).split.tags:
-            yield "somebody else's tag is gone"
+            yield "a tag that is not ours is gone"
         database = database_of(test_env)
         if database.changed_while_open:
             yield f"documents were changed {database.changed_while_open} times while users could write"
@@ -112,13 +112,13 @@ class MigrationRollback(Asked):
         if max(database.changed.values(), default=0) > 1:
             yield f"changed more than once: {database.changed}"
         if test_env.fixture.slack.keys.count("closing") != 1:
-            yield f"that writes stop was told so: {test_env.fixture.slack.keys}"
+            yield f"messages of the write freeze: {test_env.fixture.slack.keys}"
         if [one.key.split("/")[-1] for one in test_env.fixture.github.tickets] != ["ticket"]:
             yield f"its tickets: {[one.key for one in test_env.fixture.github.tickets]}"
         if test_env.fixture.pagerduty.incidents:
             yield f"a page is still open: {list(test_env.fixture.pagerduty.incidents)}"
         if self.is_cancelled and test_env.died_holding(run) and not test_env.fixture.pagerduty.paged:
-            yield "it was cancelled with writes off, and nobody was paged"
+            yield "it was cancelled during the write freeze, but no page was sent"
         yield from self._data_wrong(test_env)
 
     def _closable(self, test_env: TestEnvironment, service: Any) -> Any:
@@ -131,7 +131,7 @@ class MigrationRollback(Asked):
         return service.model_copy(update={"maintenance_revision": MAINTENANCE})
 
     def _released(self, test_env: TestEnvironment) -> None:
-        """What serves, and what served before."""
+        """The version that serves, and the ones before it."""
         raise NotImplementedError
 
     def _fill(self, database: Database, backups: Backups, now_s: float) -> None:
@@ -139,7 +139,7 @@ class MigrationRollback(Asked):
         raise NotImplementedError
 
     def _answer(self, test_env: TestEnvironment, question: str) -> dict[str, str]:
-        """What people answer to what they read above the form."""
+        """The answer of a person to the text above the form."""
         return NO
 
     def _schema_after(self) -> int:
@@ -147,13 +147,13 @@ class MigrationRollback(Asked):
         raise NotImplementedError
 
     def _data_wrong(self, test_env: TestEnvironment) -> Iterator[str]:
-        """What is not right about the documents, the ledger, and what was told of them."""
+        """Violations in the documents, the ledger and the messages."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Down(MigrationRollback):
-    """A renamed field gets its old name back, and the backend the release that can read it."""
+    """A renamed field gets its old name again, and the backend the version that can read it."""
 
     def _released(self, test_env: TestEnvironment) -> None:
         released(test_env, BACKEND, READS_BOTH, READS_RENAMED)
@@ -177,16 +177,16 @@ class Down(MigrationRollback):
         if sum(database.changed.values()) != USERS:
             yield f"changed: {database.changed}"
         if test_env.fixture.slack.keys.count("done") != 1:
-            yield f"that it is done was told so: {test_env.fixture.slack.keys}"
+            yield f"messages of the completion: {test_env.fixture.slack.keys}"
 
 
 @dataclass(frozen=True)
 class Restore(MigrationRollback):
-    """What was dropped comes back from a backup beside production, if people agree."""
+    """Dropped data is restored from a backup to another cluster, if people approve."""
 
     is_agreed: bool = True
     hesitates: bool = False
-    """production is not to be pointed at it before somebody was paged because of that"""
+    """production must not be switched to it before a page was sent"""
 
     def _released(self, test_env: TestEnvironment) -> None:
         for service in SERVICES:
@@ -211,14 +211,14 @@ class Restore(MigrationRollback):
             yield "production's own database was changed"
         ended = "done" if self.is_agreed else "declined"
         if test_env.fixture.slack.keys.count(ended) != 1:
-            yield f"the end was told so: {test_env.fixture.slack.keys}"
+            yield f"messages of the end: {test_env.fixture.slack.keys}"
         versions = test_env.fixture.secrets.versions.get(SECRET, [])
         if not self.is_agreed:
             if jobs or versions:
-                yield f"nobody agreed to {jobs}, {versions}"
+                yield f"not approved: {jobs}, {versions}"
             return
         if self.hesitates and not test_env.fixture.pagerduty.paged:
-            yield "it halted with writes off, and nobody was paged"
+            yield "it halted during the write freeze, but no page was sent"
         if len(jobs) != 1 or [value for _, value in versions] != [RESTORED]:
             yield f"restores: {jobs}; versions of the secret: {versions}"
         restored = [one["raw"] for one in database.elsewhere[RESTORED].documents.datasets.find()]
@@ -242,7 +242,7 @@ def _line(name: str, at_s: float) -> dict[str, Any]:
     return {"_id": name, "fileName": f"{name}.js", "appliedAt": datetime.fromtimestamp(at_s, UTC)}
 
 
-UNDOINGS = (
+MIGRATION_ROLLBACKS = (
     Down("undo"),
     Down("undo, cancelled", has_maintenance=True, is_cancelled=True),
     Restore("restore", has_maintenance=True),

@@ -1,7 +1,7 @@
-"""A system that goes away at one call and stays away for longer than any step's patience; then it is back.
+"""Outages: a system becomes unavailable at one call, for longer than any task retries, and then works again.
 
-Prefect's server is left out: a run cannot outlive its own engine's server for so long, and what becomes of a run that
-dies is the kills' to show.
+Prefect's server is left out: a run does not outlive such an outage of its own engine's server, and the kills cover
+runs that die.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,19 +16,19 @@ from wire import Call, Process
 from playbook.errors import Transient
 
 AWAY_S = 1200
-"""Longer than a revert asks again (8 minutes), shorter than a message is kept for (half an hour)."""
+"""Longer than a revert is retried (8 minutes), shorter than a message is retried (30 minutes)."""
 
 
 def outages(scenario: ChaosScenario, only: Callable[[Call], bool] = lambda call: True) -> Iterator[Case]:
-    """Each system goes away at each call that the release makes to it."""
+    """Each system becomes unavailable at each call that the release makes to it."""
     calls, _ = recorded(scenario)
     for call in (call for call in calls if call.system != "prefect" and only(call)):
-        test_env, run = play(lambda test_env, call=call: _told(test_env, scenario, call))
+        test_env, run = play(lambda test_env, call=call: _outage(test_env, scenario, call))
         wrong = (*broken(test_env, may_fail=(Transient,)), *scenario.wrong(test_env, run))
         yield Case(scenario.name, "first", call, "away from here", scenario.outcome(test_env), test_env.ended_s, wrong)
 
 
-async def _told(test_env: TestEnvironment, scenario: ChaosScenario, first: Call) -> tuple[TestEnvironment, Run]:
+async def _outage(test_env: TestEnvironment, scenario: ChaosScenario, first: Call) -> tuple[TestEnvironment, Run]:
     back_s = float("inf")
 
     def away(process: Process, call: Call) -> Fault | None:
@@ -41,7 +41,7 @@ async def _told(test_env: TestEnvironment, scenario: ChaosScenario, first: Call)
     test_env.fixture.wire.faults.append(away)
     began_s = test_env.fixture.now()
     run = await scenario.begin(test_env, {})
-    await test_env.recover()  # while it is away
+    await test_env.recover()  # during the outage
     await test_env.until(lambda: test_env.fixture.now() >= back_s)
     await scenario.follow(test_env, run)
     await test_env.catch_up()

@@ -24,7 +24,6 @@ from prefect import Task, artifacts, deployments, events, flow_runs, runtime
 from prefect.client import orchestration
 from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import NotPausedError, ObjectNotFound
-from prefect.logging import disable_run_logger
 from wire import PROCESS
 
 from blocks.clock import CLOCK
@@ -36,7 +35,7 @@ ANSWERS_AFTER_S = 2.0
 
 @dataclass(frozen=True)
 class Started:
-    """A run that was asked for: which deployment, with which parameters, as JSON."""
+    """A requested run: its deployment, and its parameters as JSON."""
 
     deployment: str
     parameters: dict[str, Any]
@@ -44,7 +43,7 @@ class Started:
 
 @dataclass
 class Server:
-    """What the Prefect server knows, and people who answer its forms."""
+    """A Prefect server in memory, and the people who answer its forms."""
 
     fixture: Fixture
     runs: dict[str, State[Any]] = field(default_factory=dict)
@@ -56,15 +55,15 @@ class Server:
     log: list[tuple[str, str]] = field(default_factory=list)
     """process, line"""
     answers: list[dict[str, Any]] = field(default_factory=list)
-    """what people answer at the gates, in order; when it is used up nobody answers"""
+    """what people answer at the gates, in order; further gates get no answer"""
     answer: Callable[[str], dict[str, Any]] | None = None
-    """what people answer to what they read above the form, in place of ``answers``"""
+    """the answer to the text above a form, instead of ``answers``"""
     gates: dict[str, "asyncio.Future[dict[str, Any]]"] = field(default_factory=dict)
     forms: list[str] = field(default_factory=list)
-    """what people read above the forms"""
+    """the texts above the forms"""
 
     def forget(self) -> None:
-        """No run was ever started, and nothing was said or shown."""
+        """Forget runs, artifacts, events, logs and forms."""
         for kept in (self.runs, self.artifacts, self.started, self.events, self.log, self.gates, self.forms):
             kept.clear()
 
@@ -89,7 +88,7 @@ class Server:
         return SimpleNamespace(name=idempotency_key)
 
     async def pause(self, wait_for_input: type[Any], timeout: float, **_: Any) -> Any:
-        """As `apause_flow_run`: waits for somebody's answer, or for `resume`."""
+        """As `apause_flow_run`: waits for a person's answer, or for `resume`."""
         process = PROCESS.get()
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
 
@@ -117,7 +116,7 @@ class Server:
         await self._carry("resume", str(flow_run_id), answer)
 
     def emit(self, event: str, resource: dict[str, str], **_: Any) -> None:
-        """As `emit_event`: it waits for nothing, and the dead emit nothing."""
+        """As `emit_event`: it does not wait, and a killed process emits nothing."""
         if not PROCESS.get().is_dead:
             self.events.append((self.fixture.now(), event, resource["prefect.resource.id"]))
 
@@ -145,7 +144,7 @@ class Server:
         await self._carry("set state", str(flow_run_id), lambda: self.runs.__setitem__(str(flow_run_id), state))
 
     async def request(self, method: str, path: str, json: dict[str, Any]) -> Any:
-        """As the client's, for the one question that is asked this way: which events there were."""
+        """As the client's, for the one request that is made this way: the filter of events."""
         assert (method, path) == ("POST", "/events/filter")
         asked = json["filter"]
         since_s = datetime.fromisoformat(asked["occurred"]["since"].replace("Z", "+00:00")).timestamp()
@@ -173,7 +172,7 @@ def _answer(gate: "asyncio.Future[dict[str, Any]]", said: dict[str, Any]) -> Non
 
 
 async def run_task(task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What a task returns, tried as often as its options say. Only what its condition allows is tried again."""
+    """Run a task as often as its options say. Only what its retry condition allows is retried."""
     delays = task.retry_delay_seconds or [0.0]
     delays = delays if isinstance(delays, list) else [float(delays)]
     for tried in range(1, task.retries + 2):
@@ -205,15 +204,11 @@ class _RunLog(logging.Handler):
 
 @contextlib.contextmanager
 def _run_log(server: Server) -> Iterator[None]:
-    """The run logger writes to ``server.log``. Prefect hands out the logger "null" while run loggers are disabled."""
-    null, handler = logging.getLogger("null"), _RunLog(server)
-    null.addHandler(handler)
-    null.setLevel(logging.DEBUG)
-    try:
-        with disable_run_logger():
-            yield
-    finally:
-        null.removeHandler(handler)
+    """The run logger writes to ``server.log``."""
+    logger, handler = logging.getLogger("prefect.flow_runs"), _RunLog(server)
+    with patch.object(logger, "handlers", [handler]), patch.object(logger, "propagate", False):
+        logger.setLevel(logging.DEBUG)
+        yield
 
 
 @contextlib.contextmanager

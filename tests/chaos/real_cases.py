@@ -31,9 +31,9 @@ BROKEN_START = ChaosScenario("broken start", {AI_CORE: "dies"}, users_per_s=20.0
 
 @dataclass(frozen=True)
 class Call:
-    """The ``nth`` call of ``method`` for ``subject``, and what it is in this plot.
+    """The ``nth`` call of ``method`` for ``subject``, and what it is in this scenario.
 
-    ``system`` is a desk, or Cloud Run; the subject is there a project and a service, at a desk a path.
+    ``system`` is a vendor or Cloud Run; the subject is a path, or for Cloud Run a project and a service.
     """
 
     said: str
@@ -49,7 +49,7 @@ class Call:
         if self.system == "cloud run":
             await world.fault(self.method, resource=f"*/{self.subject}", **hold)
         else:
-            late_s = 0.01 if moment is Moment.AFTER else 0.0  # a desk's order says something, if only that it is late
+            late_s = 0.01 if moment is Moment.AFTER else 0.0  # a vendor's order must contain something, if only a delay
             await world.vendor_fault(self.system, method=self.method, path=self.subject, delay_s=late_s, **hold)
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Baking:
-    """No call: so many seconds into the bake, between one and the next."""
+    """No call, but so many seconds into the bake."""
 
     seconds: float
 
@@ -94,8 +94,8 @@ def _cloud_run(said: str, project: str, service: str, nth: int, method: str) -> 
     return Call(f"{said} {where}", "cloud run", method, subject, nth)
 
 
-def said(words: str, nth: int) -> Call:
-    """The nth message to Slack: two of staging's come first, and the start of production's release."""
+def message(words: str, nth: int) -> Call:
+    """The nth message to Slack: the first three are two of staging and the start of production's release."""
     return Call(words, "slack", POST, "/api/chat.postMessage", nth)
 
 
@@ -107,11 +107,11 @@ BEFORE, APPLIED, AFTER = Moment.BEFORE, Moment.APPLIED, Moment.AFTER
 
 CASES = (
     Case(BREACH, production("revert of", AI_CORE, 5), APPLIED),
-    Case(BROKEN_START, production("claim of", AI_CORE, 1), BEFORE),
+    Case(BROKEN_START, production("lease of", AI_CORE, 1), BEFORE),
     Case(BROKEN_START, production("deploy to", AI_CORE, 2), APPLIED),
     Case(BREACH, production("shift of", AI_CORE, 3), APPLIED),
     Case(BROKEN_START, PAGE, APPLIED),
-    Case(BROKEN_START, staging("claim of", BACKEND, 1), APPLIED),
+    Case(BROKEN_START, staging("lease of", BACKEND, 1), APPLIED),
     Case(HEALTHY, production("promote", AI_CORE, 5), APPLIED, PROMOTED),
     Case(
         BROKEN_START,
@@ -119,15 +119,15 @@ CASES = (
         AFTER,
         then=(production("second write to", FRONTEND, 2), APPLIED),
     ),
-    Case(BROKEN_START, production("release-claim of", AI_CORE, 4), APPLIED),
+    Case(BROKEN_START, production("release of the lease of", AI_CORE, 4), APPLIED),
     Case(BREACH, Baking(2), AFTER),
-    Case(BROKEN_START, production("claim of", BACKEND, 1), AFTER),
-    Case(BROKEN_START, said("message to #releases or #incident-response", 4), BEFORE),
+    Case(BROKEN_START, production("lease of", BACKEND, 1), AFTER),
+    Case(BROKEN_START, message("message to #releases or #incident-response", 4), BEFORE),
     Case(BREACH, production("shift of", BACKEND, 3), AFTER, then=(PAGE, BEFORE)),
     Case(BROKEN_START, staging("promote", BACKEND, 3), BEFORE),
     Case(BROKEN_START, TICKET, APPLIED),
     Case(HEALTHY, Baking(20), AFTER, PROMOTED),
-    Case(BROKEN_START, production("release-claim of", FRONTEND, 4), AFTER),
+    Case(BROKEN_START, production("release of the lease of", FRONTEND, 4), AFTER),
     Case(BROKEN_START, production("look at", FRONTEND, 2, GET), AFTER),
     Case(BREACH, production("shift of", FRONTEND, 3), BEFORE),
     Case(BROKEN_START, DEPLOYED, AFTER),
@@ -135,6 +135,6 @@ CASES = (
     Case(BROKEN_START, SEARCH, BEFORE),
     Case(BROKEN_START, production("deploy to", BACKEND, 2), BEFORE),
     Case(HEALTHY, production("promote", BACKEND, 4), BEFORE, PROMOTED),
-    Case(HEALTHY, said("message that the release is complete", 4), APPLIED, PROMOTED),
+    Case(HEALTHY, message("message that the release is complete", 4), APPLIED, PROMOTED),
 )
 """The first ones are a sample by themselves: `--cases N` takes so many from the beginning."""

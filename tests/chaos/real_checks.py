@@ -1,6 +1,6 @@
-"""What must be so after a real kill, by what the stand-in serves, what was written to it and what its desks were told.
+"""What must be true after a real kill: what the world serves, what was written to it, and the calls to its vendors.
 
-The same sentences as `invariants`, read from a world of real processes.
+The same rules as in `invariants`, read from a world of real processes.
 """
 
 from collections import Counter
@@ -55,12 +55,12 @@ def wrong(seen: Seen) -> list[str]:
 
 
 def is_held(services: list[dict[str, Any]]) -> bool:
-    """Whether any service carries a claim, or points to one."""
+    """Whether any service has a lease or takes part in one."""
     return any(HELD & state["annotations"].keys() for state in services)
 
 
 def _service(seen: Seen, state: dict[str, Any]) -> Iterator[str]:
-    """Everybody on one ready revision, which is what is asked for, and nothing of a claim left."""
+    """All users are on one ready revision, as requested, and no lease is left."""
     name = f"{state['project']}/{state['service']}"
     served = _shares(state["served"], {})
     if list(served.values()) != [100] or not all(state["revisions"][revision]["is_ready"] for revision in served):
@@ -100,31 +100,31 @@ def _acts(seen: Seen) -> Iterator[str]:
 
 
 def _words(seen: Seen) -> Iterator[str]:
-    """Each fact was told, and told once where the desk has a way to know."""
+    """Each message was sent, and sent once where the vendor can detect a repetition."""
     facts = Counter(_key(one["body"]) for one in seen.vendor_calls if one["vendor"] == "slack")
     tickets = Counter(one["body"]["title"] for one in seen.vendor_calls if one["path"].endswith("/issues"))
     pages = {one["body"]["dedup_key"] for one in seen.vendor_calls if one["vendor"] == "pagerduty"}
     for fact, times in (facts + tickets).items():
         if times > 1:
-            yield f"{fact} was told {times} times"
+            yield f"{fact} was sent {times} times"
     if not _was_claimed(seen):
         if pages or tickets or any(fact.startswith("production/") for fact in facts):
-            yield f"production was not touched, and was talked of: {sorted(facts)}, {sorted(pages)}"
+            yield f"production was not touched, but messages were sent: {sorted(facts)}, {sorted(pages)}"
         return
     said = {fact.rsplit("/", 1)[-1] for fact in facts if fact.startswith("production/")}
     if STARTING not in said:
-        yield "nobody was told that the release begins"
+        yield "no start message was sent"
     if seen.outcome == "promoted":
-        yield from _told_of_success(seen, said, len(pages))
+        yield from _messages_of_success(seen, said, len(pages))
     elif ROLLED_BACK not in said or len(pages) != 1 or len(tickets) != 1:
-        yield f"the revert was told so: {sorted(said)}, {len(pages)} pages, {len(tickets)} tickets"
+        yield f"messages of the revert: {sorted(said)}, {len(pages)} pages, {len(tickets)} tickets"
 
 
-def _told_of_success(seen: Seen, said: set[str], pages: int) -> Iterator[str]:
+def _messages_of_success(seen: Seen, said: set[str], pages: int) -> Iterator[str]:
     if COMPLETE not in said:
-        yield "nobody was told that the release is complete"
+        yield "no completion message was sent"
     if pages:
-        yield "somebody was paged for nothing"
+        yield "a page was sent although nothing failed"
     if not any(one["vendor"] == "sentry" and seen.version in str(one) for one in seen.vendor_calls):
         yield "Sentry does not know the release"
     if seen.watches != 1:
@@ -140,7 +140,7 @@ def _was_claimed(seen: Seen) -> bool:
 
 
 def _key(message: dict[str, Any]) -> str:
-    """The fact that a message to Slack tells."""
+    """The key of a message to Slack."""
     return str(message["metadata"]["event_payload"]["key"])
 
 

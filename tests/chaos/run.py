@@ -1,4 +1,4 @@
-"""The whole matrix, by exhaustion: `python tests/chaos/run.py [--plot NAME ...] [--faults | --outages] [--quiet]`.
+"""The whole matrix: `python tests/chaos/run.py [--scenario NAME ...] [--faults | --outages] [--quiet]`.
 
 Prints a table (call, moment, outcome, seconds) and ends with 1 if a case breaks.
 """
@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 
 from cases import Case, deaths, faults, kills, kills_of_followers
 from emergencies import EMERGENCIES
-from migration_rollbacks import UNDOINGS
+from migration_rollbacks import MIGRATION_ROLLBACKS
 from outages import outages
 from scenarios import CANCELLED, RELEASES, ChaosScenario
 
-PLOTS: tuple[ChaosScenario, ...] = (*RELEASES, CANCELLED, *EMERGENCIES, *UNDOINGS)
+PLOTS: tuple[ChaosScenario, ...] = (*RELEASES, CANCELLED, *EMERGENCIES, *MIGRATION_ROLLBACKS)
 
 
 def sweeps(scenarios: list[ChaosScenario], disturb: Callable[[ChaosScenario], Iterator[Case]] | None) -> Iterator[Case]:
@@ -44,7 +44,7 @@ def main() -> int:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--plot", nargs="+", choices=[scenario.name for scenario in PLOTS], help="only these; all without it"
+        "--scenario", nargs="+", choices=[scenario.name for scenario in PLOTS], help="only these; all without it"
     )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument(

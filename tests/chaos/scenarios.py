@@ -1,4 +1,4 @@
-"""What is disturbed: a plot begins with the run that meets bad luck, and says how it must end whatever happens."""
+"""The scenarios: each starts a run, which kills and faults then disturb, and says what must be true in the end."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from cloud import Behaviour
 from driver import Orders, Run, TestEnvironment
 from fixture import NEW, SERVICES
-from invariants import release_told_wrong, revert_told_wrong, was_claimed
+from invariants import release_message_problems, revert_message_problems, was_claimed
 from prefect import Flow
 
 from playbook.lease.record import Record
@@ -14,105 +14,104 @@ from playbook.release.promotion import Promotion
 from playbook.release.traffic import TrafficSplit
 
 TRIES_MAX = 4
-"""How often a person starts again what died before anybody else could finish it."""
+"""How often a person starts a run again that died before recovery could know of it."""
 
 
 @dataclass(frozen=True)
 class ChaosScenario:
-    """A story with a name. What holds for all of them is in `invariants.broken`, what only it must keep in `wrong`."""
+    """A scenario. `invariants.broken` checks what holds for all of them, `wrong` what holds for this one."""
 
     name: str
 
     async def begin(self, test_env: TestEnvironment, orders: Orders) -> Run:
-        """The run that ``orders`` are for, after what comes before it: it has ended, or it is dead."""
+        """Prepare and start the run that ``orders`` are for. Returns it once it has ended or was killed."""
         raise NotImplementedError
 
     async def follow(self, test_env: TestEnvironment, run: Run) -> list[Run]:
-        """What comes after it, until nothing is left to do: the automations' work, and a person's where theirs ends."""
+        """The runs after it, until nothing is left to do: those that automations start, then those of a person."""
         return await test_env.recover()
 
     def wrong(self, test_env: TestEnvironment, run: Run) -> Iterator[str]:
-        """A sentence for everything of this plot that is not as it must be in the end."""
+        """A sentence for each violation of what this scenario requires in the end."""
         raise NotImplementedError
 
     def outcome(self, test_env: TestEnvironment) -> str:
-        """In a word, for the table."""
+        """One word for the table."""
         served = set(test_env.fixture.versions_served().values())
         return served.pop() if len(served) == 1 else "split"
 
 
 @dataclass(frozen=True)
 class Release(ChaosScenario):
-    """A release: how its backend behaves, and whether it would be promoted if nothing happened.
+    """A release: how its backend behaves, and whether it is promoted when it is not disturbed.
 
-    One that dies before it holds anything has changed nothing, and stays undone: the next one is on Thursday.
+    A release that is killed before it holds a lease has changed nothing and is not finished.
     """
 
     backend: Behaviour
     is_good: bool
 
     async def begin(self, test_env: TestEnvironment, orders: Orders) -> Run:
-        """Released to production, by way of staging."""
+        """Release to production, through staging."""
         test_env.fixture.publish(NEW, {SERVICES[1]: self.backend})
         return await test_env.release(orders=orders, changes="x")
 
     def wrong(self, test_env: TestEnvironment, run: Run) -> Iterator[str]:
-        """Everybody has it, or nobody because it is bad; told so."""
-        yield from release_told_wrong(test_env)
+        """All users have the release, or none because it is bad; the messages say so."""
+        yield from release_message_problems(test_env)
         is_new = set(test_env.fixture.versions_served().values()) == {NEW}
         if is_new and not self.is_good:
-            yield "a bad release reached everybody"
+            yield "a bad release was promoted"
         if self.is_good and not is_new and was_claimed(test_env, "production") and run.process.is_dead:
             yield "a good release was not finished"
 
     def outcome(self, test_env: TestEnvironment) -> str:
-        """As people say it."""
+        """Promoted, on stable or split."""
         served = set(test_env.fixture.versions_served().values())
         return "promoted" if served == {NEW} else "on stable" if len(served) == 1 else "split"
 
 
 @dataclass(frozen=True)
 class Cancelled(Release):
-    """A good release that a person cancels: it is taken back, whatever becomes of those who take it back."""
+    """A good release that a person cancels: it is reverted, even if the recoveries are disturbed too."""
 
     async def begin(self, test_env: TestEnvironment, orders: Orders) -> Run:
-        """Its process ends by the cancellation."""
+        """The kill is a cancellation."""
         run = await super().begin(test_env, orders)
         if run.process.is_dead:
             test_env.cancel(run)
         return run
 
     def wrong(self, test_env: TestEnvironment, run: Run) -> Iterator[str]:
-        """Nobody has it, and whoever must act knows, even where nobody had been told yet that it begins; unless it had
-        let go already."""
+        """No user has it and the revert was reported, unless it had released its lease before the cancellation."""
         if not test_env.died_holding(run):
-            yield from release_told_wrong(test_env)
+            yield from release_message_problems(test_env)
             return
-        yield from revert_told_wrong(test_env)
+        yield from revert_message_problems(test_env)
         if NEW in test_env.fixture.versions_served().values():
             yield "a release that was cancelled went on"
 
 
 @dataclass(frozen=True)
 class Undecided(Release):
-    """A release that must be looked at again or asked about. Whoever is asked says ``choice`` each time, or nothing.
+    """A release that opens a gate or is scaled. A person answers each gate with ``choice``, or not at all.
 
-    It may be reverted even where it would be promoted: what a death costs is taken off the deadline that people had.
+    It may be reverted even if ``choice`` is promote: the time that a kill costs counts against the gate's deadline.
     """
 
     choice: str = ""
 
     async def begin(self, test_env: TestEnvironment, orders: Orders) -> Run:
-        """Whoever is asked, and however often, says the same."""
+        """Every gate gets the same answer."""
         answer = {"choice": self.choice, "approver": "Ada", "reason": "a known bug"}
         test_env.server.answers = [answer] * TRIES_MAX if self.choice else []
         return await super().begin(test_env, orders)
 
     def wrong(self, test_env: TestEnvironment, run: Run) -> Iterator[str]:
-        """Told as it ended; promoted only where that is right."""
-        yield from release_told_wrong(test_env)
+        """The messages match the outcome, and only a good release is promoted."""
+        yield from release_message_problems(test_env)
         if set(test_env.fixture.versions_served().values()) == {NEW} and not self.is_good:
-            yield "a release that nobody decided for reached everybody"
+            yield "a release was promoted without a decision for it"
 
 
 HEALTHY = Release("healthy", Behaviour(), True)
@@ -128,31 +127,31 @@ RELEASES = (HEALTHY, BREACH, BROKEN_START, MARGINAL, MARGINAL_PROMOTED, SCALED)
 
 @dataclass(frozen=True)
 class Asked(ChaosScenario):
-    """Something that a person asks for and waits for. Where its process dies before it holds anything, nobody else
-    knows of it: the person sees it Crashed, and starts it again.
+    """A run that a person starts and waits for. If it is killed before it holds a lease, recovery does not know of it:
+    the person sees it Crashed and starts it again.
     """
 
-    async def set_the_scene(self, test_env: TestEnvironment) -> None:
-        """What is so when the person asks."""
+    async def prepare(self, test_env: TestEnvironment) -> None:
+        """Prepare the state in which the person starts it."""
 
     def asked(self) -> tuple[Flow[..., object], object]:
         """The flow, and its request."""
         raise NotImplementedError
 
     def is_known(self, test_env: TestEnvironment) -> bool:
-        """Whether it stands on the services that it was asked for: from then on it is finished without the person."""
+        """Whether a lease of it is on the services: from then on recovery finishes it."""
         raise NotImplementedError
 
     async def begin(self, test_env: TestEnvironment, orders: Orders) -> Run:
-        """It is asked for the first time."""
-        await self.set_the_scene(test_env)
+        """Start it for the first time."""
+        await self.prepare(test_env)
         flow, request = self.asked()
         run = test_env.start(flow, orders, request=request, environment="production")
         await test_env.ended(run)
         return run
 
     async def follow(self, test_env: TestEnvironment, run: Run) -> list[Run]:
-        """The automations', and where they find nothing the person's."""
+        """The runs of the automations; where they find no lease, the person starts it again."""
         followers, last = await test_env.recover(), run
         flow, request = self.asked()
         for _ in range(TRIES_MAX):
@@ -164,7 +163,7 @@ class Asked(ChaosScenario):
 
 
 def released(test_env: TestEnvironment, service: str, *versions: str) -> None:
-    """Each of ``versions`` (the oldest first) served the service's users in its turn, and the last one still does."""
+    """``versions`` (oldest first) have served the service's users in turn, and the last one still does."""
     state = test_env.fixture.production.services[service]
     first = next(iter(state.revisions.values()))
     goods = []

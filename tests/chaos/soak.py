@@ -1,9 +1,9 @@
-"""Fifty releases one after another, each with its own bad luck: `python tests/chaos/soak.py [--releases N] [--seed S]`.
+"""Fifty releases in a row, each with a random kill or fault: `python tests/chaos/soak.py [--releases N] [--seed S]`.
 
 One outside: what one release leaves on the services the next one finds. The invariants are looked at after each. What
-the outside was told is forgotten then, so that all memory that still grows is the product's, or a leak of the driver.
+the vendors received is forgotten then, so that all memory that still grows is the product's, or a leak of the driver.
 """
-# ruff: noqa: T201  # a command line prints; the dice are for bad luck, and are the same for the same seed
+# ruff: noqa: T201  # a command line prints; the random numbers depend on the seed only
 
 import argparse
 import gc
@@ -22,7 +22,7 @@ from wire import Moment
 
 BACKENDS = (Behaviour(), Behaviour(), Behaviour(errors=0.05), Behaviour(starts=False), Behaviour(smoke=False))
 CALLS = 250
-"""About as many calls as a release makes: bad luck falls somewhere among them."""
+"""About as many calls as a release makes: the kill or fault hits one of them."""
 
 GROWTH_MAX = 1.25
 """Between the middle and the end: what varies by the kind of release that was last."""
@@ -38,13 +38,13 @@ async def soak(
     for number in range(releases):
         version = f"v20251116-{0xABC000 + number:06x}"
         test_env.fixture.publish(version, {dice.choice(SERVICES): dice.choice(BACKENDS)})
-        luck = dice.choice([*Moment, *Fault])
-        run = await test_env.release(version, {dice.randrange(CALLS): luck}, changes="x")
+        disturbance = dice.choice([*Moment, *Fault])
+        run = await test_env.release(version, {dice.randrange(CALLS): disturbance}, changes="x")
         await test_env.recover()
         await test_env.catch_up()
         ends[run.end] += 1
         left = [sentence for where in test_env.fixture.clouds for sentence in services_wrong(test_env, where)]
-        wrong += [f"release {number} ({luck}, {run.end}): {sentence}" for sentence in left]
+        wrong += [f"release {number} ({disturbance}, {run.end}): {sentence}" for sentence in left]
         await test_env.forget()
         gc.collect()
         held.append(tracemalloc.get_traced_memory()[0])

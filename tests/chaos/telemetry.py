@@ -1,6 +1,6 @@
-"""Prometheus and Cloud Logging in memory: counters that follow from who served how many users, and how well.
+"""Prometheus and Cloud Logging in memory: counters that follow from the traffic and the behaviour of revisions.
 
-Everything is a function of time, so a resumed release reads the same samples as the one before it.
+Everything is a function of time, so a resumed release reads the same samples as the first one.
 """
 
 import re
@@ -114,7 +114,7 @@ class Telemetry:
 
 
 class Logs:
-    """As `CloudLogging`: a revision that errs says so once, one that was killed for want of memory too."""
+    """As `CloudLogging`: a revision with errors, or one killed for lack of memory, has one line about it."""
 
     def __init__(self, wire: Wire, cloud: Cloud) -> None:
         self._wire, self._cloud = wire, cloud
@@ -135,7 +135,7 @@ class Logs:
         )
 
     def _behaviour(self, service: str, revision: str) -> Behaviour:
-        """Of a revision that never existed there are no lines, and that is no error."""
+        """A revision that never existed has no lines; that is not an error."""
         found = self._cloud.services[service].revisions.get(revision)
         return found.behaviour if found else Behaviour()
 

@@ -15,15 +15,15 @@ FAR = 31
 
 @pytest.mark.parametrize("scenario", [HEALTHY, BREACH], ids=lambda scenario: scenario.name)
 def test_one_fault_changes_nothing_but_the_time(scenario: Release) -> None:
-    """Whatever one call meets, users end on one healthy revision and each fact is told once."""
+    """Whichever fault one call gets, users end on one healthy revision, and each message is sent once."""
     chosen = {call.n for call in recorded(scenario)[0][1::EVERY]}
     for case in faults(scenario, lambda call: call.n in chosen):
         assert not case.wrong, f"{case.call}, {case.moment}"
 
 
 @pytest.mark.parametrize("scenario", [MARGINAL, MARGINAL_PROMOTED], ids=lambda scenario: scenario.name)
-def test_a_server_that_does_not_take_the_question_is_asked_again(scenario: Release) -> None:
-    """Prefect is away when the gate opens or closes: people are asked again, and it ends as they or the clock say."""
+def test_a_gate_is_opened_again_after_prefect_was_unavailable(scenario: Release) -> None:
+    """Prefect is unavailable when the gate opens or closes: it is opened again, and answer or deadline counts."""
     for case in faults(
         scenario, lambda call: call.system == "prefect" and call.method in ("pause", "unpause", "resume")
     ):
@@ -31,8 +31,8 @@ def test_a_server_that_does_not_take_the_question_is_asked_again(scenario: Relea
 
 
 @pytest.mark.parametrize("scenario", [HEALTHY, BREACH], ids=lambda scenario: scenario.name)
-def test_deaf_desks_hear_it_later(scenario: Release) -> None:
-    """With every desk away from the first word to the last, the release ends as ever; then all is told, once."""
+def test_messages_are_sent_later_when_all_vendors_are_unavailable(scenario: Release) -> None:
+    """All vendors are unavailable during the release: its outcome is the same, and each message is sent once later."""
 
     async def played(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
         test_env.fixture.publish(NEW, {SERVICES[1]: scenario.backend})
@@ -58,7 +58,7 @@ def test_deaf_desks_hear_it_later(scenario: Release) -> None:
 
 @pytest.mark.parametrize("system", ["prometheus", "prefect"])
 def test_a_while_without_telemetry_or_server_is_survived(system: str) -> None:
-    """It is away from the shift on, for longer than anybody keeps asking in one go; the release ends promoted."""
+    """It is unavailable from the traffic shift on, for longer than one retry sequence; the release is promoted."""
 
     async def scenario(test_env: TestEnvironment) -> Run:
         test_env.fixture.publish(NEW)
@@ -76,7 +76,7 @@ def test_a_while_without_telemetry_or_server_is_survived(system: str) -> None:
 
 @pytest.mark.parametrize("scenario", [HEALTHY, BREACH], ids=lambda scenario: scenario.name)
 def test_a_system_that_stays_away_changes_nothing_but_the_end(scenario: Release) -> None:
-    """From any call on, for twenty minutes: users are on one healthy revision once it is back, and all is told once."""
+    """From any call on, for 20 minutes: users end on one healthy revision, and each message is sent once."""
     chosen = {call.n for call in recorded(scenario)[0][5::FAR]}
     for case in outages(scenario, lambda call: call.n in chosen):
         assert not case.wrong, f"{case.call}, {case.moment}"

@@ -1,4 +1,4 @@
-"""What stops a migration rollback while writes are off, without killing its process: somebody is woken, every time."""
+"""Problems that stop a migration rollback during the write freeze without a kill: a page is always sent."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,10 +12,10 @@ from fixture import QUICK
 from migration_rollbacks import (
     AI_CORE,
     BACKEND,
+    MIGRATION_ROLLBACKS,
     RESTORED,
     SCALING,
     SECRET,
-    UNDOINGS,
     USERS,
     MigrationRollback,
     database_of,
@@ -24,6 +24,7 @@ from pydantic import SecretStr
 from wire import Call, Killed, Process
 
 from blocks.migrations import load
+from blocks.secret_reference import SecretReference
 from playbook.errors import BadRequest
 from playbook.lease.lease import Lease
 from playbook.lease.record import Participant, Record
@@ -31,15 +32,15 @@ from playbook.migration.plan import Batch, Migration, MigrationRequest
 from playbook.migration.progress import progress_of
 from playbook.release.traffic import TrafficSplit
 
-DOWN, RESTORE = UNDOINGS[0], UNDOINGS[2]
+DOWN, RESTORE = MIGRATION_ROLLBACKS[0], MIGRATION_ROLLBACKS[2]
 Disturb = Callable[[TestEnvironment, Call], Fault | None]
 
 
-async def taken_back(
+async def rolled_back(
     test_env: TestEnvironment, disturb: Disturb = lambda test_env, call: None, scenario: MigrationRollback = DOWN
 ) -> Run:
-    """A migration is asked to be taken back; ``disturb`` is asked at each call."""
-    await scenario.set_the_scene(test_env)
+    """Run a migration rollback; ``disturb`` may return a fault for each call."""
+    await scenario.prepare(test_env)
     test_env.fixture.wire.faults.append(lambda process, call: disturb(test_env, call))
     flow, request = scenario.asked()
     run = test_env.start(flow, request=request, environment="production")
@@ -57,26 +58,26 @@ async def started_again(test_env: TestEnvironment) -> Run:
 
 
 def record_of(test_env: TestEnvironment, service: str) -> Record:
-    """What a service of production carries."""
+    """The record on a service of production."""
     return Record.read(test_env.fixture.production.read(service))
 
 
 def lease_of(test_env: TestEnvironment) -> Lease:
-    """What the lead carries."""
+    """The lease on the coordinator."""
     lease = record_of(test_env, BACKEND).lease
     assert lease is not None
     return lease
 
 
 def a_bug(test_env: TestEnvironment, call: Call) -> None:
-    """Something that nobody foresaw breaks in the middle of the data."""
+    """An unexpected error while documents change."""
     if call.method == "update_many" and call.subject == "users":
-        raise ZeroDivisionError("nobody foresaw this")
+        raise ZeroDivisionError("an unexpected error")
 
 
-async def pages_and_goes_on(test_env: TestEnvironment, disturb: Disturb, words: str) -> None:
-    """Nothing goes on by itself once somebody is paged; started again it is finished."""
-    run = await taken_back(test_env, disturb)
+async def pages_and_continues(test_env: TestEnvironment, disturb: Disturb, words: str) -> None:
+    """It halts, a page is sent, nothing continues by itself; started again it finishes."""
+    run = await rolled_back(test_env, disturb)
     assert run.end == "Halted"
     assert words in run.message
     assert "are off" in run.message
@@ -88,13 +89,13 @@ async def pages_and_goes_on(test_env: TestEnvironment, disturb: Disturb, words: 
     assert database_of(test_env).documents.users.count_documents({"oldField": {"$exists": True}}) == 5
 
 
-def test_a_bug_pages() -> None:
-    """Whatever it is, writes are off."""
-    play(lambda test_env: pages_and_goes_on(test_env, a_bug, "ZeroDivisionError: nobody foresaw this"))
+def test_an_unexpected_error_halts_and_pages() -> None:
+    """The write freeze stays."""
+    play(lambda test_env: pages_and_continues(test_env, a_bug, "ZeroDivisionError: an unexpected error"))
 
 
-def test_a_module_that_is_wrong_meanwhile_pages() -> None:
-    """Somebody edits the migrations folder while writes are off: it is no wrong request that touches nothing."""
+def test_a_migration_module_that_becomes_invalid_pages() -> None:
+    """The migrations folder is edited during the write freeze: this is not a wrong request before any write."""
     wrong: list[str] = []
 
     def read(folder: str) -> tuple[Migration, ...]:
@@ -109,30 +110,30 @@ def test_a_module_that_is_wrong_meanwhile_pages() -> None:
             wrong.clear()
 
     with patch("tasks.migration.schema.load", read):
-        play(lambda test_env: pages_and_goes_on(test_env, edited, "has no down"))
+        play(lambda test_env: pages_and_continues(test_env, edited, "has no down"))
 
 
-def test_no_walk_waits_for_what_is_shown() -> None:
-    """Prefect's server writes no artifact all the while."""
+def test_the_backfill_does_not_wait_for_artifacts() -> None:
+    """Prefect's server accepts no artifact meanwhile."""
 
     def away(test_env: TestEnvironment, call: Call) -> Fault | None:
         return Fault.SERVER_ERROR if call.method in ("artifact", "progress") else None
 
     async def scenario(test_env: TestEnvironment) -> None:
-        assert (await taken_back(test_env, away)).end == "RolledBack"
+        assert (await rolled_back(test_env, away)).end == "RolledBack"
 
     play(scenario)
 
 
-def test_no_walk_waits_for_a_look_at_the_services() -> None:
-    """Cloud Run is away while documents change: the next look will do, and the last one must succeed."""
+def test_the_backfill_continues_when_a_service_cannot_be_read() -> None:
+    """Cloud Run is unavailable while documents change: the next check is enough, and the last one must succeed."""
 
     def away(test_env: TestEnvironment, call: Call) -> Fault | None:
         is_changing = 0 < sum(database_of(test_env).changed.values()) < USERS
         return Fault.UNAVAILABLE if is_changing and call.method == "snapshot" else None
 
     async def scenario(test_env: TestEnvironment) -> None:
-        run = await taken_back(test_env, away)
+        run = await rolled_back(test_env, away)
         assert run.end == "RolledBack"
         begun = [call for call in run.process.calls if (call.method, call.subject) == ("find_one", "playbook_walks")]
         assert len(begun) == 1
@@ -141,8 +142,8 @@ def test_no_walk_waits_for_a_look_at_the_services() -> None:
         play(scenario)
 
 
-def test_the_secret_is_changed_once_that_is_written_down() -> None:
-    """Whoever finds the claim knows that instances which start now read another database."""
+def test_the_secret_changes_only_after_the_lease_records_it() -> None:
+    """The lease says that new instances read another database."""
     noted: list[bool] = []
 
     def looked_at(test_env: TestEnvironment, call: Call) -> None:
@@ -150,24 +151,24 @@ def test_the_secret_is_changed_once_that_is_written_down() -> None:
             noted.append(bool(progress_of(lease_of(test_env)).bases))
 
     async def scenario(test_env: TestEnvironment) -> None:
-        assert (await taken_back(test_env, looked_at, RESTORE)).end == "RolledBack"
+        assert (await rolled_back(test_env, looked_at, RESTORE)).end == "RolledBack"
         assert noted == [True]
 
     play(scenario)
 
 
 @pytest.mark.parametrize("is_said_by_the_file", [True, False], ids=["mongodb.uri", "the connection secret"])
-def test_a_cluster_that_users_are_on_is_not_restored_to(is_said_by_the_file: bool) -> None:
+def test_the_cluster_in_use_is_not_a_restore_target(is_said_by_the_file: bool) -> None:
     """Production was switched to it before, and the file still calls it the restore cluster."""
 
     def switched(test_env: TestEnvironment, call: Call) -> None:
         if is_said_by_the_file:
-            database_of(test_env).uri = SecretStr(f"{RESTORED}:27017/ethixai")
+            database_of(test_env).uri = SecretReference.given(SecretStr(f"{RESTORED}:27017/ethixai"))
         else:
             test_env.fixture.secrets.versions[SECRET] = [(0.0, RESTORED)]
 
     async def scenario(test_env: TestEnvironment) -> None:
-        run = await taken_back(test_env, switched, RESTORE)
+        run = await rolled_back(test_env, switched, RESTORE)
         assert "a restore removes everything there first" in run.message
         assert test_env.fixture.environments["production"].atlas.jobs == {}
         assert test_env.server.forms == []
@@ -175,26 +176,26 @@ def test_a_cluster_that_users_are_on_is_not_restored_to(is_said_by_the_file: boo
     play(scenario)
 
 
-def test_wrong_atlas_credentials_touch_nothing() -> None:
-    """They are tried before writes are off."""
+def test_wrong_atlas_credentials_change_nothing() -> None:
+    """They are tried before the write freeze."""
 
     def denied(test_env: TestEnvironment, call: Call) -> Fault | None:
         return Fault.DENIED if call.system == "atlas" else None
 
     async def scenario(test_env: TestEnvironment) -> None:
-        run = await taken_back(test_env, denied, RESTORE)
+        run = await rolled_back(test_env, denied, RESTORE)
         assert (run.end, "atlas" in run.message.lower()) == ("Refused", True)
         assert test_env.fixture.production.writes == []
 
     play(scenario)
 
 
-def test_a_change_that_cannot_be_made_touches_nothing() -> None:
-    """The dry run says so while users can still write."""
+def test_an_impossible_change_changes_nothing() -> None:
+    """The dry run finds it before the write freeze."""
     useless = Batch(collection="users", match={"newField": {"$exists": True}}, change={"$set": {"oldField": "?"}})
 
     async def scenario(test_env: TestEnvironment) -> None:
-        run = await taken_back(test_env)
+        run = await rolled_back(test_env)
         assert (run.end, "still match" in run.message) == ("Refused", True)
         assert test_env.fixture.production.writes == []
 
@@ -205,19 +206,19 @@ def test_a_change_that_cannot_be_made_touches_nothing() -> None:
         play(scenario)
 
 
-def test_what_would_be_changed_stands_on_the_page() -> None:
-    """From before anything was."""
+def test_the_report_shows_what_would_change() -> None:
+    """Before anything is changed."""
 
     async def scenario(test_env: TestEnvironment) -> None:
-        assert (await taken_back(test_env)).end == "RolledBack"
+        assert (await rolled_back(test_env)).end == "RolledBack"
         (pages,) = test_env.server.artifacts.values()
         assert "dry run: 5 of 5 documents of users (−newField, +oldField)" in pages[-1]
 
     play(scenario)
 
 
-def test_one_that_dies_every_time_pages() -> None:
-    """Its host kills it whenever it changes the data: after three restarts a person is woken, and not before."""
+def test_a_rollback_that_is_killed_every_time_pages() -> None:
+    """Its host kills it whenever it changes data: after three restarts a page is sent, and not before."""
 
     async def scenario(test_env: TestEnvironment) -> None:
         def dies(process: Process, call: Call) -> None:
@@ -226,7 +227,7 @@ def test_one_that_dies_every_time_pages() -> None:
                 raise Killed
 
         test_env.fixture.wire.faults.append(dies)
-        await taken_back(test_env)
+        await rolled_back(test_env)
         await test_env.recover()
         assert len([run for run in test_env.runs if run.process.name.startswith(DOWN.asked()[0].name)]) == 4
         assert len(test_env.fixture.pagerduty.paged) == 1
@@ -236,11 +237,11 @@ def test_one_that_dies_every_time_pages() -> None:
     play(scenario)
 
 
-def test_it_is_an_incident_as_every_rollback() -> None:
-    """The room reads which roles to fill; the ticket has the post-mortem's draft with nothing left to be filled in."""
+def test_it_is_an_incident_like_every_rollback() -> None:
+    """The channel gets the roles to fill; the ticket has the post-mortem's draft with every value filled in."""
 
     async def scenario(test_env: TestEnvironment) -> None:
-        assert (await taken_back(test_env)).end == "RolledBack"
+        assert (await rolled_back(test_env)).end == "RolledBack"
         (channel,) = [one.text for one in test_env.fixture.slack.said if one.key.endswith("/closing")]
         assert "Incident Commander: ?" in channel
         (ticket,) = test_env.fixture.github.tickets
@@ -265,9 +266,9 @@ HOLDER = Participant(release_id="v20251116-abc123-1f2e3d", epoch=1, coordinator=
     [{"participant": HOLDER}, {"epoch": 4_000_000_000}],
     ids=["another release", "a newer epoch that is over already"],
 )
-def test_what_cannot_be_held_whole_is_let_go_as_it_was(comes_between: dict[str, object]) -> None:
-    """Between its look and its claim a service was taken: the lead is nobody's again, nothing became good or open on
-    it, and no recovery finds a claim of a run that ended.
+def test_services_that_cannot_all_be_held_are_released_unchanged(comes_between: dict[str, object]) -> None:
+    """Another run takes a service between read and lease: the coordinator is released unchanged, and no recovery finds
+    a lease of a run that ended.
     """
 
     async def scenario(test_env: TestEnvironment) -> None:
@@ -279,7 +280,7 @@ def test_what_cannot_be_held_whole_is_let_go_as_it_was(comes_between: dict[str, 
                 state = test_env.fixture.production.services[AI_CORE]
                 state.annotations = record_of(test_env, AI_CORE).model_copy(update=comes_between).annotations()
 
-        run = await taken_back(test_env, taken)
+        run = await rolled_back(test_env, taken)
         assert run.end in ("Refused", "Fenced")
         now = record_of(test_env, BACKEND)
         assert now == before[0].model_copy(update={"epoch": now.epoch})
@@ -287,8 +288,8 @@ def test_what_cannot_be_held_whole_is_let_go_as_it_was(comes_between: dict[str, 
     play(scenario)
 
 
-def test_an_atlas_that_is_away_now_and_then_is_asked_again() -> None:
-    """A restore takes an hour, and a dozen looks at it may fail: it is waited for as long as it may take."""
+def test_an_unreliable_atlas_is_asked_again() -> None:
+    """A restore takes an hour, and a dozen reads of it fail: it is waited for until its time limit."""
     failed: list[Call] = []
 
     def away(test_env: TestEnvironment, call: Call) -> Fault | None:
@@ -298,35 +299,35 @@ def test_an_atlas_that_is_away_now_and_then_is_asked_again() -> None:
         return None
 
     async def scenario(test_env: TestEnvironment) -> None:
-        assert (await taken_back(test_env, away, RESTORE)).end == "RolledBack"
+        assert (await rolled_back(test_env, away, RESTORE)).end == "RolledBack"
         assert len(failed) == 9
 
     play(scenario)
 
 
-def test_a_restore_that_nobody_hears_of_halts() -> None:
-    """After the time that it may take; the last thing heard of it stands on the page."""
+def test_a_restore_without_status_halts() -> None:
+    """After its time limit; the page has its last known status."""
 
     def away(test_env: TestEnvironment, call: Call) -> Fault | None:
         return Fault.SERVER_ERROR if call.subject.startswith("restoreJobs/") else None
 
     async def scenario(test_env: TestEnvironment) -> None:
-        run = await taken_back(test_env, away, RESTORE)
+        run = await rolled_back(test_env, away, RESTORE)
         assert run.end == "Halted"
         assert "is not known to be over after 3600 s (" in run.message
 
     play(scenario)
 
 
-def test_the_page_names_the_services_whose_writes_are_off() -> None:
-    """The first is closed and the second is not to be: who reads the page knows where users can still write."""
+def test_the_page_names_the_services_in_the_write_freeze() -> None:
+    """The first service is frozen and the second cannot be: the page says where users can still write."""
 
     def refused(test_env: TestEnvironment, call: Call) -> Fault | None:
         closes = call.method == "write" and AI_CORE in call.subject and "exactly 0" in call.subject
         return Fault.DENIED if closes else None
 
     async def scenario(test_env: TestEnvironment) -> None:
-        run = await taken_back(test_env, refused)
+        run = await rolled_back(test_env, refused)
         assert run.end == "Halted"
         assert f"Writes to {BACKEND} are off. Start" in run.message
         assert AI_CORE not in run.message.partition("Writes to")[2]
@@ -334,15 +335,15 @@ def test_the_page_names_the_services_whose_writes_are_off() -> None:
     play(scenario)
 
 
-def test_a_service_that_cannot_be_read_keeps_nobody_asleep() -> None:
-    """The second is gone from Cloud Run's answers while documents change: it stops, and says what it could not see."""
+def test_a_service_that_cannot_be_read_still_pages() -> None:
+    """The second service cannot be read while documents change: it halts and says what it could not check."""
 
     def gone(test_env: TestEnvironment, call: Call) -> Fault | None:
         has_begun = sum(database_of(test_env).changed.values()) > 0
         return Fault.DENIED if has_begun and call.method == "snapshot" and AI_CORE in call.subject else None
 
     async def scenario(test_env: TestEnvironment) -> None:
-        run = await taken_back(test_env, gone)
+        run = await rolled_back(test_env, gone)
         assert run.end == "Halted"
         assert f"Writes to {BACKEND} are off. Whether they are to {AI_CORE} could not be seen." in run.message
         assert test_env.fixture.pagerduty.paged
@@ -352,11 +353,11 @@ def test_a_service_that_cannot_be_read_keeps_nobody_asleep() -> None:
     play(scenario)
 
 
-def test_no_run_that_recovery_started_goes_on_with_what_has_stopped() -> None:
-    """It asks without a reason, and may begin late: only a person has read why."""
+def test_a_run_that_recovery_started_does_not_continue_a_halted_rollback() -> None:
+    """Only a person who has read the reason may continue it."""
 
     async def scenario(test_env: TestEnvironment) -> None:
-        assert (await taken_back(test_env, a_bug)).end == "Halted"
+        assert (await rolled_back(test_env, a_bug)).end == "Halted"
         test_env.fixture.wire.faults.clear()
         late = test_env.start(DOWN.asked()[0], request=MigrationRequest(migration="rename"), environment="production")
         await test_env.ended(late)
@@ -368,11 +369,11 @@ def test_no_run_that_recovery_started_goes_on_with_what_has_stopped() -> None:
     play(scenario)
 
 
-def test_one_that_dies_while_it_waits_again_leaves_the_wait_to_the_next() -> None:
-    """It was drained once; somebody opened a service since, and it is closed again: requests are under way."""
+def test_a_run_killed_during_its_second_drain_leaves_the_drain_to_the_next() -> None:
+    """It had drained once; a service was opened since and is frozen again, with requests under way."""
 
     async def scenario(test_env: TestEnvironment) -> None:
-        assert (await taken_back(test_env, a_bug)).end == "Halted"
+        assert (await rolled_back(test_env, a_bug)).end == "Halted"
         assert progress_of(lease_of(test_env)).is_drained
         state = test_env.fixture.production.services[AI_CORE]
         state.scaling, state.etag = SCALING, state.etag + 1
@@ -396,23 +397,23 @@ def test_one_that_dies_while_it_waits_again_leaves_the_wait_to_the_next() -> Non
     play(scenario, DRAINING)
 
 
-def test_the_page_does_not_say_that_writes_are_off_when_they_are_on() -> None:
-    """Nothing was closed yet, and users are on code that is not what will be opened with."""
+def test_the_page_does_not_claim_a_write_freeze_that_has_not_begun() -> None:
+    """No service was frozen yet, and users are on other code than after the rollback."""
 
     def refused(test_env: TestEnvironment, call: Call) -> Fault | None:
         return Fault.DENIED if call.method == "write" and "scaling exactly 0" in call.subject else None
 
     async def scenario(test_env: TestEnvironment) -> None:
-        run = await taken_back(test_env, refused)
+        run = await rolled_back(test_env, refused)
         assert (run.end, "are off" in run.message) == ("Halted", False)
 
     play(scenario)
 
 
 @pytest.mark.parametrize(("every", "changed"), [(1, 2), (10, USERS)], ids=["in the middle", "after the last range"])
-def test_a_service_that_somebody_opens_meanwhile_stops_the_walk(every: int, changed: int) -> None:
-    """Users write with code of the other schema from then on: a person must know before the next range, and not when
-    the counts are looked at. Started again it closes the service again, and finishes.
+def test_a_service_that_is_opened_meanwhile_stops_the_backfill(every: int, changed: int) -> None:
+    """Users write with code of the other schema from then on: it halts before the next range. Started again, it freezes
+    the service again and finishes.
     """
 
     def opened(test_env: TestEnvironment, call: Call) -> None:
@@ -421,7 +422,7 @@ def test_a_service_that_somebody_opens_meanwhile_stops_the_walk(every: int, chan
             state.scaling, state.etag, state.last_modifier = SCALING, state.etag + 1, "eve"
 
     async def scenario(test_env: TestEnvironment) -> None:
-        run = await taken_back(test_env, opened)
+        run = await rolled_back(test_env, opened)
         assert run.end == "Halted"
         assert (
             "100 % with 1 to 4 instances, set by eve while the data was being changed: users can write" in run.message
@@ -439,13 +440,13 @@ DRAINING = QUICK.model_copy(update={"drain_s": 300})
 
 
 def a_user_comes(test_env: TestEnvironment, after_s: float = 0.0, **user: object) -> None:
-    """A request that was let in before writes were off makes one, so many seconds from now."""
+    """A request from before the write freeze inserts a user after so many seconds."""
     insert = partial(database_of(test_env).documents.users.insert_one, {"_id": USERS, **user})
     asyncio.get_running_loop().call_later(after_s, insert)
 
 
-def test_a_request_under_way_is_waited_for() -> None:
-    """It writes until its time is up: what it makes is counted, and changed with the others."""
+def test_requests_under_way_are_drained() -> None:
+    """The document that such a request inserts is counted and changed with the others."""
     sent: list[Call] = []
 
     def under_way(test_env: TestEnvironment, call: Call) -> None:
@@ -454,14 +455,14 @@ def test_a_request_under_way_is_waited_for() -> None:
             a_user_comes(test_env, after_s=299, newField="the last one")
 
     async def scenario(test_env: TestEnvironment) -> None:
-        assert (await taken_back(test_env, under_way)).end == "RolledBack"
+        assert (await rolled_back(test_env, under_way)).end == "RolledBack"
         assert database_of(test_env).documents.users.count_documents({"oldField": {"$exists": True}}) == USERS + 1
 
     play(scenario, DRAINING)
 
 
-def test_counts_that_differ_page_and_ask_for_no_backup() -> None:
-    """Other writes were made meanwhile: a person looks, starts it again, and it goes on with what is there."""
+def test_different_counts_page_and_do_not_offer_a_backup() -> None:
+    """A document was inserted meanwhile: a person checks, starts it again, and it continues."""
 
     def comes(test_env: TestEnvironment, call: Call) -> None:
         is_first = not sum(database_of(test_env).changed.values())
@@ -469,7 +470,7 @@ def test_counts_that_differ_page_and_ask_for_no_backup() -> None:
             a_user_comes(test_env, oldField="the last one")
 
     async def scenario(test_env: TestEnvironment) -> None:
-        run = await taken_back(test_env, comes)
+        run = await rolled_back(test_env, comes)
         assert run.end == "Halted"
         assert "users had 5 documents and has 6. Other writes were made meanwhile" in run.message
         assert test_env.fixture.pagerduty.paged
@@ -480,11 +481,11 @@ def test_counts_that_differ_page_and_ask_for_no_backup() -> None:
 
 
 @pytest.mark.parametrize("is_opened", [False, True])
-def test_requests_under_way_are_waited_for_once_for_each_time_writes_go_off(is_opened: bool) -> None:
-    """Users wait for who starts it again, and for a process that died: not five minutes more without need."""
+def test_each_write_freeze_is_drained_once(is_opened: bool) -> None:
+    """A restart after a halt or a kill does not drain for another five minutes."""
 
     async def scenario(test_env: TestEnvironment) -> None:
-        assert (await taken_back(test_env, a_bug)).end == "Halted"
+        assert (await rolled_back(test_env, a_bug)).end == "Halted"
         if is_opened:
             state = test_env.fixture.production.services[AI_CORE]
             state.scaling, state.etag = SCALING, state.etag + 1

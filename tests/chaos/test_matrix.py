@@ -1,4 +1,4 @@
-"""A slice of the matrix (`make chaos` runs all of it), and the proof that the dead stay dead."""
+"""A sample of the matrix (`make chaos` runs all of it), and the proof that a killed process does nothing more."""
 
 import asyncio
 
@@ -12,11 +12,11 @@ from wire import PROCESS, Moment, Process, Wire
 from playbook.errors import Transient
 
 EVERY = 41
-"""The slice takes every so manieth call; a prime, so that it meets all kinds of calls."""
+"""The sample takes every 41st call; a prime, so that it covers all kinds of calls."""
 
 
-def test_the_dead_do_nothing_more() -> None:
-    """Neither a finally, nor a task that ran beside, nor an except reaches the outside after the kill."""
+def test_a_killed_process_makes_no_more_calls() -> None:
+    """Neither a finally, nor a concurrent task, nor an except clause reaches the outside after the kill."""
 
     async def scenario(test_env: TestEnvironment) -> tuple[Process, list[str]]:
         wire, applied = Wire(), []
@@ -59,8 +59,8 @@ def test_a_recorded_run_is_the_same_every_time() -> None:
     assert recorded(HEALTHY) == recorded(HEALTHY)
 
 
-def test_a_bake_takes_no_time() -> None:
-    """A release with its hour of watching passes in virtual time, whatever it really takes."""
+def test_a_bake_passes_in_virtual_time() -> None:
+    """A release with its watch takes more virtual seconds than its bake."""
 
     async def scenario(test_env: TestEnvironment) -> float:
         began_s = test_env.fixture.now()
@@ -73,7 +73,7 @@ def test_a_bake_takes_no_time() -> None:
 
 @pytest.mark.parametrize("scenario", [HEALTHY, BREACH, BROKEN_START], ids=lambda scenario: scenario.name)
 def test_a_release_survives_being_killed_at_any_call(scenario: ChaosScenario) -> None:
-    """Whichever call it dies at, and when, production ends on one healthy revision, and nothing was done twice."""
+    """At whichever call and moment: production ends on one healthy revision, and nothing is done twice."""
     calls, _ = recorded(scenario)
     for call in calls[::EVERY]:
         for moment in Moment:
@@ -82,7 +82,7 @@ def test_a_release_survives_being_killed_at_any_call(scenario: ChaosScenario) ->
 
 
 def half_way(scenario: ChaosScenario) -> dict[int, Moment]:
-    """A death between the first move of the bake and the second."""
+    """A kill between the first and the second traffic shift of the bake."""
     calls, _ = recorded(scenario)
     bake = next(call for call in calls if call.subject.startswith("production") and call.subject.endswith("BAKE"))
     return {bake.n: Moment.APPLIED}
@@ -90,7 +90,7 @@ def half_way(scenario: ChaosScenario) -> dict[int, Moment]:
 
 @pytest.mark.parametrize("scenario", [HEALTHY, BREACH], ids=lambda scenario: scenario.name)
 def test_a_recovery_survives_being_killed_too(scenario: ChaosScenario) -> None:
-    """The release died half-way, and its recovery dies at any of its calls."""
+    """The release was killed half-way, and its recovery is killed at any of its calls."""
     first = half_way(scenario)
     _, (calls, *_) = recorded(scenario, first)
     for call in calls[::EVERY]:
@@ -100,7 +100,7 @@ def test_a_recovery_survives_being_killed_too(scenario: ChaosScenario) -> None:
 
 
 @pytest.mark.parametrize("scenario", [HEALTHY, BREACH], ids=lambda scenario: scenario.name)
-def test_two_recoveries_at_once_do_no_more_than_one(scenario: ChaosScenario) -> None:
-    """Both start in the same moment; one is fenced, the other finishes."""
+def test_two_concurrent_recoveries_do_the_work_of_one(scenario: ChaosScenario) -> None:
+    """Both start at the same moment; one is fenced, the other finishes."""
     _, _, wrong = disturbed(scenario, half_way(scenario), twice=True)
     assert not wrong

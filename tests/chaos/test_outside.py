@@ -1,4 +1,4 @@
-"""What stands in for the blocks here has the blocks' own methods, to the letter."""
+"""The stand-ins for blocks have the signatures of the blocks."""
 
 import inspect
 
@@ -14,12 +14,7 @@ PAIRS = [
     (cloud.Cloud, blocks.CloudRun, ("snapshot", "revision", "revisions", "write")),
     (telemetry.Telemetry, blocks.Prometheus, ("clock", "series", "value")),
     (telemetry.Logs, blocks.CloudLogging, ("errors", "oom_kills")),
-    (vendors.Slack, blocks.Slack, ("post",)),
-    (vendors.PagerDuty, blocks.PagerDuty, ("page", "resolve", "on_call")),
-    (vendors.GitHub, blocks.GitHub, ("checks", "release_notes", "ticket")),
-    (vendors.Sentry, blocks.Sentry, ("release",)),
     (vendors.SecretManager, blocks.SecretManager, ("state", "put")),
-    (vendors.Registry, blocks.Registry, ("image",)),
     (vendors.EthixAI, blocks.EthixAI, ("run", "probe", "refuses_writes")),
     (database.Database, blocks.MongoDB, ("_do",)),
     (database.Backups, blocks.Atlas, ("_call",)),
@@ -27,7 +22,7 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("here", "block", "methods"), PAIRS, ids=lambda thing: getattr(thing, "__name__", None))
-def test_a_stand_in_is_called_as_its_block_is(here: type, block: type, methods: tuple[str, ...]) -> None:
-    """A block that changes its parameters breaks this, and not silently the proof."""
+def test_a_stand_in_has_the_signatures_of_its_block(here: type, block: type, methods: tuple[str, ...]) -> None:
+    """A block whose parameters change fails here."""
     for method in methods:
         assert str(inspect.signature(getattr(here, method))) == str(inspect.signature(getattr(block, method)))

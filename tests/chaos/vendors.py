@@ -1,123 +1,204 @@
-"""The desks in memory: what was said to whom, and as much de-duplication as each vendor really does, no more."""
+"""The vendors: the real HTTP blocks with the rehearsal's stand-ins behind them, and two stand-ins without HTTP.
+
+Each HTTP request is one call on the wire. The readers (`Slack`, `PagerDuty`, `GitHub`, `Sentry`) show what a stand-in
+accepted.
+"""
 
 import asyncio
+import html
+import json
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+import httpx
 from cloud import Cloud, RevisionState
+from faults import Answered
 from pydantic import SecretStr
 from wire import Wire
 
-from playbook.checklist.checks import Check, SecretState
+from blocks.base import PerLoop
+from blocks.http import HttpBlock
+from playbook.checklist.checks import SecretState
 from playbook.errors import SmokeFailed
-from playbook.messages.facts import Audience, Message, Page, Ticket
 from playbook.release.request import ExploitCheck
-from playbook.release.version import Image, SmokeTest
+from playbook.release.version import SmokeTest
+from rehearsal.world.vendors import Vendors
+
+METHODS = {
+    "POST chat.postMessage": "post",
+    "GET conversations.history": "history",
+    "POST enqueue": "page",
+    "GET oncalls": "on_call",
+    "GET check-runs": "checks",
+    "GET releases": "release_notes",
+    "GET issues": "search",
+    "POST issues": "open",
+    "POST releases": "create",
+    "GET deploys": "deploys",
+    "POST deploys": "deploy",
+    "GET token": "token",
+}
+"""HTTP method and last segment of the path -> what a call is named; any other is a registry's manifest"""
+SEVERITIES_OF = {"critical": "P1", "error": "P2", "warning": "P3"}
+TICKET_KEY = re.compile(r"<!-- (.*) -->")
 
 
-class Slack:
-    """As `Slack`: it takes whatever it is given, and a channel's history shows what that channel was given."""
+class Transport(httpx.AsyncBaseTransport):
+    """Requests to ``http://HOST/VENDOR/…`` reach that vendor in ``worlds[HOST]``, over the wire."""
 
-    name = "slack"
+    def __init__(self, wire: Wire, worlds: Mapping[str, Vendors]) -> None:
+        self._wire = wire
+        self._apps = {host: httpx.ASGITransport(app=vendors.app) for host, vendors in worlds.items()}
 
-    def __init__(self, wire: Wire, channels: Mapping[Audience, str]) -> None:
-        self._wire, self._channels = wire, channels
-        self.said: list[Message] = []
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """The vendor's answer, unless a fault is ordered for this call."""
+        _, vendor, path = request.url.path.rstrip("/").split("/", 2)
+        body = json.loads(request.content) if request.content else {}
+        method = METHODS.get(f"{request.method} {path.rsplit('/', 1)[-1]}", "image")
+        if body.get("event_action") == "resolve":
+            method = "resolve"
+        send = partial(self._apps[request.url.host].handle_async_request, request)
+        try:
+            return await self._wire.carry(vendor, method, _subject(path, body), send)
+        except Answered as fault:
+            return fault.response
 
-    async def post(self, message: Message, *, repeat: bool = False) -> None:
-        """As the block's."""
-        channel = self._channels[message.audience]
-        if repeat and await self._wire.carry("slack", "history", message.key, lambda: self._knows(channel, message)):
-            return
-        await self._wire.carry("slack", "post", message.key, lambda: self.said.append(message))
 
-    def _knows(self, channel: str, message: Message) -> bool:
-        return any(self._channels[one.audience] == channel and one.key == message.key for one in self.said)
+class Wired(PerLoop[httpx.AsyncClient]):
+    """A block's clients: the one whose requests go over the wire."""
+
+    def __init__(self, transport: Transport) -> None:
+        super().__init__()
+        self._transport = transport
+
+    def get(self, make: Callable[[], httpx.AsyncClient]) -> httpx.AsyncClient:
+        """A client as ``make`` configures it would be; only its transport differs."""
+        return super().get(lambda: httpx.AsyncClient(transport=self._transport, trust_env=False))
+
+    def __deepcopy__(self, memo: object) -> "Wired":
+        return self
+
+
+def wired(block: HttpBlock, transport: Transport, **fields: Any) -> HttpBlock:
+    """The block with these fields, whose requests go over the wire."""
+    copied = block.model_copy(update=fields)
+    copied._clients = Wired(transport)
+    return copied
+
+
+def _subject(path: str, body: dict[str, Any]) -> str:
+    """What a request is about: the key of its message, page or ticket, or the end of its path."""
+    if "metadata" in body:
+        return str(body["metadata"]["event_payload"]["key"])
+    marker = TICKET_KEY.search(str(body.get("body", "")))
+    return marker[1] if marker else str(body.get("dedup_key") or body.get("version") or path.rsplit("/", 2)[-1])
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One message or ticket, with the key of the fact."""
+
+    key: str
+    text: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Paged:
+    """One page. PagerDuty has one severity for P0 and P1: here it is P1."""
+
+    key: str
+    severity: str
+    summary: str
+    details: Mapping[str, str]
+
+
+class Reader:
+    """Reads what one vendor's stand-in accepted."""
+
+    vendor = ""
+
+    def __init__(self, vendors: Vendors) -> None:
+        self._vendors = vendors
+
+    def _bodies(self, end: str) -> list[dict[str, Any]]:
+        """The bodies of the accepted calls to paths that end so."""
+        calls = self._vendors.calls
+        return [one["body"] for one in calls if one["vendor"] == self.vendor and one["path"].endswith(end)]
+
+
+class Slack(Reader):
+    """The messages in one environment's channels."""
+
+    vendor = "slack"
+
+    @property
+    def said(self) -> list[Sent]:
+        """Every message as people see it, in order."""
+        return [Sent(_subject("", body), html.unescape(body["text"])) for body in self._bodies("/chat.postMessage")]
 
     @property
     def keys(self) -> list[str]:
-        """The facts that were told, in order, without the environment and the release."""
+        """The facts in the messages, in order, without the environment and the release."""
         return [message.key.split("/", 2)[-1] for message in self.said]
 
     @property
     def text(self) -> str:
-        """Everything that was said."""
+        """The text of all messages."""
         return "\n\n".join(message.text for message in self.said)
 
 
-class PagerDuty:
-    """As `PagerDuty`: the same key joins the first incident."""
+class PagerDuty(Reader):
+    """The incidents."""
 
-    name = "pagerduty"
+    vendor = "pagerduty"
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-        self.incidents: dict[str, Page] = {}
-        self.paged: set[str] = set()
-        """the keys of all incidents, those that are over too"""
-        self.people: tuple[str, ...] = ("Grace",)
+    @property
+    def incidents(self) -> dict[str, Paged]:
+        """The open incidents by key: the first page of each."""
+        found: dict[str, Paged] = {}
+        for event in self._bodies("/enqueue"):
+            key, page = event["dedup_key"], event.get("payload")
+            if page is None:
+                found.pop(key, None)
+            else:
+                severity = SEVERITIES_OF[page["severity"]]
+                found.setdefault(key, Paged(key, severity, page["summary"], page["custom_details"]))
+        return found
 
-    async def page(self, page: Page) -> None:
-        """As the block's."""
-
-        def take() -> None:
-            self.paged.add(page.key)
-            self.incidents.setdefault(page.key, page)
-
-        await self._wire.carry("pagerduty", "page", page.key, take)
-
-    async def resolve(self, key: str) -> None:
-        """As the block's."""
-        await self._wire.carry("pagerduty", "resolve", key, lambda: self.incidents.pop(key, None))
-
-    async def on_call(self) -> tuple[str, ...]:
-        """As the block's."""
-        return await self._wire.carry("pagerduty", "on_call", "", lambda: self.people)
+    @property
+    def paged(self) -> set[str]:
+        """The keys of all incidents, resolved ones included."""
+        return {event["dedup_key"] for event in self._bodies("/enqueue") if "payload" in event}
 
 
-class GitHub:
-    """As `GitHub`: it opens whatever it is asked to open; a search finds what was opened."""
+class GitHub(Reader):
+    """The tickets."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-        self.tickets: list[Ticket] = []
-        self.conclusions: dict[str, str] = {}
-        """of every commit's checks; one that is not named has passed"""
-        self.missing: set[str] = set()
-        self.required: tuple[str, ...] = ()
-        self.notes: str | None = None
+    vendor = "github"
 
-    async def checks(self, commit: str) -> tuple[Check, ...]:
-        """As the block's."""
-        names = [name for name in self.required if name not in self.missing]
-        found = tuple(Check(name=name, conclusion=self.conclusions.get(name, "success")) for name in names)
-        return await self._wire.carry("github", "checks", commit, lambda: found)
-
-    async def release_notes(self, version: str) -> str | None:
-        """As the block's."""
-        return await self._wire.carry("github", "release_notes", version, lambda: self.notes)
-
-    async def ticket(self, ticket: Ticket) -> str:
-        """As the block's: looked for first, then opened."""
-        keys = await self._wire.carry("github", "search", ticket.key, lambda: [one.key for one in self.tickets])
-        if ticket.key in keys:
-            return f"https://github.com/geoaziz/ethixai/issues/{1 + keys.index(ticket.key)}"
-        await self._wire.carry("github", "open", ticket.key, lambda: self.tickets.append(ticket))
-        return f"https://github.com/geoaziz/ethixai/issues/{len(self.tickets)}"
+    @property
+    def tickets(self) -> list[Sent]:
+        """Every issue that was opened, in order."""
+        return [Sent(_subject("", body), body["body"], body["title"]) for body in self._bodies("/issues")]
 
 
-class Sentry:
-    """As `Sentry`: a version is created once, and its deploys are listed."""
+class Sentry(Reader):
+    """The releases of one environment."""
 
-    def __init__(self, wire: Wire, environment: str) -> None:
-        self._wire, self._environment = wire, environment
-        self.releases: dict[str, list[str]] = {}
+    vendor = "sentry"
 
-    async def release(self, version: str, commit: str) -> None:
-        """As the block's."""
-        deploys = await self._wire.carry("sentry", "create", version, lambda: self.releases.setdefault(version, []))
-        known = await self._wire.carry("sentry", "deploys", version, lambda: list(deploys))
-        if self._environment not in known:
-            await self._wire.carry("sentry", "deploy", version, lambda: deploys.append(self._environment))
+    @property
+    def releases(self) -> dict[str, list[str]]:
+        """Version -> the environments that it was deployed to."""
+        found: dict[str, list[str]] = {body["version"]: [] for body in self._bodies("/releases/")}
+        for call in self._vendors.calls:
+            if call["vendor"] == self.vendor and call["path"].endswith("/deploys/"):
+                found[call["path"].split("/")[-3]].append(call["body"]["environment"])
+        return found
 
 
 class SecretManager:
@@ -150,26 +231,13 @@ class SecretManager:
         return newest == [value.get_secret_value()]
 
 
-class Registry:
-    """As `Registry`. ``images`` maps repository:tag to an image."""
-
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-        self.images: dict[str, Image] = {}
-
-    async def image(self, repository: str, tag: str) -> Image | None:
-        """As the block's."""
-        name = f"{repository}:{tag}"
-        return await self._wire.carry("registry", "image", name, lambda: self.images.get(name))
-
-
 class EthixAI:
     """As `EthixAI`: what a revision answers to the smoke tests, at its tag's URL or at the service's."""
 
     def __init__(self, wire: Wire, cloud: Cloud, now: Callable[[], float]) -> None:
         self._wire, self._cloud, self._now = wire, cloud, now
 
-    async def run(self, test: SmokeTest, url: str) -> str:
+    async def run(self, test: SmokeTest, url: str, audience: str = "") -> str:
         """As the block's."""
 
         def answer() -> str:
@@ -181,7 +249,11 @@ class EthixAI:
 
         return await self._wire.carry("ethixai", test, url.removeprefix("https://"), answer)
 
-    async def ask(self, check: ExploitCheck, url: str) -> int:
+    async def unreachable(self, url: str) -> str:
+        """As the block's: nothing is private here."""
+        return await self._wire.carry("ethixai", "unreachable", url.removeprefix("https://"), str)
+
+    async def ask(self, check: ExploitCheck, url: str, audience: str = "") -> int:
         """As the block's: 200 while the hole is open."""
 
         def answer() -> int:
@@ -189,7 +261,7 @@ class EthixAI:
 
         return await self._wire.carry("ethixai", "ask", url.removeprefix("https://"), answer)
 
-    async def probe(self, url: str, count: int, seconds: float) -> int:
+    async def probe(self, url: str, count: int, seconds: float, audience: str = "") -> int:
         """As the block's; one call, whatever the count."""
 
         def begin() -> int:
@@ -201,7 +273,7 @@ class EthixAI:
         await asyncio.sleep(seconds)
         return answered
 
-    async def refuses_writes(self, url: str, *, may_take_none: bool) -> str:
+    async def refuses_writes(self, url: str, *, may_take_none: bool, audience: str = "") -> str:
         """As the block's."""
         host = url.removeprefix("https://")
 

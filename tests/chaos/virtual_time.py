@@ -1,7 +1,7 @@
-"""An event loop whose time jumps to the next timer when nobody has anything to do.
+"""An event loop with virtual time: when no task is ready, its time jumps to the next timer.
 
-A bake of fifteen minutes takes as long as its computation. The loop has no sockets and no threads: nothing that runs
-in it can reach anything outside, and the same program takes the same steps every time.
+A bake of fifteen minutes takes as long as its computation. The loop has no sockets and no threads: nothing in it can
+reach the outside, and the same program takes the same steps every time.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ LONGEST_S = 48 * 3600.0
 
 
 class NothingLeftError(Exception):
-    """Everybody waits, and there is no timer that would wake anybody; or two days have passed so."""
+    """All tasks wait and there is no timer, or two virtual days have passed."""
 
 
 class _Idle:
-    """What the loop asks when it has nothing to do: instead of sleeping, time passes."""
+    """The loop's selector: instead of waiting, it moves time forward."""
 
     def __init__(self, loop: "VirtualLoop") -> None:
         self._loop = loop
@@ -29,35 +29,35 @@ class _Idle:
 
     def select(self, timeout_s: float | None) -> list[Any]:
         if timeout_s is None:
-            raise NothingLeftError("everybody waits for something that will never come")
+            raise NothingLeftError("all tasks wait, and there is no timer")
         if timeout_s > 0:
             self.now_s = max(self.now_s, self._loop.next_timer_s())
         if self.now_s > THURSDAY_14_00_UTC + LONGEST_S:
-            raise NothingLeftError("two days have passed, and nobody has come to an end")
+            raise NothingLeftError("two virtual days have passed, and the work has not ended")
         return []
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """See the module. ``time()`` is in unix seconds."""
+    """The loop of this module. ``time()`` is in unix seconds."""
 
     def __init__(self) -> None:
         super().__init__()
         self._selector = _Idle(self)
-        # Unix seconds have a quarter of a microsecond of room in a float: a timer is due within that.
+        # A float holds unix seconds to a quarter of a microsecond; timers are due within that.
         self._clock_resolution = 1e-6
 
     def time(self) -> float:
         return self._selector.now_s
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":  # type: ignore[override]
-        """What would run in a thread runs here and now: our own code reads files so, and nothing else."""
+        """Run ``func`` at once, in this thread: our code uses threads only to read files."""
         done = self.create_future()
         try:
             done.set_result(func(*args))
-        except Exception as error:  # noqa: BLE001  # it is the caller's, and reaches it
+        except Exception as error:  # noqa: BLE001  # it is raised in the caller
             done.set_exception(error)
         return done
 
@@ -66,14 +66,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return float(self._scheduled[0].when())
 
     def _process_events(self, events: list[Any]) -> None:
-        """There are no sockets, so there is never one that is ready."""
+        """There are no sockets."""
 
     def _write_to_self(self) -> None:
-        """Nobody else's thread ever wakes this loop."""
+        """No other thread wakes this loop."""
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """What ``work`` returns, run in a loop of its own, with everything it left behind ended."""
+    """Run ``work`` in a new loop and return its result. Tasks that it left behind are cancelled."""
     loop = VirtualLoop()
     try:
         try:

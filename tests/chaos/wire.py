@@ -1,7 +1,7 @@
-"""The one way out: every call of every process to anything outside passes here, is numbered, and may go wrong.
+"""Every call of a simulated process to an outside system passes here, gets a number, and may fail.
 
-A process that is killed does nothing more. What it was waiting for never answers; what it tries afterwards (a
-``finally``, a task that ran beside) is not sent. An exception alone would let it clean up, which the dead do not.
+A killed process does nothing more. The call that it waits for never returns, and calls that it tries afterwards (in a
+``finally``, in a concurrent task) are not sent. An exception alone would let it clean up, which SIGKILL does not.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ Step = Callable[[str, str, Callable[[], Any]], Any]
 """method, subject, what happens on the other side -> what it answers"""
 
 LATENCY_S = 0.01
-"""From here to the other side. What runs side by side meets in between."""
+"""How long a request is under way. Concurrent calls interleave here."""
 
 
 class Moment(StrEnum):
-    """When a process dies, seen from one call."""
+    """When a process is killed, relative to one call."""
 
     BEFORE = "before it is sent"
     APPLIED = "applied, no reply"
@@ -43,13 +43,13 @@ class Call(NamedTuple):
         return f"{self.system}.{self.method} {self.subject}".rstrip()
 
 
-class Killed(BaseException):  # it is an end, like KeyboardInterrupt, and no error
-    """What a dead process meets when it is buried, or the whole stage is cleared. Nothing catches it."""
+class Killed(BaseException):  # it ends the program, like KeyboardInterrupt
+    """Raised in the tasks of a killed process so that they end, when it is cleaned up. Not caught."""
 
 
 @dataclass(eq=False)
 class Process:
-    """One flow run's process. ``orders`` says what happens at which of its calls."""
+    """The simulated process of one flow run. ``orders``: number of a call -> what happens there."""
 
     name: str
     flow_run_id: str
@@ -57,10 +57,10 @@ class Process:
     calls: list[Call] = field(default_factory=list)
     applied: list[Call] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
-    """what it tried after its death"""
+    """the calls that it tried after it was killed"""
     is_dead: bool = False
     is_buried: bool = False
-    """nobody waits any more for what it would have done"""
+    """its remaining tasks may end"""
     death: asyncio.Event = field(default_factory=asyncio.Event)
 
     def die(self) -> None:
@@ -73,7 +73,7 @@ PROCESS: ContextVar[Process] = ContextVar("PROCESS")
 
 
 class Wire:
-    """Carries calls. ``faults`` are asked for each call that has no order of its own: None lets it through."""
+    """Carries calls. ``faults`` are asked for each call without an order of its own; None lets it through."""
 
     def __init__(self) -> None:
         self.faults: list[Callable[[Process, Call], Fault | None]] = []
@@ -82,9 +82,9 @@ class Wire:
     async def carry(
         self, system: str, method: str, subject: str, apply: Callable[[], Awaitable[T] | T], timeout_s: float = 10
     ) -> T:
-        """``apply`` happens on the other side, at once and whole; what it returns (or awaits) is the answer.
+        """Carry one call: ``apply`` takes effect on the other side; what it returns (or awaits) is the answer.
 
-        Raises what ``apply`` raises, or what the ordered fault means to a block.
+        Raises what ``apply`` raises, or the error of the ordered fault.
         """
         process = PROCESS.get()
         await self._lives(process, system, method)
@@ -103,9 +103,9 @@ class Wire:
         return answer
 
     async def carry_each(self, system: str, work: Callable[[Step], T]) -> T:
-        """What ``work`` returns, which takes one step after another in a thread of its process: each step is a call.
+        """Run ``work``, which takes steps in a thread of its process: each step is a call. Returns its result.
 
-        They take no time in between, and after a death no further one is taken.
+        No time passes between steps, and after a kill no further step is taken.
         """
         process = PROCESS.get()
         await self._lives(process, system, "work")
@@ -118,7 +118,7 @@ class Wire:
             raise
 
     def _step(self, process: Process, system: str, method: str, subject: str, apply: Callable[[], Any]) -> Any:
-        """One step of ``carry_each``. A process that dies in it meets Killed, and whatever it tries then is refused."""
+        """One step of ``carry_each``. Raises Killed when the process is killed in it or before it."""
         if process.is_dead:
             process.refused.append(f"{system}.{method}")
             raise Killed
@@ -136,14 +136,14 @@ class Wire:
         return reply
 
     def _numbered(self, process: Process, system: str, method: str, subject: str) -> tuple[Call, Moment | Fault | None]:
-        """The next call of the process, and what is ordered for it."""
+        """The next call of the process, and the order for it."""
         call = Call(len(process.calls), system, method, subject)
         process.calls.append(call)
         order = process.orders.get(call.n)
         return call, order or next((f for ask in self.faults if (f := ask(process, call))), None)
 
     async def _answer(self, process: Process, call: Call, order: object, apply: Callable[[], Awaitable[T] | T]) -> T:
-        """What the other side says, or raises; the process may die before it hears it."""
+        """The other side's answer or error; the process may be killed before it receives it."""
         try:
             reply: Any = apply()
             process.applied.append(call)
@@ -156,7 +156,7 @@ class Wire:
             await self._lives(process, call.system, call.method)
 
     async def _lives(self, process: Process, system: str, method: str) -> None:
-        """Nothing, for a process that lives. A dead one never comes back from here."""
+        """Return if the process lives. For a killed one, never return, or raise Killed when it is cleaned up."""
         if not process.is_dead:
             return
         process.refused.append(f"{system}.{method}")

@@ -8,7 +8,7 @@ from cloud import Cloud
 from driver import Run, TestEnvironment, play
 from emergencies import Hotfix, Rollback
 from fixture import NEW, SERVICES
-from migration_rollbacks import UNDOINGS, WRITERS
+from migration_rollbacks import MIGRATION_ROLLBACKS, WRITERS
 from scenarios import HEALTHY, ChaosScenario
 
 from flows.recovery import recovery
@@ -21,7 +21,7 @@ KINDS: dict[str, tuple[ChaosScenario, str]] = {
     "release": (HEALTHY, SERVICES[-1]),
     "hotfix": (Hotfix("hotfix"), SERVICES[-1]),
     "rollback": (Rollback("rollback"), SERVICES[0]),
-    "migration rollback": (UNDOINGS[0], WRITERS[-1]),
+    "migration rollback": (MIGRATION_ROLLBACKS[0], WRITERS[-1]),
 }
 """The scenario, and the service that is acquired last."""
 
@@ -58,17 +58,17 @@ def test_a_refused_acquisition_leaves_nothing_behind(scenario: ChaosScenario, la
     assert run.end == "Refused"
     assert "PERMISSION_DENIED: iam.serviceAccounts.actAs" in run.message
     assert not test_env.is_held("production")
-    if isinstance(scenario, Rollback | type(UNDOINGS[0])):
+    if isinstance(scenario, Rollback | type(MIGRATION_ROLLBACKS[0])):
         before = {name: {test_env.fixture.production.services[name].served.main: 100} for name in SERVICES}
     assert {name: test_env.fixture.production.services[name].split.percent for name in SERVICES} == before
 
 
 def test_a_migration_rollback_whose_lease_is_served_late_is_left_alone() -> None:
     """Cloud Run takes 45 s for each write: a recovery that looks meanwhile finds the heartbeat."""
-    scenario = UNDOINGS[0]
+    scenario = MIGRATION_ROLLBACKS[0]
 
     async def late(test_env: TestEnvironment) -> tuple[Run, Run]:
-        await scenario.set_the_scene(test_env)
+        await scenario.prepare(test_env)
         flow, request = scenario.asked()
         with patch("cloud.RECONCILE_S", 45):
             run = test_env.start(flow, request=request, environment="production")

@@ -18,7 +18,7 @@ def without_prometheus(test_env: TestEnvironment) -> None:
 
 def with_a_red_check(test_env: TestEnvironment) -> None:
     """CI did not pass on the commit."""
-    test_env.fixture.github.conclusions["trivy"] = "failure"
+    test_env.fixture.ci(trivy="failure")
 
 
 BAD: dict[str, tuple[dict[str, Any], Callable[[TestEnvironment], None], str]] = {
@@ -29,7 +29,7 @@ BAD: dict[str, tuple[dict[str, Any], Callable[[TestEnvironment], None], str]] = 
     "0 percent": ({"canary_percent": 0}, NOTHING, "canary_percent: 0 is not between 1 and 99"),
     "101 percent": ({"canary_percent": 101}, NOTHING, "canary_percent: 101 is not between 1 and 99"),
     "an environment nobody made": ({"environment": "prod"}, NOTHING, "environment: there is no 'prod'"),
-    "a Prometheus that is not there": ({}, without_prometheus, "telemetry: Prometheus at "),
+    "a Prometheus that is not there": ({}, without_prometheus, "telemetry: Prometheus, asked "),
     "an open checklist": ({}, with_a_red_check, "Checklist: ❌ All CI tests passing"),
 }
 

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from blocks import files
 from blocks.http import HttpBlock, HttpService
 from blocks.ports import Channel
+from blocks.secret_reference import SecretReference
 from playbook.messages.escape import markdown
 from playbook.messages.facts import Message
 
@@ -31,18 +32,16 @@ class Teams(HttpBlock):
     _block_type_name: ClassVar[str | None] = "EthixAI Teams"
 
     name: str = Field("teams", title="Name", description="Tells it from the environment's other channels.")
-    webhook: SecretStr = Field(title="Webhook", description="Address of the workflow that posts to the channel.")
+    webhook: SecretReference = Field(title="Webhook", description="Where the address of the channel's workflow is.")
 
     async def post(self, message: Message, *, repeat: bool = False) -> None:
         """The channel has the message. It cannot be read, so a repeat may stand there twice."""
         lines = [{"type": "TextBlock", "text": markdown(line), "wrap": True} for line in message.text.splitlines()]
         card = {"type": "AdaptiveCard", "version": "1.4", "body": lines}
         said = {"attachments": [{"contentType": "application/vnd.microsoft.card.adaptive", "content": card}]}
-        await self._service().send("POST", "", f"to post {message.key}", json=said)
-
-    def _service(self) -> HttpService:
-        url = self.webhook.get_secret_value()
-        return HttpService("Teams", "channels", url, "webhook", self.timeout_s, self._clients)
+        url = (await self.webhook.read()).get_secret_value()
+        teams = HttpService("Teams", "channels", url, "webhook", self.timeout_s, self._clients)
+        await teams.send("POST", "", f"to post {message.key}", json=said)
 
 
 class Desk:
@@ -63,7 +62,7 @@ class Desk:
 
     def plug_into(self, test_env: TestEnvironment) -> Teams:
         """Production has a channel here, beside its Slack."""
-        teams = Teams(webhook=SecretStr("http://teams.example/hook"))
+        teams = Teams(webhook=SecretReference.given(SecretStr("http://teams.example/hook")))
         app = Starlette(routes=[Route("/hook", self._take, methods=["POST"])])
         teams._clients.get(lambda: httpx.AsyncClient(transport=httpx.ASGITransport(app)))
         fixture = test_env.fixture

@@ -136,7 +136,7 @@ def test_a_rollback_drops_a_dead_tag_and_says_so() -> None:
 
     async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
         rollback = Rollback("rollback")
-        await rollback.set_the_scene(test_env)
+        await rollback.prepare(test_env)
         with_dead_tag(test_env)
         flow, request = rollback.asked()
         run = test_env.start(flow, request=request, environment="production")
@@ -253,7 +253,7 @@ def test_poisoned_annotations_do_not_keep_the_others_from_a_rollback(service: st
 
     async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
         rollback = Rollback("rollback")
-        await rollback.set_the_scene(test_env)
+        await rollback.prepare(test_env)
         state = test_env.fixture.production.services[service]
         state.annotations = {**state.annotations, LEASE: poison}
         flow, request = rollback.asked()

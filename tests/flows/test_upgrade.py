@@ -5,6 +5,7 @@ the process of a release, a hotfix, a rollback or a migration rollback was kille
 """
 
 import asyncio
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ import pytest
 from cloud import RevisionState
 from driver import Run, TestEnvironment, play
 from emergencies import BACKEND, FIX, PATCHED
-from fixture import NEW, OLD
+from fixture import NEW, OLD, SERVICES
 from invariants import services_wrong
-from migration_rollbacks import UNDOINGS
+from migration_rollbacks import MIGRATION_ROLLBACKS
 
 from playbook.lease.lease import Kind
 from playbook.lease.record import PREFIX, Record
@@ -36,10 +37,11 @@ ENDS = {
 async def upgraded(test_env: TestEnvironment, stored: dict[str, Any]) -> list[Run]:
     """The services are as the first edition left them, its process is gone, and recovery runs."""
     if stored["name"].startswith("migration"):
-        await UNDOINGS[0].set_the_scene(test_env)
+        await MIGRATION_ROLLBACKS[0].prepare(test_env)
     cloud = test_env.fixture.production
     test_env.fixture.publish(NEW)
     test_env.fixture.publish(FIX, {BACKEND: PATCHED})
+    stored = _with_published_digests(test_env, stored)
     for name, kept in stored["services"].items():
         state = cloud.services[name]
         state.split, state.served = TrafficSplit(**kept["split"]), TrafficSplit(**kept["served"])
@@ -53,6 +55,16 @@ async def upgraded(test_env: TestEnvironment, stored: dict[str, Any]) -> list[Ru
     followers = await test_env.recover()
     await test_env.catch_up()
     return followers
+
+
+def _with_published_digests(test_env: TestEnvironment, stored: dict[str, Any]) -> dict[str, Any]:
+    """``stored`` with the registry's digests: the first edition's driver made its own from service and version."""
+    text = json.dumps(stored)
+    for service in SERVICES:
+        for version in test_env.fixture.published:
+            first = hashlib.sha256(f"{service} {version}".encode()).hexdigest()
+            text = text.replace(f"sha256:{first}", test_env.fixture.image(service, version).digest)
+    return dict(json.loads(text))
 
 
 def _pairs(revision: dict[str, Any]) -> list[tuple[float, float]]:

@@ -25,6 +25,7 @@ from pymongo.database import Database
 
 from blocks import Environment
 from blocks.files import read
+from blocks.secret_reference import SecretReference
 from playbook.lease.change import Change, Deployment
 from playbook.lease.lease import Lease
 from playbook.lease.record import Record
@@ -151,7 +152,7 @@ def database_of(world: RemoteWorld, env: Environment) -> Iterator[tuple[Database
                 if documents := list(stand_in["ethixai"][collection].find()):
                     client[name][collection].insert_many(documents)
             assert env.mongodb is not None
-            there = env.mongodb.model_copy(update={"uri": SecretStr(REAL), "database": name})
+            there = env.mongodb.model_copy(update={"uri": SecretReference.given(SecretStr(REAL)), "database": name})
             try:
                 yield client[name], env.model_copy(update={"mongodb": there})
             finally:

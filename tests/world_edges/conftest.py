@@ -1,4 +1,4 @@
-"""Instances and desks on free loopback ports, for this folder."""
+"""Application instances and vendor stand-ins on free loopback ports."""
 
 import asyncio
 import itertools
@@ -20,7 +20,7 @@ from rehearsal.world.vendors import Vendors
 
 @dataclass
 class App:
-    """One running instance, and a client of its own."""
+    """One running instance and its own client."""
 
     process: asyncio.subprocess.Process
     http: httpx.AsyncClient
@@ -54,7 +54,7 @@ Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[None]]
 
 @pytest.fixture
 def eventually() -> Eventually:
-    """Ask until the answer is true: what another process does cannot be waited for. Fails after 20 s."""
+    """Ask until the answer is true, since another process cannot be awaited. Fails after 20 s."""
 
     async def ask(question: Callable[[], Awaitable[object]]) -> None:
         async with asyncio.timeout(20):
@@ -106,7 +106,7 @@ async def backend() -> AsyncIterator[App]:
 
 @dataclass
 class Office:
-    """All desks, and a client that carries a good token."""
+    """All vendor stand-ins, and a client with a valid token."""
 
     vendors: Vendors
     http: httpx.AsyncClient
@@ -114,7 +114,7 @@ class Office:
 
 @pytest.fixture(scope="session")
 async def served_office() -> AsyncIterator[Office]:
-    """The desks are served once for all tests."""
+    """The vendor stand-ins, served once for all tests."""
     vendors = Vendors()
     headers = {"Authorization": "Bearer good"}
     async with (
@@ -126,14 +126,14 @@ async def served_office() -> AsyncIterator[Office]:
 
 @pytest.fixture
 def office(served_office: Office) -> Office:
-    """Desks that nobody ever talked to."""
+    """Vendor stand-ins in their initial state."""
     served_office.vendors.reset()
     return served_office
 
 
 @pytest.fixture
 def closed_port() -> int:
-    """A loopback port that nobody listens on."""
+    """A loopback port without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -18,7 +18,7 @@ async def signed_in(backend: Any) -> dict[str, str]:
     return {"Authorization": f"Bearer {answer.json()['token']}"}
 
 
-async def test_the_playbooks_flow_across_two_instances(start_app: Any) -> None:
+async def test_the_playbooks_flow_works_across_two_instances(start_app: Any) -> None:
     """Every step may be served by another instance, as haproxy does it, and the report completes."""
     one, other = [(await start_app()).http for _ in range(2)]
     user = {"email": "smoke-test-1@example.com", "password": "TestPass123"}
@@ -57,7 +57,7 @@ async def test_the_playbooks_flow_across_two_instances(start_app: Any) -> None:
         pytest.param("/api/nothing", {}, 404, id="a path that is not there"),
     ],
 )
-async def test_bad_requests_of_nobody(backend: Any, path: str, body: Any, status: int) -> None:
+async def test_bad_requests_without_a_token_are_refused(backend: Any, path: str, body: Any, status: int) -> None:
     """What is wrong with a request without a token is answered with its own 4xx and a sentence."""
     answer = await backend.http.post(path, json=body)
     assert (answer.status_code, bool(answer.json()["error"])) == (status, True)
@@ -66,13 +66,15 @@ async def test_bad_requests_of_nobody(backend: Any, path: str, body: Any, status
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        pytest.param({"datasetId": "ds_e30.0123456789abcdef", **ASKED}, 404, id="an id that nobody signed"),
+        pytest.param({"datasetId": "ds_e30.0123456789abcdef", **ASKED}, 404, id="an unsigned id"),
         pytest.param({**ASKED}, 400, id="no data set"),
         pytest.param({"datasetId": "x", "sensitiveAttributes": ["gender"]}, 404, id="an id that is none"),
     ],
 )
-async def test_bad_analyses(backend: Any, signed_in: dict[str, str], body: dict[str, Any], status: int) -> None:
-    """A signed-in user learns what is wrong with an analysis."""
+async def test_bad_analyses_are_refused(
+    backend: Any, signed_in: dict[str, str], body: dict[str, Any], status: int
+) -> None:
+    """The answer says what is wrong with an analysis."""
     assert (await backend.http.post("/api/analyze", headers=signed_in, json=body)).status_code == status
 
 
@@ -84,14 +86,14 @@ async def test_bad_analyses(backend: Any, signed_in: dict[str, str], body: dict[
         pytest.param({"file": ("a.csv", b"age\n")}, {"datasetName": "a"}, id="no rows"),
     ],
 )
-async def test_bad_uploads(backend: Any, signed_in: dict[str, str], files: Any, form: Any) -> None:
+async def test_bad_uploads_are_refused(backend: Any, signed_in: dict[str, str], files: Any, form: Any) -> None:
     """An upload that cannot be a data set is a 400."""
     answer = await backend.http.post("/api/datasets/upload", headers=signed_in, files=files, data=form)
     assert answer.status_code == 400
 
 
-async def test_what_is_somebody_elses(backend: Any, signed_in: dict[str, str]) -> None:
-    """A user cannot remove another one."""
+async def test_a_user_cannot_delete_another_user(backend: Any, signed_in: dict[str, str]) -> None:
+    """It is answered 403."""
     other = await backend.http.post(
         "/api/auth/register", json={"email": "other@example.com", "password": "TestPass123"}
     )
@@ -99,8 +101,8 @@ async def test_what_is_somebody_elses(backend: Any, signed_in: dict[str, str]) -
     assert answer.status_code == 403
 
 
-async def test_each_job_serves_its_own(start_app: Any) -> None:
-    """The frontend has a page and no API of users, the ai-core analyzes and registers nobody; all have health."""
+async def test_each_job_serves_its_own_routes(start_app: Any) -> None:
+    """The frontend has a page and no user API, the ai-core analyzes and registers no users; all have health."""
     frontend, core = (await start_app(job="frontend")).http, (await start_app(job="ai-core")).http
     page = await frontend.get("/")
     assert page.headers["content-type"].startswith("text/html")
@@ -134,8 +136,8 @@ async def test_requests_in_one_packet_are_answered_in_order(backend: Any) -> Non
         pytest.param("GET / HTTP/1.1\r\n" + "a: b\r\n" * 12_000, "431", id="endless headers"),
     ],
 )
-async def test_malformed_requests(backend: Any, text: str, status: str) -> None:
-    """What is no request that can be read is answered so, and the connection ends."""
+async def test_malformed_requests_are_refused(backend: Any, text: str, status: str) -> None:
+    """An unreadable request gets its own status, and the connection is closed."""
     host, port = backend.address.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(text.encode())

@@ -1,4 +1,4 @@
-"""How an instance behaves as a process: its share of errors, its metrics, what it wastes, how it ends."""
+"""How an instance behaves as a process: its share of errors, its metrics, its CPU and memory, its shutdown."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ async def test_an_exact_share_fails_and_is_counted(start_app: Any) -> None:
 
 
 async def test_errors_begin_after_a_while(start_app: Any) -> None:
-    """``errors_after`` lets users be happy first."""
+    """With ``errors_after`` the first requests succeed."""
     app = await start_app("errors_after=0.3:1")
     assert await app.statuses(3) == [200] * 3
     await asyncio.sleep(0.35)
@@ -43,7 +43,7 @@ async def test_metrics_are_there_before_any_request(start_app: Any) -> None:
 
 
 async def test_utilization_is_a_share_of_the_limits(start_app: Any) -> None:
-    """CPU and memory are told as seconds and bytes, and as shares of the instance's limits."""
+    """CPU and memory are in seconds and bytes, and as shares of the instance's limits."""
     app = await start_app(CPU_LIMIT="0.5", MEMORY_LIMIT=str(64 * 1024 * 1024))
     resident = await app.metric("process_resident_memory_bytes")
     assert await app.metric("memory_utilization_ratio") == pytest.approx(resident / 64 / 1024 / 1024, rel=0.2)
@@ -99,8 +99,8 @@ async def test_smoke_fails_for_smoke_tests_only(start_app: Any) -> None:
     assert await app.metric("http_requests_total", method="POST", status="500") == 1
 
 
-async def test_never_ready(start_app: Any) -> None:
-    """``never_ready`` listens and says 503 to every probe."""
+async def test_a_never_ready_instance_answers_503_to_probes(start_app: Any) -> None:
+    """``never_ready`` listens and answers 503 to every probe."""
     app = await start_app("never_ready")
     assert await app.statuses(1, "/health/liveness") + await app.statuses(1, "/health/readiness") == [503, 503]
 
@@ -113,7 +113,9 @@ async def test_never_ready(start_app: Any) -> None:
         pytest.param("healthy", "mainframe", 2, "'mainframe' is none of", id="an unknown job"),
     ],
 )
-async def test_ends_at_the_start(start_app: Any, behaviour: str, job: str, code: int, words: str) -> None:
+async def test_an_instance_that_cannot_start_logs_the_reason(
+    start_app: Any, behaviour: str, job: str, code: int, words: str
+) -> None:
     """An instance that cannot start says why in one structured line and ends with its exit code."""
     app = await start_app(behaviour, job)
     assert await app.process.wait() == code
@@ -122,7 +124,7 @@ async def test_ends_at_the_start(start_app: Any, behaviour: str, job: str, code:
     assert words in line["message"]
 
 
-async def test_errors_are_logged_but_not_endlessly(start_app: Any) -> None:
+async def test_errors_are_logged_at_a_limited_rate(start_app: Any) -> None:
     """A 500 is one structured line on stderr; of many at once only some are."""
     app = await start_app("errors=1")
     assert await app.statuses(60) == [500] * 60
@@ -133,14 +135,14 @@ async def test_errors_are_logged_but_not_endlessly(start_app: Any) -> None:
 
 
 async def test_sigterm_finishes_what_is_in_flight(start_app: Any) -> None:
-    """After SIGTERM the request in hand is answered, idle connections are closed, and the exit code is 0."""
+    """After SIGTERM the current request is answered, idle connections are closed, and the exit code is 0."""
     app = await start_app("slow=0.5")
     host, port = app.address.split(":")
     idle, idle_writer = await asyncio.open_connection(host, int(port))
     busy, busy_writer = await asyncio.open_connection(host, int(port))
     idle_writer.write(b"GET /health/liveness HTTP/1.1\r\n\r\n")
     await idle.readuntil(b"}")
-    # Whoever has the answer to the first of two requests in one packet knows that the second is being worked on.
+    # Once the first of two requests in one packet is answered, the second is being worked on.
     busy_writer.write(b"GET /health/liveness HTTP/1.1\r\n\r\nGET /api/ping HTTP/1.1\r\n\r\n")
     await busy.readuntil(b"}")
     app.process.terminate()

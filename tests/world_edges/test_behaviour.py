@@ -27,14 +27,14 @@ def test_share_is_evenly_spread(every: int) -> None:
     "text",
     ["errors", "errors=2", "errors=-1", "errors=x", "errors_after=5", "slow=0", "slow=1@3", "capacity=nan", "sleepy=1"],
 )
-def test_what_is_not_taught_is_refused(text: str) -> None:
-    """An unknown or senseless item is named, and never taken for healthy."""
+def test_unknown_items_are_refused(text: str) -> None:
+    """The error names the unknown or invalid item."""
     with pytest.raises(BadBehaviour, match="is not a behaviour"):
         parse(f"healthy,{text}")
 
 
 def test_items_add_up() -> None:
-    """Several items hold at once."""
+    """Several items apply at once."""
     settings = parse("slow=6.0@0.2, errors_after=30:0.05,smoke_fails,leak=8,burns=0.9,capacity=20")
     assert settings.slow_s == 6
     assert settings.slow_share == Fraction(1, 5)
@@ -65,7 +65,7 @@ def test_smoke_tests_are_not_slowed() -> None:
     assert [behaviour.delay_s(0, smoke=False) for _ in range(4)] == [LATENCY_S, 6, LATENCY_S, 6]
 
 
-def test_a_crowd_is_slow_and_half_of_it_is_not() -> None:
+def test_a_crowded_instance_is_slow_and_two_instances_are_not() -> None:
     """More requests a second than a revision can take make each slow; spread over two instances, none is."""
 
     def slow(per_s: int) -> int:

@@ -1,4 +1,4 @@
-"""The stand-in MongoDB under the real driver. With ``MONGODB_URI`` set, what is no fault runs there."""
+"""The stand-in MongoDB under the real driver. With ``MONGODB_URI`` set, the tests without faults run there."""
 
 import os
 import secrets
@@ -29,7 +29,7 @@ def server() -> Iterator[MongoDB]:
 
 
 def connect(uri: str) -> MongoClient:
-    """A client that does not wait long for a server that is away."""
+    """A client that does not wait long for an unavailable server."""
     return MongoClient(uri, serverSelectionTimeoutMS=1000, retryReads=False)
 
 
@@ -46,7 +46,7 @@ def database(server: MongoDB) -> Iterator[Database]:
 
 @pytest.fixture
 def stand_in(server: MongoDB) -> Iterator[Database]:
-    """A database of the stand-in, whatever ``MONGODB_URI`` says: a real server cannot be told to fail."""
+    """A database of the stand-in, whatever ``MONGODB_URI`` says: a real server does not fail on order."""
     server.reset()
     with connect(server.uri) as client:
         yield client["ethixai"]
@@ -100,14 +100,14 @@ def test_a_message_larger_than_one_read_is_taken_whole(database: Database) -> No
 
 
 @pytest.mark.parametrize("command", ["mapReduce", "createIndexes", "saslStart"])
-def test_what_it_was_not_taught_it_says(stand_in: Database, command: str) -> None:
-    """It never guesses."""
+def test_unknown_commands_are_refused(stand_in: Database, command: str) -> None:
+    """The error names the command."""
     with pytest.raises(OperationFailure, match=f"not taught: {command}") as raised:
         stand_in.command(command, "users")
     assert raised.value.code == 59
 
 
-def test_a_connection_breaks_where_it_is_told_to(server: MongoDB, stand_in: Database) -> None:
+def test_a_connection_breaks_where_a_fault_is_ordered(server: MongoDB, stand_in: Database) -> None:
     """At the second update, before or after it took effect; the third goes through."""
     stand_in.users.insert_many({"_id": n} for n in range(3))
     for applied in (False, True):
@@ -119,8 +119,8 @@ def test_a_connection_breaks_where_it_is_told_to(server: MongoDB, stand_in: Data
         assert (stand_in.users.find_one({"_id": 1}) == {"_id": 1, "a": True}) is applied
 
 
-def test_a_server_that_is_away_comes_back_where_it_was(server: MongoDB, stand_in: Database) -> None:
-    """With everything it held."""
+def test_a_stopped_server_comes_back_at_its_address(server: MongoDB, stand_in: Database) -> None:
+    """Its documents are still there."""
     stand_in.users.insert_one({"_id": 1})
     server.away()
     with pytest.raises((AutoReconnect, ServerSelectionTimeoutError)):

@@ -1,4 +1,4 @@
-"""The real Prometheus: it scrapes what it is told to, goes away, and comes back."""
+"""The real Prometheus: it scrapes its targets, is stopped, and starts again."""
 
 import socket
 from collections.abc import Callable
@@ -19,8 +19,8 @@ async def query(prometheus: Prometheus, text: str) -> list[dict[str, Any]]:
     return list(answer.json()["data"]["result"])
 
 
-async def test_scrapes_goes_away_and_comes_back(start_app: Any, eventually: Any, tmp_path: Path) -> None:
-    """Samples carry the target's labels; while it is away its port refuses; afterwards it knows what it knew."""
+async def test_it_scrapes_and_keeps_its_data_across_a_stop(start_app: Any, eventually: Any, tmp_path: Path) -> None:
+    """Samples have the target's labels; while it is stopped its port refuses; afterwards its data is still there."""
     app = await start_app()
     await app.statuses(7)
     prometheus = Prometheus(tmp_path, scrape_interval_s=0.5)
@@ -51,7 +51,7 @@ async def test_scrapes_goes_away_and_comes_back(start_app: Any, eventually: Any,
 
 
 async def test_a_port_that_was_lost_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody took the port between our choice and Prometheus's start: it starts on another one."""
+    """Another process took the port before Prometheus started: it starts on another one."""
     free_port: Callable[[], int] = module._free_port
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports = [taken.getsockname()[1]]
@@ -62,7 +62,7 @@ async def test_a_port_that_was_lost_is_replaced(tmp_path: Path, monkeypatch: pyt
         await prometheus.stop()
 
 
-async def test_a_prometheus_that_cannot_start_says_why(tmp_path: Path) -> None:
+async def test_a_prometheus_that_cannot_start_gives_the_reason(tmp_path: Path) -> None:
     """The error holds the end of the program's own log."""
     (tmp_path / "data").write_text("a file where a folder is needed")
     with pytest.raises(PrometheusFailedError, match="data"):

@@ -1,4 +1,4 @@
-"""What the machine around a rehearsal may be like: a proxy for the world outside, a user without /usr/sbin."""
+"""Properties of the machine: an HTTP proxy in the environment, a PATH without /usr/sbin."""
 
 import subprocess
 from pathlib import Path
@@ -17,7 +17,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("environ", "hosts"), CASES.values(), ids=CASES)
-def test_no_proxy_stands_before_loopback(environ: dict[str, str], hosts: str) -> None:
+def test_loopback_bypasses_the_proxy(environ: dict[str, str], hosts: str) -> None:
     """Loopback is added to what is there, once, in both spellings."""
     found = dict(environ)
     for _ in range(2):
@@ -25,7 +25,7 @@ def test_no_proxy_stands_before_loopback(environ: dict[str, str], hosts: str) ->
         assert found == {"no_proxy": hosts, "NO_PROXY": hosts}
 
 
-def test_a_child_is_found_where_debian_keeps_what_root_uses(tmp_path: Path) -> None:
+def test_programs_in_usr_sbin_are_found(tmp_path: Path) -> None:
     """haproxy is in /usr/sbin, which a user's PATH does not name; a child looks there too."""
     answer = subprocess.run(
         child.command("sh", "-c", 'echo "$PATH"'),

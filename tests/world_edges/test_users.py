@@ -1,4 +1,4 @@
-"""The users: what they count, and that nothing but their rate says how often they ask."""
+"""The load: its counts, and its rate, which does not depend on the answers."""
 
 import asyncio
 import contextlib
@@ -99,7 +99,7 @@ async def test_counts_are_by_target_and_revision(counted: Counted) -> None:
 
 
 async def test_the_rate_is_never_exceeded(eventually: Any) -> None:
-    """A server that does not answer at all is asked no more and no less often: the stream is open loop."""
+    """A server that does not answer at all gets requests at the same rate: the stream is open loop."""
     asked = 0
 
     async def swallow(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -119,7 +119,7 @@ async def test_the_rate_is_never_exceeded(eventually: Any) -> None:
 
 
 async def test_refused_connections_are_failed(closed_port: int, counted: Counted) -> None:
-    """Nobody at the port: each request is a failed one, of no revision."""
+    """Without a listener each request is a failed one, of no revision."""
     async with Users.start() as users:
         await users.rates({f"http://127.0.0.1:{closed_port}": 100})
         assert (await counted(users, 5)).keys() == {("", "failed")}
@@ -166,7 +166,7 @@ async def test_a_closed_idle_connection_is_no_failure(counted: Counted) -> None:
 
 
 async def test_a_broken_reused_connection_is_tried_once_more(counted: Counted) -> None:
-    """A second request on a connection that breaks without a word is asked again on a fresh one, as browsers do."""
+    """A second request on a connection that breaks without an answer is sent again on a new one, as browsers do."""
     broken = 0
 
     async def twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -182,8 +182,8 @@ async def test_a_broken_reused_connection_is_tried_once_more(counted: Counted) -
     assert broken > 0
 
 
-async def test_users_that_are_gone_say_so() -> None:
-    """Whoever asks users whose process has ended gets an error, not numbers."""
+async def test_a_load_process_that_has_ended_raises() -> None:
+    """Reading the counts of an ended process is an error."""
     async with Users.start() as users:
         os.kill(users.pid, signal.SIGKILL)
         with pytest.raises(UsersGoneError):
@@ -191,8 +191,8 @@ async def test_users_that_are_gone_say_so() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a child to its parent")
-async def test_users_do_not_outlive_their_parent(eventually: Any) -> None:
-    """When the process that started them is killed, the users are gone too."""
+async def test_the_load_process_does_not_outlive_its_parent(eventually: Any) -> None:
+    """When the process that started it is killed, it ends too."""
     pipe = asyncio.subprocess.PIPE
     parent = await asyncio.create_subprocess_exec(sys.executable, "-c", ORPHAN, stdout=pipe)
     users = int(await parent.stdout.readline())

@@ -1,4 +1,4 @@
-"""GitHub's desk."""
+"""The stand-in for GitHub."""
 
 from typing import Any
 
@@ -51,8 +51,8 @@ async def test_lists_have_pages(office: Any) -> None:
     assert "next" not in last.links
 
 
-async def test_comments(office: Any) -> None:
-    """A comment is added to its issue and counted."""
+async def test_a_comment_is_added_to_its_issue(office: Any) -> None:
+    """The issue counts it."""
     await office.http.post(f"{REPO}/issues", json=TICKET)
     made = await office.http.post(f"{REPO}/issues/1/comments", json={"body": "reverted"})
     assert made.status_code == 201
@@ -61,7 +61,7 @@ async def test_comments(office: Any) -> None:
 
 
 async def test_checks_of_a_commit(office: Any) -> None:
-    """A commit whose image CI published has passed its checks, unless it was said otherwise."""
+    """A commit whose image CI published has passed its checks, unless conclusions were set."""
     office.vendors.registry.publish("ghcr.io/geoaziz/ethixai-backend", "sha-abc123", {})
     passed = (await office.http.get(f"{REPO}/commits/abc123/check-runs")).json()
     assert {one["name"]: one["conclusion"] for one in passed["check_runs"]} == dict.fromkeys(
@@ -76,8 +76,8 @@ async def test_checks_of_a_commit(office: Any) -> None:
     assert (await office.http.get(f"{REPO}/commits/abc123/status")).json()["state"] == "pending"
 
 
-async def test_an_unknown_commit(office: Any) -> None:
-    """A commit that nobody pushed is a 422 in GitHub's words."""
+async def test_an_unknown_commit_is_refused(office: Any) -> None:
+    """It is a 422 in GitHub's words."""
     answer = await office.http.get(f"{REPO}/commits/fff/check-runs")
     assert (answer.status_code, answer.json()["message"]) == (422, "No commit found for SHA: fff")
 
@@ -96,7 +96,7 @@ async def test_releases(office: Any) -> None:
 @pytest.mark.parametrize(
     ("authorization", "repository", "body", "status", "message"),
     [
-        pytest.param("", "geoaziz/ethixai", TICKET, 401, "Requires authentication", id="nobody"),
+        pytest.param("", "geoaziz/ethixai", TICKET, 401, "Requires authentication", id="no token"),
         pytest.param("Bearer wrong", "geoaziz/ethixai", TICKET, 401, "Bad credentials", id="a wrong token"),
         pytest.param(
             "Bearer readonly",

@@ -1,4 +1,4 @@
-"""PagerDuty's desk."""
+"""The stand-in for PagerDuty."""
 
 from typing import Any
 
@@ -61,8 +61,8 @@ async def test_a_trigger_without_a_key_gets_one(office: Any) -> None:
         pytest.param([1], "JSON parse error", id="no object"),
     ],
 )
-async def test_invalid_events(office: Any, body: Any, words: str) -> None:
-    """What is wrong with an event is said in a 400, and nobody is woken."""
+async def test_invalid_events_are_refused(office: Any, body: Any, words: str) -> None:
+    """A 400 says what is wrong, and no incident is opened."""
     answer = await office.http.post("/pagerduty/v2/enqueue", json=body)
     assert (answer.status_code, answer.json()["status"]) == (400, "invalid event")
     assert any(words in problem for problem in answer.json()["errors"])
@@ -81,7 +81,7 @@ async def test_who_is_on_call(office: Any) -> None:
     assert (await office.http.get("/pagerduty/api/oncalls", headers=REST, params=asked)).json()["oncalls"] == []
 
 
-async def test_an_incident_can_be_opened_by_hand(office: Any) -> None:
+async def test_an_incident_can_be_opened_through_the_rest_api(office: Any) -> None:
     """It is found by its id and its key, and a second one with an open key is refused."""
     made = await office.http.post("/pagerduty/api/incidents", headers=REST, json={"incident": INCIDENT})
     assert made.status_code == 201
@@ -99,7 +99,7 @@ async def test_an_incident_can_be_opened_by_hand(office: Any) -> None:
         pytest.param({"Authorization": "Bearer good"}, INCIDENT, 401, 2006, id="the wrong scheme"),
         pytest.param({"Authorization": "Token token=wrong"}, INCIDENT, 401, 2006, id="a wrong token"),
         pytest.param({"Authorization": "Token token=readonly"}, INCIDENT, 403, 2010, id="a read-only token"),
-        pytest.param({"From": ""}, INCIDENT, 400, 2001, id="from nobody"),
+        pytest.param({"From": ""}, INCIDENT, 400, 2001, id="no From header"),
         pytest.param({}, {"type": "incident"}, 400, 2001, id="no title"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The container registry."""
+"""The stand-in for the container registry."""
 
 import hashlib
 import re
@@ -40,7 +40,7 @@ async def test_an_image_is_pulled_as_any_client_does_it(office: Any) -> None:
     assert blob.json()["config"]["Env"] == ["BEHAVIOUR=errors=0.05"]
 
 
-async def test_a_pass_is_for_one_repository(office: Any) -> None:
+async def test_a_token_is_for_one_repository(office: Any) -> None:
     """With the pass for another repository the challenge comes again; ``/v2/`` takes any pass."""
     office.vendors.registry.publish(REPOSITORY, "sha-abc123", {})
     other = await pass_for(office, "/registry/v2/geoaziz/other/manifests/healthy")
@@ -49,7 +49,7 @@ async def test_a_pass_is_for_one_repository(office: Any) -> None:
     assert (await office.http.get("/registry/v2/")).status_code == 401
 
 
-async def test_a_wrong_password_gets_no_pass(office: Any) -> None:
+async def test_a_wrong_password_gets_no_token(office: Any) -> None:
     """The token server refuses it, though the image is public; a right one is as good as none."""
     asked = {"service": "registry", "scope": f"repository:{NAME}:pull"}
     statuses = [
@@ -69,8 +69,8 @@ async def test_an_image_that_is_not_there(office: Any, reference: str) -> None:
     assert office.vendors.registry.config(f"{REPOSITORY}{separator}{reference}") is None
 
 
-async def test_a_client_that_cannot_read_it_is_told(office: Any) -> None:
-    """Who accepts only Docker's old manifests does not get an OCI one."""
+async def test_a_client_that_does_not_accept_oci_manifests_gets_a_404(office: Any) -> None:
+    """A client that accepts only Docker's old manifests gets no OCI manifest."""
     office.vendors.registry.publish(REPOSITORY, "sha-abc123", {})
     headers = await pass_for(office, f"{MANIFESTS}/sha-abc123")
     headers["Accept"] = "application/vnd.docker.distribution.manifest.v2+json"
@@ -89,8 +89,8 @@ async def test_a_client_that_cannot_read_it_is_told(office: Any) -> None:
         ("slow-6.0-0.2__leak-8", "slow=6.0@0.2,leak=8"),
     ],
 )
-def test_a_tag_that_is_a_behaviour(office: Any, tag: str, behaviour: str) -> None:
-    """It is there without being published, by tag and then by digest."""
+def test_a_tag_that_is_a_behaviour_exists(office: Any, tag: str, behaviour: str) -> None:
+    """It exists without being published, by tag and then by digest."""
     registry = office.vendors.registry
     assert registry.config(f"{REPOSITORY}:{tag}") == {"BEHAVIOUR": behaviour}
     digest = registry.publish(REPOSITORY, tag, {"BEHAVIOUR": behaviour})

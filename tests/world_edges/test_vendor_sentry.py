@@ -1,4 +1,4 @@
-"""Sentry's desk."""
+"""The stand-in for Sentry."""
 
 from typing import Any
 

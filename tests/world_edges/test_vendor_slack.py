@@ -1,4 +1,4 @@
-"""Slack's desk."""
+"""The stand-in for Slack."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ async def test_history_is_limited(office: Any) -> None:
     ],
 )
 async def test_what_slack_refuses(office: Any, body: Any, error: str) -> None:
-    """A bad call is HTTP 200 with ``ok: false`` and Slack's word for it, and nobody was told."""
+    """A bad call is HTTP 200 with ``ok: false`` and Slack's error, and no message is stored."""
     answer = await office.http.post(POST, json=body)
     assert (answer.status_code, answer.json()) == (200, {"ok": False, "error": error})
     assert office.vendors.calls == []

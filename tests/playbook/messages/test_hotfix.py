@@ -75,7 +75,7 @@ def test_a_hotfix_that_took_too_long_is_marked() -> None:
 def test_an_exploit_that_was_refused_before_the_fix_shows_nothing_of_it() -> None:
     """It may be the wrong request: the timeline says so."""
     check = ExploitCheck(path="/x", service="backend")
-    assert before_the_fix(check, 200) == "before the fix, GET backend/x answered 200"
+    assert before_the_fix(check, 200) == "before the fix, GET to backend answered 200"
     assert before_the_fix(check, 404).endswith(
         "answered 404, which counts as refused: it cannot show that the fix works"
     )

@@ -1,0 +1,98 @@
+"""Text from outside, made safe to keep and to show: cut, without control characters, without secrets.
+
+PostgreSQL refuses NUL, UTF-8 has no lone surrogates, and one of either loses a whole batch of events or log lines.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+MESSAGE_MAX = 2000
+"""Characters of a message about an error, and of a state's message."""
+QUOTE_MAX = 300
+"""Characters that a message quotes from a vendor's answer."""
+LINE_MAX = 2000
+"""Characters of one log line that are kept. Patterns never see more."""
+PAGE_MAX = 200_000
+"""Characters of a page (an artifact, a ticket)."""
+
+CUT = " …"
+MASK = "<secret>"
+
+_RANGES = ((0x00, 0x08), (0x0B, 0x1F), (0x7F, 0x9F), (0x2028, 0x202E), (0x2066, 0x2069), (0xD800, 0xDFFF))
+_CONTROLS = dict.fromkeys(code for first, last in _RANGES for code in range(first, last + 1))
+"""C0 and C1 controls but newline and tab, line separators, marks that turn the direction of text, lone surrogates."""
+
+
+def clean(text: str, limit: int = MESSAGE_MAX) -> str:
+    """``text`` without what cannot be stored or shown, at most ``limit`` characters.
+
+    What is cut off is marked with an ellipsis. Only the first ``2 * limit`` characters are looked at.
+    """
+    found = text[: 2 * limit].translate(_CONTROLS)
+    if len(found) <= limit and len(text) <= 2 * limit:
+        return found
+    return found[: max(limit - len(CUT), 0)] + CUT[:limit]
+
+
+def clean_deep(value: object, limit: int = PAGE_MAX) -> object:
+    """``value`` with every string in it cleaned, in dictionaries (keys too), lists and tuples, up to 20 levels down."""
+    return _clean_deep(value, limit, 20)
+
+
+def _clean_deep(value: object, limit: int, depth: int) -> object:
+    if isinstance(value, str):
+        return clean(value, limit)
+    if not isinstance(value, dict | list | tuple):
+        return value
+    if depth == 0:
+        return CUT.strip()
+    if isinstance(value, dict):
+        return {_clean_deep(key, limit, 0): _clean_deep(one, limit, depth - 1) for key, one in value.items()}
+    return [_clean_deep(one, limit, depth - 1) for one in value]
+
+
+def _cleaned(value: object) -> object:
+    return clean(value, PAGE_MAX) if isinstance(value, str) else value
+
+
+Cleaned = Annotated[str, BeforeValidator(_cleaned)]
+"""A string that has been cleaned before anything else is validated. Its length has its own limit."""
+
+# Every repetition has an upper bound, and most patterns begin with fixed letters: the time grows with the length alone.
+_SECRET_FORMS = (
+    re.compile(r"\b(?:xox[abeoprs]|xapp)-[\w-]{8,500}"),  # Slack
+    re.compile(r"\b(?:gh[oprsu]_\w{16,500}|github_pat_\w{16,500}|glpat-[\w-]{16,500})"),  # GitHub, GitLab
+    re.compile(r"\bsntr[yus]+_[\w.=+/-]{16,1000}"),  # Sentry
+    re.compile(r"\beyJ[\w-]{8,2000}\.[\w-]{8,2000}\.[\w-]{0,2000}"),  # JSON Web Token
+    re.compile(r"\bAKIA[0-9A-Z]{16}\b"),  # AWS
+    re.compile(r"\bAIza[\w-]{35}"),  # Google API key
+    re.compile(r"\bya29\.[\w.-]{16,2000}"),  # Google access token
+    re.compile(r"\bsk[-_][\w-]{16,500}"),  # Stripe, OpenAI
+    re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]{0,4000}(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?"),
+)
+_SIGN_IN = re.compile(r"\b(Bearer|Basic|token)([ =:]{1,3})[\w.~+/=-]{8,2000}", re.IGNORECASE)
+_USER_INFO = re.compile(r"(://)[^\s/@:]{0,200}:[^\s/@]{1,500}@")
+_NAMED = re.compile(
+    r"""((?:password|passwd|secret|token|api[_-]?key|private[_-]?key|authorization|cookie)[\w-]{0,20})"""
+    r"""(["']?\s{0,3}[=:]\s{0,3}["']?)(?!<secret>)[^\s"',;&<>]{1,2000}""",
+    re.IGNORECASE,
+)
+SHORTEST_SECRET = 6
+"""A shorter value is not masked by value: it would turn up in ordinary words."""
+
+
+def mask(text: str, secrets: Iterable[str] = ()) -> str:
+    """``text`` without the values of ``secrets``, and without what has the form of a secret.
+
+    Give it text that has been cut (`clean`): its time is proportional to the length.
+    """
+    for secret in sorted((one for one in secrets if len(one) >= SHORTEST_SECRET), key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    for form in _SECRET_FORMS:
+        text = form.sub(MASK, text)
+    text = _SIGN_IN.sub(rf"\1\2{MASK}", text)
+    text = _USER_INFO.sub(rf"\1{MASK}@", text)
+    return _NAMED.sub(rf"\1\2{MASK}", text)

@@ -1,0 +1,85 @@
+"""Every block method x every hostile answer: it ends soon, as a value or as one of this project's errors."""
+
+import asyncio
+import tracemalloc
+from collections.abc import AsyncIterator
+
+import pytest
+from answers import ANSWERS, Server, hostile_server
+from calls import DEADLINE_S, GOOGLE, HTTP, MONGODB, SECRET, public_methods
+
+from blocks.base import PerLoop
+from blocks.http import HttpService
+from playbook.errors import ReleaseError
+from playbook.text import MESSAGE_MAX, clean
+
+AT_ONCE = 24
+CALLS_MAX = 12
+"""A method makes so many calls at most, one after another, against an answer that never ends."""
+ENDS_S = DEADLINE_S * CALLS_MAX + 10
+"""Far more than any deadline: it tells slow from never on a busy machine."""
+MEMORY_MAX = 40 * 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+async def hostile() -> AsyncIterator[Server]:
+    """One server for all answers."""
+    async with hostile_server() as server:
+        yield server
+
+
+def test_every_block_method_has_an_example_call() -> None:
+    """A new method joins the suite with one line in tests/hostile/calls.py."""
+    known = {*HTTP, *MONGODB, *GOOGLE}
+    missing = [name for name in public_methods() if name not in known]
+    assert not missing, f"{missing}: add an example call to tests/hostile/calls.py"
+    gone = known - GOOGLE - set(public_methods())
+    assert not gone, f"{gone}: no such method; remove the example from tests/hostile/calls.py"
+
+
+async def outcome(method: str, name: str, server: Server) -> str:
+    """What is wrong with how ``method`` took the answer ``name``; empty if nothing is."""
+    try:
+        async with asyncio.timeout(ENDS_S):
+            await HTTP[method](server.url(name))
+    except ReleaseError as error:
+        text = str(error)
+        if text != clean(text) or len(text) > MESSAGE_MAX:
+            return f"{name}: the message is not clean or too long: {text[:100]!r}"
+        if SECRET.get_secret_value() in text:
+            return f"{name}: the message shows the secret"
+    except TimeoutError:
+        return f"{name}: it does not end"
+    except Exception as error:  # noqa: BLE001  # that none of these gets out is what is tested
+        return f"{name}: {type(error).__name__}: {str(error)[:200]}"
+    return ""
+
+
+@pytest.mark.parametrize("method", HTTP)
+async def test_a_hostile_answer_ends_as_a_value_or_as_our_error(method: str, hostile: Server) -> None:
+    """Whatever the status, the body, the headers or the pace."""
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def one(name: str) -> str:
+        async with turns:
+            return await outcome(method, name, hostile)
+
+    problems = [problem for problem in await asyncio.gather(*map(one, ANSWERS)) if problem]
+    assert not problems, "\n".join(problems)
+
+
+HUGE = [name for name in ANSWERS if "MB" in name or "bomb" in name or "endless" in name or "for ever" in name]
+
+
+@pytest.mark.parametrize("name", HUGE)
+async def test_a_huge_answer_takes_little_memory(name: str, hostile: Server) -> None:
+    """Neither hundreds of megabytes nor the few hundred kilobytes that unpack to them."""
+    service = HttpService("Vendor", "vendor", hostile.url(name), "token", 5, PerLoop())
+    tracemalloc.start()
+    try:
+        with pytest.raises(ReleaseError):
+            await service.json("GET", "/", "for tea", dict)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < MEMORY_MAX
