@@ -7,13 +7,15 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
-from flows.steps import carry_out
-from playbook.errors import Fenced
+from flows.steps import carry_out, let_go
+from playbook.errors import BadRequest, Fenced, Refused
 from playbook.lease.lease import Decision, Kind, Lease, MigrationLease
 from playbook.lease.recovery import Owner, Recovery, Step
 from playbook.messages.report import Report
+from playbook.messages.set_aside import stood_down
 from playbook.release.outcome import FlowResult, ReleaseOutcome
-from tasks.announce import notify_set_aside, notify_taken_up
+from playbook.release.request import StandDown
+from tasks.announce import notify, notify_set_aside, notify_taken_up
 from tasks.each_service import finish_all
 from tasks.ending import ending
 from tasks.halt import notify_stopped
@@ -24,15 +26,16 @@ from tasks.start import start
 
 
 @flow(name="recovery", flow_run_name="recover {environment}")
-async def recovery(environment: str = "production") -> State[None]:
+async def recovery(environment: str = "production", stand_down: StandDown | None = None) -> State[None]:
     """Resume or revert every release of an environment that has lost its process; leave those that live.
 
     Safe at any time and any number of times: a release that lives is left alone, and of two recoveries one is fenced.
 
     Args:
         environment: The environment to look at, by the name of its block.
+        stand_down: Only for a person: the release that must not be recovered any more. Its users stay where they are.
     """
-    return await ending(_recovery(environment))
+    return await ending(_recovery(environment) if stand_down is None else _stand_down(environment, stand_down))
 
 
 async def _recovery(environment: str) -> FlowResult:
@@ -48,6 +51,23 @@ async def _recovery(environment: str) -> FlowResult:
         return FlowResult(end=ReleaseOutcome.PASSED, message=f"Nothing is lost in {environment}.")
     worst = next((outcome for outcome in done if not outcome.end.is_success), done[0])
     return worst.model_copy(update={"message": " ".join(outcome.message for outcome in done)})
+
+
+async def _stand_down(environment: str, request: StandDown) -> FlowResult:
+    """The lease of one release is gone, and no user was moved. Raises: BadRequest, Refused (there is no such lease)."""
+    if problems := request.problems():
+        raise BadRequest(problems)
+    env = await Environment.open(environment)
+    held = {lease.release_id: lease for lease in (await find_leases(env)).leases}
+    if request.release not in held:
+        raise Refused(f"No release {request.release} holds a service; those that do: {', '.join(held) or 'none'}.")
+    found = held[request.release]
+    lease = await take_over(env, found.decided(Decision.REVERT, f"stood down by {request.by}: {request.reason}"), found)
+    async with with_heartbeat(env, lease):
+        await notify(env, stood_down(lease, env.name, request))
+        await let_go(env, lease)
+    message = f"{lease.release_id} was stood down by {request.by}. Users of its services stay where they are."
+    return FlowResult(end=ReleaseOutcome.INTERRUPTED, message=message, release_id=lease.release_id)
 
 
 async def recover_one(env: Environment, found: Lease) -> FlowResult | None:

@@ -193,3 +193,20 @@ class MitigateRequest(Frozen):
             if not getattr(self, name)
         ]
         return found
+
+
+class StandDown(Frozen):
+    """A person takes over from a release that the engine cannot finish: its lease goes, users stay where they are."""
+
+    release: Line = Field("", title="Release", description="Its id, as the page says it: v20251116-abc123-1f2e3d.")
+    by: Line = Field("", title="Who", description="Required. Who is responsible for the services from now on.")
+    reason: Line = Field("", title="Reason", description="Required. Why recovery must not try again.")
+
+    def problems(self) -> list[str]:
+        """What is wrong with it, one line for each field."""
+        needed = (
+            ("release", "name the release, as the page says it"),
+            ("by", "say who takes over"),
+            ("reason", "say why recovery must not try again"),
+        )
+        return [f"{name}: {why}" for name, why in needed if not getattr(self, name)]

@@ -86,7 +86,7 @@ async def undo(env: Environment, lease: MigrationLease, name: str) -> Backfill:
 async def verify(env: Environment, lease: MigrationLease, name: str, backfill: Backfill) -> str:
     """No document is left to be changed, and the migration's own checks pass. Returns what is wrong, or nothing.
 
-    Counts that differ alone say that somebody has written meanwhile, and not that the data is wrong: no backup is to
+    Counts that differ alone say that other writes were made meanwhile, and not that the data is wrong: no backup is to
     be restored for it. Raises: Refused (they do, and no person has started it again who has read so).
     """
     database, migration = _database(env), _migration(env, name)

@@ -109,7 +109,7 @@ def test_a_migration_module_that_becomes_invalid_pages() -> None:
         if call.method == "page":
             wrong.clear()
 
-    with patch("tasks.migration.steps.load", read):
+    with patch("tasks.migration.schema.load", read):
         play(lambda test_env: pages_and_continues(test_env, edited, "has no down"))
 
 
@@ -202,7 +202,7 @@ def test_an_impossible_change_changes_nothing() -> None:
     def read(folder: str) -> tuple[Migration, ...]:
         return tuple(one.model_copy(update={"down": (useless,)}) for one in load(folder))
 
-    with patch("tasks.migration.steps.load", read):
+    with patch("tasks.migration.schema.load", read):
         play(scenario)
 
 
@@ -472,7 +472,7 @@ def test_different_counts_page_and_do_not_offer_a_backup() -> None:
     async def scenario(test_env: TestEnvironment) -> None:
         run = await rolled_back(test_env, comes)
         assert run.end == "Halted"
-        assert "users had 5 documents and has 6. Somebody has written meanwhile" in run.message
+        assert "users had 5 documents and has 6. Other writes were made meanwhile" in run.message
         assert test_env.fixture.pagerduty.paged
         assert test_env.server.forms == []
         assert (await started_again(test_env)).end == "RolledBack"

@@ -12,7 +12,8 @@ from fixture import NEW, OLD, SERVICES
 from flows.recovery import recovery
 from playbook.errors import Refused
 from playbook.lease.change import Change
-from playbook.lease.record import LEASE, PARTICIPANT
+from playbook.lease.record import LEASE, PARTICIPANT, Record
+from playbook.release.request import StandDown
 from playbook.release.traffic import ServiceSnapshot
 
 COORDINATOR, BACKEND, FRONTEND = SERVICES
@@ -98,6 +99,28 @@ def test_a_revert_that_is_refused_does_not_keep_the_others() -> None:
     assert NEW in test_env.fixture.published
     assert set(test_env.fixture.versions_served().values()) == {OLD}
     assert not test_env.is_held("production")
+
+
+def test_a_person_can_stand_a_release_down() -> None:
+    """Recovery does not try again: the lease is gone, users are where they were, and who it was is told."""
+
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run, list[Run]]:
+        test_env.fixture.publish(NEW, {BACKEND: Behaviour(errors=0.05)})
+        is_baking = test_env.baking(BACKEND)
+        denied = refusing(test_env.fixture.production, BACKEND, lambda one: is_baking() and is_revert(one), DENIED)
+        with denied:
+            await test_env.release()
+            lease = Record.read(test_env.fixture.production.read(COORDINATOR)).lease
+            asked = StandDown(release=lease.release_id, by="Ada", reason="the owner is asked")
+            run = test_env.start(recovery, environment="production", stand_down=asked)
+            await test_env.ended(run)
+            return test_env, run, await test_env.recover()
+
+    test_env, run, followers = play(scenario)
+    assert (run.end, "stood down by Ada" in run.message, followers) == ("Interrupted", True, [])
+    assert not test_env.is_held("production")
+    assert len(test_env.split(BACKEND)) == 2
+    assert "WAS STOOD DOWN" in test_env.fixture.slack.text
 
 
 def with_dead_tag(test_env: TestEnvironment, tag: str = "pr-7") -> None:

@@ -65,7 +65,8 @@ class Walker:
 
 
 def _claim(epoch: int = 1, seen: str = "") -> Any:
-    return SimpleNamespace(epoch=epoch, migration_rollback=SimpleNamespace(seen=seen))
+    plan = {"undo": ["m"], "way": "down", "schema_now": 2, "schema_after": 1, "applied_at_s": 0}
+    return SimpleNamespace(epoch=epoch, details={"request": {}, "plan": plan, "environment": "test", "seen": seen})
 
 
 async def test_a_change_that_goes_on_matching_is_made_once_and_never_again() -> None:
