@@ -12,11 +12,13 @@ Exit status: 0 the run did what was asked, 1 it failed (reverted, refused, …),
 
 import argparse
 import base64
+import http.client
 import json
 import os
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,6 +30,11 @@ EXIT = {"COMPLETED": 0, "FAILED": 1, "CRASHED": 2, "CANCELLED": 3}
 COULD_NOT = 4
 TRIES = 8
 POLL_S = float(os.environ.get("POLL_SECONDS", "5"))
+
+
+def one_line(text: str) -> str:
+    """What another machine said, short and on one line: a new line could be a command to GitHub."""
+    return "".join(one if one.isprintable() else " " for one in text[:500])
 
 
 def give_up(message: str) -> NoReturn:
@@ -43,6 +50,30 @@ def summary(text: str) -> None:
     if path:
         with open(path, "a", encoding="utf-8") as page:
             page.write(text + "\n\n")
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect is an answer like any other: the login is not sent to another host."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """Follow none."""
+
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+ANSWER_MAX = 16 * 1024 * 1024
+OPENER = urllib.request.build_opener(NoRedirect)
+
+
+def is_safe(url: str) -> bool:
+    """Whether the login may be sent to this URL: https, or http to this machine; no user name in it."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return False
+    if not host or parts.username is not None or parts.password is not None:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK)
 
 
 class Api:
@@ -61,21 +92,26 @@ class Api:
         away = ""
         for attempt in range(TRIES):
             try:
-                with urllib.request.urlopen(request, timeout=60) as answer:
-                    return json.load(answer)
+                with OPENER.open(request, timeout=60) as answer:
+                    return json.loads(answer.read(ANSWER_MAX))
             except urllib.error.HTTPError as refusal:
                 away = f"{refusal.code} {refusal.reason}"
                 if refusal.code < 500 and refusal.code != 429:
                     self.refused(refusal, path)
-            except (urllib.error.URLError, TimeoutError, ConnectionError, json.JSONDecodeError) as unreachable:
+            except (OSError, http.client.HTTPException, ValueError, RecursionError) as unreachable:
                 away = str(getattr(unreachable, "reason", unreachable))
             time.sleep(min(2**attempt, 15) * POLL_S / 5)
         give_up(f"Prefect at PREFECT_API_URL={self.url} does not answer ({away}). Check the server and the URL.")
 
     def refused(self, refusal: urllib.error.HTTPError, path: str) -> NoReturn:
         """Show what a refusal means for the set-up, and exit."""
-        said = refusal.read().decode(errors="replace")[:500]
+        said = one_line(refusal.read(4000).decode(errors="replace"))
         match refusal.code:
+            case 301 | 302 | 303 | 307 | 308:
+                give_up(
+                    f"Prefect at {self.url} redirects to {one_line(refusal.headers.get('location') or 'nowhere')}. "
+                    "Redirects are not followed: set the repository variable PREFECT_API_URL to the final https URL."
+                )
             case 401 | 403:
                 give_up("Prefect refuses the login. Check the secret PREFECT_API_AUTH_STRING (user:password).")
             case 404:
@@ -91,7 +127,7 @@ def follow(api: Api, run: dict[str, Any], link: str) -> dict[str, Any]:
         state = api.ask("GET", f"/flow_runs/{run['id']}")["state"] or {"type": "PENDING", "name": "Pending"}
         if state["name"] != shown:
             shown = state["name"]
-            print(actions_text(f"{shown} {state.get('message') or ''}"), flush=True)
+            print(actions_text(one_line(f"{shown} {state.get('message') or ''}")), flush=True)
             if state["type"] == "PAUSED":
                 summary(f"⏸ The release waits for a decision: [answer here]({link})")
         if state["type"] in EXIT:
@@ -107,8 +143,8 @@ def main() -> int:
     parser.add_argument("--key", required=True, help="idempotency key: the same key is the same run")
     arguments = parser.parse_args()
     url = os.environ.get("PREFECT_API_URL", "")
-    if not url.startswith(("http://", "https://")):
-        give_up("PREFECT_API_URL is not set to an http(s) URL: set the repository variable of that name.")
+    if not is_safe(url):
+        give_up("PREFECT_API_URL is not set to an https URL (http only to this machine): set the repository variable.")
     api = Api(url, os.environ.get("PREFECT_API_AUTH_STRING", ""))
     try:
         parameters = json.loads(arguments.parameters)

@@ -9,6 +9,7 @@ import httpx
 from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from blocks import google_api
 from blocks.secret_reference import SecretReference
 
 Client = TypeVar("Client")
@@ -70,8 +71,8 @@ class OutsideBlock(Block):
     @model_validator(mode="after")
     def _binds_references(self) -> Self:
         """Secrets of the blocks in it are read through its own Secret Manager, if it names one."""
-        held = (getattr(self, name) for name in type(self).model_fields)
-        fields = [one for value in held for one in (value if isinstance(value, list) else [value])]
+        values = [getattr(self, name) for name in type(self).model_fields]
+        fields = [one for value in values for one in (value if isinstance(value, list | tuple) else [value])]
         manager = next((one for one in fields if isinstance(one, OutsideBlock) and one.reads_secrets), None)
         if manager is not None:
             for block in (one for one in fields if isinstance(one, OutsideBlock)):
@@ -97,4 +98,5 @@ class GoogleBlock(OutsideBlock):
 
         named = ClientInfo(user_agent=self.client)  # type: ignore[no-untyped-call]
         where = self.api_endpoint or endpoint or None
-        return client(client_options=ClientOptions(api_endpoint=where), client_info=named)
+        options = ClientOptions(api_endpoint=where)
+        return client(transport=google_api.bounded(client), client_options=options, client_info=named)

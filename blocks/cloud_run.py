@@ -1,36 +1,55 @@
-"""Cloud Run: read a service, and write one change of it."""
+"""Cloud Run: read a service, and write one change over exactly what was read."""
 
 import asyncio
 from typing import TYPE_CHECKING, ClassVar
 
+import httpx
 from pydantic import Field, HttpUrl, PrivateAttr, ValidationError
 
 from blocks import google_api
 from blocks.base import GoogleBlock, PerLoop
 from blocks.clock import monotonic_s
-from blocks.cloud_run_types import body_of, mask_of, revision_of, snapshot_of
+from blocks.cloud_run_rest import CloudRunRest
+from blocks.cloud_run_types import revision_of
+from blocks.cloud_run_v1 import OPERATION_ID, Json, own_annotations, replacement_of, snapshot_of
 from blocks.google_api import calling
+from blocks.google_token import GoogleToken
+from blocks.http import UNREADABLE, HttpService, quoted
 from playbook.errors import Conflict, Refused, ReleaseError, StartFailed, Transient
 from playbook.lease.change import Change
 from playbook.release.traffic import Revision, Scaling, ServiceSnapshot
 
 if TYPE_CHECKING:
     from google.cloud import run_v2
-    from google.longrunning.operations_pb2 import Operation
 
 CLIENT = "google.cloud.run_v2"
 
-WAIT_CHUNK_S = 30.0
-"""How long one WaitOperation asks the server to hold its answer; gcloud uses the same."""
+WAIT_CHUNK_S = 5.0
+"""How long the server is asked to hold its answer about an operation. Then the service is read: where the traffic is
+served although the operation has not ended, the release goes on."""
 
-WRITE_PERMISSIONS = "run.services.update, and iam.serviceAccounts.actAs on the service's own account,"
+SERVICE_MAX_BYTES = 4 * 1024 * 1024
+
+FAILED_PRECONDITION = 9
+START_FAILED = frozenset({3, 5, 7, 8, 9, 13})
+"""Codes of google.rpc with which a deployment's operation ends: invalid, no such image, image not readable, quota, the
+container does not start, "Container import failed"."""
+GONE = "does not exist or is deleted"
+"""An unknown revision in the traffic comes back as INTERNAL (terraform-docs-samples#269)."""
+
+PAGES_TAKE = 5
+"""All pages of a list together may take so many times as long as one call."""
 
 PAUSE_S = 0.2
 PAUSE_MAX_S = 2.0
 
 
 class CloudRun(GoogleBlock):
-    """The Cloud Run services of one project and region, through the Admin API v2 (gRPC)."""
+    """The Cloud Run services of one project and region.
+
+    Services are read and written over the Admin API v1 (REST), which refuses a write under a stale resource version, as
+    gcloud does it. Revisions are read over v2 (gRPC).
+    """
 
     _block_type_name: ClassVar[str | None] = "EthixAI Cloud Run"
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://cloud.google.com/run/docs/reference/rpc")
@@ -40,6 +59,9 @@ class CloudRun(GoogleBlock):
     write_timeout_s: float = Field(
         300, gt=0, title="Write timeout", description="Seconds that a write may take until it is served."
     )
+    api_url: str = Field("", title="v1 API URL", description="URL of the v1 REST API. Empty: Google's, of the region.")
+    _clients: PerLoop[httpx.AsyncClient] = PrivateAttr(default_factory=PerLoop)
+    _token: PerLoop[GoogleToken] = PrivateAttr(default_factory=PerLoop)
     _services: PerLoop["run_v2.ServicesAsyncClient"] = PrivateAttr(default_factory=PerLoop)
     _revisions: PerLoop["run_v2.RevisionsAsyncClient"] = PrivateAttr(default_factory=PerLoop)
 
@@ -48,9 +70,7 @@ class CloudRun(GoogleBlock):
 
         Raises: Transient (away, slow, busy), Refused (no such service, permission, unreadable traffic).
         """
-        name = self._name(service)
-        async with calling(CLIENT, f"Cloud Run, asked for service {name}", "run.services.get"):
-            found = await self._service_client().get_service(name=name, retry=None, timeout=self.read_timeout_s)
+        found = await self._rest().service(service)
         try:
             return snapshot_of(found)
         except ValidationError as error:
@@ -58,6 +78,8 @@ class CloudRun(GoogleBlock):
                 f"{service}: its traffic cannot be read ({error.errors()[0]['msg']}). "
                 "Give it whole percents that sum to 100 and start again."
             ) from error
+        except UNREADABLE as error:
+            raise Transient(f"{service}: Cloud Run answered something that is no service ({error!r}).") from error
 
     async def revision(self, service: str, name: str) -> Revision:
         """One revision of ``service``. One call. Raises: Transient, Refused (no such revision, permission)."""
@@ -66,7 +88,8 @@ class CloudRun(GoogleBlock):
     async def revisions(self, service: str) -> tuple[Revision, ...]:
         """Every revision of ``service``, newest first. One call for each 100. Raises: Transient, Refused."""
         parent = self._name(service)
-        async with calling(CLIENT, f"Cloud Run, asked for the revisions of {parent}", "run.revisions.list"):
+        asked, within_s = f"Cloud Run, asked for the revisions of {parent}", PAGES_TAKE * self.read_timeout_s
+        async with calling(CLIENT, asked, "run.revisions.list", within_s=within_s):
             pages = await self._revision_client().list_revisions(
                 request={"parent": parent, "page_size": 100}, retry=None, timeout=self.read_timeout_s
             )
@@ -74,17 +97,17 @@ class CloudRun(GoogleBlock):
         return tuple(sorted(found, key=lambda revision: -revision.created_at_s))
 
     async def can_write(self, service: str) -> None:
-        """Cloud Run would let this worker change ``service``. Two calls; nothing is written.
+        """Cloud Run would let this worker change ``service``. One call over v2; nothing is written.
 
-        Raises: Refused (permission), Transient (also where it changed between the two calls).
+        Raises: Refused (permission), Transient.
         """
         name = self._name(service)
         permission = "run.services.get and run.services.update"
+        annotations = dict((await self._rest().service(service))["metadata"].get("annotations") or {})
         async with calling(CLIENT, f"Cloud Run, asked whether {name} may be changed", permission):
-            found = await self._service_client().get_service(name=name, retry=None, timeout=self.read_timeout_s)
             await self._service_client().update_service(
                 request={
-                    "service": {"name": name, "etag": found.etag, "annotations": dict(found.annotations)},
+                    "service": {"name": name, "annotations": own_annotations(annotations)},
                     "update_mask": {"paths": ["annotations"]},
                     "validate_only": True,
                 },
@@ -93,92 +116,92 @@ class CloudRun(GoogleBlock):
             )
 
     async def write(self, snapshot: ServiceSnapshot, change: Change) -> ServiceSnapshot:
-        """Write ``change`` in one update under the etag of ``snapshot`` and wait until it is served.
+        """Write ``change`` over exactly what was read and wait until it is served; nothing is tried twice.
 
-        The answer is a fresh read that shows it. At most ``write_timeout_s`` seconds; nothing is tried twice.
+        The answer is a fresh read that shows it. It may still be reconciling: what is served counts, not the end of
+        the operation. At most ``write_timeout_s`` seconds.
 
         Raises: Conflict (the service changed since the snapshot, or the revision's name is taken: read and decide
         again), StartFailed (the new revision did not start; traffic is as it was), Transient (what became of the write
         is not known: read before repeating it), Refused (permission, unknown revision, invalid value).
         """
-        name = self._name(snapshot.service)
-        ends_at = monotonic_s() + self.write_timeout_s
-        base = await self._revision(snapshot.service, change.deployment.base) if change.deployment else None
-        body = body_of(name, snapshot, change, base)
-        async with calling(CLIENT, f"Cloud Run, asked to {_said(change)} of {name}", WRITE_PERMISSIONS, is_write=True):
-            started = await self._service_client().update_service(
-                request={"service": body, "update_mask": {"paths": mask_of(change)}},
-                retry=None,
-                timeout=self.read_timeout_s,
-            )
-            operation = await self._finished(started.operation, ends_at)
-        error = _failure(operation, snapshot.service, change) if operation.HasField("error") else None
-        return await self._served(snapshot.service, change, error, ends_at)
+        ends_at, rest, service = monotonic_s() + self.write_timeout_s, self._rest(), snapshot.service
+        base = await rest.revision(service, change.deployment.base) if change.deployment else None
+        written = await rest.replace(service, replacement_of(snapshot, change, base), f"to {_said(change)} of")
+        found = await self._served(service, change, _operation_of(written), ends_at)
+        return found.model_copy(update={"before": snapshot.etag})
 
-    async def _finished(self, operation: "Operation", ends_at: float) -> "Operation":
-        """The operation once it is done. Raises TimeoutError at ``ends_at`` (monotonic seconds)."""
-        from google.api_core.exceptions import MethodNotImplemented
+    async def check_conditional_writes(self, written: ServiceSnapshot) -> None:
+        """Cloud Run refuses a write under a version that is no longer the current one: the lease rests on that.
 
-        look = self._wait
-        while not operation.done:
-            left_s = ends_at - monotonic_s()
-            if left_s <= 0:
-                raise TimeoutError(f"operation {operation.name} was not done after {self.write_timeout_s:g} s")
-            try:
-                operation = await look(operation.name, min(WAIT_CHUNK_S, left_s))
-            except MethodNotImplemented:
-                look = self._get
-        return operation
+        ``written`` is what `write` answered: the same object is sent once more, under the version before. Of a mere
+        read the object is first written unchanged, to have such a version. One or two calls.
 
-    async def _wait(self, operation: str, chunk_s: float) -> "Operation":
-        """The operation as it is when done, or after ``chunk_s`` seconds. One call: the server holds the answer."""
-        from google.longrunning import operations_pb2
+        Raises: Refused (the stale write was accepted), Transient.
+        """
+        stale, body, rest = written.before, dict(written.raw), self._rest()
+        if not stale:
+            stale = written.etag
+            body = await rest.replace(written.service, body, "to take unchanged")
+            if operation := _operation_of(body):
+                await self._ended(operation, WAIT_CHUNK_S)
+        body = {**body, "metadata": {**body["metadata"], "resourceVersion": stale}}
+        try:
+            await rest.replace(written.service, body, "to refuse a stale write of")
+        except Conflict:
+            return
+        raise Refused(
+            f"{written.service}: conditional writes are not enforced here. Cloud Run accepted a write under a resource "
+            "version that was no longer the current one, so two releases could overwrite each other. Nothing is "
+            "released. Report this to Google Cloud support, with the project and the region."
+        )
 
-        request = operations_pb2.WaitOperationRequest(name=operation)
-        request.timeout.FromMilliseconds(int(chunk_s * 1000))
-        timeout_s = chunk_s + self.read_timeout_s
-        answer = await self._service_client().wait_operation(request, retry=None, timeout=timeout_s)
-        # Over gRPC this method has no deserializer and answers bytes (google-cloud-run 0.16.2).
-        found = operations_pb2.Operation.FromString(answer) if isinstance(answer, bytes) else answer
-        # A server that answers early is not asked again at once.
-        await asyncio.sleep(0 if found.done else PAUSE_S)
-        return found
-
-    async def _get(self, operation: str, chunk_s: float) -> "Operation":
-        """The operation as it is after a pause: for an endpoint that cannot wait."""
-        from google.longrunning import operations_pb2
-
-        await asyncio.sleep(min(PAUSE_S, chunk_s))
-        request = operations_pb2.GetOperationRequest(name=operation)
-        return await self._service_client().get_operation(request, retry=None, timeout=self.read_timeout_s)
-
-    async def _served(
-        self, service: str, change: Change, error: ReleaseError | None, ends_at: float
-    ) -> ServiceSnapshot:
+    async def _served(self, service: str, change: Change, operation: str, ends_at: float) -> ServiceSnapshot:
         """A read that shows ``change`` in effect. The operation's own word is not enough, in either direction."""
-        pause_s = PAUSE_S
+        error: ReleaseError | None = None
+        pause_s, is_open = PAUSE_S, bool(operation)
         while True:
+            if is_open:
+                ended = await self._ended(operation, min(WAIT_CHUNK_S, max(0.0, ends_at - monotonic_s())))
+                is_open = ended is not None and not ended.get("done")
+                error = _failure(ended["error"], service, change) if ended and ended.get("error") else error
             found = await self.snapshot(service)
-            if not found.is_reconciling:
-                if _shows(found, change):
-                    return found
-                if error is not None:
-                    raise error
-                if _was_overwritten(found, change):
-                    by = found.last_modifier or "somebody"
-                    raise Conflict(f"{service}: changed by {by} right after this write. Read it again.")
+            if _shows(found, change):
+                return found
+            if not is_open and not found.is_reconciling and found.failure and error is None:
+                error = _failure({"code": FAILED_PRECONDITION, "message": found.failure}, service, change)
+            if error is not None and not found.is_reconciling:
+                raise error
+            if _was_overwritten(found, change):
+                by = found.last_modifier or "an unknown account"
+                raise Conflict(f"{service}: changed by {by} right after this write. Read it again.")
             if monotonic_s() + pause_s > ends_at:
-                raise Transient(
+                raise error or Transient(
                     f"{service}: written, but not served after {self.write_timeout_s:g} s: asked for {change.split}, "
                     f"served {found.served}. Read it again."
                 )
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, PAUSE_MAX_S)
 
+    async def _ended(self, operation: str, chunk_s: float) -> Json | None:
+        """The operation when it is done, or as it is after ``chunk_s`` seconds: the server holds the answer.
+
+        None where it cannot be asked about; then the service itself tells how the write goes on.
+        """
+        try:
+            return await self._rest().wait(operation, chunk_s)
+        except Refused:
+            return None
+        except Transient:
+            return {"done": False}
+
     async def _revision(self, service: str, name: str) -> "run_v2.Revision":
         full = f"{self._name(service)}/revisions/{name}"
         async with calling(CLIENT, f"Cloud Run, asked for revision {full}", "run.revisions.get"):
-            return await self._revision_client().get_revision(name=full, retry=None, timeout=self.read_timeout_s)
+            found = await self._revision_client().get_revision(name=full, retry=None, timeout=self.read_timeout_s)
+            if found is None:
+                raise ValueError("the answer is not a revision")
+            return found
 
     def _name(self, service: str) -> str:
         return f"projects/{self.project}/locations/{self.region}/services/{service}"
@@ -192,6 +215,13 @@ class CloudRun(GoogleBlock):
         from google.cloud import run_v2
 
         return self._revisions.get(lambda: self._make(run_v2.RevisionsAsyncClient, self._endpoint))
+
+    def _rest(self) -> CloudRunRest:
+        url = self.api_url or f"https://{self._endpoint}"
+        http = HttpService(
+            "Cloud Run", "cloud_run", url, "project", self.read_timeout_s, self._clients, max_bytes=SERVICE_MAX_BYTES
+        )
+        return CloudRunRest(http, self._token.get(GoogleToken), self.project, self.region)
 
     @property
     def _endpoint(self) -> str:
@@ -208,7 +238,10 @@ def _said(change: Change) -> str:
 
 
 def _shows(found: ServiceSnapshot, change: Change) -> bool:
-    """Whether a read shows the change in effect: what is observed, not only what is asked for."""
+    """Whether a read shows the change in effect: what is observed, not only what is asked for.
+
+    Whether the operation has ended says nothing about it.
+    """
     return (
         not _was_overwritten(found, change)
         and (change.split is None or found.served == found.pinned)
@@ -230,15 +263,24 @@ def _is_scaled(found: Scaling, want: Scaling) -> bool:
     return found == want if want.manual is None else found.manual == want.manual
 
 
-def _failure(operation: "Operation", service: str, change: Change) -> ReleaseError:
-    """What a finished operation's error means (google.rpc.Code)."""
-    code, came = operation.error.code, operation.error.message
+def _operation_of(written: Json) -> str:
+    """The id of the operation that follows a write; empty where it is not named."""
+    return str((written["metadata"].get("annotations") or {}).get(OPERATION_ID) or "")
+
+
+def _failure(error: Json, service: str, change: Change) -> ReleaseError:
+    """What the error of a finished operation means (google.rpc.Code), with Google's own words."""
+    code, came = int(error.get("code") or 0), quoted(str(error.get("message") or "no reason was given."))
     asked = f"{service}: Cloud Run could not {_said(change)}: code {code}: {came}"
-    if change.deployment and code in google_api.START_FAILED:
+    if change.deployment and code in START_FAILED and not _is_of_another_revision(came, change.deployment.revision):
         return StartFailed(f"{asked} Traffic is as it was. Read the logs of {change.deployment.revision}.")
     if code in google_api.CONFLICT:
         return Conflict(f"{asked} Read it again.")
-    # An unknown revision in the traffic comes back as INTERNAL (terraform-docs-samples#269).
-    if code in google_api.TRANSIENT and "does not exist or is deleted" not in came:
+    if code in google_api.TRANSIENT and GONE not in came:
         return Transient(f"{asked} Read it again before repeating it.")
     return Refused(f"{asked} Correct what was asked.")
+
+
+def _is_of_another_revision(came: str, ours: str) -> bool:
+    """Whether the sentence is about a revision that is none of this deployment: one that a tag points to."""
+    return GONE in came or ("Revision '" in came and f"Revision '{ours}'" not in came)

@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import Field, HttpUrl
+from pydantic import Field, HttpUrl, PrivateAttr
 
+from blocks.base import PerLoop
+from blocks.google_token import IdToken
 from blocks.http import UNREADABLE, HttpBlock, HttpService, json_of, quoted
 from blocks.secret_reference import Credential, SecretReference
 from playbook.errors import ReleaseError, SmokeFailed, Transient
@@ -40,6 +42,9 @@ NOT_THERE_YET = frozenset({429, 502, 503, 504})
 TAKES_NONE = frozenset({404, 405})
 """What a service answers to a write that it has no route for, as ai-core to a new user."""
 
+FRONT_REFUSES = ("Your client does not have permission to get", "The access token could not be verified")
+"""What Google's front end says to a caller that may not invoke a private service."""
+
 PROBES_AT_ONCE = 32
 """As many as let a canary that takes 6 s be asked five times a second. Hundreds at once would keep httpx busy with its
 own queue, until the release's process is too busy to say that it lives."""
@@ -54,14 +59,20 @@ class EthixAI(HttpBlock):
 
     poll_interval_s: float = Field(2, gt=0, title="Poll interval", description="Seconds between two looks at a report.")
     polls: int = Field(30, gt=0, title="Polls", description="How often a report is looked at before the test fails.")
+    id_tokens: bool = Field(
+        False,
+        title="ID tokens",
+        description="Sign smoke tests in with this worker's ID token: for services that are private.",
+    )
+    _id_tokens: PerLoop[dict[str, IdToken]] = PrivateAttr(default_factory=PerLoop)
     probe_path: str = Field("/", title="Probe path", description="What is asked for when a canary has no users.")
 
-    async def run(self, test: SmokeTest, url: str) -> str:
-        """What ``test`` saw at ``url``, in one sentence, when it passed.
+    async def run(self, test: SmokeTest, url: str, audience: str = "") -> str:
+        """What ``test`` saw at ``url``, in one sentence, when it passed. ``audience`` is the service's own URL.
 
         Raises: SmokeFailed (an answer, and it is wrong), Transient (no answer, or 429, 502, 503, 504: not there yet).
         """
-        site = Site(self._service(url))
+        site = Site(await self._service(url, audience))
         tests: dict[SmokeTest, Callable[[Site], Awaitable[str]]] = {
             SmokeTest.HEALTH: _health,
             SmokeTest.AUTH: _auth,
@@ -71,13 +82,13 @@ class EthixAI(HttpBlock):
         }
         return await tests[test](site)
 
-    async def probe(self, url: str, count: int, seconds: float) -> int:
+    async def probe(self, url: str, count: int, seconds: float, audience: str = "") -> int:
         """Send ``count`` requests to ``probe_path`` at ``url``, evenly over ``seconds``. How many were answered.
 
         `PROBES_AT_ONCE` are under way at most, and none is sent `PROBES_LATE_S` after the last was due: where this
         process or the canary is too slow for so many, fewer are sent, and the release goes on beating meanwhile.
         """
-        service, clock = self._service(url), asyncio.get_running_loop().time
+        service, clock = await self._service(url, audience), asyncio.get_running_loop().time
         every, numbers, began_s = frozenset(range(300, 600)), iter(range(count)), clock()
 
         async def sender() -> int:
@@ -95,7 +106,7 @@ class EthixAI(HttpBlock):
 
         return sum(await asyncio.gather(*(sender() for _ in range(min(count, PROBES_AT_ONCE)))))
 
-    async def refuses_writes(self, url: str, *, may_take_none: bool) -> str:
+    async def refuses_writes(self, url: str, *, may_take_none: bool, audience: str = "") -> str:
         """What answered a write at ``url``, in one sentence, when it was refused with 503; where it ``may_take_none``
         404 and 405 will do, too. A user that was made after all is removed.
 
@@ -103,7 +114,7 @@ class EthixAI(HttpBlock):
         """
         every = frozenset(range(300, 600))
         sign_in = {"email": f"smoke-test-{secrets.token_hex(8)}@example.com", "password": "Sm0ke-nobody-signs-in"}
-        service = self._service(url)
+        service = await self._service(url, audience)
         answer = await service.send("POST", "/api/auth/register", "whether it takes a write", every, json=sign_in)
         if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
             later = answer.headers.get("retry-after")
@@ -115,14 +126,14 @@ class EthixAI(HttpBlock):
                 await user_of(Site(service), sign_in, answer).clean_up()
         raise SmokeFailed(f"{url}: a write was answered {answer.status_code}, not 503: users can still write.")
 
-    async def ask(self, check: ExploitCheck, url: str) -> int:
+    async def ask(self, check: ExploitCheck, url: str, audience: str = "") -> int:
         """The status with which ``url`` answers ``check``; redirects are not followed. One call.
 
         Raises: Transient (no answer, or 429, 502, 503, 504: it says nothing of the hole), Refused (a header that HTTP
         does not allow).
         """
         every = frozenset(range(300, 600))
-        answer = await self._service(url).send(
+        answer = await (await self._service(url, audience)).send(
             check.method, check.path, f"{check}", every, headers=_headers_of(check), content=check.body.encode()
         )
         if answer.status_code in NOT_THERE_YET:
@@ -148,10 +159,31 @@ class EthixAI(HttpBlock):
         finally:
             await user.clean_up(dataset)
 
-    def _service(self, url: str) -> HttpService:
-        # The address is Cloud Run's and nobody signs in, so the timeout is all that could be corrected here.
+    async def unreachable(self, url: str) -> str:
+        """Why Google's front end lets no request of ours through to ``url``, in one sentence; empty where it does.
+
+        One call. Raises: Transient (no answer), Refused (no credentials for an ID token).
+        """
+        service, every = await self._service(url, url), frozenset(range(300, 600))
+        answer = await service.send("GET", self.probe_path, "whether it may be called", every)
+        if answer.status_code not in (401, 403) or not any(words in answer.text for words in FRONT_REFUSES):
+            return ""
+        if self.id_tokens:
+            return f"{url} is private and refuses this worker's ID token. Grant roles/run.invoker to its account."
+        return (
+            f"{url} is private, so smoke tests would get 403 from Google and not from the application. Set id_tokens = "
+            "true under [ethixai] in the environment file, and grant roles/run.invoker to the account of this worker."
+        )
+
+    async def _service(self, url: str, audience: str) -> HttpService:
+        headers = dict(MARK)
+        if self.id_tokens and audience:
+            tokens = self._id_tokens.get(dict[str, IdToken])
+            token = tokens.setdefault(audience, IdToken(audience))
+            headers |= await token.header(f"Google, asked for an ID token for {audience}", self.timeout_s)
+        # The address is Cloud Run's, so the timeout is all that could be corrected here.
         return HttpService(
-            "EthixAI", "ethixai", url, "timeout_s", self.timeout_s, self._clients, MARK, url_field="timeout_s"
+            "EthixAI", "ethixai", url, "timeout_s", self.timeout_s, self._clients, headers, url_field="timeout_s"
         )
 
 

@@ -124,22 +124,22 @@ def _apply_policy(table: Table) -> Iterator[Problem]:
 
 
 def _write_references(table: Table, folder: Path) -> list[Problem]:
-    """Give each reference to a secret the form in which it is stored. Says what is wrong, without quoting it."""
+    """Each reference to a secret takes the form in which it is stored. Says what is wrong, without quoting it."""
     problems: list[Problem] = []
     for place, entry, field in _references(table):
         try:
             entry[field] = str(SecretReference(_reference(entry[field], table, folder)))
         except ValueError:
             # What was written is not repeated: it may be the secret.
-            problems.append((place, f"a secret does not stand in this file; say where it is: {FORMS}."))
+            problems.append(((*place, field), f"a secret does not stand in this file; say where it is: {FORMS}."))
             entry[field] = UNNAMED
     return problems
 
 
 def _references(table: Table) -> list[tuple[Place, Table, str]]:
-    """Where the file refers to a secret: the place, and the table and key."""
+    """Where the file refers to a secret: the place of the table, the table, and the key in it."""
     return [
-        ((*place, field), entry, field)
+        (place, entry, field)
         for place, entry, vendor in _vendor_tables(table)
         for field in secret_fields(vendor)
         if field in entry
@@ -187,7 +187,7 @@ async def _unreadable_secrets(table: Table) -> list[Problem]:
             if entry[field] != UNNAMED:
                 await SecretReference(entry[field], reader=reader).read()
         except ReleaseError as error:
-            problems.append((place, str(error)))
+            problems.append(((*place, field), str(error)))
     return problems
 
 

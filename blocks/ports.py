@@ -43,6 +43,9 @@ class Services(Protocol):
         Raises also: Conflict (it changed since the read), StartFailed (the new revision did not start).
         """
 
+    async def check_conditional_writes(self, written: ServiceSnapshot) -> None:
+        """A write under a version before that of ``written`` is refused. Raises also: Refused (it is accepted)."""
+
 
 @runtime_checkable
 class Metrics(Protocol):
@@ -151,16 +154,22 @@ class Secrets(Protocol):
 
 @runtime_checkable
 class Application(Protocol):
-    """The application itself, as its users reach it: smoke tests, probes, exploit checks."""
+    """The application itself, as its users reach it: smoke tests, probes, exploit checks.
 
-    async def run(self, test: SmokeTest, url: str) -> str:
+    ``audience`` is the service's own URL, for an ID token where the service is private.
+    """
+
+    async def unreachable(self, url: str) -> str:
+        """Why no request of ours reaches the service at ``url``, in one sentence; empty where one does."""
+
+    async def run(self, test: SmokeTest, url: str, audience: str = "") -> str:
         """What the test saw, in one sentence, when it passed. Raises also: SmokeFailed."""
 
-    async def probe(self, url: str, count: int, seconds: float) -> int:
+    async def probe(self, url: str, count: int, seconds: float, audience: str = "") -> int:
         """Send ``count`` requests evenly over ``seconds``. How many were answered."""
 
-    async def ask(self, check: ExploitCheck, url: str) -> int:
+    async def ask(self, check: ExploitCheck, url: str, audience: str = "") -> int:
         """The status that answers the check."""
 
-    async def refuses_writes(self, url: str, *, may_take_none: bool) -> str:
+    async def refuses_writes(self, url: str, *, may_take_none: bool, audience: str = "") -> str:
         """What a write saw, in one sentence, when it was refused. Raises also: SmokeFailed (it was taken)."""

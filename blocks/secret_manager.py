@@ -61,8 +61,9 @@ class SecretManager(GoogleBlock):
         asked = f"Secret Manager, asked for {version}"
         async with calling(CLIENT, asked, "secretmanager.versions.access"):
             found = await self._client().access_secret_version(name=version, retry=None, timeout=self.timeout_s)
+            data = found.payload.data  # an answer that is no message comes as None
         try:
-            return SecretStr(found.payload.data.decode("ascii"))
+            return SecretStr(data.decode("ascii"))
         except UnicodeDecodeError as error:
             # The error holds the bytes it failed on.
             raise Refused(f"{asked}: it is not text. Store a token as one line of ASCII.") from UnicodeError(

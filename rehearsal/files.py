@@ -58,6 +58,7 @@ error_ratio = '''
 project = "{project}"
 region = "us-east1"
 api_endpoint = "{grpc}"
+api_url = "{rest}"
 
 [cloud_logging]
 project = "{project}"
@@ -147,6 +148,7 @@ def write_environments(folder: Path, world: RemoteWorld, ui_url: str, policy: st
     places = {
         "ui_url": ui_url,
         "grpc": world.grpc_endpoint,
+        "rest": world.rest_url,
         "prometheus": world.prometheus_url,
         "vendors": world.vendors_url,
     }

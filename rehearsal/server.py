@@ -1,6 +1,7 @@
 """The rehearsal's Prefect server: embedded PostgreSQL, API and UI, one worker, the deployments of prefect.yaml."""
 
 import asyncio
+import json
 import os
 import socket
 import sys
@@ -16,6 +17,7 @@ from rehearsal.processes import Child
 
 ROOT = Path(__file__).resolve().parent.parent
 POOL = "playbook"
+POOL_TEMPLATE = (ROOT / "deploy" / "work-pool.json").read_text()
 START_TIMEOUT_S = 120.0
 
 
@@ -79,7 +81,8 @@ class Server:
         return await Child.start(sys.executable, *arguments, log=path, environ=self.environ, cwd=ROOT)
 
     async def start_worker(self) -> Child:
-        """Start a process worker, which polls for runs every second."""
+        """Start a process worker, which polls for runs every second. The pool is made from deploy/work-pool.json."""
+        await self.make_pool()
         command = (
             "-m",
             "prefect",
@@ -94,6 +97,14 @@ class Server:
         )
         self.worker = await self.child(*command, log="worker")
         return self.worker
+
+    async def make_pool(self) -> None:
+        """Create the pool as production has it, if it is not there: no run can set its command or environment."""
+        pool = {"name": POOL, "type": "process", "base_job_template": json.loads(POOL_TEMPLATE)}
+        async with self.client as client:
+            answer = await client.post("/work_pools/", json=pool)
+        if answer.status_code not in (httpx.codes.CREATED, httpx.codes.CONFLICT):
+            raise RuntimeError(f"Prefect did not create the pool: {answer.status_code} {answer.text[:300]}")
 
     async def deploy(self, *environment_files: Path) -> None:
         """Create the blocks of these environments and every deployment of prefect.yaml on the server."""

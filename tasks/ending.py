@@ -1,6 +1,7 @@
 """From an Outcome to the state that people and automations see. Prefect's words for an end stop here."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State
@@ -9,17 +10,21 @@ from prefect.states import Completed, Failed
 from playbook.errors import BadRequest, Conflict, Fenced, Held, Refused, ReleaseError
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.text import clean
+from tasks.binding import check_environment
 
 Notify = Callable[[FlowResult], Awaitable[None]]
 """Tells people how a run ended, where its own steps have not told them."""
 
 
-async def ending(work: Awaitable[FlowResult], notify: Notify | None = None) -> State[None]:
+async def ending(work: Coroutine[Any, Any, FlowResult], notify: Notify | None = None) -> State[None]:
     """The end state of ``work``, once ``notify`` has told people.
+
+    The work does not begin in a deployment of another environment.
 
     An error that the project knows is an end like any other; an unforeseen one is Failed.
     """
     try:
+        await check_environment()
         outcome = await work
     except BadRequest as wrong:
         outcome = FlowResult(end=ReleaseOutcome.REFUSED, message=f"{_before(wrong)} {'; '.join(wrong.problems)}")
@@ -31,6 +36,8 @@ async def ending(work: Awaitable[FlowResult], notify: Notify | None = None) -> S
         )
     except (Refused, Conflict) as refusal:
         outcome = FlowResult(end=ReleaseOutcome.REFUSED, message=f"{_before(refusal)} {refusal}")
+    finally:
+        work.close()
     message = clean(outcome.message)
     get_run_logger().info("%s: %s", outcome.end, message)
     if notify is not None:

@@ -23,7 +23,7 @@ async def ensure(
 
     ``step`` is pure: it gets a fresh read and answers what is missing. It raises Fenced or OutOfBandChange where the
     service is no longer ours. Other people's tags whose revision cannot serve make Cloud Run refuse every split: they
-    are left out then, with a sentence for each in ``dropped``.
+    are left out then, with a sentence for each in ``dropped``; so is an operation that has not ended.
     Raises: Conflict (the service changed every time), and whatever `CloudRun` raises.
     """
     dead: dict[str, str] = {}
@@ -35,7 +35,7 @@ async def ensure(
         if change.split is not None and dead:
             change = change.model_copy(update={"split": change.split.without_tags(*dead)})
         try:
-            return await env.cloud_run.write(snapshot, change)
+            written = await env.cloud_run.write(snapshot, change)
         except Conflict as moved:
             conflict = moved
         except StartFailed:
@@ -49,6 +49,13 @@ async def ensure(
             get_run_logger().warning("%s (%s)", " ".join(told), refusal)
             if dropped is not None:
                 dropped += told
+        else:
+            if written.is_reconciling:
+                told = [f"{service}: users are served as asked, but Cloud Run says that it is still reconciling."]
+                get_run_logger().warning(told[0])
+                if dropped is not None:
+                    dropped += told
+            return written
     raise conflict
 
 

@@ -12,7 +12,7 @@ from blocks.environment import Environment
 from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, ReleaseError, Transient, Unfinished
 from playbook.lease import change
 from playbook.lease.build import Holder
-from playbook.lease.lease import Lease, next_epoch
+from playbook.lease.lease import Kind, Lease, next_epoch
 from playbook.lease.record import Record, Unreadable
 from playbook.lease.recovery import Owner, Recovery, recover
 from playbook.release.plan import Order, is_live, version_due
@@ -30,11 +30,19 @@ L = TypeVar("L", bound=Lease)
 
 @task(name="look", task_run_name="look", **READ)
 async def look(env: Environment, services: tuple[str, ...]) -> dict[str, ServiceSnapshot]:
-    """One fresh read of each service. Raises Transient while one is still reconciling, Refused where a tag is dead."""
+    """One fresh read of each service.
+
+    Raises: Transient while a change is not served yet, Refused where a tag is dead, or where smoke tests cannot reach a
+    new revision.
+    """
     reads = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in services))
-    unsettled = [snapshot.service for snapshot in reads if snapshot.is_reconciling]
+    unsettled = [snapshot.service for snapshot in reads if snapshot.is_under_way]
     if unsettled:
         raise Transient(f"{', '.join(unsettled)}: still reconciling an earlier change.")
+    tested = [one for one in reads if env.service(one.service).smoke]
+    closed = [one.unreachable() or await env.ethixai.unreachable(one.uri) for one in tested]
+    if any(closed):
+        raise Refused(" ".join(filter(None, closed)))
     dead = {one.service: await dead_tags(env, one.service, one.split) for one in reads}
     if problems := [
         f"{service}: tag {tag} is dead: {why}, and Cloud Run refuses every change of traffic for it. Remove it: "
@@ -112,14 +120,16 @@ async def acquire(env: Environment, lease: Lease) -> None:
     service cannot be had, every service that was touched is let go again, also the one whose write failed: Cloud Run
     may have accepted it.
     Raises: Held (another release has a service; its run is named), Conflict (traffic changed since the plan), Fenced (a
-    newer epoch holds it), Refused.
+    newer epoch holds it), Refused (also where Cloud Run does not enforce conditional writes here).
     """
     touched: list[str] = []
     try:
         async with sending_heartbeats(env, lease):
             for service in change.acquired_first(lease):
                 touched.append(service)
-                await ensure(env, service, partial(change.to_acquire, lease=lease))
+                written = await ensure(env, service, partial(change.to_acquire, lease=lease))
+            if lease.kind is not Kind.ROLLBACK:  # users who wait for a rollback are not kept waiting for a proof
+                await env.cloud_run.check_conditional_writes(written)
     except (Refused, Conflict, Fenced) as refusal:
         held = await asyncio.gather(*(_let_go_untouched(env, lease, service) for service in touched))
         with_hold = await with_link(env, refusal)

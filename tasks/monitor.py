@@ -55,7 +55,7 @@ async def probe(env: Environment, service: str, tag: str, missing: int, seconds:
     """
     snapshot = await env.cloud_run.snapshot(service)
     count = math.ceil(min(missing * PROBES_SPARE, PROBES_PER_S_MAX * seconds))
-    answered = await env.ethixai.probe(snapshot.url_of(tag), count, seconds)
+    answered = await env.ethixai.probe(snapshot.url_of(tag), count, seconds, snapshot.uri)
     said = f"{service}: {answered} of {count} requests of our own to {snapshot.split.tags[tag]} were answered"
     get_run_logger().info("%s", said)
     return said

@@ -28,7 +28,7 @@ async def smoke_test(
     url = snapshot.url_of(tag)
     for test in (test for test in env.service(service).smoke if test in only):
         try:
-            seen = await env.ethixai.run(test, url)
+            seen = await env.ethixai.run(test, url, snapshot.uri)
         except SmokeFailed as failed:
             get_run_logger().error("%s: %s", service, failed)
             return str(failed)
@@ -45,7 +45,7 @@ async def exploit_check(env: Environment, check: ExploitCheck, tag: str = "") ->
     """The status that answers ``check``, at the URL of ``tag`` or at the service's own; 0 where nothing answers."""
     snapshot = await env.cloud_run.snapshot(check.service)
     try:
-        status = await env.ethixai.ask(check, snapshot.url_of(tag))
+        status = await env.ethixai.ask(check, snapshot.url_of(tag), snapshot.uri)
     except Transient:
         if not is_last_try(READ):
             raise

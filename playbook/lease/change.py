@@ -250,7 +250,7 @@ def to_deploy(snapshot: ServiceSnapshot, lease: Lease, overrides: Mapping[str, s
     rollout = lease.rollout(snapshot.service)
     want = keep_tags(snapshot, rollout.found, {lease.tag: rollout.to_revision})
     if is_deployed(snapshot, lease):
-        if snapshot.is_reconciling:
+        if snapshot.is_under_way:
             raise Transient(f"{snapshot.service}: {rollout.to_revision} is still starting.")
         return move(snapshot, lease, want)
     return Change(

@@ -114,7 +114,7 @@ def to_repoint(snapshot: ServiceSnapshot, lease: MigrationLease, base: str) -> C
     record = change.guard(snapshot, lease)
     wanted = change.mark(record, lease, snapshot.service)
     rollout = lease.rollout(snapshot.service)
-    if snapshot.latest_created == rollout.to_revision and snapshot.is_reconciling:
+    if snapshot.latest_created == rollout.to_revision and snapshot.is_under_way:
         raise Transient(f"{snapshot.service}: {rollout.to_revision} is still starting.")
     if snapshot.latest_created == rollout.to_revision and snapshot.latest_ready == rollout.to_revision:
         return None

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -114,10 +114,10 @@ class Revision(Frozen):
 
 
 class ServiceSnapshot(Frozen):
-    """One read of a service. Every decision about it is made from one of these, and written under its etag."""
+    """One read of a service. Every decision about it is made from one, and written under its resource version."""
 
     service: str
-    etag: str
+    etag: str = Field(description="its resource version: a write under another one is refused")
     uri: str
     split: TrafficSplit = Field(description="what was asked for")
     served: TrafficSplit | None = Field(description="what is observed; None before the first revision serves")
@@ -128,6 +128,16 @@ class ServiceSnapshot(Frozen):
     latest_created: str = ""
     is_reconciling: bool = False
     last_modifier: str = ""
+    ingress: str = Field("all", description="all, internal, or internal-and-cloud-load-balancing")
+    is_url_disabled: bool = Field(False, description="it has no default URL, and its tags have none")
+    failure: str = Field("", description="why it is not ready, in Cloud Run's own words")
+    before: str = Field("", description="the resource version that our own write replaced; empty: this is only a read")
+    raw: Mapping[str, Any] = Field(
+        default_factory=dict,
+        repr=False,
+        exclude=True,
+        description="the object as it was read; a write is this object with a change in it",
+    )
 
     @property
     def pinned(self) -> TrafficSplit:
@@ -150,5 +160,29 @@ class ServiceSnapshot(Frozen):
         return url
 
     def serves(self, split: TrafficSplit) -> bool:
-        """Whether users are sent as ``split`` says, by what is observed and with nothing under way."""
-        return self.served is not None and self.served.moves_like(split) and not self.is_reconciling
+        """Whether users are sent as ``split`` says, by what is observed and with no other request under way.
+
+        An operation that does not end says nothing against what is served.
+        """
+        is_to_change = self.is_reconciling and not self.pinned.moves_like(split)
+        return self.served is not None and self.served.moves_like(split) and not is_to_change
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether something was asked for that is not served yet, and may still come to be."""
+        is_served = self.served is not None and self.served == self.pinned
+        return self.is_reconciling and not (is_served and self.latest_ready == self.latest_created)
+
+    def unreachable(self) -> str:
+        """Why no request of ours can reach a revision by its tag's URL, in one sentence; empty where it can."""
+        if self.is_url_disabled or not self.uri:
+            return (
+                f"{self.service} has no default URL, so its tags have none and a new revision cannot be tested before "
+                f"users reach it. Enable it: gcloud run services update {self.service} --default-url."
+            )
+        if self.ingress != "all":
+            return (
+                f"{self.service} takes no request from outside (ingress: {self.ingress}), so a new revision cannot be "
+                f"tested before users reach it. Open it: gcloud run services update {self.service} --ingress=all."
+            )
+        return ""

@@ -11,7 +11,6 @@ import signal
 import sys
 from pathlib import Path
 
-from rehearsal.world.cloud_run.state import Knobs
 from rehearsal.world.control import addresses, application
 from rehearsal.world.serving import serve
 from rehearsal.world.world import SMALL, WHOLE, World
@@ -24,7 +23,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write the addresses to this file as well")
     parser.add_argument("--authority", type=Path, help="folder of the certificate authority (default: in the folder)")
     parser.add_argument("--balance", choices=["random", "roundrobin"], default="random", help="how requests are split")
-    parser.add_argument("--enforce-etag", action="store_true", help="v2 refuses a write whose etag is stale")
     parser.add_argument("--follow-stdin", action="store_true", help="end when standard input does")
     return parser.parse_args()
 
@@ -38,9 +36,8 @@ async def run(options: argparse.Namespace) -> None:
     if options.follow_stdin:
         loop.add_reader(sys.stdin.fileno(), lambda: None if os.read(sys.stdin.fileno(), 4096) else ended.set())
     specs = SMALL if options.small else WHOLE
-    knobs = Knobs(enforce_etag=options.enforce_etag)
     folder = options.folder.resolve()
-    world = World(folder, specs, authority=options.authority, knobs=knobs, balance=options.balance)
+    world = World(folder, specs, authority=options.authority, balance=options.balance)
     async with world, serve(application(world)) as served:
         text = json.dumps({**addresses(world), "control": served.url})
         if options.json:

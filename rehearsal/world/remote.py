@@ -21,9 +21,6 @@ from rehearsal.world.loopback import reach_directly
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 20
 CALL_TIMEOUT_S = 60
-ENFORCE_ETAG_UNTIL_PRODUCT_WRITES_V1 = True
-"""The product still writes over v2 and trusts its etag, which the real service was seen not to enforce. To be removed,
-with the parameter and the option it is the default of, once the product writes over v1."""
 LOOK_S = 30.0
 """How long one request may wait for its answer."""
 
@@ -59,7 +56,6 @@ class RemoteWorld:
         small: bool = False,
         balance: str = "random",
         authority: Path | None = None,
-        enforce_etag: bool = ENFORCE_ETAG_UNTIL_PRODUCT_WRITES_V1,
     ) -> AsyncIterator[Self]:
         """A world runs in its own process within the block. Its log is ``folder/world.log``."""
         reach_directly()
@@ -67,7 +63,6 @@ class RemoteWorld:
         command = [sys.executable, "-m", "rehearsal.world", "--folder", str(folder), "--follow-stdin"]
         command += ["--authority", str(authority or shared_authority()), "--balance", balance]
         command += ["--small"] if small else []
-        command += ["--enforce-etag"] if enforce_etag else []
         with (folder / "world.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log

@@ -123,7 +123,7 @@ async def prove_closed(env: Environment, service: str) -> str:
     snapshot = await env.cloud_run.snapshot(service)
     has_accounts = SmokeTest.AUTH in env.service(service).smoke
     try:
-        seen = await env.ethixai.refuses_writes(snapshot.uri, may_take_none=not has_accounts)
+        seen = await env.ethixai.refuses_writes(snapshot.uri, may_take_none=not has_accounts, audience=snapshot.uri)
     except SmokeFailed as taken:
         if is_last_try(READ):
             raise

@@ -42,7 +42,12 @@ async def world(whole_world: RemoteWorld) -> RemoteWorld:
 def cloud_run(whole_world: RemoteWorld) -> CloudRun:
     """The services of the world's production."""
     return CloudRun(
-        project=PROJECT, region="us-east1", api_endpoint=whole_world.grpc_endpoint, read_timeout_s=5, write_timeout_s=20
+        project=PROJECT,
+        region="us-east1",
+        api_endpoint=whole_world.grpc_endpoint,
+        api_url=whole_world.rest_url,
+        read_timeout_s=5,
+        write_timeout_s=20,
     )
 
 

@@ -106,26 +106,22 @@ async def test_a_block_of_the_first_edition_is_to_be_applied_again(
     applied: Done, server: Server, file: Path, tmp_path: Path
 ) -> None:
     """It holds the secret itself: it is refused without a word of it, and applying its file takes the secret away."""
-    name = "/block_types/slug/ethixai-environment/block_documents/name/first-edition?include_secrets=true"
-    path = tmp_path / "first-edition.toml"
-    text = await asyncio.to_thread(file.read_text)
-    await asyncio.to_thread(path.write_text, text.replace('name = "production"', 'name = "first-edition"', 1))
-    assert (await asyncio.to_thread(apply, path)).status == 0
+    documents = "/block_types/slug/ethixai-environment/block_documents/name"
     async with server.client as client:
-        document = (await client.get(name)).json()
-        (slack,) = document["data"]["channels"]
-        saved = document["data"] | {"channels": [slack | {"token": TOKEN}]}
-        answer = await client.patch(f"/block_documents/{document['id']}", json={"data": saved})
-        assert answer.is_success, answer.text
-        assert TOKEN in (await client.get(name)).text
+        found = (await client.get(f"{documents}/production?include_secrets=true")).json()
+        channels = [found["data"]["channels"][0] | {"token": TOKEN}]
+        data = found["data"] | {"name": "first-edition", "channels": channels}
+        saved = {key: found[key] for key in ("block_schema_id", "block_type_id")} | {"data": data}
+        assert (await client.post("/block_documents/", json=saved | {"name": "first-edition"})).status_code == 201
         with pytest.raises(BadRequest, match="Apply its file again") as raised:
             await Environment.open("first-edition")
         assert TOKEN not in f"{raised.value} {raised.value.__cause__} {raised.value.__cause__.__cause__}"
+        path = tmp_path / "first-edition.toml"
+        text = await asyncio.to_thread(file.read_text)
+        await asyncio.to_thread(path.write_text, text.replace('name = "production"', 'name = "first-edition"', 1))
         assert (await asyncio.to_thread(apply, path)).status == 0
-        assert TOKEN not in (await client.get(name)).text
-    (slack,) = (await Environment.open("first-edition")).channels
-    assert isinstance(slack, blocks.Slack)
-    assert str(slack.token) == "env:BLOCKS_APPLY_TOKEN"
+        assert TOKEN not in (await client.get(f"{documents}/first-edition?include_secrets=true")).text
+    assert str((await Environment.open("first-edition")).channels[0].token) == "env:BLOCKS_APPLY_TOKEN"
 
 
 def test_applying_again_overwrites(applied: Done, server: Server, file: Path, tmp_path: Path) -> None:

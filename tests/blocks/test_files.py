@@ -10,7 +10,6 @@ import pytest
 
 from blocks import Environment, Slack, files
 from blocks.__main__ import main
-from blocks.secret_reference import SecretReference
 from playbook.analysis.policy import Policy
 from playbook.errors import BadRequest
 from rehearsal.world.remote import RemoteWorld
@@ -73,11 +72,11 @@ async def problem_lines(path: Path) -> list[str]:
     return [problem.removeprefix(str(path)) for problem in raised.value.problems]
 
 
-def slack_token(environment: Environment) -> SecretReference:
-    """Where the token of the one channel is."""
+async def slack_token(environment: Environment) -> tuple[str, str]:
+    """Where the token of the one channel is, and the token."""
     (slack,) = environment.channels
     assert isinstance(slack, Slack)
-    return slack.token
+    return str(slack.token), (await slack.token.read()).get_secret_value()
 
 
 @pytest.mark.parametrize("path", [PRODUCTION, STAGING], ids=lambda path: path.stem)
@@ -101,8 +100,7 @@ async def test_production_is_the_playbooks_and_staging_has_no_canary() -> None:
 async def test_a_right_file_is_an_environment(write: Write) -> None:
     """What it does not say has its default; the secret stays where it is and can be read from there."""
     environment = await files.read(write(RIGHT))
-    assert str(slack_token(environment)) == "env:BLOCKS_TEST_TOKEN"
-    assert (await slack_token(environment).read()).get_secret_value() == "xoxb-from-env"
+    assert await slack_token(environment) == ("env:BLOCKS_TEST_TOKEN", "xoxb-from-env")
     assert environment.policy == Policy()
     assert environment.release_tracker is None
 
@@ -118,8 +116,7 @@ async def test_a_secret_may_be_in_a_file_beside_it(write: Write, tmp_path: Path)
     """The path is relative to the environment file, and the editor's newline does not matter."""
     (tmp_path / "token").write_text("xoxb-from-file\n")
     environment = await files.read(write(RIGHT.replace('env = "BLOCKS_TEST_TOKEN"', 'file = "token"')))
-    assert str(slack_token(environment)) == f"file:{tmp_path / 'token'}"
-    assert (await slack_token(environment).read()).get_secret_value() == "xoxb-from-file"
+    assert await slack_token(environment) == (f"file:{tmp_path / 'token'}", "xoxb-from-file")
 
 
 async def test_a_secret_may_be_in_secret_manager(write: Write, world: RemoteWorld) -> None:
@@ -128,10 +125,10 @@ async def test_a_secret_may_be_in_secret_manager(write: Write, world: RemoteWorl
     text = RIGHT.replace('env = "BLOCKS_TEST_TOKEN"', f'secret_manager = "{name.rsplit("/", 1)[0]}/latest"')
     manager = f'[secret_manager]\nproject = "ethixai-production"\napi_endpoint = "{world.grpc_endpoint}"\n'
     environment = await files.read(write(text + manager))
-    assert str(slack_token(environment)) == f"secret-manager:{name.rsplit('/', 1)[0]}/latest"
-    assert (await slack_token(environment).read()).get_secret_value() == "xoxb-from-manager"
-    short = await files.read(write(text.replace(f"{name.rsplit('/', 1)[0]}/latest", "slack") + manager))
-    assert slack_token(short) == slack_token(environment)
+    full = name.rsplit("/", 1)[0] + "/latest"
+    assert await slack_token(environment) == (f"secret-manager:{full}", "xoxb-from-manager")
+    short = await files.read(write(text.replace(full, "slack") + manager))
+    assert await slack_token(short) == await slack_token(environment)
 
 
 MISTAKES = [

@@ -99,6 +99,8 @@ class Cloud:
         self.services: dict[str, ServiceState] = {}
         self.writes: list[Written] = []
         self._work: set[asyncio.Task[None]] = set()
+        self.enforces_versions = True
+        """Off only to show that a proof rests on it."""
 
     def begin(self, service: str, image: str) -> None:
         """Create a service that has served ``image`` to all users for a day, as LATEST."""
@@ -139,8 +141,17 @@ class Cloud:
             "cloud run",
             "write",
             self._said(f"{snapshot.service}: {described(change)}"),
-            lambda: self._reply(snapshot.service, change, self.accept(snapshot, change, WORKER)),
+            lambda: self._reply(snapshot, change, self.accept(snapshot, change, WORKER)),
         )
+
+    async def check_conditional_writes(self, written: ServiceSnapshot) -> None:
+        """As `CloudRun.check_conditional_writes`."""
+
+        def stale_write() -> None:
+            if not self.enforces_versions:
+                raise Refused(f"{written.service}: conditional writes are not enforced here.")
+
+        await self._wire.carry("cloud run", "stale write", self._said(written.service), stale_write)
 
     def read(self, service: str) -> ServiceSnapshot:
         """What a read shows now."""
@@ -168,10 +179,10 @@ class Cloud:
         return state.revisions[state.served.main].behaviour.takes_writes and not is_stopped
 
     def accept(self, snapshot: ServiceSnapshot, change: Change, by: str) -> "asyncio.Task[None]":
-        """Take ``change`` as what is wanted, and begin to follow it. Raises: Conflict (etag, name), Refused (base)."""
+        """Take ``change`` as wanted and begin to follow it. Raises: Conflict (version, name), Refused (base)."""
         state, now_s = self._find(snapshot.service), self._now()
-        if snapshot.etag != str(state.etag):
-            raise Conflict(f"{snapshot.service}: etag {snapshot.etag} was read, {state.etag} is current. Read again.")
+        if self.enforces_versions and snapshot.etag != str(state.etag):
+            raise Conflict(f"{snapshot.service}: version {snapshot.etag} was read, {state.etag} is current.")
         new = change.deployment
         if new and new.revision in state.revisions:
             raise Conflict(f"{snapshot.service}: revision {new.revision} exists already. Read it again.")
@@ -179,9 +190,10 @@ class Cloud:
             raise Refused(f"{snapshot.service}: there is no revision {new.base}.")
         moved = change.split is not None and not change.split.moves_like(self.read(snapshot.service).pinned)
         state.etag, state.last_modifier, state.pending = state.etag + 1, by, state.pending + 1
-        state.annotations = change.record.beside(state.annotations)
-        state.split = change.split or state.split
-        state.scaling = change.scaling or state.scaling
+        # The whole object that was read goes back, with the change in it.
+        state.annotations = change.record.beside(snapshot.annotations)
+        state.split = change.split or snapshot.split
+        state.scaling = change.scaling or snapshot.scaling
         if new:
             state.revisions[new.revision] = RevisionState(new.image, now_s, self._behaviour(new.image))
             state.latest_created = new.revision
@@ -255,8 +267,9 @@ class Cloud:
             if revision.behaviour.cured_by_instances and state.scaling.min_instances > 1:
                 revision.behaviour = replace(revision.behaviour, very_slow=0.0)
 
-    async def _reply(self, service: str, change: Change, work: "asyncio.Task[None]") -> ServiceSnapshot:
+    async def _reply(self, read: ServiceSnapshot, change: Change, work: "asyncio.Task[None]") -> ServiceSnapshot:
         """The block's own way from an operation to a read that shows the change."""
+        service, before = read.service, read.etag
         error: Exception | None = None
         try:
             await asyncio.shield(work)
@@ -265,13 +278,12 @@ class Cloud:
         ends_s = self._now() + self.write_timeout_s
         while True:
             found = self.read(service)
-            if not found.is_reconciling:
-                if _shows(found, change):
-                    return found
-                if error:
-                    raise error
-                if _was_overwritten(found, change):
-                    raise Conflict(f"{service}: changed by {found.last_modifier} right after this write.")
+            if _shows(found, change):
+                return found.model_copy(update={"before": before})
+            if error and not found.is_reconciling:
+                raise error
+            if _was_overwritten(found, change):
+                raise Conflict(f"{service}: changed by {found.last_modifier} right after this write.")
             if self._now() > ends_s:
                 raise Transient(f"{service}: written, but not served. Read it again.")
             await asyncio.sleep(POLL_S)

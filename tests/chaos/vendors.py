@@ -42,6 +42,7 @@ METHODS = {
     "GET token": "token",
 }
 """HTTP method and last segment of the path -> what a call is named; any other is a registry's manifest"""
+SEVERITIES_OF = {"critical": "P1", "error": "P2", "warning": "P3"}
 TICKET_KEY = re.compile(r"<!-- (.*) -->")
 
 
@@ -98,13 +99,21 @@ def _subject(path: str, body: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Sent:
-    """One message, page or ticket, with the key of the fact."""
+    """One message or ticket, with the key of the fact."""
 
     key: str
     text: str
     title: str = ""
-    severity: str = ""
-    details: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Paged:
+    """One page. PagerDuty has one severity for P0 and P1: here it is P1."""
+
+    key: str
+    severity: str
+    summary: str
+    details: Mapping[str, str]
 
 
 class Reader:
@@ -148,16 +157,16 @@ class PagerDuty(Reader):
     vendor = "pagerduty"
 
     @property
-    def incidents(self) -> dict[str, Sent]:
+    def incidents(self) -> dict[str, Paged]:
         """The open incidents by key: the first page of each."""
-        found: dict[str, Sent] = {}
+        found: dict[str, Paged] = {}
         for event in self._bodies("/enqueue"):
             key, page = event["dedup_key"], event.get("payload")
             if page is None:
                 found.pop(key, None)
             else:
-                sent = Sent(key, page["summary"], severity=page["severity"], details=page["custom_details"])
-                found.setdefault(key, sent)
+                severity = SEVERITIES_OF[page["severity"]]
+                found.setdefault(key, Paged(key, severity, page["summary"], page["custom_details"]))
         return found
 
     @property
@@ -228,7 +237,7 @@ class EthixAI:
     def __init__(self, wire: Wire, cloud: Cloud, now: Callable[[], float]) -> None:
         self._wire, self._cloud, self._now = wire, cloud, now
 
-    async def run(self, test: SmokeTest, url: str) -> str:
+    async def run(self, test: SmokeTest, url: str, audience: str = "") -> str:
         """As the block's."""
 
         def answer() -> str:
@@ -240,7 +249,11 @@ class EthixAI:
 
         return await self._wire.carry("ethixai", test, url.removeprefix("https://"), answer)
 
-    async def ask(self, check: ExploitCheck, url: str) -> int:
+    async def unreachable(self, url: str) -> str:
+        """As the block's: nothing is private here."""
+        return await self._wire.carry("ethixai", "unreachable", url.removeprefix("https://"), str)
+
+    async def ask(self, check: ExploitCheck, url: str, audience: str = "") -> int:
         """As the block's: 200 while the hole is open."""
 
         def answer() -> int:
@@ -248,7 +261,7 @@ class EthixAI:
 
         return await self._wire.carry("ethixai", "ask", url.removeprefix("https://"), answer)
 
-    async def probe(self, url: str, count: int, seconds: float) -> int:
+    async def probe(self, url: str, count: int, seconds: float, audience: str = "") -> int:
         """As the block's; one call, whatever the count."""
 
         def begin() -> int:
@@ -260,7 +273,7 @@ class EthixAI:
         await asyncio.sleep(seconds)
         return answered
 
-    async def refuses_writes(self, url: str, *, may_take_none: bool) -> str:
+    async def refuses_writes(self, url: str, *, may_take_none: bool, audience: str = "") -> str:
         """As the block's."""
         host = url.removeprefix("https://")
 

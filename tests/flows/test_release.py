@@ -1,6 +1,7 @@
 """One test for each way a release may end: the state's name and message, the order of the writes, the words."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 from cloud import Behaviour, described
@@ -284,7 +285,7 @@ def test_a_newer_epoch_stops_a_release_at_once() -> None:
         await test_env.until(test_env.baking(FRONTEND))
         record = Record.read(test_env.fixture.production.read(LEAD))
         assert record.lease
-        newer = record.lease.model_copy(update={"epoch": record.epoch + 100, "flow_run_id": "another"})
+        newer = record.lease.model_copy(update={"epoch": record.epoch + 100, "flow_run_id": str(UUID(int=7))})
         await test_env.out_of_band(LEAD, record=record.model_copy(update={"epoch": newer.epoch, "lease": newer}))
         before = len(test_env.fixture.production.writes)
         await test_env.ended(run)

@@ -5,6 +5,7 @@ the process of a release, a hotfix, a rollback or a migration rollback was kille
 """
 
 import asyncio
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from cloud import RevisionState
 from driver import Run, TestEnvironment, play
 from emergencies import BACKEND, FIX, PATCHED
-from fixture import NEW, OLD
+from fixture import NEW, OLD, SERVICES
 from invariants import services_wrong
 from migration_rollbacks import MIGRATION_ROLLBACKS
 
@@ -40,6 +41,7 @@ async def upgraded(test_env: TestEnvironment, stored: dict[str, Any]) -> list[Ru
     cloud = test_env.fixture.production
     test_env.fixture.publish(NEW)
     test_env.fixture.publish(FIX, {BACKEND: PATCHED})
+    stored = _with_published_digests(test_env, stored)
     for name, kept in stored["services"].items():
         state = cloud.services[name]
         state.split, state.served = TrafficSplit(**kept["split"]), TrafficSplit(**kept["served"])
@@ -53,6 +55,16 @@ async def upgraded(test_env: TestEnvironment, stored: dict[str, Any]) -> list[Ru
     followers = await test_env.recover()
     await test_env.catch_up()
     return followers
+
+
+def _with_published_digests(test_env: TestEnvironment, stored: dict[str, Any]) -> dict[str, Any]:
+    """``stored`` with the registry's digests: the first edition's driver made its own from service and version."""
+    text = json.dumps(stored)
+    for service in SERVICES:
+        for version in test_env.fixture.published:
+            first = hashlib.sha256(f"{service} {version}".encode()).hexdigest()
+            text = text.replace(f"sha256:{first}", test_env.fixture.image(service, version).digest)
+    return dict(json.loads(text))
 
 
 def _pairs(revision: dict[str, Any]) -> list[tuple[float, float]]:

@@ -10,7 +10,7 @@ import blocks
 from blocks.base import GoogleBlock
 from playbook.errors import ReleaseError
 from playbook.incident.decision_matrix import Severity
-from playbook.messages.chat import Channel, Message, Page, Ticket
+from playbook.messages.facts import Audience, Message, Page, Ticket
 from playbook.migration.backfill import Backfill, Range
 from playbook.migration.plan import Batch, Check
 from playbook.release.request import ExploitCheck
@@ -35,7 +35,7 @@ def public_methods() -> Iterator[str]:
 
 def slack(url: str) -> Any:
     """One that is told to post."""
-    return blocks.Slack(token=SECRET, channels=dict.fromkeys(Channel, "C0"), api_url=url, timeout_s=DEADLINE_S)
+    return blocks.Slack(token=SECRET, channels=dict.fromkeys(Audience, "C0"), api_url=url, timeout_s=DEADLINE_S)
 
 
 def pagerduty(url: str) -> Any:
@@ -83,7 +83,7 @@ async def every_smoke_test(url: str) -> None:
         raise last
 
 
-MESSAGE = Message(key="r/starting", channel=Channel.RELEASES, text="v1 starts")
+MESSAGE = Message(key="r/starting", audience=Audience.RELEASES, text="v1 starts")
 PAGE = Page(key="r", severity=Severity.P1, summary="v1 was taken back", details={})
 TICKET = Ticket(key="r", title="v1 was taken back", severity=Severity.P1, body="why", labels=("incident",))
 BATCH = Batch(collection="users", match={"a": 1}, change={"$set": {"a": 2}})

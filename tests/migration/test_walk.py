@@ -56,8 +56,8 @@ class Walker:
         with (
             patch.object(MongoDB, "_do", work),
             patch.object(steps, "_migration", lambda env, name: self.migration),
-            patch.object(steps, "acreate_progress_artifact", nothing),
-            patch.object(steps, "aupdate_progress_artifact", nothing),
+            patch.object(steps.artifacts, "acreate_progress_artifact", nothing),
+            patch.object(steps.artifacts, "aupdate_progress_artifact", nothing),
             patch.object(steps, "check_closed", nothing),
             patch.object(steps, "get_run_logger", lambda: logging.getLogger("walk")),
         ):

@@ -34,6 +34,7 @@ def env(world: RemoteWorld) -> SimpleNamespace:
         project="ethixai-production",
         region="us-east1",
         api_endpoint=world.grpc_endpoint,
+        api_url=world.rest_url,
         read_timeout_s=5,
         write_timeout_s=20,
     )

@@ -107,7 +107,7 @@ class Cloud:
 @pytest.fixture(scope="session")
 async def session_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RemoteWorld]:
     """A world of two services in its own process."""
-    async with RemoteWorld.start(tmp_path_factory.mktemp("world"), small=True, enforce_etag=False) as world:
+    async with RemoteWorld.start(tmp_path_factory.mktemp("world"), small=True) as world:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in world.client_environ.items():
                 patch.setenv(name, value)

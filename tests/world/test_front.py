@@ -106,3 +106,14 @@ async def test_a_reused_tag_routes_to_its_old_revision_for_a_while(cloud) -> Non
         return await answers() == V3
 
     assert await cloud.until(has_moved)
+
+
+async def test_the_token_may_come_in_a_header_of_its_own(cloud) -> None:
+    """As Cloud Run takes it where the application has its own Authorization."""
+    await cloud.deploy(V2)
+    uri = (await cloud.get()).uri
+    await cloud.world.front(cloud.name, is_private=True)
+    good = await cloud.world.id_token(uri)
+    headers = {"authorization": "Bearer of-the-application", "x-serverless-authorization": f"Bearer {good}"}
+    async with httpx.AsyncClient(trust_env=False, headers=headers) as http:
+        assert (await http.get(uri + "/health/readiness")).status_code == 200

@@ -58,9 +58,10 @@ def test_tags_move_nobody() -> None:
     assert split.with_tag("canary", "r2") != split
 
 
-def test_a_service_that_reconciles_serves_nothing_for_sure() -> None:
-    """What is observed counts only when no change is under way."""
-    split = TrafficSplit.all_to("r1")
+def test_what_is_asked_for_and_observed_is_served() -> None:
+    """An operation that does not end says nothing against it; another request that is not served yet does."""
+    split, other = TrafficSplit.all_to("r1"), TrafficSplit.all_to("r2")
     assert snapshot(split).serves(split)
-    assert not snapshot(split, is_reconciling=True).serves(split)
+    assert snapshot(split, is_reconciling=True).serves(split)
+    assert not snapshot(other, served=split, is_reconciling=True).serves(split)
     assert not snapshot(split, served=None).serves(split)

@@ -12,7 +12,7 @@ from playbook.messages.report import Note, Report
 from playbook.messages.ticket import findings, log_commands, postmortem, rollback_ticket
 from playbook.release.traffic import TrafficSplit
 
-TEMPLATE = Path(__file__).resolve().parents[2] / "docs" / "playbooks" / "postmortem-template.md"
+TEMPLATE = Path(__file__).resolve().parents[3] / "docs" / "playbooks" / "postmortem-template.md"
 REPORT = Report(
     environment="production",
     lease=ReleaseLease(

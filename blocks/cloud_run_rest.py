@@ -1,0 +1,119 @@
+"""The v1 calls of Cloud Run over HTTP: each one request; what goes wrong comes out as one of this project's errors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+from pydantic_core import from_json
+
+from blocks.cloud_run_v1 import Json
+from blocks.google_token import GoogleToken
+from blocks.http import UNREADABLE, HttpService, quoted
+from playbook.errors import Conflict, Refused, ReleaseError, Transient
+
+EVERY_ERROR = frozenset(range(300, 600))
+READ = "run.services.get"
+WRITE = "run.services.update, and iam.serviceAccounts.actAs on the service's own account,"
+NOT_KNOWN = "What became of the write is not known: read the service before repeating it."
+
+
+@dataclass(frozen=True)
+class CloudRunRest:
+    """Cloud Run's v1 API of one project and region."""
+
+    http: HttpService
+    token: GoogleToken
+    project: str
+    region: str
+
+    async def service(self, name: str) -> Json:
+        """One service. Raises: Transient, Refused."""
+        return await self._call("GET", f"{self._namespace}/services/{name}", f"for {self._named(name)}", READ)
+
+    async def revision(self, service: str, name: str) -> Json:
+        """One revision of ``service``. Raises: Transient, Refused."""
+        asked = f"for revision {name} of {self._named(service)}"
+        return await self._call("GET", f"{self._namespace}/revisions/{name}", asked, "run.revisions.get")
+
+    async def replace(self, name: str, body: Json, asked: str) -> Json:
+        """The service is ``body``, if its version is still the one in it. The answer is the service as written.
+
+        Raises: Conflict (it changed since it was read), Refused, Transient (what became of it is not known).
+        """
+        path = f"{self._namespace}/services/{name}"
+        try:
+            return await self._call("PUT", path, f"{asked} {self._named(name)}", WRITE, body)
+        except Transient as away:
+            raise Transient(f"{away} {NOT_KNOWN}") from away
+
+    async def wait(self, operation: str, chunk_s: float) -> Json:
+        """The operation when it is done, or as it is after ``chunk_s`` seconds. Raises: Transient, Refused."""
+        path = f"/v1/projects/{self.project}/locations/{self.region}/operations/{operation}:wait"
+        patient = replace(self, http=replace(self.http, timeout_s=self.http.timeout_s + chunk_s))
+        timeout = {"timeout": f"{max(1, round(chunk_s))}s"}
+        return await patient._call("POST", path, f"about operation {operation}", "run.operations.get", timeout)
+
+    async def _call(self, method: str, path: str, asked: str, permission: str, body: Json | None = None) -> Json:
+        who = f"{self.http.name}, asked {asked}"
+        headers = await self.token.header(who, self.http.timeout_s)
+        content = {} if body is None else {"json": body}
+        answer = await self.http.send(method, path, asked, EVERY_ERROR, headers=headers, **content)
+        if not answer.is_success:
+            raise error_of(answer, who, permission, is_write=method == "PUT")
+        try:
+            return dict(from_json(answer.content, allow_inf_nan=False, cache_strings="none"))
+        except UNREADABLE as error:
+            raise Transient(f"{who}, answered something that is not a JSON object. Ask again.") from error
+
+    def _named(self, service: str) -> str:
+        """The service with everything that may have to be corrected in the environment file."""
+        return f"projects/{self.project}/locations/{self.region}/services/{service}"
+
+    @property
+    def _namespace(self) -> str:
+        return f"/apis/serving.knative.dev/v1/namespaces/{self.project}"
+
+
+def error_of(answer: httpx.Response, asked: str, permission: str, *, is_write: bool) -> ReleaseError:
+    """The error that says what to do about an answer that is none of 2xx, with Google's own words. Total.
+
+    A read has nothing that could have moved under it: it is asked again after a conflict.
+    """
+    status, (code, words) = answer.status_code, _words(answer)
+    came = f"{asked}: {status} {code}: {words}".replace(" :", ":")
+    if status in (httpx.codes.CONFLICT, httpx.codes.PRECONDITION_FAILED):
+        if is_write:
+            return Conflict(f"{came} It changed since it was read; read it again.")
+        return Transient(f"{came} Ask again.")
+    if status == httpx.codes.UNAUTHORIZED:
+        return Refused(f"{came} The credentials of this worker are not valid; renew GOOGLE_APPLICATION_CREDENTIALS.")
+    if status == httpx.codes.FORBIDDEN:
+        return Refused(f"{came} Grant {permission} to the account of this worker.")
+    if status == httpx.codes.NOT_FOUND:
+        return Refused(f"{came} Check the project, the region and the name in the environment file.")
+    if status == httpx.codes.NOT_IMPLEMENTED:
+        return Refused(f"{came} This endpoint does not do that; check cloud_run.api_url in the environment file.")
+    if status >= 500 or status in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.REQUEST_TIMEOUT, 499):
+        return Transient(f"{came} It was away, slow or busy; ask again.")
+    return Refused(f"{came} Correct what was asked.")
+
+
+def _words(answer: httpx.Response) -> tuple[str, str]:
+    """(Google's code, its sentence with a full stop): from the JSON error, or the text of what answered instead."""
+    code, text = "", answer.text
+    try:
+        error = from_json(answer.content, allow_inf_nan=False)["error"]
+        if isinstance(error, Mapping):
+            code, text = str(error.get("status") or ""), str(error["message"]) + _violations(error)
+    except UNREADABLE:
+        pass
+    text = quoted(text)
+    return quoted(code), text if text.endswith(".") else f"{text}."
+
+
+def _violations(error: Mapping[str, Any]) -> str:
+    """The fields that are wrong, where Google lists them and does not name them in its sentence."""
+    wrong = [one for detail in error.get("details") or [] for one in detail.get("fieldViolations") or []]
+    said = [f"{one.get('field')}: {one.get('description')}" for one in wrong]
+    return "".join(f" ({text})" for text in said if text not in str(error["message"]))

@@ -1,0 +1,24 @@
+"""A deployment acts on the environment that it is named after, whatever the parameters of a run say."""
+
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
+
+from playbook.errors import Refused
+
+
+async def check_environment() -> None:
+    """The run's parameter ``environment`` is the name of its deployment. One call to Prefect.
+
+    A run without a deployment (a test, a shell) is not bound. Raises: Refused.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
+        return
+    asked = (context.parameters or {}).get("environment")
+    async with get_client() as client:
+        bound_to = (await client.read_deployment(context.flow_run.deployment_id)).name
+    if asked is not None and asked != bound_to:
+        flow = context.flow.name if context.flow else "this flow"
+        raise Refused(
+            f"This deployment acts on {bound_to} only, and the run asked for {asked}. Start {flow}/{asked} instead."
+        )
