@@ -37,7 +37,7 @@ class Transient(ReleaseError):
 
 
 class Conflict(ReleaseError):
-    """The etag moved between our read and our write. Nothing was written."""
+    """The service changed between our read and our write. Nothing was written."""
 
 
 class Fenced(ReleaseError):
