@@ -33,11 +33,11 @@ async def lease_of(env: SimpleNamespace) -> Lease:
     return ReleaseLease(
         release_id="v20251116-abc123-1f2e3d",
         version="v20251116-abc123",
-        flow_run_id="1",
+        flow_run_id="11111111-1111-4111-8111-111111111111",
         epoch=100,
         rollouts=(rollout,),
         canary_percent=10,
-        deadline_s=1e12,
+        deadline_s=1e10,
     )
 
 
@@ -66,7 +66,7 @@ async def test_a_lost_reply_is_found_out_by_reading(world: RemoteWorld, env: Sim
     assert len(await accepted(world)) == 1
 
 
-async def test_an_etag_that_moved_is_read_and_decided_again(world: RemoteWorld, env: SimpleNamespace) -> None:
+async def test_a_service_that_changed_is_read_and_decided_again(world: RemoteWorld, env: SimpleNamespace) -> None:
     """Somebody writes between our read and our write: theirs stays, ours comes on top of it."""
     lease, seen = await lease_of(env), []
 
