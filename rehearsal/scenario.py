@@ -195,7 +195,7 @@ class ScenarioResult:
 
 def _canary_percent(write: dict[str, Any]) -> bool:
     shares = [int(target["percent"]) for target in write["traffic"] if target["percent"]]
-    return len(shares) > 1 and write["method"].endswith("UpdateService")
+    return len(shares) > 1 and write["method"].endswith(("UpdateService", "ReplaceService"))
 
 
 def _text(body: Any) -> str:

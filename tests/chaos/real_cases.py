@@ -11,7 +11,7 @@ from rehearsal.world.remote import RemoteWorld
 
 AI_CORE, BACKEND, FRONTEND = SERVICES
 PROMOTED, STABLE = "promoted", "on stable"
-UPDATE, GET, POST = "Services.UpdateService", "Services.GetService", "POST"
+UPDATE, GET, POST = "Services.ReplaceService", "Services.GetService", "POST"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def write(service: str, percent: int, *, applied: bool = True) -> dict[str, Any]
     (old,) = OLD[service]
     shares = [(f"{service}-abc123", percent), (old, 100 - percent)]
     return {
-        "method": "Services.UpdateService",
+        "method": "Services.ReplaceService",
         "resource": f"projects/ethixai-production/locations/us-east1/services/{service}",
         "applied": applied,
         "served_at": 1.0,

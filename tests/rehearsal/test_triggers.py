@@ -48,7 +48,7 @@ async def test_the_flight_check_tries_every_system_and_changes_nothing(test_env:
     run = await test_env.prefect.start("flight-check/production", {"environment": "production"})
     run = await test_env.prefect.wait(run.id, 60)
     assert run.state == "Passed", run.message
-    await test_env.world.deny("releaser@*", "Services.UpdateService")
+    await test_env.world.deny("releaser@*", "run.services.update")
     run = await test_env.prefect.start("flight-check/production", {"environment": "production"})
     run = await test_env.prefect.wait(run.id, 60)
     assert run.state == "Unfit", run.message

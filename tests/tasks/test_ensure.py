@@ -16,7 +16,7 @@ from rehearsal.world.remote import RemoteWorld
 from tasks.ensure import ensure
 
 BACKEND = "ethixai-backend"
-UPDATE = "Services.UpdateService"
+UPDATE = "Services.ReplaceService"
 
 
 async def lease_of(env: SimpleNamespace) -> Lease:
