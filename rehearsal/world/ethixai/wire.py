@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from urllib.parse import unquote
 
 HEAD_BYTES = 64 * 1024
 BODY_BYTES = 32 * 1024 * 1024
@@ -40,7 +41,7 @@ class Request:
         except (ValueError, UnicodeDecodeError):
             raise Malformed(400) from None
         self._head, self._lower, self.body = head, head.lower(), body
-        self.method, self.path = method, target.partition("?")[0]
+        self.method, self.path = method, unquote(target.partition("?")[0])
         self.keep_alive = version == "HTTP/1.1" and self.header(b"connection").lower() != "close"
 
     def header(self, name: bytes) -> str:
