@@ -90,7 +90,10 @@ class Environment(OutsideBlock):
     required_checks: tuple[str, ...] = Field(
         (),
         title="Required checks",
-        description="CI checks that must have passed on the commit; the image scan with Trivy is one of them.",
+        description=(
+            "CI checks that must have passed on the commit; the image scan with Trivy is one of them. "
+            '["none"] says in so many words that this environment needs none.'
+        ),
     )
     ui_url: str = Field("", title="Prefect UI", description="Where people reach the Prefect UI, for links in messages.")
     contacts: dict[str, Contact] = Field(
