@@ -70,8 +70,9 @@ def front_rules(section: str, folder: Path, issuer: Path | None) -> list[str]:
         *rules,
         f"http-request set-var(txn.wanted) {audience}",
         "acl private var(txn.wanted) -m found",
-        "http-request set-var(txn.token) http_auth_bearer(X-Serverless-Authorization) if private",
-        "acl own var(txn.token) -m found",
+        # Without that header http_auth_bearer gives an empty token, not none: the header itself is looked for.
+        "acl own req.hdr(X-Serverless-Authorization) -m found",
+        "http-request set-var(txn.token) http_auth_bearer(X-Serverless-Authorization) if private own",
         "http-request set-var(txn.token) http_auth_bearer if private !own",
         "http-request set-var(txn.aud) var(txn.token),jwt_payload_query('$.aud') if private",
         "http-request set-var(txn.exp) var(txn.token),jwt_payload_query('$.exp','int') if private",
