@@ -20,7 +20,7 @@ NOT_TAUGHT = [
 WRONG_ORDERS = [
     pytest.param({"vendor": "mongodb", "status": 500}, "unknown vendor", id="an unknown vendor"),
     pytest.param({"vendor": "slack"}, "needs one of", id="nothing ordered"),
-    pytest.param({"vendor": "slack", "status": 99}, "no HTTP status", id="no status"),
+    pytest.param({"vendor": "slack", "status": 99}, "not an HTTP status", id="no status"),
 ]
 BODIES = [
     ("slack", POST, {"ok": False, "error": "internal_error"}),
