@@ -172,12 +172,12 @@ class Identities:
         if expires_at > time.time():
             return email
         try:
-            leases = jwt.decode(token, certs=self._certs, clock_skew_in_seconds=CLOCK_SKEW_S)
+            claims = jwt.decode(token, certs=self._certs, clock_skew_in_seconds=CLOCK_SKEW_S)
         except (ValueError, google.auth.exceptions.GoogleAuthError) as error:
             raise BadTokenError(f"the bearer token is not valid: {error}") from error
         header_email = jwt.decode_header(token).get("kid")
-        email = str(leases.get("iss", ""))
-        if not (email == leases.get("sub") == header_email):
+        email = str(claims.get("iss", ""))
+        if not (email == claims.get("sub") == header_email):
             raise BadTokenError("the token is signed by one account and speaks for another")
-        self._known[token] = (email, float(leases["exp"]))
+        self._known[token] = (email, float(claims["exp"]))
         return email
