@@ -66,7 +66,9 @@ class CloudRunRest:
         path = f"/v1/projects/{self.project}/locations/{self.region}/operations/{operation}:wait"
         patient = replace(self, http=replace(self.http, timeout_s=self.http.timeout_s + chunk_s))
         timeout = {"timeout": f"{max(1, round(chunk_s))}s"}
-        return await patient._call("POST", path, f"about operation {operation}", "run.operations.get", timeout, operation_of)
+        return await patient._call(
+            "POST", path, f"about operation {operation}", "run.operations.get", timeout, operation_of
+        )
 
     async def _call(
         self,
