@@ -100,7 +100,7 @@ class Environment(OutsideBlock):
         default_factory=dict, title="Contacts", description="Whom an incident may need, by role (playbook 10)."
     )
     pager: Literal["", "none"] = Field(
-        "", title="Pager", description='"none" says in so many words that nobody is paged for this environment.'
+        "", title="Pager", description='"none" says in so many words that this environment has no pager.'
     )
     cloud_run: Annotated[Services, Plug(CloudRun)] = Field(title="Services", description="Where the services run.")
     cloud_logging: Annotated[Logs, Plug(CloudLogging)] = Field(title="Logs", description="Where the logs are.")
