@@ -127,7 +127,13 @@ class CloudRun(GoogleBlock):
         """
         ends_at, rest, service = monotonic_s() + self.write_timeout_s, self._rest(), snapshot.service
         base = await rest.revision(service, change.deployment.base) if change.deployment else None
-        written = await rest.replace(service, replacement_of(snapshot, change, base), f"to {_said(change)} of")
+        try:
+            body = replacement_of(snapshot, change, base)
+        except UNREADABLE as error:
+            raise Transient(
+                f"{service}: Cloud Run answered something that cannot be deployed from ({error!r}). Ask again."
+            ) from error
+        written = await rest.replace(service, body, f"to {_said(change)} of")
         found = await self._served(service, change, _operation_of(written), ends_at)
         return found.model_copy(update={"before": snapshot.etag})
 

@@ -1,21 +1,35 @@
 """The v1 calls of Cloud Run over HTTP: each one request; what goes wrong comes out as one of this project's errors."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
-from pydantic_core import from_json
 
 from blocks.cloud_run_v1 import Json
 from blocks.google_token import GoogleToken
-from blocks.http import UNREADABLE, HttpService, quoted
+from blocks.http import UNREADABLE, HttpService, json_of, quoted
 from playbook.errors import Conflict, Refused, ReleaseError, Transient
 
 EVERY_ERROR = frozenset(range(300, 600))
 READ = "run.services.get"
 WRITE = "run.services.update, and iam.serviceAccounts.actAs on the service's own account,"
 NOT_KNOWN = "What became of the write is not known: read the service before repeating it."
+
+
+def object_of(found: Json) -> Json:
+    """``found``, if it has the parts of every v1 object. Raises LookupError, TypeError or AttributeError if not."""
+    metadata, spec = found["metadata"], found["spec"]
+    annotations = metadata.get("annotations") or {}
+    if not isinstance(spec, dict) or not all(isinstance(value, str) for value in annotations.values()):
+        raise TypeError("a part of it has another type")
+    return found
+
+
+def operation_of(found: Json) -> Json:
+    """``found``, if it can be an operation. Raises ValueError, TypeError or AttributeError if not."""
+    int((found.get("error") or {}).get("code") or 0)
+    return found
 
 
 @dataclass(frozen=True)
@@ -52,9 +66,19 @@ class CloudRunRest:
         path = f"/v1/projects/{self.project}/locations/{self.region}/operations/{operation}:wait"
         patient = replace(self, http=replace(self.http, timeout_s=self.http.timeout_s + chunk_s))
         timeout = {"timeout": f"{max(1, round(chunk_s))}s"}
-        return await patient._call("POST", path, f"about operation {operation}", "run.operations.get", timeout)
+        return await patient._call(
+            "POST", path, f"about operation {operation}", "run.operations.get", timeout, operation_of
+        )
 
-    async def _call(self, method: str, path: str, asked: str, permission: str, body: Json | None = None) -> Json:
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        asked: str,
+        permission: str,
+        body: Json | None = None,
+        parse: Callable[[Json], Json] = object_of,
+    ) -> Json:
         who = f"{self.http.name}, asked {asked}"
         headers = await self.token.header(who, self.http.timeout_s)
         content = {} if body is None else {"json": body}
@@ -62,9 +86,12 @@ class CloudRunRest:
         if not answer.is_success:
             raise error_of(answer, who, permission, is_write=method == "PUT")
         try:
-            return dict(from_json(answer.content, allow_inf_nan=False, cache_strings="none"))
+            return parse(json_of(answer))
         except UNREADABLE as error:
-            raise Transient(f"{who}, answered something that is not a JSON object. Ask again.") from error
+            raise Transient(
+                f"{who}, answered something in which it is not found ({type(error).__name__}). "
+                f"Ask again; if it stays so, check cloud_run.api_url ({self.http.base_url})."
+            ) from error
 
     def _named(self, service: str) -> str:
         """The service with everything that may have to be corrected in the environment file."""
@@ -103,7 +130,7 @@ def _words(answer: httpx.Response) -> tuple[str, str]:
     """(Google's code, its sentence with a full stop): from the JSON error, or the text of what answered instead."""
     code, text = "", answer.text
     try:
-        error = from_json(answer.content, allow_inf_nan=False)["error"]
+        error = json_of(answer)["error"]
         if isinstance(error, Mapping):
             code, text = str(error.get("status") or ""), str(error["message"]) + _violations(error)
     except UNREADABLE:

@@ -4,7 +4,6 @@ import ast
 import importlib
 import inspect
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -69,16 +68,6 @@ def test_the_playbook_has_no_clock_and_no_chance() -> None:
     """What decides gets the time as a value; import-linter cannot see a call, so the names are looked for here."""
     for path in (ROOT / "playbook").glob("*.py"):
         assert not re.search(r"\b(datetime\.now|utcnow|time\.time|random\.|os\.environ)\b", path.read_text()), path
-
-
-def test_importing_the_blocks_loads_no_vendor() -> None:
-    """A worker pays for a vendor's SDK when it first calls it, not when it starts."""
-    code = (
-        "import sys, blocks; "
-        "print(sorted({'grpc', 'google.cloud.run_v2', 'prometheus_api_client', 'pymongo'} & set(sys.modules)))"
-    )
-    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in DOCUMENTS)])

@@ -263,8 +263,46 @@ def answers() -> dict[str, Write]:
             "userId": "../admin",
         }
     ]
+    shapes += cloud_run_shapes()
     found |= {f"JSON {number}: {json.dumps(shape)[:60]}": of(shape) for number, shape in enumerate(shapes)}
     return found
+
+
+SERVICE = {
+    "apiVersion": "serving.knative.dev/v1",
+    "kind": "Service",
+    "metadata": {
+        "name": "s",
+        "resourceVersion": "v1",
+        "generation": 1,
+        "annotations": {"run.googleapis.com/operation-id": "o"},
+    },
+    "spec": {
+        "template": {"metadata": {"name": "s-1"}, "spec": {"containers": [{"image": "i"}]}},
+        "traffic": [{"revisionName": "s-1", "percent": 100}],
+    },
+    "status": {
+        "observedGeneration": 1,
+        "latestReadyRevisionName": "s-1",
+        "latestCreatedRevisionName": "s-1",
+        "conditions": [{"type": "Ready", "status": "True"}],
+        "traffic": [{"revisionName": "s-1", "percent": 100}],
+    },
+}
+"""A service of Cloud Run's v1 API."""
+WELL = {b"GET": of(SERVICE), b"PUT": of(SERVICE), b"POST": of({"name": "o", "done": True})}
+"""What Cloud Run answers to a method where all is well."""
+
+
+def cloud_run_shapes() -> list[object]:
+    """Objects of Cloud Run in which one part is of another kind."""
+    parts: list[object] = [None, 7, "x", [], {}, [None]]
+    found: list[object] = [{**SERVICE, key: part} for key in ("metadata", "spec", "status") for part in parts]
+    for key in ("traffic", "conditions"):
+        found += [{**SERVICE, "status": {key: part}} for part in ({}, "x", 7, [None], [{"percent": "x"}])]
+    found += [{**SERVICE, "metadata": {"annotations": part}} for part in ([], ["x"], "x", {"a": 7}, {"a": None})]
+    found += [{**SERVICE, "spec": {"containers": part}} for part in (None, {}, [], [None], [{}], [{"env": 7}])]
+    return found + [{"done": True, "error": part} for part in (7, "x", [], ["x"], {"code": "x"}, {"message": []})]
 
 
 ANSWERS = answers()
@@ -273,7 +311,10 @@ SLUGS = {name: str(number) for number, name in enumerate(ANSWERS)}
 
 
 class Server:
-    """Gives the answer that the path of a request begins with."""
+    """Gives the answer that the path of a request begins with.
+
+    ``~PUT`` at the end of a base URL: requests with that method are answered as Cloud Run does where all is well.
+    """
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -297,7 +338,9 @@ async def hostile_server() -> AsyncIterator[Server]:
             # An answer to a request that has not been read is lost when the connection is closed.
             await reader.readexactly(int(lengths[0].split(b":")[1]) if lengths else 0)
             slug = head.split(b" ")[1].split(b"?")[0].split(b"/")[1]
-            await by_slug[slug](writer)
+            slug, *well = slug.split(b"~")
+            method = head.split(b" ")[0]
+            await (WELL[method] if method in well else by_slug[slug])(writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, KeyError, asyncio.CancelledError):
             pass
         finally:

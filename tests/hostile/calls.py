@@ -1,19 +1,24 @@
 """One example of a call for every public async method of every block. The suite makes each against every answer."""
 
 import inspect
+import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
+from answers import SERVICE
 from pydantic import SecretStr
 
 import blocks
-from blocks.base import GoogleBlock
+from blocks.cloud_run_v1 import snapshot_of
 from playbook.errors import ReleaseError
 from playbook.incident.decision_matrix import Severity
+from playbook.lease.change import Change, Deployment
+from playbook.lease.record import Record
 from playbook.messages.facts import Audience, Message, Page, Ticket
 from playbook.migration.backfill import Backfill, Range
 from playbook.migration.plan import Batch, Check
 from playbook.release.request import ExploitCheck
+from playbook.release.traffic import TrafficSplit
 from playbook.release.version import SmokeTest
 
 Call = Callable[[str], Awaitable[Any]]
@@ -71,6 +76,18 @@ def prometheus(url: str) -> Any:
     return blocks.Prometheus(url=url, bearer=SECRET, timeout_s=DEADLINE_S)
 
 
+def cloud_run(url: str, endpoint: str = "127.0.0.1:1") -> Any:
+    """One project's services: v1 at ``url``, v2 at ``endpoint``."""
+    return blocks.CloudRun(
+        project="p",
+        region="r",
+        api_url=url,
+        api_endpoint=endpoint,
+        read_timeout_s=DEADLINE_S,
+        write_timeout_s=DEADLINE_S,
+    )
+
+
 async def every_smoke_test(url: str) -> None:
     """One after the other, whatever became of the one before."""
     last: ReleaseError | None = None
@@ -89,6 +106,13 @@ TICKET = Ticket(key="r", title="v1 was taken back", severity=Severity.P1, body="
 BATCH = Batch(collection="users", match={"a": 1}, change={"$set": {"a": 2}})
 WALK = Backfill(migration="20251030093000-x", epoch=1)
 RANGE = Range(first=1, last=2)
+SNAPSHOT = snapshot_of(SERVICE)
+MOVE = Change(record=Record(epoch=1), split=TrafficSplit(percent={"s-1": 50, "s-0": 50}))
+DEPLOY = Change(
+    record=Record(epoch=1),
+    split=TrafficSplit.all_to("s-0"),
+    deployment=Deployment(revision="s-2", base="s-0", image="i@sha256:1"),
+)
 
 HTTP: dict[str, Call] = {
     "Slack.post": lambda url: slack(url).post(MESSAGE, repeat=True),
@@ -115,8 +139,19 @@ HTTP: dict[str, Call] = {
     "Prometheus.clock": lambda url: prometheus(url).clock(),
     "Prometheus.series": lambda url: prometheus(url).series("up", 60),
     "Prometheus.value": lambda url: prometheus(url).value("up"),
+    "CloudRun.snapshot": lambda url: cloud_run(url).snapshot("s"),
+    "CloudRun.can_write": lambda url: cloud_run(url).can_write("s"),
+    "CloudRun.write": lambda url: cloud_run(url).write(SNAPSHOT, MOVE),
+    "CloudRun.write, and what follows": lambda url: cloud_run(f"{url}~PUT").write(SNAPSHOT, MOVE),
+    "CloudRun.write, and the operation": lambda url: cloud_run(f"{url}~PUT~GET").write(SNAPSHOT, MOVE),
+    "CloudRun.write, and the last read": lambda url: cloud_run(f"{url}~PUT~POST").write(SNAPSHOT, MOVE),
+    "CloudRun.write, a deployment": lambda url: cloud_run(url).write(SNAPSHOT, DEPLOY),
+    "CloudRun.check_conditional_writes": lambda url: cloud_run(url).check_conditional_writes(SNAPSHOT),
+    "CloudRun.check_conditional_writes, and the operation": lambda url: cloud_run(
+        f"{url}~PUT"
+    ).check_conditional_writes(SNAPSHOT),
 }
-"""Methods that speak HTTP."""
+"""Methods that speak HTTP. After a comma: which of the calls that a method makes is answered so."""
 
 MONGODB: dict[str, Callable[[Any], Awaitable[Any]]] = {
     "MongoDB.applied": lambda database: database.applied(),
@@ -134,10 +169,34 @@ MONGODB: dict[str, Callable[[Any], Awaitable[Any]]] = {
 }
 """Methods that speak MongoDB's protocol, of a block."""
 
-GOOGLE = {
-    f"{block.__name__}.{name}"
-    for block in (getattr(blocks, name) for name in blocks.__all__)
-    if issubclass(block, GoogleBlock)
-    for name in vars(block)
+
+class Ends(NamedTuple):
+    """Where a hostile gRPC server is, and a Cloud Run v1 API on which all is well."""
+
+    grpc: str
+    rest: str
+
+
+def cloud_logging(at: Ends) -> Any:
+    """One project's logs."""
+    return blocks.CloudLogging(project="p", api_endpoint=at.grpc, timeout_s=DEADLINE_S)
+
+
+def secret_manager(at: Ends) -> Any:
+    """One project's secrets."""
+    return blocks.SecretManager(project="p", api_endpoint=at.grpc, timeout_s=DEADLINE_S)
+
+
+VERSION = "projects/p/secrets/s/versions/latest"
+GRPC: dict[str, Callable[[Ends], Awaitable[Any]]] = {
+    "CloudLogging.errors": lambda at: cloud_logging(at).errors("s", "r", time.time()),
+    "CloudLogging.oom_kills": lambda at: cloud_logging(at).oom_kills("s", "r", time.time()),
+    "SecretManager.state": lambda at: secret_manager(at).state("s"),
+    "SecretManager.value": lambda at: secret_manager(at).value(VERSION),
+    "SecretManager.holds": lambda at: secret_manager(at).holds("s", SecretStr("x")),
+    "SecretManager.put": lambda at: secret_manager(at).put("s", SecretStr("x")),
+    "CloudRun.revision": lambda at: cloud_run(at.rest, at.grpc).revision("s", "s-1"),
+    "CloudRun.revisions": lambda at: cloud_run(at.rest, at.grpc).revisions("s"),
+    "CloudRun.can_write": lambda at: cloud_run(at.rest, at.grpc).can_write("s"),
 }
-"""Methods of blocks that speak gRPC: test_hostile_google.py has their examples."""
+"""Methods that speak gRPC."""

@@ -1,21 +1,19 @@
 """Every method of the blocks that speak gRPC x every hostile answer of a gRPC server."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
 import pytest
-from calls import GOOGLE, public_methods
+from answers import hostile_server
+from calls import GRPC, Ends
 from google.auth.credentials import AnonymousCredentials
-from pydantic import SecretStr
 
-from blocks import CloudLogging, CloudRun, SecretManager, google_api
+from blocks import google_api
 from playbook.errors import ReleaseError
 from playbook.text import MESSAGE_MAX, clean
 
-DEADLINE_S = 0.6
 ENDS_S = 20.0
 Reply = Callable[[Any], Awaitable[bytes]]
 
@@ -106,14 +104,15 @@ class Hostile(grpc.GenericRpcHandler):
 
 
 @pytest.fixture(scope="module")
-async def hostile() -> AsyncIterator[tuple[Hostile, str]]:
-    """The server and its address."""
+async def hostile() -> AsyncIterator[tuple[Hostile, Ends]]:
+    """The server and where it is."""
     handler = Hostile()
     server = grpc.aio.server(options=[("grpc.max_send_message_length", -1)])
     server.add_generic_rpc_handlers((handler,))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    yield handler, f"127.0.0.1:{port}"
+    async with hostile_server() as rest:
+        yield handler, Ends(f"127.0.0.1:{port}", f"{rest.url('nothing')}~GET~PUT~POST")
     await server.stop(0)
 
 
@@ -141,59 +140,18 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(google_api, "bounded", bounded)
 
 
-def cloud_run(endpoint: str) -> Any:
-    """One project's services."""
-    return CloudRun(
-        project="p", region="r", api_endpoint=endpoint, read_timeout_s=DEADLINE_S, write_timeout_s=DEADLINE_S
-    )
-
-
-def cloud_logging(endpoint: str) -> Any:
-    """One project's logs."""
-    return CloudLogging(project="p", api_endpoint=endpoint, timeout_s=DEADLINE_S)
-
-
-def secret_manager(endpoint: str) -> Any:
-    """One project's secrets."""
-    return SecretManager(project="p", api_endpoint=endpoint, timeout_s=DEADLINE_S)
-
-
-VERSION = "projects/p/secrets/s/versions/latest"
-CALLS: dict[str, Callable[[str], Awaitable[Any]]] = {
-    "CloudLogging.errors": lambda at: cloud_logging(at).errors("s", "r", time.time()),
-    "CloudLogging.oom_kills": lambda at: cloud_logging(at).oom_kills("s", "r", time.time()),
-    "SecretManager.state": lambda at: secret_manager(at).state("s"),
-    "SecretManager.value": lambda at: secret_manager(at).value(VERSION),
-    "SecretManager.holds": lambda at: secret_manager(at).holds("s", SecretStr("x")),
-    "SecretManager.put": lambda at: secret_manager(at).put("s", SecretStr("x")),
-    "CloudRun.snapshot": lambda at: cloud_run(at).snapshot("s"),
-    "CloudRun.revision": lambda at: cloud_run(at).revision("s", "s-1"),
-    "CloudRun.revisions": lambda at: cloud_run(at).revisions("s"),
-    "CloudRun.can_write": lambda at: cloud_run(at).can_write("s"),
-}
-ELSEWHERE = {
-    "CloudRun.write": "its calls are those of snapshot and revision, and one write; tests/chaos has its faults"
-}
-
-
-def test_every_method_that_speaks_grpc_has_an_example_call() -> None:
-    """A new method joins with one line in CALLS."""
-    wanted = {name for name in public_methods() if name in GOOGLE} - set(ELSEWHERE)
-    assert set(CALLS) == wanted, "add an example call to tests/hostile/test_hostile_google.py, or remove it"
-
-
-@pytest.mark.parametrize("method", CALLS)
+@pytest.mark.parametrize("method", GRPC)
 async def test_a_hostile_answer_ends_as_a_value_or_as_our_error(
-    method: str, hostile: tuple[Hostile, str], plain: None
+    method: str, hostile: tuple[Hostile, Ends], plain: None, without_an_account: None
 ) -> None:
     """Whatever the status, the bytes or the pace."""
-    handler, address = hostile
+    handler, ends = hostile
     problems = []
     for name, answer in ANSWERS.items():
         handler.answer = answer
         try:
             async with asyncio.timeout(ENDS_S):
-                await CALLS[method](address)
+                await GRPC[method](ends)
         except ReleaseError as error:
             if str(error) != clean(str(error)) or len(str(error)) > MESSAGE_MAX:
                 problems.append(f"{name}: the message is not clean or too long")
