@@ -22,7 +22,7 @@ async def smoke_test(
 ) -> str | None:
     """Every smoke test of the service passes (or those of ``only``), at the URL of ``tag`` or at its own.
 
-    Returns the first that did not, or None.
+    Returns the service and what was wrong with the first that did not, or None.
     """
     snapshot = await env.cloud_run.snapshot(service)
     url = snapshot.url_of(tag)
@@ -31,10 +31,10 @@ async def smoke_test(
             seen = await env.ethixai.run(test, url, snapshot.uri)
         except SmokeFailed as failed:
             get_run_logger().error("%s: %s", service, failed)
-            return str(failed)
+            return f"{service}: {failed}"
         except Transient as away:
             if is_last_try(READ):
-                return str(away)
+                return f"{service}: {away}"
             raise
         get_run_logger().info("%s: %s", service, seen)
     return None
