@@ -15,11 +15,10 @@ import numpy as np
 
 from bench.held_out import HELD_OUT
 from bench.peers import PEERS, Counts
-from bench.simulator import FAMILIES, RATES, TICK_S, Family, Group, Ints, generate
-from bench.tables import Cell, fill, held_out, tables
+from bench.simulator import FAMILIES, RATES, TICK_S, Family, Group, generate, past
+from bench.tables import Cell, fill, held_out, prices_of, tables
 from bench.traces import replay_trace
 from playbook.analysis.policy import Policy
-from playbook.analysis.samples import CounterSeries, Dispersion, dispersion
 
 OURS = {"ours": 1, "ours, 15 s": 3}
 """Which scrapes each of our two sees: all, or every third."""
@@ -36,20 +35,12 @@ class Run:
     shared: bool = False
 
 
-def past(requests: Ints, errors: Ints, policy: Policy) -> Dispersion:
-    """The dispersion that the judge finds in one hour of stable's scrapes."""
-    good, bad = (requests - errors).cumsum(), errors.cumsum()
-    series = [
-        CounterSeries({"status": status}, tuple((TICK_S * k, float(v)) for k, v in enumerate(values)))
-        for status, values in (("200", good), ("500", bad))
-    ]
-    return dispersion(series, policy)
-
-
-def measure(family: Family, rate: float, runs: int, seed: int) -> Iterable[Cell]:
-    """One cell of the tables for each rule."""
+def measure(family: Family, rate: float, runs: int, seed: int, alone: bool = False) -> Iterable[Cell]:
+    """One cell of the tables for each rule; ``alone``: for ours at 5 s only."""
     traces = generate(family, rate, runs, seed)
-    found: dict[str, list[Run]] = {name: [] for name in (*OURS, *([] if family.timed else PEERS))}
+    ours_at = {name: every for name, every in OURS.items() if every == 1 or not alone}
+    peers = {} if family.timed or alone else PEERS
+    found: dict[str, list[Run]] = {name: [] for name in (*ours_at, *peers)}
     for i in range(runs):
         counters, gauges = traces.counters[i], traces.gauges[i]
         canary, stable = Counts(counters[:, :3], TICK_S), Counts(counters[:, 12:15], TICK_S)
@@ -58,7 +49,7 @@ def measure(family: Family, rate: float, runs: int, seed: int) -> Iterable[Cell]
             upto = int(at_s / TICK_S) if verdict == "ROLLBACK" else -1
             return Run(verdict, at_s - family.onset_s, float(canary.x[upto]), shared)
 
-        for name, every in OURS.items():
+        for name, every in ours_at.items():
             policy = Policy(scrape_s=TICK_S * every, tick_s=TICK_S * every)
             ours = replay_trace(
                 counters[::every],
@@ -70,10 +61,9 @@ def measure(family: Family, rate: float, runs: int, seed: int) -> Iterable[Cell]
             )
             at_s = 900.0 if ours.at_s is None else ours.at_s
             found[name].append(run(ours.verdict.value, at_s, ours.attribution == "shared"))
-        if not family.timed:
-            for name, rule in PEERS.items():
-                decision = rule(canary, stable)
-                found[name].append(run(decision.verdict, decision.at_s))
+        for name, rule in peers.items():
+            decision = rule(canary, stable)
+            found[name].append(run(decision.verdict, decision.at_s))
     for name, results in found.items():
         yield _cell(name, family, rate, results)
 
@@ -92,6 +82,18 @@ def _cell(rule: str, family: Family, rate: float, results: Sequence[Run]) -> Cel
         errors=float(np.mean([r.errors for r in results])),
         shared=sum(r.shared for r in back) / len(back) if back else 0.0,
     )
+
+
+def prices(runs: int) -> str:
+    """What ours does to canaries that are not bad: every family of the three groups, at every rate."""
+    families = [family for family in (*FAMILIES, *HELD_OUT) if family.truth != "bad"]
+    cells = [
+        cell
+        for family in families
+        for rate in RATES
+        for cell in measure(family, rate, runs, SEEDS[family.group], alone=True)
+    ]
+    return prices_of(cells, runs)
 
 
 def _measured(families: Sequence[Family], only: str, runs: int) -> list[Cell]:
@@ -116,7 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("docs/judge.md"), help="the page whose tables are written")
     parser.add_argument("--only", default="", help="families whose name contains this; prints the tables instead")
     parser.add_argument("--group", choices=["known", "held out"], help="only these families, only their tables")
+    parser.add_argument("--prices", action="store_true", help="print what ours alone does to canaries that are not bad")
     options = parser.parse_args(arguments)
+    if options.prices:
+        print(prices(options.runs))
+        return 0
     made: dict[str, str] = {}
     if options.group != "held out":
         made |= tables(_measured(FAMILIES, options.only, options.runs), options.runs)

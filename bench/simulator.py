@@ -11,6 +11,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from playbook.analysis.policy import Policy
+from playbook.analysis.samples import CounterSeries, Dispersion, dispersion
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -194,6 +197,16 @@ def _history(rng: np.random.Generator, family: Family, rate: float, runs: int) -
     hour = rng.poisson(rate * TICK_S * (family.load(times) if family.load else np.ones(720)), (runs, 720))
     ratio = family.before(times) if family.before else np.full(720, float(family.stable(np.zeros(1))[0]))
     return hour, _errors(rng, hour, ratio, family)
+
+
+def past(requests: Ints, errors: Ints, policy: Policy) -> Dispersion:
+    """The dispersion that the judge finds in one hour of stable's scrapes."""
+    good, bad = (requests - errors).cumsum(), errors.cumsum()
+    series = [
+        CounterSeries({"status": status}, tuple((TICK_S * k, float(v)) for k, v in enumerate(values)))
+        for status, values in (("200", good), ("500", bad))
+    ]
+    return dispersion(series, policy)
 
 
 def _columns(rng: np.random.Generator, n: Ints, x: Ints, slow: Floats, very: Floats) -> Ints:

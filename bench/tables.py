@@ -84,7 +84,8 @@ def _spread(shares: Sequence[float]) -> str:
     return f"{_percent(mean(shares))} / {_percent(max(shares))}" if shares else "–"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table."""
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows])
 
@@ -109,7 +110,7 @@ def summary(cells: Sequence[Cell]) -> str:
                 _relative([c for c in cells if c.family.truth == "bad" and c.rate >= 20], rule),
             ]
         )
-    return _table(
+    return markdown(
         [
             "rule",
             "healthy rolled back, independent errors",
@@ -146,7 +147,33 @@ def healthy(cells: Sequence[Cell]) -> str:
     for name in dict.fromkeys(c.family.name for c in mine):
         by_rate = {c.rate: c for c in mine if c.family.name == name}
         rows.append([name, *(f"{_percent(by_rate[r].rolled_back)} / {_percent(by_rate[r].promoted)}" for r in rates)])
-    return _table(["canary", *(f"{r:g}/s" for r in rates)], rows)
+    return markdown(["canary", *(f"{r:g}/s" for r in rates)], rows)
+
+
+def prices_of(cells: Sequence[Cell], runs: int) -> str:
+    """By family: rolled back / promoted at each rate, and rolled back at all rates together; for a shared cause, called
+    so / rolled back."""
+    rates = sorted({c.rate for c in cells})
+    rows = []
+    for name in dict.fromkeys(c.family.name for c in cells):
+        mine = {c.rate: c for c in cells if c.family.name == name}
+        shared_cause = mine[rates[0]].family.truth == "shared"
+        said = [
+            f"{_percent(c.shared)} / {_percent(c.rolled_back)}"
+            if shared_cause
+            else f"{_percent(c.rolled_back)} / {_percent(c.promoted)}"
+            for c in (mine[rate] for rate in rates)
+        ]
+        rows.append([mine[rates[0]].family.truth, name, *said, _percent(mean(c.rolled_back for c in mine.values()))])
+    good = [c for c in cells if c.family.truth == "healthy"]
+    wrong = round(sum(c.rolled_back for c in good) * runs)
+    total = f"{wrong} of {len(good) * runs:,} healthy canaries were rolled back; {_promoted(good)} were promoted."
+    return f"{markdown(['truth', 'family', *(f'{r:g}/s' for r in rates), 'rolled back'], rows)}\n\n{total}"
+
+
+def _promoted(cells: Sequence[Cell]) -> str:
+    busy = [c.promoted for c in cells if c.rate >= 20]
+    return f"{_percent(mean(busy))} % of those at 20 requests/s and more"
 
 
 def delays(cells: Sequence[Cell]) -> str:
@@ -157,7 +184,7 @@ def delays(cells: Sequence[Cell]) -> str:
         for rate in sorted({c.rate for c in cells}):
             by_rule = {c.rule: c for c in cells if c.family is family and c.rate == rate}
             rows.append([family.name, f"{rate:g}", *(_delay(by_rule[r]) for r in rules)])
-    return _table(["bad canary", "requests/s", *rules], rows)
+    return markdown(["bad canary", "requests/s", *rules], rows)
 
 
 def _delay(cell: Cell) -> str:
@@ -194,7 +221,7 @@ def better(cells: Sequence[Cell]) -> str:
                 widest,
             ]
         )
-    return _table(
+    return markdown(
         [
             "rule",
             "sooner than ours",
@@ -218,7 +245,7 @@ def shared(cells: Sequence[Cell]) -> str:
         rows.append([name, *(_tagged([mine[r]]) for r in rates)])
     bad = [c for c in cells if c.family.truth == "bad"]
     rows.append(["all bad canaries (should be 0)", *(_tagged([c for c in bad if c.rate == r]) for r in rates)])
-    return _table(["called shared, % of rollbacks", *(f"{r:g}/s" for r in rates)], rows)
+    return markdown(["called shared, % of rollbacks", *(f"{r:g}/s" for r in rates)], rows)
 
 
 def _tagged(cells: Sequence[Cell]) -> str:
@@ -235,4 +262,4 @@ def other(cells: Sequence[Cell]) -> str:
             mine = {c.rate: c for c in cells if c.family.name == name and c.rule == rule}
             if mine and rule.startswith("ours"):
                 rows.append([f"{name} ({rule})", *(_delay(mine[r]) for r in rates)])
-    return _table(["bad canary", *(f"{r:g}/s" for r in rates)], rows)
+    return markdown(["bad canary", *(f"{r:g}/s" for r in rates)], rows)

@@ -90,14 +90,17 @@ class Environment(OutsideBlock):
     required_checks: tuple[str, ...] = Field(
         (),
         title="Required checks",
-        description="CI checks that must have passed on the commit; the image scan with Trivy is one of them.",
+        description=(
+            "CI checks that must have passed on the commit; the image scan with Trivy is one of them. "
+            '["none"] says in so many words that this environment needs none.'
+        ),
     )
     ui_url: str = Field("", title="Prefect UI", description="Where people reach the Prefect UI, for links in messages.")
     contacts: dict[str, Contact] = Field(
         default_factory=dict, title="Contacts", description="Whom an incident may need, by role (playbook 10)."
     )
     pager: Literal["", "none"] = Field(
-        "", title="Pager", description='"none" says in so many words that nobody is paged for this environment.'
+        "", title="Pager", description='"none" says in so many words that this environment has no pager.'
     )
     cloud_run: Annotated[Services, Plug(CloudRun)] = Field(title="Services", description="Where the services run.")
     cloud_logging: Annotated[Logs, Plug(CloudLogging)] = Field(title="Logs", description="Where the logs are.")

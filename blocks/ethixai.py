@@ -20,7 +20,7 @@ from playbook.release.version import SmokeTest
 from playbook.text import clean
 
 MARK = {"x-smoke-test": "1"}
-"""Tells the application, and whoever reads its logs, that no user sent this."""
+"""Tells the application, and the readers of its logs, that no user sent this."""
 
 DATASET = "smoke-test-dataset"
 SAMPLE = """age,gender,score,outcome

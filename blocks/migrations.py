@@ -88,7 +88,7 @@ def _import(path: Path) -> ModuleType:
     wrote, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # the folder may be read-only, and is not ours
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # somebody else's code may raise anything, and all of it means this
+    except Exception as error:  # a team's own module may raise anything, and all of it means this
         raise BadRequest([f"{path.name}: does not import: {type(error).__name__}: {error}. Correct it."]) from error
     finally:
         sys.dont_write_bytecode = wrote

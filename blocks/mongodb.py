@@ -1,4 +1,4 @@
-"""MongoDB: the ledger of migrations, and changing documents in bounded ranges under a claim's epoch."""
+"""MongoDB: the ledger of migrations, and changing documents in bounded ranges under a lease's epoch."""
 
 import asyncio
 import datetime
@@ -157,7 +157,7 @@ class MongoDB(OutsideBlock):
         return await self._do(f"how far {name} is", read)
 
     async def take(self, backfill: Backfill) -> None:
-        """The walk is this epoch's from now on: whoever had it may not write any more. One write.
+        """The backfill belongs to this epoch from now on: the run that had it may not write any more. One write.
 
         Raises: Fenced (a newer epoch has it), Transient, Refused.
         """

@@ -136,7 +136,7 @@ async def close_all(env: Environment, lease: MigrationLease) -> tuple[MigrationL
     """Step 1: no write reaches the database from any service; a refused one proves it, and none is under way. Returns
     what proves it, too.
 
-    Requests under way are waited for again only where a service was open meanwhile: whoever finds one open says so
+    Requests under way are waited for again only where a service was open meanwhile: the step that finds one says so
     before it is closed, or one that dies then would leave no trace of it.
     """
     if progress_of(lease).is_drained and (await closed_services(env, lease)).off != lease.services:
@@ -182,7 +182,7 @@ async def open_all(env: Environment, lease: MigrationLease) -> None:
 
 
 async def complete(env: Environment, lease: MigrationLease, lines: tuple[str, ...]) -> FlowResult:
-    """People are told, and the services are anybody's again."""
+    """People are told, and the services are free again."""
     serving = ", ".join(f"{rollout.service} serves {rollout.to_revision}" for rollout in lease.rollouts)
     outcome = FlowResult(
         end=ReleaseOutcome.ROLLED_BACK,

@@ -166,7 +166,7 @@ async def out_of_band_changes(env: Environment, lease: Lease) -> list[str]:
 
 
 async def blamed(env: Environment, report: Report) -> Report:
-    """Whose fault it was is looked at once more before anybody is woken: a cause that stable shares is said to be
+    """Whose fault it was is looked at once more before a page is sent: a cause that stable shares is said to be
     one."""
     verdicts = await second_look(env, report.lease, report.verdicts)
     worst = verdicts[0]

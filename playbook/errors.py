@@ -4,7 +4,7 @@ ReleaseError
 ├─ Transient     ask again              the task retries with backoff and jitter
 ├─ Conflict      the world moved        re-read, re-decide; never a blind retry
 ├─ Fenced        a newer epoch holds    stop at once, touch nothing
-├─ Interrupted   somebody else's hand   leave what they touched, take the rest back to stable
+├─ OutOfBandChange   another person or tool changed it   leave that service, take the rest back
 ├─ Refused       we may not or cannot   no retry; a person; says which permission, field or limit
 │  ├─ Held          another release holds a service   Duplicate or Refused, naming who holds what
 │  ├─ StartFailed   a revision did not become ready   the release is reverted
@@ -29,7 +29,7 @@ class ReleaseError(Exception):
         super().__init__(clean(message, MESSAGE_MAX))
 
     done_before: str = ""
-    """What its run has done before it, for whoever reads how it ended; empty: nothing was touched."""
+    """What its run has done before it, for the message about how it ended; empty: nothing was touched."""
 
 
 class Transient(ReleaseError):
@@ -41,7 +41,7 @@ class Conflict(ReleaseError):
 
 
 class Fenced(ReleaseError):
-    """A newer epoch holds the claim. Whoever sees this stops at once."""
+    """A newer epoch holds the lease. The run that gets this stops at once and writes nothing more."""
 
 
 class OutOfBandChange(ReleaseError):

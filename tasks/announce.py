@@ -192,7 +192,7 @@ async def notify_not_reverted(env: Environment, report: Report, why: str) -> Non
 
 
 async def notify_complete(env: Environment, report: Report) -> None:
-    """`#releases` knows that everybody has the new version; a hotfix's debt has its ticket; open incidents are over."""
+    """`#releases` knows that all users have it; a hotfix's debt has its ticket; open incidents are over."""
     lease = report.lease
     facts: list[Fact] = [messages.complete(report, env.policy.watch_s if env.policy.bake_s else 0)]
     if lease.kind is Kind.HOTFIX:
@@ -201,7 +201,7 @@ async def notify_complete(env: Environment, report: Report) -> None:
 
 
 async def end_incidents(env: Environment, coordinator: str) -> None:
-    """Every page that is still open for this lead's releases is resolved: users have something good again."""
+    """Every page that is still open for this coordinator's releases is resolved: users are on a good release again."""
     keys = await open_incidents(env, coordinator)
     await asyncio.gather(*(notify(env, Resolution(key=key)) for key in keys))
 
@@ -228,7 +228,7 @@ async def notify_mitigated(env: Environment, request: MitigateRequest, serves: s
 
 
 async def notify_interrupted(env: Environment, report: Report) -> None:
-    """The on-call engineer and `#releases` know that somebody's hand stopped the release."""
+    """The on-call engineer and `#releases` know that an out-of-band change stopped the release."""
     await notify(env, pages.rollback_page(report))
     await notify(env, messages.interrupted(report))
 

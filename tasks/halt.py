@@ -25,10 +25,10 @@ class Closed(NamedTuple):
 
 @task(name="where writes are off", task_run_name="where writes are off", **WRITE)
 async def closed_services(env: Environment, lease: MigrationLease) -> Closed:
-    """Where writes are off: what is said when somebody is woken, so one that cannot be read keeps nothing from being
+    """Where writes are off: what the page says, so one that cannot be read keeps nothing from being
     said.
 
-    Raises: Fenced (a newer run has the lead).
+    Raises: Fenced (a newer run has the coordinator).
     """
     looks = await asyncio.gather(
         *(env.cloud_run.snapshot(service) for service in lease.services), return_exceptions=True
@@ -48,9 +48,9 @@ async def closed_services(env: Environment, lease: MigrationLease) -> Closed:
 
 
 async def notify_stopped(env: Environment, lease: MigrationLease, why: str) -> FlowResult:
-    """Somebody is woken before the claim says that it stopped: nobody goes on with one that says so, or speaks of it.
+    """The page goes out before the lease says that it stopped: no run goes on with a stopped one, or pages for it.
 
-    Raises: Fenced (a newer run has it; nobody is woken).
+    Raises: Fenced (a newer run has it; no page is sent).
     """
     closed = await closed_services(env, lease)
     state = f"Writes to {', '.join(closed.off)} are off. " if closed.off else ""

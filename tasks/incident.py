@@ -45,7 +45,7 @@ async def error_signatures(env: Environment, lease: Lease) -> tuple[Signature, .
 
 
 async def _new_errors(env: Environment, lease: Lease, rollout: ServiceRollout) -> tuple[Signature, ...]:
-    """A rollback looks at the hour before it; a release at what came since its claim, whose epoch is its time."""
+    """A rollback looks at the hour before it; a release at what came since its lease was acquired."""
     began_s = float(lease.epoch)
     since_s = began_s - env.policy.history_s if lease.kind is Kind.ROLLBACK else lease.bake_start_s or began_s
     new, old = await asyncio.gather(
@@ -82,13 +82,13 @@ async def _open_incidents(env: Environment, coordinator: str) -> tuple[str, ...]
 
 
 async def open_incidents(env: Environment, coordinator: str) -> tuple[str, ...]:
-    """The keys of the incidents of this lead's releases that nobody has ended; none where it cannot be read."""
+    """The keys of open incidents of this coordinator's releases; none where it cannot be read."""
     return await _or_nothing(_open_incidents(env, coordinator))
 
 
 @task(name="note incident", task_run_name="note incident", **WRITE)
 async def note_incident(env: Environment, coordinator: str, key: str) -> None:
-    """The lead remembers that this incident is open. Traffic is not touched, and a claim that is on it stays."""
+    """The coordinator remembers that this incident is open. Its traffic and its lease stay as they are."""
     await ensure(env, coordinator, partial(change.to_note_incident, incident=key))
 
 

@@ -18,7 +18,7 @@ from tasks.retries import NO_TELEMETRY, READ
 SAY_EVERY_S = 10.0
 TELEMETRY_TRIES = 3
 SECOND_LOOKS = 4
-"""Scrapes after a revert in which a shared cause may still show itself, before somebody is woken."""
+"""Scrapes after a revert in which a shared cause may still show itself, before the on-call engineer is paged."""
 PROBES_SPARE = 1.05
 """A few more than are missing: not every one is answered."""
 PROBES_PER_S_MAX = 100
@@ -26,7 +26,7 @@ PROBES_PER_S_MAX = 100
 
 
 class Notice:
-    """Tells people once what they should know already while the bake goes on, and waits for no desk meanwhile."""
+    """Notifies people once of what they should know during the bake, and does not wait for the channel."""
 
     def __init__(self, env: Environment, lease: Lease) -> None:
         self._env, self._claim = env, lease
@@ -81,7 +81,7 @@ async def monitor(env: Environment, lease: Lease, policy: Policy, *, is_held: bo
     first.
 
     A new process that comes here folds the whole window since the bake's start again, and so goes on with the same
-    test. ``is_held``: the release still holds its services, and stops where somebody else's hand is on them.
+    test. ``is_held``: the release still holds its services, and stops at an out-of-band change of one.
     """
     return await _watched(env, lease, policy, is_held, lambda worst: worst.action is not Action.CONTINUE)
 
@@ -107,7 +107,7 @@ async def _watched(
     said_at_s, is_last, notice = 0.0, True, Notice(env, lease)
     while True:
         now_s, is_reachable = await time_of.read()
-        if is_last and now_s >= ends_s:  # a kill must be known before anybody is promoted
+        if is_last and now_s >= ends_s:  # a kill must be known before users are promoted
             is_last = False
             await asyncio.gather(*(one.check_surroundings(lease, is_held, is_last=True) for one in observers))
         await asyncio.gather(
@@ -129,7 +129,7 @@ async def _watched(
 async def _opened(
     env: Environment, lease: Lease, policy: Policy, until_s: float, is_held: bool
 ) -> list[ServiceObserver]:
-    """A lookout for each service.
+    """An observer for each service.
 
     A Prometheus that is away is waited for while the bake lasts, and then done without; what can be seen without it is
     looked at meanwhile.

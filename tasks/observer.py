@@ -38,7 +38,7 @@ class ServiceObserver:
 
     @classmethod
     async def open(cls, env: Environment, policy: Policy, lease: Lease, rollout: ServiceRollout) -> "ServiceObserver":
-        """A fresh lookout, with the stable revision's hour before the bake as its measure of what is usual.
+        """A fresh observer, with the stable revision's hour before the bake as its measure of what is usual.
 
         Raises: as `Prometheus.series`.
         """
@@ -54,7 +54,7 @@ class ServiceObserver:
     def after(
         cls, history: Sequence[CounterSeries], env: Environment, policy: Policy, lease: Lease, rollout: ServiceRollout
     ) -> "ServiceObserver":
-        """A fresh lookout after this ``history``; without any the judge takes errors to be bursty."""
+        """A fresh observer after this ``history``; without any the judge takes errors to be bursty."""
         assert lease.bake_start_s is not None
         evidence = Evidence.start(
             service=rollout.service,
@@ -121,7 +121,7 @@ class ServiceObserver:
         """Every `AROUND_EVERY_S` at most: is the service still ours (where it should be), what do its logs say, was
         anything killed?
 
-        The last look of a bake always asks. Raises: Fenced, Interrupted (somebody else's hand).
+        The last look of a bake always asks. Raises: Fenced, OutOfBandChange.
         """
         if not is_last and monotonic_s() - self._looked_around_at_s < AROUND_EVERY_S:
             return

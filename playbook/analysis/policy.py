@@ -34,7 +34,7 @@ def _ratio(default: float, why: str) -> float:
 class Policy(Frozen):
     """What is allowed, how long it is watched, and how sure the judge must be. Durations in seconds, ratios 0 to 1."""
 
-    name: str = Field(default="playbook", description="Shown in the UI: nobody must take a rehearsal for production.")
+    name: str = Field(default="playbook", description="Shown in the UI: tells a rehearsal from production.")
 
     # The canary stage
     canary_percent: int = Field(default=10, ge=1, le=99, description="Share of users on it. Playbook 3, step 1.5.")
@@ -52,14 +52,14 @@ class Policy(Frozen):
 
     # Deadlines and budgets
     gate_deadline_s: float = _s(900, "For a person's answer; silence means revert. Playbook 8, the 15-minute window.")
-    claim_deadline_s: float = _s(7200, "A claim may live. Playbook 2: on-call is there for the next two hours.")
+    claim_deadline_s: float = _s(7200, "Age limit of a lease. Playbook 2: on-call is there for the next two hours.")
     watch_s: float = _s(3600, "Of watching after promotion. Playbook 3, step 3: monitoring for 1 hour.")
     revert_in_watch: bool = Field(
         default=False, description="Revert after promotion too. Playbook 8: automatic in the canary phase only."
     )
     hotfix_watch_s: float = _s(
         300,
-        "After a hotfix reaches everybody, in which it is taken back by itself. Playbook 6 skips the canary, not this.",
+        "After a hotfix reaches all users: a bad one is reverted automatically. Playbook 6 skips the canary, not this.",
     )
     rollback_budget_s: float = _s(300, "For a whole rollback. Playbook 4, scenario 2: less than 5 minutes.")
     hotfix_budget_s: float = _s(1800, "For a whole hotfix, build to verified. Playbook 6: less than 30 minutes.")

@@ -24,7 +24,7 @@ class Message(Frozen):
 
 
 class Page(Frozen):
-    """Wake somebody. ``key`` is PagerDuty's dedup key: the release's id, so that one incident is one incident."""
+    """A page. ``key`` is PagerDuty's dedup key: the release's id, so that one incident is one incident."""
 
     key: str
     severity: Severity
@@ -43,7 +43,7 @@ class Ticket(Frozen):
 
 
 class Deployed(Frozen):
-    """A version reached everybody: what Sentry is told."""
+    """A version reached all users: what Sentry is told."""
 
     key: str
     version: str

@@ -36,7 +36,7 @@ def hotfix_deployed(report: Report, policy: Policy) -> Message:
 
 
 def verified(report: Report) -> str:
-    """What is known of a hotfix that everybody has."""
+    """What is known of a hotfix that all users have."""
     said = ["Smoke tests passed"]
     if report.lease.exploit_checks:
         said.append("the exploit is refused")
@@ -56,7 +56,7 @@ def before_the_fix(check: ExploitCheck, status: int) -> str:
 
 
 def live_after(lease: Lease, policy: Policy) -> str:
-    """How long it took from the request until everybody had it, against what the playbook allows."""
+    """How long it took from the request until all users had it, against what the playbook allows."""
     if lease.requested_at_s is None or lease.bake_start_s is None:
         return "the time was not measured"
     took_s = lease.bake_start_s - lease.requested_at_s

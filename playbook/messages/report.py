@@ -28,7 +28,7 @@ class Note(Frozen):
 
 
 class Report(Frozen):
-    """A release as far as it has come: its claim, and everything that was seen on the way."""
+    """A release as far as it has come: its lease, and everything that was seen on the way."""
 
     environment: str
     lease: Lease
@@ -55,11 +55,11 @@ class Report(Frozen):
         return self.at(lease.decided(Decision.REVERT, reason))
 
     def at(self, lease: Lease) -> Self:
-        """The same release with its claim as it is now."""
+        """The same release with its lease as it is now."""
         return self.model_copy(update={"lease": lease})
 
     def judged(self, verdicts: tuple[Verdict, ...]) -> Self:
-        """With the newest verdicts, the severest first; what must outlive this process of them is in the claim."""
+        """With the newest verdicts, the severest first; what must outlive this process of them is in the lease."""
         lease = self.lease.model_copy(update={"measured": measured(verdicts)})
         return self.model_copy(update={"verdicts": verdicts, "lease": lease})
 

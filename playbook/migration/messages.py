@@ -78,7 +78,7 @@ def done(lease: MigrationLease, environment: str) -> Message:
 
 
 def declined(lease: MigrationLease, environment: str) -> Message:
-    """A person said no: whoever read that writes are stopped reads that they are on again, and that nothing changed."""
+    """A person said no: those who read that writes are off now read that they are on, and that nothing changed."""
     text = "\n".join(
         (
             f"↩️ {environment.upper()}: WRITES ARE ON AGAIN, THE MIGRATION STAYS",

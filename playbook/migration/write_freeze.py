@@ -72,7 +72,7 @@ def check_closed(snapshot: ServiceSnapshot, lease: MigrationLease) -> None:
 
 
 def to_close(snapshot: ServiceSnapshot, lease: MigrationLease) -> Change | None:
-    """No user's write reaches the database any more: the maintenance revision answers, or nobody does.
+    """No user's write reaches the database any more: the maintenance revision answers, or no instance does.
 
     Tags are dropped in either case: a tag's URL reaches its revision past both.
     """

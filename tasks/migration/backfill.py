@@ -1,4 +1,4 @@
-"""Changing the data: tried on copies first, then range by range under the claim's epoch, then verified."""
+"""Changing the data: tried on copies first, then range by range under the lease's epoch, then verified."""
 
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from tasks.retries import READ, WRITE
 COPIES = 100
 """How many documents a change is tried on first."""
 SHOWN_EVERY = 10
-"""Ranges after which the UI shows how far it is, and the services are looked at: somebody may have opened one."""
+"""Ranges after which the UI shows how far it is, and the services are looked at: a person may have opened one."""
 
 
 @task(name="dry run", task_run_name="dry run {name}", **READ)
@@ -44,7 +44,7 @@ async def _tried(database: Database, name: str, batch: Batch) -> Trial:
 
 @task(name="undo", task_run_name="undo {name}", **WRITE)
 async def undo(env: Environment, lease: MigrationLease, name: str) -> Backfill:
-    """Every document is as it was before ``name``. Goes on from the checkpoint, whoever wrote it.
+    """Every document is as it was before ``name``. Goes on from the checkpoint, whichever run wrote it.
 
     Raises: Fenced (a newer run has it), Transient (asked again from where it is), Interrupted (somebody has turned
     writes on), Refused.

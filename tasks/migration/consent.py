@@ -29,12 +29,12 @@ class Consent(Frozen):
 
 
 async def ask_consent(question: str, within_s: float) -> Consent:
-    """What a person answers to ``question`` (markdown), or no when nobody has within so many seconds.
+    """What a person answers to ``question`` (markdown), or no when there is no answer within so many seconds.
 
     A yes without a name or a reason is no.
     """
-    silence = {"answer": "no", "approver": "the deadline", "reason": f"nobody answered within {within_s:.0f} s"}
+    silence = {"answer": "no", "approver": "the deadline", "reason": f"no answer within {within_s:.0f} s"}
     given = await answered(Agree, question, within_s, silence)
     if given.answer == "yes" and not (given.approver.strip() and given.reason.strip()):
-        return Consent(is_yes=False, approver=given.approver or "nobody", reason="a yes needs a name and a reason")
+        return Consent(is_yes=False, approver=given.approver or "unnamed", reason="a yes needs a name and a reason")
     return Consent(is_yes=given.answer == "yes", approver=given.approver, reason=given.reason)

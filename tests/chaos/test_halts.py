@@ -252,8 +252,8 @@ def test_it_is_an_incident_like_every_rollback() -> None:
             "UTC until they were on again",
             "writes are off: a write at",
         ):
-            assert words in ticket.body
-        assert "$" not in ticket.body
+            assert words in ticket.text
+        assert "$" not in ticket.text
 
     play(scenario)
 

@@ -104,6 +104,18 @@ def test_an_environment_without_a_pager_in_so_many_words_is_released_to() -> Non
     assert asked({}, given)[1].end == "Promoted"
 
 
+def test_an_environment_may_need_no_checks_in_so_many_words() -> None:
+    """`required_checks = ["none"]`: a merge reaches staging while CI still runs on its commit."""
+
+    def given(test_env: TestEnvironment) -> None:
+        with_a_red_check(test_env)
+        production = test_env.fixture.environments["production"]
+        changed = production.model_copy(update={"required_checks": ("none",)})
+        test_env.fixture.environments["production"] = changed
+
+    assert asked({}, given)[1].end == "Promoted"
+
+
 def test_an_open_checklist_is_overridden_with_a_reason() -> None:
     """A person may go on, and says why."""
     test_env, run = asked({"override": "trivy is down, scanned by hand"}, with_a_red_check)

@@ -95,7 +95,7 @@ def test_evidence_ends_the_question() -> None:
     assert took_s < 60 < PATIENT.gate_deadline_s
     assert f"{BACKEND}: " in run.message
     assert "No approval" not in run.message
-    assert [page.severity for page in test_env.fixture.pagerduty.incidents.values()] == ["critical"]
+    assert [page.severity for page in test_env.fixture.pagerduty.incidents.values()] == ["P1"]
 
 
 def test_nobody_promotes_over_evidence() -> None:

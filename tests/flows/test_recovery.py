@@ -60,8 +60,8 @@ def test_what_was_measured_outlives_the_process_that_measured_it() -> None:
     bad = Behaviour(errors=0.05)
     page = play(lambda test_env: cancelled_once(test_env, lambda lease: lease.decision is Decision.REVERT, bad))
     assert page.severity == "P1"
-    assert re.search(r"\(18 of 37\d requests", page.summary)
-    assert re.fullmatch(IMPACT.format("10", "18 of their", r"1,1[45]\d"), page.details["impact"])
+    assert re.search(r"\(18 of 3\d\d requests", page.summary)
+    assert re.fullmatch(IMPACT.format("10", "18 of their", r"1,1\d\d"), page.details["impact"])
 
 
 def test_what_was_not_measured_is_said_to_be_so() -> None:
@@ -84,7 +84,7 @@ def test_nobody_was_hurt_by_what_nobody_had() -> None:
 def test_who_was_promoted_is_no_canary() -> None:
     """Smoke tests failed once all users had it, and the process died: all of them had it."""
     said = impact(lambda lease: lease.decision is Decision.REVERT, Behaviour(smoke_serving=False))
-    assert re.fullmatch(IMPACT.format("100", "0 of the canary's", r"3,5[45]\d"), said)
+    assert re.fullmatch(IMPACT.format("100", "0 of the canary's", r"3,5\d\d"), said)
 
 
 def test_a_release_that_went_on_while_it_was_judged_is_reverted_from_where_it_is() -> None:

@@ -38,6 +38,8 @@ from rehearsal.world.remote import RemoteWorld
 
 BACKEND = "ethixai-backend"
 OLD_CODE = "v20251030-bbbbbb"
+NOVEMBER_6_S = 1762387200.0
+"""When the newest release was promoted, in unix seconds; the others a second earlier each."""
 REAL = os.environ.get("MONGODB_URI", "")
 ASKED = MigrationRequest(reason="reports are empty", requested_by="Ada")
 
@@ -78,7 +80,7 @@ class Production:
         if users:
             self.database.users.insert_many({"_id": n, "newField": f"user {n}"} for n in range(users))
         kept = [
-            {"release": release, "revision": revision, "digest": "", "promoted_at_s": float(-at)}
+            {"release": release, "revision": revision, "digest": "", "promoted_at_s": NOVEMBER_6_S - at}
             for at, (release, revision) in enumerate(good or ((OLD_CODE, f"{BACKEND}-00041-xyz"),))
         ]
         await self.world.out_of_band(

@@ -31,7 +31,7 @@ async def test_only_a_paused_run_is_set_going(monkeypatch, found: State, is_set_
     async def client():
         yield SimpleNamespace(read_flow_run=read_flow_run, set_flow_run_state=set_flow_run_state)
 
-    monkeypatch.setattr(gate, "get_client", client)
+    monkeypatch.setattr(gate.orchestration, "get_client", client)
     monkeypatch.setattr(gate, "runtime", SimpleNamespace(flow_run=SimpleNamespace(get_id=lambda: str(uuid4()))))
     await gate._unpause()
     assert [state.name for state in given] == (["Running"] if is_set_going else [])
