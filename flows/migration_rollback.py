@@ -69,7 +69,8 @@ async def _migration_rollback(request: MigrationRequest, environment: str) -> Fl
             return await stop_here(env, lease, str(why))
         except Exception as why:  # noqa: BLE001  # writes may be off: whatever it is, a person must hear of it
             get_run_logger().exception("not foreseen")
-            return await stop_here(env, lease, f"{type(why).__name__}: {why}. The run's log says where.")
+            what = str(why).rstrip(".")
+            return await stop_here(env, lease, f"{type(why).__name__}: {what}. The run's log says where.")
 
 
 async def take_or_go_on(env: Environment, request: MigrationRequest) -> tuple[MigrationLease, str]:

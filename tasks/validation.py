@@ -6,6 +6,7 @@ import asyncio
 from prefect import get_run_logger, task
 
 from blocks.environment import Environment
+from playbook.analysis.explanation import percent
 from playbook.errors import NoData, Refused, SmokeFailed, Transient
 from playbook.lease.lease import Lease
 from playbook.release.request import ExploitCheck
@@ -75,7 +76,9 @@ async def check_error_ratio(env: Environment, lease: Lease, service: str) -> str
         return None
     line = env.policy.validation_error_ratio_max
     get_run_logger().info("%s: error ratio %.4f, line %.4f", service, ratio, line)
-    return f"{service}: error ratio {ratio:.2%} is above {line:.2%} after promotion" if ratio > line else None
+    if ratio <= line:
+        return None
+    return f"{service}: Error rate {percent(ratio)} is above {percent(line)} after promotion."
 
 
 @task(name="wait for scrapes", task_run_name="wait for scrapes {service}", **READ)
