@@ -46,7 +46,7 @@ from tasks.migration.steps import (
 from tasks.validation import smoke_test
 
 
-@flow(name="migration-rollback", flow_run_name="take back {request.migration} in {environment}")
+@flow(name="migration-rollback", flow_run_name="roll back {request.subject} in {environment}")
 async def migration_rollback(request: MigrationRequest, environment: str = "production") -> State[None]:
     """Take a database migration back, or go on with one that stopped.
 
