@@ -199,7 +199,7 @@ class Site:
         every = frozenset(range(300, 600))
         answer = await self._service.send(method, path, f"{method} {path}", every, **request)
         if answer.status_code in NOT_THERE_YET:
-            raise Transient(f"{self.url}: {method} {path} answered {answer.status_code}; ask again.")
+            raise Transient(f"{self.url}: {method} {path} answered {answer.status_code}; it may still be starting.")
         if not answer.is_success:
             raise SmokeFailed(
                 f"{self.url}: {method} {path} answered {answer.status_code}: {quoted(answer.text)}. "

@@ -76,7 +76,7 @@ async def scale_up(env: Environment, report: Report, verdict: Verdict) -> Report
     scaling = report.lease.rollout(verdict.service).scaling
     if not instances_to_gain(scaling, env.policy.scale_max_instances):
         cannot = f"{verdict.service} keeps {scaling}, set by its owner, so more instances cannot be given"
-        return report.deciding(Decision.REVERT, f"{verdict.service}: {verdict.explanation}. {cannot}.")
+        return report.deciding(Decision.REVERT, f"{verdict.service}: {verdict.explanation} {cannot}.")
     now_s, policy = await clock(env), report.lease.policy(env.policy)
     scaled = report.lease.scaled(verdict.service, now_s)
     seen_s = now_s + policy.warm_up_s + policy.literal_window_s

@@ -46,7 +46,7 @@ from tasks.migration.steps import (
 from tasks.validation import smoke_test
 
 
-@flow(name="migration-rollback", flow_run_name="take back {request.migration} in {environment}")
+@flow(name="migration-rollback", flow_run_name="roll back {request.subject} in {environment}")
 async def migration_rollback(request: MigrationRequest, environment: str = "production") -> State[None]:
     """Take a database migration back, or go on with one that stopped.
 
@@ -69,7 +69,8 @@ async def _migration_rollback(request: MigrationRequest, environment: str) -> Fl
             return await stop_here(env, lease, str(why))
         except Exception as why:  # noqa: BLE001  # writes may be off: whatever it is, a person must hear of it
             get_run_logger().exception("not foreseen")
-            return await stop_here(env, lease, f"{type(why).__name__}: {why}. The run's log says where.")
+            what = str(why).rstrip(".")
+            return await stop_here(env, lease, f"{type(why).__name__}: {what}. The run's log says where.")
 
 
 async def take_or_go_on(env: Environment, request: MigrationRequest) -> tuple[MigrationLease, str]:

@@ -32,7 +32,7 @@ NOTHING_DUE = (
 )
 
 
-@flow(name="release", flow_run_name="release {request.version} to {environment}")
+@flow(name="release", flow_run_name="release {request.subject} to {environment}")
 async def release(request: ReleaseRequest, environment: str = "production") -> State[None]:
     """Release a version: staging first, then a canary that is watched, then every user or none.
 

@@ -44,7 +44,7 @@ async def _rollback(request: RollbackRequest, environment: str) -> FlowResult:
         raise BadRequest(problems)
     if request.to:
         await planned(env, request)  # what cannot be gone back to is refused before anything is taken back for it
-    what = f"{request.requested_by} asked for a rollback ({request.symptom.value}: {request.reason})"
+    what = f"{request.requested_by} asked for a rollback ({request.symptom.value}: {request.reason.rstrip('.')})"
     taken_back = await take_back_running(env, env.service_names, Kind.ROLLBACK, what)
     if taken_back and not request.to:
         is_well = all(outcome.end is not ReleaseOutcome.UNFIT for outcome in taken_back)

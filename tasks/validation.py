@@ -6,6 +6,7 @@ import asyncio
 from prefect import get_run_logger, task
 
 from blocks.environment import Environment
+from playbook.analysis.explanation import percent
 from playbook.errors import NoData, Refused, SmokeFailed, Transient
 from playbook.lease.lease import Lease
 from playbook.release.request import ExploitCheck
@@ -22,7 +23,7 @@ async def smoke_test(
 ) -> str | None:
     """Every smoke test of the service passes (or those of ``only``), at the URL of ``tag`` or at its own.
 
-    Returns the first that did not, or None.
+    Returns the service and what was wrong with the first that did not, or None.
     """
     snapshot = await env.cloud_run.snapshot(service)
     url = snapshot.url_of(tag)
@@ -31,10 +32,10 @@ async def smoke_test(
             seen = await env.ethixai.run(test, url, snapshot.uri)
         except SmokeFailed as failed:
             get_run_logger().error("%s: %s", service, failed)
-            return str(failed)
+            return f"{service}: {failed}"
         except Transient as away:
             if is_last_try(READ):
-                return str(away)
+                return f"{service}: {away}"
             raise
         get_run_logger().info("%s: %s", service, seen)
     return None
@@ -75,7 +76,9 @@ async def check_error_ratio(env: Environment, lease: Lease, service: str) -> str
         return None
     line = env.policy.validation_error_ratio_max
     get_run_logger().info("%s: error ratio %.4f, line %.4f", service, ratio, line)
-    return f"{service}: error ratio {ratio:.2%} is above {line:.2%} after promotion" if ratio > line else None
+    if ratio <= line:
+        return None
+    return f"{service}: Error rate {percent(ratio)} is above {percent(line)} after promotion."
 
 
 @task(name="wait for scrapes", task_run_name="wait for scrapes {service}", **READ)

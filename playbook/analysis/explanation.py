@@ -76,7 +76,7 @@ def _missing(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
         case Reason.TELEMETRY_PARTIAL:
             return (
                 f"No evidence: metrics cover {evidence.covered_s:.0f} of {seconds:.0f} s; at least "
-                f"{policy.coverage_min:.0%} is needed. Check Prometheus, or extend the bake."
+                f"{percent(policy.coverage_min)} is needed. Check Prometheus, or extend the bake."
             )
         case Reason.NO_TRAFFIC:
             return (
@@ -115,7 +115,9 @@ def _held(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
             is_cpu = reason is Reason.CPU
             name, line = ("CPU", policy.cpu_max) if is_cpu else ("Memory", policy.memory_max)
             level = evidence.cpu.level if is_cpu else evidence.memory.level
-            return f"{name} use was above {line:.0%} for {policy.saturation_s:.0f} s (now {level:.0%}). {asks}"
+            return (
+                f"{name} use was above {percent(line)} for {policy.saturation_s:.0f} s (now {percent(level)}). {asks}"
+            )
         case _:
             return None
 
@@ -123,7 +125,7 @@ def _held(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
 def _slow(window: Window, line_s: float, policy: Policy) -> str:
     return (
         f"P95 latency is above {line_s:g} s: {percent(window.ratio)} of requests ({window.x:,.0f} of {window.n:,.0f}) "
-        f"took longer than {line_s:g} s; the limit is {policy.slow_ratio_max:.0%}."
+        f"took longer than {line_s:g} s; the limit is {percent(policy.slow_ratio_max)}."
     )
 
 

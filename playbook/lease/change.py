@@ -303,7 +303,12 @@ def to_revert(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
 
 
 def _previous(snapshot: ServiceSnapshot, lease: Lease) -> dict[str, str]:
-    """The tag of the release before, where it still stands: a promotion that is taken back had moved it."""
+    """The tag of the release before, where it still stands: a promotion that is taken back had moved it.
+
+    A rollback leaves none: the tag kept the revision alive that now serves.
+    """
+    if lease.kind is Kind.ROLLBACK:
+        return {}
     before = lease.rollout(snapshot.service).found.tags.get(PREVIOUS_TAG)
     return {PREVIOUS_TAG: before} if before and PREVIOUS_TAG in snapshot.pinned.tags else {}
 

@@ -126,6 +126,11 @@ class MigrationRequest(Frozen):
         description="The release or revision to serve afterwards. Empty: the newest good one that can read the schema.",
     )
 
+    @property
+    def subject(self) -> str:
+        """What is rolled back, for the name of the flow run."""
+        return self.migration or "the last migration"
+
     def problems(self) -> list[str]:
         """What is wrong with it, one line for each field."""
         needed = (("reason", "say in one sentence what is broken"), ("requested_by", "say who asks"))

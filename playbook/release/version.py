@@ -125,6 +125,11 @@ class ReleaseRequest(Frozen):
         description="Why to go on although a checklist item that blocks is open. Recorded and told.",
     )
 
+    @property
+    def subject(self) -> str:
+        """What is released, for the name of the flow run."""
+        return self.version or "the newest version in staging"
+
     @model_validator(mode="before")
     @classmethod
     def _none_is_default(cls, values: object) -> object:

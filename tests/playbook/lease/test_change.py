@@ -283,6 +283,18 @@ def test_other_peoples_annotations_and_tags_survive_every_step() -> None:
         assert result.split.tags["theirs"] == f"{LEAD}-old"
 
 
+def test_a_rollback_leaves_no_tag_on_the_revision_that_serves_again() -> None:
+    """The tag `previous` kept it alive to go back to; a later read would take it for the revision before."""
+    tagged = TrafficSplit(percent={f"{OTHER}-new": 100}, tags={PREVIOUS_TAG: f"{OTHER}-old", "theirs": f"{OTHER}-old"})
+    lease = RETURNING.model_copy(
+        update={"rollouts": tuple(one.model_copy(update={"found": tagged}) for one in RETURNING.rollouts)}
+    )
+    before = found(OTHER, tagged)
+    reverted = after(before, change.to_acquire(before, lease))  # a rollback moves users in the update that acquires
+    assert change.to_revert(reverted, lease) is None
+    assert reverted.split == TrafficSplit(percent={f"{OTHER}-old": 100}, tags={"theirs": f"{OTHER}-old"})
+
+
 def test_promoting_keeps_the_old_revision_alive_by_a_tag() -> None:
     """Until the watch is over, going back is one traffic change to a warm revision."""
     promoted = after(claimed(LEAD), STEPS["promote"](claimed(LEAD)))
