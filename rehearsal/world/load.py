@@ -26,10 +26,10 @@ class Target:
     """One service: its stream, its idle connections, what its users met."""
 
     def __init__(self, url: str) -> None:
-        rollouts = urlsplit(url)
-        self.url, self.host, self.port = url, rollouts.hostname or "", rollouts.port or 80
-        path = rollouts.path if rollouts.path not in ("", "/") else "/api/ping"
-        self.request = f"GET {path} HTTP/1.1\r\nHost: {rollouts.netloc}\r\nUser-Agent: user\r\n\r\n".encode()
+        parts = urlsplit(url)
+        self.url, self.host, self.port = url, parts.hostname or "", parts.port or 80
+        path = parts.path if parts.path not in ("", "/") else "/api/ping"
+        self.request = f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUser-Agent: user\r\n\r\n".encode()
         self.counts: Counter[tuple[str, str]] = Counter()
         self.idle: deque[Visit] = deque()
         self.in_flight = 0

@@ -29,13 +29,13 @@ def wants_answer(body: bytes) -> bool:
 
 def read(connection: socket.socket, size: int) -> bytes:
     """Exactly ``size`` bytes, or nothing where the other side has closed the connection."""
-    rollouts = bytearray()
-    while len(rollouts) < size:
-        rollout = connection.recv(size - len(rollouts))
-        if not rollout:
+    parts = bytearray()
+    while len(parts) < size:
+        part = connection.recv(size - len(parts))
+        if not part:
             return b""
-        rollouts += rollout
-    return bytes(rollouts)
+        parts += part
+    return bytes(parts)
 
 
 def command_of(body: bytes) -> Document:

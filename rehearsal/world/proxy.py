@@ -99,12 +99,12 @@ def weights_for(shares: Sequence[tuple[int, int]]) -> list[list[int]]:
     return [_spread(percent * factor, instances) for percent, instances in shares]
 
 
-def _spread(total: int, rollouts: int) -> list[int]:
-    """``total`` in ``rollouts`` whole numbers that differ by one at most."""
-    if not rollouts:
+def _spread(total: int, parts: int) -> list[int]:
+    """``total`` in ``parts`` whole numbers that differ by one at most."""
+    if not parts:
         return []
-    base, rest = divmod(total, rollouts)
-    return [base + (i < rest) for i in range(rollouts)]
+    base, rest = divmod(total, parts)
+    return [base + (i < rest) for i in range(parts)]
 
 
 def slots_for(shares: Sequence[tuple[int, Sequence[str]]]) -> list[str]:
@@ -172,8 +172,8 @@ class Proxy:
         target, section = self._routes[route], self._routes[route].section
         spread = weights_for([(percent, len(servers)) for percent, servers in shares.values()])
         weights: dict[str, int] = {}
-        for (_, servers), rollouts in zip(shares.values(), spread, strict=True):
-            weights |= {server.name: weight for server, weight in zip(servers, rollouts, strict=True)}
+        for (_, servers), parts in zip(shares.values(), spread, strict=True):
+            weights |= {server.name: weight for server, weight in zip(servers, parts, strict=True)}
         async with target.lock:
             await self._add(target, [server for _, servers in shares.values() for server in servers])
             if self._balance == "random":

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ethixai.multipart import BadForm, rollouts
+from ethixai.multipart import BadForm, parts
 from ethixai.signed import Forged, read, sign
 from ethixai.wire import Request
 
@@ -165,7 +165,7 @@ def upload(request: Request, _: str) -> Answer:
     """A data set of a CSV file with a header and at least one row."""
     email = _user(request)
     try:
-        form = rollouts(request.header(b"content-type"), request.body)
+        form = parts(request.header(b"content-type"), request.body)
     except BadForm as bad:
         raise Problem(400, str(bad)) from None
     name = form.get("datasetName", (None, b""))[1].decode(errors="replace").strip()

@@ -73,7 +73,7 @@ def parse(text: str) -> Settings:
     """The settings of a ``BEHAVIOUR``; an empty text is ``healthy``. Raises BadBehaviour."""
     fields: dict[str, object] = {}
     flags: set[str] = set()
-    for item in filter(None, (rollout.strip() for rollout in text.split(","))):
+    for item in filter(None, (part.strip() for part in text.split(","))):
         if item in FLAGS:
             flags.add(item)
             continue

@@ -11,7 +11,7 @@ class BadForm(ValueError):
     """The body is no multipart form."""
 
 
-def rollouts(content_type: str, body: bytes) -> dict[str, tuple[str | None, bytes]]:
+def parts(content_type: str, body: bytes) -> dict[str, tuple[str | None, bytes]]:
     """Field name -> (file name or None, content). Raises BadForm."""
     boundary = BOUNDARY.search(content_type)
     if not content_type.lower().startswith("multipart/form-data") or boundary is None:
