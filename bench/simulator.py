@@ -122,9 +122,9 @@ def _errors(rng: np.random.Generator, n: Ints, p: Floats, family: Family, bursts
     out = np.zeros_like(total)
     left = total
     for later in range(family.spread):
-        rollout = left if later == family.spread - 1 else rng.binomial(left, 1 / (family.spread - later))
-        left = left - rollout
-        out[:, later:] += rollout[:, : rollout.shape[1] - later]
+        part = left if later == family.spread - 1 else rng.binomial(left, 1 / (family.spread - later))
+        left = left - part
+        out[:, later:] += part[:, : part.shape[1] - later]
     return np.minimum(out, n)
 
 

@@ -57,7 +57,7 @@ def draw(service: str, moments: Sequence[Moment], line: float, needed: float) ->
     seconds = max([one.at_s for one in moments] or [1.0])
     upper = _Panel(28, 130, seconds, top)
     lower = _Panel(200, 100, seconds, tens)
-    rollouts = [
+    parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
         'font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
@@ -76,7 +76,7 @@ def draw(service: str, moments: Sequence[Moment], line: float, needed: float) ->
         _text(WIDTH - RIGHT, HEIGHT - 10, f"{seconds:.0f} s of the bake", "end"),
         "</svg>",
     ]
-    return "\n".join(rollouts)
+    return "\n".join(parts)
 
 
 def _round_up(ratio: float) -> float:
