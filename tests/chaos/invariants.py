@@ -83,6 +83,12 @@ def release_message_problems(test_env: TestEnvironment, version: str = NEW) -> I
     if not was_claimed(test_env, "production"):
         return
     fixture, keys = test_env.fixture, test_env.fixture.slack.keys
+    if "not-started" in keys:  # refused once it held every service: the lease is let go, and nothing else happens
+        if "starting" in keys or fixture.pagerduty.incidents or fixture.github.tickets:
+            yield f"a release that was not started was told as one that was: {keys}"
+        if version in fixture.versions_served().values():
+            yield f"a release that was not started serves users: {fixture.versions_served()}"
+        return
     if "starting" not in keys:
         yield "no start message was sent"
     if set(fixture.versions_served().values()) == {version}:

@@ -21,6 +21,12 @@ def test_one_fault_changes_nothing_but_the_time(scenario: Release) -> None:
         assert not case.wrong, f"{case.call}, {case.moment}"
 
 
+def test_whatever_answers_the_proof_of_conditional_writes_no_lease_stays() -> None:
+    """The stale write after acquiring is refused, lost or slow: the release goes on, or it is not started."""
+    for case in faults(HEALTHY, lambda call: call.method == "stale write"):
+        assert not case.wrong, f"{case.call}, {case.moment}"
+
+
 @pytest.mark.parametrize("scenario", [MARGINAL, MARGINAL_PROMOTED], ids=lambda scenario: scenario.name)
 def test_a_gate_is_opened_again_after_prefect_was_unavailable(scenario: Release) -> None:
     """Prefect is unavailable when the gate opens or closes: it is opened again, and answer or deadline counts."""
