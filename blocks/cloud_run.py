@@ -172,7 +172,8 @@ class CloudRun(GoogleBlock):
                 is_open = ended is not None and not ended.get("done")
                 error = _failure(ended["error"], service, change) if ended and ended.get("error") else error
             found = await self.snapshot(service)
-            if _shows(found, change):
+            is_last = monotonic_s() + pause_s > ends_at
+            if _shows(found, change) and (is_last or not (_only_scales(change) and found.is_reconciling)):
                 return found
             if not is_open and not found.is_reconciling and found.failure and error is None:
                 error = _failure({"code": FAILED_PRECONDITION, "message": found.failure}, service, change)
@@ -181,7 +182,7 @@ class CloudRun(GoogleBlock):
             if _was_overwritten(found, change):
                 by = found.last_modifier or "an unknown account"
                 raise Conflict(f"{service}: changed by {by} right after this write. Read it again.")
-            if monotonic_s() + pause_s > ends_at:
+            if is_last:
                 raise error or Transient(
                     f"{service}: written, but not served after {self.write_timeout_s:g} s: asked for {change.split}, "
                     f"served {found.served}. Read it again."
@@ -253,6 +254,11 @@ def _shows(found: ServiceSnapshot, change: Change) -> bool:
         and (change.split is None or found.served == found.pinned)
         and (change.deployment is None or found.latest_ready == change.deployment.revision)
     )
+
+
+def _only_scales(change: Change) -> bool:
+    """Whether only instances are asked for. Traffic does not show their start; the end of reconciling does."""
+    return change.scaling is not None and change.split is None
 
 
 def _was_overwritten(found: ServiceSnapshot, change: Change) -> bool:
