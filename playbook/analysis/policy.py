@@ -143,7 +143,8 @@ class Policy(Frozen):
         default=NewErrors.SHOW,
         description="Error lines of the canary that stable does not have: show them, or hold the release too.",
     )
-    cloud_run_delay_s: float = _s(240, "After which Cloud Run's own counts are visible; sampled once a minute.")
+    cloud_run_interval_s: float = _s(60, "Between two samples of Cloud Run's own counts. Google's documentation.")
+    cloud_run_delay_s: float = _s(240, "Until such a sample is visible, at most. Google's documentation says 180.")
 
     @classmethod
     def compressed(cls) -> Self:
@@ -164,7 +165,8 @@ class Policy(Frozen):
             literal_requests=130,
             scrape_s=1,
             tick_s=1,
-            cloud_run_delay_s=6,
+            cloud_run_interval_s=4,
+            cloud_run_delay_s=10,
         )
 
     def extended(self, seconds: float) -> Self:

@@ -22,7 +22,7 @@ def is_breached(states: SignalStates, state: State, *, least: float, services: i
                 for one in state.compared.values()
             )
         case Share() as signal:
-            is_proven = state.share.peak >= services / signal.alpha
+            is_proven = state.share.peak >= services / signal.alpha and state.events > 0  # without any: no traffic
             return is_proven and _share(state) < signal.at_least * (states.canary_share or 0.0)
         case Gauge():
             return state.is_held

@@ -22,6 +22,8 @@ from playbook.analysis.signals import EVERY_EDGE, Count, Gauge, Ratio, Share, Si
 _ALL = ""
 """The column of all requests; the others are the bad ones, or those within an edge."""
 Column = str | float
+GAP = 3
+"""After so many stretches without samples of one side, the share is not looked at across them."""
 NO_TIME = Onset()
 BLOCKS = 5
 """A comparison with stable looks at so many blocks in literal_window_s: longer ones than those of errors, as it only
@@ -99,9 +101,8 @@ class Source:
         for at_s in sorted(events):
             batch = events[at_s]
             for (counter, _), grown in zip(batch, self.increments.take(at_s, batch), strict=True):
-                if grown.by:
-                    is_canary, labels = counter.key  # type: ignore[misc]  # as `_counter` makes it
-                    found.append((at_s, is_canary, labels, grown.by))
+                is_canary, labels = counter.key  # type: ignore[misc]  # as `_counter` makes it
+                found.append((at_s, is_canary, labels, grown.by))
         return found
 
     def _counter(self, is_canary: bool, labels: _Labels) -> Counter:
@@ -133,9 +134,10 @@ class State:
     columns: dict[_Labels, tuple[Column, ...]] = field(default_factory=dict)
     share: Level = NO_SHARE
     recent: tuple[Round, ...] = ()  # of the share
+    unpaired: int = 0  # stretches since one in which both had samples
     timers: dict[_Labels, tuple[float, float, float]] = field(default_factory=dict)  # seconds beyond, last time, level
     is_held: bool = False
-    events: float = 0.0
+    events: float = 0.0  # of a count; of a share, the canary's requests
 
     def copy(self) -> "State":
         """One that can be fed without changing this one."""
@@ -151,6 +153,7 @@ class State:
             self.columns,
             self.share,
             self.recent,
+            self.unpaired,
             self.timers.copy(),
             self.is_held,
             self.events,
@@ -297,8 +300,10 @@ class SignalStates:
         state.next_own = max(state.next_own, own)
         if not signal.of_stable:
             pair = own
-        for index in sorted(index for index in state.bins if index < pair):
-            cells = state.bins.pop(index)
+        for index in range(min(state.bins, default=pair), pair):
+            cells = state.bins.pop(index, None)
+            if cells is None:
+                continue
             if isinstance(signal, Share):
                 self._against_share(state, index, cells)
             elif isinstance(signal, Ratio) and signal.factor is not None:
@@ -353,10 +358,23 @@ class SignalStates:
         assert isinstance(state.signal, Share)
         if self.canary_share is None or self._end_s(index) <= self.start_s + self.policy.settle_s:
             return  # users are still being moved
+        gap = index - state.unpaired
+        if (True, _ALL) not in cells or (False, _ALL) not in cells:
+            # One of the two was not seen: with the next stretch if that comes soon. After a gap neither counts: what a
+            # process that started again meanwhile had answered is lost.
+            if gap <= GAP:
+                following = state.bins.setdefault(index + 1, {})
+                for cell, count in cells.items():
+                    following[cell] = following.get(cell, 0.0) + count
+            return
+        state.unpaired = index
+        if gap > GAP:
+            return
         test = Shortfall(state.signal.at_least * self.canary_share)
         share, state.pair = state.pair.spend(self._dt_s(state.pair, index), self.policy.horizon_s)
         n, m = cells.get((True, _ALL), 0.0), cells.get((False, _ALL), 0.0)
         state.share = state.share.at(test.step(state.share.masses, share, n, m), state.pair.cash)
+        state.events += n
         state.recent = self._recent(state.recent, index, n, 0.0, m, 0.0)
 
     def _pairs(

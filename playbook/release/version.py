@@ -96,8 +96,12 @@ class Telemetry(StrEnum):
         if self is Telemetry.OWN:
             return policy
         unseen = tuple(dict.fromkeys((*policy.allow_unseen, "latency")))
-        late_s = policy.freshness_s + policy.cloud_run_delay_s
-        return policy.model_copy(update={"freshness_s": late_s, "allow_unseen": unseen})
+        changed = {
+            "scrape_s": max(policy.scrape_s, policy.cloud_run_interval_s),
+            "freshness_s": policy.freshness_s + policy.cloud_run_delay_s,
+            "allow_unseen": unseen,
+        }
+        return policy.model_copy(update=changed)
 
     def with_status(self, found: Iterable[CounterSeries]) -> tuple[CounterSeries, ...]:
         """Series of requests with the label ``status`` that the judge reads."""
