@@ -96,6 +96,9 @@ class Environment(OutsideBlock):
         ),
     )
     ui_url: str = Field("", title="Prefect UI", description="Where people reach the Prefect UI, for links in messages.")
+    dashboard: str = Field(
+        "", title="Dashboard", pattern=r"^(https?://\S+)?$", description="Address of the team's dashboard, for links."
+    )
     contacts: dict[str, Contact] = Field(
         default_factory=dict, title="Contacts", description="Whom an incident may need, by role (playbook 10)."
     )

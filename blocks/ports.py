@@ -118,6 +118,9 @@ class CodeHost(Protocol):
     async def release_notes(self, version: str) -> str | None:
         """The notes of the release of that name; None where there is none."""
 
+    def commits_url(self, since: str, until: str) -> str:
+        """Where a person reads the commits after ``since`` up to ``until``; ``since`` empty: all of them."""
+
 
 @runtime_checkable
 class ReleaseTracker(Protocol):

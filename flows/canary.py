@@ -7,12 +7,14 @@ from playbook.analysis.policy import LowTraffic
 from playbook.analysis.verdict import Action, Reason, Verdict
 from playbook.lease.change import instances_to_gain
 from playbook.lease.lease import Decision, Lease
+from playbook.messages.hold import question
 from playbook.messages.report import Report
 from playbook.release.gate import Choice
 from tasks.announce import notify_asking, notify_holding, notify_scaled
 from tasks.each_service import finish_all
 from tasks.gate import JUDGE, ask_person
 from tasks.lease import save_lease
+from tasks.links import page_url
 from tasks.monitor import clock, monitor, probe, until_bad
 from tasks.report import note
 from tasks.traffic import scale, shift_to_canary
@@ -140,7 +142,7 @@ async def gate(env: Environment, report: Report) -> Report:
     report = await note(report, "a person is asked")
     await notify_asking(env, report)
     answer = await ask_person(
-        report.markdown(),
+        question(report, page_url(env, report.key)),
         lease.gate_deadline_s or now_s,
         now_s,
         lease.canary_percent,
