@@ -51,8 +51,13 @@ async def note(report: Report, text: str) -> Report:
     """
     noted = report.noted(unix_s(), text)
     get_run_logger().info("%s: %s", noted.environment, text)
-    await show(noted.key, page(noted, pictures=True), f"{noted.lease.version}: {text}")
+    await show_page(noted, f"{noted.lease.version}: {text}")
     return noted
+
+
+async def show_page(report: Report, told: str) -> None:
+    """The release's page is what ``report`` says. ``told`` is one line about it."""
+    await show(report.key, page(report, pictures=True), told)
 
 
 async def show(key: str, text: str, told: str) -> None:

@@ -198,6 +198,11 @@ def said(verdict: Verdict, kind: Kind) -> str:
     }[verdict.action]
 
 
+def verdict_line(verdict: Verdict, kind: Kind) -> str:
+    """A verdict for the timeline: of which service, in a word, and why."""
+    return f"{verdict.service}: {said(verdict, kind)}. {verdict.explanation}"
+
+
 def evidence(verdict: Verdict) -> str:
     """One service: the sentence, the tests behind it, and the queries that gave the numbers."""
     blocks = [

@@ -57,10 +57,17 @@ def _rows(verdict: Verdict, has_canary: bool) -> list[str]:
         key=lambda one: order.index(one[0]),
     )
     return [
-        f"| {markdown(verdict.service)} | {markdown(one.name)} | {said} | {measured(one)} | {limit(one)} | "
+        f"| {markdown(verdict.service)} | {markdown(_named(one))} | {said} | {measured(one)} | {limit(one)} | "
         f"{missing(verdict, one, said)} |"
         for said, one in results
     ]
+
+
+def _named(signal: SignalReading) -> str:
+    """The signal, and over which time it is counted where two rows count differently."""
+    return {"requests": f"{signal.name}, whole bake", "latency": f"{signal.name}, last minutes"}.get(
+        signal.slot, signal.name
+    )
 
 
 def result(verdict: Verdict, signal: SignalReading, *, has_canary: bool = True) -> Result:
