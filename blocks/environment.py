@@ -35,6 +35,7 @@ from blocks.sentry import Sentry
 from blocks.signing import Signer, Signing
 from playbook.analysis.policy import Policy
 from playbook.analysis.signals import DEFAULT_SIGNALS, Signal, Signals, for_service, playbook_table
+from playbook.analysis.telemetry import TelemetryForm
 from playbook.errors import BadRequest
 from playbook.incident.response import Contact
 from playbook.migration.plan import Migrations
@@ -90,6 +91,9 @@ class Environment(OutsideBlock):
         DEFAULT_SIGNALS,
         title="Signals",
         description="What is measured of a canary beside the playbook's table, its limit, and what a breach does.",
+    )
+    telemetry: TelemetryForm = Field(
+        TelemetryForm(), title="Telemetry", description="The labels and units of the metrics."
     )
     staging: str = Field(
         "", title="Staging", description="Name of the environment that a release passes first. Empty: none."
