@@ -81,11 +81,11 @@ bench-judge: setup  ## measure the judge against its peers and write docs/judge.
 deploy: .venv/.done  ## put every deployment of prefect.yaml on the server that PREFECT_API_URL names
 	$(BIN)/prefect --no-prompt deploy --all
 
-drain: .venv/.done  ## stop taking new runs and wait for those under way, before a worker is stopped
-	$(BIN)/prefect work-pool pause playbook
-	@running='{"work_pools": {"name": {"any_": ["playbook"]}}, "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "PAUSED", "CANCELLING"]}}}}'; \
+drain: .venv/.done  ## start no more releases and wait for those under way; rollback and recovery go on (docs/operations.md)
+	$(BIN)/prefect work-queue pause default --pool playbook
+	@running='{"work_pool_queues": {"name": {"any_": ["default"]}}, "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "PAUSED", "CANCELLING"]}}}}'; \
 	until [ "$$($(BIN)/prefect api POST /flow_runs/count --data "$$running" | tr -dc 0-9)" = 0 ]; do echo "runs are still under way"; sleep 5; done
-	@echo "nothing is under way: restart the worker, then: prefect work-pool resume playbook"
+	@echo "nothing is under way: restart the worker of the queue default, then: prefect work-queue resume default --pool playbook"
 
 fmt:  ## format and fix what can be fixed
 	$(BIN)/ruff check --fix .
