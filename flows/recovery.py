@@ -110,12 +110,18 @@ async def take_up(env: Environment, found: Lease) -> tuple[Lease, Lease | None, 
 async def go_on_elsewhere(env: Environment, found: MigrationLease, reason: str) -> FlowResult:
     """A migration rollback goes on in a run of its own, since it may wait for people.
 
-    It is asked without a reason, as no person may: should the rollback be over when it begins, it must begin no other.
+    It says what it continues: should the rollback be over when it begins, it must begin no other.
     Raises: Fenced, Conflict, as `hand_on`.
     """
     lease = await hand_on(env, found.restarted(), found)
     deployment = f"migration-rollback/{env.name}"
-    parameters = {"environment": env.name, "request": {"migration": lease.migration}}
+    request = {
+        "migration": lease.migration,
+        "reason": f"{found.release_id} goes on: {reason}"[:500],
+        "requested_by": "recovery",
+        "continues": found.release_id,
+    }
+    parameters = {"environment": env.name, "request": request}
     await start(deployment, parameters, f"{deployment}/{lease.release_id}/{lease.epoch}")
     message = f"{found.release_id} goes on in a run of its own: {reason}."
     return FlowResult(end=ReleaseOutcome.PASSED, message=message, release_id=found.release_id)

@@ -107,7 +107,7 @@ async def make_order(env: Environment, staging: Environment | None, request: Rel
     return Order(
         version=version,
         images={service: build for service, build in zip(services, builds, strict=True) if isinstance(build, Image)},
-        canary_percent=request.canary_percent or env.policy.canary_percent,
+        canary_percent=int(request.canary_percent or env.policy.canary_percent),
         changes=request.changes,
         requested_by=request.requested_by,
         override=request.override,
