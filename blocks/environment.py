@@ -96,6 +96,11 @@ class Environment(OutsideBlock):
         ),
     )
     ui_url: str = Field("", title="Prefect UI", description="Where people reach the Prefect UI, for links in messages.")
+    links: dict[str, HttpUrl] = Field(
+        default_factory=dict,
+        title="Links",
+        description="Dashboards, logs and other places that the status page leads to, by name.",
+    )
     contacts: dict[str, Contact] = Field(
         default_factory=dict, title="Contacts", description="Whom an incident may need, by role (playbook 10)."
     )

@@ -21,11 +21,13 @@ from tasks.ending import ending
 from tasks.halt import notify_stopped
 from tasks.heartbeat import mark_lost, owner_of, with_heartbeat
 from tasks.lease import as_it_stands, find_leases, free_orphans, hand_on, judge_recovery, take_over
+from tasks.quiet import NOTHING_FOUND, forget_quiet_run
 from tasks.report import note
+from tasks.run_name import name_run
 from tasks.start import start
 
 
-@flow(name="recovery", flow_run_name="recover {environment}")
+@flow(name="recovery", flow_run_name="recover {environment}", on_completion=[forget_quiet_run])
 async def recovery(environment: str = "production", stand_down: StandDown | None = None) -> State[None]:
     """Resume or revert every release of an environment that has lost its process; leave those that live.
 
@@ -48,7 +50,8 @@ async def _recovery(environment: str) -> FlowResult:
         message = " ".join([*map(str, found.aside), *(outcome.message for outcome in done)])
         return FlowResult(end=ReleaseOutcome.UNFIT, message=message)
     if not done:
-        return FlowResult(end=ReleaseOutcome.PASSED, message=f"Nothing is lost in {environment}.")
+        return FlowResult(end=ReleaseOutcome.PASSED, message=f"{NOTHING_FOUND} in {environment}.")
+    await name_run(f"recover {', '.join(lease.release_id for lease in found.leases)} in {env.name}")
     worst = next((outcome for outcome in done if not outcome.end.is_success), done[0])
     return worst.model_copy(update={"message": " ".join(outcome.message for outcome in done)})
 

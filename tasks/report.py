@@ -9,6 +9,7 @@ from blocks.prefect_api import PREFECT_AWAY
 from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult
 from playbook.text import clean
+from tasks import status
 from tasks.retries import TELL
 
 ARTIFACT_MAX = 2_000_000
@@ -25,6 +26,7 @@ async def note(report: Report, text: str) -> Report:
     A page that cannot be written now is written with the next line: no release waits for it.
     """
     noted = report.noted(unix_s(), text)
+    status.show(report.environment, text)
     told = f"{noted.lease.version}: {text}"
     try:
         page = artifacts.acreate_markdown_artifact(
