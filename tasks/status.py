@@ -26,7 +26,9 @@ from playbook.lease.record import Record
 from playbook.messages.status import ENDED_MAX, Ended, Link, Serving, Status, key_of, page, serving_of, ways_back
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.traffic import ServiceSnapshot
+from playbook.release.version import VERSION
 from playbook.text import clean
+from tasks.links import all_logs_url
 from tasks.run_name import deployed_run
 
 LISTED = ("release", "hotfix", "rollback", "migration-rollback", "mitigate", "recovery", "watch")
@@ -142,7 +144,7 @@ async def status_of(env: Environment, mine: Ended | None = None) -> Status:
             ended=tuple([*([mine] if mine else []), *ended][:ENDED_MAX]),
             next_start_s=await _next_start_s(client, env.name),
             forms=await _forms(client, env, ways_back(snapshots)),
-            places=tuple(Link(title=name, url=str(url)) for name, url in env.links.items()),
+            places=places_of(env, serving),
             ui_url=env.ui_url,
         )
 
@@ -158,6 +160,18 @@ def _serving(service: str, read: ServiceSnapshot | BaseException) -> Serving:
 def _leases(snapshots: Iterable[ServiceSnapshot]) -> tuple[Lease, ...]:
     records = [Record.parse(one.service, one.annotations) for one in snapshots]
     return tuple(record.lease for record in records if isinstance(record, Record) and record.lease is not None)
+
+
+def places_of(env: Environment, serving: Iterable[Serving]) -> tuple[Link, ...]:
+    """Where people look further: what this environment has of it."""
+    version = VERSION.fullmatch(next((one.release for one in serving if one.release), ""))
+    commit = version["commit"] if version else ""
+    found = {
+        "dashboard": env.dashboard,
+        "logs": all_logs_url(env),
+        "GitHub": env.code_host.commits_url("", commit) if env.code_host is not None and commit else "",
+    }
+    return tuple(Link(title=name, url=url) for name, url in found.items() if url)
 
 
 async def _ended_runs(client: PrefectClient, environment: str) -> list[FlowRun]:
