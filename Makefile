@@ -83,7 +83,7 @@ bench-judge: setup  ## measure the judge against its peers and write docs/judge.
 	$(BIN)/python -m bench.judge
 
 deploy: .venv/.done  ## put every deployment of prefect.yaml on the server that PREFECT_API_URL names
-	$(BIN)/prefect --no-prompt deploy --all
+	$(BIN)/python -m blocks deploy
 
 drain: .venv/.done  ## start no more releases and wait for those under way; rollback and recovery go on (docs/operations.md)
 	$(BIN)/prefect work-queue pause default --pool playbook
