@@ -5,7 +5,10 @@ import asyncio
 from prefect import artifacts, get_run_logger, task
 
 from blocks.clock import unix_s
+from blocks.environment import Environment
 from blocks.prefect_api import PREFECT_AWAY
+from playbook.checklist.items import Item
+from playbook.messages.checklist import rows
 from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult
 from playbook.text import clean
@@ -34,6 +37,22 @@ async def note(report: Report, text: str) -> Report:
     except (*PREFECT_AWAY, TimeoutError) as away:
         get_run_logger().warning("the page does not say yet: %s (%r)", text, away)
     return noted
+
+
+@task(name="show checklist", task_run_name="show checklist", **TELL)
+async def show_checklist(env: Environment, version: str, items: tuple[Item, ...]) -> None:
+    """The checks stand in the UI as one table, written anew as more of them are answered."""
+    not_met = [item.topic.value for item in items if not item.is_met]
+    described = f"{version}: {'not met: ' + ', '.join(not_met) if not_met else 'every item is met'}"
+    try:
+        table = artifacts.acreate_table_artifact(
+            [{key: clean(value) for key, value in row.items()} for row in rows(items)],
+            key=f"checklist-{env.name}-{version}",
+            description=clean(described, DESCRIPTION_MAX),
+        )
+        await asyncio.wait_for(table, PAGE_WAITS_S)
+    except (*PREFECT_AWAY, TimeoutError) as away:
+        get_run_logger().warning("the table of the checklist was not written: %r", away)
 
 
 async def closing(report: Report, outcome: FlowResult) -> Report:

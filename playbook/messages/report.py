@@ -14,6 +14,7 @@ from playbook.base import Frozen
 from playbook.checklist.items import Item
 from playbook.incident.decision_matrix import Severity
 from playbook.lease.lease import Decision, Kind, Lease, Measured
+from playbook.messages.checklist import overridden, table
 from playbook.messages.escape import code_block, markdown
 from playbook.messages.plan import plan_table, rollback_plan
 from playbook.messages.times import clock_s
@@ -93,12 +94,13 @@ def page(report: Report, *, pictures: bool) -> str:
     if outcome:
         blocks.append(markdown(outcome.message))
     blocks.append(f"**Users:** {users(report)}")
+    blocks += [markdown(line) for line in overridden(lease.overrides)]
     if report.verdicts:
         blocks += ["## Verdict", *(card(verdict, pictures=pictures) for verdict in report.verdicts), LEGEND]
     blocks += ["## What it changes", plan_table(lease)]
     blocks += ["## Roll back by hand", code_block(rollback_plan(lease))]
     if report.checklist:
-        blocks += ["## Checklist", "\n".join(f"- {markdown(str(item))}" for item in report.checklist)]
+        blocks += ["## Checklist", table(report.checklist)]
     if report.notes:
         blocks += [
             "## Timeline (UTC)",
@@ -127,6 +129,8 @@ def users(report: Report) -> str:
             return "all are on the new revisions."
         case ReleaseOutcome.REVERTED | ReleaseOutcome.ROLLED_BACK:
             return "all are on the revisions from before."
+        case ReleaseOutcome.PLANNED:
+            return "nothing changes for them."
         case None:
             return _under_way(lease)
         case _:

@@ -8,6 +8,7 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from playbook.base import Frozen
+from playbook.checklist.items import Override, override_problems
 from playbook.errors import BadRequest
 from playbook.text import Cleaned
 
@@ -118,11 +119,22 @@ class ReleaseRequest(Frozen):
         "", max_length=2000, title="Changes", description="One line for #releases: what is in this release."
     )
     requested_by: Cleaned = Field("", max_length=200, title="Requested by", description="Who asks. Kept in the lease.")
-    override: Cleaned = Field(
+    overrides: tuple[Override, ...] = Field(
+        (),
+        max_length=20,
+        title="Overrides",
+        description="To go on although an item that blocks is open: one entry for each item, with who and why.",
+    )
+    plan_reviewed_by: Cleaned = Field(
         "",
-        max_length=500,
-        title="Override reason",
-        description="Why to go on although a checklist item that blocks is open. Recorded and told.",
+        max_length=200,
+        title="Rollback plan reviewed by",
+        description="Who has read the rollback plan, where the policy asks for a person. A plan-only run shows it.",
+    )
+    plan_only: bool = Field(
+        False,
+        title="Plan only",
+        description="Show what would be done, changed and said, and what each check says. Nothing is written.",
     )
 
     @property
@@ -155,4 +167,4 @@ class ReleaseRequest(Frozen):
             found.append(
                 f"canary_percent: {self.canary_percent} is not between 1 and 99; to skip the canary use the hotfix flow"
             )
-        return found
+        return found + override_problems(self.overrides)
