@@ -13,7 +13,6 @@ from flows.steps import carry_out
 from playbook.checklist.items import Item
 from playbook.errors import BadRequest, Refused
 from playbook.lease.build import release_lease
-from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.version import Image, ReleaseRequest, Version
@@ -24,7 +23,7 @@ from tasks.heartbeat import with_heartbeat
 from tasks.lease import acquire, already_live, check_free, holder, look, version_in_staging
 from tasks.migration.schema import check_schema
 from tasks.monitor import check_telemetry
-from tasks.report import note
+from tasks.report import note, open_report
 
 NOTHING_DUE = (
     "Nothing has passed staging since the last release. A version that users had before, or that was taken back, is "
@@ -84,7 +83,7 @@ async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = (
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
         words = "; ".join(["lease acquired", *map(str, lease.overrides)])
-        report = await note(Report(environment=env.name, lease=lease, checklist=items), words)
+        report = await note(await open_report(env, lease, checklist=items, changes=order.changes), words)
         await notify_starting(env, lease, order, items)
         return await carry_out(env, report)
 

@@ -1,21 +1,18 @@
 """A plan-only run: what has changed since what serves, and the page with everything that a release would do and say."""
 
-import asyncio
 from typing import NamedTuple
 
-from prefect import artifacts, get_run_logger, task
+from prefect import task
 
 from blocks.environment import Environment
-from blocks.prefect_api import PREFECT_AWAY
 from playbook.checklist.notes import draft, summary
 from playbook.errors import Refused, Transient
 from playbook.messages.planned import planned_page
 from playbook.messages.report import Report
 from playbook.release.plan import Order
 from playbook.release.version import VERSION
-from playbook.text import clean
 from tasks.checklist import serving_version
-from tasks.report import ARTIFACT_MAX, DESCRIPTION_MAX, PAGE_WAITS_S
+from tasks.report import show
 from tasks.retries import TELL, is_last_try
 
 
@@ -44,15 +41,7 @@ async def changes_since(env: Environment, order: Order) -> Changes:
     return Changes(order.changes or summary(compared), notes)
 
 
-@task(name="plan", task_run_name="plan {report.lease.version}", **TELL)
 async def show_plan(report: Report, changes: Changes, said: tuple[str, ...]) -> None:
-    """The page of the plan stands in the UI; where it cannot be written, the log has it."""
-    page = clean(planned_page(report, changes.notes, said), ARTIFACT_MAX)
+    """The page of the plan stands in the UI, under a key of its own."""
     key = f"plan-{report.environment}-{report.lease.version}"
-    try:
-        written = artifacts.acreate_markdown_artifact(
-            page, key=key, description=clean(report.outcome.message if report.outcome else "", DESCRIPTION_MAX)
-        )
-        await asyncio.wait_for(written, PAGE_WAITS_S)
-    except (*PREFECT_AWAY, TimeoutError) as away:
-        get_run_logger().warning("the plan is not on a page (%r):\n%s", away, page)
+    await show(key, planned_page(report, changes.notes, said), report.outcome.message if report.outcome else "")

@@ -232,7 +232,7 @@ def test_approval_before_promotion(answer: dict[str, str] | None, end: str) -> N
     test_env, run = released(given)
     assert run.end == end, run.message
     assert test_env.fixture.versions_served() == (ALL_NEW if end == "Promoted" else ALL_OLD)
-    assert "The policy asks for approval before all users move" in test_env.fixture.slack.text
+    assert "The policy asks for approval before all users move; the judge would promote" in test_env.fixture.slack.text
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from playbook.incident.decision_matrix import Reason
 from playbook.lease.lease import Decision, Lease, ReleaseLease, ServiceRollout
 from playbook.messages.chat import complete, interrupted, rolled_back, starting, war_room
 from playbook.messages.page import alarm_rollback, rollback_page
+from playbook.messages.release_page import page
 from playbook.messages.report import Report
 from playbook.messages.ticket import rollback_ticket
 from playbook.messages.words import impact
@@ -74,7 +75,7 @@ def test_an_override_is_told_wherever_the_release_is_mentioned() -> None:
         interrupted(report).text,
         str(rollback_page(report).details),
         rollback_ticket(report).body,
-        report.markdown(),
+        page(report),
     ]
     assert [text for text in texts if SAID not in text] == []
 
