@@ -35,6 +35,7 @@ from blocks.secret_reference import SecretReference
 from blocks.sentry import Sentry
 from blocks.signing import Signer, Signing
 from playbook.analysis.policy import Policy
+from playbook.analysis.telemetry import TelemetryForm
 from playbook.checklist.gates import Gates
 from playbook.errors import BadRequest
 from playbook.incident.response import Contact
@@ -90,6 +91,9 @@ class Environment(OutsideBlock):
         default_factory=Gates, title="Gates", description="Which checks stop a release, and what each one asks for."
     )
     queries: Queries = Field(title="Queries", description="Where each number comes from.")
+    telemetry: TelemetryForm = Field(
+        TelemetryForm(), title="Telemetry", description="The labels and units of the metrics."
+    )
     staging: str = Field(
         "", title="Staging", description="Name of the environment that a release passes first. Empty: none."
     )

@@ -26,6 +26,7 @@ from tasks.heartbeat import with_heartbeat
 from tasks.lease import acquire, already_live, holder, look
 from tasks.migration.schema import check_schema
 from tasks.report import note, open_report
+from tasks.run_name import name_run
 from tasks.start import requested_at_s
 from tasks.validation import exploit_check
 
@@ -55,6 +56,7 @@ async def _hotfix(request: HotfixRequest, environment: str) -> FlowResult:
     )
     order = await make_order(env, staging, wanted)
     assert order is not None  # only a request without a version may find nothing to release
+    await name_run(f"hotfix {order.version} to {env.name}", str(order.version))
     items = await checks.check_first(env, staging, order, is_hotfix=True)
     if request.plan_only:
         return await checks.plan(env, staging, order, items, request)
