@@ -89,6 +89,7 @@ class Environment(OutsideBlock):
     queries: Queries = Field(title="Queries", description="Where each number comes from.")
     telemetry: TelemetryForm = Field(
         TelemetryForm(), title="Telemetry", description="The labels and units of the metrics."
+    )
     signals: tuple[Signal, ...] = Field(
         DEFAULT_SIGNALS,
         title="Signals",

@@ -78,7 +78,7 @@ def look_faults(new: RevisionTelemetry, form: TelemetryForm, policy: Policy) -> 
     samples = new.samples
     return (
         *_partial(new.warnings),
-        *_status(samples.requests, form),
+        *status_faults(samples.requests, form),
         *_histogram(new, form, policy),
         *_workers(single(samples.requests, form)),
         *_doubled(single(samples.requests, form)),
@@ -90,7 +90,8 @@ def _partial(warnings: Iterable[str]) -> Iterator[str]:
         yield f"Prometheus answers in part only, and warns: {text} Bring back the store that is missing."
 
 
-def _status(requests: Sequence[CounterSeries], form: TelemetryForm) -> Iterator[str]:
+def status_faults(requests: Sequence[CounterSeries], form: TelemetryForm) -> Iterator[str]:
+    """The one sentence about requests whose status is not known, if any were counted."""
     unknown = [one for one in requests if form.status(one.labels) is None]
     counted = [one for one in unknown if _newest(one) > 0]
     if not unknown or (not counted and len(unknown) < len(requests)):
@@ -170,12 +171,17 @@ def _workers(requests: Sequence[CounterSeries]) -> Iterator[str]:
                 falls[instance].add(at_s)
     for instance, fallen in falls.items():
         if fall_often(len(fallen), len(scrapes[instance])):
-            yield (
-                f"the request counters of {instance or 'an instance'} fall at {len(fallen)} of "
-                f"{len(scrapes[instance])} scrapes: several workers answer one /metrics in turn. Let them share their "
-                "counts (prometheus_client's multiprocess mode), or run one worker in each instance."
-            )
+            yield workers_fault(instance, len(fallen), len(scrapes[instance]))
             return
+
+
+def workers_fault(instance: str, falls: int, scrapes: int) -> str:
+    """What is wrong with counters that fall so often."""
+    return (
+        f"the request counters of {instance or 'an instance'} fall at {falls} of {scrapes} scrapes: several workers "
+        "answer one /metrics in turn. Let them share their counts (prometheus_client's multiprocess mode), or run one "
+        "worker in each instance."
+    )
 
 
 def fall_often(falls: int, scrapes: int) -> bool:
