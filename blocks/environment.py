@@ -34,8 +34,8 @@ from blocks.secret_manager import SecretManager
 from blocks.sentry import Sentry
 from blocks.signing import Signer, Signing
 from playbook.analysis.policy import Policy
-from playbook.analysis.telemetry import TelemetryForm
 from playbook.analysis.signals import DEFAULT_SIGNALS, Signal, Signals, for_service, playbook_table
+from playbook.analysis.telemetry import TelemetryForm
 from playbook.errors import BadRequest
 from playbook.incident.response import Contact
 from playbook.migration.plan import Migrations

@@ -17,6 +17,8 @@ from playbook.analysis.evidence import CounterSeries, Evidence, Observation, Rev
 from playbook.analysis.policy import Policy
 from playbook.analysis.samples import Dispersion, Sides
 from playbook.analysis.signals import for_service
+from playbook.analysis.telemetry import single, understood
+from playbook.analysis.telemetry_checks import RevisionTelemetry, look_faults
 from playbook.analysis.verdict import Verdict
 from playbook.errors import Refused, ReleaseError, Transient
 from playbook.incident.logs import LogLine
@@ -61,6 +63,9 @@ class ServiceObserver:
         self._shown: set[str] = set()
         self._new_lines: list[LogLine] = []
         self._stable_lines: list[LogLine] = []
+        self._form = self.service.telemetry.form(env.telemetry)
+        self._written: dict[str, tuple[CounterSeries, ...]] = {}
+        self._warnings: list[str] = []
         self._failing: dict[Asked, str] = {}
         self._reach_s: dict[Asked, float] = {}
         self.evidence = self._start(dispersion((), self.policy))
@@ -122,6 +127,7 @@ class ServiceObserver:
     async def _observe(self, now_s: float, reach_s: dict[Asked, float]) -> Observation:
         """What every query says that is new since ``reach_s``, which moves on."""
         telemetry = self.service.telemetry
+        self._written, self._warnings = {}, []
         canary, stable = (self.rollout.to_revision,), tuple(self.rollout.found.percent)
         more = {query: any(query in one.of_stable for one in self._signals) for query in self._queries()}
         answers = iter(
@@ -145,7 +151,17 @@ class ServiceObserver:
             oom_kills=self.oom_kills,
             more={query: Sides(found, next(answers)) for query, found in of_canary.items()},
             new_errors=self._new_errors(),
+            faults=self._faults(),
         )
+
+    def _faults(self) -> tuple[str, ...]:
+        """What is wrong with the canary's metrics, as they were answered in this look."""
+        telemetry = self.service.telemetry
+        seen = RevisionSamples(
+            requests=self._written.get(telemetry.requests, ()), latency=self._written.get(telemetry.latency, ())
+        )
+        found = RevisionTelemetry(self.rollout.to_revision, seen, warnings=tuple(self._warnings))
+        return look_faults(found, self._form, self.policy)
 
     def _queries(self) -> tuple[str, ...]:
         """What the signals need beside what is asked anyway, each once."""
@@ -180,8 +196,15 @@ class ServiceObserver:
 
     async def _series(self, query: str, revision: str, span_s: float, at_s: float) -> tuple[CounterSeries, ...]:
         rendered = self.env.queries.render_any(query, self.service, revision)
-        found = await self.env.prometheus.series(rendered, span_s=span_s, at_s=at_s)
-        return self.service.telemetry.with_status(found) if query == self.service.telemetry.requests else found
+        answer = await self.env.prometheus.answer(rendered, span_s=span_s, at_s=at_s)
+        if revision == self.rollout.to_revision:
+            self._written[query] = answer.series
+            self._warnings += answer.warnings
+        if query == self.service.telemetry.requests:
+            return understood(RevisionSamples(requests=answer.series), self._form).requests
+        if query == self.service.telemetry.latency:
+            return understood(RevisionSamples(latency=answer.series), self._form).latency
+        return single(answer.series, self._form)
 
     def _note_failure(self, asked: Asked, away: ReleaseError) -> None:
         """One line in the log when a query begins to fail, or fails in another way."""

@@ -59,8 +59,8 @@ class Observation:
     """One look at the world. ``now_s`` is the telemetry's clock; samples may repeat what was seen before.
 
     ``oom_kills``: kills of canary instances since the bake began; None when it could not be asked. ``more``: what the
-    queries of signals said, by their name. ``new_errors``: error lines of the canary that stable does not have. ``faults``: what
-    is wrong with this look at the canary, by `telemetry_checks.look_faults`.
+    queries of signals said, by their name. ``new_errors``: error lines of the canary that stable does not have.
+    ``faults``: what is wrong with this look at the canary, by `telemetry_checks.look_faults`.
     """
 
     now_s: float

@@ -60,10 +60,10 @@ def faults(
     """
     found = [
         *look_faults(new, form, policy),
-        *_unmatched(new, stable),
+        *_unmatched(new, stable, policy),
         *_interval(new, stable, policy),
         *_age(new, policy, now_s),
-        *_unseen(new, stable),
+        *_unseen(new, stable, policy),
     ]
     return tuple(f"{new.revision}: {text}" for text in found)
 
@@ -130,6 +130,8 @@ def _status_labels(requests: Sequence[CounterSeries]) -> dict[str, list[str]]:
 
 def _histogram(new: RevisionTelemetry, form: TelemetryForm, policy: Policy) -> Iterator[str]:
     latency = new.samples.latency
+    if "latency" in policy.allow_unseen:
+        return
     if new.is_native or (latency and not any("le" in one.labels for one in latency)):
         kind = "a native histogram" if new.is_native else "a metric without buckets (no label le)"
         needed = _seconds((policy.p95_max_s, policy.p95_rollback_s))
@@ -217,11 +219,12 @@ def _are_alike(groups: Iterable[dict[str, CounterSeries]], *, is_named: bool) ->
     return is_named or most >= ALIKE_MIN
 
 
-def _unmatched(new: RevisionTelemetry, stable: RevisionTelemetry | None) -> Iterator[str]:
+def _unmatched(new: RevisionTelemetry, stable: RevisionTelemetry | None, policy: Policy) -> Iterator[str]:
     """No series at all, although there should be some. A counter may be born with its first request."""
     if new.samples.requests:
         counted = sum(_newest(one) for one in new.samples.requests)
-        if counted and not new.samples.latency and not new.is_native:
+        is_missing = not new.samples.latency and not new.is_native and "latency" not in policy.allow_unseen
+        if counted and is_missing:
             yield (
                 f"{counted:,.0f} requests were counted and none has a duration: nothing matches queries.latency. "
                 "Correct it."
@@ -256,14 +259,16 @@ def _age(new: RevisionTelemetry, policy: Policy, now_s: float) -> Iterator[str]:
         )
 
 
-def _unseen(new: RevisionTelemetry, stable: RevisionTelemetry | None) -> Iterator[str]:
+def _unseen(new: RevisionTelemetry, stable: RevisionTelemetry | None, policy: Policy) -> Iterator[str]:
     """CPU and memory may come minutes late: only what has no sample of stable either is missing."""
-    for slot in ("cpu", "memory"):
+    for slot in (slot for slot in ("cpu", "memory") if slot not in policy.allow_unseen):
         seen = [getattr(one.samples, slot) for one in (new, stable) if one is not None]
         if not any(one.samples for series in seen for one in series):
             beside = f" or of {stable.revision}" if stable is not None else ""
             name = "CPU" if slot == "cpu" else slot
-            yield f"{name} has no sample of it{beside}. Correct queries.{slot}."
+            yield (
+                f'{name} has no sample of it{beside}. Correct queries.{slot}, or say policy.allow_unseen = ["{slot}"].'
+            )
 
 
 def _newest(one: CounterSeries) -> float:
