@@ -87,13 +87,13 @@ class Environment(OutsideBlock):
     )
     policy: Policy = Field(title="Policy", description="Every threshold, window and deadline.")
     queries: Queries = Field(title="Queries", description="Where each number comes from.")
-    telemetry: TelemetryForm = Field(
-        TelemetryForm(), title="Telemetry", description="The labels and units of the metrics."
-    )
     signals: tuple[Signal, ...] = Field(
         DEFAULT_SIGNALS,
         title="Signals",
         description="What is measured of a canary beside the playbook's table, its limit, and what a breach does.",
+    )
+    telemetry: TelemetryForm = Field(
+        TelemetryForm(), title="Telemetry", description="The labels and units of the metrics."
     )
     staging: str = Field(
         "", title="Staging", description="Name of the environment that a release passes first. Empty: none."

@@ -17,7 +17,7 @@ from playbook.analysis.evidence import CounterSeries, Evidence, Observation, Rev
 from playbook.analysis.policy import Policy
 from playbook.analysis.samples import Dispersion, Sides
 from playbook.analysis.signals import for_service
-from playbook.analysis.telemetry import single, understood
+from playbook.analysis.telemetry import TelemetryForm, single, understood
 from playbook.analysis.telemetry_checks import RevisionTelemetry, look_faults
 from playbook.analysis.verdict import Verdict
 from playbook.errors import Refused, ReleaseError, Transient
@@ -25,6 +25,7 @@ from playbook.incident.logs import LogLine
 from playbook.incident.response import new_signatures
 from playbook.lease import change
 from playbook.lease.lease import Lease, ServiceRollout
+from playbook.release.version import Telemetry
 from tasks.retries import NO_TELEMETRY
 
 AROUND_EVERY_S = 10.0
@@ -63,7 +64,6 @@ class ServiceObserver:
         self._shown: set[str] = set()
         self._new_lines: list[LogLine] = []
         self._stable_lines: list[LogLine] = []
-        self._form = self.service.telemetry.form(env.telemetry)
         self._written: dict[str, tuple[CounterSeries, ...]] = {}
         self._warnings: list[str] = []
         self._failing: dict[Asked, str] = {}
@@ -109,7 +109,7 @@ class ServiceObserver:
                 return
             self._note_success(asked)
         self._is_history_known = True
-        known = dispersion(history, self.policy)
+        known = dispersion(self._understood(RevisionSamples(requests=tuple(history))).requests, self.policy)
         if not self._reach_s:
             self.evidence = self._start(known)
         elif known != self.evidence.dispersion:
@@ -146,8 +146,8 @@ class ServiceObserver:
         of_canary = {query: next(answers) for query in more}
         return Observation(
             now_s=now_s,
-            canary=RevisionSamples(requests=requests, latency=latency, cpu=cpu, memory=memory),
-            stable=RevisionSamples(requests=stable_requests, latency=stable_latency),
+            canary=self._understood(RevisionSamples(requests=requests, latency=latency, cpu=cpu, memory=memory)),
+            stable=self._understood(RevisionSamples(requests=stable_requests, latency=stable_latency)),
             oom_kills=self.oom_kills,
             more={query: Sides(found, next(answers)) for query, found in of_canary.items()},
             new_errors=self._new_errors(),
@@ -161,7 +161,12 @@ class ServiceObserver:
             requests=self._written.get(telemetry.requests, ()), latency=self._written.get(telemetry.latency, ())
         )
         found = RevisionTelemetry(self.rollout.to_revision, seen, warnings=tuple(self._warnings))
-        return look_faults(found, self._form, self.policy)
+        form = self.env.telemetry if telemetry is Telemetry.OWN else TelemetryForm()
+        return look_faults(found, form, self.policy)
+
+    def _understood(self, found: RevisionSamples) -> RevisionSamples:
+        """The same in the judge's form: one copy of each series, HTTP status, seconds."""
+        return understood(found, self.env.telemetry) if self.service.telemetry is Telemetry.OWN else found
 
     def _queries(self) -> tuple[str, ...]:
         """What the signals need beside what is asked anyway, each once."""
@@ -197,14 +202,15 @@ class ServiceObserver:
     async def _series(self, query: str, revision: str, span_s: float, at_s: float) -> tuple[CounterSeries, ...]:
         rendered = self.env.queries.render_any(query, self.service, revision)
         answer = await self.env.prometheus.answer(rendered, span_s=span_s, at_s=at_s)
-        if revision == self.rollout.to_revision:
-            self._written[query] = answer.series
+        found = answer.series
+        if query == self.service.telemetry.requests:
+            found = self.service.telemetry.with_status(found)
+        if revision == self.rollout.to_revision:  # what is wrong with stable's costs only the comparison with it
+            self._written[query] = found
             self._warnings += answer.warnings
         if query == self.service.telemetry.requests:
-            return understood(RevisionSamples(requests=answer.series), self._form).requests
-        if query == self.service.telemetry.latency:
-            return understood(RevisionSamples(latency=answer.series), self._form).latency
-        return single(answer.series, self._form)
+            return found
+        return found if query == "latency" else single(found, self.env.telemetry)
 
     def _note_failure(self, asked: Asked, away: ReleaseError) -> None:
         """One line in the log when a query begins to fail, or fails in another way."""
@@ -218,7 +224,8 @@ class ServiceObserver:
 
     def card(self, verdict: Verdict) -> Verdict:
         """The verdict as it is shown to people: with the queries behind its numbers and the course of the bake."""
-        slots = {slot: slot for slot in ("cpu", "memory", *self._queries())}
+        slots = {slot: slot for slot in ("cpu", "memory")}
+        slots |= {one.name: one.queries[0] for one in self._signals}
         slots |= {"requests": self.service.telemetry.requests, "latency": self.service.telemetry.latency}
         queries = {
             slot: self.env.queries.render_any(query, self.service, self.rollout.to_revision)

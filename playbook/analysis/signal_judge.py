@@ -126,7 +126,7 @@ def unknown(state: State) -> str:
 def reading(states: SignalStates, state: State, services: int) -> SignalReading:
     """Its row on the card."""
     signal = state.signal
-    slot = signal.queries[0]
+    slot = signal.name
     match signal:
         case Ratio():
             return _ratio_reading(signal, state, slot, services)
@@ -136,12 +136,20 @@ def reading(states: SignalStates, state: State, services: int) -> SignalReading:
                 slot=slot,
                 ratio=_share(state) if state.recent else None,
                 threshold=None if states.canary_share is None else signal.at_least * states.canary_share,
+                is_minimum=True,
                 evidence=state.share.peak,
                 evidence_needed=services / signal.alpha,
             )
         case Gauge():
             limit = signal.limit if signal.limit is not None else signal.at_least
-            return SignalReading(name=signal.name, slot=slot, ratio=state.level, threshold=limit)
+            return SignalReading(
+                name=signal.name,
+                slot=slot,
+                ratio=state.level,
+                threshold=limit,
+                is_minimum=signal.limit is None,
+                is_number=True,
+            )
         case Count():
             events = int(state.events) if state.is_seen else None
             return SignalReading(name=signal.name, slot=slot, bad=events, threshold=signal.limit)

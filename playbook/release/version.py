@@ -1,6 +1,7 @@
 """What is asked for: a version, its images, and the request that people and schedules send."""
 
 import re
+from collections.abc import Iterable
 from datetime import date
 from enum import StrEnum
 from typing import Annotated, Self
@@ -8,7 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from playbook.analysis.policy import Policy
-from playbook.analysis.telemetry import TelemetryForm
+from playbook.analysis.samples import CounterSeries
 from playbook.base import Frozen
 from playbook.errors import BadRequest
 from playbook.text import Cleaned
@@ -102,11 +103,14 @@ class Telemetry(StrEnum):
         }
         return policy.model_copy(update=changed)
 
-    def form(self, form: TelemetryForm) -> TelemetryForm:
-        """The labels and units of this source: Cloud Run's are known."""
+    def with_status(self, found: Iterable[CounterSeries]) -> tuple[CounterSeries, ...]:
+        """Series of requests with the label ``status`` that the judge reads."""
         if self is Telemetry.OWN:
-            return form
-        return form.model_copy(update={"status_label": "response_code_class", "status_values": {}})
+            return tuple(found)
+        return tuple(
+            CounterSeries({"status": one.labels.get("response_code_class", ""), **one.labels}, one.samples)
+            for one in found
+        )
 
 
 class Service(Frozen):
