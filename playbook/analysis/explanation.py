@@ -3,6 +3,7 @@
 from playbook.analysis.evidence import Evidence
 from playbook.analysis.levels import Window
 from playbook.analysis.policy import Policy
+from playbook.analysis.telemetry_checks import UNJUDGED
 from playbook.analysis.unfit import telemetry_fault
 from playbook.incident.decision_matrix import Reason
 

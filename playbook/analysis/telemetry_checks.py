@@ -15,7 +15,8 @@ from playbook.analysis.samples import INSTANCE_LABEL, CounterSeries, RevisionSam
 from playbook.analysis.status import status_of
 from playbook.analysis.telemetry import NAME, TelemetryForm, Unit, edges_of, single
 
-NOT_THE_CODE = "Its metrics cannot be judged; this says nothing about the code."
+UNJUDGED = "cannot be judged; this says nothing about the code."
+NOT_THE_CODE = f"Its metrics {UNJUDGED}"
 """Stands in the reason of every release that is taken back for its telemetry."""
 FALLS_MIN = 2
 """One fall is a restart."""
@@ -70,7 +71,7 @@ def faults(
 
 def is_about_telemetry(reason: str) -> bool:
     """Whether a release was taken back for its telemetry, by its ``reason``."""
-    return NOT_THE_CODE in reason
+    return UNJUDGED in reason
 
 
 def look_faults(new: RevisionTelemetry, form: TelemetryForm, policy: Policy) -> tuple[str, ...]:

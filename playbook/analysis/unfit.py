@@ -23,7 +23,7 @@ def _unread(evidence: Evidence, policy: Policy) -> str | None:
     if not unread or unread + bake.x <= policy.error_ratio_investigate * all_of_them:
         return None
     why = " ".join(status_faults(evidence.aligner.unread_series, TelemetryForm()))
-    return f"how {unread:,.0f} of {all_of_them:,.0f} requests ended is not known: {why}"
+    return f"How {unread:,.0f} of {all_of_them:,.0f} requests ended is not known: {why}"
 
 
 def _workers(evidence: Evidence, policy: Policy) -> str | None:

@@ -60,7 +60,7 @@ def test_requests_whose_status_is_not_known_are_held(labels: dict[str, str]) -> 
     """T1 to T3 met in the bake: the label that was found is named."""
     found = verdict(counter(20, **labels))
     assert (found.action, found.reason) == (Action.INCONCLUSIVE, Reason.TELEMETRY_FAULTY)
-    assert "how 18,000 of 18,000 requests ended is not known" in found.explanation
+    assert "How 18,000 of 18,000 requests ended is not known" in found.explanation
     if labels and "status" not in labels:
         (label,) = labels
         assert f'Set telemetry.status_label = "{label}".' in found.explanation
