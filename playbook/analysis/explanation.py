@@ -81,9 +81,7 @@ def _missing(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
                 f"{percent(policy.coverage_min)} is needed. Check Prometheus, or extend the bake."
             )
         case Reason.TELEMETRY_FAULTY:
-            return (
-                f"No evidence: the metrics of {evidence.canary} cannot be judged: {telemetry_fault(evidence, policy)}"
-            )
+            return f"No evidence: the metrics of {evidence.canary} {UNJUDGED} {telemetry_fault(evidence, policy)}"
         case Reason.NO_TRAFFIC:
             return (
                 f"No evidence: {evidence.canary} received no requests in {seconds:.0f} s. "
