@@ -7,6 +7,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
+from flows.pausing import resume
 from flows.preemption import gave_way, recording_done, take_back_running
 from flows.release import make_order, release_to
 from flows.steps import carry_out
@@ -47,6 +48,8 @@ async def _hotfix(request: HotfixRequest, environment: str) -> FlowResult:
     env = await Environment.open(environment)
     if problems := request.problems(env.service_names):
         raise BadRequest(problems)
+    if (resumed := await resume(env)) is not None:
+        return resumed
     staging = await Environment.open(env.staging) if env.staging else None
     wanted = ReleaseRequest(version=request.version, changes=request.reason, requested_by=request.requested_by)
     order = await make_order(env, staging, wanted)
@@ -57,7 +60,7 @@ async def _hotfix(request: HotfixRequest, environment: str) -> FlowResult:
         if staging is not None:
             await check_schema(staging, dict.fromkeys(order.images, str(order.version)))
             done += gave_way(staging, await take_back_running(staging, tuple(order.images), Kind.HOTFIX, what))
-            staged = await release_to(staging, order)
+            staged = await resume(staging) or await release_to(staging, order)
             if not staged.end.is_success:
                 return FlowResult(
                     end=ReleaseOutcome.REFUSED, message=f"{env.name} was not touched; {staging.name}: {staged.message}"

@@ -7,6 +7,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
+from flows.pausing import resume
 from flows.preemption import recording_done
 from flows.steps import carry_out
 from playbook.checklist.items import Item, Topic, open_items
@@ -47,6 +48,8 @@ async def release(request: ReleaseRequest, environment: str = "production") -> S
 async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
     env = await Environment.open(environment)
     staging = await Environment.open(env.staging) if env.staging else None
+    if (resumed := await resume(env)) is not None:
+        return resumed
     order = await make_order(env, staging, request)
     if order is None:
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=NOTHING_DUE)
@@ -60,7 +63,7 @@ async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
     done = []
     if staging is not None:
         await check_free(env, order)
-        staged = await release_to(staging, order)
+        staged = await resume(staging) or await release_to(staging, order)
         if not staged.end.is_success:
             return FlowResult(
                 end=ReleaseOutcome.REFUSED, message=f"{env.name} was not touched; {staging.name}: {staged.message}"

@@ -233,6 +233,16 @@ async def find_lease(env: Environment, found: Lease) -> Lease | None:
     return lease if lease is not None and lease.release_id == found.release_id else None
 
 
+@task(name="find own lease", task_run_name="find own lease", **READ)
+async def find_own_lease(env: Environment) -> Lease | None:
+    """The lease in ``env`` that belongs to this run, or that another run holds for it while it is paused; None where
+    there is none."""
+    run_id = str(runtime.flow_run.get_id())
+    found = await read_services(env, env.service_names)
+    leases = (record.lease for record in found.records.values() if record.lease)
+    return next((lease for lease in leases if run_id in lease.runs), None)
+
+
 @task(name="release lease", task_run_name="release lease {service}", **REVERT)
 async def release_lease(env: Environment, lease: Lease, service: str) -> None:
     """The service carries no lease and no canary tag; a promoted one has its newest good release written down."""

@@ -12,6 +12,7 @@ from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Action, Reason, Verdict, judge, severest_first
 from playbook.lease.lease import Lease, ServiceRollout
 from tasks.announce import notify_noticed
+from tasks.attempt import check_not_paused
 from tasks.observer import PrometheusClock, ServiceObserver
 from tasks.retries import NO_TELEMETRY, READ
 
@@ -86,13 +87,13 @@ async def monitor(env: Environment, lease: Lease, policy: Policy, *, is_held: bo
     return await _watched(env, lease, policy, is_held, lambda worst: worst.action is not Action.CONTINUE)
 
 
-async def until_bad(env: Environment, lease: Lease, policy: Policy) -> str:
+async def until_bad(env: Environment, lease: Lease, policy: Policy, *, is_held: bool = True) -> str:
     """There is evidence against a canary, although its bake has ended undecided: the sentence that says so.
 
     It never returns for one that is none. It looks on while a person is asked, beside a flow that pauses, and so is no
     task. Raises: Fenced, Interrupted.
     """
-    worst, *_ = await _watched(env, lease, policy, True, lambda worst: worst.action is Action.ROLLBACK)
+    worst, *_ = await _watched(env, lease, policy, is_held, lambda worst: worst.action is Action.ROLLBACK)
     return f"{worst.service}: {worst.explanation}"
 
 
@@ -106,6 +107,7 @@ async def _watched(
     await asyncio.gather(*(one.check_surroundings(lease, is_held) for one in observers))
     said_at_s, is_last, notice = 0.0, True, Notice(env, lease)
     while True:
+        check_not_paused()
         now_s, is_reachable = await time_of.read()
         if is_last and now_s >= ends_s:  # a kill must be known before users are promoted
             is_last = False
