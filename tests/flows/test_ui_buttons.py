@@ -105,7 +105,7 @@ def test_errors_of_the_canary_end_a_pause() -> None:
 
     async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run, float]:
         began_s = test_env.fixture.now()
-        _, holding = await paused(test_env, lambda lease: lease.decision is Decision.BAKE, 3600, Behaviour(errors=0.05))
+        _, holding = await paused(test_env, seconds=3600, backend=Behaviour(errors=0.05))
         await test_env.ended(holding)
         return test_env, holding, test_env.fixture.now() - began_s
 
