@@ -4,6 +4,7 @@ Every method raises only this project's errors: Transient (ask again) or Refused
 unless it says more.
 """
 
+from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
 from pydantic import SecretStr
@@ -13,6 +14,7 @@ from playbook.checklist.checks import Check, SecretState
 from playbook.incident.logs import LogLine
 from playbook.lease.change import Change
 from playbook.messages.facts import Message, Page, Ticket
+from playbook.release.drift import Drift
 from playbook.release.request import ExploitCheck
 from playbook.release.traffic import Revision, ServiceSnapshot
 from playbook.release.version import Image, SmokeTest
@@ -36,6 +38,9 @@ class Services(Protocol):
 
     async def can_write(self, service: str) -> None:
         """The service may be changed; nothing is written."""
+
+    async def drift(self, snapshot: ServiceSnapshot, base: str, overrides: Iterable[str]) -> Drift:
+        """How the service's template differs from its revision ``base``; ``overrides`` are set by a release anyway."""
 
     async def write(self, snapshot: ServiceSnapshot, change: Change) -> ServiceSnapshot:
         """Write the change over exactly what was read, and wait until it is served.

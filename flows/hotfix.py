@@ -17,12 +17,14 @@ from playbook.lease.build import release_lease
 from playbook.lease.lease import Kind
 from playbook.messages.hotfix import before_the_fix
 from playbook.messages.report import Report
+from playbook.release.drift import DriftPolicy
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.request import HotfixRequest
 from playbook.release.version import ReleaseRequest
 from tasks.announce import notify_not_started
 from tasks.checklist import check_item
+from tasks.drift import check_drift
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
 from tasks.lease import acquire, already_live, holder, look
@@ -88,7 +90,10 @@ async def _fix(env: Environment, order: Order, request: HotfixRequest, seen: lis
     if await already_live(env, order, found):
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
     items = await asyncio.gather(*(check_item(env, topic, order) for topic in Topic))
-    lease = release_lease(order, found.values(), holder(env, requested_at_s()), request)
+    drift = await check_drift(env, found, is_urgent=True)
+    is_taken = env.policy.drift is DriftPolicy.TAKE
+    me = holder(env, requested_at_s())
+    lease = release_lease(order, found.values(), me, request, drift, takes_template=is_taken)
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
         report = Report(environment=env.name, lease=lease, checklist=tuple(items))

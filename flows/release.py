@@ -14,12 +14,14 @@ from playbook.checklist.items import Item, Topic, open_items
 from playbook.errors import BadRequest, Refused
 from playbook.lease.build import release_lease
 from playbook.messages.report import Report
+from playbook.release.drift import DriftPolicy
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.version import Image, ReleaseRequest, Version
 from tasks.announce import notify_not_started, notify_starting
 from tasks.build import check_build
 from tasks.checklist import check_item
+from tasks.drift import check_drift
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
 from tasks.lease import acquire, already_live, check_free, holder, look, version_in_staging
@@ -80,7 +82,9 @@ async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = (
     if await already_live(env, order, found):
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
     await check_schema(env, dict.fromkeys(order.images, str(order.version)))
-    lease = release_lease(order, found.values(), holder(env))
+    drift = await check_drift(env, found)
+    is_taken = env.policy.drift is DriftPolicy.TAKE
+    lease = release_lease(order, found.values(), holder(env), drift=drift, takes_template=is_taken)
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
         overridden = order.override if open_items(items) else ""

@@ -19,12 +19,17 @@ from playbook.release.traffic import PREVIOUS_TAG, Scaling, ServiceSnapshot, Tra
 
 
 class Deployment(Frozen):
-    """A new revision: the template of ``base`` with another image and the overrides of the environment file."""
+    """A new revision: the template of ``base`` with another image and the overrides of the environment file.
+
+    With ``takes_template`` it is the service's own template instead, which a person has changed since ``base``.
+    """
 
     revision: str
     base: str = Field(description="the revision whose template is copied")
     image: str
     environment: dict[str, str] = Field(default_factory=dict, description="variables that replace those of the base")
+    takes_template: bool = False
+    planned: tuple[str, ...] | None = Field(None, description="the template's drift as planned on; None: it may be any")
 
 
 class Change(Frozen):
@@ -261,6 +266,8 @@ def to_deploy(snapshot: ServiceSnapshot, lease: Lease, overrides: Mapping[str, s
             base=rollout.from_revision,
             image=rollout.image,
             environment=dict(overrides),
+            takes_template=rollout.takes_template,
+            planned=rollout.drift if rollout.takes_template or not rollout.drift else None,
         ),
     )
 

@@ -78,6 +78,12 @@ class ServiceRollout(Stored):
     )
     scaling: Scaling = Field(Scaling(), description="at acquisition, a mitigation aside")
     latest_created: str = Field("", description="the newest revision at acquisition")
+    drift: tuple[str, ...] | None = Field(
+        None,
+        max_length=100,
+        description="how its template differs from what serves, as planned on; None: it may change",
+    )
+    takes_template: bool = Field(False, description="to_revision is made of the template, drift and all")
 
     @property
     def unmitigated(self) -> TrafficSplit:

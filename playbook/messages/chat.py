@@ -26,6 +26,12 @@ def starting(lease: Lease, environment: str, at_s: float, bake_s: float, changes
     ]
     if overridden:
         lines.append(f"⚠️ Checklist overridden by {lease.requested_by or 'an unnamed person'}: {overridden}")
+    for rollout in lease.rollouts:
+        does = "takes along" if rollout.takes_template else "leaves out"
+        if rollout.drift:
+            lines.append(
+                f"⚠️ {rollout.service}: {does} what its template says beyond what serves: {'; '.join(rollout.drift)}"
+            )
     text = "\n".join(lines)
     return Message(key=f"{lease.release_id}/starting", audience=Audience.RELEASES, text=text)
 

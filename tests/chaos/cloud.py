@@ -5,7 +5,7 @@ requested but not served, as in Cloud Run.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
@@ -16,7 +16,8 @@ from blocks.cloud_run import _shows, _was_overwritten
 from playbook.errors import Conflict, Refused, StartFailed, Transient
 from playbook.lease.change import Change
 from playbook.lease.record import Record
-from playbook.release.traffic import LATEST, Revision, Scaling, ServiceSnapshot, TrafficSplit
+from playbook.release.drift import NOT_SET, Difference, Drift
+from playbook.release.traffic import LATEST, Revision, Scaling, ServiceSnapshot, TrafficSplit, is_our_tag
 
 RECONCILE_S = 0.5
 WRITE_TIMEOUT_S = 300
@@ -68,6 +69,8 @@ class RevisionState:
     """(unix seconds, share of 0-1), rising in time"""
     probes: list[tuple[float, float, int]] = field(default_factory=list)
     """requests of our own at its tag: from, to, how many"""
+    env: dict[str, str] = field(default_factory=dict)
+    """its template's variables"""
 
 
 @dataclass
@@ -135,6 +138,27 @@ class Cloud:
 
         return await self._wire.carry("cloud run", "revisions", self._said(service), every)
 
+    async def drift(self, snapshot: ServiceSnapshot, base: str, overrides: Iterable[str]) -> Drift:
+        """As `CloudRun.drift`, of the variables alone."""
+        return await self._wire.carry(
+            "cloud run", "drift", self._said(snapshot.service), lambda: self._drift(snapshot, base)
+        )
+
+    def _drift(self, snapshot: ServiceSnapshot, base: str) -> Drift:
+        state, newest = self._find(snapshot.service), snapshot.latest_created
+        has, serves = state.revisions[newest].env, state.revisions[base].env
+        tags = snapshot.split.tags.items()
+        return Drift(
+            service=snapshot.service,
+            revision=newest,
+            previews=tuple(tag for tag, on in tags if on == newest and not is_our_tag(tag, on)),
+            differences=tuple(
+                Difference(field=f"env {name}", template=has.get(name, NOT_SET), serves=serves.get(name, NOT_SET))
+                for name in sorted(has.keys() | serves.keys())
+                if has.get(name) != serves.get(name)
+            ),
+        )
+
     async def write(self, snapshot: ServiceSnapshot, change: Change) -> ServiceSnapshot:
         """As `CloudRun.write`."""
         return await self._wire.carry(
@@ -188,6 +212,10 @@ class Cloud:
             raise Conflict(f"{snapshot.service}: revision {new.revision} exists already. Read it again.")
         if new and new.base not in state.revisions:
             raise Refused(f"{snapshot.service}: there is no revision {new.base}.")
+        if new and new.planned is not None:
+            found = self._drift(snapshot, new.base).lines if snapshot.latest_created != new.base else ()
+            if found != new.planned:
+                raise Refused(f"{snapshot.service}: its template was changed since the release was planned.")
         moved = change.split is not None and not change.split.moves_like(self.read(snapshot.service).pinned)
         state.etag, state.last_modifier, state.pending = state.etag + 1, by, state.pending + 1
         # The whole object that was read goes back, with the change in it.
@@ -195,7 +223,9 @@ class Cloud:
         state.split = change.split or snapshot.split
         state.scaling = change.scaling or snapshot.scaling
         if new:
-            state.revisions[new.revision] = RevisionState(new.image, now_s, self._behaviour(new.image))
+            source = state.revisions[state.latest_created if new.takes_template else new.base]
+            env = {**source.env, **new.environment}
+            state.revisions[new.revision] = RevisionState(new.image, now_s, self._behaviour(new.image), env=env)
             state.latest_created = new.revision
         process = PROCESS.get(None)
         who = process.name if by == WORKER and process else by
