@@ -10,7 +10,7 @@ from tasks.attempt import Attempt, attempt
 from tasks.heartbeat import with_heartbeat
 from tasks.lease import as_it_stands, find_own_lease, take_over
 from tasks.pause import hold_while_paused, notify_paused, notify_resumed
-from tasks.report import note
+from tasks.report import note, open_report
 
 
 async def hold(env: Environment, report: Report) -> FlowResult:
@@ -42,6 +42,6 @@ async def resume(env: Environment) -> FlowResult | None:
     if lease is None:
         return None
     async with with_heartbeat(env, lease):
-        report = await note(Report(environment=env.name, lease=lease), "a person resumed it")
+        report = await note(await open_report(env, lease), "a person resumed it")
         await notify_resumed(env, report)
         return await carry_out(env, report)
