@@ -213,6 +213,11 @@ class Environment(OutsideBlock):
         """The services, in order of promotion."""
         return tuple(service.name for service in self.services)
 
+    @property
+    def untagged(self) -> tuple[str, ...]:
+        """The services whose revisions get no tag."""
+        return tuple(service.name for service in self.services if not service.has_tags)
+
     def service(self, name: str) -> Service:
         """The service of that name. Raises KeyError."""
         return {service.name: service for service in self.services}[name]
