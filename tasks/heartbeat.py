@@ -22,6 +22,7 @@ from playbook.errors import Transient
 from playbook.lease.lease import Lease
 from playbook.lease.recovery import Owner
 from playbook.text import clean
+from tasks import status
 from tasks.retries import READ
 from tasks.start import start
 
@@ -67,6 +68,7 @@ async def with_heartbeat(env: Environment, lease: Lease) -> AsyncIterator[None]:
     """
     try:
         async with sending_heartbeats(env, lease):
+            status.holds(env)
             yield
             heartbeat_ended(env, lease)
     except Pause:

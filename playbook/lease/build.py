@@ -54,8 +54,8 @@ def release_lease(
 ) -> Lease:
     """The lease that takes ``order`` to its services. Trying a version again is another release.
 
-    ``drift`` says by service how its template differs from what serves; ``takes_template``: that goes along. ``untagged``: services whose
-    revisions get no tag.
+    ``drift`` says by service how its template differs from what serves; ``takes_template``: that goes along.
+    ``untagged``: services whose revisions get no tag.
     """
     found = {snapshot.service: snapshot for snapshot in snapshots}
     release_id = f"{order.version}-{holder.short_id}"
