@@ -27,8 +27,8 @@ def _names(environment: Environment) -> Iterator[Problem]:
             yield (
                 ("services", index, "name"),
                 f"{service.name} has {len(service.name)} characters, and a traffic tag of ours {TAG_MAX}: more than "
-                f"the {TAG_AND_SERVICE_MAX} that Cloud Run allows. Use a name of at most {NAME_MAX}, or write has_tags = "
-                "false: then a new revision is not smoke-tested before it has users.",
+                f"the {TAG_AND_SERVICE_MAX} that Cloud Run allows. Use a name of at most {NAME_MAX}, or write "
+                "has_tags = false: then a new revision is not smoke-tested before it has users.",
             )
 
 

@@ -11,6 +11,7 @@ from fixture import NEW, OLD, SERVICES
 from scenarios import ChaosScenario, Release
 from wire import Call, Process
 
+from flows.recovery import recovery
 from playbook.errors import Unfinished
 from playbook.lease.record import PREFIX, Record
 from playbook.release.traffic import TrafficSplit
@@ -124,6 +125,8 @@ def dirtied(scenario: ChaosScenario, event: Event, service: str, at: int) -> tup
         began_s = test_env.fixture.now()
         run = await scenario.begin(test_env, {})
         await scenario.follow(test_env, run)
+        if len(records_of(test_env)) < len(SERVICES):  # the run has Failed, or the schedule comes: a recovery looks
+            await test_env.follow(recovery, environment="production")
         test_env.ended_s = test_env.fixture.now() - began_s
         await test_env.ended(*test_env.runs)
         await test_env.catch_up()
