@@ -4,7 +4,7 @@ Every method raises only this project's errors: Transient (ask again) or Refused
 unless it says more.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol, runtime_checkable
 
 from pydantic import SecretStr
@@ -185,6 +185,9 @@ class Application(Protocol):
 
     ``audience`` is the service's own URL, for an ID token where the service is private.
     """
+
+    def sending(self, headers: Mapping[str, str]) -> "Application":
+        """The same application, asked with these headers too: each value is a reference to a secret."""
 
     async def unreachable(self, url: str) -> str:
         """Why no request of ours reaches the service at ``url``, in one sentence; empty where one does."""

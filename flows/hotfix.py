@@ -105,7 +105,7 @@ async def _fix(
     drift = await check_drift(env, found, is_urgent=True)
     is_taken = env.policy.drift is DriftPolicy.TAKE
     me = holder(env, requested_at_s())
-    lease = release_lease(order, found.values(), me, request, drift, takes_template=is_taken)
+    lease = release_lease(order, found.values(), me, request, drift, takes_template=is_taken, untagged=env.untagged)
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
         report = await open_report(env, lease, checklist=items)

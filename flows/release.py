@@ -88,7 +88,9 @@ async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = (
     await check_schema(env, dict.fromkeys(order.images, str(order.version)))
     drift = await check_drift(env, found)
     is_taken = env.policy.drift is DriftPolicy.TAKE
-    lease = release_lease(order, found.values(), holder(env), drift=drift, takes_template=is_taken)
+    lease = release_lease(
+        order, found.values(), holder(env), drift=drift, takes_template=is_taken, untagged=env.untagged
+    )
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
         words = "; ".join(["lease acquired", *map(str, lease.overrides)])

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from playbook.base import Frozen
 from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, Transient
-from playbook.lease.lease import Decision, Kind, Lease
+from playbook.lease.lease import Decision, Kind, Lease, ServiceRollout
 from playbook.lease.record import MITIGATION, Participant, Record
 from playbook.lease.settled import was_taken_over
 from playbook.release.promotion import Promotion
@@ -256,7 +256,7 @@ def to_deploy(snapshot: ServiceSnapshot, lease: Lease, overrides: Mapping[str, s
     Raises: Transient (it is still starting), as `guard`.
     """
     rollout = lease.rollout(snapshot.service)
-    want = keep_tags(snapshot, rollout.found, {lease.tag: rollout.to_revision})
+    want = keep_tags(snapshot, rollout.found, _tags(rollout, lease.tag))
     if is_deployed(snapshot, lease):
         if snapshot.is_under_way:
             raise Transient(f"{snapshot.service}: {rollout.to_revision} is still starting.")
@@ -285,7 +285,7 @@ def to_bake(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
     """The canary has its share of the users."""
     rollout = lease.rollout(snapshot.service)
     want = rollout.found.with_canary(rollout.to_revision, lease.canary_percent)
-    return move(snapshot, lease, keep_tags(snapshot, want, {lease.tag: rollout.to_revision}))
+    return move(snapshot, lease, keep_tags(snapshot, want, _tags(rollout, lease.tag)))
 
 
 def to_record(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
@@ -298,7 +298,7 @@ def to_record(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
 def to_promote(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
     """The new revision has all users; the one before is kept alive by a tag until the watch is over."""
     rollout = lease.rollout(snapshot.service)
-    tags = {lease.tag: rollout.to_revision, PREVIOUS_TAG: rollout.from_revision}
+    tags = _tags(rollout, lease.tag, PREVIOUS_TAG)
     return move(snapshot, lease, keep_tags(snapshot, TrafficSplit.all_to(rollout.to_revision), tags))
 
 
@@ -393,6 +393,13 @@ def keep_tags(snapshot: ServiceSnapshot, split: TrafficSplit, ours: Mapping[str,
     """
     theirs = {tag: revision for tag, revision in snapshot.split.tags.items() if not is_our_tag(tag, revision)}
     return TrafficSplit(percent=split.percent, tags=theirs | dict(ours or {}))
+
+
+def _tags(rollout: ServiceRollout, canary: str, previous: str = "") -> dict[str, str]:
+    """Our tags on the new revision and on the one before, where the service has tags."""
+    if not rollout.has_tags:
+        return {}
+    return {canary: rollout.to_revision, **({previous: rollout.from_revision} if previous else {})}
 
 
 def _own(snapshot: ServiceSnapshot, tag: str) -> dict[str, str]:

@@ -84,6 +84,7 @@ class ServiceRollout(Stored):
         max_length=100,
         description="how its template differs from what serves, as planned on; None: it may change",
     )
+    has_tags: bool = Field(True, description="its revisions are tagged; a long name leaves no room for a tag")
     takes_template: bool = Field(False, description="to_revision is made of the template, drift and all")
 
     @property

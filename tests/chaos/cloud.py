@@ -88,6 +88,10 @@ class ServiceState:
     annotations: dict[str, str] = field(default_factory=dict)
     scaling: Scaling = field(default_factory=partial(Scaling, min_instances=1, max_instances=10))
     pending: int = 0
+    fails_next: str = ""
+    """why the operation of the next write fails, though the write is accepted"""
+    never_ends: bool = False
+    """from now on it says that it is reconciling, whatever it serves"""
     last_modifier: str = "terraform"
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -301,11 +305,14 @@ class Cloud:
         async with state.lock:
             await asyncio.sleep(RECONCILE_S)
             try:
+                if state.fails_next:
+                    why, state.fails_next = state.fails_next, ""
+                    raise Refused(f"Cloud Run could not do it: code 13: {why}")
                 if new:
                     self._start(state, new)
                 self._serve(state, want)
             finally:
-                state.pending -= 1
+                state.pending -= 0 if state.never_ends else 1
 
     def _start(self, state: ServiceState, name: str) -> None:
         revision = state.revisions[name]

@@ -190,7 +190,8 @@ class TestEnvironment:
     def is_held(self, where: str) -> bool:
         """Whether a service of that environment has a lease or takes part in one."""
         cloud = self.fixture.clouds[where]
-        return any(Record.read(cloud.read(service)).holder for service in cloud.services)
+        records = (Record.parse(service, cloud.read(service).annotations) for service in cloud.services)
+        return any(record.holder for record in records if isinstance(record, Record))
 
     async def catch_up(self) -> None:
         """Run the requested runs (announce, watch), each once, and wait until Cloud Run has reconciled."""
