@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from playbook.base import Frozen
-from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, Transient
+from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, StillStarting
 from playbook.lease.lease import Decision, Kind, Lease, ServiceRollout
 from playbook.lease.record import MITIGATION, Participant, Record
 from playbook.lease.settled import was_taken_over
@@ -253,13 +253,13 @@ def move(snapshot: ServiceSnapshot, lease: Lease, want: TrafficSplit) -> Change 
 def to_deploy(snapshot: ServiceSnapshot, lease: Lease, overrides: Mapping[str, str]) -> Change | None:
     """The new revision exists, is tagged, and no user is sent to it.
 
-    Raises: Transient (it is still starting), as `guard`.
+    Raises: StillStarting, as `guard`.
     """
     rollout = lease.rollout(snapshot.service)
     want = keep_tags(snapshot, rollout.found, _tags(rollout, lease.tag))
     if is_deployed(snapshot, lease):
         if snapshot.is_under_way:
-            raise Transient(f"{snapshot.service}: {rollout.to_revision} is still starting.")
+            raise StillStarting(f"{snapshot.service}: {rollout.to_revision} is still starting.")
         return move(snapshot, lease, want)
     return Change(
         record=mark(guard(snapshot, lease), lease, snapshot.service),

@@ -3,11 +3,22 @@
 import pytest
 from cases import recorded
 from dirty import EVENTS, Event, dirtied
-from fixture import SERVICES
+from fixture import NEW, SERVICES
 from scenarios import BREACH, HEALTHY, ChaosScenario
 
 EVERY = 149
 """The sample takes every 149th call; a prime, so that it covers all kinds of calls."""
+
+
+def test_annotations_spoilt_after_the_promotion_do_not_take_the_others_back() -> None:
+    """The last service's are garbage once all users are promoted: recovery reverted the other two then."""
+    garbage = next(event for event in EVENTS if event.name == "annotation garbage")
+    calls, _ = recorded(HEALTHY)
+    moved = [call for call in calls if call.method == "write" and f"{NEW[-6:]}-" in call.subject]
+    last = next(call for call in reversed(moved) if "100 %, participant" in call.subject)
+    at = next(call.n for call in calls if call.n > last.n and call.method == "value")
+    outcome, _, wrong = dirtied(HEALTHY, garbage, SERVICES[-1], at)
+    assert (outcome, wrong) == ("promoted", [])
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=[event.name for event in EVENTS])
