@@ -20,6 +20,7 @@ from tasks.announce import notify_not_started, notify_starting
 from tasks.build import check_build
 from tasks.checklist import check_item
 from tasks.ending import ending
+from tasks.forecast import forecast_bake
 from tasks.heartbeat import with_heartbeat
 from tasks.lease import acquire, already_live, check_free, holder, look, version_in_staging
 from tasks.migration.schema import check_schema
@@ -78,12 +79,14 @@ async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = (
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
     await check_schema(env, dict.fromkeys(order.images, str(order.version)))
     lease = release_lease(order, found.values(), holder(env))
+    forecasts = await forecast_bake(env, lease, found, order.canary_percent_max)
+    lease = lease.planned({one.service: one.percent for one in forecasts}, forecasts[0].bake_s) if forecasts else lease
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
         overridden = order.override if open_items(items) else ""
         words = f"lease acquired, although the checklist is open: {overridden}" if overridden else "lease acquired"
-        report = await note(Report(environment=env.name, lease=lease, checklist=items), words)
-        await notify_starting(env, lease, order, overridden)
+        report = await note(Report(environment=env.name, lease=lease, checklist=items, forecasts=forecasts), words)
+        await notify_starting(env, report, order, overridden)
         return await carry_out(env, report)
 
 
@@ -108,6 +111,7 @@ async def make_order(env: Environment, staging: Environment | None, request: Rel
         version=version,
         images={service: build for service, build in zip(services, builds, strict=True) if isinstance(build, Image)},
         canary_percent=request.canary_percent or env.policy.canary_percent,
+        canary_percent_max=request.canary_percent or env.policy.canary_percent_max,
         changes=request.changes,
         requested_by=request.requested_by,
         override=request.override,

@@ -154,10 +154,11 @@ async def track_release(env: Environment, lease: Lease) -> None:
     await notify(env, Deployed(key=lease.release_id, version=lease.version))
 
 
-async def notify_starting(env: Environment, lease: Lease, order: Order, overridden: str = "") -> None:
+async def notify_starting(env: Environment, report: Report, order: Order, overridden: str = "") -> None:
     """`#releases` knows that a release begins, and why the checklist did not stop it where it should have."""
-    bake_s = env.policy.bake_s
-    await notify(env, messages.starting(lease, env.name, unix_s(), bake_s, order.changes, overridden))
+    lease, bake_s = report.lease, report.lease.policy(env.policy).bake_s
+    told = messages.starting(lease, env.name, unix_s(), bake_s, order.changes, overridden, report.forecasts)
+    await notify(env, told)
 
 
 async def notify_not_started(environment: str, version: str, asked_by: str, outcome: FlowResult) -> None:
@@ -178,7 +179,7 @@ async def notify_not_started(environment: str, version: str, asked_by: str, outc
 
 async def notify_taken_up(env: Environment, lease: Lease) -> None:
     """`#releases` knows that a release begins, though its first process may have died before it could say so."""
-    await notify(env, messages.starting(lease, env.name, unix_s(), env.policy.bake_s, changes=""))
+    await notify(env, messages.starting(lease, env.name, unix_s(), lease.policy(env.policy).bake_s, changes=""))
 
 
 async def notify_set_aside(env: Environment, aside: Sequence[Unreadable]) -> None:

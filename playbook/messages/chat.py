@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from playbook.analysis.forecast import Forecast
 from playbook.analysis.verdict import Verdict
 from playbook.incident.response import Contact, roll_call
 from playbook.lease.lease import Lease
 from playbook.messages.facts import Audience, Message
+from playbook.messages.forecast import sentence
 from playbook.messages.page import alarm_key, alarm_summary
 from playbook.messages.plan import rollback_plan
 from playbook.messages.report import Report
@@ -15,8 +17,19 @@ from playbook.release.outcome import FlowResult
 from playbook.release.request import Measure, MitigateRequest
 
 
-def starting(lease: Lease, environment: str, at_s: float, bake_s: float, changes: str, overridden: str = "") -> Message:
-    """Playbook 2: what `#releases` reads before anything moves. ``overridden`` is why an open checklist is accepted."""
+def starting(
+    lease: Lease,
+    environment: str,
+    at_s: float,
+    bake_s: float,
+    changes: str,
+    overridden: str = "",
+    forecasts: Sequence[Forecast] = (),
+) -> Message:
+    """Playbook 2: what `#releases` reads before anything moves. ``overridden`` is why an open checklist is accepted.
+
+    A forecast is told where it changed the canary, or where the bake will not be enough.
+    """
     eta = f"{minutes(bake_s)} (canary) → promote to 100%"
     lines = [
         f"🚀 {environment.capitalize()} release starting at {clock(at_s)} UTC",
@@ -24,6 +37,7 @@ def starting(lease: Lease, environment: str, at_s: float, bake_s: float, changes
         f"Changes: {changes or 'not described'}",
         f"ETA: {eta if bake_s else '100% as soon as the smoke tests pass (no canary phase)'}",
     ]
+    lines += [f"Forecast: {sentence(one)}" for one in forecasts if one.is_news]
     if overridden:
         lines.append(f"⚠️ Checklist overridden by {lease.requested_by or 'an unnamed person'}: {overridden}")
     text = "\n".join(lines)

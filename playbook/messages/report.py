@@ -8,6 +8,7 @@ from typing import Self
 
 from playbook.analysis.chart import data_uri, draw
 from playbook.analysis.explanation import odds, percent
+from playbook.analysis.forecast import Forecast
 from playbook.analysis.readings import SignalReading
 from playbook.analysis.verdict import Verdict
 from playbook.base import Frozen
@@ -15,7 +16,8 @@ from playbook.checklist.items import Item
 from playbook.incident.decision_matrix import Severity
 from playbook.lease.lease import Decision, Kind, Lease, Measured
 from playbook.messages.escape import code_block, markdown
-from playbook.messages.plan import plan_table, rollback_plan
+from playbook.messages.forecast import forecast_table
+from playbook.messages.plan import canary_share, plan_table, rollback_plan
 from playbook.messages.times import clock_s
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 
@@ -33,6 +35,7 @@ class Report(Frozen):
     environment: str
     lease: Lease
     checklist: tuple[Item, ...] = ()
+    forecasts: tuple[Forecast, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     notes: tuple[Note, ...] = ()
     outcome: FlowResult | None = None
@@ -96,6 +99,8 @@ def page(report: Report, *, pictures: bool) -> str:
     if report.verdicts:
         blocks += ["## Verdict", *(card(verdict, pictures=pictures) for verdict in report.verdicts), LEGEND]
     blocks += ["## What it changes", plan_table(lease)]
+    if report.forecasts:
+        blocks += ["## Forecast of the bake", forecast_table(report.forecasts)]
     blocks += ["## Roll back by hand", code_block(rollback_plan(lease))]
     if report.checklist:
         blocks += ["## Checklist", "\n".join(f"- {markdown(str(item))}" for item in report.checklist)]
@@ -138,9 +143,9 @@ def _under_way(lease: Lease) -> str:
         case Decision.DEPLOY:
             return "all are on the revisions from before; the new ones are being started."
         case Decision.BAKE if lease.bake_start_s is None:
-            return f"{lease.canary_percent} % are being moved to the new revisions."
+            return f"{canary_share(lease)} are being moved to the new revisions."
         case Decision.BAKE:
-            return f"{lease.canary_percent} % are on the new revisions."
+            return f"{canary_share(lease)} are on the new revisions."
         case Decision.PROMOTE:
             return "all are being moved to the new revisions."
         case Decision.REVERT:
