@@ -133,9 +133,14 @@ class Rules:
         for errors in range(_most(requests * HEALTHY) + 1):
             needed = self.needed_small(errors)
             seen = _at_least_of(needed, scrapes, busy) if by_scrape else _at_least(needed - errors, requests)
-            enough = _at_least(errors / self.policy.error_ratio_max - errors, requests)
+            enough = _at_least(self._diluted(errors) - errors, requests)
             chance += _poisson(errors, requests * HEALTHY) * min(seen, enough)
         return chance
+
+    def _diluted(self, errors: int) -> float:
+        """Requests among which so many errors are no reason to ask a person: at most 0.5 %, and 0.1 % but for one."""
+        policy = self.policy
+        return max(errors / policy.error_ratio_max, (errors - 1) / policy.error_ratio_investigate)
 
     def _is_found(self, fault: float, requests: float, scrapes: float) -> bool:
         """Whether a canary with this fault from the start on is rolled back, or not promoted, with `SURE`."""
@@ -159,7 +164,7 @@ class Rules:
         if phi >= SINGLE_MAX:
             seen, phi = scrapes * (1 - math.exp(-requests / scrapes)), 1.0
         most = _most_errors(seen, phi, policy.alpha_small, policy.small_fault_max)
-        return min(most, int(policy.error_ratio_max * requests))
+        return min(most, int(policy.error_ratio_max * requests), int(policy.error_ratio_investigate * requests) + 1)
 
 
 def forecast(traffic: Mapping[str, Traffic], policy: Policy, percent: int, percent_max: int) -> tuple[Forecast, ...]:

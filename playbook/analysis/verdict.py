@@ -302,9 +302,13 @@ def _missing(found: _Finding, evidence: Evidence, policy: Policy) -> int | None:
 def _ruled_out(found: _Finding, evidence: Evidence, policy: Policy) -> float | None:
     """What is ruled out where requests are too few to rule out 0.5 %: for the policy's step `promote` at the end.
 
-    None where anything else stands in the way, such as an error ratio that is itself above 0.5 %.
+    None where anything else stands in the way: an error ratio that is itself above 0.5 %, or above 0.1 % even without
+    its worst scrape. A single error is forgiven.
     """
-    if found.reason is not Reason.TOO_FEW_REQUESTS or evidence.bake.ratio > policy.error_ratio_max:
+    bake = evidence.bake
+    if found.reason is not Reason.TOO_FEW_REQUESTS or bake.ratio > policy.error_ratio_max:
+        return None
+    if bake.above(policy.error_ratio_investigate, least=1):
         return None
     rounds = ((one.n, one.x) for one in evidence.rounds)
     return small_fault_bound(rounds, evidence.dispersion.phi_hat, policy.alpha_small_now)

@@ -2,14 +2,13 @@
 
 import pytest
 
-from playbook.analysis.evidence import Dispersion
 from playbook.analysis.low_traffic import due, promoted
 from playbook.analysis.policy import LowTraffic, Policy
 from playbook.analysis.sequential import small_fault_bound, upper_bound
 from playbook.analysis.verdict import Action, Reason, judge
 
-HISTORY = {"dispersion": Dispersion(1.0, "history")}
-UNKNOWN = {"dispersion": Dispersion(20.0, "default")}
+HISTORY = {"phi_hat": 1.0}
+UNKNOWN = {"phi_hat": 20.0}
 
 
 def ended(bake, ticks, policy=None, **more):
@@ -44,10 +43,14 @@ def test_a_burst_is_one_bad_scrape():
     assert small_fault_bound(rounds, 20.0, 0.02) == pytest.approx(upper_bound(151, 1, 1.0, 0.02))
 
 
-@pytest.mark.parametrize(("requests", "errors", "may"), [(150, 1, False), (180, 1, False), (170, 0, True)])
+@pytest.mark.parametrize(
+    ("requests", "errors", "may"), [(170, 0, True), (180, 1, False), (360, 1, True), (540, 2, False), (1000, 2, True)]
+)
 def test_an_error_ratio_above_the_line_is_a_persons(bake, tick, requests, errors, may):
-    """1 of 180 is more than 0.5 %: 5 % is ruled out, and it is not promoted for it."""
-    verdict = ended(bake, scrapes(tick, requests, errors), **HISTORY)
+    """1 of 180 is more than 0.5 %, and 2 of 540 more than 0.1 % and one: 5 % is ruled out, and neither is promoted."""
+    each = -(-requests // 180)
+    ticks = [tick(n=min(each, max(0, requests - each * k)), x=int(k < errors), m=9) for k in range(180)]
+    verdict = ended(bake, ticks, **HISTORY)
     assert verdict.action is Action.INCONCLUSIVE
     assert (promoted([verdict], Policy())[0].action is Action.PROMOTE) is may
 
@@ -65,7 +68,7 @@ def test_nothing_but_a_lack_of_requests_is_promoted_over(bake, tick):
     """A hold, missing telemetry or no traffic stays a person's, whatever is ruled out."""
     slow = ended(bake, [tick(n=1, m=9, slow=1) for _ in range(180)], **HISTORY)
     none = ended(bake, [tick(n=0, m=9) for _ in range(180)], **HISTORY)
-    gone = ended(bake, scrapes(tick, 100)[:100], **HISTORY)
+    gone = ended(bake, [*scrapes(tick, 100)[:100], *[tick(seen=False)] * 80], **HISTORY)
     for verdict in (slow, none, gone):
         assert verdict.action is Action.INCONCLUSIVE
         assert promoted([verdict], Policy())[0].action is Action.INCONCLUSIVE
