@@ -1,5 +1,5 @@
-"""Users send 5 requests/s to each service, too few to rule out 0.5 %: the forecast gives the canary a larger share and a
-longer bake, and the release is promoted on what that rules out."""
+"""Users send 5 requests/s to each service, too few to rule out 0.5 %: the forecast gives each canary a larger share and
+a longer bake, and the release is promoted on what that rules out."""
 
 import re
 
