@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, HttpUrl
 
@@ -42,6 +43,13 @@ class GitHub(HttpBlock):
         asked = f"for the release notes of {version}"
         found = await self._every("/releases", asked, lambda releases: [_notes(release) for release in releases])
         return next((notes for names, notes in found if version in names), None)
+
+    def commits_url(self, since: str, until: str) -> str:
+        """The comparison of two commits on GitHub's site, or the history of ``until``."""
+        parts = urlsplit(self.api_url)
+        is_cloud = not parts.path.startswith("/api/v3")  # GitHub Enterprise serves its API below its own site
+        site = "https://github.com" if is_cloud else f"{parts.scheme}://{parts.netloc}"
+        return f"{site}/{self.repository}/{f'compare/{since}...{until}' if since else f'commits/{until}'}"
 
     async def ticket(self, ticket: Ticket) -> str:
         """The URL of the issue that has this ticket's key, opened now where there is none.

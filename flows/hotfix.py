@@ -15,7 +15,6 @@ from playbook.errors import BadRequest
 from playbook.lease.build import release_lease
 from playbook.lease.lease import Kind
 from playbook.messages.hotfix import before_the_fix
-from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.request import HotfixRequest
@@ -26,7 +25,7 @@ from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
 from tasks.lease import acquire, already_live, holder, look
 from tasks.migration.schema import check_schema
-from tasks.report import note
+from tasks.report import note, open_report
 from tasks.start import requested_at_s
 from tasks.validation import exploit_check
 
@@ -88,6 +87,6 @@ async def _fix(env: Environment, order: Order, request: HotfixRequest, seen: lis
     lease = release_lease(order, found.values(), holder(env, requested_at_s()), request)
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
-        report = Report(environment=env.name, lease=lease, checklist=tuple(items))
+        report = await open_report(env, lease, checklist=tuple(items))
         report = await note(report, "; ".join(["lease acquired", *seen]))
         return await carry_out(env, report)

@@ -11,7 +11,6 @@ from flows.steps import carry_out, let_go
 from playbook.errors import BadRequest, Fenced, Refused
 from playbook.lease.lease import Decision, Kind, Lease, MigrationLease
 from playbook.lease.recovery import Owner, Recovery, Step
-from playbook.messages.report import Report
 from playbook.messages.set_aside import stood_down
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import StandDown
@@ -21,7 +20,7 @@ from tasks.ending import ending
 from tasks.halt import notify_stopped
 from tasks.heartbeat import mark_lost, owner_of, with_heartbeat
 from tasks.lease import as_it_stands, find_leases, free_orphans, hand_on, judge_recovery, take_over
-from tasks.report import note
+from tasks.report import note, open_report
 from tasks.start import start
 
 
@@ -82,7 +81,7 @@ async def recover_one(env: Environment, found: Lease) -> FlowResult | None:
     async with with_heartbeat(env, lease):
         if lost is not None:
             await mark_lost(lost, lease)
-        report = await note(Report(environment=env.name, lease=lease), f"{decided.step}: {decided.reason}")
+        report = await note(await open_report(env, lease), f"{decided.step}: {decided.reason}")
         if lease.kind is Kind.RELEASE and lease.decision is Decision.DEPLOY:
             await notify_taken_up(env, lease)
         return await carry_out(env, report)

@@ -12,7 +12,6 @@ from flows.steps import carry_out
 from playbook.checklist.items import Item, Topic, open_items
 from playbook.errors import BadRequest, Refused
 from playbook.lease.build import release_lease
-from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.version import Image, ReleaseRequest, Version
@@ -25,7 +24,7 @@ from tasks.heartbeat import with_heartbeat
 from tasks.lease import acquire, already_live, check_free, holder, look, version_in_staging
 from tasks.migration.schema import check_schema
 from tasks.monitor import check_telemetry
-from tasks.report import note
+from tasks.report import note, open_report
 
 NOTHING_DUE = (
     "Nothing has passed staging since the last release. A version that users had before, or that was taken back, is "
@@ -85,7 +84,8 @@ async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = (
     async with with_heartbeat(env, lease):
         overridden = order.override if open_items(items) else ""
         words = f"lease acquired, although the checklist is open: {overridden}" if overridden else "lease acquired"
-        report = await note(Report(environment=env.name, lease=lease, checklist=items, forecasts=forecasts), words)
+        report = await open_report(env, lease, checklist=items, changes=order.changes, forecasts=forecasts)
+        report = await note(report, words)
         await notify_starting(env, report, order, overridden)
         return await carry_out(env, report)
 

@@ -10,7 +10,6 @@ from playbook.errors import BadRequest, Refused
 from playbook.lease.build import rollback_lease
 from playbook.lease.lease import Kind
 from playbook.lease.record import Unreadable
-from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import RollbackRequest
 from playbook.rollback.plan import RollbackPlan, check_free, plan_rollback
@@ -19,7 +18,7 @@ from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
 from tasks.lease import acquire, holder
 from tasks.migration.schema import check_schema
-from tasks.report import note
+from tasks.report import note, open_report
 from tasks.retries import REVERT
 from tasks.rollback import Found, find_revisions
 from tasks.start import requested_at_s
@@ -66,7 +65,7 @@ async def go_back(env: Environment, request: RollbackRequest) -> FlowResult:
     check_free(found.services, plan)
     snapshots = (one.snapshot for one in found.services.values())
     lease = rollback_lease(plan.version, plan.rollouts, request, snapshots, holder(env, requested_at_s()))
-    report = await note(Report(environment=env.name, lease=lease), f"planned: {plan.version} is taken back")
+    report = await note(await open_report(env, lease), f"planned: {plan.version} is taken back")
     await acquire.with_options(**REVERT)(env, lease)
     async with with_heartbeat(env, lease):
         return await without(env, found.aside, await carry_out(env, report))

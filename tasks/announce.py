@@ -21,6 +21,7 @@ from playbook.messages import chat as messages
 from playbook.messages import hotfix
 from playbook.messages import page as pages
 from playbook.messages.facts import Deployed, Message, Page, Resolution, Ticket
+from playbook.messages.hold import question
 from playbook.messages.report import Report
 from playbook.messages.set_aside import not_reverted, set_aside
 from playbook.release.outcome import FlowResult, ReleaseOutcome
@@ -28,6 +29,7 @@ from playbook.release.plan import Order
 from playbook.release.request import MitigateRequest
 from playbook.release.version import Version
 from tasks.incident import incident_ticket, note_incident, open_incidents, run_url
+from tasks.links import page_url
 from tasks.place import place_of
 from tasks.retries import LATER, NOTIFY, TELL
 from tasks.start import form_link, start
@@ -236,7 +238,8 @@ async def notify_interrupted(env: Environment, report: Report) -> None:
 
 async def notify_asking(env: Environment, report: Report) -> None:
     """`#incident-response` knows that a person is asked, where, and until when."""
-    await notify(env, messages.asking(report, f"{env.ui_url}/runs/flow-run/{report.lease.flow_run_id}"))
+    lines = question(report, page_url(env, report.key))
+    await notify(env, messages.asking(report, lines, f"{env.ui_url}/runs/flow-run/{report.lease.flow_run_id}"))
 
 
 async def notify_holding(env: Environment, report: Report, services: Sequence[str]) -> None:

@@ -11,8 +11,10 @@ from blocks.environment import Environment
 from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Action, Reason, Verdict, judge, severest_first
 from playbook.lease.lease import Lease, ServiceRollout
+from playbook.messages.report import Report
 from tasks.announce import notify_noticed
 from tasks.observer import PrometheusClock, ServiceObserver
+from tasks.progress import Progress
 from tasks.retries import NO_TELEMETRY, READ
 
 SAY_EVERY_S = 10.0
@@ -76,14 +78,21 @@ async def check_telemetry(env: Environment) -> str | None:
 
 
 @task(name="monitor", task_run_name="monitor {lease.version}", **READ)
-async def monitor(env: Environment, lease: Lease, policy: Policy, *, is_held: bool = True) -> tuple[Verdict, ...]:
+async def monitor(
+    env: Environment, lease: Lease, policy: Policy, *, is_held: bool = True, report: Report | None = None
+) -> tuple[Verdict, ...]:
     """Watch the canary of every service until the release can be decided. Returns a verdict for each, the severest
     first.
 
     A new process that comes here folds the whole window since the bake's start again, and so goes on with the same
-    test. ``is_held``: the release still holds its services, and stops at an out-of-band change of one.
+    test. ``is_held``: the release still holds its services, and stops at an out-of-band change of one. ``report``: the
+    release's page and a progress artifact show what is seen meanwhile.
     """
-    return await _watched(env, lease, policy, is_held, lambda worst: worst.action is not Action.CONTINUE)
+    progress = Progress(report)
+    try:
+        return await _watched(env, lease, policy, is_held, lambda worst: worst.action is not Action.CONTINUE, progress)
+    finally:
+        await progress.end()
 
 
 async def until_bad(env: Environment, lease: Lease, policy: Policy) -> str:
@@ -97,7 +106,12 @@ async def until_bad(env: Environment, lease: Lease, policy: Policy) -> str:
 
 
 async def _watched(
-    env: Environment, lease: Lease, policy: Policy, is_held: bool, is_decided: Callable[[Verdict], bool]
+    env: Environment,
+    lease: Lease,
+    policy: Policy,
+    is_held: bool,
+    is_decided: Callable[[Verdict], bool],
+    progress: Progress | None = None,
 ) -> tuple[Verdict, ...]:
     """The verdicts as soon as the worst of them decides, the severest first."""
     assert lease.bake_start_s is not None
@@ -116,12 +130,14 @@ async def _watched(
         )
         verdicts = severest_first(judge(one.evidence, policy, services=len(observers)) for one in observers)
         decided = is_decided(verdicts[0])
+        lookout_of = {one.rollout.service: one for one in observers}
         if decided or monotonic_s() - said_at_s >= SAY_EVERY_S:
             said_at_s = monotonic_s()
             _say(verdicts)
+            if progress and not decided:
+                progress.of([lookout_of[verdict.service].card(verdict) for verdict in verdicts], now_s, ends_s)
         notice.of(verdicts)
         if decided:
-            lookout_of = {one.rollout.service: one for one in observers}
             return tuple(lookout_of[verdict.service].card(verdict) for verdict in verdicts)
         await asyncio.sleep(policy.tick_s)
 

@@ -115,15 +115,13 @@ def interrupted(report: Report) -> Message:
     return Message(key=f"{lease.release_id}/interrupted", audience=Audience.RELEASES, text=text)
 
 
-def asking(report: Report, url: str) -> Message:
-    """A person is asked: why the judge cannot decide, and until when. Without an answer the release is reverted."""
-    lease, worst = report.lease, report.verdicts[0]
-    until = clock(lease.gate_deadline_s or 0)
+def asking(report: Report, lines: Sequence[str], url: str) -> Message:
+    """A person is asked; ``lines`` are the question, as the form shows it. No answer reverts the release."""
+    lease, until = report.lease, clock(report.lease.gate_deadline_s or 0)
     text = "\n".join(
         (
             f"🖐 {report.environment.upper()} RELEASE HELD: decide until {until} UTC, or it is reverted",
-            f"Version: {lease.version}",
-            f"Why: {worst.service}: {worst.explanation}",
+            *lines,
             f"Decide: {url}",
         )
     )

@@ -8,6 +8,7 @@ from playbook.incident.response import Signature
 from playbook.lease.lease import Kind
 from playbook.messages.escape import code_span, markdown, shell
 from playbook.messages.facts import Ticket
+from playbook.messages.release_page import page
 from playbook.messages.report import Report
 from playbook.messages.times import clock_s, day
 from playbook.messages.words import impact, severity, stable_names
@@ -26,7 +27,7 @@ def rollback_ticket(report: Report, *more: str) -> Ticket:
         key=f"{lease.release_id}/ticket",
         title=f"{report.environment.capitalize()} {title}",
         severity=level,
-        body="\n\n".join((opening, *more, report.markdown())),
+        body="\n\n".join((opening, *more, page(report))),
         labels=("incident", level.value),
     )
 

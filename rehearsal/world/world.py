@@ -357,6 +357,7 @@ def _plain_service(state: ServiceState) -> dict[str, Any]:
         "project": state.name.project,
         "region": state.name.location,
         "service": state.name.service,
+        "uid": message.uid,
         "url": message.uri,
         "generation": message.generation,
         "observed_generation": message.observed_generation,

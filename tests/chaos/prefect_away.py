@@ -67,10 +67,21 @@ class Server:
         for kept in (self.runs, self.artifacts, self.started, self.events, self.log, self.gates, self.forms):
             kept.clear()
 
-    async def artifact(self, markdown: str, key: str, description: str = "", **_: Any) -> None:
-        """As `acreate_markdown_artifact`."""
-        pages = self.artifacts.setdefault(key, [])
-        await self._carry("artifact", key, lambda: pages.append(markdown))
+    async def artifact(self, markdown: str, key: str, description: str = "", **_: Any) -> str:
+        """As `acreate_markdown_artifact`; its id is its key."""
+        await self._carry("artifact", key, lambda: self.artifacts.setdefault(key, []).append(markdown))
+        return key
+
+    async def update_artifact(self, artifact_id: str, artifact: Any) -> None:
+        """As the client's, for a page or a progress. Raises ObjectNotFound."""
+
+        def change() -> None:
+            if artifact_id != "shown":
+                if artifact_id not in self.artifacts:
+                    raise ObjectNotFound(Exception("there is no such artifact"))
+                self.artifacts[artifact_id].append(artifact.data)
+
+        await self._carry("progress" if artifact_id == "shown" else "artifact", str(artifact_id), change)
 
     async def progress(self, progress: float, description: str = "", **_: Any) -> str:
         """As `acreate_progress_artifact`."""
