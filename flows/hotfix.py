@@ -26,6 +26,7 @@ from tasks.heartbeat import with_heartbeat
 from tasks.lease import acquire, already_live, holder, look
 from tasks.migration.schema import check_schema
 from tasks.report import note, open_report
+from tasks.run_name import name_run
 from tasks.start import requested_at_s
 from tasks.validation import exploit_check
 
@@ -50,6 +51,7 @@ async def _hotfix(request: HotfixRequest, environment: str) -> FlowResult:
     wanted = ReleaseRequest(version=request.version, changes=request.reason, requested_by=request.requested_by)
     order = await make_order(env, staging, wanted)
     assert order is not None  # only a request without a version may find nothing to release
+    await name_run(f"hotfix {order.version} to {env.name}", str(order.version))
     seen = await check_first(env, order, request)
     what, done = f"hotfix {order.version}", list[str]()
     with recording_done(done):

@@ -25,6 +25,7 @@ from tasks.lease import acquire, already_live, check_free, holder, look, version
 from tasks.migration.schema import check_schema
 from tasks.monitor import check_telemetry
 from tasks.report import note, open_report
+from tasks.run_name import name_run
 
 NOTHING_DUE = (
     "Nothing has passed staging since the last release. A version that users had before, or that was taken back, is "
@@ -50,6 +51,7 @@ async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
     order = await make_order(env, staging, request)
     if order is None:
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=NOTHING_DUE)
+    await name_run(f"release {order.version} to {env.name}", str(order.version))
     if problem := await check_telemetry(env):
         raise Refused(f"{problem} Without it nothing can be promoted.")
     items = tuple(await asyncio.gather(*(check_item(env, topic, order) for topic in Topic)))
@@ -110,8 +112,8 @@ async def make_order(env: Environment, staging: Environment | None, request: Rel
     return Order(
         version=version,
         images={service: build for service, build in zip(services, builds, strict=True) if isinstance(build, Image)},
-        canary_percent=request.canary_percent or env.policy.canary_percent,
-        canary_percent_max=request.canary_percent or env.policy.canary_percent_max,
+        canary_percent=int(request.canary_percent or env.policy.canary_percent),
+        canary_percent_max=int(request.canary_percent or env.policy.canary_percent_max),
         changes=request.changes,
         requested_by=request.requested_by,
         override=request.override,
