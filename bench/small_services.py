@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.forecast import RATES as FORECAST_RATES
+from bench.forecast import table as forecast_table
 from bench.simulator import Ints, past
 from bench.tables import fill, markdown
 from playbook.analysis.evidence import CounterSeries, Evidence, Observation, RevisionSamples
@@ -236,8 +238,8 @@ def _shares(cell: Cell) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and write the tables. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.small_services", description=__doc__)
-    parser.add_argument("--runs", type=int, default=1000, help="releases in each cell of the main table")
-    parser.add_argument("--beside", type=int, default=300, help="releases in each cell of the table beside it")
+    parser.add_argument("--runs", type=int, default=500, help="releases in each cell of the main table")
+    parser.add_argument("--beside", type=int, default=100, help="releases in each cell of the table beside it")
     parser.add_argument("--out", type=Path, default=Path("docs/small-services.md"), help="the page to write to")
     parser.add_argument("--only", default="", help="cases whose name contains this; prints the tables instead")
     options = parser.parse_args(arguments)
@@ -249,6 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             cells.append(measure(case, rate, options.runs if case in MAIN else options.beside))
         print(f"{time.monotonic() - began_s:5.0f} s  {case.name}", flush=True)
     made = {
+        "forecast": forecast_table(FORECAST_RATES, None, Policy()),
         "small services": main_table([cell for cell in cells if cell.case in MAIN]),
         "small services, beside": beside_table([cell for cell in cells if cell.case in BESIDE], BESIDE_RATES),
         "small services, runs": f"{options.beside} releases in each cell.",
