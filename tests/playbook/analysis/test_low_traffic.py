@@ -16,9 +16,11 @@ def ended(bake, ticks, policy=None, **more):
     return judge(bake(policy or Policy(), **more).folded(ticks), policy or Policy())
 
 
-def scrapes(tick, requests, errors=0, count=180):
-    """``count`` scrapes, of which the first have one request each, and the last ``errors`` of those failed."""
-    return [tick(n=int(k < requests), x=int(requests - errors <= k < requests), m=9) for k in range(count)]
+def scrapes(tick, requests, errors=0, size=1, count=180):
+    """``count`` scrapes; ``requests`` come in groups of ``size``, evenly spread, and one in the first groups fails."""
+    groups = [k * requests // size // count != (k - 1) * requests // size // count for k in range(1, count + 1)]
+    failing = [group and sum(groups[:k]) < errors for k, group in enumerate(groups)]
+    return [tick(n=size * group, x=int(bad), m=9) for group, bad in zip(groups, failing, strict=True)]
 
 
 @pytest.mark.parametrize("past", [HISTORY, UNKNOWN], ids=["errors come alone", "nothing is known of them"])
@@ -31,8 +33,8 @@ def test_77_clean_requests_rule_out_5_percent(bake, tick, past, clean, action):
 
 
 def test_scrapes_count_once_where_errors_may_come_together(bake, tick):
-    """A thousand requests in 40 scrapes are 40 pieces of evidence where bursts are known, and a thousand where not."""
-    ticks = [tick(n=10 * (k < 40), m=9) for k in range(180)]
+    """400 requests in 40 scrapes are 40 pieces of evidence where bursts are known, and 400 where they are not."""
+    ticks = scrapes(tick, 400, size=10)
     assert ended(bake, ticks, **UNKNOWN).ruled_out == pytest.approx(upper_bound(40, 0, 1.0, 0.02))
     assert ended(bake, ticks, **HISTORY).ruled_out == pytest.approx(upper_bound(400, 0, 1.0, 0.02))
 
@@ -48,9 +50,7 @@ def test_a_burst_is_one_bad_scrape():
 )
 def test_an_error_ratio_above_the_line_is_a_persons(bake, tick, requests, errors, may):
     """1 of 180 is more than 0.5 %, and 2 of 540 more than 0.1 % and one: 5 % is ruled out, and neither is promoted."""
-    each = -(-requests // 180)
-    ticks = [tick(n=min(each, max(0, requests - each * k)), x=int(k < errors), m=9) for k in range(180)]
-    verdict = ended(bake, ticks, **HISTORY)
+    verdict = ended(bake, scrapes(tick, requests, errors, size=10), **HISTORY)
     assert verdict.action is Action.INCONCLUSIVE
     assert (promoted([verdict], Policy())[0].action is Action.PROMOTE) is may
 

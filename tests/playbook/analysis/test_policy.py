@@ -8,6 +8,8 @@ from playbook.analysis.policy import LowTraffic, Policy
 COMPRESSED = {
     "bake_s": (900, 60),
     "bake_max_s": (1800, 120),
+    "cloud_run_interval_s": (60, 4),
+    "cloud_run_delay_s": (240, 10),
     "literal_window_s": (300, 20),
     "horizon_s": (900, 60),
     "freshness_s": (60, 6),
