@@ -7,6 +7,7 @@ from playbook.analysis.readings import SignalReading
 from playbook.analysis.verdict import Action, Verdict
 from playbook.lease.lease import Decision, HotfixLease, Kind, Lease, RollbackLease
 from playbook.messages import signals
+from playbook.messages.checklist import table
 from playbook.messages.escape import code_block, markdown
 from playbook.messages.forecast import forecast_table
 from playbook.messages.phases import phases, strip
@@ -42,7 +43,7 @@ def page(report: Report, *, pictures: bool = False) -> str:
         blocks += ["### Forecast of the bake", forecast_table(report.forecasts)]
     blocks += ["### Roll back by hand", code_block(rollback_plan(lease))]
     if report.checklist:
-        blocks += ["### Checklist", "\n".join(f"- {markdown(str(item))}" for item in report.checklist)]
+        blocks += ["### Checklist", table(report.checklist)]
     if report.verdicts:
         blocks += ["### Evidence and queries", LEGEND, *map(evidence, report.verdicts)]
     return "\n\n".join(blocks)
@@ -96,6 +97,8 @@ def users(report: Report) -> str:
             return "all are on the new revisions."
         case ReleaseOutcome.REVERTED | ReleaseOutcome.ROLLED_BACK:
             return f"all are back on {stable_names(lease)}."
+        case ReleaseOutcome.PLANNED:
+            return "nothing changes for them."
         case None:
             return _under_way(lease)
         case _:
@@ -133,6 +136,7 @@ def facts(report: Report) -> str:
         case _:
             rows += [("Asked by", asked)]
             rows += [("Changes", markdown(report.changes))] if report.changes else []
+    rows += [("Overridden", markdown(str(override))) for override in lease.overrides]
     if report.links:
         rows.append(("Links", _links(report.links)))
     return BREAK.join(f"**{name}:** {value}" for name, value in rows)

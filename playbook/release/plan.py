@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from playbook.base import Frozen
+from playbook.checklist.items import Override
 from playbook.lease.record import Record
 from playbook.release.traffic import ServiceSnapshot
 from playbook.release.version import Image, Version
@@ -23,7 +24,8 @@ class Order(Frozen):
     canary_percent_max: int = Field(0, description="how far the forecast may raise that; below it: not at all")
     changes: str = ""
     requested_by: str = ""
-    override: str = ""
+    overrides: tuple[Override, ...] = ()
+    plan_reviewed_by: str = ""
 
 
 def version_due(staging: Record, production: Record) -> str:
