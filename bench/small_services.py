@@ -100,10 +100,11 @@ class Service:
         self.requests: list[Ints] = []
         self.failed: list[Ints] = []
         self.stable: list[tuple[Ints, Ints]] = []
-        self.seconds = 0.0
+        self.seconds, self.percent = 0.0, 0
 
     def bake(self, percent: int, seconds: float, probes: int = 0) -> None:
         """Users, and ``probes`` of our own, for so long."""
+        self.percent = percent
         scrape_s, rng = self.case.policy.scrape_s, self.rng
         ticks = round(seconds / scrape_s)
         ends_s = self.seconds + scrape_s * np.arange(1, ticks + 1)
@@ -126,6 +127,7 @@ class Service:
             bake_start_s=0.0,
             policy=policy,
             dispersion=self.dispersion,
+            canary_percent=self.percent,
         )
         stable = [np.concatenate(part) for part in zip(*self.stable, strict=True)]
         canary = _samples("new", np.concatenate(self.requests), np.concatenate(self.failed), policy.scrape_s)
@@ -143,14 +145,16 @@ class Service:
 
 
 def _samples(name: str, requests: Ints, errors: Ints, scrape_s: float) -> RevisionSamples:
-    """One instance's counters; every request is fast."""
+    """One instance's counters; every request is fast, and CPU and memory are well below their limits."""
 
     def series(counts: Ints, **labels: str) -> CounterSeries:
         total = [0.0, *map(float, counts.cumsum())]
         return CounterSeries({"instance": name, **labels}, tuple((k * scrape_s, one) for k, one in enumerate(total)))
 
     latency = tuple(series(requests, le=edge) for edge in ("2", "5", "+Inf"))
-    return RevisionSamples((series(requests - errors, status="200"), series(errors, status="500")), latency)
+    level = (CounterSeries({"instance": name}, tuple((k * scrape_s, 0.4) for k in range(len(requests) + 1))),)
+    requests_of = (series(requests - errors, status="200"), series(errors, status="500"))
+    return RevisionSamples(requests=requests_of, latency=latency, cpu=level, memory=level)
 
 
 def release(rng: np.random.Generator, case: Case, rate: float) -> tuple[Action, tuple[Forecast, ...]]:
