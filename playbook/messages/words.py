@@ -41,7 +41,7 @@ def users_now(lease: Lease) -> str:
         case Decision.DEPLOY:
             return "all on what they had; no user is on the new revisions"
         case Decision.BAKE:
-            return f"{lease.canary_percent} % on the new revisions, which are watched meanwhile"
+            return f"{canary_share(lease)} on the new revisions, which are watched meanwhile"
         case _:
             return "some services may serve the new revision to all users, others to a share"
 
