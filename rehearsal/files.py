@@ -39,17 +39,25 @@ smoke = ["health", "auth", "analyze", "metrics"]
 name = "ethixai-frontend"
 repository = "ghcr.io/geoaziz/ethixai-frontend"
 job = "frontend"
-smoke = ["health", "page"]
+{frontend}smoke = ["health", "page"]
 
 [contacts]
 "Platform Engineering Lead" = {{ slack = "@platform-lead", escalation = "Primary on-call" }}
 "CTO" = {{ slack = "@cto", escalation = "Escalation for P0 incidents" }}
 
-[queries]
+# Prometheus takes up to 6 s to forget an instance that is gone.
+[[signals]]
+name = "instances that answer scrapes"
+for_s = 15
+
+{signals}[queries]
 requests = 'http_requests_total{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
 latency = 'http_request_duration_seconds_bucket{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
 cpu = 'cpu_utilization_ratio{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
 memory = 'memory_utilization_ratio{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
+cloud_run_requests = '''
+run_googleapis_com:request_count{{project_id="{project}",service_name="{{service}}",revision_name="{{revision}}"}}'''
+start_time = 'process_start_time_seconds{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
 up = 'up{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
 error_ratio = '''
 (sum(rate(http_requests_total{{project="{project}",job="{{job}}",revision="{{revision}}",status=~"5.."}}[15s]))
@@ -145,10 +153,13 @@ def secrets(world: RemoteWorld) -> dict[str, str]:
     return {**SECRETS, "REHEARSAL_MONGODB_URI": world.mongodb_uri, "REHEARSAL_RESTORED_URI": world.restored_uri}
 
 
-def write_environments(folder: Path, world: RemoteWorld, ui_url: str, policy: str = "") -> tuple[Path, Path]:
+def write_environments(
+    folder: Path, world: RemoteWorld, ui_url: str, policy: str = "", signals: str = "", frontend: str = ""
+) -> tuple[Path, Path]:
     """Write production.toml and staging.toml for this world. Returns their paths, staging first.
 
-    ``policy`` is added to the table [policy] of production.
+    ``policy`` is added to the table [policy] of production, ``signals`` to its [[signals]], and ``frontend`` to its
+    last service.
     """
     places = {
         "ui_url": ui_url,
@@ -163,6 +174,8 @@ def write_environments(folder: Path, world: RemoteWorld, ui_url: str, policy: st
         staging='pager = "none"\n',
         policy="bake_s = 0\n",
         maintenance="",
+        signals="",
+        frontend="",
         **places,
     )
     production = TEMPLATE.format(
@@ -170,6 +183,8 @@ def write_environments(folder: Path, world: RemoteWorld, ui_url: str, policy: st
         project="ethixai-production",
         staging='staging = "staging"\n',
         policy=LOW_TRAFFIC + policy,
+        signals=signals,
+        frontend=frontend,
         maintenance=f'maintenance_revision = "{MAINTENANCE}"\n',
         **places,
     )

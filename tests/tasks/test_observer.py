@@ -10,7 +10,7 @@ from prefect.logging import disable_run_logger
 from blocks.environment import Environment
 from blocks.queries import Queries
 from playbook.analysis.policy import Policy
-from playbook.analysis.samples import CounterSeries
+from playbook.analysis.samples import CounterSeries, SeriesAnswer
 from playbook.analysis.signals import DEFAULT_SIGNALS
 from playbook.analysis.telemetry import TelemetryForm
 from playbook.analysis.verdict import Action, Verdict, judge
@@ -39,6 +39,10 @@ class Prometheus:
         if "time()" in self.refused:
             raise Refused("time() is refused")
         return self.now_s
+
+    async def answer(self, query: str, span_s: float, at_s: float | None = None) -> SeriesAnswer:
+        """The same, of all stores."""
+        return SeriesAnswer(await self.series(query, span_s, at_s))
 
     async def series(self, query: str, span_s: float, at_s: float | None = None) -> tuple[CounterSeries, ...]:
         """The samples of a span."""
