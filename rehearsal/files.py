@@ -41,6 +41,11 @@ repository = "ghcr.io/geoaziz/ethixai-frontend"
 job = "frontend"
 {frontend}smoke = ["health", "page"]
 
+[gates]
+build_deadline_s = 60
+late_after_s = 300
+not_needed = {{ migrations = "a rehearsal's migrations run in production only" }}
+{gates}
 [contacts]
 "Platform Engineering Lead" = {{ slack = "@platform-lead", escalation = "Primary on-call" }}
 "CTO" = {{ slack = "@cto", escalation = "Escalation for P0 incidents" }}
@@ -154,12 +159,18 @@ def secrets(world: RemoteWorld) -> dict[str, str]:
 
 
 def write_environments(
-    folder: Path, world: RemoteWorld, ui_url: str, policy: str = "", signals: str = "", frontend: str = ""
+    folder: Path,
+    world: RemoteWorld,
+    ui_url: str,
+    policy: str = "",
+    gates: str = "",
+    signals: str = "",
+    frontend: str = "",
 ) -> tuple[Path, Path]:
     """Write production.toml and staging.toml for this world. Returns their paths, staging first.
 
-    ``policy`` is added to the table [policy] of production, ``signals`` to its [[signals]], and ``frontend`` to its
-    last service.
+    ``policy`` and ``gates`` are added to the tables [policy] and [gates] of production, ``signals`` to its [[signals]],
+    and ``frontend`` to its last service.
     """
     places = {
         "ui_url": ui_url,
@@ -173,6 +184,7 @@ def write_environments(
         project="ethixai-staging",
         staging='pager = "none"\n',
         policy="bake_s = 0\n",
+        gates="",
         maintenance="",
         signals="",
         frontend="",
@@ -185,6 +197,7 @@ def write_environments(
         policy=LOW_TRAFFIC + policy,
         signals=signals,
         frontend=frontend,
+        gates=gates,
         maintenance=f'maintenance_revision = "{MAINTENANCE}"\n',
         **places,
     )

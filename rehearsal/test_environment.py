@@ -77,7 +77,9 @@ class TestEnvironment:
         """Add ``lines`` to the policy in production's environment file, and the others to its signals and to its
         frontend, until the next `clean`."""
         if (lines, signals, frontend) != self._policy:
-            files = write_environments(self.server.folder, self.world, self.server.ui_url, lines, signals, frontend)
+            files = write_environments(
+                self.server.folder, self.world, self.server.ui_url, lines, signals=signals, frontend=frontend
+            )
             await self.server.apply(*files)
             self._policy = lines, signals, frontend
 
