@@ -35,7 +35,8 @@ def common(result: ScenarioResult) -> None:
         left = [key for key in result.annotations[service] if key in (OURS + "claim", OURS + "member")]
         result.expect(not left, f"{service} still has the annotations {', '.join(left)}")
         result.expect(
-            not any(tag.startswith("canary") for tag in result.tags[service]), f"{service} still has its canary tag"
+            not any(tag.startswith(("canary", "c-")) for tag in result.tags[service]),
+            f"{service} still has its canary tag",
         )
 
 

@@ -9,6 +9,7 @@ from typing import Literal, Self
 from pydantic import Field
 
 from playbook.base import Frozen
+from playbook.release.drift import DriftPolicy
 
 
 class LowTraffic(StrEnum):
@@ -59,6 +60,12 @@ class Policy(Frozen):
     )
     warm_up_scrapes: int = Field(default=12, ge=0, description="After a scaling, the same: new instances are cold.")
     warm_up_max_s: float = _s(60, "After a scaling, at most, however slow the scrapes are.")
+
+    drift: DriftPolicy = Field(
+        default=DriftPolicy.REFUSE,
+        description="A service's template that a person changed while traffic was pinned: refuse the release, take the "
+        "change along, or leave it out. A hotfix is not refused for it; it leaves it out.",
+    )
 
     # Deadlines and budgets
     gate_deadline_s: float = _s(900, "For a person's answer; silence means revert. Playbook 8, the 15-minute window.")

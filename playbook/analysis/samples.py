@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from playbook.analysis.policy import Policy
+from playbook.analysis.status import status_of
 
 INSTANCE_LABEL = "instance"
 
@@ -59,6 +60,7 @@ class Observation:
 
     ``oom_kills``: kills of canary instances since the bake began; None when it could not be asked. ``more``: what the
     queries of signals said, by their name. ``new_errors``: error lines of the canary that stable does not have.
+    ``faults``: what is wrong with this look at the canary, by `telemetry_checks.look_faults`.
     """
 
     now_s: float
@@ -67,6 +69,7 @@ class Observation:
     oom_kills: int | None = None
     more: Mapping[str, Sides] = field(default_factory=dict)
     new_errors: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
     def of(self, query: str) -> Sides:
         """What the query of a signal said."""
@@ -96,8 +99,13 @@ def increment(value: float, before: float) -> float:
 
 
 def is_error(labels: dict[str, str]) -> bool:
-    """Whether requests of this series were answered with a 5xx, by code ("503") or by class ("5xx")."""
-    return labels.get("status", "").startswith("5")
+    """Whether requests of this series were answered with a 5xx, by its label ``status``: code, class or word."""
+    return (status_of(str(labels.get("status", ""))) or "").startswith("5")
+
+
+def has_status(labels: dict[str, str]) -> bool:
+    """Whether it is known how requests of this series ended."""
+    return status_of(str(labels.get("status", ""))) is not None
 
 
 def edge_of(labels: dict[str, str]) -> float | None:

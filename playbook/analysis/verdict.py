@@ -20,6 +20,7 @@ from playbook.analysis.readings import SignalReading, readings
 from playbook.analysis.sequential import requests_needed, upper_bound
 from playbook.analysis.signal_states import State
 from playbook.analysis.signals import Absence, Breach
+from playbook.analysis.unfit import telemetry_fault
 from playbook.base import Frozen
 from playbook.incident.decision_matrix import Reason, Severity, Trigger, row_for
 
@@ -200,7 +201,8 @@ def _meanwhile(evidence: Evidence, policy: Policy, services: int) -> _Finding:
     """What to say while the bake goes on: what would stand in the way of promotion if it ended now."""
     no_traffic = not evidence.bake.n and evidence.now_s - evidence.bake_start_s > policy.freshness_s
     doubt = Reason.FIRST_REQUESTS_FAILED if _first_failed(evidence, policy) else None
-    if held := doubt or _unseen(evidence, policy) or _held(evidence, policy):
+    faulty = Reason.TELEMETRY_FAULTY if telemetry_fault(evidence, policy) else None
+    if held := doubt or _unseen(evidence, policy) or faulty or _held(evidence, policy):
         return _Finding(Action.CONTINUE, held)
     if no_traffic:
         return _Finding(Action.CONTINUE, Reason.NO_TRAFFIC)
@@ -253,7 +255,9 @@ def _at_end(evidence: Evidence, policy: Policy, services: int) -> _Finding:
     if _first_failed(evidence, policy):
         return _Finding(Action.INCONCLUSIVE, Reason.FIRST_REQUESTS_FAILED)
     missing = _unseen(evidence, policy)
-    if not evidence.rounds:
+    if telemetry_fault(evidence, policy):
+        missing = Reason.TELEMETRY_FAULTY
+    elif not evidence.rounds:
         missing = Reason.TELEMETRY_MISSING
     elif missing is None and evidence.covered_s < policy.coverage_min * (evidence.now_s - evidence.bake_start_s):
         missing = Reason.TELEMETRY_PARTIAL

@@ -79,6 +79,13 @@ class ServiceRollout(Stored):
     )
     scaling: Scaling = Field(Scaling(), description="at acquisition, a mitigation aside")
     latest_created: str = Field("", description="the newest revision at acquisition")
+    drift: tuple[str, ...] | None = Field(
+        None,
+        max_length=100,
+        description="how its template differs from what serves, as planned on; None: it may change",
+    )
+    has_tags: bool = Field(True, description="its revisions are tagged; a long name leaves no room for a tag")
+    takes_template: bool = Field(False, description="to_revision is made of the template, drift and all")
 
     @property
     def unmitigated(self) -> TrafficSplit:
@@ -92,6 +99,13 @@ class Measured(Stored):
     severity: Severity | None = Field(description="of the worst verdict; None: the matrix has no row for it")
     failed: int = Field(ge=0)
     requests: int = Field(ge=0, description="to the canary since the bake's start; 0: none was seen")
+
+
+class Pause(Stored):
+    """A person has paused the release in Prefect's UI: it waits until they resume it, or is taken back."""
+
+    flow_run_id: str = Field(description="the run that was paused, and that goes on when it is resumed")
+    until_s: Seconds = Field(description="unix seconds; then it is taken back")
 
 
 class Lease(Stored):
@@ -118,6 +132,9 @@ class Lease(Stored):
         default_factory=dict, description="service -> unix seconds; when it was given more instances"
     )
     gate_deadline_s: Seconds | None = Field(None, description="unix seconds; a person is asked until then")
+    pause: Pause | None = Field(
+        None, description="a person paused it in Prefect's UI; it does not go forward meanwhile"
+    )
     deadline_s: Seconds = Field(description="unix seconds; recovery takes an older lease over, dead or alive")
     requested_at_s: Seconds | None = Field(None, description="unix seconds; when a person or CI asked for it")
     asked_back_at_s: Seconds | None = Field(None, description="unix seconds; when a person asked to have it taken back")
@@ -144,6 +161,11 @@ class Lease(Stored):
         return tuple(rollout.service for rollout in self.rollouts)
 
     @property
+    def runs(self) -> tuple[str, ...]:
+        """The flow runs that it belongs to: the one that holds it, and the one that a person paused."""
+        return (self.flow_run_id, *([self.pause.flow_run_id] if self.pause else []))
+
+    @property
     def exploit_checks(self) -> tuple[ExploitCheck, ...]:
         """Requests that the new revision must refuse."""
         return ()
@@ -165,7 +187,7 @@ class Lease(Stored):
             found.append("place is not gcloud's flags")
         if any(not IMAGE.fullmatch(one.image) for one in self.rollouts):
             found.append("an image is no name of an image")
-        if not is_uuid(self.flow_run_id):
+        if not all(map(is_uuid, self.runs)):
             found.append("flow_run_id is no UUID")
         return found
 
@@ -232,6 +254,14 @@ class Lease(Stored):
         """The same release with a bake that ends at ``end_s``. ``policy`` is the environment's."""
         ends_s = (self.bake_start_s or end_s) + self.policy(policy).bake_s
         return self.model_copy(update={"extensions_s": (*self.extensions_s, max(0.0, end_s - ends_s))})
+
+    def paused(self, pause: Pause) -> Self:
+        """The same release, which waits until a person resumes it."""
+        return self.model_copy(update={"pause": pause})
+
+    def resumed(self) -> Self:
+        """The same release, which goes on."""
+        return self.model_copy(update={"pause": None})
 
     def reopened(self) -> Self:
         """The same release, answered by a person: if it stays undecided, they are asked anew."""

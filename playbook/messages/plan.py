@@ -11,8 +11,16 @@ def plan_table(lease: Lease) -> str:
         f"{code_span(rollout.image.rsplit('@', 1)[-1][:19] + '…')} |"
         for rollout in lease.rollouts
     ]
+    drifts = [
+        f"| {markdown(rollout.service)} | {markdown(line)} | {'taken' if rollout.takes_template else 'left out'} |"
+        for rollout in lease.rollouts
+        for line in rollout.drift or ()
+    ]
+    changed = (
+        ["", "| service | its template, not yet served | this release |", "|---|---|---|", *drifts] if drifts else []
+    )
     becomes = "goes back to" if lease.kind is Kind.ROLLBACK else "new revision"
-    return "\n".join((f"| service | before | {becomes} | image |", "|---|---|---|---|", *rows))
+    return "\n".join((f"| service | before | {becomes} | image |", "|---|---|---|---|", *rows, *changed))
 
 
 def rollback_plan(lease: Lease) -> str:

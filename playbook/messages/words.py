@@ -34,6 +34,17 @@ def impact(report: Report) -> str:
     return f"{users}; {failed}"
 
 
+def users_now(lease: Lease) -> str:
+    """Where users are while a release waits."""
+    match lease.decision:
+        case Decision.DEPLOY:
+            return "all on what they had; no user is on the new revisions"
+        case Decision.BAKE:
+            return f"{lease.canary_percent} % on the new revisions, which are watched meanwhile"
+        case _:
+            return "some services may serve the new revision to all users, others to a share"
+
+
 def stable_names(lease: Lease) -> str:
     """What users are back on: the release where it is written down, else the revisions."""
     names = (rollout.back_to.name if rollout.back_to else lease.fallback(rollout).main for rollout in lease.rollouts)

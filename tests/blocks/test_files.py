@@ -304,10 +304,22 @@ async def test_signing_keys_are_references_and_two_may_be_named(write: Write, mo
     assert [key.secret for key in await environment.signer.keys()] == [b"n" * 32, b"o" * 32]
 
 
-async def test_a_name_of_33_characters_is_allowed(write: Write) -> None:
-    """With the tag of a release, `canary-1f2e3d`, it has the 46 that Cloud Run allows."""
-    environment = await files.read(write(RIGHT.replace("ethixai-backend", "a" * 33, 1)))
-    assert environment.service_names == ("a" * 33,)
+async def test_a_name_of_38_characters_is_allowed(write: Write) -> None:
+    """With the tag of a release, `c-1f2e3d`, it has the 46 that Cloud Run allows."""
+    environment = await files.read(write(RIGHT.replace("ethixai-backend", "a" * 38, 1)))
+    assert environment.service_names == ("a" * 38,)
+
+
+async def test_a_longer_name_goes_without_tags_only_if_the_file_says_so(write: Write) -> None:
+    """Then a new revision is not smoke-tested before it has users, and the file says that in so many words."""
+    long = RIGHT.replace("ethixai-backend", "a" * 40, 1)
+    (found,) = await problems(write(long))
+    assert "at most 38" in found
+    assert "has_tags = false" in found
+    environment = await files.read(
+        write(long.replace('name = "' + "a" * 40 + '"', 'name = "' + "a" * 40 + '"\nhas_tags = false', 1))
+    )
+    assert environment.untagged == ("a" * 40,)
 
 
 async def test_no_chat_is_needed(write: Write) -> None:

@@ -20,6 +20,8 @@ COMPRESSED = {
     "literal_requests": (2000, 130),
     "scrape_s": (5, 1),
     "tick_s": (5, 1),
+    "cloud_run_interval_s": (60, 4),
+    "cloud_run_delay_s": (240, 10),
 }
 
 
