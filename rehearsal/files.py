@@ -195,10 +195,10 @@ def write_environments(
         project="ethixai-production",
         staging='staging = "staging"\n',
         policy=LOW_TRAFFIC + policy,
-        signals=signals,
-        frontend=frontend,
         gates=gates,
         maintenance=f'maintenance_revision = "{MAINTENANCE}"\n',
+        signals=signals,
+        frontend=frontend,
         **places,
     )
     database = MONGODB.format(migrations=MIGRATIONS, **places)
