@@ -115,10 +115,6 @@ project = "{project}"
 api_endpoint = "{grpc}"
 names = ["mongodb-uri", "jwt-signing-key"]
 """
-LOW_TRAFFIC = """\
-low_traffic = { ethixai-ai-core = "hold", ethixai-backend = "probe", ethixai-frontend = "ask" }
-"""
-"""One service for each of the three ways, so that a rehearsal covers all of them."""
 PAGERDUTY = """
 [pagerduty]
 events_url = "{vendors}/pagerduty"
@@ -194,7 +190,7 @@ def write_environments(
         name="production",
         project="ethixai-production",
         staging='staging = "staging"\n',
-        policy=LOW_TRAFFIC + policy,
+        policy=policy,
         gates=gates,
         maintenance=f'maintenance_revision = "{MAINTENANCE}"\n',
         signals=signals,

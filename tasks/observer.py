@@ -88,7 +88,7 @@ class ServiceObserver:
             policy=self.policy,
             signals=self._signals,
             # Which share it had at which time is not known of one whose share was raised.
-            canary_percent=0 if lease.earlier_percents else lease.canary_percent,
+            canary_percent=0 if lease.earlier_percents else lease.share(rollout),
         )
 
     async def _learn_history(self, now_s: float) -> None:

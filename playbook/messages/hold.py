@@ -6,6 +6,7 @@ from playbook.analysis.verdict import Action, Verdict
 from playbook.lease.lease import Lease
 from playbook.messages.checklist import overridden
 from playbook.messages.escape import markdown
+from playbook.messages.plan import canary_share
 from playbook.messages.report import Report
 from playbook.messages.times import clock, minutes
 from playbook.messages.words import stable_names
@@ -28,11 +29,11 @@ def question(report: Report, page_url: str = "") -> tuple[str, ...]:
         f"Users: {_now(lease)}",
         f"promote: all users get {lease.version}.",
         f"revert: all users go back to {stable_names(lease)}.",
-        f"extend: {lease.canary_percent} % of users keep it for 1 to 60 minutes more; then it is judged again.",
+        f"extend: {canary_share(lease)} of users keep it for 1 to 60 minutes more; then it is judged again.",
     ]
-    if lease.canary_percent < PERCENT_MAX:
+    if lease.shares[-1] < PERCENT_MAX:
         lines.append(
-            f"raise: {lease.canary_percent + 1} to {PERCENT_MAX} % of users get it for {bake}; then it is judged again."
+            f"raise: {lease.shares[-1] + 1} to {PERCENT_MAX} % of users get it for {bake}; then it is judged again."
         )
     return (*lines, f"All numbers: {page_url}") if page_url else tuple(lines)
 
@@ -64,4 +65,4 @@ def _undecided(verdicts: Sequence[Verdict]) -> list[str]:
 def _now(lease: Lease) -> str:
     seen = lease.measured
     counted = f"; {seen.failed:,} of {seen.requests:,} requests to it failed" if seen and seen.requests else ""
-    return f"{lease.canary_percent} % are on it{counted}."
+    return f"{canary_share(lease)} are on it{counted}."
