@@ -56,7 +56,7 @@ class ServiceObserver:
         self._signals = tuple(
             one
             for one in for_service(env.signals, rollout.service)
-            if all(env.queries.text_of(query) for query in one.queries)
+            if all(env.queries.text_of(query) for query in one.queries) and self.service.telemetry.offers(one.queries)
         )
         self._looked_around_at_s = 0.0
         self._asked_history_at_s = -math.inf

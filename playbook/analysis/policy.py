@@ -28,13 +28,6 @@ EVERY_SERVICE = "*"
 Unseen = Literal["latency", "cpu", "memory", "oom_kills"]
 
 
-class SharedCause(StrEnum):
-    """What to do with a canary that fails as stable does."""
-
-    ROLLBACK = "rollback"
-    HOLD = "hold"  # wait until stable is well; what came meanwhile does not count
-
-
 class NewErrors(StrEnum):
     """What error lines do that stable does not have."""
 
@@ -155,10 +148,6 @@ class Policy(Frozen):
         default=(),
         description="Signals of the playbook's table that a release may be promoted without ever having seen. "
         "The playbook is silent.",
-    )
-    shared_cause: SharedCause = Field(
-        default=SharedCause.ROLLBACK,
-        description="What to do where stable fails too. Playbook 8: roll back. hold: wait until stable is well.",
     )
     new_errors: NewErrors = Field(
         default=NewErrors.SHOW,

@@ -56,6 +56,8 @@ def _undecided(verdicts: Sequence[Verdict]) -> list[str]:
         return ["The policy asks for approval before all users move; the judge would promote.", *healthy]
     found = [one for one in verdicts if one.action is Action.INCONCLUSIVE]
     lines = [f"{one.service}: {one.explanation}" for one in found[:REASONS_MAX]]
+    new = [f"{one.service}: new error: {one.new_errors[0]}" for one in found[:REASONS_MAX] if one.new_errors]
+    lines += new[:1]
     others = ", ".join(one.service for one in found[REASONS_MAX:])
     return [*lines, f"Also undecided: {others}."] if others else lines
 

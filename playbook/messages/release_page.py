@@ -216,6 +216,9 @@ def evidence(verdict: Verdict) -> str:
         f"**{markdown(verdict.service)}.** {markdown(verdict.explanation)}",
         signals.evidence_table(verdict.signals),
     ]
+    if verdict.new_errors:
+        lines = "\n".join(f"- {markdown(one)}" for one in verdict.new_errors)
+        blocks.append(f"Errors that stable does not have:\n\n{lines}")
     queries = list(dict.fromkeys(signal.query for signal in verdict.signals if signal.query))
     if queries:
         blocks.append(code_block("\n".join(map(folded, queries))))
