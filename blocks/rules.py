@@ -7,7 +7,7 @@ from blocks.cloud_run import CloudRun
 from blocks.environment import Environment
 from blocks.queries import KNOWN, PLACEHOLDER, Queries
 from blocks.toml_lines import Place
-from playbook.analysis.policy import Policy
+from playbook.analysis.policy import EVERY_SERVICE, Policy
 from playbook.analysis.signals import DEFAULT_SIGNALS
 from playbook.release.traffic import TAG_MAX
 
@@ -44,7 +44,7 @@ def _names(environment: Environment) -> Iterator[Problem]:
 def _policy(environment: Environment) -> Iterator[Problem]:
     policy = environment.policy
     for name in policy.low_traffic:
-        if name not in environment.service_names:
+        if name not in (EVERY_SERVICE, *environment.service_names):
             known = ", ".join(environment.service_names)
             yield ("policy", "low_traffic", name), f"there is no service {name!r}; [[services]] has {known}."
     is_google = isinstance(environment.cloud_run, CloudRun) and not environment.cloud_run.api_endpoint
