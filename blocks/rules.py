@@ -7,7 +7,7 @@ from blocks.cloud_run import CloudRun
 from blocks.environment import Environment
 from blocks.queries import KNOWN, PLACEHOLDER, Queries
 from blocks.toml_lines import Place
-from playbook.analysis.policy import Policy
+from playbook.analysis.policy import EVERY_SERVICE, Policy
 from playbook.analysis.signals import DEFAULT_SIGNALS
 from playbook.release.traffic import TAG_MAX
 
@@ -44,7 +44,7 @@ def _names(environment: Environment) -> Iterator[Problem]:
 def _policy(environment: Environment) -> Iterator[Problem]:
     policy = environment.policy
     for name in policy.low_traffic:
-        if name not in environment.service_names:
+        if name not in (EVERY_SERVICE, *environment.service_names):
             known = ", ".join(environment.service_names)
             yield ("policy", "low_traffic", name), f"there is no service {name!r}; [[services]] has {known}."
     is_google = isinstance(environment.cloud_run, CloudRun) and not environment.cloud_run.api_endpoint
@@ -111,9 +111,9 @@ def _pagers(environment: Environment) -> Iterator[Problem]:
 def _signing(environment: Environment) -> Iterator[Problem]:
     is_production = environment.name == "production" or bool(environment.staging)
     signing = environment.signing
-    if signing.none and signing.keys:
+    if signing.none and signing.secrets:
         yield ("signing",), "says that nothing is signed, and names keys too. Remove one of them."
-    if is_production and not signing.keys and not signing.none:
+    if is_production and not signing.secrets and not signing.none:
         yield (
             ("signing",),
             "production has no signing key: what another account writes into a service's annotations would be taken "

@@ -22,6 +22,7 @@ from tasks.announce import notify_not_started, notify_starting
 from tasks.build import check_build
 from tasks.drift import check_drift
 from tasks.ending import ending
+from tasks.forecast import forecast_bake
 from tasks.heartbeat import with_heartbeat
 from tasks.lease import acquire, already_live, check_free, holder, look, version_in_staging
 from tasks.migration.schema import check_schema
@@ -91,11 +92,14 @@ async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = (
     lease = release_lease(
         order, found.values(), holder(env), drift=drift, takes_template=is_taken, untagged=env.untagged
     )
+    forecasts = await forecast_bake(env, lease, found, order.canary_percent_max)
+    lease = lease.planned({one.service: one.percent for one in forecasts}, forecasts[0].bake_s) if forecasts else lease
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
         words = "; ".join(["lease acquired", *map(str, lease.overrides)])
-        report = await note(await open_report(env, lease, checklist=items, changes=order.changes), words)
-        await notify_starting(env, lease, order, items)
+        report = await open_report(env, lease, checklist=items, changes=order.changes, forecasts=forecasts)
+        report = await note(report, words)
+        await notify_starting(env, report, order, items)
         return await carry_out(env, report)
 
 
@@ -120,6 +124,7 @@ async def make_order(env: Environment, staging: Environment | None, request: Rel
         version=version,
         images={service: build for service, build in zip(services, builds, strict=True) if isinstance(build, Image)},
         canary_percent=int(request.canary_percent or env.policy.canary_percent),
+        canary_percent_max=int(request.canary_percent or env.policy.canary_percent_max),
         changes=request.changes,
         requested_by=request.requested_by,
         overrides=request.overrides,

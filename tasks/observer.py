@@ -56,7 +56,7 @@ class ServiceObserver:
         self._signals = tuple(
             one
             for one in for_service(env.signals, rollout.service)
-            if all(env.queries.text_of(query) for query in one.queries)
+            if all(env.queries.text_of(query) for query in one.queries) and self.service.telemetry.offers(one.queries)
         )
         self._looked_around_at_s = 0.0
         self._asked_history_at_s = -math.inf
@@ -88,7 +88,7 @@ class ServiceObserver:
             policy=self.policy,
             signals=self._signals,
             # Which share it had at which time is not known of one whose share was raised.
-            canary_percent=0 if lease.earlier_percents else lease.canary_percent,
+            canary_percent=0 if lease.earlier_percents else lease.share(rollout),
         )
 
     async def _learn_history(self, now_s: float) -> None:

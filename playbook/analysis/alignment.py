@@ -157,7 +157,7 @@ class Aligner:
         samples = one.samples
         index = len(samples)
         seen = self.seen.get(what.key, -math.inf)
-        while index and not samples[index - 1][0] <= seen:
+        while index and (not samples[index - 1][0] <= seen or math.isinf(seen)):
             index -= 1
         top = COUNTER_MAX if what.kind < _CPU else math.inf
         for at_s, value in samples[index:]:

@@ -153,6 +153,19 @@ def dispersion(history: Sequence[CounterSeries], policy: Policy) -> Dispersion:
     return Dispersion(min(200.0, max(1.0, phi_hat)), "history", int(requests), seconds)
 
 
+def requests_per_s(history: Sequence[CounterSeries], policy: Policy) -> float | None:
+    """Requests per second of all these series together, over the ``history_s`` that was read; None without a sample.
+
+    What was there all the time counts over the time between its first and its last sample. What was there for a part of
+    it, such as a service at 0 instances, counts over the whole.
+    """
+    if not any(series.samples for series in history):
+        return None
+    seen = dispersion(history, policy)
+    whole_s = policy.history_s - 3 * policy.scrape_s
+    return seen.requests / (seen.seconds if seen.seconds >= whole_s else policy.history_s)
+
+
 def _first_seen(history: Sequence[CounterSeries]) -> dict[str, float]:
     """Instance -> unix seconds of the first sample of any of its series."""
     found: dict[str, float] = defaultdict(lambda: math.inf)

@@ -92,6 +92,7 @@ class Reason(StrEnum):
     # for it
     COLLECTING = "collecting"
     HEALTHY = "healthy"
+    SMALL_FAULT_RULED_OUT = "small_fault_ruled_out"  # too few requests for more; the policy promotes on that
 
 
 MATRIX: dict[Symptom, Row] = {
@@ -173,6 +174,7 @@ SYMPTOM_OF: dict[Reason, Symptom | None] = {
     Reason.TOO_FEW_REQUESTS: None,
     Reason.COLLECTING: None,
     Reason.HEALTHY: None,
+    Reason.SMALL_FAULT_RULED_OUT: None,
 }
 
 

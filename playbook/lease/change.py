@@ -284,7 +284,7 @@ def is_deployed(snapshot: ServiceSnapshot, lease: Lease) -> bool:
 def to_bake(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
     """The canary has its share of the users."""
     rollout = lease.rollout(snapshot.service)
-    want = rollout.found.with_canary(rollout.to_revision, lease.canary_percent)
+    want = rollout.found.with_canary(rollout.to_revision, lease.share(rollout))
     return move(snapshot, lease, keep_tags(snapshot, want, _tags(rollout, lease.tag)))
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
+from playbook.analysis.forecast import Forecast
 from playbook.analysis.verdict import Verdict
 from playbook.checklist.items import Item
 from playbook.incident.response import Contact, roll_call
 from playbook.lease.lease import Lease
 from playbook.messages.checklist import chat_lines, overridden
 from playbook.messages.facts import Audience, Message
+from playbook.messages.forecast import sentence
 from playbook.messages.page import alarm_key, alarm_summary
 from playbook.messages.plan import rollback_plan
 from playbook.messages.report import Report
@@ -18,9 +20,18 @@ from playbook.release.request import Measure, MitigateRequest
 
 
 def starting(
-    lease: Lease, environment: str, at_s: float, bake_s: float, changes: str, items: Sequence[Item] = ()
+    lease: Lease,
+    environment: str,
+    at_s: float,
+    bake_s: float,
+    changes: str,
+    items: Sequence[Item] = (),
+    forecasts: Sequence[Forecast] = (),
 ) -> Message:
-    """Playbook 2: what `#releases` reads before anything moves, with the checks and every override."""
+    """Playbook 2: what `#releases` reads before anything moves, with the checks and every override.
+
+    A forecast is told where it changed the canary, or where the bake will not be enough.
+    """
     eta = f"{minutes(bake_s)} (canary) → promote to 100%"
     lines = [
         f"🚀 {environment.capitalize()} release starting at {clock(at_s)} UTC",
@@ -28,6 +39,7 @@ def starting(
         f"Changes: {changes or 'not described'}",
         f"ETA: {eta if bake_s else '100% as soon as the smoke tests pass (no canary phase)'}",
     ]
+    lines += [f"Forecast: {sentence(one)}" for one in forecasts if one.is_news]
     lines += chat_lines(items) or overridden(lease.overrides)
     for rollout in lease.rollouts:
         does = "takes along" if rollout.takes_template else "leaves out"
@@ -213,6 +225,12 @@ def not_started(outcome: FlowResult, environment: str, version: str, asked_by: s
         )
     )
     return Message(key=f"{run_url.rsplit('/', 1)[-1]}/not-started", audience=Audience.RELEASES, text=text)
+
+
+def flight_check_failed(environment: str, message: str, run_url: str) -> Message:
+    """What would fail a release is told before one starts."""
+    lines = (f"🛠 {environment.upper()} IS NOT READY FOR A RELEASE", message, f"Run: {run_url}")
+    return Message(key=f"{run_url.rsplit('/', 1)[-1]}/flight-check", audience=Audience.RELEASES, text="\n".join(lines))
 
 
 def late(environment: str, version: str, late_s: float, run_url: str) -> Message:

@@ -23,6 +23,12 @@ def plan_table(lease: Lease) -> str:
     return "\n".join((f"| service | before | {becomes} | image |", "|---|---|---|---|", *rows, *changed))
 
 
+def canary_share(lease: Lease) -> str:
+    """The canaries' share of the users: ``10 %``, or ``10 to 30 %`` where services differ."""
+    least, most = lease.shares[0], lease.shares[-1]
+    return f"{least} %" if least == most else f"{least} to {most} %"
+
+
 def rollback_plan(lease: Lease) -> str:
     """How this release is taken back by hand when everything else is down. Commands for a shell."""
     place = f" {' '.join(map(shell, lease.place.split()))}" if lease.place else ""

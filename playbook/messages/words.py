@@ -3,6 +3,7 @@
 from playbook.analysis.telemetry_checks import is_about_telemetry
 from playbook.incident.decision_matrix import MATRIX, Severity
 from playbook.lease.lease import Decision, Kind, Lease, RollbackLease
+from playbook.messages.plan import canary_share
 from playbook.messages.report import Report
 from playbook.release.outcome import ReleaseOutcome
 
@@ -24,7 +25,7 @@ def impact(report: Report) -> str:
     if came_to is Decision.DEPLOY:
         return "none: no user reached the new revisions"
     is_everybody = came_to is Decision.PROMOTE
-    users = f"{100 if is_everybody else lease.canary_percent} % of users on the new revisions"
+    users = f"{'100 %' if is_everybody else canary_share(lease)} of users on the new revisions"
     if came_to is Decision.REVERT:  # decided by a version of ours that did not write it down
         users = "share of users on the new revisions not known"
     failed = "failed requests were not measured"
@@ -40,7 +41,7 @@ def users_now(lease: Lease) -> str:
         case Decision.DEPLOY:
             return "all on what they had; no user is on the new revisions"
         case Decision.BAKE:
-            return f"{lease.canary_percent} % on the new revisions, which are watched meanwhile"
+            return f"{canary_share(lease)} on the new revisions, which are watched meanwhile"
         case _:
             return "some services may serve the new revision to all users, others to a share"
 

@@ -96,6 +96,10 @@ class Telemetry(StrEnum):
         """The same for its latencies; empty where there are none."""
         return "latency" if self is Telemetry.OWN else ""
 
+    def offers(self, queries: Iterable[str]) -> bool:
+        """Whether there is an answer to all of these; a service without metrics is not scraped."""
+        return self is Telemetry.OWN or not {"latency", "up", "start_time"} & set(queries)
+
     def policy(self, policy: Policy) -> Policy:
         """The policy for this source: Cloud Run's counts come late, and say nothing of latency."""
         if self is Telemetry.OWN:
