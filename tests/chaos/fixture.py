@@ -99,8 +99,9 @@ class Fixture:
         self.ci(version)
 
     def ci(self, version: str = NEW, **conclusions: str) -> None:
-        """CI has finished for ``version``: every required check has passed, except where ``conclusions`` names it."""
-        passed = dict.fromkeys(WRITTEN["production"].required_checks, "success")
+        """CI has finished for ``version``: each check and the scan have passed, but for what ``conclusions`` names."""
+        production = WRITTEN["production"]
+        passed = dict.fromkeys((*production.required_checks, production.gates.scan_check), "success")
         self.vendors["production"].github.checked(Version.parse(version).commit, passed | conclusions)
 
     def forget(self) -> None:
