@@ -22,7 +22,7 @@ from playbook.messages import hotfix
 from playbook.messages import page as pages
 from playbook.messages.facts import Deployed, Message, Page, Resolution, Ticket
 from playbook.messages.report import Report
-from playbook.messages.set_aside import not_reverted, set_aside
+from playbook.messages.set_aside import key_unreadable, late_promotion, not_reverted, set_aside
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.request import MitigateRequest
@@ -182,8 +182,19 @@ async def notify_taken_up(env: Environment, lease: Lease) -> None:
 
 
 async def notify_set_aside(env: Environment, aside: Sequence[Unreadable]) -> None:
-    """The on-call engineer knows each service that the engine does nothing with, and why."""
-    await asyncio.gather(*(notify(env, set_aside(one, env.name, place_of(env))) for one in aside))
+    """The on-call engineer knows each service that the engine does nothing with, and why; a key that cannot be read is
+    one reason for all of them."""
+    pages_due = {page.key: page for page in (_page_of(env, one) for one in aside)}
+    await asyncio.gather(*(notify(env, page) for page in pages_due.values()))
+
+
+def _page_of(env: Environment, one: Unreadable) -> Page:
+    return set_aside(one, env.name, place_of(env)) if one.has_key else key_unreadable(one.problem, env.name)
+
+
+async def notify_late(env: Environment, lease: Lease, why: str) -> None:
+    """The on-call engineer knows that a release stands half promoted and waits for a person."""
+    await notify(env, late_promotion(lease, env.name, why))
 
 
 async def notify_not_reverted(env: Environment, report: Report, why: str) -> None:
