@@ -9,6 +9,7 @@ from answers import ANSWERS, Server, hostile_server
 from calls import DEADLINE_S, GRPC, HTTP, MONGODB, SECRET, public_methods
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth.crypt import RSASigner
 from google.oauth2.service_account import Credentials
 
 from blocks.base import PerLoop
@@ -81,10 +82,11 @@ async def test_a_hostile_token_server_ends_as_our_error(hostile: Server) -> None
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
+    signer = RSASigner.from_string(key)
+
     async def one(name: str) -> str:
-        account = {"client_email": "me", "token_uri": hostile.url(name), "private_key": key.decode()}
         token = GoogleToken()
-        token._credentials = Credentials.from_service_account_info(account, scopes=["s"])
+        token._credentials = Credentials(signer, "me", hostile.url(name), scopes=["s"])
         try:
             async with turns, asyncio.timeout(ENDS_S):
                 await token.header("Cloud Run, asked for tea", DEADLINE_S)
