@@ -14,7 +14,7 @@ from blocks.clock import unix_s
 from blocks.environment import Environment
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.analysis.verdict import Verdict
-from playbook.errors import BadRequest, ReleaseError, Transient
+from playbook.errors import BadRequest, Refused, ReleaseError, Transient
 from playbook.lease.lease import Kind, Lease
 from playbook.lease.record import Unreadable
 from playbook.messages import chat as messages
@@ -133,9 +133,19 @@ async def _tell(env: Environment, fact: Fact, to: str) -> None:
     except ReleaseError as unsaid:
         get_run_logger().warning("%s will be sent later by an announce run: %s", fact.key, unsaid)
         kind = type(fact).__name__.lower()
-        parameters = {"environment": env.name, kind: fact.model_dump(mode="json"), "to": to}
+        try:
+            signature = await env.signer.sign_words("announce", words_of(fact, to))
+        except Refused as unsigned:
+            get_run_logger().error("%s will not be sent: %s", fact.key, unsigned)
+            return
+        fields = {kind: fact.model_dump(mode="json"), "to": to, "signature": signature}
         key = "/".join(filter(None, ("announce", kind, fact.key, to)))
-        await start(f"announce/{env.name}", parameters, key)
+        await start(f"announce/{env.name}", {"environment": env.name, **fields}, key)
+
+
+def words_of(fact: Fact, to: str) -> str:
+    """What an `announce` run says and to whom, as it is signed: it says nothing else."""
+    return f"{type(fact).__name__} {fact.model_dump_json()} {to}"
 
 
 async def notify_with_retries(env: Environment, fact: Fact, to: str = "") -> None:
@@ -277,5 +287,10 @@ async def notify_alarm(env: Environment, lease: Lease, verdict: Verdict) -> None
 async def start_watch(env: Environment, lease: Lease) -> None:
     """The hour of watching (playbook 3, step 3) goes on in a run of its own."""
     if env.policy.bake_s:
-        parameters = {"environment": env.name, "lease": lease.model_dump(mode="json")}
+        try:
+            signature = await env.signer.sign_words("watch", lease.stored())
+        except Refused as unsigned:
+            get_run_logger().error("the release will not be watched: %s", unsigned)
+            return
+        parameters = {"environment": env.name, "lease": lease.model_dump(mode="json"), "signature": signature}
         await start(f"watch/{env.name}", parameters, f"watch/{env.name}/{lease.release_id}")

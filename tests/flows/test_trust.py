@@ -3,6 +3,7 @@ to another service. And what the flows do while no signing key can be read."""
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from cloud import Behaviour
@@ -12,12 +13,16 @@ from fixture import NEW, OLD, SERVICES
 
 from blocks.secret_reference import SecretReference
 from blocks.signing import Signer
+from flows.announce import announce
 from flows.recovery import recovery
 from flows.rollback import rollback
+from flows.watch import watch
 from playbook.incident.decision_matrix import Symptom
 from playbook.lease.lease import Decision, Lease
 from playbook.lease.record import EPOCH, LEASE, PREFIX, SIGNATURE, Record, ours
+from playbook.messages.facts import Audience, Message
 from playbook.release.request import RollbackRequest
+from tasks.announce import words_of
 
 COORDINATOR, BACKEND, FRONTEND = SERVICES
 EVIL = "docker.io/mallory/miner@sha256:" + "0" * 64
@@ -274,3 +279,52 @@ def test_without_the_key_a_rollback_without_an_aim_is_refused() -> None:
     run = play(scenario)
     assert run.end == "Refused"
     assert "signing key" in run.message
+
+
+async def unsent(test_env: TestEnvironment) -> dict[str, Any]:
+    """The parameters of an `announce` run that the engine has asked for: Slack was away."""
+    test_env.fixture.publish(NEW)
+    run = test_env.start_release(orders=None)
+    await test_env.ended(run)
+    environment = test_env.fixture.environments["production"]
+    fact = Message(key="production/a-fact", audience=Audience.RELEASES, text="all users have it")
+    signature = await environment.signer.sign_words("announce", words_of(fact, ""))
+    return {"environment": "production", "message": fact.model_dump(mode="json"), "signature": signature}
+
+
+ALTERED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "unsigned": lambda asked: {**asked, "signature": ""},
+    "another text": lambda asked: {**asked, "message": {**asked["message"], "text": "click https://evil.example"}},
+    "another audience": lambda asked: {**asked, "message": {**asked["message"], "audience": "incidents"}},
+    "another recipient": lambda asked: {**asked, "to": "other"},
+    "another environment": lambda asked: {**asked, "environment": "staging"},
+    "another kind": lambda asked: {**asked, "message": None, "resolution": {"key": asked["message"]["key"]}},
+    "a signature that is no ASCII": lambda asked: {**asked, "signature": "\ud800é"},
+}
+
+
+@pytest.mark.parametrize("alter", ALTERED.values(), ids=ALTERED)
+def test_announce_says_only_what_the_engine_has_signed(alter: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Whoever has the login of Prefect can start an `announce` run; it does not speak for them."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        asked = await unsent(test_env)
+        said = {name: len(room.said) for name, room in test_env.fixture.rooms.items()}
+        run = await test_env.follow(announce, **announce.validate_parameters(alter(asked)))
+        assert run.end == "Refused"
+        assert {name: len(room.said) for name, room in test_env.fixture.rooms.items()} == said
+        run = await test_env.follow(announce, **announce.validate_parameters(asked))
+        assert run.end == "Passed"
+
+    play(scenario)
+
+
+def test_a_watch_of_a_lease_that_the_engine_did_not_sign_does_nothing() -> None:
+    """It would page, and offer to take back what it was told."""
+
+    async def scenario(test_env: TestEnvironment) -> Run:
+        run, lease = await baking(test_env)
+        await test_env.ended(run)
+        return await test_env.follow(watch, lease=lease, environment="production", signature="")
+
+    assert play(scenario).end == "Refused"
