@@ -31,9 +31,13 @@ from blocks.prometheus import Prometheus
 from blocks.queries import Queries
 from blocks.registry import Registry
 from blocks.secret_manager import SecretManager
+from blocks.secret_reference import SecretReference
 from blocks.sentry import Sentry
 from blocks.signing import Signer, Signing
 from playbook.analysis.policy import Policy
+from playbook.analysis.signals import DEFAULT_SIGNALS, Signal, Signals, for_service, playbook_table
+from playbook.analysis.telemetry import TelemetryForm
+from playbook.checklist.gates import Gates
 from playbook.errors import BadRequest
 from playbook.incident.response import Contact
 from playbook.migration.plan import Migrations
@@ -84,7 +88,18 @@ class Environment(OutsideBlock):
         title="Services", min_length=1, description="In order of promotion; the first one leads a release."
     )
     policy: Policy = Field(title="Policy", description="Every threshold, window and deadline.")
+    gates: Gates = Field(
+        default_factory=Gates, title="Gates", description="Which checks stop a release, and what each one asks for."
+    )
     queries: Queries = Field(title="Queries", description="Where each number comes from.")
+    signals: tuple[Signal, ...] = Field(
+        DEFAULT_SIGNALS,
+        title="Signals",
+        description="What is measured of a canary beside the playbook's table, its limit, and what a breach does.",
+    )
+    telemetry: TelemetryForm = Field(
+        TelemetryForm(), title="Telemetry", description="The labels and units of the metrics."
+    )
     staging: str = Field(
         "", title="Staging", description="Name of the environment that a release passes first. Empty: none."
     )
@@ -97,6 +112,9 @@ class Environment(OutsideBlock):
         ),
     )
     ui_url: str = Field("", title="Prefect UI", description="Where people reach the Prefect UI, for links in messages.")
+    dashboard: str = Field(
+        "", title="Dashboard", pattern=r"^(https?://\S+)?$", description="Address of the team's dashboard, for links."
+    )
     contacts: dict[str, Contact] = Field(
         default_factory=dict, title="Contacts", description="Whom an incident may need, by role (playbook 10)."
     )
@@ -180,6 +198,14 @@ class Environment(OutsideBlock):
             raise ValueError(f"{', '.join(twice)} is named twice; give each its own name")
         return held
 
+    @field_validator("signals")
+    @classmethod
+    def _have_different_names(cls, signals: Signals) -> Signals:
+        names = [signal.name for signal in signals]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{', '.join(twice)} is named twice")
+        return signals
+
     @field_validator("services")
     @classmethod
     def _are_distinct(cls, services: list[Service]) -> list[Service]:
@@ -205,10 +231,25 @@ class Environment(OutsideBlock):
             ) from stale
         return found
 
+    def references(self) -> dict[str, SecretReference]:
+        """Every token that the worker reads for this environment, by its place in the file."""
+        found: dict[str, SecretReference] = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            for block in value if isinstance(value, list) else [value]:
+                if isinstance(block, OutsideBlock):
+                    places = {f"{name}.{field}": getattr(block, field) for field in type(block).model_fields}
+                    found |= {place: one for place, one in places.items() if isinstance(one, SecretReference)}
+        return found
+
     @property
     def service_names(self) -> tuple[str, ...]:
         """The services, in order of promotion."""
         return tuple(service.name for service in self.services)
+
+    def signal_table(self, service: str) -> Signals:
+        """Every signal that is looked at for ``service``: the playbook's table, and then [[signals]]."""
+        return (*playbook_table(self.policy), *for_service(self.signals, service))
 
     def service(self, name: str) -> Service:
         """The service of that name. Raises KeyError."""

@@ -7,12 +7,15 @@ from playbook.analysis.policy import LowTraffic
 from playbook.analysis.verdict import Action, Reason, Verdict
 from playbook.lease.change import instances_to_gain
 from playbook.lease.lease import Decision, Lease
+from playbook.messages.hold import question
+from playbook.messages.release_page import verdict_line
 from playbook.messages.report import Report
 from playbook.release.gate import Choice
 from tasks.announce import notify_asking, notify_holding, notify_scaled
 from tasks.each_service import finish_all
 from tasks.gate import JUDGE, ask_person
 from tasks.lease import save_lease
+from tasks.links import page_url
 from tasks.monitor import clock, monitor, probe, until_bad
 from tasks.report import note
 from tasks.traffic import scale, shift_to_canary
@@ -41,15 +44,18 @@ async def has_baked(env: Environment, lease: Lease) -> bool:
 
 async def look(env: Environment, report: Report) -> Report:
     """The bake has been watched until the judge has decided, and what it said stands on the page."""
-    verdicts = await monitor(env, report.lease, report.lease.policy(env.policy))
-    worst = verdicts[0]
-    return await note(report.judged(verdicts), f"{worst.service}: {worst.action}. {worst.explanation}")
+    verdicts = await monitor(env, report.lease, report.lease.policy(env.policy), report=report)
+    return await note(report.judged(verdicts), verdict_line(verdicts[0], report.lease.kind))
 
 
 async def act_on(env: Environment, report: Report) -> Report:
     """What the worst verdict asks for is decided, or the bake goes on."""
     worst = report.verdicts[0]
     match worst.action:
+        case Action.PROMOTE if env.gates.approval == "promotion":
+            now_s = await clock(env)
+            gated = report.lease.gated(now_s, env.gates.approval_deadline_s)
+            return await gate(env, report.at(await save_lease(env, gated)))
         case Action.PROMOTE:
             return report.deciding(Decision.PROMOTE, worst.explanation)
         case Action.SCALE:
@@ -140,7 +146,7 @@ async def gate(env: Environment, report: Report) -> Report:
     report = await note(report, "a person is asked")
     await notify_asking(env, report)
     answer = await ask_person(
-        report.markdown(),
+        question(report, page_url(env, report.key)),
         lease.gate_deadline_s or now_s,
         now_s,
         lease.canary_percent,

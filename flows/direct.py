@@ -3,6 +3,7 @@
 from blocks.environment import Environment
 from playbook.analysis.verdict import against
 from playbook.lease.lease import Decision, Lease
+from playbook.messages.release_page import verdict_line
 from playbook.messages.report import Report
 from tasks.lease import save_lease
 from tasks.monitor import clock, monitor
@@ -30,9 +31,8 @@ async def first_minutes(env: Environment, report: Report) -> Report:
         lease = lease.baking_from(await clock(env))
         await save_lease(env, lease)
         report = report.at(lease)
-    verdicts = await monitor(env, lease, env.policy.first_minutes())
-    worst = verdicts[0]
-    report = await note(report.judged(verdicts), f"{worst.service}: {worst.action}. {worst.explanation}")
+    verdicts = await monitor(env, lease, env.policy.first_minutes(), report=report)
+    report = await note(report.judged(verdicts), verdict_line(verdicts[0], lease.kind))
     if bad := against(verdicts):
         return report.deciding(Decision.REVERT, f"{bad.service}: {bad.explanation}")
     return report

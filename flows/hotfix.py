@@ -7,26 +7,26 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
+from flows import checks
 from flows.preemption import gave_way, recording_done, take_back_running
 from flows.release import make_order, release_to
 from flows.steps import carry_out
-from playbook.checklist.items import Topic
+from playbook.checklist.items import Item
 from playbook.errors import BadRequest
 from playbook.lease.build import release_lease
 from playbook.lease.lease import Kind
 from playbook.messages.hotfix import before_the_fix
-from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.request import HotfixRequest
 from playbook.release.version import ReleaseRequest
 from tasks.announce import notify_not_started
-from tasks.checklist import check_item
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
 from tasks.lease import acquire, already_live, holder, look
 from tasks.migration.schema import check_schema
-from tasks.report import note
+from tasks.report import note, open_report
+from tasks.run_name import name_run
 from tasks.start import requested_at_s
 from tasks.validation import exploit_check
 
@@ -48,9 +48,19 @@ async def _hotfix(request: HotfixRequest, environment: str) -> FlowResult:
     if problems := request.problems(env.service_names):
         raise BadRequest(problems)
     staging = await Environment.open(env.staging) if env.staging else None
-    wanted = ReleaseRequest(version=request.version, changes=request.reason, requested_by=request.requested_by)
+    wanted = ReleaseRequest(
+        version=request.version,
+        changes=request.reason,
+        requested_by=request.requested_by,
+        overrides=request.overrides,
+    )
     order = await make_order(env, staging, wanted)
     assert order is not None  # only a request without a version may find nothing to release
+    await name_run(f"hotfix {order.version} to {env.name}", str(order.version))
+    items = await checks.check_first(env, staging, order, is_hotfix=True)
+    if request.plan_only:
+        return await checks.plan(env, staging, order, items, request)
+    checks.refuse_open(items)
     seen = await check_first(env, order, request)
     what, done = f"hotfix {order.version}", list[str]()
     with recording_done(done):
@@ -63,8 +73,9 @@ async def _hotfix(request: HotfixRequest, environment: str) -> FlowResult:
                     end=ReleaseOutcome.REFUSED, message=f"{env.name} was not touched; {staging.name}: {staged.message}"
                 )
             done.append(f"{staging.name} has {order.version}, {env.name} does not.")
+        items = await checks.check_last(env, staging, order, items, is_hotfix=True)
         done += gave_way(env, await take_back_running(env, tuple(order.images), Kind.HOTFIX, what))
-        return await _fix(env, order, request, seen)
+        return await _fix(env, checks.in_use(order, items), request, seen, items)
 
 
 async def check_first(env: Environment, order: Order, request: HotfixRequest) -> list[str]:
@@ -79,15 +90,16 @@ async def check_first(env: Environment, order: Order, request: HotfixRequest) ->
     return [before_the_fix(check, status) for check, status in zip(request.exploit, before, strict=True)]
 
 
-async def _fix(env: Environment, order: Order, request: HotfixRequest, seen: list[str]) -> FlowResult:
-    """From the lease to the end. The checklist is looked up for the record; what is open there is owed afterwards."""
+async def _fix(
+    env: Environment, order: Order, request: HotfixRequest, seen: list[str], items: tuple[Item, ...]
+) -> FlowResult:
+    """From the lease to the end. What is open among ``items`` is owed afterwards."""
     found = await look(env, tuple(order.images))
     if await already_live(env, order, found):
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
-    items = await asyncio.gather(*(check_item(env, topic, order) for topic in Topic))
     lease = release_lease(order, found.values(), holder(env, requested_at_s()), request)
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
-        report = Report(environment=env.name, lease=lease, checklist=tuple(items))
+        report = await open_report(env, lease, checklist=items)
         report = await note(report, "; ".join(["lease acquired", *seen]))
         return await carry_out(env, report)

@@ -10,12 +10,11 @@ from playbook.errors import Fenced, Refused, ReleaseError, Transient
 from playbook.lease.lease import Kind, Lease
 from playbook.lease.record import Unreadable
 from playbook.lease.recovery import Owner
-from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import notify_set_aside
 from tasks.heartbeat import owner_of, with_heartbeat
 from tasks.lease import as_it_stands, find_leases, free_orphans, take_over
-from tasks.report import note
+from tasks.report import note, open_report
 from tasks.start import requested_at_s
 
 
@@ -51,7 +50,7 @@ async def take_back_running(
                 continue
             done.append(f"{found.release_id} had to give way in {env.name}.")
             async with with_heartbeat(env, lease):
-                outcome = await carry_out(env, await note(Report(environment=env.name, lease=lease), lease.reason))
+                outcome = await carry_out(env, await note(await open_report(env, lease), lease.reason))
             if outcome.end is ReleaseOutcome.INTERRUPTED:
                 raise Refused(f"{found.release_id} could not give way: {outcome.message} Look, and start this again.")
             ended.append(outcome)

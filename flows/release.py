@@ -7,18 +7,17 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
+from flows.checks import ask_before_production, ask_if_late, check_first, check_last, in_use, plan, refuse_open
 from flows.preemption import recording_done
 from flows.steps import carry_out
-from playbook.checklist.items import Item, Topic, open_items
+from playbook.checklist.items import Item
 from playbook.errors import BadRequest, Refused
 from playbook.lease.build import release_lease
-from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.version import Image, ReleaseRequest, Version
 from tasks.announce import notify_not_started, notify_starting
 from tasks.build import check_build
-from tasks.checklist import check_item
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
 from tasks.lease import (
@@ -32,7 +31,8 @@ from tasks.lease import (
 )
 from tasks.migration.schema import check_schema
 from tasks.monitor import check_telemetry
-from tasks.report import note
+from tasks.report import note, open_report
+from tasks.run_name import name_run
 
 NOTHING_DUE = (
     "Nothing has passed staging since the last release. A version that users had before, or that was taken back, is "
@@ -58,13 +58,14 @@ async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
     order = await make_order(env, staging, request)
     if order is None:
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=NOTHING_DUE)
+    await name_run(f"release {order.version} to {env.name}", str(order.version))
     if problem := await check_telemetry(env):
         raise Refused(f"{problem} Without it nothing can be promoted.")
-    items = tuple(await asyncio.gather(*(check_item(env, topic, order) for topic in Topic)))
-    if (still_open := open_items(items)) and not request.override:
-        raise Refused(
-            "Checklist: " + "; ".join(str(item) for item in still_open) + ". Correct it, or give an override reason."
-        )
+    items = await check_first(env, staging, order)
+    if request.plan_only:
+        return await plan(env, staging, order, items)
+    refuse_open(items)
+    await ask_if_late(env, order)
     done = []
     if staging is not None:
         await check_free(env, order)
@@ -76,7 +77,10 @@ async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
         if staged.end is ReleaseOutcome.PROMOTED:
             done = [f"{staging.name} has {order.version}; {env.name} was not touched."]
     with recording_done(done):
-        return await release_to(env, order, items)
+        items = await check_last(env, staging, order, items)
+        if await ask_before_production(env, order, items):
+            items = await check_last(env, staging, order, items)
+        return await release_to(env, in_use(order, items), items)
 
 
 async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = ()) -> FlowResult:
@@ -88,10 +92,9 @@ async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = (
     lease = release_lease(order, found.values(), holder(env))
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
-        overridden = order.override if open_items(items) else ""
-        words = f"lease acquired, although the checklist is open: {overridden}" if overridden else "lease acquired"
-        report = await note(Report(environment=env.name, lease=lease, checklist=items), words)
-        await notify_starting(env, lease, order, overridden)
+        words = "; ".join(["lease acquired", *map(str, lease.overrides)])
+        report = await note(await open_report(env, lease, checklist=items, changes=order.changes), words)
+        await notify_starting(env, lease, order, items)
         return await carry_out(env, report)
 
 
@@ -118,8 +121,9 @@ async def make_order(env: Environment, staging: Environment | None, request: Rel
     return Order(
         version=version,
         images={service: build for service, build in zip(services, builds, strict=True) if isinstance(build, Image)},
-        canary_percent=request.canary_percent or env.policy.canary_percent,
+        canary_percent=int(request.canary_percent or env.policy.canary_percent),
         changes=request.changes,
         requested_by=request.requested_by,
-        override=request.override,
+        overrides=request.overrides,
+        plan_reviewed_by=request.plan_reviewed_by,
     )

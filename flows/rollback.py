@@ -12,7 +12,6 @@ from playbook.errors import BadRequest, Refused, ReleaseError
 from playbook.lease.build import rollback_lease
 from playbook.lease.lease import Kind
 from playbook.lease.record import Unreadable
-from playbook.messages.report import Report
 from playbook.messages.set_aside import rolled_back_unrecorded
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import RollbackRequest
@@ -24,9 +23,10 @@ from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
 from tasks.lease import acquire, holder, signing_key_problem
 from tasks.migration.schema import check_schema
-from tasks.report import note
+from tasks.report import note, open_report
 from tasks.retries import REVERT
 from tasks.rollback import Found, find_revisions, list_revisions, move_users
+from tasks.run_name import name_run
 from tasks.start import requested_at_s
 from tasks.validation import smoke_test
 
@@ -74,7 +74,9 @@ async def go_back(env: Environment, request: RollbackRequest) -> FlowResult:
     check_free(found.services, plan)
     snapshots = (one.snapshot for one in found.services.values())
     lease = rollback_lease(plan.version, plan.rollouts, request, snapshots, holder(env, requested_at_s()))
-    report = await note(Report(environment=env.name, lease=lease), f"planned: {plan.version} is taken back")
+    back_to = ", ".join(dict.fromkeys(one.back_to.name for one in plan.rollouts if one.back_to))
+    await name_run(f"roll back {env.name} from {plan.version} to {back_to}", plan.version, back_to)
+    report = await note(await open_report(env, lease), f"planned: {plan.version} is taken back")
     await acquire.with_options(**REVERT)(env, lease)
     async with with_heartbeat(env, lease):
         return await without(env, found.aside, await carry_out(env, report))

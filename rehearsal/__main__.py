@@ -9,12 +9,14 @@ import argparse
 import asyncio
 import contextlib
 import json
+import secrets
 import shlex
 import signal
 import sys
 import traceback
 from pathlib import Path
 
+from rehearsal import inbox, training
 from rehearsal.report import phases_table
 from rehearsal.runner import run_scenario
 from rehearsal.scenario import Scenario, ScenarioResult
@@ -22,6 +24,7 @@ from rehearsal.scenarios import SCENARIOS
 from rehearsal.test_environment import TestEnvironment, running_environment
 from rehearsal.world.gcloud import UNWANTED
 from rehearsal.world.remote import RemoteWorld
+from rehearsal.world.serving import serve
 
 STARTING = "Starting the stand-in world and a Prefect server with its database. This takes about 30 seconds."
 
@@ -56,24 +59,29 @@ async def up() -> int:
     for sign in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
     print(STARTING, flush=True)
-    async with running_environment() as test_env:
-        await test_env.clean(users_per_s=20)
-        good, bad = await test_env.publish_examples()
-        print(
-            f"Prefect UI         {test_env.server.ui_url}\n"
-            f"Prefect API        {test_env.server.api_url}\n"
-            f"Cloud Run (gRPC)   {test_env.world.grpc_endpoint}\n"
-            f"{for_scripts(test_env.world)}"
-            f"Cloud Run (v1)     {test_env.world.rest_url} (REST)\n"
-            f"{for_gcloud(test_env.world)}"
-            f"Prometheus         {test_env.world.prometheus_url}\n"
-            f"vendor stand-ins   {test_env.world.vendors_url}\n"
-            f"healthy version    {good}\n"
-            f"broken version     {bad} (its backend fails 5 % of requests)\n"
-            "Start release/production in the UI with one of these versions. Ctrl-C stops everything.",
-            flush=True,
-        )
-        await stop.wait()
+    login = f"rehearsal:{secrets.token_hex(4)}"
+    async with running_environment(auth=login) as test_env:
+        lessons = await training.prepare(test_env)
+        head = training.head(test_env, lessons, await training.forms(test_env, lessons), login)
+        async with serve(inbox.application(test_env.world.vendor_calls, lambda: head)) as page:
+            print(
+                f"For scripts\n"
+                f"  Prefect API        {test_env.server.api_url}\n"
+                f"  Prometheus         {test_env.world.prometheus_url}\n"
+                f"  vendor stand-ins   {test_env.world.vendors_url}\n"
+                f"  Cloud Run (v1)     {test_env.world.rest_url} (REST)\n"
+                f"  Cloud Run (gRPC)   {test_env.world.grpc_endpoint}\n"
+                f"{for_scripts(test_env.world)}"
+                f"{for_gcloud(test_env.world)}\n"
+                f"Prefect UI   {test_env.server.ui_url}   login {login}\n"
+                f"Start here   {page.url}   links to the forms below, and what Slack, PagerDuty, GitHub and Sentry "
+                "received\n\n"
+                "Try these, in this order (in the UI: Deployments, Run, Custom run):\n"
+                f"{training.printed(lessons)}"
+                "Ctrl-C stops everything.",
+                flush=True,
+            )
+            await stop.wait()
     return 0
 
 

@@ -48,6 +48,7 @@ class Server:
             "PREFECT_UI_URL": self.ui_url,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": self.ui_url,  # no page of another site may ask this API
             "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
             "PREFECT_WORKER_QUERY_SECONDS": "1",
             "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "2",
@@ -80,22 +81,17 @@ class Server:
         path = self.folder / f"{log}.log"
         return await Child.start(sys.executable, *arguments, log=path, environ=self.environ, cwd=ROOT)
 
-    async def start_worker(self) -> Child:
-        """Start a process worker, which polls for runs every second. The pool is made from deploy/work-pool.json."""
+    async def start_worker(self, queue: str = "") -> Child:
+        """Start a process worker, which polls for runs every second. The pool is made from deploy/work-pool.json.
+
+        It polls ``queue`` alone, or all of them: a laptop needs no second worker, production has one for each queue.
+        """
         await self.make_pool()
-        command = (
-            "-m",
-            "prefect",
-            "worker",
-            "start",
-            "--pool",
-            POOL,
-            "--type",
-            "process",
-            "--name",
-            f"worker-{time.time_ns()}",
-        )
-        self.worker = await self.child(*command, log="worker")
+        name = f"worker-{time.time_ns()}"
+        start = ("-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", name)
+        if queue:
+            return await self.child(*start, "--work-queue", queue, log=f"worker-{queue}")
+        self.worker = await self.child(*start, log="worker")
         return self.worker
 
     async def make_pool(self) -> None:
@@ -111,7 +107,7 @@ class Server:
         if self.worker is None:
             await self.start_worker()
         await self.wait_for_pool()
-        deployed = await self.child("-m", "prefect", "--no-prompt", "deploy", "--all", log="deploy")
+        deployed = await self.child("-m", "blocks", "deploy", log="deploy")
         await asyncio.gather(self.apply(*environment_files), deployed.done())
 
     async def apply(self, *environment_files: Path) -> None:

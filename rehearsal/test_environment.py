@@ -73,13 +73,6 @@ class TestEnvironment:
             }
             await self.world.publish(f"{REPOSITORY}/{service}", f"sha-{commit}", env)
 
-    async def publish_examples(self) -> tuple[str, str]:
-        """Publish a healthy and a broken version, for trying things out in the UI. Returns both."""
-        good, bad = self.new_version(), self.new_version()
-        await self.publish(good)
-        await self.publish(bad, {"ethixai-backend": "errors=0.05"})
-        return good, bad
-
     async def policy(self, lines: str) -> None:
         """Add ``lines`` to the policy in production's environment file, until the next `clean`."""
         if lines != self._policy:

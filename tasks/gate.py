@@ -3,71 +3,152 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import Coroutine
-from typing import Any, Literal, TypeVar
-from uuid import UUID
+from collections.abc import Coroutine, Sequence
+from typing import Any, Literal, NamedTuple, TypeVar
+from uuid import UUID, uuid4
 
 from prefect import flow_runs, get_run_logger, runtime
 from prefect.client import orchestration
 from prefect.exceptions import NotPausedError
 from prefect.input import RunInput
+from prefect.input.run_input import Keyset
 from prefect.states import Running
-from pydantic import Field
+from pydantic import Field, PrivateAttr, create_model
 
 from blocks.prefect_api import PREFECT_AWAY
+from playbook.checklist.items import Item
+from playbook.messages.checklist import table
 from playbook.messages.escape import markdown
+from playbook.messages.hold import PERCENT_MAX, form_text
 from playbook.messages.times import minutes
 from playbook.release.gate import DEADLINE, Answer, Choice
+from playbook.text import clean
 
 Form = TypeVar("Form", bound=RunInput)
 
 JUDGE = "the judge"
 """The approver of a gate that evidence against the canary has ended."""
+NOT_BLANK = r"\S"
+"""At least one character that can be seen."""
 AGAIN_S = 5
 """Until people are asked again where Prefect did not take the question."""
 GRACE_S = 3600
 """Prefect's own deadline lies so far beyond ours: it would fail the run, and ours answers it."""
 
 
-class Decide(RunInput):
-    """The form that the UI shows."""
+class PausedForm(RunInput):
+    """A form whose question is also the message of the paused run, in plain text."""
 
-    choice: Literal["revert", "promote", "extend", "raise"] = Field("revert", title="Decision")
-    approver: str = Field("", title="Who decides")
+    _message: str = PrivateAttr(default="")
+
+    @classmethod
+    async def asave(cls, keyset: Keyset, flow_run_id: UUID | None = None) -> None:
+        """As Prefect's, which is called once the run is paused; then the run's state says what is asked."""
+        await super().asave(keyset, flow_run_id)
+        if isinstance(cls._message, str) and cls._message:
+            with contextlib.suppress(*PREFECT_AWAY):
+                await _say_in_state(cls._message)
+
+
+def _asked(position: int, **more: Any) -> dict[str, Any]:
+    """What the form says of a field: its place, and what it refuses. The server checks an answer against it."""
+    return {"position": position, **more}
+
+
+class Decide(PausedForm):
+    """The form that the UI shows. Limits are in its schema alone: an answer that came another way is checked by
+    `Answer`, and asked for again."""
+
+    choice: Literal["promote", "revert", "extend", "raise"] = Field(title="Decision", json_schema_extra=_asked(0))
+    approver: str = Field(title="Who decides", json_schema_extra=_asked(1, pattern=NOT_BLANK, examples=["Ada"]))
+    reason: str = Field(title="Why", json_schema_extra=_asked(2, pattern=NOT_BLANK))
+    minutes: int = Field(
+        15, title="Only for extend: minutes more, 1 to 60", json_schema_extra=_asked(3, minimum=1, maximum=60)
+    )
+    percent: int = Field(20, title="Only for raise: the new share in percent", json_schema_extra=_asked(4))
+
+
+def decide_form(canary_percent: int) -> type[Decide]:
+    """The form for a canary that has this share: it refuses a share that is not larger."""
+    least = canary_percent + 1
+    if least > PERCENT_MAX:
+        kinds: Any = Literal["promote", "revert", "extend"]
+        choice = Field(title="Decision", json_schema_extra=_asked(0))
+        return create_model("Decide", __base__=Decide, choice=(kinds, choice))
+    limits = _asked(4, minimum=least, maximum=PERCENT_MAX)
+    title = f"Only for raise: the new share, {least} to {PERCENT_MAX} %"
+    percent = Field(min(2 * canary_percent, PERCENT_MAX), title=title, json_schema_extra=limits)
+    return create_model("Decide", __base__=Decide, percent=(int, percent))
+
+
+class Approve(RunInput):
+    """The form in which a person lets a release go on."""
+
+    choice: Literal["stop", "go on"] = Field("stop", title="Decision")
+    by: str = Field("", title="Who decides")
     reason: str = Field("", title="Why")
-    minutes: int = Field(0, title="extend: by how many minutes (1 to 60)")
-    percent: int = Field(0, title="raise: the canary's new share (up to 50 %)")
+
+
+class Approval(NamedTuple):
+    """What a person decided before anything was written."""
+
+    goes_on: bool
+    by: str
+    reason: str
+
+
+async def ask_approval(environment: str, version: str, why: str, items: tuple[Item, ...], within_s: float) -> Approval:
+    """Whether a person lets ``version`` go on; without an answer within so many seconds it does not.
+
+    An answer that names no person is asked for again.
+    """
+    clock = asyncio.get_running_loop().time
+    ends = clock() + within_s
+    asked = f"**{markdown(version)} to {markdown(environment)}**: {markdown(why)}. Nothing is written yet.\n\n"
+    described = asked + (table(items) if items else "")
+    silence = {"choice": "stop", "by": DEADLINE, "reason": f"no answer within {minutes(within_s)}"}
+    while (left_s := ends - clock()) > 0:
+        given = await answered(Approve, described, left_s, silence)
+        if given.by.strip():
+            return Approval(
+                given.choice == "go on", clean(given.by, 200), clean(given.reason or "no reason given", 500)
+            )
+        described = f"**Say who decides.**\n\n{described}"
+    return Approval(False, silence["by"], silence["reason"])
 
 
 async def ask_person(
-    description: str, deadline_s: float, now_s: float, canary_percent: int, alarm: Coroutine[Any, Any, str]
+    lines: Sequence[str], deadline_s: float, now_s: float, canary_percent: int, alarm: Coroutine[Any, Any, str]
 ) -> Answer:
     """What a person answers, or REVERT without an answer by ``deadline_s``. Times are unix seconds.
 
-    ``description`` is Markdown above the form. An answer that cannot be carried out is asked for again. ``alarm`` runs
-    beside; when it returns a sentence the question ends, and the answer is `JUDGE`'s, REVERT. What it raises is raised.
+    ``lines`` are the question, in plain text, above the form and in the state of the paused run. An answer that cannot
+    be carried out is asked for again. ``alarm`` runs beside; when it returns a sentence the question ends, and the
+    answer is `JUDGE`'s, REVERT. What it raises is raised.
     """
     clock = asyncio.get_running_loop().time
     ends = clock() + deadline_s - now_s
-    told = description
+    told = tuple(lines)
     watching = asyncio.ensure_future(alarm)
     try:
         while (left_s := ends - clock()) > 0:
-            answer = await _ask_once(told, left_s, watching)
+            answer = await _ask_once(told, left_s, canary_percent, watching)
             problems = answer.problems(canary_percent)
             if not problems:
                 return answer
             get_run_logger().warning("the answer cannot be carried out: %s", "; ".join(problems))
-            told = f"**Your answer could not be carried out: {markdown('; '.join(problems))}.**\n\n{description}"
+            told = (f"Your answer could not be carried out: {'; '.join(problems)}.", *lines)
         return _silence(deadline_s - now_s)
     finally:
         watching.cancel()
 
 
-async def _ask_once(description: str, left_s: float, alarm: "asyncio.Future[str]") -> Answer:
+async def _ask_once(lines: Sequence[str], left_s: float, canary_percent: int, alarm: "asyncio.Future[str]") -> Answer:
     silence = _silence(left_s)
     said = {"choice": "revert", "approver": silence.approver, "reason": silence.reason}
-    given = await answered(Decide, description, left_s, said, alarm)
+    form = decide_form(canary_percent)
+    form._message = "\n".join(lines)
+    given = await answered(form, form_text(lines), left_s, said, alarm)
     if alarm.done() and not alarm.cancelled() and given.approver == silence.approver:
         return Answer(choice=Choice.REVERT, approver=JUDGE, reason=alarm.result())
     return Answer(
@@ -111,6 +192,16 @@ async def _unpause() -> None:
         state = (await client.read_flow_run(run_id)).state
         if state is not None and state.is_paused():
             await client.set_flow_run_state(run_id, Running(), force=True)
+
+
+async def _say_in_state(message: str) -> None:
+    """The state of the paused run carries ``message``. A run that is not paused any more stays as it is."""
+    run_id = UUID(runtime.flow_run.get_id())
+    async with orchestration.get_client() as client:
+        state = (await client.read_flow_run(run_id)).state
+        if state is not None and state.is_paused():
+            told = state.model_copy(update={"id": uuid4(), "message": clean(message)})
+            await client.set_flow_run_state(run_id, told, force=True)
 
 
 async def _shown(

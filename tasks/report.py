@@ -1,15 +1,25 @@
-"""The page of a release in the Prefect UI, written anew at every step."""
+"""The page of a release in the Prefect UI: one artifact, written in place at every step."""
 
 import asyncio
+from uuid import UUID
 
-from prefect import artifacts, get_run_logger, task
+from prefect import artifacts, get_run_logger, runtime
+from prefect.client import orchestration
+from prefect.client.schemas.actions import ArtifactUpdate
+from prefect.exceptions import ObjectNotFound
 
 from blocks.clock import unix_s
+from blocks.environment import Environment
 from blocks.prefect_api import PREFECT_AWAY
+from playbook.checklist.items import Item
+from playbook.lease.lease import Lease
+from playbook.messages.checklist import rows
+from playbook.messages.release_page import page
 from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult
 from playbook.text import clean
-from tasks.retries import TELL
+from tasks import status
+from tasks.links import links_of
 
 ARTIFACT_MAX = 2_000_000
 """Characters of a page with its pictures."""
@@ -17,25 +27,78 @@ DESCRIPTION_MAX = 500
 PAGE_WAITS_S = 3
 """For a server that hangs: users who are to be taken back come first, and the next line writes the page again."""
 
+_written: dict[tuple[str, str], UUID] = {}
+"""run and key -> the artifact that this process has made; it is written in place. A run that goes on with a release
+makes another one under the same key, and the key's page shows the newest."""
 
-@task(name="report", task_run_name="report: {text}", **TELL)
+
+async def open_report(env: Environment, lease: Lease, *, checklist: tuple[Item, ...] = (), changes: str = "") -> Report:
+    """The report of a release that holds its services now, with its links."""
+    return Report(
+        environment=env.name,
+        lease=lease,
+        checklist=checklist,
+        changes=changes,
+        has_staging=bool(env.staging),
+        bake_s=env.policy.bake_s,
+        links=await links_of(env, lease),
+    )
+
+
 async def note(report: Report, text: str) -> Report:
     """The page carries one more line of the timeline, and is what the UI shows. Returns the report with it.
 
-    A page that cannot be written now is written with the next line: no release waits for it.
+    A page that cannot be written now is written with the next line: no release waits for it. It is no step of the
+    release, so it is no task: the run's graph shows the release.
     """
     noted = report.noted(unix_s(), text)
-    told = f"{noted.lease.version}: {text}"
-    try:
-        page = artifacts.acreate_markdown_artifact(
-            clean(noted.illustrated(), ARTIFACT_MAX), key=noted.key, description=clean(told, DESCRIPTION_MAX)
-        )
-        await asyncio.wait_for(page, PAGE_WAITS_S)
-    except (*PREFECT_AWAY, TimeoutError) as away:
-        get_run_logger().warning("the page does not say yet: %s (%r)", text, away)
+    status.show(report.environment, text)
+    get_run_logger().info("%s: %s", noted.environment, text)
+    await show_page(noted, f"{noted.lease.version}: {text}")
     return noted
+
+
+async def show_checklist(env: Environment, version: str, items: tuple[Item, ...]) -> None:
+    """The checks stand in the UI as one table, written anew as more of them are answered."""
+    not_met = [item.topic.value for item in items if not item.is_met]
+    described = f"{version}: {'not met: ' + ', '.join(not_met) if not_met else 'every item is met'}"
+    try:
+        table = artifacts.acreate_table_artifact(
+            [{key: clean(value) for key, value in row.items()} for row in rows(items)],
+            key=f"checklist-{env.name}-{version}",
+            description=clean(described, DESCRIPTION_MAX),
+        )
+        await asyncio.wait_for(table, PAGE_WAITS_S)
+    except (*PREFECT_AWAY, TimeoutError) as away:
+        get_run_logger().warning("the table of the checklist was not written: %r", away)
+
+
+async def show_page(report: Report, told: str) -> None:
+    """The release's page is what ``report`` says. ``told`` is one line about it."""
+    await show(report.key, page(report, pictures=True), told)
+
+
+async def show(key: str, text: str, told: str) -> None:
+    """The page under ``key`` is this Markdown. ``told`` is one line about it. It takes `PAGE_WAITS_S` at most."""
+    try:
+        await asyncio.wait_for(_write(key, clean(text, ARTIFACT_MAX), clean(told, DESCRIPTION_MAX)), PAGE_WAITS_S)
+    except (*PREFECT_AWAY, TimeoutError) as away:
+        get_run_logger().warning("the page does not say yet: %s (%r)", told, away)
+
+
+async def _write(key: str, text: str, told: str) -> None:
+    mine = (str(runtime.flow_run.get_id()), key)
+    if mine in _written:
+        try:
+            async with orchestration.get_client() as client:
+                await client.update_artifact(_written[mine], ArtifactUpdate(data=text, description=told))
+        except ObjectNotFound:
+            del _written[mine]
+        else:
+            return
+    _written[mine] = await artifacts.acreate_markdown_artifact(text, key=key, description=told)
 
 
 async def closing(report: Report, outcome: FlowResult) -> Report:
     """The page says how the release ended."""
-    return await note(report.model_copy(update={"outcome": outcome}), outcome.end.value)
+    return await note(report.model_copy(update={"outcome": outcome}), f"ended: {outcome.end.value}")

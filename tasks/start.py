@@ -37,7 +37,6 @@ async def start(deployment: str, parameters: dict[str, Any], key: str) -> None:
     get_run_logger().info("started %s: %s", deployment, run.name)
 
 
-@task(name="form link", task_run_name="form of {deployment}", **TELL)
 async def form_link(ui_url: str, deployment: str, parameters: dict[str, Any]) -> str:
     """Where a person finds the form of ``deployment`` filled in; its name and the parameters where it is unknown.
 

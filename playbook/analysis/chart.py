@@ -1,8 +1,9 @@
-"""The picture on a verdict's card: the canary's errors beside stable's, and the evidence, over a bake. SVG as text."""
+"""The picture of a bake: the canary's errors and slow requests beside stable's, and the limits. SVG as text."""
 
 import base64
 import math
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from playbook.analysis.alignment import Round
 from playbook.base import Frozen
@@ -10,10 +11,15 @@ from playbook.base import Frozen
 BINS = 90
 """A picture shows so many moments at most; a bake of 15 minutes at 5 s has twice as many scrapes."""
 
-WIDTH, HEIGHT = 720, 330
+WIDTH, HEIGHT = 720, 268
 LEFT, RIGHT = 64, 12
-RED, GREY, BLUE, LINE = "#d1242f", "#6e7781", "#0969da", "#9a6700"
-SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+STYLE = (
+    ".bg{fill:#fff}.t{fill:#1f2328}.box{stroke:#d0d7de}.canary{stroke:#cf222e}.stable{stroke:#57606a}"
+    ".limit{stroke:#9a6700}.tcanary{fill:#cf222e}.tstable{fill:#57606a}.tlimit{fill:#9a6700}"
+    "@media(prefers-color-scheme:dark){.bg{fill:#161b22}.t{fill:#e6edf3}.box{stroke:#484f58}.canary{stroke:#ff7b72}"
+    ".stable{stroke:#b1bac4}.limit{stroke:#e3b341}.tcanary{fill:#ff7b72}.tstable{fill:#b1bac4}.tlimit{fill:#e3b341}}"
+)
+"""Light and dark, on a background of its own: readable whichever the page around it is."""
 
 
 class Moment(Frozen):
@@ -23,6 +29,8 @@ class Moment(Frozen):
     canary: float | None = None  # 5xx / all requests, 0-1; None without a request
     stable: float | None = None
     evidence: float = 1.0  # the strongest e-value against the canary
+    canary_slow: float | None = None  # surely slower than p95_max_s / timed requests, 0-1; None without one
+    stable_slow: float | None = None
 
 
 def trace(rounds: Sequence[Round], strongest: Sequence[float], bake_start_s: float) -> tuple[Moment, ...]:
@@ -35,12 +43,24 @@ def trace(rounds: Sequence[Round], strongest: Sequence[float], bake_start_s: flo
 def _moment(rounds: Sequence[Round], strongest: float, bake_start_s: float) -> Moment:
     n, x = sum(one.n for one in rounds), sum(one.x for one in rounds)
     m, y = sum(one.m for one in rounds), sum(one.y for one in rounds)
+    timed, stable_timed = sum(one.timed for one in rounds), sum(one.stable_timed for one in rounds)
     return Moment(
         at_s=rounds[-1].at_s - bake_start_s,
         canary=x / n if n else None,
         stable=y / m if m else None,
         evidence=strongest,
+        canary_slow=sum(one.slow for one in rounds) / timed if timed else None,
+        stable_slow=sum(one.stable_slow for one in rounds) / stable_timed if stable_timed else None,
     )
+
+
+class Curves(NamedTuple):
+    """One panel: what it shows, canary and stable over time, and the limit. Ratios 0 to 1."""
+
+    title: str
+    canary: Sequence[float | None]
+    stable: Sequence[float | None]
+    limit: float
 
 
 def data_uri(svg: str) -> str:
@@ -48,35 +68,44 @@ def data_uri(svg: str) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
-def draw(service: str, moments: Sequence[Moment], line: float, needed: float) -> str:
-    """Two panels over the same seconds. Above: error ratios and the ``line`` they must stay below. Below: the evidence
-    and the odds ``needed`` to decide, on a logarithmic scale."""
-    ratios = [ratio for one in moments for ratio in (one.canary, one.stable) if ratio is not None]
-    top = _round_up(max([*ratios, 2 * line]))
-    tens = math.ceil(math.log10(max([*(one.evidence for one in moments), needed])) + 0.1)
+def curves(moments: Sequence[Moment], errors_max: float, slow_max: float, slow_name: str) -> tuple[Curves, Curves]:
+    """The two panels of a bake: errors, and slow requests. ``slow_name`` says what counts as slow."""
+    return (
+        Curves("failed requests", [one.canary for one in moments], [one.stable for one in moments], errors_max),
+        Curves(slow_name, [one.canary_slow for one in moments], [one.stable_slow for one in moments], slow_max),
+    )
+
+
+def draw(service: str, moments: Sequence[Moment], panels: Sequence[Curves]) -> str:
+    """The panels one below the other, over the same seconds. ``service`` must be the name of a service."""
     seconds = max([one.at_s for one in moments] or [1.0])
-    upper = _Panel(28, 130, seconds, top)
-    lower = _Panel(200, 100, seconds, tens)
+    times = [one.at_s for one in moments]
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
-        'font-family="sans-serif" font-size="12">',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        _text(LEFT, 18, f"{service}: share of failed requests", "start"),
-        _text(WIDTH - 62, 18, "canary", "end", RED),
-        _text(WIDTH - RIGHT, 18, "stable", "end", GREY),
-        upper.frame((0.0, "0 %"), (top, f"{100 * top:.3g} %")),
-        upper.level(line, f"{100 * line:.2g} %"),
-        upper.path(((one.at_s, one.stable) for one in moments), GREY),
-        upper.path(((one.at_s, one.canary) for one in moments), RED),
-        _text(LEFT, 190, "evidence against the canary, as odds", "start"),
-        lower.frame((0.0, "1"), (tens, "10" + str(tens).translate(SUPERSCRIPT))),
-        lower.level(math.log10(needed), f"{needed:.0f}"),
-        lower.path(((one.at_s, math.log10(max(one.evidence, 1.0))) for one in moments), BLUE),
-        _text(LEFT, HEIGHT - 10, "0 s", "middle"),
-        _text(WIDTH - RIGHT, HEIGHT - 10, f"{seconds:.0f} s of the bake", "end"),
+        f'font-family="sans-serif" font-size="12"><style>{STYLE}</style>',
+        f'<rect class="bg" width="{WIDTH}" height="{HEIGHT}" rx="6"/>',
+        _text(WIDTH - 62, 18, "canary", "end", "tcanary"),
+        _text(WIDTH - RIGHT, 18, "stable", "end", "tstable"),
+    ]
+    for number, one in enumerate(panels):
+        panel = _Panel(28 + 116 * number, 88, seconds, _round_up(max([*_known(one), 2 * one.limit])))
+        parts += [
+            _text(LEFT, panel.y - 10, f"{service}: {one.title}", "start", "t"),
+            panel.frame(),
+            panel.level(one.limit, f"limit {100 * one.limit:.2g} %"),
+            panel.path(zip(times, one.stable, strict=True), "stable"),
+            panel.path(zip(times, one.canary, strict=True), "canary"),
+        ]
+    parts += [
+        _text(LEFT, HEIGHT - 8, "0 s", "middle", "t"),
+        _text(WIDTH - RIGHT, HEIGHT - 8, f"{seconds:.0f} s of the bake", "end", "t"),
         "</svg>",
     ]
     return "\n".join(parts)
+
+
+def _known(panel: Curves) -> list[float]:
+    return [ratio for ratio in (*panel.canary, *panel.stable) if ratio is not None]
 
 
 def _round_up(ratio: float) -> float:
@@ -95,19 +124,20 @@ class _Panel:
         x = LEFT + (WIDTH - LEFT - RIGHT) * second / self.seconds
         return round(x, 1), round(self.y + self.height * (1 - min(value, self.top) / self.top), 1)
 
-    def frame(self, *labels: tuple[float, str]) -> str:
-        """The rectangle, and words beside these values."""
+    def frame(self) -> str:
+        """The rectangle, and its lowest and highest value beside it."""
         width = WIDTH - LEFT - RIGHT
-        box = f'<rect x="{LEFT}" y="{self.y}" width="{width}" height="{self.height}" fill="none" stroke="#d0d7de"/>'
-        return box + "".join(_text(LEFT - 6, self.at(0, value)[1] + 4, word, "end") for value, word in labels)
+        box = f'<rect class="box" x="{LEFT}" y="{self.y}" width="{width}" height="{self.height}" fill="none"/>'
+        labels = ((0.0, "0 %"), (self.top, f"{100 * self.top:.3g} %"))
+        return box + "".join(_text(LEFT - 6, self.at(0, value)[1] + 4, word, "end", "t") for value, word in labels)
 
     def level(self, value: float, word: str) -> str:
         """A dashed line at ``value``: where the decision lies."""
         _, y = self.at(0, value)
-        dashes = f'stroke="{LINE}" stroke-dasharray="5 4"'
-        return f'<path d="M{LEFT} {y}H{WIDTH - RIGHT}" {dashes}/>' + _text(LEFT + 6, y - 4, word, "start", LINE)
+        line = f'<path class="limit" d="M{LEFT} {y}H{WIDTH - RIGHT}" stroke-dasharray="5 4"/>'
+        return line + _text(LEFT + 6, y - 4, word, "start", "tlimit")
 
-    def path(self, values: Iterable[tuple[float, float | None]], colour: str) -> str:
+    def path(self, values: Iterable[tuple[float, float | None]], kind: str) -> str:
         """A line through the values there are, with a gap where one is missing."""
         steps, pen = [], "M"
         for second, value in values:
@@ -117,8 +147,8 @@ class _Panel:
             x, y = self.at(second, value)
             steps.append(f"{pen}{x} {y}")
             pen = "L"
-        return f'<path d="{"".join(steps)}" fill="none" stroke="{colour}" stroke-width="2" stroke-linecap="round"/>'
+        return f'<path class="{kind}" d="{"".join(steps)}" fill="none" stroke-width="2" stroke-linecap="round"/>'
 
 
-def _text(x: float, y: float, words: str, anchor: str, colour: str = "#1f2328") -> str:
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}" fill="{colour}">{words}</text>'
+def _text(x: float, y: float, words: str, anchor: str, kind: str) -> str:
+    return f'<text class="{kind}" x="{x}" y="{y}" text-anchor="{anchor}">{words}</text>'

@@ -6,7 +6,8 @@ from playbook.base import Frozen
 
 
 class Symptom(StrEnum):
-    """The first column. The first four are measured; the last two are reported by people."""
+    """The first column. The first four are measured; the others are reported by people. The last is not the playbook's:
+    what a person sees need not be in its table."""
 
     ERRORS_ABOVE_MAX = "Error rate > 0.5%"
     ERRORS_IN_BAND = "Error rate 0.1-0.5%"
@@ -14,6 +15,7 @@ class Symptom(StrEnum):
     OUT_OF_MEMORY = "Memory leak (OOM kills)"
     VULNERABILITY = "Security vulnerability reported"
     UI_BUG = "UI bug (no backend impact)"
+    SOMETHING_ELSE = "Something else"
 
 
 class Severity(StrEnum):
@@ -66,6 +68,7 @@ class Reason(StrEnum):
     ERRORS_LITERAL = "errors_literal"  # the playbook's bare number, on enough requests
     ERRORS_AT_DEADLINE = "errors_at_deadline"  # measured above 0.5 % when the bake ends
     LATENCY_5S = "latency_5s"
+    SIGNAL_BREACHED = "signal_breached"  # a signal of [[signals]] whose breach rolls back or scales
     # a person decides
     TELEMETRY_MISSING = "telemetry_missing"  # nothing was ever seen
     TELEMETRY_STALE = "telemetry_stale"  # the last sample is too old
@@ -73,10 +76,17 @@ class Reason(StrEnum):
     NO_TRAFFIC = "no_traffic"  # seen, but no requests
     LATENCY_UNKNOWN = "latency_unknown"  # requests, and not one with a latency
     OOM_UNKNOWN = "oom_unknown"  # the logs could never be asked for kills
+    CPU_UNKNOWN = "cpu_unknown"  # never seen
+    MEMORY_UNKNOWN = "memory_unknown"
+    SIGNAL_UNKNOWN = "signal_unknown"  # a signal of [[signals]] whose absence holds
+    FIRST_REQUESTS_FAILED = "first_requests_failed"  # before the first scrape of the canary's first instances
     LATENCY_2S = "latency_2s"
     CPU = "cpu"
     MEMORY = "memory"
+    SIGNAL_HELD = "signal_held"  # a signal of [[signals]] whose breach holds
     ERRORS_IN_BAND = "errors_in_band"
+    NEW_ERRORS = "new_errors"  # error lines that stable does not have, where the policy holds for them
+    ERRORS_WORSE = "errors_worse"  # below every fixed limit, and evidence that it is worse than stable
     TOO_FEW_REQUESTS = "too_few_requests"
     # for it
     COLLECTING = "collecting"
@@ -122,6 +132,12 @@ MATRIX: dict[Symptom, Row] = {
             response=Response.NEXT_RELEASE,
             trigger=Trigger.NEVER,
         ),
+        Row(
+            symptom=Symptom.SOMETHING_ELSE,
+            severity=Severity.P2,
+            response=Response.INVESTIGATE,
+            trigger=Trigger.MANUAL,
+        ),
     )
 }
 
@@ -133,6 +149,7 @@ SYMPTOM_OF: dict[Reason, Symptom | None] = {
     Reason.ERRORS_LITERAL: Symptom.ERRORS_ABOVE_MAX,
     Reason.ERRORS_AT_DEADLINE: Symptom.ERRORS_ABOVE_MAX,
     Reason.LATENCY_5S: Symptom.LATENCY_ABOVE_5S,
+    Reason.SIGNAL_BREACHED: Symptom.ERRORS_ABOVE_MAX,
     Reason.ERRORS_IN_BAND: Symptom.ERRORS_IN_BAND,
     # The matrix has no row for these; section 3 says investigate or watch, so a person decides.
     Reason.TELEMETRY_MISSING: None,
@@ -141,6 +158,13 @@ SYMPTOM_OF: dict[Reason, Symptom | None] = {
     Reason.NO_TRAFFIC: None,
     Reason.LATENCY_UNKNOWN: None,
     Reason.OOM_UNKNOWN: None,
+    Reason.CPU_UNKNOWN: None,
+    Reason.MEMORY_UNKNOWN: None,
+    Reason.SIGNAL_UNKNOWN: None,
+    Reason.SIGNAL_HELD: None,
+    Reason.FIRST_REQUESTS_FAILED: None,
+    Reason.NEW_ERRORS: None,
+    Reason.ERRORS_WORSE: None,
     Reason.LATENCY_2S: None,
     Reason.CPU: None,
     Reason.MEMORY: None,

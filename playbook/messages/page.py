@@ -24,6 +24,7 @@ def rollback_page(report: Report) -> Page:
             "services": ", ".join(lease.services),
             "users are on": "; ".join(f"{rollout.service}: {lease.fallback(rollout)}" for rollout in lease.rollouts),
             "impact": impact(report),
+            **({"overridden": "; ".join(map(str, lease.overrides))} if lease.overrides else {}),
             "flow run": lease.flow_run_id,
         },
     )
@@ -52,6 +53,6 @@ def alarm_key(lease: Lease) -> str:
 def alarm_rollback(lease: Lease, verdict: Verdict) -> dict[str, str]:
     """The rollback form as an alarm fills it in."""
     row = row_for(verdict.reason)
-    symptom = row.symptom if row else Symptom.ERRORS_IN_BAND
+    symptom = row.symptom if row else Symptom.SOMETHING_ELSE
     reason = f"{lease.version} turned bad after promotion: {verdict.explanation}"
     return {"symptom": symptom.value, "reason": reason[:500]}

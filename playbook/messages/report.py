@@ -1,23 +1,17 @@
-"""The one page a release shows in the UI: how it stands, what was seen, what it does, the way back.
-
-Markdown from values.
-"""
+"""A release as far as it has come, and what was seen on the way: what its page, its messages and its ticket are made
+of."""
 
 from collections.abc import Sequence
 from typing import Self
 
-from playbook.analysis.chart import data_uri, draw
-from playbook.analysis.explanation import odds, percent
-from playbook.analysis.readings import SignalReading
+from pydantic import Field
+
 from playbook.analysis.verdict import Verdict
 from playbook.base import Frozen
 from playbook.checklist.items import Item
 from playbook.incident.decision_matrix import Severity
-from playbook.lease.lease import Decision, Kind, Lease, Measured
-from playbook.messages.escape import code_block, markdown
-from playbook.messages.plan import plan_table, rollback_plan
-from playbook.messages.times import clock_s
-from playbook.release.outcome import FlowResult, ReleaseOutcome
+from playbook.lease.lease import Decision, Lease, Measured
+from playbook.release.outcome import FlowResult
 
 
 class Note(Frozen):
@@ -36,6 +30,10 @@ class Report(Frozen):
     verdicts: tuple[Verdict, ...] = ()
     notes: tuple[Note, ...] = ()
     outcome: FlowResult | None = None
+    changes: str = Field("", description="what is in the release, in the words of who asked for it")
+    has_staging: bool = Field(False, description="whether another environment had it first")
+    bake_s: float = Field(0.0, description="seconds of the canary phase, without extensions; 0: there is none")
+    links: dict[str, str] = Field(default_factory=dict, description="name -> URL, in the order they are shown")
 
     @property
     def key(self) -> str:
@@ -67,13 +65,9 @@ class Report(Frozen):
         """With one more line in the timeline."""
         return self.model_copy(update={"notes": (*self.notes, Note(at_s=at_s, text=text))})
 
-    def markdown(self) -> str:
-        """The whole page in words and tables: for a ticket, and for the form of a gate."""
-        return page(self, pictures=False)
-
-    def illustrated(self) -> str:
-        """The same with a picture of each service's bake, as the Prefect UI shows it."""
-        return page(self, pictures=True)
+    def linked(self, name: str, url: str) -> Self:
+        """With one more link; an empty URL adds none."""
+        return self.model_copy(update={"links": {**self.links, name: url}}) if url else self
 
 
 def measured(verdicts: Sequence[Verdict]) -> Measured:
@@ -84,123 +78,3 @@ def measured(verdicts: Sequence[Verdict]) -> Measured:
         failed=sum(signal.bad or 0 for signal in errors),
         requests=sum(signal.requests or 0 for signal in errors),
     )
-
-
-def page(report: Report, *, pictures: bool) -> str:
-    """The whole page, as far as the release has come; what a tired reader needs first stands first."""
-    lease, outcome = report.lease, report.outcome
-    blocks = [f"# {title(report)}: {outcome.end.value if outcome else lease.decision.value}"]
-    if outcome:
-        blocks.append(markdown(outcome.message))
-    blocks.append(f"**Users:** {users(report)}")
-    if report.verdicts:
-        blocks += ["## Verdict", *(card(verdict, pictures=pictures) for verdict in report.verdicts), LEGEND]
-    blocks += ["## What it changes", plan_table(lease)]
-    blocks += ["## Roll back by hand", code_block(rollback_plan(lease))]
-    if report.checklist:
-        blocks += ["## Checklist", "\n".join(f"- {markdown(str(item))}" for item in report.checklist)]
-    if report.notes:
-        blocks += [
-            "## Timeline (UTC)",
-            "\n".join(f"- {clock_s(note.at_s)} {markdown(note.text)}" for note in report.notes),
-        ]
-    return "\n\n".join(blocks)
-
-
-def title(report: Report) -> str:
-    """What this is, in the words of the playbook."""
-    lease, where = report.lease, report.environment
-    match lease.kind:
-        case Kind.ROLLBACK:
-            return f"Rollback of {lease.version} in {where}"
-        case Kind.HOTFIX:
-            return f"Hotfix {lease.version} to {where}"
-        case _:
-            return f"{lease.version} to {where}"
-
-
-def users(report: Report) -> str:
-    """Who is on what, in one sentence."""
-    lease = report.lease
-    match report.outcome.end if report.outcome else None:
-        case ReleaseOutcome.PROMOTED:
-            return "all are on the new revisions."
-        case ReleaseOutcome.REVERTED | ReleaseOutcome.ROLLED_BACK:
-            return "all are on the revisions from before."
-        case None:
-            return _under_way(lease)
-        case _:
-            return "see above."
-
-
-def _under_way(lease: Lease) -> str:
-    match lease.decision:
-        case Decision.DEPLOY:
-            return "all are on the revisions from before; the new ones are being started."
-        case Decision.BAKE if lease.bake_start_s is None:
-            return f"{lease.canary_percent} % are being moved to the new revisions."
-        case Decision.BAKE:
-            return f"{lease.canary_percent} % are on the new revisions."
-        case Decision.PROMOTE:
-            return "all are being moved to the new revisions."
-        case Decision.REVERT:
-            return "all are being moved back to the revisions from before."
-
-
-QUERY_WIDTH = 66
-LEGEND = (
-    "*Evidence* is in odds against the canary, the highest since the bake's start; it decides where the last column "
-    "says. The row *against stable* counts stable's own requests."
-)
-
-
-def card(verdict: Verdict, *, pictures: bool) -> str:
-    """One service: the decision, its picture, every signal, and where the numbers came from."""
-    blocks = [f"**{markdown(verdict.service)}: {verdict.action}.** {markdown(verdict.explanation)}"]
-    errors = next((signal for signal in verdict.signals if signal.evidence_needed and signal.threshold), None)
-    if pictures and verdict.trace and errors and errors.threshold and errors.evidence_needed:
-        svg = draw(verdict.service, verdict.trace, errors.threshold, errors.evidence_needed)
-        blocks.append(f"![{verdict.service}: errors and evidence over the bake]({data_uri(svg)})")
-    blocks.append(signal_table(verdict.signals))
-    queries = list(dict.fromkeys(signal.query for signal in verdict.signals if signal.query))
-    if queries:
-        blocks.append(code_block("\n".join(map(folded, queries))))
-    return "\n\n".join(blocks)
-
-
-def folded(query: str) -> str:
-    """The same PromQL in lines of at most `QUERY_WIDTH`, broken after commas: the page cuts what is longer off."""
-    lines = [""]
-    for piece in query.replace(",", ",\0").split("\0"):
-        if len(lines[-1]) + len(piece) > QUERY_WIDTH and lines[-1].strip():
-            lines.append("  ")
-        lines[-1] += piece
-    return "\n".join(lines)
-
-
-def signal_table(signals: Sequence[SignalReading]) -> str:
-    """Every signal: what was measured, against which line, and how strong the evidence is."""
-    rows = [
-        f"| {one.name} | {_measured(one)} | {_line(one)} | {_odds(one.evidence)} | {_odds(one.evidence_needed)} |"
-        for one in signals
-    ]
-    return "\n".join(("| signal | measured | line | evidence | decides at |", "|---|---|---|---|---|", *rows))
-
-
-def _measured(signal: SignalReading) -> str:
-    if signal.requests is not None:
-        ratio = f" ({percent(signal.ratio)})" if signal.ratio is not None else ""
-        return f"{signal.bad or 0:,} of {signal.requests:,}{ratio}"
-    if signal.ratio is not None:
-        return percent(signal.ratio)
-    return "unknown" if signal.bad is None else f"{signal.bad:,}"
-
-
-def _line(signal: SignalReading) -> str:
-    if signal.threshold is None:
-        return "–"
-    return percent(signal.threshold) if signal.threshold else "none"
-
-
-def _odds(value: float | None) -> str:
-    return "–" if value is None else f"{odds(value)} : 1"

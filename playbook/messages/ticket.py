@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from string import Template
 
+from playbook.analysis.telemetry_checks import is_about_telemetry
 from playbook.incident.decision_matrix import Severity
 from playbook.incident.response import Signature
 from playbook.lease.lease import Kind
 from playbook.messages.escape import code_span, markdown, shell
 from playbook.messages.facts import Ticket
+from playbook.messages.release_page import page
 from playbook.messages.report import Report
 from playbook.messages.times import clock_s, day
 from playbook.messages.words import impact, severity, stable_names
@@ -21,12 +23,15 @@ def rollback_ticket(report: Report, *more: str) -> Ticket:
         lease.kind, f"rollback of {lease.version}"
     )
     engineer = markdown(lease.requested_by) or "unassigned"
+    if is_about_telemetry(lease.reason):
+        title = "release stopped: its metrics cannot be judged"
+        more = ("The telemetry is at fault and not the code. Correct it, then release the same version again.", *more)
     opening = f"Severity: {level}{' (high)' if level is Severity.P2 else ''}\nRelease engineer: {engineer}"
     return Ticket(
         key=f"{lease.release_id}/ticket",
         title=f"{report.environment.capitalize()} {title}",
         severity=level,
-        body="\n\n".join((opening, *more, report.markdown())),
+        body="\n\n".join((opening, *more, page(report))),
         labels=("incident", level.value),
     )
 

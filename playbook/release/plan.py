@@ -1,10 +1,12 @@
 """From a request to an order: which version, which images, which services. Nothing has moved yet."""
 
+import re
 from collections.abc import Mapping
 
 from pydantic import Field
 
 from playbook.base import Frozen
+from playbook.checklist.items import Override
 from playbook.lease.record import Record
 from playbook.release.traffic import ServiceSnapshot
 from playbook.release.version import Image, Version
@@ -21,7 +23,8 @@ class Order(Frozen):
     canary_percent: int
     changes: str = ""
     requested_by: str = ""
-    override: str = ""
+    overrides: tuple[Override, ...] = ()
+    plan_reviewed_by: str = ""
 
 
 def version_due(staging: Record, production: Record) -> str:
@@ -48,6 +51,12 @@ def revision_name(service: str, version: Version, release: str) -> str:
     suffix = release.rsplit("-", 1)[-1]
     channel = REVISION_NAME_MAX - len(service) - len(suffix) - 2
     return f"{service}-{version.commit[: min(channel, 12)]}-{suffix}"
+
+
+def commit_of(service: str, revision: str) -> str:
+    """The commit in a revision's name, as `revision_name` writes it; empty where the revision is not ours."""
+    found = re.fullmatch(rf"{re.escape(service)}-([0-9a-f]{{6,12}})-[0-9a-z]{{6}}", revision)
+    return found[1] if found else ""
 
 
 def is_live(order: Order, snapshots: Mapping[str, ServiceSnapshot], served_images: Mapping[str, str]) -> bool:

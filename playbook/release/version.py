@@ -1,17 +1,25 @@
 """What is asked for: a version, its images, and the request that people and schedules send."""
 
 import re
+from collections.abc import Iterable
 from datetime import date
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, WithJsonSchema, model_validator
 
+from playbook.analysis.policy import Policy
+from playbook.analysis.samples import CounterSeries
 from playbook.base import Frozen
+from playbook.checklist.items import Override, override_problems
 from playbook.errors import BadRequest
+from playbook.form import SERVICES, Form, field, must_match
 from playbook.text import Cleaned
 
 VERSION = re.compile(r"v(?P<date>[0-9]{8})-(?:hotfix(?P<hotfix>[0-9]+)-)?(?P<commit>[0-9a-f]{6,40})")
+VERSION_IN_FORM = r"v[0-9]{8}-(hotfix[0-9]+-)?[0-9a-f]{6,40}"
+"""The same for the pattern of a form, which JavaScript may read too: without named groups."""
+CANARY_PERCENT_MIN, CANARY_PERCENT_MAX = 1, 99
 VERSION_FORM = "vYYYYMMDD-<commit> or vYYYYMMDD-hotfixN-<commit>, for example v20251116-abc123"
 
 VersionText = Annotated[Cleaned, StringConstraints(strip_whitespace=True, max_length=64)]
@@ -72,6 +80,44 @@ class SmokeTest(StrEnum):
     PAGE = "page"
 
 
+class Telemetry(StrEnum):
+    """Where the judge sees a service's requests."""
+
+    OWN = "own"  # its own counters and latencies
+    CLOUD_RUN = "cloud_run"  # Cloud Run's counts alone: it has no metrics of its own
+
+    @property
+    def requests(self) -> str:
+        """The query for its requests, by its name in [queries]."""
+        return "requests" if self is Telemetry.OWN else "cloud_run_requests"
+
+    @property
+    def latency(self) -> str:
+        """The same for its latencies; empty where there are none."""
+        return "latency" if self is Telemetry.OWN else ""
+
+    def policy(self, policy: Policy) -> Policy:
+        """The policy for this source: Cloud Run's counts come late, and say nothing of latency."""
+        if self is Telemetry.OWN:
+            return policy
+        unseen = tuple(dict.fromkeys((*policy.allow_unseen, "latency")))
+        changed = {
+            "scrape_s": max(policy.scrape_s, policy.cloud_run_interval_s),
+            "freshness_s": policy.freshness_s + policy.cloud_run_delay_s,
+            "allow_unseen": unseen,
+        }
+        return policy.model_copy(update=changed)
+
+    def with_status(self, found: Iterable[CounterSeries]) -> tuple[CounterSeries, ...]:
+        """Series of requests with the label ``status`` that the judge reads."""
+        if self is Telemetry.OWN:
+            return tuple(found)
+        return tuple(
+            CounterSeries({"status": one.labels.get("response_code_class", ""), **one.labels}, one.samples)
+            for one in found
+        )
+
+
 class Service(Frozen):
     """One Cloud Run service of an environment, as its file describes it."""
 
@@ -82,6 +128,10 @@ class Service(Frozen):
         description="where Cloud Run pulls the same image from; it takes none from ghcr.io. Empty: from repository",
     )
     job: str = Field(description="its Prometheus job label")
+    telemetry: Telemetry = Field(
+        Telemetry.OWN,
+        description='where the judge sees its requests; "cloud_run" for a service without metrics of its own',
+    )
     smoke: tuple[SmokeTest, ...] = (SmokeTest.HEALTH,)
     environment: dict[str, str] = Field(default_factory=dict, description="variables a release sets on the template")
     maintenance_revision: str = Field(
@@ -98,31 +148,63 @@ class Service(Frozen):
         return Image(repository=self.pull_from or image.repository, digest=image.digest)
 
 
-class ReleaseRequest(Frozen):
+class ReleaseRequest(Form):
     """What a person, a schedule or CI sends to start a release. Shown as a form in the Prefect UI."""
 
     version: VersionText = Field(
         "",
         title="Version",
-        description=f"{VERSION_FORM}. Empty: the version that passed staging last.",
+        description=f"{VERSION_FORM}. Leave it empty for the version that passed staging last.",
+        json_schema_extra=field(
+            example="v20251116-abc123",
+            **must_match(rf"\s*|\s*{VERSION_IN_FORM}\s*", "vYYYYMMDD-<commit>, for example v20251116-abc123"),
+        ),
+    )
+    changes: Cleaned = Field(
+        "",
+        max_length=2000,
+        title="Changes",
+        description="One line for #releases: what is in this release.",
+        json_schema_extra=field(example="Faster bias analysis; new export button"),
+    )
+    requested_by: Cleaned = Field(
+        "",
+        max_length=200,
+        title="Requested by",
+        description="Your name. It is recorded, and shown in every message about this release.",
+        json_schema_extra=field(example="Aziz"),
     )
     services: list[str] = Field(
         default_factory=list,
         title="Services",
-        description="Which services to release, by their name in the environment file. Empty: all of them.",
+        description="Which services to release. Leave the list empty for all of them.",
+        json_schema_extra=field(choices=SERVICES, uniqueItems=True),
     )
-    canary_percent: int | None = Field(
-        None, title="Canary percent", description="Share of users on the canary, 1 to 99. Empty: the policy's 10."
+    canary_percent: Annotated[
+        int | float | None,
+        WithJsonSchema({"type": "integer", "minimum": CANARY_PERCENT_MIN, "maximum": CANARY_PERCENT_MAX}),
+    ] = Field(
+        None,
+        title="Canary percent",
+        description="Share of users on the canary, a whole number from 1 to 99. Leave it empty for the policy's share.",
+        json_schema_extra=field(examples=[10]),
     )
-    changes: Cleaned = Field(
-        "", max_length=2000, title="Changes", description="One line for #releases: what is in this release."
+    overrides: tuple[Override, ...] = Field(
+        (),
+        max_length=20,
+        title="Overrides",
+        description="To go on although an item that blocks is open: one entry for each item, with who and why.",
     )
-    requested_by: Cleaned = Field("", max_length=200, title="Requested by", description="Who asks. Kept in the lease.")
-    override: Cleaned = Field(
+    plan_reviewed_by: Cleaned = Field(
         "",
-        max_length=500,
-        title="Override reason",
-        description="Why to go on although a checklist item that blocks is open. Recorded and told.",
+        max_length=200,
+        title="Rollback plan reviewed by",
+        description="Who has read the rollback plan, where the policy asks for a person. A plan-only run shows it.",
+    )
+    plan_only: bool = Field(
+        False,
+        title="Plan only",
+        description="Show what would be done, changed and said, and what each check says. Nothing is written.",
     )
 
     @property
@@ -151,8 +233,11 @@ class ReleaseRequest(Frozen):
         ]
         if len(set(self.services)) != len(self.services):
             found.append("services: a service is named twice")
-        if self.canary_percent is not None and not 1 <= self.canary_percent <= 99:
+        percent, low, high = self.canary_percent, CANARY_PERCENT_MIN, CANARY_PERCENT_MAX
+        if percent is not None and not low <= percent <= high:
             found.append(
-                f"canary_percent: {self.canary_percent} is not between 1 and 99; to skip the canary use the hotfix flow"
+                f"canary_percent: {percent:g} is not between {low} and {high}; to skip the canary use the hotfix flow"
             )
-        return found
+        elif percent is not None and percent != int(percent):
+            found.append(f"canary_percent: {percent:g} is not a whole number; write one between {low} and {high}")
+        return found + override_problems(self.overrides)

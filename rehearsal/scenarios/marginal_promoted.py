@@ -5,7 +5,7 @@ from rehearsal.prefect_api import Run
 from rehearsal.scenario import Scenario, ScenarioResult
 from rehearsal.test_environment import TestEnvironment
 
-ANSWER = {"choice": "promote", "approver": "Ada", "reason": "known and harmless", "minutes": 0, "percent": 0}
+ANSWER = {"choice": "promote", "approver": "Ada", "reason": "known and harmless"}
 
 
 async def meanwhile(test_env: TestEnvironment, run: Run) -> None:
@@ -17,8 +17,8 @@ async def meanwhile(test_env: TestEnvironment, run: Run) -> None:
 def then(result: ScenarioResult) -> None:
     """Promoted; the run and a message say who decided and why."""
     checks.promoted(result)
-    kept = any("Ada decided to promote: known and harmless" in step.name for step in result.steps)
-    result.expect(kept, "no step says who decided and why")
+    kept = any("Ada decided to promote: known and harmless" in line for line in result.logs)
+    result.expect(kept, "no line of the log says who decided and why")
     checks.sent_once(result, "slack", "Ada decided to promote: known and harmless")
 
 

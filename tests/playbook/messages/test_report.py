@@ -6,11 +6,12 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from playbook.analysis.chart import BINS, draw, trace
+from playbook.analysis.chart import BINS, curves, draw, trace
 from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Verdict, judge
 from playbook.lease.lease import Decision, ReleaseLease, ServiceRollout
-from playbook.messages.report import QUERY_WIDTH, Report, folded, users
+from playbook.messages.release_page import QUERY_WIDTH, folded, page, users
+from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.traffic import TrafficSplit
 
@@ -42,7 +43,7 @@ def judged(bake, tick, ticks: int = 30, errors: int = 1) -> Verdict:
 
 def test_the_page_gives_the_whole_command_that_takes_a_release_back() -> None:
     """Project, region, service and revision stand in it: nothing is left to remember at 3 a.m."""
-    text = Report(environment="production", lease=CLAIM).markdown().replace("\\\n  ", "")
+    text = page(Report(environment="production", lease=CLAIM)).replace("\\\n  ", "")
     assert "gcloud run services update-traffic backend --project=p --region=r --to-revisions=backend-1=100" in text
 
 
@@ -52,9 +53,9 @@ def test_the_page_gives_the_whole_command_that_takes_a_release_back() -> None:
         (Decision.DEPLOY, None, None, "revisions from before"),
         (Decision.BAKE, 1.0, None, "10 % are on the new revisions"),
         (Decision.REVERT, 1.0, None, "being moved back"),
-        (Decision.REVERT, 1.0, ReleaseOutcome.REVERTED, "all are on the revisions from before"),
+        (Decision.REVERT, 1.0, ReleaseOutcome.REVERTED, "all are back on backend-1"),
         (Decision.PROMOTE, 1.0, ReleaseOutcome.PROMOTED, "all are on the new revisions"),
-        (Decision.REVERT, 1.0, ReleaseOutcome.INTERRUPTED, "see above"),
+        (Decision.REVERT, 1.0, ReleaseOutcome.INTERRUPTED, "see the next sentence"),
     ],
 )
 def test_the_page_says_who_is_on_what(
@@ -68,7 +69,7 @@ def test_the_page_says_who_is_on_what(
 
 def test_every_signal_stands_on_the_page_with_its_query_and_without_a_none(bake, tick) -> None:
     """Numbers are in percent and odds, what is not known is called so, and the query can be asked again."""
-    text = Report(environment="production", lease=CLAIM, verdicts=(judged(bake, tick),)).markdown()
+    text = page(Report(environment="production", lease=CLAIM, verdicts=(judged(bake, tick),)))
     assert "30 of 600 (5 %)" in text
     assert 'http_requests_total{job="backend"}' in text
     assert "None" not in text
@@ -77,8 +78,8 @@ def test_every_signal_stands_on_the_page_with_its_query_and_without_a_none(bake,
 def test_a_ticket_carries_no_picture_and_the_page_does(bake, tick) -> None:
     """A picture is a data URI: the Prefect UI draws it, an issue on GitHub would show its bytes."""
     report = Report(environment="production", lease=CLAIM, verdicts=(judged(bake, tick),))
-    assert "data:image" not in report.markdown()
-    found = re.search(r"data:image/svg\+xml;base64,([^)]+)", report.illustrated())
+    assert "data:image" not in page(report)
+    found = re.search(r"data:image/svg\+xml;base64,([^)]+)", page(report, pictures=True))
     assert found
     assert b"<svg" in base64.b64decode(found[1])
 
@@ -87,7 +88,7 @@ def test_a_ticket_carries_no_picture_and_the_page_does(bake, tick) -> None:
 def test_the_picture_is_whole_and_small_however_long_the_bake(bake, tick, ticks: int) -> None:
     """It is well-formed SVG of a bounded number of moments."""
     moments = judged(bake, tick, ticks=ticks).trace
-    svg = draw("backend", moments, line=0.005, needed=600)
+    svg = draw("backend", moments, curves(moments, 0.005, 0.05, "requests slower than 2 s"))
     assert ElementTree.fromstring(svg).tag.endswith("svg")
     assert len(moments) <= BINS
 

@@ -1,0 +1,65 @@
+"""The question of a held release, in ten lines: in the form, in the state of the paused run, and in the chat."""
+
+from collections.abc import Sequence
+
+from playbook.analysis.verdict import Action, Verdict
+from playbook.lease.lease import Lease
+from playbook.messages.checklist import overridden
+from playbook.messages.escape import markdown
+from playbook.messages.report import Report
+from playbook.messages.times import clock, minutes
+from playbook.messages.words import stable_names
+
+REASONS_MAX = 3
+"""Undecided services that are named; the page has all."""
+PERCENT_MAX = 50
+"""The largest share that a person may give a canary."""
+
+
+def question(report: Report, page_url: str = "") -> tuple[str, ...]:
+    """The lines as plain text: what is asked, until when, what was measured, what each answer does."""
+    lease = report.lease
+    bake = minutes(report.bake_s)
+    lines = [
+        f"Promote {lease.version} to all users of {report.environment}, or revert it?",
+        f"Answer until {clock(lease.gate_deadline_s or 0)} UTC. No answer reverts it.",
+        *_undecided(report.verdicts),
+        *overridden(lease.overrides),
+        f"Users: {_now(lease)}",
+        f"promote: all users get {lease.version}.",
+        f"revert: all users go back to {stable_names(lease)}.",
+        f"extend: {lease.canary_percent} % of users keep it for 1 to 60 minutes more; then it is judged again.",
+    ]
+    if lease.canary_percent < PERCENT_MAX:
+        lines.append(
+            f"raise: {lease.canary_percent + 1} to {PERCENT_MAX} % of users get it for {bake}; then it is judged again."
+        )
+    return (*lines, f"All numbers: {page_url}") if page_url else tuple(lines)
+
+
+def form_text(lines: Sequence[str]) -> str:
+    """The lines as Markdown above the form: the question and the name of each answer are bold."""
+    first, *others = lines
+    return "  \n".join([f"**{markdown(first)}**", *map(_line, others)])
+
+
+def _line(text: str) -> str:
+    name, colon, rest = text.partition(": ")
+    return f"**{markdown(name)}:** {markdown(rest)}" if colon and " " not in name else markdown(text)
+
+
+def _undecided(verdicts: Sequence[Verdict]) -> list[str]:
+    """What could not be decided, with value and limit, one line for each service."""
+    if verdicts and verdicts[0].action is Action.PROMOTE:
+        healthy = [f"{one.service}: {one.explanation}" for one in verdicts[:REASONS_MAX]]
+        return ["The policy asks for approval before all users move; the judge would promote.", *healthy]
+    found = [one for one in verdicts if one.action is Action.INCONCLUSIVE]
+    lines = [f"{one.service}: {one.explanation}" for one in found[:REASONS_MAX]]
+    others = ", ".join(one.service for one in found[REASONS_MAX:])
+    return [*lines, f"Also undecided: {others}."] if others else lines
+
+
+def _now(lease: Lease) -> str:
+    seen = lease.measured
+    counted = f"; {seen.failed:,} of {seen.requests:,} requests to it failed" if seen and seen.requests else ""
+    return f"{lease.canary_percent} % are on it{counted}."

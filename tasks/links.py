@@ -1,0 +1,61 @@
+"""Where a person looks further: the addresses on the page of a release."""
+
+import asyncio
+import contextlib
+from urllib.parse import quote
+
+from blocks.environment import Environment
+from playbook.lease.lease import Decision, Lease
+from playbook.release.plan import commit_of
+from playbook.release.version import VERSION
+from tasks.start import form_link
+
+LINK_WAITS_S = 3
+"""For a server that hangs: no release waits longer for a link."""
+CONSOLE = "https://console.cloud.google.com/logs/query"
+
+
+async def links_of(env: Environment, lease: Lease) -> dict[str, str]:
+    """Name -> URL, what is needed first stands first. What this environment does not have is left out."""
+    found = {
+        "run": f"{env.ui_url}/runs/flow-run/{lease.flow_run_id}" if env.ui_url else "",
+        "logs": logs_url(env, lease),
+        "commits": commits_url(env, lease),
+        "dashboard": env.dashboard,
+    }
+    if lease.decision is not Decision.REVERT and env.ui_url:  # nobody waits for a link who waits to be taken back
+        with contextlib.suppress(TimeoutError):
+            asked = form_link(env.ui_url, f"rollback/{env.name}", {"environment": env.name})
+            form = await asyncio.wait_for(asked, LINK_WAITS_S)
+            found["roll back"] = form if form.startswith("http") else ""
+    return {name: url for name, url in found.items() if url}
+
+
+def page_url(env: Environment, key: str) -> str:
+    """Where the newest page under ``key`` is seen; empty where the environment's file does not say where the UI is."""
+    return f"{env.ui_url}/v2/artifacts/key/{quote(key)}" if env.ui_url else ""
+
+
+def logs_url(env: Environment, lease: Lease) -> str:
+    """Google's console with the logs of the revisions that matter: the newest first."""
+    names = " OR ".join(f'"{lease.suspect(rollout)}"' for rollout in lease.rollouts)
+    return _logs(env, f'resource.type="cloud_run_revision"\nresource.labels.revision_name=({names})')
+
+
+def all_logs_url(env: Environment) -> str:
+    """Google's console with the logs of every service of the environment."""
+    names = " OR ".join(f'"{name}"' for name in env.service_names)
+    return _logs(env, f'resource.type="cloud_run_revision"\nresource.labels.service_name=({names})')
+
+
+def _logs(env: Environment, query: str) -> str:
+    return f"{CONSOLE};query={quote(query, safe='')}?project={quote(env.cloud_run.project)}"
+
+
+def commits_url(env: Environment, lease: Lease) -> str:
+    """What lies between the version that users had and this one; empty where either is not known."""
+    new = VERSION.fullmatch(lease.version)
+    if env.code_host is None or new is None:
+        return ""
+    old = next(filter(None, (commit_of(one.service, one.from_revision) for one in lease.rollouts)), "")
+    return env.code_host.commits_url(old, new["commit"])
