@@ -15,7 +15,7 @@ from playbook.lease.recovery import Owner, Recovery, Step
 from playbook.messages.set_aside import stood_down
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import StandDown
-from tasks.announce import notify, notify_late, notify_set_aside, notify_taken_up
+from tasks.announce import notify, notify_late_promotion, notify_set_aside, notify_taken_up
 from tasks.each_service import finish_all
 from tasks.ending import ending
 from tasks.halt import notify_stopped
@@ -110,7 +110,7 @@ async def take_up(env: Environment, found: Lease) -> tuple[Lease, Lease | None, 
         await notify_set_aside(env, (one,))
         return FlowResult(end=ReleaseOutcome.UNFIT, message=str(one), release_id=found.release_id)
     if decided.step is Step.ASK:
-        await notify_late(env, found, decided.reason)
+        await notify_late_promotion(env, found, decided.reason)
         message = f"{found.release_id} waits for a person: {decided.reason}."
         return FlowResult(end=ReleaseOutcome.UNFIT, message=message, release_id=found.release_id)
     wanted = found.decided(Decision.REVERT, decided.reason) if decided.step is Step.REVERT else found

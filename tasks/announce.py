@@ -238,7 +238,7 @@ def _page_of(env: Environment, one: Unreadable) -> Page:
     return set_aside(one, env.name, place_of(env)) if one.has_key else key_unreadable(one.problem, env.name)
 
 
-async def notify_late(env: Environment, lease: Lease, why: str) -> None:
+async def notify_late_promotion(env: Environment, lease: Lease, why: str) -> None:
     """The on-call engineer knows that a release stands half promoted and waits for a person."""
     await notify(env, late_promotion(lease, env.name, why))
 
