@@ -24,7 +24,12 @@ from playbook.messages import page as pages
 from playbook.messages.facts import Deployed, Message, Page, Resolution, Ticket
 from playbook.messages.hold import question
 from playbook.messages.report import Report
+<<<<<<< HEAD
 from playbook.messages.set_aside import key_unreadable, late_promotion, not_reverted, set_aside
+=======
+from playbook.messages.set_aside import not_reverted, set_aside
+from playbook.messages.status import linked
+>>>>>>> main
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.request import MitigateRequest
@@ -71,7 +76,7 @@ async def post(env: Environment, message: Message, to: str) -> None:
     for channel in env.channels:
         if channel.name == to:
             async with _within_a_try(to):
-                await channel.post(message, repeat=True)
+                await channel.post(linked(message, env.name, env.ui_url), repeat=True)
 
 
 @task(name="page", task_run_name="page {page.severity}", **NOTIFY)
