@@ -24,12 +24,8 @@ from playbook.messages import page as pages
 from playbook.messages.facts import Deployed, Message, Page, Resolution, Ticket
 from playbook.messages.hold import question
 from playbook.messages.report import Report
-<<<<<<< HEAD
 from playbook.messages.set_aside import key_unreadable, late_promotion, not_reverted, set_aside
-=======
-from playbook.messages.set_aside import not_reverted, set_aside
 from playbook.messages.status import linked
->>>>>>> main
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.request import MitigateRequest
