@@ -34,7 +34,9 @@ async def announce(
         to: The channel or pager to tell, by its name. Empty: every one.
         signature: Of all of it, by the run that could not send it.
     """
-    return await ending(_announce(environment, message or page or ticket or resolution or deployed, to, signature))
+    return await ending(
+        _announce(environment, message or page or ticket or resolution or deployed, to, signature), is_repeatable=True
+    )
 
 
 async def _announce(environment: str, one: Fact | None, to: str, signature: str) -> FlowResult:

@@ -6,6 +6,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
+from flows.pausing import resume
 from flows.preemption import gave_way, recording_done, take_back_running
 from flows.steps import AFTER_ROLLBACK, carry_out
 from playbook.errors import BadRequest, Refused, ReleaseError
@@ -50,6 +51,8 @@ async def _rollback(request: RollbackRequest, environment: str) -> FlowResult:
         raise BadRequest(problems)
     if request.to and (problem := await signing_key_problem(env)):
         return await go_back_unrecorded(env, request, problem)
+    if (resumed := await resume(env)) is not None:
+        return resumed
     if request.to:
         await planned(env, request)  # what cannot be gone back to is refused before anything is taken back for it
     what = f"{request.requested_by} asked for a rollback ({request.symptom.value}: {request.reason.rstrip('.')})"

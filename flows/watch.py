@@ -28,7 +28,7 @@ async def watch(lease: AnyLease, environment: str = "production", signature: str
         environment: The environment it was promoted in.
         signature: Of the lease, by the run that promoted it.
     """
-    return await ending(_watch(environment, lease, signature))
+    return await ending(_watch(environment, lease, signature), is_repeatable=True)
 
 
 async def _watch(environment: str, lease: Lease, signature: str) -> FlowResult:

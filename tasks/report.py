@@ -11,6 +11,7 @@ from prefect.exceptions import ObjectNotFound
 from blocks.clock import unix_s
 from blocks.environment import Environment
 from blocks.prefect_api import PREFECT_AWAY
+from playbook.analysis.forecast import Forecast
 from playbook.checklist.items import Item
 from playbook.lease.lease import Lease
 from playbook.messages.checklist import rows
@@ -32,15 +33,23 @@ _written: dict[tuple[str, str], UUID] = {}
 makes another one under the same key, and the key's page shows the newest."""
 
 
-async def open_report(env: Environment, lease: Lease, *, checklist: tuple[Item, ...] = (), changes: str = "") -> Report:
+async def open_report(
+    env: Environment,
+    lease: Lease,
+    *,
+    checklist: tuple[Item, ...] = (),
+    changes: str = "",
+    forecasts: tuple[Forecast, ...] = (),
+) -> Report:
     """The report of a release that holds its services now, with its links."""
     return Report(
         environment=env.name,
         lease=lease,
         checklist=checklist,
         changes=changes,
+        forecasts=forecasts,
         has_staging=bool(env.staging),
-        bake_s=env.policy.bake_s,
+        bake_s=env.policy.bake_s if lease.bake_s is None else lease.bake_s,
         links=await links_of(env, lease),
     )
 

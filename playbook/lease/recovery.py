@@ -4,6 +4,7 @@ from enum import StrEnum
 
 from playbook.base import Frozen
 from playbook.lease.lease import Decision, Lease, MigrationLease
+from playbook.messages.times import clock_s
 
 RESTARTS_MAX = 3
 """How often a migration rollback is started again before a person is paged: what kills it each time is no accident."""
@@ -14,6 +15,7 @@ class Step(StrEnum):
 
     RESUME = "RESUME"
     REVERT = "REVERT"
+    HOLD = "HOLD"  # a person paused it: it waits for them, and is taken back at the deadline
     LEAVE = "LEAVE"
     RESTART = "RESTART"  # its own flow, which knows how to go on
     HALT = "HALT"  # page: nothing goes on by itself, and users notice
@@ -29,6 +31,7 @@ class Owner(StrEnum):
     ENDED = "ended"  # its run is over, and the lease is still there
     DONE = "done"  # its run ended in a way that lets go of the lease: what is found is an older record
     CANCELLED = "cancelled"
+    PAUSED = "paused"  # a person paused its run in the UI, and its process has ended
 
 
 class Recovery(Frozen):
@@ -43,8 +46,8 @@ def recover(lease: Lease | None, owner: Owner, now_s: float) -> Recovery:
 
     The first that holds: nothing is held -> LEAVE; the owner lives and its time is not over -> LEAVE; a migration is
     being taken back -> `recover_migration`; its run has let go of it -> SET_ASIDE; already reverting or cancelled ->
-    REVERT; its time is over -> ASK in a promotion under way, else REVERT; else RESUME. Nothing late goes forward
-    without a person. Source: docs/architecture.md.
+    REVERT; paused by a person -> HOLD until the pause's deadline, then REVERT; its time is over -> ASK in a promotion
+    under way, else REVERT; else RESUME. Nothing late goes forward without a person. Source: docs/architecture.md.
     """
     if lease is None:
         return Recovery(step=Step.LEAVE, reason="no release holds these services")
@@ -60,6 +63,8 @@ def recover(lease: Lease | None, owner: Owner, now_s: float) -> Recovery:
         return Recovery(step=Step.REVERT, reason=lease.reason or "the release was being reverted")
     if owner is Owner.CANCELLED:
         return Recovery(step=Step.REVERT, reason="the release was cancelled")
+    if owner is Owner.PAUSED or lease.pause is not None:
+        return recover_paused(lease, now_s)
     if lease.decision is Decision.PROMOTE and is_late:
         return Recovery(step=Step.ASK, reason="its promotion was not finished within the release's deadline")
     if lease.decision is Decision.PROMOTE:
@@ -69,15 +74,28 @@ def recover(lease: Lease | None, owner: Owner, now_s: float) -> Recovery:
     return Recovery(step=Step.RESUME, reason=f"the release goes on from {lease.decision}: its process is {owner}")
 
 
+def recover_paused(lease: Lease, now_s: float) -> Recovery:
+    """What a person has paused goes forward only when they resume it."""
+    until_s = min(lease.pause.until_s, lease.deadline_s) if lease.pause else lease.deadline_s
+    if now_s >= until_s:
+        return Recovery(step=Step.REVERT, reason=not_resumed(until_s))
+    return Recovery(step=Step.HOLD, reason="a person paused it in the Prefect UI")
+
+
+def not_resumed(until_s: float) -> str:
+    """Why a paused release is taken back at its deadline (unix seconds)."""
+    return f"It was paused in the Prefect UI and not resumed by {clock_s(until_s)} UTC."
+
+
 def recover_migration(lease: MigrationLease, owner: Owner) -> Recovery:
     """Never reverted, for half of the data may be changed: one that lost its process goes on; one that a person has
-    cancelled, or that goes on losing its process, stops with a page, since writes are off; one that has said why it
-    stopped waits for a person.
+    cancelled or paused, or that goes on losing its process, stops with a page, since writes are off; one that has said
+    why it stopped waits for a person.
     """
     if lease.halted:
         return Recovery(step=Step.LEAVE, reason=f"a person must start it again: {lease.halted}")
-    if owner is Owner.CANCELLED:
-        return Recovery(step=Step.HALT, reason="the migration rollback was cancelled")
+    if owner in (Owner.CANCELLED, Owner.PAUSED):
+        return Recovery(step=Step.HALT, reason=f"the migration rollback was {owner}")
     if lease.restarts >= RESTARTS_MAX:
         reason = f"it was started again {lease.restarts} times, and its process is {owner} once more"
         return Recovery(step=Step.HALT, reason=reason)
