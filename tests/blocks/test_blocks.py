@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prefect.blocks.core import Block
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
-from pydantic import SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 import blocks
 from blocks.base import PerLoop
@@ -138,3 +138,13 @@ async def test_a_block_is_copied_without_its_clients() -> None:
     for other in (copy.deepcopy(block), pickle.loads(pickle.dumps(block))):
         assert other == block
         assert other._clients.get(object) is not client
+
+
+def test_no_value_of_ours_looks_like_a_mapping_to_prefect() -> None:
+    """Prefect copies every argument of a task with ``dict``, which takes anything with ``keys`` for a mapping."""
+
+    def below(kind: type[BaseModel]) -> list[type[BaseModel]]:
+        return [kind, *(one for sub in kind.__subclasses__() for one in below(sub))]
+
+    ours = [kind for kind in below(BaseModel) if kind.__module__.split(".")[0] in ("playbook", "blocks")]
+    assert [kind.__name__ for kind in ours if hasattr(kind, "keys") or "keys" in kind.model_fields] == []
