@@ -127,7 +127,7 @@ async def version_in_staging(env: Environment, staging: Environment | None) -> s
     """
     if staging is None:
         return ""
-    if env.signing.keys and not staging.signing.keys:
+    if env.signing.secrets and not staging.signing.secrets:
         raise Refused(
             f"{staging.name} signs nothing, so its annotations cannot say what {env.name} gets. Name the version, or "
             f"add [signing] to {staging.name}."

@@ -181,7 +181,7 @@ def test_staging_that_signs_nothing_does_not_choose_productions_version() -> Non
 
     async def scenario(test_env: TestEnvironment) -> str:
         staging = test_env.fixture.environments["staging"]
-        unsigned = staging.model_copy(update={"signing": staging.signing.model_copy(update={"keys": ()})})
+        unsigned = staging.model_copy(update={"signing": staging.signing.model_copy(update={"secrets": ()})})
         test_env.fixture.environments["staging"] = unsigned
         return (await test_env.release("")).message
 
