@@ -99,9 +99,9 @@ class Fixture:
         self.ci(version)
 
     def ci(self, version: str = NEW, **conclusions: str) -> None:
-        """CI has finished for ``version``: each check and the scan have passed, but for what ``conclusions`` names."""
-        production = WRITTEN["production"]
-        passed = dict.fromkeys((*production.required_checks, production.gates.scan_check), "success")
+        """CI has ended for ``version``: its required checks and the scan passed, except as ``conclusions`` says."""
+        written = WRITTEN["production"]
+        passed = dict.fromkeys((*written.required_checks, written.gates.scan_check), "success")
         self.vendors["production"].github.checked(Version.parse(version).commit, passed | conclusions)
 
     def forget(self) -> None:
