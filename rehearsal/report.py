@@ -10,7 +10,10 @@ from rehearsal.test_environment import STAGING
 Span = tuple[float, float]
 
 PHASES: dict[str, tuple[str, ...]] = {
-    "checks and build": ("check build", "checklist", "version in staging", "check telemetry", "check schema", "try "),
+    "checks and build": (
+        *("check build", "checklist", "version in staging", "check telemetry", "check schema", "try ", "signing key"),
+        *("changes since what serves", "list revisions", "drift", "forecast"),
+    ),
     "lease": (
         "look",
         "already live",
@@ -19,24 +22,28 @@ PHASES: dict[str, tuple[str, ...]] = {
         "take over",
         "hand on",
         "find revisions",
+        "find own lease",
     ),
-    "recovery": ("find lease", "owner of", "judge recovery", "mark ", "free orphan"),
+    "recovery": (
+        *("find lease", "owner of", "judge recovery", "mark ", "free orphan", "pause of", "hold while paused"),
+        "say what became of",
+    ),
     "deploy at 0 %": ("deploy canary", "introduce"),
     "smoke tests": ("smoke test", "exploit check", "check error ratio"),
-    "wait for metrics": ("wait for scrapes",),
+    "wait for metrics": ("wait for scrapes", "check metrics"),
     "shift traffic": ("canary ", "save lease", "scale "),
     "bake": ("monitor", "probe "),
     "promote": ("promote", "check settled"),
-    "revert": ("revert",),
+    "revert": ("revert", "move users of"),
     "mitigation": ("check maintenance revision", "read-only ", "restore "),
     "database": (
         *("plan", "undoing under way", "plan lease", "stop writes", "prove that writes stop", "repoint", "halt"),
         *("start writes", "drain", "dry run", "undo ", "verify", "take ", "still applied", "find backup"),
-        *("where writes are off", "count what would be lost", "start restore", "follow restore", "store"),
+        *("where writes are off", "count what would be lost", "count losses", "start restore", "follow restore", "store"),
     ),
     "messages": (
         *("post to", "page", "open ticket", "resolve", "mark deployed", "report: ", "second look", "form of"),
-        *("error signatures", "open incidents", "note incident"),
+        *("error signatures", "open incidents", "note incident", "keep page", "read runs", "read steps"),
     ),
     "release the lease": ("release lease", "end migration", "end at ", "end watch", "start "),
 }
