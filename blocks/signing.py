@@ -92,6 +92,21 @@ class Signer:
             return record.annotations()
         return signature.signed(record.annotations(), self._scope(snapshot, project, region), keys[0])
 
+    async def sign_words(self, what: str, words: str) -> str:
+        """The signature of ``words`` for another run of this environment; empty where nothing is signed. Raises
+        Refused: no key can be read."""
+        keys = await self.keys()
+        return signature.sign_words(self.environment, what, words, keys[0]) if keys else ""
+
+    async def check_words(self, what: str, words: str, given: str) -> None:
+        """A run of the engine has signed ``words`` for this. Raises Refused: it has not, or no key can be read."""
+        keys = await self.keys()
+        if keys and not signature.are_our_words(self.environment, what, words, given, keys):
+            raise Refused(
+                f"No run of the engine has signed what this {what} in {self.environment} would say: nothing is done. "
+                "Runs of it are started by the engine alone."
+            )
+
     def _scope(self, snapshot: ServiceSnapshot, project: str, region: str) -> Scope:
         return Scope(
             environment=self.environment, project=project, region=region, service=snapshot.service, uid=snapshot.uid

@@ -6,7 +6,7 @@ from prefect.client.schemas.objects import State
 from blocks.environment import Environment
 from playbook.messages.facts import Deployed, Message, Page, Resolution, Ticket
 from playbook.release.outcome import FlowResult, ReleaseOutcome
-from tasks.announce import Fact, notify_with_retries
+from tasks.announce import Fact, notify_with_retries, words_of
 from tasks.ending import ending
 
 
@@ -19,8 +19,10 @@ async def announce(
     resolution: Resolution | None = None,
     deployed: Deployed | None = None,
     to: str = "",
+    signature: str = "",
 ) -> State[None]:
-    """Keep trying to send one notification, for half an hour.
+    """Keep trying to send one notification, for half an hour. Started by the engine alone: it says what a run of the
+    engine has signed, and nothing else.
 
     Args:
         environment: The environment whose channels and pagers are told.
@@ -30,15 +32,17 @@ async def announce(
         resolution: The end of an incident.
         deployed: A version that all users have.
         to: The channel or pager to tell, by its name. Empty: every one.
+        signature: Of all of it, by the run that could not send it.
     """
     return await ending(
-        _announce(environment, message or page or ticket or resolution or deployed, to), is_repeatable=True
+        _announce(environment, message or page or ticket or resolution or deployed, to, signature), is_repeatable=True
     )
 
 
-async def _announce(environment: str, one: Fact | None, to: str) -> FlowResult:
+async def _announce(environment: str, one: Fact | None, to: str, signature: str) -> FlowResult:
     env = await Environment.open(environment)
     if one is None:
         return FlowResult(end=ReleaseOutcome.PASSED, message="There was nothing to send.")
+    await env.signer.check_words("announce", words_of(one, to), signature)
     await notify_with_retries(env, one, to)
     return FlowResult(end=ReleaseOutcome.PASSED, message=f"Sent: {one.key}")

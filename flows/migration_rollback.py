@@ -17,7 +17,7 @@ from playbook.lease.lease import MigrationLease
 from playbook.lease.recovery import Owner
 from playbook.messages.facts import Resolution
 from playbook.migration import write_freeze
-from playbook.migration.messages import closing, done
+from playbook.migration.messages import ask_down, ask_several, asking_before, closing, done
 from playbook.migration.plan import MigrationRequest, RollbackPlan, Way
 from playbook.migration.progress import gone_on, progress_of, with_progress
 from playbook.release.outcome import FlowResult, ReleaseOutcome
@@ -25,9 +25,10 @@ from tasks.announce import notify
 from tasks.ending import ending
 from tasks.halt import closed_services, notify_stopped
 from tasks.heartbeat import owner_of, with_heartbeat
-from tasks.incident import run_url
+from tasks.incident import own_url, run_url
 from tasks.lease import acquire, as_it_stands, save_lease, take_over
-from tasks.migration.backfill import dry_run, forget, still_applied, undo, verify
+from tasks.migration.backfill import count_losses, dry_run, forget, still_applied, undo, verify
+from tasks.migration.consent import ask_consent
 from tasks.migration.restore import find_backup
 from tasks.migration.steps import (
     drain,
@@ -84,7 +85,8 @@ async def take_or_go_on(env: Environment, request: MigrationRequest) -> tuple[Mi
             raise BadRequest(problems)
         plan = await plan_migration_rollback(env, request)
         tried = await try_first(env, plan)
-        new = await migration_lease(env, request, plan)
+        agreed = await agreed_to_losses(env, request, plan)
+        new = await migration_lease(env, request, plan, agreed)
         await acquire(env, new)
         return new, f"; {tried}"
     lease = await as_it_stands(env, found, partial(go_on_with, env, request))
@@ -108,6 +110,27 @@ async def try_first(env: Environment, plan: RollbackPlan) -> str:
     if plan.way is Way.RESTORE:
         return str(await find_backup(env, plan))
     return "dry run: " + "; ".join([await dry_run(env, name) for name in plan.undo])
+
+
+async def agreed_to_losses(env: Environment, request: MigrationRequest, plan: RollbackPlan) -> tuple[str, ...]:
+    """What people said yes to: each field that a ``down`` loses, counted; and, where it is more than one migration, all
+    of them. Empty where one migration is taken back and nothing is lost; a restore asks by itself, later.
+
+    Users can write meanwhile. Raises: Refused (a no, or no answer).
+    """
+    if plan.way is Way.RESTORE:
+        return ()
+    losses, is_several = await count_losses(env, plan.undo), len(plan.undo) > 1
+    questions = [ask_down(plan, request, losses)] if losses or is_several else []
+    questions += [ask_several(plan)] if is_several else []
+    agreed: list[str] = []
+    for number, question in enumerate(questions):
+        await notify(env, asking_before(plan, request, env.name, own_url(env), number))
+        answer = await ask_consent(question, env.policy.gate_deadline_s)
+        if not answer.is_yes:
+            raise Refused(f"{answer}. {', '.join(plan.undo)} stays.")
+        agreed.append(str(answer))
+    return tuple(agreed)
 
 
 async def carry_out(env: Environment, lease: MigrationLease, tried: str) -> FlowResult:

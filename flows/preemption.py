@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from blocks.environment import Environment
 from flows.steps import carry_out
-from playbook.errors import Fenced, Refused, ReleaseError
+from playbook.errors import Fenced, Refused, ReleaseError, Transient
 from playbook.lease.lease import Kind, Lease
+from playbook.lease.record import Unreadable
+from playbook.lease.recovery import Owner
 from playbook.release.outcome import FlowResult, ReleaseOutcome
-from tasks.heartbeat import with_heartbeat
+from tasks.announce import notify_set_aside
+from tasks.heartbeat import owner_of, with_heartbeat
 from tasks.lease import as_it_stands, find_leases, free_orphans, take_over
 from tasks.report import note, open_report
 from tasks.start import requested_at_s
@@ -28,6 +31,7 @@ async def take_back_running(
     if kind is Kind.ROLLBACK:
         await free_orphans(env, held.orphans)
     mine = [one for one in held.leases if kind.may_take_over(one.kind) and set(services) & set(one.services)]
+    mine = await without_old_records(env, mine)
     is_bad = kind is Kind.ROLLBACK
 
     async def taken(found: Lease) -> Lease:
@@ -51,6 +55,25 @@ async def take_back_running(
                 raise Refused(f"{found.release_id} could not give way: {outcome.message} Look, and start this again.")
             ended.append(outcome)
     return tuple(ended)
+
+
+async def without_old_records(env: Environment, leases: Sequence[Lease]) -> list[Lease]:
+    """The leases that hold services now. One whose run has let go of it was written back: a person is paged.
+
+    Where Prefect is away each of them counts as one of now: what cannot wait goes on.
+    """
+    kept = []
+    for lease in leases:
+        try:
+            is_old = await owner_of(env, lease) is Owner.DONE
+        except Transient:
+            is_old = False
+        if is_old and lease.kind is not Kind.MIGRATION:
+            why = f"flow run {lease.flow_run_id} has ended and let go of {lease.release_id}: this is an older record"
+            await notify_set_aside(env, (Unreadable(service=lease.coordinator, problem=why, is_unsigned=True),))
+        else:
+            kept.append(lease)
+    return kept
 
 
 def gave_way(env: Environment, taken_back: Sequence[FlowResult]) -> list[str]:

@@ -11,11 +11,12 @@ from flows.pausing import hold, resume
 from flows.steps import carry_out, let_go
 from playbook.errors import BadRequest, Fenced, Refused
 from playbook.lease.lease import Decision, Kind, Lease, MigrationLease
+from playbook.lease.record import Unreadable
 from playbook.lease.recovery import Owner, Recovery, Step
 from playbook.messages.set_aside import stood_down
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import StandDown
-from tasks.announce import notify, notify_set_aside, notify_taken_up
+from tasks.announce import notify, notify_late_promotion, notify_set_aside, notify_taken_up
 from tasks.each_service import finish_all
 from tasks.ending import ending
 from tasks.halt import notify_stopped
@@ -112,6 +113,14 @@ async def take_up(env: Environment, found: Lease) -> tuple[Lease, Lease | None, 
         return await go_on_elsewhere(env, found, decided.reason)
     if decided.step is Step.HALT and isinstance(found, MigrationLease):
         return await stop(env, found, decided.reason)
+    if decided.step is Step.SET_ASIDE:
+        one = Unreadable(service=found.coordinator, problem=decided.reason, is_unsigned=True)
+        await notify_set_aside(env, (one,))
+        return FlowResult(end=ReleaseOutcome.UNFIT, message=str(one), release_id=found.release_id)
+    if decided.step is Step.ASK:
+        await notify_late_promotion(env, found, decided.reason)
+        message = f"{found.release_id} waits for a person: {decided.reason}."
+        return FlowResult(end=ReleaseOutcome.UNFIT, message=message, release_id=found.release_id)
     wanted = found.decided(Decision.REVERT, decided.reason) if decided.step is Step.REVERT else found
     if decided.step is Step.HOLD:
         wanted = found.paused(found.pause or await pause_of(env, found))

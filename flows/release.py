@@ -24,7 +24,15 @@ from tasks.drift import check_drift
 from tasks.ending import ending
 from tasks.forecast import forecast_bake
 from tasks.heartbeat import with_heartbeat
-from tasks.lease import acquire, already_live, check_free, holder, look, version_in_staging
+from tasks.lease import (
+    acquire,
+    already_live,
+    check_free,
+    holder,
+    look,
+    signing_key_problem,
+    version_in_staging,
+)
 from tasks.migration.schema import check_schema
 from tasks.monitor import check_telemetry
 from tasks.report import note, open_report
@@ -106,11 +114,14 @@ async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = (
 async def make_order(env: Environment, staging: Environment | None, request: ReleaseRequest) -> Order | None:
     """The request made whole, or None where there is nothing to release.
 
-    Raises: BadRequest, with every field that is wrong.
+    Raises: BadRequest, with every field that is wrong; Refused (no signing key can be read).
     """
     problems = request.problems(env.service_names)
     if problems:
         raise BadRequest(problems)
+    for one in (env, staging):
+        if one is not None and (unsigned := await signing_key_problem(one)):
+            raise Refused(unsigned)
     text = request.version or await version_in_staging(env, staging)
     if not text:
         return None

@@ -1,29 +1,35 @@
 """Manual rollback (playbook 4, scenario 2): back to what users had before, in seconds."""
 
+import asyncio
+
 from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
 from flows.pausing import resume
 from flows.preemption import gave_way, recording_done, take_back_running
-from flows.steps import carry_out
-from playbook.errors import BadRequest, Refused
+from flows.steps import AFTER_ROLLBACK, carry_out
+from playbook.errors import BadRequest, Refused, ReleaseError
 from playbook.lease.build import rollback_lease
 from playbook.lease.lease import Kind
 from playbook.lease.record import Unreadable
+from playbook.messages.set_aside import rolled_back_unrecorded
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import RollbackRequest
+from playbook.release.version import VERSION
+from playbook.rollback import unrecorded
 from playbook.rollback.plan import RollbackPlan, check_free, plan_rollback
-from tasks.announce import notify_set_aside
+from tasks.announce import notify, notify_set_aside
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
-from tasks.lease import acquire, holder
+from tasks.lease import acquire, holder, signing_key_problem
 from tasks.migration.schema import check_schema
 from tasks.report import note, open_report
 from tasks.retries import REVERT
-from tasks.rollback import Found, find_revisions
+from tasks.rollback import Found, find_revisions, list_revisions, move_users
 from tasks.run_name import name_run
 from tasks.start import requested_at_s
+from tasks.validation import smoke_test
 
 
 @flow(name="rollback", flow_run_name="roll back {environment}")
@@ -43,6 +49,8 @@ async def _rollback(request: RollbackRequest, environment: str) -> FlowResult:
     env = await Environment.open(environment)
     if problems := request.problems():
         raise BadRequest(problems)
+    if request.to and (problem := await signing_key_problem(env)):
+        return await go_back_unrecorded(env, request, problem)
     if (resumed := await resume(env)) is not None:
         return resumed
     if request.to:
@@ -75,6 +83,29 @@ async def go_back(env: Environment, request: RollbackRequest) -> FlowResult:
     await acquire.with_options(**REVERT)(env, lease)
     async with with_heartbeat(env, lease):
         return await without(env, found.aside, await carry_out(env, report))
+
+
+async def go_back_unrecorded(env: Environment, request: RollbackRequest, problem: str) -> FlowResult:
+    """No signing key can be read, so no record can be believed or written: users go where ``to`` says, and no more.
+
+    A release under way takes it for a change by hand, and steps back.
+    """
+    targets = unrecorded.named(await list_revisions(env), request.to)
+    is_version = VERSION.fullmatch(request.to.strip()) is not None
+    await check_schema(env, dict.fromkeys(targets, request.to.strip() if is_version else ""), is_urgent=True)
+    moves = (move_users(env, service, revision) for service, revision in targets.items())
+    results = await asyncio.gather(*moves, return_exceptions=True)
+    failed = [str(one) for one in results if isinstance(one, ReleaseError)]
+    if unforeseen := [one for one in results if isinstance(one, BaseException) and not isinstance(one, ReleaseError)]:
+        raise unforeseen[0]
+    tests = (smoke_test(env, service, only=AFTER_ROLLBACK) for service in targets)
+    failed += [wrong for wrong in await asyncio.gather(*tests) if wrong]
+    where = ", ".join(f"{service} on {revision}" for service, revision in targets.items())
+    words = [f"Asked for: {where}.", f"It is not recorded on the services: {problem}", *failed]
+    await notify(env, rolled_back_unrecorded(env.name, request, words))
+    await notify_set_aside(env, (Unreadable(service=next(iter(targets)), problem=problem, has_key=False),))
+    end = ReleaseOutcome.UNFIT if failed else ReleaseOutcome.ROLLED_BACK
+    return FlowResult(end=end, message=" ".join(words))
 
 
 async def without(env: Environment, aside: tuple[Unreadable, ...], done: FlowResult) -> FlowResult:

@@ -20,18 +20,20 @@ from tasks.start import start
 
 
 @flow(name="watch", flow_run_name="watch {lease.version} in {environment}")
-async def watch(lease: AnyLease, environment: str = "production") -> State[None]:
-    """Watch a promoted release for the policy's hour.
+async def watch(lease: AnyLease, environment: str = "production", signature: str = "") -> State[None]:
+    """Watch a promoted release for the policy's hour. Started by the engine alone.
 
     Args:
         lease: The release, as it was when it was promoted.
         environment: The environment it was promoted in.
+        signature: Of the lease, by the run that promoted it.
     """
-    return await ending(_watch(environment, lease), is_repeatable=True)
+    return await ending(_watch(environment, lease, signature), is_repeatable=True)
 
 
-async def _watch(environment: str, lease: Lease) -> FlowResult:
+async def _watch(environment: str, lease: Lease, signature: str) -> FlowResult:
     env = await Environment.open(environment)
+    await env.signer.check_words("watch", lease.stored(), signature)
     verdicts = await monitor(env, lease.baking_from(await clock(env)), env.policy.watching(), is_held=False)
     if bad := alarming(verdicts):
         await notify_alarm(env, lease, bad)

@@ -2,3 +2,7 @@
 
 What to do is decided in `playbook`; how it is said to the outside, in `blocks`.
 """
+
+from tasks.logs import clean_logs
+
+clean_logs()

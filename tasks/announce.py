@@ -15,7 +15,7 @@ from blocks.environment import Environment
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.analysis.verdict import Verdict
 from playbook.checklist.items import Item
-from playbook.errors import BadRequest, ReleaseError, Transient
+from playbook.errors import BadRequest, Refused, ReleaseError, Transient
 from playbook.lease.lease import Kind, Lease
 from playbook.lease.record import Unreadable
 from playbook.messages import chat as messages
@@ -24,7 +24,7 @@ from playbook.messages import page as pages
 from playbook.messages.facts import Deployed, Message, Page, Resolution, Ticket
 from playbook.messages.hold import question
 from playbook.messages.report import Report
-from playbook.messages.set_aside import not_reverted, set_aside
+from playbook.messages.set_aside import key_unreadable, late_promotion, not_reverted, set_aside
 from playbook.messages.status import linked
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
@@ -144,9 +144,19 @@ async def _tell(env: Environment, fact: Fact, to: str) -> None:
     except ReleaseError as unsaid:
         get_run_logger().warning("%s will be sent later by an announce run: %s", fact.key, unsaid)
         kind = type(fact).__name__.lower()
-        parameters = {"environment": env.name, kind: fact.model_dump(mode="json"), "to": to}
+        try:
+            signature = await env.signer.sign_words("announce", words_of(fact, to))
+        except Refused as unsigned:
+            get_run_logger().error("%s will not be sent: %s", fact.key, unsigned)
+            return
+        fields = {kind: fact.model_dump(mode="json"), "to": to, "signature": signature}
         key = "/".join(filter(None, ("announce", kind, fact.key, to)))
-        await start(f"announce/{env.name}", parameters, key)
+        await start(f"announce/{env.name}", {"environment": env.name, **fields}, key)
+
+
+def words_of(fact: Fact, to: str) -> str:
+    """What an `announce` run says and to whom, as it is signed: it says nothing else."""
+    return f"{type(fact).__name__} {fact.model_dump_json()} {to}"
 
 
 async def notify_with_retries(env: Environment, fact: Fact, to: str = "") -> None:
@@ -226,8 +236,19 @@ async def notify_taken_up(env: Environment, lease: Lease) -> None:
 
 
 async def notify_set_aside(env: Environment, aside: Sequence[Unreadable]) -> None:
-    """The on-call engineer knows each service that the engine does nothing with, and why."""
-    await asyncio.gather(*(notify(env, set_aside(one, env.name, place_of(env))) for one in aside))
+    """The on-call engineer knows each service that the engine does nothing with, and why; a key that cannot be read is
+    one reason for all of them."""
+    pages_due = {page.key: page for page in (_page_of(env, one) for one in aside)}
+    await asyncio.gather(*(notify(env, page) for page in pages_due.values()))
+
+
+def _page_of(env: Environment, one: Unreadable) -> Page:
+    return set_aside(one, env.name, place_of(env)) if one.has_key else key_unreadable(one.problem, env.name)
+
+
+async def notify_late_promotion(env: Environment, lease: Lease, why: str) -> None:
+    """The on-call engineer knows that a release stands half promoted and waits for a person."""
+    await notify(env, late_promotion(lease, env.name, why))
 
 
 async def notify_not_reverted(env: Environment, report: Report, why: str) -> None:
@@ -311,5 +332,10 @@ async def notify_alarm(env: Environment, lease: Lease, verdict: Verdict) -> None
 async def start_watch(env: Environment, lease: Lease) -> None:
     """The hour of watching (playbook 3, step 3) goes on in a run of its own."""
     if env.policy.bake_s:
-        parameters = {"environment": env.name, "lease": lease.model_dump(mode="json")}
+        try:
+            signature = await env.signer.sign_words("watch", lease.stored())
+        except Refused as unsigned:
+            get_run_logger().error("the release will not be watched: %s", unsigned)
+            return
+        parameters = {"environment": env.name, "lease": lease.model_dump(mode="json"), "signature": signature}
         await start(f"watch/{env.name}", parameters, f"watch/{env.name}/{lease.release_id}")

@@ -21,6 +21,7 @@ from blocks.prefect_api import PREFECT_AWAY
 from playbook.errors import Transient
 from playbook.lease.lease import Lease
 from playbook.lease.recovery import Owner
+from playbook.release.outcome import ReleaseOutcome
 from playbook.text import clean
 from tasks import status
 from tasks.retries import READ
@@ -30,6 +31,16 @@ HEARTBEAT, ENDED, PAUSED = "release.beat", "release.ended", "release.paused"
 HEARTBEATS_MISSED = 3
 """So many missing heartbeats in a row make a silence. The automation in prefect.yaml waits as long."""
 
+LETS_GO = frozenset(
+    end.value
+    for end in (
+        ReleaseOutcome.PROMOTED,
+        ReleaseOutcome.ROLLED_BACK,
+        ReleaseOutcome.REVERTED,
+        ReleaseOutcome.INTERRUPTED,
+    )
+)
+"""A run ends so only after every service has been let go: a lease that still names it is an older record."""
 
 RESOURCE_MAX = 255
 """Characters of a resource's id: one that cannot be stored would lose every event that is sent with it."""
@@ -119,6 +130,8 @@ async def owner_of(env: Environment, lease: Lease) -> Owner:
     try:
         async with orchestration.get_client() as client:
             state = (await client.read_flow_run(UUID(lease.flow_run_id))).state
+            if state is not None and state.is_final() and state.name in LETS_GO:
+                return Owner.DONE
             if state is None or (state.is_final() and not state.is_cancelled()):
                 return Owner.ENDED
             if state.is_cancelled() or state.is_cancelling():

@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from functools import partial
 from pathlib import Path
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger, runtime, task
 
 from blocks.environment import Environment
 from playbook.errors import ReleaseError
@@ -74,6 +74,11 @@ async def postmortem_template() -> str:
 def run_url(env: Environment, lease: Lease) -> str:
     """Where the run that holds ``lease`` is seen in the Prefect UI."""
     return f"{env.ui_url}/runs/flow-run/{lease.flow_run_id}"
+
+
+def own_url(env: Environment) -> str:
+    """Where this run is seen in the Prefect UI."""
+    return f"{env.ui_url}/runs/flow-run/{runtime.flow_run.get_id()}"
 
 
 @task(name="open incidents", task_run_name="open incidents", **READ)

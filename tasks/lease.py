@@ -13,6 +13,7 @@ from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, Re
 from playbook.lease import change
 from playbook.lease.build import Holder
 from playbook.lease.lease import Kind, Lease, next_epoch
+from playbook.lease.origin import foreign, outdated
 from playbook.lease.record import Record, Unreadable
 from playbook.lease.recovery import Owner, Recovery, recover
 from playbook.release.plan import Order, is_live, version_due
@@ -27,6 +28,16 @@ from tasks.retries import READ, REVERT, WRITE
 
 T = TypeVar("T")
 L = TypeVar("L", bound=Lease)
+
+
+@task(name="signing key", task_run_name="signing key", **READ)
+async def signing_key_problem(env: Environment) -> str:
+    """Why nothing can be signed, in one sentence; empty where it can, or where the environment signs nothing."""
+    try:
+        await env.signer.keys()
+    except Refused as unreadable:
+        return str(unreadable)
+    return ""
 
 
 @task(name="look", task_run_name="look", **READ)
@@ -110,9 +121,17 @@ async def with_link(env: Environment, refusal: ReleaseError) -> ReleaseError:
 
 @task(name="version in staging", task_run_name="version in staging", **READ)
 async def version_in_staging(env: Environment, staging: Environment | None) -> str:
-    """The version that passed staging last and that ``env`` has not had; empty where there is none."""
+    """The version that passed staging last and that ``env`` has not had; empty where there is none.
+
+    Raises: Refused (what stands in staging is not signed: other accounts may have written it).
+    """
     if staging is None:
         return ""
+    if env.signing.secrets and not staging.signing.secrets:
+        raise Refused(
+            f"{staging.name} signs nothing, so its annotations cannot say what {env.name} gets. Name the version, or "
+            f"add [signing] to {staging.name}."
+        )
     coordinator = env.service_names[0]
     passed = Record.read(await staging.cloud_run.snapshot(coordinator))
     return version_due(passed, Record.read(await env.cloud_run.snapshot(coordinator)))
@@ -283,23 +302,22 @@ class Holdings(NamedTuple):
 
 @task(name="find leases", task_run_name="find leases", **READ)
 async def find_leases(env: Environment) -> Holdings:
-    """What is held in the environment, service by service: what cannot be read is set aside.
+    """What is held in the environment, service by service: what cannot be believed is set aside.
 
-    A lease that a participant knows to be older than the newest one of its release is replayed, and set aside too.
+    So is a lease of another time or place: one that names what this environment does not have, and one that is older
+    than what stands on another of its services.
     """
     found = await read_services(env, env.service_names)
     leases = {record.lease.release_id: record.lease for record in found.records.values() if record.lease}
-    participants = {name: record.participant for name, record in found.records.items() if record.participant}
-    newest = {one.release_id: 0 for one in leases.values()}
-    for one in participants.values():
-        newest[one.release_id] = max(newest.get(one.release_id, 0), one.epoch)
-    replayed = [one for one in leases.values() if newest[one.release_id] > one.epoch]
+    odd = {one.release_id: foreign(one, env.services) or outdated(one, found.records) for one in leases.values()}
     aside = [
-        Unreadable(service=one.coordinator, problem=f"its lease of epoch {one.epoch} is older than a participant's")
-        for one in replayed
+        Unreadable(service=one.coordinator, problem="; ".join(odd[one.release_id])[:500], is_unsigned=True)
+        for one in leases.values()
+        if odd[one.release_id]
     ]
+    participants = {name: record.participant for name, record in found.records.items() if record.participant}
     orphans = tuple(name for name, participant in participants.items() if participant.release_id not in leases)
-    return Holdings(tuple(one for one in leases.values() if one not in replayed), orphans, (*found.aside, *aside))
+    return Holdings(tuple(one for one in leases.values() if not odd[one.release_id]), orphans, (*found.aside, *aside))
 
 
 @task(name="free orphan", task_run_name="free orphan {service}", **REVERT)

@@ -1,8 +1,9 @@
-"""Whether a lease can be one of this environment: its services, and the repositories that their images come from."""
+"""Whether a lease can be one of this environment and of now: its services, its images, and its epoch beside theirs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from playbook.lease.lease import Kind, Lease
+from playbook.lease.record import Record
 from playbook.release.version import Service
 
 DEPLOYS = (Kind.RELEASE, Kind.HOTFIX)
@@ -22,3 +23,14 @@ def foreign(lease: Lease, services: Iterable[Service]) -> list[str]:
                 f"{service.pull_from or service.repository} only"
             )
     return problems
+
+
+def outdated(lease: Lease, records: Mapping[str, Record]) -> list[str]:
+    """Which services of ``lease`` have seen a newer epoch: a lease is written on its coordinator first, so it is the
+    newest that they know, or it was written back later."""
+    newer = {name: records[name].epoch for name in lease.services if name in records}
+    return [
+        f"its lease of epoch {lease.epoch} is older than what {name} knows, epoch {epoch}"
+        for name, epoch in newer.items()
+        if epoch > lease.epoch
+    ]

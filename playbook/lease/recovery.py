@@ -19,6 +19,8 @@ class Step(StrEnum):
     LEAVE = "LEAVE"
     RESTART = "RESTART"  # its own flow, which knows how to go on
     HALT = "HALT"  # page: nothing goes on by itself, and users notice
+    ASK = "ASK"  # page: a person says whether it goes back; nothing late goes forward
+    SET_ASIDE = "SET ASIDE"  # page: it is no lease of now
 
 
 class Owner(StrEnum):
@@ -27,6 +29,7 @@ class Owner(StrEnum):
     ALIVE = "alive"
     SILENT = "silent"  # it stopped beating
     ENDED = "ended"  # its run is over, and the lease is still there
+    DONE = "done"  # its run ended in a way that lets go of the lease: what is found is an older record
     CANCELLED = "cancelled"
     PAUSED = "paused"  # a person paused its run in the UI, and its process has ended
 
@@ -42,9 +45,9 @@ def recover(lease: Lease | None, owner: Owner, now_s: float) -> Recovery:
     """Decide what becomes of ``lease``. ``now_s`` is unix seconds.
 
     The first that holds: nothing is held -> LEAVE; the owner lives and its time is not over -> LEAVE; a migration is
-    being taken back -> `recover_migration`; already reverting or cancelled -> REVERT; paused by a person -> HOLD until
-    the pause's deadline, then REVERT; its time is over -> REVERT (a promotion under way is finished even so: going on
-    is shorter than going back); else RESUME. Source: docs/architecture.md.
+    being taken back -> `recover_migration`; its run has let go of it -> SET_ASIDE; already reverting or cancelled ->
+    REVERT; paused by a person -> HOLD until the pause's deadline, then REVERT; its time is over -> ASK in a promotion
+    under way, else REVERT; else RESUME. Nothing late goes forward without a person. Source: docs/architecture.md.
     """
     if lease is None:
         return Recovery(step=Step.LEAVE, reason="no release holds these services")
@@ -53,12 +56,17 @@ def recover(lease: Lease | None, owner: Owner, now_s: float) -> Recovery:
         return Recovery(step=Step.LEAVE, reason=f"{lease.release_id} is alive")
     if isinstance(lease, MigrationLease):
         return recover_migration(lease, owner)
+    if owner is Owner.DONE:
+        reason = f"flow run {lease.flow_run_id} has ended and let go of {lease.release_id}: this is an older record"
+        return Recovery(step=Step.SET_ASIDE, reason=reason)
     if lease.decision is Decision.REVERT:
         return Recovery(step=Step.REVERT, reason=lease.reason or "the release was being reverted")
     if owner is Owner.CANCELLED:
         return Recovery(step=Step.REVERT, reason="the release was cancelled")
     if owner is Owner.PAUSED or lease.pause is not None:
         return recover_paused(lease, now_s)
+    if lease.decision is Decision.PROMOTE and is_late:
+        return Recovery(step=Step.ASK, reason="its promotion was not finished within the release's deadline")
     if lease.decision is Decision.PROMOTE:
         return Recovery(step=Step.RESUME, reason=f"the promotion goes on: its process is {owner}")
     if is_late:

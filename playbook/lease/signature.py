@@ -78,6 +78,18 @@ def why_not_ours(annotations: Mapping[str, str], scope: Scope, keys: Sequence[Ke
     return ""
 
 
+def sign_words(environment: str, what: str, words: str, key: Key) -> str:
+    """The signature of ``words`` that one run of the engine hands on to another; ``what`` says for which purpose."""
+    said = json.dumps(["handed on", environment, what, words, key.id], ensure_ascii=True).encode("ascii")
+    return f"{key.id}.{hmac.new(key.secret, said, hashlib.sha256).hexdigest()}"
+
+
+def are_our_words(environment: str, what: str, words: str, signature: str, keys: Sequence[Key]) -> bool:
+    """Whether a run of the engine has signed ``words`` for this purpose, with one of ``keys``."""
+    given = signature.encode("utf-8", "replace")
+    return any(hmac.compare_digest(sign_words(environment, what, words, key).encode(), given) for key in keys)
+
+
 def _mac(annotations: Mapping[str, str], scope: Scope, key: Key) -> str:
     """JSON keeps the parts apart: no two different lists of texts are written the same."""
     found = sorted((name, value) for name, value in ours(annotations).items() if name != SIGNATURE)

@@ -6,7 +6,7 @@ from playbook.lease.record import PREFIX, Unreadable
 from playbook.messages.facts import Audience, Message, Page
 from playbook.messages.plan import rollback_plan
 from playbook.messages.report import Report
-from playbook.release.request import StandDown
+from playbook.release.request import RollbackRequest, StandDown
 
 
 def set_aside(one: Unreadable, environment: str, place: str) -> Page:
@@ -23,6 +23,36 @@ def set_aside(one: Unreadable, environment: str, place: str) -> Page:
             "what users have": "not known to the engine: it neither recovers nor rolls back this service",
             "look": f"gcloud run services describe {one.service} {place}",
             "what to do": f"send users to a good revision, then correct or remove the annotations {PREFIX}*",
+        },
+    )
+
+
+def key_unreadable(problem: str, environment: str) -> Page:
+    """No record can be checked or written: the engine does nothing with any service, and releases do not start: P1."""
+    return Page(
+        key="signing-key",
+        severity=Severity.P1,
+        summary=f"{environment.capitalize()}: the engine cannot read its signing key. {problem}"[:1024],
+        details={
+            "what users have": "what they had: no release is recovered, started or taken back meanwhile",
+            "what to do": "let the worker read the key again (docs/operations.md, The signing key)",
+            "to move users before that": f"rollback/{environment} with revisions in `to`: it needs no key",
+        },
+    )
+
+
+def late_promotion(lease: Lease, environment: str, why: str) -> Page:
+    """A release stands half promoted after its deadline. Nothing late goes forward without a person: P1."""
+    return Page(
+        key=lease.release_id,
+        severity=Severity.P1,
+        summary=f"{environment.capitalize()}: {lease.version} was not finished, and needs a person: {why}"[:1024],
+        details={
+            "release": lease.release_id,
+            "what users have": f"{', '.join(lease.services)}: some may be on the new revisions, some on the old ones",
+            "to take it back": f"start rollback/{environment}",
+            "to keep what users have": f"start recovery/{environment} with stand_down, release {lease.release_id}",
+            "by hand": rollback_plan(lease),
         },
     )
 
@@ -55,3 +85,17 @@ def stood_down(lease: Lease, environment: str, request: StandDown) -> Message:
         )
     )
     return Message(key=f"{lease.release_id}/stood-down", audience=Audience.INCIDENTS, text=text)
+
+
+def rolled_back_unrecorded(environment: str, request: RollbackRequest, words: list[str]) -> Message:
+    """Users were moved while no signing key could be read; ``words`` say where, and what is not well."""
+    text = "\n".join(
+        (
+            f"↩️ {environment.upper()}: USERS WERE MOVED TO {request.to}",
+            f"By: {request.requested_by}",
+            f"Reason: {request.symptom.value}: {request.reason}",
+            *words,
+        )
+    )
+    key = f"unrecorded/{request.to}/{request.requested_by}"
+    return Message(key=key[:200], audience=Audience.INCIDENTS, text=text)

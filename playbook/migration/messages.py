@@ -6,9 +6,11 @@ from string import Template
 from playbook.incident.decision_matrix import Severity
 from playbook.incident.response import Contact, roll_call
 from playbook.lease.lease import MigrationLease
+from playbook.messages.escape import code_span, markdown
 from playbook.messages.facts import Audience, Message, Ticket
 from playbook.messages.times import clock, day
-from playbook.migration.plan import Backup, Way
+from playbook.migration.loss import Loss
+from playbook.migration.plan import Backup, MigrationRequest, RollbackPlan, Way
 from playbook.migration.progress import progress_of
 
 
@@ -39,21 +41,24 @@ def ticket(lease: MigrationLease, environment: str, template: str, lines: Sequen
     """
     plan = progress_of(lease).plan
     began_s = lease.requested_at_s or float(lease.epoch)
+    values = {
+        "title": f"{environment.capitalize()}: {', '.join(plan.undo)} was taken back",
+        "date": day(began_s),
+        "severity": Severity.P1.value,
+        "version": lease.version,
+        "services": ", ".join(lease.services),
+        "stable": ", ".join(f"{rollout.service}: {rollout.to_revision}" for rollout in lease.rollouts),
+        "reason": lease.reason,
+        "detection": f"reported by {lease.requested_by}",
+        "impact": f"no writes to {', '.join(lease.services)} from {clock(began_s)} UTC until they were on again",
+    }
     draft = Template(template).safe_substitute(
-        title=f"{environment.capitalize()}: {', '.join(plan.undo)} was taken back",
-        date=day(began_s),
-        severity=Severity.P1.value,
-        version=lease.version,
-        services=", ".join(lease.services),
-        stable=", ".join(f"{rollout.service}: {rollout.to_revision}" for rollout in lease.rollouts),
-        reason=lease.reason,
-        detection=f"reported by {lease.requested_by}",
-        impact=f"no writes to {', '.join(lease.services)} from {clock(began_s)} UTC until they were on again",
-        timeline="\n".join(f"| {line.replace(' UTC ', ' | ', 1)} |" for line in lines),
+        {name: markdown(value) for name, value in values.items()},
+        timeline="\n".join(f"| {' | '.join(map(markdown, line.split(' UTC ', 1)))} |" for line in lines),
         errors="- not looked for: the data was wrong, see the reason",
     )
     folded = f"<details><summary>Draft of the post-mortem</summary>\n\n{draft}\n</details>"
-    opening = f"Severity: {Severity.P1}\nRequested by: {lease.requested_by}\nRun: {url}"
+    opening = f"Severity: {Severity.P1}\nRequested by: {markdown(lease.requested_by)}\nRun: {url}"
     return Ticket(
         key=f"{lease.release_id}/ticket",
         title=f"{environment.capitalize()} migration rollback: {', '.join(plan.undo)}",
@@ -99,7 +104,7 @@ def as_found(lease: MigrationLease) -> str:
 
 def loss(backup: Backup, lost: Mapping[str, int]) -> str:
     """What a restore of ``backup`` forgets, in numbers that were counted."""
-    counted = ", ".join(f"{count} in {name}" for name, count in lost.items()) or "none"
+    counted = ", ".join(f"{count} in {markdown(name)}" for name, count in lost.items()) or "none"
     return (
         f"Documents made or changed since the backup of {clock(backup.at_s)} UTC: **{counted}** (by their ids and by "
         "`updatedAt`; what was deleted, and changes without `updatedAt`, cannot be counted)."
@@ -110,10 +115,10 @@ def ask_restore(lease: MigrationLease, backup: Backup, lost: Mapping[str, int], 
     """The first question: may the backup be restored beside production?"""
     return "\n\n".join(
         (
-            f"## Restore the backup from before {', '.join(_undone(lease))}?",
-            f"Why: {why}.",
-            f"Backup `{backup.id}` would be restored to **{target}**. Everything on that cluster is removed first; "
-            "production's own is not touched. You are asked again before production is pointed at it.",
+            f"## Restore the backup from before {markdown(', '.join(_undone(lease)))}?",
+            f"Why: {markdown(why)}.",
+            f"Backup {code_span(backup.id)} would be restored to **{markdown(target)}**. Everything on that cluster is "
+            "removed first; production's own is not touched. You are asked again before production is pointed at it.",
             f"What would be lost once production uses it: {loss(backup, lost)}",
             "Writes are off while you decide. No answer means no.",
         )
@@ -124,13 +129,54 @@ def ask_switch(lease: MigrationLease, backup: Backup, lost: Mapping[str, int], t
     """The second question: may production use what was restored?"""
     return "\n\n".join(
         (
-            f"## Point production at {target}?",
-            f"Backup `{backup.id}` is restored there and verified.",
-            f"{', '.join(lease.services)} would get a new version of the connection secret and a revision that reads "
-            f"it. **What is lost from then on:** {loss(backup, lost)}",
+            f"## Point production at {markdown(target)}?",
+            f"Backup {code_span(backup.id)} is restored there and verified.",
+            f"{markdown(', '.join(lease.services))} would get a new version of the connection secret and a revision "
+            f"that reads it. **What is lost from then on:** {loss(backup, lost)}",
             "Writes are off while you decide. No answer means no.",
         )
     )
+
+
+def ask_down(plan: RollbackPlan, request: MigrationRequest, losses: Sequence[Loss]) -> str:
+    """The question before a ``down`` that loses data: what is lost, counted."""
+    lost = "\n".join(f"- {markdown(str(one))}" for one in losses) or "- no field of any document"
+    return "\n\n".join(
+        (
+            f"## Take back {markdown(', '.join(plan.undo))}?",
+            f"Why: {markdown(request.reason)} (requested by {markdown(request.requested_by)}).",
+            f"Schema {plan.schema_now} → {plan.schema_after}. **What is lost:**",
+            lost,
+            "Lost values cannot be had again but from a backup. To keep them, answer no and copy these fields first.",
+            "Nothing was touched yet, and users can write while you decide. No answer means no.",
+        )
+    )
+
+
+def ask_several(plan: RollbackPlan) -> str:
+    """The second question, where more than one migration is taken back at once."""
+    names = "\n".join(f"{number}. {markdown(name)}" for number, name in enumerate(plan.undo, 1))
+    return "\n\n".join(
+        (
+            f"## Take back all {len(plan.undo)} migrations?",
+            f"The one that was asked for is the oldest. These go, in this order:\n\n{names}",
+            "Nothing was touched yet. No answer means no.",
+        )
+    )
+
+
+def asking_before(plan: RollbackPlan, request: MigrationRequest, environment: str, url: str, number: int) -> Message:
+    """A person is asked, and nothing was touched yet."""
+    text = "\n".join(
+        (
+            f"🖐 {environment.upper()} MIGRATION ROLLBACK: your decision (no answer means no; nothing was touched yet)",
+            f"Why: {request.reason}",
+            f"What: {', '.join(plan.undo)} would be taken back",
+            f"Decide: {url}",
+        )
+    )
+    key = f"migration-{plan.undo[-1]}/asking-before/{url.rsplit('/', 1)[-1]}/{number}"
+    return Message(key=key, audience=Audience.INCIDENTS, text=text)
 
 
 def asking(lease: MigrationLease, environment: str, url: str) -> Message:
@@ -150,20 +196,20 @@ def page(lease: MigrationLease, environment: str, lines: Iterable[str]) -> str:
     """The page in the UI: what is done, how, and what has happened so far."""
     plan = progress_of(lease).plan
     closed = lease.maintenance
-    how = {Way.DOWN: "by its own `down`", Way.RESTORE: f"by restoring a backup ({plan.why})"}[plan.way]
+    how = {Way.DOWN: "by its own `down`", Way.RESTORE: f"by restoring a backup ({markdown(plan.why)})"}[plan.way]
     rows = [
-        f"| {rollout.service} | {rollout.found} | "
+        f"| {markdown(rollout.service)} | {markdown(str(rollout.found))} | "
         f"{f'maintenance revision {closed[rollout.service]}' if rollout.service in closed else 'no instances'} | "
-        f"{rollout.to_revision} |"
+        f"{markdown(rollout.to_revision)} |"
         for rollout in lease.rollouts
     ]
     return "\n\n".join(
         (
-            f"# Taking back {', '.join(plan.undo)} in {environment}",
-            f"{lease.reason} (requested by {lease.requested_by})",
+            f"# Taking back {markdown(', '.join(plan.undo))} in {environment}",
+            f"{markdown(lease.reason)} (requested by {markdown(lease.requested_by)})",
             f"Schema {plan.schema_now} → {plan.schema_after}, {how}.",
             "\n".join(("| service | served | meanwhile | afterwards |", "|---|---|---|---|", *rows)),
-            "## Timeline\n\n" + "\n".join(f"- {line}" for line in lines),
+            "## Timeline\n\n" + "\n".join(f"- {markdown(line)}" for line in lines),
         )
     )
 

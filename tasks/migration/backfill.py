@@ -10,6 +10,7 @@ from blocks.prefect_api import PREFECT_AWAY
 from playbook.errors import Refused, Transient
 from playbook.lease.lease import MigrationLease
 from playbook.migration.backfill import Backfill, Trial, is_known, next_range
+from playbook.migration.loss import Loss, losing
 from playbook.migration.plan import Batch, Migration
 from playbook.migration.progress import progress_of
 from tasks.migration.schema import modules
@@ -40,6 +41,16 @@ async def _tried(database: Database, name: str, batch: Batch) -> Trial:
     if problem := trial.problem(batch):
         raise Refused(f"{name}: {problem}")
     return trial
+
+
+@task(name="count losses", task_run_name="count losses", **READ)
+async def count_losses(env: Environment, undo: tuple[str, ...]) -> list[Loss]:
+    """What the downs of these migrations would take from documents, each field counted; what no document has is left
+    out."""
+    database = _database(env)
+    found = losing([_migration(env, name) for name in undo])
+    losses = [Loss(losing=one, documents=await database.count(one.collection, one.match)) for one in found]
+    return [one for one in losses if one.documents]
 
 
 @task(name="undo", task_run_name="undo {name}", **WRITE)

@@ -66,8 +66,11 @@ async def find_migration_rollback(env: Environment) -> MigrationLease | None:
 
 
 @task(name="plan lease", task_run_name="plan lease", **READ)
-async def migration_lease(env: Environment, request: MigrationRequest, plan: RollbackPlan) -> MigrationLease:
+async def migration_lease(
+    env: Environment, request: MigrationRequest, plan: RollbackPlan, agreed: tuple[str, ...] = ()
+) -> MigrationLease:
     """The lease of this rollback: every service that writes to the database, and the code it is opened with again.
+    ``agreed`` is what people have said yes to.
 
     Nothing is written. Raises: BadRequest (to_release is unknown), Refused (no code can read what will be left; both
     ranges are named).
@@ -95,7 +98,7 @@ async def migration_lease(env: Environment, request: MigrationRequest, plan: Rol
         requested_by=request.requested_by,
         reason=request.reason,
         maintenance=maintenance,
-        details=details_of(MigrationRollback(request=request, plan=plan, environment=env.name)),
+        details=details_of(MigrationRollback(request=request, plan=plan, environment=env.name, agreed=agreed)),
     )
 
 

@@ -7,8 +7,13 @@ from collections.abc import AsyncIterator
 import pytest
 from answers import ANSWERS, Server, hostile_server
 from calls import DEADLINE_S, GRPC, HTTP, MONGODB, SECRET, public_methods
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth.crypt import RSASigner
+from google.oauth2.service_account import Credentials
 
 from blocks.base import PerLoop
+from blocks.google_token import GoogleToken
 from blocks.http import HttpService
 from playbook.errors import ReleaseError
 from playbook.text import MESSAGE_MAX, clean
@@ -65,6 +70,33 @@ async def test_a_hostile_answer_ends_as_a_value_or_as_our_error(
     async def one(name: str) -> str:
         async with turns:
             return await outcome(method, name, hostile)
+
+    problems = [problem for problem in await asyncio.gather(*map(one, ANSWERS)) if problem]
+    assert not problems, "\n".join(problems)
+
+
+async def test_a_hostile_token_server_ends_as_our_error(hostile: Server) -> None:
+    """Cloud Run's v1 calls and those to private services are signed in with a token that such a server gives."""
+    turns = asyncio.Semaphore(AT_ONCE)
+    key = rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+    signer = RSASigner.from_string(key)
+
+    async def one(name: str) -> str:
+        token = GoogleToken()
+        token._credentials = Credentials(signer, "me", hostile.url(name), scopes=["s"])
+        try:
+            async with turns, asyncio.timeout(ENDS_S):
+                await token.header("Cloud Run, asked for tea", DEADLINE_S)
+        except ReleaseError as error:
+            return "" if str(error) == clean(str(error)) else f"{name}: the message is not clean"
+        except TimeoutError:
+            return f"{name}: it does not end"
+        except Exception as error:  # noqa: BLE001  # that none of these gets out is what is tested
+            return f"{name}: {type(error).__name__}: {str(error)[:200]}"
+        return ""
 
     problems = [problem for problem in await asyncio.gather(*map(one, ANSWERS)) if problem]
     assert not problems, "\n".join(problems)

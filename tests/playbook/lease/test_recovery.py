@@ -50,13 +50,19 @@ TABLE = [
     (Decision.DEPLOY, Owner.SILENT, -1, Step.REVERT),
     (Decision.BAKE, Owner.ENDED, -1, Step.REVERT),
     (Decision.BAKE, Owner.ALIVE, -1, Step.REVERT),
-    (Decision.PROMOTE, Owner.SILENT, -1, Step.RESUME),
+    (Decision.PROMOTE, Owner.SILENT, -1, Step.ASK),
+    (Decision.PROMOTE, Owner.ALIVE, -1, Step.ASK),
+    (Decision.PROMOTE, Owner.CANCELLED, -1, Step.REVERT),
+    (Decision.BAKE, Owner.DONE, 600, Step.SET_ASIDE),
+    (Decision.PROMOTE, Owner.DONE, -1, Step.SET_ASIDE),
+    (Decision.REVERT, Owner.DONE, 600, Step.SET_ASIDE),
 ]
 
 
 @pytest.mark.parametrize(("decision", "owner", "left_s", "step"), TABLE)
 def test_what_is_found_decides(decision: Decision, owner: Owner, left_s: float, step: Step) -> None:
-    """Resumed where it can be, reverted where somebody wanted that or time is over, left where it lives."""
+    """Resumed where it can be, reverted where a person wanted that or time is over, left where it lives. Late, it
+    never goes forward by itself."""
     assert recover(lease(decision, left_s), owner, NOW_S).step is step
 
 
