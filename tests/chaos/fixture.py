@@ -99,8 +99,9 @@ class Fixture:
         self.ci(version)
 
     def ci(self, version: str = NEW, **conclusions: str) -> None:
-        """CI has finished for ``version``: every required check has passed, except where ``conclusions`` names it."""
-        passed = dict.fromkeys(WRITTEN["production"].required_checks, "success")
+        """CI has ended for ``version``: its required checks and the scan passed, except as ``conclusions`` says."""
+        written = WRITTEN["production"]
+        passed = dict.fromkeys((*written.required_checks, written.gates.scan_check), "success")
         self.vendors["production"].github.checked(Version.parse(version).commit, passed | conclusions)
 
     def forget(self) -> None:

@@ -87,7 +87,7 @@ def observer(prometheus: Prometheus, telemetry: Telemetry = Telemetry.OWN) -> Se
         service=lambda name: service,
         queries=Queries(**{slot: f'{slot}{{revision="{{revision}}"}}' for slot in slots}),
     )
-    lease: Any = SimpleNamespace(bake_start_s=START_S, scaled_at_s={}, earlier_percents=(), canary_percent=10)
+    lease: Any = SimpleNamespace(bake_start_s=START_S, scaled_at_s={}, earlier_percents=(), share=lambda rollout: 10)
     rollout: Any = SimpleNamespace(service="backend", to_revision="new", found=TrafficSplit.all_to("old"))
     return ServiceObserver(env, Policy(), lease, rollout)
 
