@@ -10,7 +10,10 @@ from rehearsal.test_environment import STAGING
 Span = tuple[float, float]
 
 PHASES: dict[str, tuple[str, ...]] = {
-    "checks and build": ("check build", "checklist", "version in staging", "check telemetry", "check schema", "try "),
+    "checks and build": (
+        *("check build", "checklist", "version in staging", "check telemetry", "check schema", "try "),
+        *("check metrics of ", "changes since ", "drift", "forecast "),
+    ),
     "lease": (
         "look",
         "already live",
@@ -19,24 +22,41 @@ PHASES: dict[str, tuple[str, ...]] = {
         "take over",
         "hand on",
         "find revisions",
+        "list revisions",
+        "signing key",
     ),
-    "recovery": ("find lease", "owner of", "judge recovery", "mark ", "free orphan"),
+    "recovery": ("find lease", "owner of", "judge recovery", "mark ", "free orphan", "find own lease", "pause of "),
     "deploy at 0 %": ("deploy canary", "introduce"),
     "smoke tests": ("smoke test", "exploit check", "check error ratio"),
-    "wait for metrics": ("wait for scrapes",),
-    "shift traffic": ("canary ", "save lease", "scale "),
-    "bake": ("monitor", "probe "),
+    "wait for metrics": ("wait for scrapes", "check metrics "),
+    "shift traffic": ("canary ", "save lease", "scale ", "move users "),
+    "bake": ("monitor", "probe ", "hold while paused"),
     "promote": ("promote", "check settled"),
     "revert": ("revert",),
     "mitigation": ("check maintenance revision", "read-only ", "restore "),
     "database": (
         *("plan", "undoing under way", "plan lease", "stop writes", "prove that writes stop", "repoint", "halt"),
         *("start writes", "drain", "dry run", "undo ", "verify", "take ", "still applied", "find backup"),
-        *("where writes are off", "count what would be lost", "start restore", "follow restore", "store"),
+        *(
+            "where writes are off",
+            "count what would be lost",
+            "count losses",
+            "start restore",
+            "follow restore",
+            "store",
+        ),
     ),
     "messages": (
         *("post to", "page", "open ticket", "resolve", "mark deployed", "report: ", "second look", "form of"),
-        *("error signatures", "open incidents", "note incident"),
+        *(
+            "error signatures",
+            "open incidents",
+            "note incident",
+            "read runs ",
+            "read steps",
+            "keep page ",
+            "say what became ",
+        ),
     ),
     "release the lease": ("release lease", "end migration", "end at ", "end watch", "start "),
 }
