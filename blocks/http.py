@@ -74,9 +74,11 @@ class HttpService:
                 headers |= await resolved({**self.headers, **request.pop("headers", {})})
                 answer = await self._read(method, url, also_ok, headers, request)
         except TimeoutError as error:
+            fields = dict.fromkeys((self.url_field, "timeout_s"))  # a service of ours has no address in the block
+            check = " and ".join(f"{self.block}.{name}" for name in fields)
             raise Transient(
                 f"{self.name}, asked {asked}, at {self.base_url}: no complete answer within {self.timeout_s:g} s. "
-                f"Ask again; if it stays so, check {self.block}.{self.url_field} and {self.block}.timeout_s."
+                f"Ask again; if it stays so, check {check}."
             ) from error
         except (TooLargeError, CodedError) as error:
             raise Transient(

@@ -100,6 +100,19 @@ async def test_a_canary_too_slow_for_so_many_probes_is_sent_fewer(ethixai: Ethix
     assert PROBES_AT_ONCE <= answered < 5000
 
 
+async def test_a_service_that_hangs_does_not_stop_the_release_that_mends_it() -> None:
+    """Only the front end's refusal says that no request of ours gets through; silence does not."""
+
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(1)
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        assert await EthixAI(timeout_s=0.1).unreachable(url) == ""
+    assert await EthixAI(timeout_s=0.1).unreachable("http://127.0.0.1:9") == ""
+
+
 async def test_an_exploit_is_answered_until_the_hole_is_closed(ethixai: EthixAI, backend) -> None:
     """Its status comes as it is, a refusal too; neither is an error."""
     exploit = ExploitCheck(path="/api/debug/users", headers={"x-probe": "1"}, body="{}")

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -82,6 +83,14 @@ async def test_an_answer_of_another_shape_is_asked_again_and_not_quoted(echo: st
     with pytest.raises(Transient, match=r"desk\.api_url") as raised:
         await service(echo).json("GET", "/200", "for tea", dict)
     assert "so it is" not in str(raised.value)
+
+
+async def test_an_answer_that_does_not_come_names_the_fields_once(echo: str) -> None:
+    """The address of a service of ours is no field of the block, so only its time is named."""
+    with pytest.raises(Transient, match=r"check desk\.api_url and desk\.timeout_s\."):
+        await service(echo, timeout_s=0).send("GET", "/200", "for tea")
+    with pytest.raises(Transient, match=r"check desk\.timeout_s\."):
+        await replace(service(echo, timeout_s=0), url_field="timeout_s").send("GET", "/200", "for tea")
 
 
 def every(root: type[Exception]) -> list[type[Exception]]:
