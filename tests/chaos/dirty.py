@@ -154,8 +154,8 @@ def wrong(test_env: TestEnvironment, scenario: ChaosScenario, event: Event, serv
         if not is_settled and name not in pages:
             yield f"{name} serves {state.served}, and no page says so"
         is_ours = any(key in state.annotations for key in (PREFIX + "claim", PREFIX + "member"))
-        if is_ours and not pages:
-            yield f"{name} still carries a lease, and no page was sent"
+        if is_ours and name not in pages:
+            yield f"{name} still carries a lease, and no page says so"
     yield from _others(test_env, event, service)
     for where, channel in fixture.rooms.items():
         for key, times in Counter(message.key for message in channel.said).items():

@@ -6,7 +6,7 @@ import pytest
 from cases import disturbed, recorded
 from driver import TestEnvironment, play
 from fixture import NEW
-from scenarios import BREACH, BROKEN_START, HEALTHY, ChaosScenario
+from scenarios import BREACH, BROKEN_START, HEALTHY, RELEASES, ChaosScenario, Release
 from wire import PROCESS, Moment, Process, Wire
 
 from playbook.errors import Transient
@@ -57,6 +57,14 @@ def test_a_killed_process_makes_no_more_calls() -> None:
 def test_a_recorded_run_is_the_same_every_time() -> None:
     """Call by call, so that a number means the same call in every case of the matrix."""
     assert recorded(HEALTHY) == recorded(HEALTHY)
+
+
+@pytest.mark.parametrize("scenario", RELEASES, ids=lambda scenario: scenario.name)
+def test_an_undisturbed_release_goes_to_its_end(scenario: Release) -> None:
+    """A release that is refused at once would pass every kill."""
+    outcome, _, wrong = disturbed(scenario, {})
+    assert (outcome, wrong) == ("promoted" if scenario.is_good else "on stable", [])
+    assert any(call.method == "write" and call.subject.startswith("production") for call in recorded(scenario)[0])
 
 
 def test_a_bake_passes_in_virtual_time() -> None:
