@@ -62,13 +62,14 @@ def test_drift_is_taken_along_or_left_and_shown(drift: DriftPolicy, expected: di
 
 
 def test_what_was_taken_along_and_reverted_is_taken_along_again() -> None:
-    """The first release fails; the person's change is not lost with it."""
+    """The first release fails and its incident is resolved; the person's change is not lost with it."""
     take = QUICK.model_copy(update={"drift": DriftPolicy.TAKE})
 
     async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run, Run]:
         test_env.fixture.publish(NEW, {BACKEND: Behaviour(errors=0.05)})
         configure(test_env, DB_POOL="50")
         first = await test_env.release()
+        test_env.fixture.vendors["production"].pagerduty.resolve_all()
         test_env.fixture.publish("v20251117-fed987")
         return test_env, first, await test_env.release("v20251117-fed987")
 
@@ -77,11 +78,12 @@ def test_what_was_taken_along_and_reverted_is_taken_along_again() -> None:
 
 
 def test_our_own_reverted_revision_is_no_drift() -> None:
-    """The policy refuses drift, and the release after a reverted one starts all the same."""
+    """The policy refuses drift, and the release after a reverted one, its incident resolved, starts all the same."""
 
     async def scenario(test_env: TestEnvironment) -> tuple[Run, Run]:
         test_env.fixture.publish(NEW, {BACKEND: Behaviour(errors=0.05)})
         first = await test_env.release()
+        test_env.fixture.vendors["production"].pagerduty.resolve_all()
         test_env.fixture.publish("v20251117-fed987")
         return first, await test_env.release("v20251117-fed987")
 

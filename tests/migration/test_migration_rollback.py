@@ -41,14 +41,15 @@ async def registers(url: str) -> int:
 
 
 async def test_a_rename_is_taken_back(production) -> None:
-    """Every document, the ledger and the traffic are as before; nothing of ours is left but the epoch."""
+    """Every document, the ledger and the traffic are as before; nothing of ours is left but the epoch and that it was
+    taken back, which a later release asks."""
     await production.seed(1000)
     outcome = await production.take_back()
     assert outcome.end is ReleaseOutcome.ROLLED_BACK, outcome.message
     assert (production.fields(), production.ledger()) == ((1000, 0), [])
     assert await production.serves() == {f"{BACKEND}-00041-xyz": 100}
     assert await registers(production.world.url(BACKEND)) == 201
-    assert sorted(production.database.list_collection_names()) == ["users"]
+    assert sorted(production.database.list_collection_names()) == ["playbook_taken_back", "users"]
     assert await production.lease() is None
     assert (await production.world.service(BACKEND))["tags"] == {}
 
