@@ -39,7 +39,14 @@ PHASES: dict[str, tuple[str, ...]] = {
     "database": (
         *("plan", "undoing under way", "plan lease", "stop writes", "prove that writes stop", "repoint", "halt"),
         *("start writes", "drain", "dry run", "undo ", "verify", "take ", "still applied", "find backup"),
-        *("where writes are off", "count what would be lost", "count losses", "start restore", "follow restore", "store"),
+        *(
+            "where writes are off",
+            "count what would be lost",
+            "count losses",
+            "start restore",
+            "follow restore",
+            "store",
+        ),
     ),
     "messages": (
         *("post to", "page", "open ticket", "resolve", "mark deployed", "report: ", "second look", "form of"),

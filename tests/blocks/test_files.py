@@ -96,7 +96,7 @@ async def test_production_is_the_playbooks_and_staging_has_no_canary() -> None:
     assert production.policy == Policy()
     assert staging.policy == Policy(bake_s=0)
     assert (production.staging, staging.staging) == ("staging", "")
-    assert "trivy" in production.required_checks
+    assert production.gates.scan_check == "trivy"
 
 
 async def test_a_right_file_is_an_environment(write: Write) -> None:
