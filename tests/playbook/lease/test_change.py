@@ -33,7 +33,7 @@ CLAIM = ReleaseLease(
             service=service,
             from_revision=f"{service}-old",
             found=stable(service),
-            to_revision=f"{service}-new",
+            to_revision=f"{service}-new-1f2e3d",
             image=f"repo/{service}@sha256:{service}",
             latest_created=f"{service}-old",
         )
@@ -191,7 +191,7 @@ def test_a_release_that_was_taken_over_while_it_let_go_does_not_end_promoted() -
     taken_back = found(OTHER, record=Record(epoch=101))
     with pytest.raises(Fenced, match="taken over by a run of epoch 101"):
         change.to_release_lease(taken_back, promoting, NOW_S)
-    good = Promotion(release=CLAIM.version, revision=f"{OTHER}-new", digest="", promoted_at_s=NOW_S)
+    good = Promotion(release=CLAIM.version, revision=f"{OTHER}-new-1f2e3d", digest="", promoted_at_s=NOW_S)
     another = Participant(release_id="v20251123-def456-1f2e3d", epoch=101, coordinator=LEAD, split=stable(OTHER))
     ended = found(OTHER, record=Record(epoch=101, last_good=(good,), participant=another))
     assert change.to_release_lease(ended, promoting, NOW_S) is None
@@ -226,7 +226,7 @@ def test_a_preview_without_users_is_none_of_our_business() -> None:
     promoting = baking.baking_from(NOW_S).decided(Decision.PROMOTE)
     promoted = after(previewed, change.to_promote(previewed, promoting))
     assert promoted.split == TrafficSplit.all_to(
-        f"{OTHER}-new", {"pr-9": "theirs", CLAIM.tag: f"{OTHER}-new", PREVIOUS_TAG: f"{OTHER}-old"}
+        f"{OTHER}-new-1f2e3d", {"pr-9": "theirs", CLAIM.tag: f"{OTHER}-new-1f2e3d", PREVIOUS_TAG: f"{OTHER}-old"}
     )
 
 
@@ -235,7 +235,7 @@ def test_a_tag_that_its_owner_removed_does_not_come_back() -> None:
     tagged = found(OTHER, stable(OTHER).with_tag("pr-12", "gone"))
     rollout = CLAIM.rollout(OTHER).model_copy(update={"found": tagged.split})
     lease = CLAIM.model_copy(update={"rollouts": (CLAIM.rollouts[0], rollout)}).decided(Decision.REVERT)
-    canary = stable(OTHER).with_canary(f"{OTHER}-new", 10)
+    canary = stable(OTHER).with_canary(f"{OTHER}-new-1f2e3d", 10)
     baking = found(OTHER, canary, change.mark(Record(), lease, OTHER))
     reverted = change.to_revert(baking, lease)
     assert reverted is not None
@@ -264,7 +264,7 @@ def test_a_promoted_service_remembers_its_last_three_releases() -> None:
     older = tuple(Promotion(release=f"v{n}", revision=f"r{n}", digest="sha256:x", promoted_at_s=n) for n in (3, 2, 1))
     snapshot = claimed(LEAD)
     record = Record.read(snapshot).model_copy(update={"last_good": older})
-    split = TrafficSplit.all_to(f"{LEAD}-new")
+    split = TrafficSplit.all_to(f"{LEAD}-new-1f2e3d")
     snapshot = snapshot.model_copy(update={"annotations": record.annotations(), "split": split})
     left = Record.read(after(snapshot, STEPS["release"](snapshot)))
     assert [p.release for p in left.last_good] == [CLAIM.version, "v3", "v2"]
@@ -285,7 +285,9 @@ def test_other_peoples_annotations_and_tags_survive_every_step() -> None:
 
 def test_a_rollback_leaves_no_tag_on_the_revision_that_serves_again() -> None:
     """The tag `previous` kept it alive to go back to; a later read would take it for the revision before."""
-    tagged = TrafficSplit(percent={f"{OTHER}-new": 100}, tags={PREVIOUS_TAG: f"{OTHER}-old", "theirs": f"{OTHER}-old"})
+    tagged = TrafficSplit(
+        percent={f"{OTHER}-new-1f2e3d": 100}, tags={PREVIOUS_TAG: f"{OTHER}-old", "theirs": f"{OTHER}-old"}
+    )
     lease = RETURNING.model_copy(
         update={"rollouts": tuple(one.model_copy(update={"found": tagged}) for one in RETURNING.rollouts)}
     )
@@ -298,7 +300,7 @@ def test_a_rollback_leaves_no_tag_on_the_revision_that_serves_again() -> None:
 def test_promoting_keeps_the_old_revision_alive_by_a_tag() -> None:
     """Until the watch is over, going back is one traffic change to a warm revision."""
     promoted = after(claimed(LEAD), STEPS["promote"](claimed(LEAD)))
-    assert promoted.split.tags == {CLAIM.tag: f"{LEAD}-new", PREVIOUS_TAG: f"{LEAD}-old"}
+    assert promoted.split.tags == {CLAIM.tag: f"{LEAD}-new-1f2e3d", PREVIOUS_TAG: f"{LEAD}-old"}
     released = after(promoted, STEPS["release"](promoted))
     assert released.split.tags == {PREVIOUS_TAG: f"{LEAD}-old"}
     watched = after(released, change.to_end_watch(released, CLAIM.version))
@@ -318,7 +320,7 @@ def test_a_revert_takes_back_only_the_instances_that_the_release_gave() -> None:
     asked, given = Scaling(min_instances=1, max_instances=10), Scaling(min_instances=13, max_instances=13)
     rollout = CLAIM.rollout(OTHER).model_copy(update={"scaling": asked})
     lease = CLAIM.model_copy(update={"rollouts": (CLAIM.rollouts[0], rollout)}).decided(Decision.REVERT)
-    canary = stable(OTHER).with_canary(f"{OTHER}-new", 10)
+    canary = stable(OTHER).with_canary(f"{OTHER}-new-1f2e3d", 10)
     record = Record(
         epoch=100,
         participant=Participant(release_id=lease.release_id, epoch=100, coordinator=LEAD, split=stable(OTHER)),
@@ -331,7 +333,7 @@ def test_a_revert_takes_back_only_the_instances_that_the_release_gave() -> None:
         served=canary,
         annotations=record.annotations(),
         scaling=given,
-        latest_created=f"{OTHER}-new",
+        latest_created=f"{OTHER}-new-1f2e3d",
     )
     theirs, ours = change.to_revert(found, lease), change.to_revert(found, lease.scaled(OTHER, NOW_S))
     assert theirs is not None
@@ -374,7 +376,7 @@ def test_what_is_taken_back_after_all_is_not_good(service: str) -> None:
     promoted = claimed(service)
     promoted = after(promoted, change.to_promote(promoted, CLAIM.decided(Decision.PROMOTE)))
     let_go = after(promoted, change.to_release_lease(promoted, CLAIM.decided(Decision.PROMOTE), NOW_S))
-    assert Record.read(let_go).last_good[0].revision == f"{service}-new"
+    assert Record.read(let_go).last_good[0].revision == f"{service}-new-1f2e3d"
     ours = CLAIM.model_copy(update={"epoch": 101}).decided(Decision.REVERT, "cancelled")
     again = let_go.model_copy(
         update={"annotations": change.mark(Record.read(let_go), ours, service).beside(let_go.annotations)}
