@@ -300,7 +300,7 @@ async def test_signing_keys_are_references_and_two_may_be_named(write: Write, mo
     environment = await files.read(write(RIGHT + f"[signing]\nkeys = {keys}\n"))
     assert [str(key) for key in environment.signing.secrets] == ["env:BLOCKS_TEST_NEW_KEY", "env:BLOCKS_TEST_OLD_KEY"]
     stored = environment.model_dump(mode="json")["signing"]
-    assert stored == {"keys": ["env:BLOCKS_TEST_NEW_KEY", "env:BLOCKS_TEST_OLD_KEY"], "none": False}
+    assert stored == {"secrets": ["env:BLOCKS_TEST_NEW_KEY", "env:BLOCKS_TEST_OLD_KEY"], "none": False}
     assert [key.secret for key in await environment.signer.keys()] == [b"n" * 32, b"o" * 32]
 
 
@@ -383,6 +383,7 @@ def test_nothing_of_an_environment_is_optional_by_accident() -> None:
     """What a release can do without is written down here."""
     optional = {name for name, field in Environment.model_fields.items() if not field.is_required()}
     assert optional == {
+        "gates",
         *("staging", "required_checks", "ui_url", "contacts"),
         *("channels", "pagers", "pager", "tickets", "code_host", "release_tracker"),
         *("secret_manager", "mongodb", "migrations", "atlas", "signing", "signals", "telemetry", "dashboard"),

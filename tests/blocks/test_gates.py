@@ -25,7 +25,8 @@ COMMIT, VERSION = "abc123", "v20251116-abc123"
 BACKEND = "ethixai-backend"
 REPOSITORY = f"ghcr.io/geoaziz/{BACKEND}"
 TOKEN = SecretReference.given(SecretStr("token"))
-DEADLINE_S = 0.5
+DEADLINE_S = 20.0
+"""How long a desk may take on a machine that has much to do."""
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +55,13 @@ async def env(office: Any) -> Environment:
     return written.model_copy(
         update={"code_host": github, "tickets": github, "pagers": [pager], "registry": registry, "ui_url": "https://p"}
     )
+
+
+def impatient(env: Environment) -> Environment:
+    """The environment, which waits half a second for a desk."""
+    desks = {name: getattr(env, name).model_copy(update={"timeout_s": 0.5}) for name in ("code_host", "registry")}
+    pagers = [pager.model_copy(update={"timeout_s": 0.5}) for pager in env.pagers]
+    return env.model_copy(update={**desks, "tickets": desks["code_host"], "pagers": pagers})
 
 
 @pytest.fixture
@@ -110,6 +118,8 @@ async def test_an_answer_that_cannot_be_had_stops_a_release(
     """CANNOT TELL, with the vendor named in the fact; an override of this very item lets the release go on."""
     vendor, path = DESKS[topic]
     office.vendors.fault(vendor, **FAULTS[fault], count=None, path=path)
+    if "hang" in FAULTS[fault]:
+        env = impatient(env)
     found = await asked(env, topic, order)
     assert found.answer is Answer.CANNOT_TELL, str(found)
     assert {"github": "GitHub", "registry": "The registry", "pagerduty": "PagerDuty"}[vendor] in found.seen
