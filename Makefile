@@ -61,12 +61,8 @@ check: .venv/.done  ## the fast part: lint, types, layers, unit tests
 rehearse: setup  ## run the scenario healthy: a release, end to end, on this machine
 	$(BIN)/python -m rehearsal run healthy
 
-# Whole rehearsals mostly wait, so they run beside the rest, which gives way to them.
-REHEARSED := tests/rehearsal
 test: setup check  ## everything: the fast part, the world, the blocks, chaos, and six whole scenarios
-	@log=$$(mktemp); $(BIN)/pytest -q $(REHEARSED) >$$log 2>&1 & rehearsed=$$!; \
-	nice -n 5 $(BIN)/pytest -q --ignore=tests/playbook --ignore=tests/test_house.py $(REHEARSED:%=--ignore=%); rest=$$?; \
-	echo "waiting for whole rehearsals"; wait $$rehearsed; whole=$$?; cat $$log; rm $$log; exit $$((rest + whole))
+	$(BIN)/pytest -q --ignore=tests/playbook --ignore=tests/test_house.py
 
 scenarios: setup  ## run every scenario, one after another
 	$(BIN)/python -m rehearsal run all
