@@ -25,7 +25,7 @@ def then(result: ScenarioResult) -> None:
     """All users have the hotfix, no request failed, the exploit is now refused, and a follow-up ticket is open."""
     checks.hotfix_served(result)
     checks.no_failed_requests(result, least=1000)
-    statuses = [line.rsplit(" ", 1)[-1] for line in result.logs if "GET to ethixai-backend answered" in line]
+    statuses = [line.rsplit(" ", 1)[-1] for line in result.logs if line.startswith("GET to ethixai-backend answered")]
     result.expect(
         statuses == ["200", "403", "403"],
         f"the exploit was answered {statuses} (before, at the tag URL, after), expected 200, 403, 403",

@@ -109,13 +109,11 @@ def promotion_message_problems(test_env: TestEnvironment, version: str) -> Itera
 
 def revert_message_problems(test_env: TestEnvironment) -> Iterator[str]:
     """One page, one message in #releases, and one ticket were sent."""
-    keys, pages, tickets = (
-        test_env.fixture.slack.keys,
-        test_env.fixture.pagerduty.incidents,
-        test_env.fixture.github.tickets,
-    )
+    keys, tickets = test_env.fixture.slack.keys, test_env.fixture.github.tickets
+    # A service that recovery could not read for long has a page of its own.
+    pages = [key for key in test_env.fixture.pagerduty.incidents if "/set-aside/" not in key]
     if not (keys.count("rolled-back") == len(pages) == len(tickets) == 1):
-        yield f"messages of the revert: {keys}, {list(pages)}, {len(tickets)} tickets"
+        yield f"messages of the revert: {keys}, {pages}, {len(tickets)} tickets"
 
 
 def _runs(test_env: TestEnvironment, may_fail: tuple[type[Exception], ...]) -> Iterator[str]:
