@@ -74,7 +74,9 @@ def taken_tag(env: Environment, snapshot: ServiceSnapshot) -> str:
     The tag of the release before is ours where it is on a revision that we have written down as good.
     """
     on, record = snapshot.split.tags.get(PREVIOUS_TAG), Record.parse(snapshot.service, snapshot.annotations)
-    if on is None or not isinstance(record, Record) or on in {good.revision for good in record.last_good}:
+    if on is None or not isinstance(record, Record) or record.holder:  # a release under way is named by the lease
+        return ""
+    if on in {good.revision for good in record.last_good}:
         return ""
     command = f"gcloud run services update-traffic {snapshot.service} {place_of(env)} --remove-tags={PREVIOUS_TAG}"
     return (
