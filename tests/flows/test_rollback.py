@@ -9,6 +9,7 @@ from driver import Run, TestEnvironment, play
 from fixture import NEW, OLD, ROOT, SERVICES
 
 from flows.rollback import rollback
+from playbook.checklist.items import Override, Topic
 from playbook.errors import Transient
 from playbook.incident.decision_matrix import Symptom
 from playbook.lease.record import Record
@@ -191,7 +192,9 @@ def test_an_alarm_is_over_once_its_rollback_is_verified() -> None:
         (incident,) = test_env.fixture.pagerduty.incidents
         assert f"rollback-of-{NEW}" in incident
         test_env.fixture.publish(NEXT)
-        assert (await test_env.release(NEXT)).end == "Promoted"
+        assert (await test_env.release(NEXT)).end == "Refused"  # its incident is still open
+        fixed = Override(item=Topic.INCIDENTS, by="Ada", reason="this release is the fix")
+        assert (await test_env.release(NEXT, overrides=(fixed,))).end == "Promoted"
         assert test_env.fixture.pagerduty.incidents == {}
 
     play(scenario)
@@ -217,8 +220,10 @@ def test_a_database_that_does_not_answer_stops_no_rollback() -> None:
         test_env.fixture.environments["production"] = silent
         back = await ask(test_env)
         assert test_env.fixture.versions_served() == ALL_OLD
+        test_env.fixture.vendors["production"].pagerduty.resolve_all()
         test_env.fixture.publish(NEXT)
         return back, await test_env.release(NEXT)
 
     back, release = play(scenario)
-    assert (back.end, release.end) == ("RolledBack", "Failed")
+    assert (back.end, release.end) == ("RolledBack", "Refused")
+    assert "MongoDB" in release.message
