@@ -33,7 +33,7 @@ async def start_weekly(test_env: TestEnvironment) -> Any:
 
 
 async def test_a_wrong_request_from_the_ui_is_refused_before_any_write(test_env: TestEnvironment) -> None:
-    """What the form can know, the server refuses before there is a run; the rest is refused by the run, by its field."""
+    """What the form can know, the server refuses before there is a run; the rest the run refuses by field."""
     await test_env.clean(users_per_s=0)
     request = {"version": "1.2.3", "services": ["ethixai-backend", "nonsense"], "canary_percent": 101}
     with pytest.raises(RuntimeError, match=r"Prefect answered 4\d\d"):
