@@ -24,6 +24,7 @@ def run_step(name: str, folder: Path, **environ: str) -> str:
     """The commands of one step of the job `build`; ``gh`` only notes what it was given. Returns GITHUB_OUTPUT."""
     (folder / "gh").write_text(f'#!/bin/sh\necho "$@" > {folder}/asked\n')
     (folder / "gh").chmod(0o755)
+    (folder / ".github").symlink_to(ROOT / ".github")
     step = next(one for one in BUILD["steps"] if one.get("name") == name)
     given = {"PATH": f"{folder}:{os.environ['PATH']}", "GITHUB_OUTPUT": str(folder / "output"), "GITHUB_SHA": COMMIT}
     given |= {"GITHUB_REPOSITORY": "geoaziz/ethixai"} | environ
@@ -34,9 +35,10 @@ def run_step(name: str, folder: Path, **environ: str) -> str:
 def scanned(folder: Path, *found: tuple[str, str]) -> dict[str, Any]:
     """The check run that CI leaves for a report with these vulnerabilities (id, severity)."""
     listed = [{"VulnerabilityID": id_, "Severity": severity, "PkgName": "openssl"} for id_, severity in found]
-    report = {"Results": [{"Target": "image"}, {"Target": "python", "Vulnerabilities": listed}]}
+    results = [{"Target": "image"}, {"Target": "python", "Vulnerabilities": listed}]
+    report = {"ArtifactName": f"ghcr.io/geoaziz/ethixai-backend@{DIGEST}", "Results": results}
     (folder / "trivy.json").write_text(json.dumps(report))
-    run_step("Leave the findings for the release", folder, CHECK="trivy backend", DIGEST=DIGEST)
+    run_step("Leave the findings for the release", folder, CHECK="trivy backend")
     assert "repos/geoaziz/ethixai/check-runs" in (folder / "asked").read_text()
     return dict(json.loads((folder / "check.json").read_text()))
 

@@ -15,7 +15,7 @@ from playbook.messages.plan import rollback_plan
 from playbook.messages.report import Report
 from playbook.messages.times import clock, clock_s, minutes
 from playbook.messages.words import impact, next_steps, severity, stable_names, users_now, which
-from playbook.release.outcome import FlowResult
+from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import Measure, MitigateRequest
 
 
@@ -214,11 +214,13 @@ def alarm(lease: Lease, environment: str, verdict: Verdict, form: str) -> Messag
 
 def not_started(outcome: FlowResult, environment: str, version: str, asked_by: str, run_url: str) -> Message:
     """A release that people wait for ended before its first write: why, and that users have what they had."""
+    is_plan = outcome.end is ReleaseOutcome.PLANNED
+    title = "📝 {} RELEASE PLANNED, NOT STARTED" if is_plan else f"⏹ {{}} RELEASE DID NOT START ({outcome.end})"
     text = "\n".join(
         (
-            f"⏹ {environment.upper()} RELEASE DID NOT START ({outcome.end})",
+            title.format(environment.upper()),
             f"Version: {version or 'the one that passed staging last'}",
-            f"Reason: {outcome.message}",
+            f"{'Plan' if is_plan else 'Reason'}: {outcome.message}",
             f"Users: nothing changed for them in {environment}",
             *((f"Requested by: {asked_by}",) if asked_by else ()),
             f"Run: {run_url}",

@@ -114,11 +114,17 @@ def test_trivys_own_report_becomes_the_result_that_a_release_reads(tmp_path: Pat
     def ran(*names: str) -> "subprocess.CompletedProcess[str]":
         script = Path(__file__).resolve().parents[3] / ".github" / "trivy_result.py"
         return subprocess.run(
-            [sys.executable, str(script), *names], cwd=tmp_path, capture_output=True, text=True, check=False
+            [sys.executable, str(script), "trivy", "abc123", *names],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     done = ran("a.json", "b.json")
     assert done.returncode == 0, done.stderr
-    found, fact = scan_answer([run(done.stdout)], "trivy", {"backend": A, "ai-core": B}, ("HIGH",), [], NOW_S)
+    found, fact = scan_answer(
+        [run(json.loads(done.stdout)["output"]["text"])], "trivy", {"backend": A, "ai-core": B}, ("HIGH",), [], NOW_S
+    )
     assert (found, "1 HIGH (CVE-2025-1)" in fact) == (Answer.FAIL, True)
     assert (ran("c.json").returncode, "was not scanned by its digest" in ran("c.json").stderr) == (1, True)
