@@ -10,6 +10,7 @@ SECRETS = {
     "REHEARSAL_TOKEN": TOKEN,
     "REHEARSAL_ROUTING_KEY": "0123456789abcdef0123456789abcdef",
     "REHEARSAL_SIGNING_KEY": token_hex(32),
+    "EXPLOIT_DEBUG_USERS": '{"path": "/api/debug/users"}',
 }
 
 MAINTENANCE = "ethixai-ai-core-maintenance"

@@ -101,7 +101,7 @@ def rollback_lease(
         rollouts=rollouts,
         canary_percent=100,
         requested_by=request.requested_by,
-        reason=f"{reason} (even so: {request.even_so})" if request.even_so else reason,
+        reason=f"{reason} (override: {request.override_reason})" if request.override_reason else reason,
         request=request,
     )
 

@@ -257,7 +257,7 @@ def test_without_the_key_a_rollback_that_names_its_aim_still_works(by: str) -> N
         if by == "version":
             for name in SERVICES:  # a person had moved them back by hand
                 await test_env.out_of_band(name, split=cloud.read(name).split.all_to(old[name]))
-        request = RollbackRequest(symptom=Symptom.UI_BUG, reason="bad", requested_by="ada", to=to, even_so="ok")
+        request = RollbackRequest(symptom=Symptom.UI_BUG, reason="bad", requested_by="ada", to=to, override_reason="ok")
         run = await test_env.follow(rollback, request=request, environment="production")
         assert run.end == "RolledBack", run.message
         assert "not recorded" in run.message

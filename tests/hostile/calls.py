@@ -141,7 +141,7 @@ HTTP: dict[str, Call] = {
     "EthixAI.probe": lambda url: ethixai().probe(url, 2, 0.01),
     "EthixAI.refuses_writes": lambda url: ethixai().refuses_writes(url, may_take_none=True),
     "EthixAI.unreachable": lambda url: ethixai().unreachable(url),
-    "EthixAI.ask": lambda url: ethixai().ask(ExploitCheck(path="/x"), url),
+    "EthixAI.ask": lambda url: ethixai().ask(ExploitCheck.model_validate({"path": "/x"}), url),
     "Prometheus.clock": lambda url: prometheus(url).clock(),
     "Prometheus.series": lambda url: prometheus(url).series("up", 60),
     "Prometheus.answer": lambda url: prometheus(url).answer("up", 60),
