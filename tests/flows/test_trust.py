@@ -12,7 +12,9 @@ from driver import SILENCE_S, Run, TestEnvironment, play
 from emergencies import Rollback
 from fixture import NEW, OLD, SERVICES
 from prefect.states import Running
+from wire import PROCESS, Process
 
+from blocks.adopt import adopt
 from blocks.secret_reference import SecretReference
 from blocks.signing import Signer
 from flows.announce import announce
@@ -21,7 +23,7 @@ from flows.rollback import rollback
 from flows.watch import watch
 from playbook.incident.decision_matrix import Symptom
 from playbook.lease.lease import Decision, Lease
-from playbook.lease.record import EPOCH, LEASE, PREFIX, SIGNATURE, Participant, Record, ours
+from playbook.lease.record import EPOCH, LEASE, PARTICIPANT, PREFIX, SIGNATURE, Participant, Record, ours
 from playbook.messages.facts import Audience, Message
 from playbook.release.request import RollbackRequest
 from playbook.release.traffic import TrafficSplit
@@ -483,5 +485,58 @@ def test_an_orphan_that_cannot_go_back_is_paged() -> None:
         assert f"{FRONTEND}-gone" not in state.split.percent
         (page,) = test_env.fixture.pagerduty.incidents.values()
         assert (page.severity, "could not be moved back" in str(page)) == ("P1", True)
+
+    play(scenario)
+
+
+async def removed(test_env: TestEnvironment, *services: str) -> int:
+    """The exit status of the command with which a person removes what these services carry."""
+    PROCESS.set(Process("the command", "", {}))
+    ask = lambda question: "production"  # noqa: E731
+    return await adopt(test_env.fixture.environments["production"], services, lambda line: None, ask)
+
+
+@pytest.mark.parametrize("poisoned", SERVICES)
+def test_a_service_whose_record_a_person_removes_keeps_no_release_from_its_end(poisoned: str) -> None:
+    """Its annotations became garbage while its process was dead: the others are recovered, it is paged, and once its
+    record is removed the next recovery ends the release. No service is left with a lease."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        run, _ = await baking(test_env)
+        run.process.die()
+        cloud = test_env.fixture.production
+        await cloud.settled()
+        state = cloud.services[poisoned]
+        spoilt = {key: "{" for key in (LEASE, PARTICIPANT) if key in state.annotations}
+        state.annotations = state.annotations | spoilt
+        found = await looks(test_env)
+        assert found.end in ("Failed", "Unfit")
+        await cloud.settled()
+        served = test_env.fixture.versions_served()
+        assert {served[name] for name in SERVICES if name != poisoned} == {OLD}
+        assert f"production/set-aside/{poisoned}" in test_env.fixture.pagerduty.incidents
+        first = next(iter(state.revisions))
+        await test_env.out_of_band(poisoned, split=TrafficSplit.all_to(first, state.split.tags))
+        assert await removed(test_env, poisoned) == 0
+        found = await looks(test_env)
+        assert found.end in ("Reverted", "Interrupted", "Passed"), found.message
+        assert set(test_env.fixture.versions_served().values()) == {OLD}
+        assert not test_env.is_held("production")
+
+    play(scenario)
+
+
+def test_a_running_release_steps_back_where_a_person_removes_a_record() -> None:
+    """It finds its lease taken off that service, and takes the others back; it is not fenced and leaves nobody."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        run, _ = await baking(test_env, errors=0.0)
+        await test_env.fixture.production.settled()
+        assert await removed(test_env, FRONTEND) == 0
+        await test_env.ended(run)
+        assert run.end == "Interrupted", run.message
+        served = test_env.fixture.versions_served()
+        assert (served[COORDINATOR], served[BACKEND]) == (OLD, OLD)
+        assert not test_env.is_held("production")
 
     play(scenario)
