@@ -174,6 +174,8 @@ MONGODB: dict[str, Callable[[Any], Awaitable[Any]]] = {
     "MongoDB.keep": lambda database: database.keep(WALK),
     "MongoDB.ids": lambda database: database.ids(BATCH, None, 2),
     "MongoDB.change": lambda database: database.change(BATCH, RANGE),
+    "MongoDB.retain": lambda database: database.retain(BATCH, RANGE, ("a",), "rollback", "step"),
+    "MongoDB.retained": lambda database: database.retained("rollback"),
     "MongoDB.left": lambda database: database.left(BATCH, RANGE),
 }
 """Methods that speak MongoDB's protocol, of a block."""
