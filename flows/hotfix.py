@@ -15,6 +15,7 @@ from playbook.errors import BadRequest
 from playbook.lease.build import release_lease
 from playbook.lease.lease import Kind
 from playbook.messages.hotfix import before_the_fix
+from playbook.messages.report import Note
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.request import HotfixRequest
@@ -25,6 +26,7 @@ from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
 from tasks.lease import acquire, already_live, holder, look
 from tasks.migration.schema import check_schema
+from tasks.opening import OpenPage, open_page
 from tasks.report import note, open_report
 from tasks.start import requested_at_s
 from tasks.validation import exploit_check
@@ -50,20 +52,31 @@ async def _hotfix(request: HotfixRequest, environment: str) -> FlowResult:
     wanted = ReleaseRequest(version=request.version, changes=request.reason, requested_by=request.requested_by)
     order = await make_order(env, staging, wanted)
     assert order is not None  # only a request without a version may find nothing to release
+    async with open_page(env, order, Kind.HOTFIX) as shown:
+        outcome = await _checked(env, staging, order, request, shown)
+        await shown.ended(outcome)
+        return outcome
+
+
+async def _checked(
+    env: Environment, staging: Environment | None, order: Order, request: HotfixRequest, shown: OpenPage
+) -> FlowResult:
     seen = await check_first(env, order, request)
     what, done = f"hotfix {order.version}", list[str]()
     with recording_done(done):
         if staging is not None:
             await check_schema(staging, dict.fromkeys(order.images, str(order.version)))
+            await shown.at("staging", f"{staging.name} comes first")
             done += gave_way(staging, await take_back_running(staging, tuple(order.images), Kind.HOTFIX, what))
             staged = await release_to(staging, order)
             if not staged.end.is_success:
                 return FlowResult(
                     end=ReleaseOutcome.REFUSED, message=f"{env.name} was not touched; {staging.name}: {staged.message}"
                 )
+            await shown.at("deploy at 0 %", f"{staging.name} serves it")
             done.append(f"{staging.name} has {order.version}, {env.name} does not.")
         done += gave_way(env, await take_back_running(env, tuple(order.images), Kind.HOTFIX, what))
-        return await _fix(env, order, request, seen)
+        return await _fix(env, order, request, seen, shown.notes)
 
 
 async def check_first(env: Environment, order: Order, request: HotfixRequest) -> list[str]:
@@ -78,7 +91,9 @@ async def check_first(env: Environment, order: Order, request: HotfixRequest) ->
     return [before_the_fix(check, status) for check, status in zip(request.exploit, before, strict=True)]
 
 
-async def _fix(env: Environment, order: Order, request: HotfixRequest, seen: list[str]) -> FlowResult:
+async def _fix(
+    env: Environment, order: Order, request: HotfixRequest, seen: list[str], notes: tuple[Note, ...]
+) -> FlowResult:
     """From the lease to the end. The checklist is looked up for the record; what is open there is owed afterwards."""
     found = await look(env, tuple(order.images))
     if await already_live(env, order, found):
@@ -87,6 +102,6 @@ async def _fix(env: Environment, order: Order, request: HotfixRequest, seen: lis
     lease = release_lease(order, found.values(), holder(env, requested_at_s()), request)
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
-        report = await open_report(env, lease, checklist=tuple(items))
+        report = await open_report(env, lease, checklist=tuple(items), notes=notes)
         report = await note(report, "; ".join(["lease acquired", *seen]))
         return await carry_out(env, report)

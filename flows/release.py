@@ -12,6 +12,7 @@ from flows.steps import carry_out
 from playbook.checklist.items import Item, Topic, open_items
 from playbook.errors import BadRequest, Refused
 from playbook.lease.build import release_lease
+from playbook.messages.report import Note
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.version import Image, ReleaseRequest, Version
@@ -23,6 +24,7 @@ from tasks.heartbeat import with_heartbeat
 from tasks.lease import acquire, already_live, check_free, holder, look, version_in_staging
 from tasks.migration.schema import check_schema
 from tasks.monitor import check_telemetry
+from tasks.opening import OpenPage, open_page
 from tasks.report import note, open_report
 
 NOTHING_DUE = (
@@ -49,6 +51,15 @@ async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
     order = await make_order(env, staging, request)
     if order is None:
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=NOTHING_DUE)
+    async with open_page(env, order) as shown:
+        outcome = await _checked(env, staging, order, request, shown)
+        await shown.ended(outcome)
+        return outcome
+
+
+async def _checked(
+    env: Environment, staging: Environment | None, order: Order, request: ReleaseRequest, shown: OpenPage
+) -> FlowResult:
     if problem := await check_telemetry(env):
         raise Refused(f"{problem} Without it nothing can be promoted.")
     items = tuple(await asyncio.gather(*(check_item(env, topic, order) for topic in Topic)))
@@ -59,6 +70,7 @@ async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
     done = []
     if staging is not None:
         await check_free(env, order)
+        await shown.at("staging", f"checks passed; {staging.name} comes first")
         staged = await release_to(staging, order)
         if not staged.end.is_success:
             return FlowResult(
@@ -66,11 +78,14 @@ async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
             )
         if staged.end is ReleaseOutcome.PROMOTED:
             done = [f"{staging.name} has {order.version}; {env.name} was not touched."]
+        await shown.at("deploy at 0 %", f"{staging.name} serves it")
     with recording_done(done):
-        return await release_to(env, order, items)
+        return await release_to(env, order, items, shown.notes)
 
 
-async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = ()) -> FlowResult:
+async def release_to(
+    env: Environment, order: Order, items: tuple[Item, ...] = (), notes: tuple[Note, ...] = ()
+) -> FlowResult:
     """Take ``order`` to one environment, from the lease to its end."""
     found = await look(env, tuple(order.images))
     if await already_live(env, order, found):
@@ -81,7 +96,7 @@ async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = (
     async with with_heartbeat(env, lease):
         overridden = order.override if open_items(items) else ""
         words = f"lease acquired, although the checklist is open: {overridden}" if overridden else "lease acquired"
-        report = await note(await open_report(env, lease, checklist=items, changes=order.changes), words)
+        report = await note(await open_report(env, lease, checklist=items, changes=order.changes, notes=notes), words)
         await notify_starting(env, lease, order, overridden)
         return await carry_out(env, report)
 

@@ -8,7 +8,7 @@ import pytest
 
 from playbook.release.request import Measure
 from rehearsal.prefect_api import Run, Step
-from rehearsal.report import BETWEEN, START, phase_of, phases, phases_table
+from rehearsal.report import BETWEEN, START, BakePrinter, phase_of, phases, phases_table
 from rehearsal.scenario import Scenario, ScenarioResult
 
 TASKS = Path(__file__).resolve().parents[2] / "tasks"
@@ -73,3 +73,13 @@ def test_the_seconds_of_the_phases_add_up() -> None:
     assert rows == expected
     assert sum(rows.values()) == 20
     assert "10.0 s of 20.0 s" in phases_table(result)
+
+
+def test_a_bake_is_one_line_now_and_then_where_the_output_is_no_terminal() -> None:
+    """The bar, the percentage, and what is seen; the same news is not said twice."""
+    said: list[str] = []
+    printer = BakePrinter(said.append, is_terminal=False)
+    for now_s, bake in ((0, None), (1, (10.0, "81 s left.")), (2, (20.0, "72 s left.")), (12, (50.0, "45 s left."))):
+        printer.show(bake, now_s)
+    assert [line.split("]")[1].strip() for line in said] == ["10 %  81 s left.", "50 %  45 s left."]
+    assert said[1].count("#") == 10
