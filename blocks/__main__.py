@@ -1,6 +1,7 @@
 """``python -m blocks apply FILE``: the environment that FILE describes exists on the Prefect server, as its blocks.
 
-Exit status: 0 done, 1 the Prefect server did not do it, 2 a file is wrong (every mistake is named, nothing is written).
+``check FILE`` says what is wrong with files; ``adopt ENVIRONMENT`` signs records that the engine has not signed.
+Exit status: 0 done, 1 it could not be done, 2 a file or an argument is wrong (nothing is written then).
 """
 
 import argparse
@@ -15,7 +16,10 @@ from prefect.settings import get_current_settings
 
 import blocks
 from blocks import Environment, files
+from blocks.adopt import adopt
 from playbook.errors import BadRequest
+
+NO_SERVER = "PREFECT_API_URL is not set; set it to the server's API, for example http://127.0.0.1:4200/api"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +33,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     for command in (apply, check):
         command.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    sign = commands.add_parser("adopt", help="show the records on the services that are not signed, ask, and sign them")
+    sign.add_argument("environment", metavar="ENVIRONMENT", help="the name of a saved environment")
+    sign.add_argument(
+        "--remove", action="append", default=[], metavar="SERVICE", help="remove what SERVICE carries, and sign that"
+    )
     asked = parser.parse_args(arguments)
+    if asked.command == "adopt":
+        return asyncio.run(_adopt(asked.environment, asked.remove))
     is_apply = asked.command == "apply"
     return asyncio.run(_run(asked.files, with_secrets=not is_apply and not asked.without_secrets, apply=is_apply))
 
@@ -51,13 +62,33 @@ async def _run(paths: list[Path], *, with_secrets: bool, apply: bool) -> int:
     return await _apply(environments)
 
 
+async def _adopt(name: str, remove: list[str]) -> int:
+    if not get_current_settings().api.url:
+        _say(sys.stderr, NO_SERVER)
+        return 1
+    try:
+        environment = await Environment.open(name)
+    except BadRequest as wrong:
+        _say(sys.stderr, *wrong.problems)
+        return 2
+    except (httpx.HTTPError, RuntimeError) as error:
+        _say(sys.stderr, f"the Prefect server did not answer: {type(error).__name__}: {error}")
+        return 1
+    return await adopt(environment, remove, lambda line: _say(sys.stdout, line), _ask)
+
+
+def _ask(question: str) -> str:
+    """What a person answers on the terminal; empty where there is none."""
+    sys.stdout.write(question)
+    sys.stdout.flush()
+    return sys.stdin.readline().strip()
+
+
 async def _apply(environments: list[Environment]) -> int:
     url = get_current_settings().api.url
     if not url:
         # Prefect would start a server of its own, save there and forget it.
-        _say(
-            sys.stderr, "PREFECT_API_URL is not set; set it to the server's API, for example http://127.0.0.1:4200/api"
-        )
+        _say(sys.stderr, NO_SERVER)
         return 1
     try:
         for name in blocks.__all__:

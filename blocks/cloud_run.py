@@ -15,6 +15,7 @@ from blocks.cloud_run_v1 import OPERATION_ID, Json, own_annotations, replacement
 from blocks.google_api import calling
 from blocks.google_token import GoogleToken
 from blocks.http import UNREADABLE, HttpService, quoted
+from blocks.signing import Signer
 from playbook.errors import Conflict, Refused, ReleaseError, StartFailed, Transient
 from playbook.lease.change import Change
 from playbook.release.traffic import Revision, Scaling, ServiceSnapshot
@@ -64,12 +65,20 @@ class CloudRun(GoogleBlock):
     _token: PerLoop[GoogleToken] = PrivateAttr(default_factory=PerLoop)
     _services: PerLoop["run_v2.ServicesAsyncClient"] = PrivateAttr(default_factory=PerLoop)
     _revisions: PerLoop["run_v2.RevisionsAsyncClient"] = PrivateAttr(default_factory=PerLoop)
+    _signer: Signer = PrivateAttr(default_factory=lambda: Signer("", ()))
+
+    def sign_with(self, signer: Signer) -> None:
+        """What is written is signed by ``signer``, and what is read is checked by it."""
+        self._signer = signer
 
     async def snapshot(self, service: str) -> ServiceSnapshot:
-        """One read of ``service``. One call.
+        """One read of ``service``. One call; the first one reads the signing key too.
 
         Raises: Transient (away, slow, busy), Refused (no such service, permission, unreadable traffic).
         """
+        return await self._signer.checked(await self._snapshot(service), self.project, self.region)
+
+    async def _snapshot(self, service: str) -> ServiceSnapshot:
         found = await self._rest().service(service)
         try:
             return snapshot_of(found)
@@ -126,9 +135,12 @@ class CloudRun(GoogleBlock):
         is not known: read before repeating it), Refused (permission, unknown revision, invalid value).
         """
         ends_at, rest, service = monotonic_s() + self.write_timeout_s, self._rest(), snapshot.service
+        ours = None
+        if change.record is not None:
+            ours = await self._signer.written(change.record, snapshot, self.project, self.region)
         base = await rest.revision(service, change.deployment.base) if change.deployment else None
         try:
-            body = replacement_of(snapshot, change, base)
+            body = replacement_of(snapshot, change, base, ours)
         except UNREADABLE as error:
             raise Transient(
                 f"{service}: Cloud Run answered something that cannot be deployed from ({error!r}). Ask again."
@@ -264,7 +276,7 @@ def _only_scales(change: Change) -> bool:
 def _was_overwritten(found: ServiceSnapshot, change: Change) -> bool:
     """Whether what is asked of the service is no longer what this change asked."""
     return (
-        found.annotations != change.record.beside(found.annotations)
+        (change.record is not None and not change.record.stands_in(found.annotations))
         or (change.split is not None and found.split != change.split)
         or (change.scaling is not None and not _is_scaled(found.scaling, change.scaling))
     )

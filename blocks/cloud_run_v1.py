@@ -6,10 +6,11 @@ Source: cloud.google.com/run/docs/reference/rest/v1/namespaces.services; the ann
 
 import copy
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from playbook.lease.change import Change, Deployment
+from playbook.lease.record import beside
 from playbook.release.traffic import LATEST, Scaling, ServiceSnapshot, TrafficSplit
 
 Json = dict[str, Any]
@@ -57,6 +58,7 @@ def snapshot_of(found: Json) -> ServiceSnapshot:
         served=_split(observed, latest_ready) if any(target.get("percent") for target in observed) else None,
         tag_urls={target["tag"]: target["url"] for target in observed if target.get("tag") and target.get("url")},
         annotations=own_annotations(annotations),
+        uid=str(metadata.get("uid") or ""),
         scaling=_scaling(annotations),
         latest_ready=latest_ready,
         latest_created=str(status.get("latestCreatedRevisionName") or ""),
@@ -103,8 +105,12 @@ def _scaling(annotations: dict[str, str]) -> Scaling:
     )
 
 
-def replacement_of(snapshot: ServiceSnapshot, change: Change, base: Json | None = None) -> Json:
+def replacement_of(
+    snapshot: ServiceSnapshot, change: Change, base: Json | None = None, written: Mapping[str, str] | None = None
+) -> Json:
     """The object that was read, with ``change`` in it. ``base`` is the v1 revision that a deployment starts from.
+
+    ``written`` is the record with its signature, where the environment signs.
 
     Without a deployment the template is sent as it was read. The annotation that bypasses Binary Authorization once
     is deleted, as gcloud does.
@@ -114,7 +120,9 @@ def replacement_of(snapshot: ServiceSnapshot, change: Change, base: Json | None 
     annotations.pop(BREAKGLASS, None)
     if change.scaling is not None:
         annotations = _scaled(annotations, change.scaling)
-    body["metadata"]["annotations"] = change.record.beside(annotations)
+    if change.record is not None:
+        annotations = beside(annotations, change.record.annotations() if written is None else written)
+    body["metadata"]["annotations"] = annotations
     if change.split is not None:
         body["spec"]["traffic"] = _targets(change.split, body["spec"].get("traffic") or [])
     if change.deployment is not None and base is not None:

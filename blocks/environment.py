@@ -3,7 +3,7 @@
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from prefect.exceptions import ObjectNotFound
-from pydantic import Field, HttpUrl, field_validator, model_validator
+from pydantic import Field, HttpUrl, PrivateAttr, field_validator, model_validator
 
 from blocks.atlas import Atlas
 from blocks.base import OutsideBlock
@@ -32,6 +32,7 @@ from blocks.queries import Queries
 from blocks.registry import Registry
 from blocks.secret_manager import SecretManager
 from blocks.sentry import Sentry
+from blocks.signing import Signer, Signing
 from playbook.analysis.policy import Policy
 from playbook.errors import BadRequest
 from playbook.incident.response import Contact
@@ -105,6 +106,14 @@ class Environment(OutsideBlock):
     pager: Literal["", "none"] = Field(
         "", title="Pager", description='"none" says in so many words that this environment has no pager.'
     )
+    signing: Signing = Field(
+        Signing(),
+        title="Signing",
+        description=(
+            "Where the keys are with which everything of ours on a service is signed. "
+            '"none" says in so many words that nothing is.'
+        ),
+    )
     cloud_run: Annotated[Services, Plug(CloudRun)] = Field(title="Services", description="Where the services run.")
     cloud_logging: Annotated[Logs, Plug(CloudLogging)] = Field(title="Logs", description="Where the logs are.")
     prometheus: Annotated[Metrics, Plug(Prometheus)] = Field(title="Metrics", description="Where the metrics are.")
@@ -140,10 +149,31 @@ class Environment(OutsideBlock):
         description="Where the migrations of the database are. Empty: schemas are not checked.",
     )
 
+    _signer: Signer = PrivateAttr(default_factory=lambda: Signer("", ()))
+
     @model_validator(mode="before")
     @classmethod
     def _plug_in(cls, table: object) -> object:
         return plug_in(table) if isinstance(table, dict) else table
+
+    @model_validator(mode="after")
+    def _signs(self) -> Self:
+        """Its keys are read through its own Secret Manager, if it names one."""
+        manager, keys = self.secret_manager, self.signing.keys
+        if isinstance(manager, OutsideBlock) and manager.reads_secrets:
+            keys = tuple(key.read_by(manager.value) for key in keys)
+        self.sign_with(Signer(self.name, keys))
+        return self
+
+    def sign_with(self, signer: Signer) -> None:
+        """Records on its services, and what its runs hand on to other runs, are signed and checked by ``signer``."""
+        self._signer = signer
+        self.cloud_run.sign_with(signer)
+
+    @property
+    def signer(self) -> Signer:
+        """What signs for this environment."""
+        return self._signer
 
     @field_validator("channels", "pagers")
     @classmethod

@@ -19,11 +19,13 @@ from blocks.secret_reference import SecretReference
 from blocks.toml_lines import Place, TomlLines
 from playbook.analysis.policy import Policy
 from playbook.errors import BadRequest, ReleaseError
+from playbook.lease.signature import Key
 
 Table = dict[str, Any]
 
 POLICIES = {"playbook": Policy, "compressed": Policy.compressed}
 FORMS = '{env = "NAME"}, {file = "PATH"} or {secret_manager = "NAME"} (or its full name, projects/P/secrets/S)'
+SIGNING_KEYS: Place = ("signing", "keys")
 UNNAMED = "env:UNNAMED"
 """Stands in for a reference that is wrong, so that the rest of the file can be validated."""
 
@@ -136,14 +138,16 @@ def _write_references(table: Table, folder: Path) -> list[Problem]:
     return problems
 
 
-def _references(table: Table) -> list[tuple[Place, Table, str]]:
-    """Where the file refers to a secret: the place of the table, the table, and the key in it."""
+def _references(table: Table) -> list[tuple[Place, Any, Any]]:
+    """Where the file refers to a secret: the place of the table or list, it itself, and the key or index in it."""
+    signing = table.get("signing")
+    keys = signing.get("keys") if isinstance(signing, dict) else None
     return [
         (place, entry, field)
         for place, entry, vendor in _vendor_tables(table)
         for field in secret_fields(vendor)
         if field in entry
-    ]
+    ] + [(SIGNING_KEYS, keys, index) for index in range(len(keys) if isinstance(keys, list) else 0)]
 
 
 def secret_fields(block: type[BaseModel]) -> tuple[str, ...]:
@@ -184,9 +188,12 @@ async def _unreadable_secrets(table: Table) -> list[Problem]:
     problems: list[Problem] = []
     for place, entry, field in _references(table):
         try:
-            if entry[field] != UNNAMED:
-                await SecretReference(entry[field], reader=reader).read()
-        except ReleaseError as error:
+            if entry[field] == UNNAMED:
+                continue
+            secret = await SecretReference(entry[field], reader=reader).read()
+            if place == SIGNING_KEYS:
+                Key.of(secret.get_secret_value())
+        except (ReleaseError, ValueError) as error:
             problems.append(((*place, field), str(error)))
     return problems
 

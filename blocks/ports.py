@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from pydantic import SecretStr
 
+from blocks.signing import Signer
 from playbook.analysis.samples import CounterSeries
 from playbook.checklist.checks import Check, SecretState
 from playbook.incident.logs import LogLine
@@ -25,8 +26,11 @@ class Services(Protocol):
     project: str
     region: str
 
+    def sign_with(self, signer: Signer) -> None:
+        """Every record is written with a signature of ``signer``, and what is read is checked by it."""
+
     async def snapshot(self, service: str) -> ServiceSnapshot:
-        """One read of the service."""
+        """One read of the service, as `Signer.checked` answers it."""
 
     async def revision(self, service: str, name: str) -> Revision:
         """One revision of the service."""

@@ -18,7 +18,7 @@ LONGEST_TAG = max((CANARY_TAG_EXAMPLE, PREVIOUS_TAG), key=len)
 
 def problems(environment: Environment) -> list[Problem]:
     """Everything that is wrong with an environment whose fields are each right."""
-    return [*_names(environment), *_policy(environment), *_pagers(environment)]
+    return [*_names(environment), *_policy(environment), *_pagers(environment), *_signing(environment)]
 
 
 def _names(environment: Environment) -> Iterator[Problem]:
@@ -63,4 +63,17 @@ def _pagers(environment: Environment) -> Iterator[Problem]:
             ("pagers",),
             "production has no pager: no person is told at night when a rollback fails. Add a table [pagerduty], or "
             'write pager = "none".',
+        )
+
+
+def _signing(environment: Environment) -> Iterator[Problem]:
+    is_production = environment.name == "production" or bool(environment.staging)
+    signing = environment.signing
+    if signing.none and signing.keys:
+        yield ("signing",), "says that nothing is signed, and names keys too. Remove one of them."
+    if is_production and not signing.keys and not signing.none:
+        yield (
+            ("signing",),
+            "production has no signing key: what another account writes into a service's annotations would be taken "
+            'for a release of ours. Add [signing] with keys = [{secret_manager = "…"}], or write signing = "none".',
         )

@@ -6,7 +6,11 @@ import time
 
 from pymongo import MongoClient
 
+from playbook.lease.record import LAST_GOOD
+from playbook.lease.signature import Key, Scope, signed
+from rehearsal.files import SECRETS
 from rehearsal.test_environment import TestEnvironment
+from rehearsal.world.remote import RemoteWorld
 
 BACKEND = "ethixai-backend"
 RENAME, DROP = "20251030093000-rename-full-name", "20251113101500-drop-raw-uploads"
@@ -66,5 +70,12 @@ async def released(test_env: TestEnvironment, release: str) -> None:
     """Annotate the backend: what it serves is ``release``."""
     (revision,) = (await test_env.world.served())[BACKEND]
     good = [{"release": release, "revision": revision, "digest": "", "promoted_at_s": time.time()}]
-    annotations = {"playbook.ethixai.com/last-good": json.dumps(good)}
-    await test_env.world.out_of_band(test_env.world.find(BACKEND), annotations=annotations)
+    await record_good(test_env.world, BACKEND, good)
+
+
+async def record_good(world: RemoteWorld, service: str, goods: list[dict[str, object]]) -> None:
+    """Annotate a service of production with its good releases, signed as the engine signs."""
+    found = await world.service(service)
+    scope = Scope(environment="production", **{part: found[part] for part in ("project", "region", "service", "uid")})
+    annotations = signed({LAST_GOOD: json.dumps(goods)}, scope, Key.of(SECRETS["REHEARSAL_SIGNING_KEY"]))
+    await world.out_of_band(world.find(service), annotations=annotations)

@@ -1,6 +1,7 @@
 """The environment files of a rehearsal: the same format as production's, pointed at the stand-in world."""
 
 from pathlib import Path
+from secrets import token_hex
 
 from rehearsal.world.remote import RemoteWorld
 
@@ -8,6 +9,7 @@ TOKEN = "rehearsal-token"  # noqa: S105  # the vendor stand-ins take any; as in 
 SECRETS = {
     "REHEARSAL_TOKEN": TOKEN,
     "REHEARSAL_ROUTING_KEY": "0123456789abcdef0123456789abcdef",
+    "REHEARSAL_SIGNING_KEY": token_hex(32),
 }
 
 MAINTENANCE = "ethixai-ai-core-maintenance"
@@ -59,6 +61,9 @@ project = "{project}"
 region = "us-east1"
 api_endpoint = "{grpc}"
 api_url = "{rest}"
+
+[signing]
+keys = [{{ env = "REHEARSAL_SIGNING_KEY" }}]
 
 [cloud_logging]
 project = "{project}"

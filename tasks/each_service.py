@@ -50,7 +50,7 @@ async def read_services(env: Environment, services: Sequence[str]) -> Services:
         if isinstance(read, BaseException):
             raise read
         snapshots[service] = read
-        record = Record.parse(service, read.annotations)
+        record = Record.of(read)
         if isinstance(record, Unreadable):
             aside.append(record)
         else:

@@ -84,7 +84,7 @@ async def with_link(env: Environment, refusal: ReleaseError) -> ReleaseError:
         *(env.cloud_run.snapshot(service) for service in env.service_names), return_exceptions=True
     )
     snapshots = [read for read in reads if isinstance(read, ServiceSnapshot)]
-    records = [Record.parse(snapshot.service, snapshot.annotations) for snapshot in snapshots]
+    records = [Record.of(snapshot) for snapshot in snapshots]
     leases = [record.lease for record in records if isinstance(record, Record) and record.lease]
     links = (run_url(env, lease) for lease in leases if lease.release_id == refusal.holder)
     return Held(" ".join([str(refusal), *links]), is_same=refusal.is_same, holder=refusal.holder)
@@ -284,8 +284,7 @@ async def free_orphan(env: Environment, service: str) -> None:
     participant = Record.read(await env.cloud_run.snapshot(service)).participant
     if participant is None:
         return
-    coordinator = await env.cloud_run.snapshot(participant.coordinator)
-    record = Record.parse(participant.coordinator, coordinator.annotations)
+    record = Record.of(await env.cloud_run.snapshot(participant.coordinator))
     if isinstance(record, Record) and record.holder == participant.release_id:
         return
     await ensure(env, service, partial(change.to_free_orphan, release_id=participant.release_id))

@@ -28,9 +28,12 @@ class Deployment(Frozen):
 
 
 class Change(Frozen):
-    """One update: always the record, and what moves with it. None leaves that part of the service alone."""
+    """One update: the record, and what moves with it. None leaves that part of the service alone.
 
-    record: Record
+    Every step of a lease writes its record. Only where no key can be read to sign one with do users move without it.
+    """
+
+    record: Record | None
     split: TrafficSplit | None = None
     deployment: Deployment | None = None
     scaling: Scaling | None = None

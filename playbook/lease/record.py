@@ -22,11 +22,22 @@ PREFIX = "playbook.ethixai.com/"
 LEASE, PARTICIPANT = PREFIX + "claim", PREFIX + "member"
 EPOCH, LAST_GOOD, INCIDENTS = PREFIX + "epoch", PREFIX + "last-good", PREFIX + "incidents"
 MITIGATION = PREFIX + "mitigation"
+SIGNATURE = PREFIX + "signature"
 KEEP_LAST_GOOD = 3
 KEEP_INCIDENTS = 10
 LENGTH_MAX = 64_000
 """Characters of one annotation. Google allows 256 kB for all of a service's together."""
 _EPOCH = re.compile(r"[0-9]{1,11}")
+
+
+def ours(annotations: Mapping[str, str]) -> dict[str, str]:
+    """The annotations that are the engine's."""
+    return {key: value for key, value in annotations.items() if key.startswith(PREFIX)}
+
+
+def beside(annotations: Mapping[str, str], written: Mapping[str, str]) -> dict[str, str]:
+    """``annotations`` with ``written`` in place of all that are the engine's."""
+    return {key: value for key, value in annotations.items() if not key.startswith(PREFIX)} | dict(written)
 
 
 class Participant(Stored):
@@ -64,10 +75,19 @@ class Unreadable(Frozen):
     service: str
     problem: str
     is_read: bool = Field(True, description="the service could be read, and its annotations are what is wrong")
+    is_unsigned: bool = Field(False, description="they can be read, and were not written by the engine as they are")
+    has_key: bool = Field(True, description="false: no signing key could be read, so nothing is known of them")
 
     def __str__(self) -> str:
         if not self.is_read:
             return f"{self.service} could not be read: {self.problem}"
+        if not self.has_key:
+            return f"{self.service}: whether the engine wrote its annotations cannot be checked: {self.problem}"
+        if self.is_unsigned:
+            return (
+                f"{self.service}: its annotations {PREFIX}* are not believed: {self.problem}. Find out who changed the "
+                "service. To see what they say, and to sign or remove them: python -m blocks adopt ENVIRONMENT"
+            )
         return (
             f"{self.service}: its annotations {PREFIX}* cannot be used ({self.problem}). "
             "Restore them from the service's history, or remove them to start from nothing."
@@ -87,15 +107,27 @@ class Record(Stored):
     @classmethod
     def read(cls, snapshot: ServiceSnapshot) -> Self:
         """What ``snapshot`` carries. Raises Refused where that cannot be read."""
-        found = cls.parse(snapshot.service, snapshot.annotations)
+        found = cls.of(snapshot)
         if isinstance(found, Unreadable):
             raise Refused(str(found))
         return found
 
     @classmethod
+    def of(cls, snapshot: ServiceSnapshot) -> "Self | Unreadable":
+        """What ``snapshot`` carries, or why it is set aside: not signed by the engine, or unreadable."""
+        if snapshot.distrust:
+            return Unreadable(
+                service=snapshot.service, problem=snapshot.distrust, is_unsigned=True, has_key=snapshot.has_key
+            )
+        return cls.parse(snapshot.service, snapshot.annotations)
+
+    @classmethod
     def parse(cls, service: str, annotations: Mapping[str, str]) -> "Self | Unreadable":
-        """What the annotations of ``service`` say, or why they cannot be read. Raises nothing, whatever they hold."""
-        found = {key: value for key, value in annotations.items() if key.startswith(PREFIX)}
+        """What the annotations of ``service`` say, or why they cannot be read. Raises nothing, whatever they hold.
+
+        Whether the engine wrote them is another question, which `of` asks first.
+        """
+        found = ours(annotations)
         if too_long := [key for key, value in found.items() if len(value) > LENGTH_MAX]:
             return Unreadable(service=service, problem=f"{too_long[0]} is longer than {LENGTH_MAX} characters")
         if not _EPOCH.fullmatch(found.get(EPOCH, "0")):
@@ -149,7 +181,13 @@ class Record(Stored):
 
     def beside(self, annotations: Mapping[str, str]) -> dict[str, str]:
         """``annotations`` with our own keys replaced by this record, every user else's kept."""
-        return {k: v for k, v in annotations.items() if not k.startswith(PREFIX)} | self.annotations()
+        return beside(annotations, self.annotations())
+
+    def stands_in(self, annotations: Mapping[str, str]) -> bool:
+        """Whether our annotations among these are this record, whoever has signed them."""
+        found = ours(annotations)
+        found.pop(SIGNATURE, None)
+        return found == self.annotations()
 
     @property
     def holder(self) -> str:

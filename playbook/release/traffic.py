@@ -123,6 +123,9 @@ class ServiceSnapshot(Frozen):
     served: TrafficSplit | None = Field(description="what is observed; None before the first revision serves")
     tag_urls: dict[str, str] = Field(default_factory=dict, description="tag -> URL")
     annotations: dict[str, str] = Field(default_factory=dict)
+    uid: str = Field("", description="Cloud Run's own; a service that is created anew under this name has another")
+    distrust: str = Field("", description="why our annotations on it must not be believed; empty: they may be")
+    has_key: bool = Field(True, description="false: no signing key could be read to check them with")
     scaling: Scaling = Scaling()
     latest_ready: str = ""
     latest_created: str = ""

@@ -172,15 +172,18 @@ class Control:
         return self._world.secrets.put(**body)
 
     async def turn(self, body: Body) -> Any:
-        """Set knobs: the fields of `Knobs` and ``ingestion_delay_s``. Returns all of them."""
+        """Set knobs: the fields of `Knobs`, ``ingestion_delay_s``, ``request_count_delay_s``. Returns all of them."""
         knobs = self._world.knobs
         known = {field.name for field in fields(knobs)}
-        self._world.log.ingestion_delay_s = body.pop("ingestion_delay_s", self._world.log.ingestion_delay_s)
+        log, counts = self._world.log, self._world.request_counts
+        log.ingestion_delay_s = body.pop("ingestion_delay_s", log.ingestion_delay_s)
+        counts.delay_s = body.pop("request_count_delay_s", counts.delay_s)
         if unknown := body.keys() - known:
             raise ValueError(f"no such knob: {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
         for name, value in body.items():
             setattr(knobs, name, value)
-        return asdict(knobs) | {"ingestion_delay_s": self._world.log.ingestion_delay_s}
+        delays = {"ingestion_delay_s": log.ingestion_delay_s, "request_count_delay_s": counts.delay_s}
+        return asdict(knobs) | delays
 
 
 def application(world: World) -> Starlette:

@@ -38,6 +38,8 @@ class Prometheus:
 
     def __init__(self, folder: Path, scrape_interval_s: float = 1.0) -> None:
         self._folder, self._scrape_interval_s = folder, scrape_interval_s
+        self.cloud_monitoring = ""
+        """``host:port`` of metrics that Cloud Monitoring would have; to be set before the start."""
         self._port = 0
         self._process: asyncio.subprocess.Process | None = None
 
@@ -92,10 +94,12 @@ class Prometheus:
         """JSON is YAML."""
         interval = f"{int(self._scrape_interval_s * 1000)}ms"
         discovery = [{"files": ["targets.json"], "refresh_interval": "1s"}]
-        return {
-            "global": {"scrape_interval": interval, "scrape_timeout": interval},
-            "scrape_configs": [{"job_name": "instances", "file_sd_configs": discovery}],
-        }
+        jobs: list[dict[str, object]] = [{"job_name": "instances", "file_sd_configs": discovery}]
+        if self.cloud_monitoring:
+            targets = [{"targets": [self.cloud_monitoring]}]
+            bare = [{"action": "labeldrop", "regex": "job|instance"}]  # these metrics are not scraped there
+            jobs.append({"job_name": "cloud-monitoring", "static_configs": targets, "metric_relabel_configs": bare})
+        return {"global": {"scrape_interval": interval, "scrape_timeout": interval}, "scrape_configs": jobs}
 
     async def _run(self) -> None:
         with (self._folder / "prometheus.log").open("wb") as log:

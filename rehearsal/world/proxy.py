@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import math
 import socket
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,15 @@ SLOTS_PER_COMMAND = 150
 """haproxy reads a command and its payload into one buffer of 16,384 bytes; a slot takes up to 75."""
 DRAIN_POLL_S = 0.02
 START_TIMEOUT_S = 10
+
+COUNTED = {
+    "1xx": ("hrsp_1xx",),
+    "2xx": ("hrsp_2xx",),
+    "3xx": ("hrsp_3xx",),
+    "4xx": ("hrsp_4xx", "cli_abrt"),
+    "5xx": ("hrsp_5xx", "econ", "eresp"),
+}
+"""Class of an answer -> haproxy's counters of a server that make it."""
 
 Balance = Literal["random", "roundrobin"]
 
@@ -238,6 +248,24 @@ class Proxy:
             for place in (f"{route.section}/{name}" for name in route.known):
                 await self._order(f"set server {place} state maint; shutdown sessions server {place}")
             route.servers.clear()
+
+    async def counts(self) -> dict[tuple[str, str, str], int]:
+        """(service's full name, revision, "2xx" or another class) -> requests, as far as the services still have URLs.
+
+        A request that an instance did not answer (refused, broken off, too late) is a 5xx; one that the user gave up is
+        a 4xx. What the front itself turned away reached no revision, and is not counted.
+        """
+        head, *rows = (await self._tell("show stat -1 4 -1")).splitlines()
+        columns = head.removeprefix("# ").split(",")
+        owners = {route.section: name.partition("#")[0] for name, route in self._routes.items()}
+        found: Counter[tuple[str, str, str]] = Counter()
+        for row in filter(None, rows):
+            stat = dict(zip(columns, row.split(","), strict=False))
+            if owner := owners.get(stat["pxname"]):
+                revision = stat["svname"].rpartition(".")[0]
+                for code_class, fields in COUNTED.items():
+                    found[owner, revision, code_class] += sum(int(stat[name] or 0) for name in fields)
+        return dict(found)
 
     def _reuse(self) -> _Route:
         """The route of a tag that has no server any more; the one given up first."""

@@ -279,7 +279,10 @@ class RemoteWorld:
         return str(await self._ask("put_secret", project=project, secret=secret, value=value, **options))
 
     async def turn(self, **knobs: Any) -> dict[str, Any]:
-        """Set knobs (`rehearsal.world.cloud_run.state.Knobs`, ``ingestion_delay_s``). Returns all of them."""
+        """Set knobs (`rehearsal.world.cloud_run.state.Knobs`, ``ingestion_delay_s``, ``request_count_delay_s``).
+
+        Returns all of them.
+        """
         return dict(await self._ask("turn", **knobs))
 
     async def _ask(self, name: str, **body: Any) -> Any:

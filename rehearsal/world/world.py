@@ -27,6 +27,7 @@ from rehearsal.world.instances import APP
 from rehearsal.world.mongodb import MongoDB
 from rehearsal.world.prometheus import Prometheus, Target
 from rehearsal.world.proxy import Balance, Proxy
+from rehearsal.world.request_counts import Counted, RequestCounts
 from rehearsal.world.rest import Rest
 from rehearsal.world.rpc import Call, Gate, handler_for
 from rehearsal.world.serving import Served, serve
@@ -107,6 +108,7 @@ class World:
         self.log = cloud_logging.CloudLogging()
         self.secrets = secret_manager.SecretManager()
         self.proxy = Proxy(folder / "haproxy", balance, self.identities.issuer_file)
+        self.request_counts = RequestCounts(self._counted)
         self.operations = operations.Operations()
         self._reconciler = Reconciler(
             app, self.vendors.registry, self.proxy, self.log, self.operations, self.knobs, self._retarget
@@ -142,7 +144,10 @@ class World:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.proxy.stop)
             stack.push_async_callback(self.prometheus.stop)
+            counts = await stack.enter_async_context(serve(self.request_counts.app))
+            self.prometheus.cloud_monitoring = counts.url.removeprefix("http://")
             await asyncio.gather(self.proxy.start(), self.prometheus.start())
+            await stack.enter_async_context(self.request_counts.running())
             self._desks_served = await stack.enter_async_context(serve(self.vendors.app))
             for server in (self.mongodb, self.restored):
                 stack.enter_context(server)
@@ -323,6 +328,9 @@ class World:
         self.grpc_endpoint = f"localhost:{port}"
         return int(plain_port)
 
+    async def _counted(self) -> dict[Counted, int]:
+        return {Counted(*key): count for key, count in (await self.proxy.counts()).items()}
+
     def _retarget(self) -> None:
         self.prometheus.retarget(
             [
@@ -349,6 +357,7 @@ def _plain_service(state: ServiceState) -> dict[str, Any]:
         "project": state.name.project,
         "region": state.name.location,
         "service": state.name.service,
+        "uid": message.uid,
         "url": message.uri,
         "generation": message.generation,
         "observed_generation": message.observed_generation,

@@ -51,6 +51,7 @@ Write = Callable[[str], Path]
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     """Writes an environment file; the secret that it refers to is there."""
     monkeypatch.setenv("BLOCKS_TEST_TOKEN", "xoxb-from-env")
+    monkeypatch.setenv("BLOCKS_TEST_KEY", "k" * 32)
 
     def written(text: str) -> Path:
         path = tmp_path / "environment.toml"
@@ -245,10 +246,32 @@ RULES = [
         "policy.bake_s: a bake of 120 s is too short",
     ),
     ("a name too long for the tag", lambda t: t.replace("ethixai-backend", LONG, 1), "services[0].name: " + LONG),
-    ("production without a pager", lambda t: t.replace('"small"', '"production"'), "pagers: production has no pager"),
-    ("a staging before it, and no pager", lambda t: 'staging = "s"\n' + t, "pagers: production has no pager"),
+    (
+        "production without a pager",
+        lambda t: UNSIGNED + t.replace('"small"', '"production"'),
+        "pagers: production has no pager",
+    ),
+    (
+        "a staging before it, and no pager",
+        lambda t: UNSIGNED + 'staging = "s"\n' + t,
+        "pagers: production has no pager",
+    ),
+    (
+        "production without a signing key",
+        lambda t: 'pager = "none"\n' + t.replace('"small"', '"production"'),
+        "signing: production has no signing key",
+    ),
+    (
+        "nothing is signed, with a key",
+        lambda t: t + SIGNING.replace("TOKEN", "KEY") + "none = true\n",
+        "signing: says that nothing is signed",
+    ),
+    ("a signing key that is short", lambda t: t + SIGNING, "signing.keys[0]: a signing key has at least 32"),
+    ("an unknown word about signing", lambda t: 'signing = "no"\n' + t, "signing: "),
     ("no pager, and one", lambda t: 'pager = "none"\n' + t + PAGER, 'pager: pager is "none", and there is a pager too'),
 ]
+UNSIGNED = 'signing = "none"\n'
+SIGNING = '[signing]\nkeys = [{env = "BLOCKS_TEST_TOKEN"}]\n'
 PAGER = '[pagerduty]\nrouting_key = {env = "BLOCKS_TEST_TOKEN"}\n'
 
 
@@ -264,8 +287,20 @@ async def test_an_environment_that_cannot_be_trusted_with_a_release_is_refused(
 @pytest.mark.parametrize("change", [lambda t: 'pager = "none"\n' + t, lambda t: t + PAGER], ids=["none", "one"])
 async def test_production_has_a_pager_or_says_that_it_has_none(write: Write, change: Callable[[str], str]) -> None:
     """In so many words."""
-    environment = await files.read(write(change(RIGHT.replace('"small"', '"production"'))))
+    environment = await files.read(write(UNSIGNED + change(RIGHT.replace('"small"', '"production"'))))
     assert environment.name == "production"
+
+
+async def test_signing_keys_are_references_and_two_may_be_named(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment can be stored: it holds where the keys are, and none of them."""
+    monkeypatch.setenv("BLOCKS_TEST_NEW_KEY", "n" * 32)
+    monkeypatch.setenv("BLOCKS_TEST_OLD_KEY", "o" * 32)
+    keys = '[{env = "BLOCKS_TEST_NEW_KEY"}, "env:BLOCKS_TEST_OLD_KEY"]'
+    environment = await files.read(write(RIGHT + f"[signing]\nkeys = {keys}\n"))
+    assert [str(key) for key in environment.signing.keys] == ["env:BLOCKS_TEST_NEW_KEY", "env:BLOCKS_TEST_OLD_KEY"]
+    stored = environment.model_dump(mode="json")["signing"]
+    assert stored == {"keys": ["env:BLOCKS_TEST_NEW_KEY", "env:BLOCKS_TEST_OLD_KEY"], "none": False}
+    assert [key.secret for key in await environment.signer.keys()] == [b"n" * 32, b"o" * 32]
 
 
 async def test_a_name_of_33_characters_is_allowed(write: Write) -> None:
@@ -337,5 +372,5 @@ def test_nothing_of_an_environment_is_optional_by_accident() -> None:
     assert optional == {
         *("staging", "required_checks", "ui_url", "contacts"),
         *("channels", "pagers", "pager", "tickets", "code_host", "release_tracker"),
-        *("secret_manager", "mongodb", "migrations", "atlas"),
+        *("secret_manager", "mongodb", "migrations", "atlas", "signing"),
     }

@@ -13,9 +13,11 @@ from typing import NamedTuple
 from wire import PROCESS, Wire
 
 from blocks.cloud_run import _shows, _was_overwritten
+from blocks.signing import Signer
 from playbook.errors import Conflict, Refused, StartFailed, Transient
 from playbook.lease.change import Change
-from playbook.lease.record import Record
+from playbook.lease.record import Record, beside
+from playbook.lease.signature import Key, Scope, signed
 from playbook.release.traffic import LATEST, Revision, Scaling, ServiceSnapshot, TrafficSplit
 
 RECONCILE_S = 0.5
@@ -99,6 +101,9 @@ class Cloud:
         self.services: dict[str, ServiceState] = {}
         self.writes: list[Written] = []
         self._work: set[asyncio.Task[None]] = set()
+        self.signer = Signer(name, ())
+        self.key: Key | None = None
+        """The environment's signing key, for what a test writes in the engine's name."""
         self.enforces_versions = True
         """Off only to show that a proof rests on it."""
 
@@ -115,9 +120,25 @@ class Cloud:
             latest_created=name,
         )
 
+    def sign_with(self, signer: Signer) -> None:
+        """As `CloudRun.sign_with`."""
+        self.signer = signer
+
     async def snapshot(self, service: str) -> ServiceSnapshot:
         """As `CloudRun.snapshot`."""
-        return await self._wire.carry("cloud run", "snapshot", self._said(service), lambda: self.read(service))
+        found = await self._wire.carry("cloud run", "snapshot", self._said(service), lambda: self.read(service))
+        return await self.signer.checked(found, self.project, self.region)
+
+    def store(self, service: str, record: Record) -> None:
+        """The service carries ``record``, as the engine would have written it."""
+        state = self._find(service)
+        state.annotations = beside(state.annotations, self.signed(service, record))
+
+    def signed(self, service: str, record: Record) -> dict[str, str]:
+        """The annotations of ``record`` as the engine would write them there."""
+        uid = self.read(service).uid
+        scope = Scope(environment=self.name, project=self.project, region=self.region, service=service, uid=uid)
+        return signed(record.annotations(), scope, self.key) if self.key else record.annotations()
 
     async def revision(self, service: str, name: str) -> Revision:
         """As `CloudRun.revision`."""
@@ -137,11 +158,14 @@ class Cloud:
 
     async def write(self, snapshot: ServiceSnapshot, change: Change) -> ServiceSnapshot:
         """As `CloudRun.write`."""
+        ours = None
+        if change.record is not None:
+            ours = await self.signer.written(change.record, snapshot, self.project, self.region)
         return await self._wire.carry(
             "cloud run",
             "write",
             self._said(f"{snapshot.service}: {described(change)}"),
-            lambda: self._reply(snapshot, change, self.accept(snapshot, change, WORKER)),
+            lambda: self._reply(snapshot, change, self.accept(snapshot, change, WORKER, ours)),
         )
 
     async def check_conditional_writes(self, written: ServiceSnapshot) -> None:
@@ -165,6 +189,7 @@ class Cloud:
             served=state.served,
             tag_urls={tag: f"https://{tag}---{host}" for tag in state.served.tags},
             annotations=dict(state.annotations),
+            uid=f"uid of {self.name}/{service}",
             scaling=state.scaling,
             latest_ready=state.latest_ready,
             latest_created=state.latest_created,
@@ -178,8 +203,13 @@ class Cloud:
         is_stopped = state.scaling.manual == 0 and not state.pending
         return state.revisions[state.served.main].behaviour.takes_writes and not is_stopped
 
-    def accept(self, snapshot: ServiceSnapshot, change: Change, by: str) -> "asyncio.Task[None]":
-        """Take ``change`` as wanted and begin to follow it. Raises: Conflict (version, name), Refused (base)."""
+    def accept(
+        self, snapshot: ServiceSnapshot, change: Change, by: str, ours: Mapping[str, str] | None = None
+    ) -> "asyncio.Task[None]":
+        """Take ``change`` as wanted and begin to follow it. ``ours`` is its record with a signature.
+
+        Raises: Conflict (version, name), Refused (base).
+        """
         state, now_s = self._find(snapshot.service), self._now()
         if self.enforces_versions and snapshot.etag != str(state.etag):
             raise Conflict(f"{snapshot.service}: version {snapshot.etag} was read, {state.etag} is current.")
@@ -191,7 +221,11 @@ class Cloud:
         moved = change.split is not None and not change.split.moves_like(self.read(snapshot.service).pinned)
         state.etag, state.last_modifier, state.pending = state.etag + 1, by, state.pending + 1
         # The whole object that was read goes back, with the change in it.
-        state.annotations = change.record.beside(snapshot.annotations)
+        state.annotations = dict(snapshot.annotations)
+        if ours is not None:
+            state.annotations = beside(snapshot.annotations, ours)
+        elif change.record is not None and not change.record.stands_in(snapshot.annotations):
+            state.annotations = change.record.beside(snapshot.annotations)
         state.split = change.split or snapshot.split
         state.scaling = change.scaling or snapshot.scaling
         if new:
@@ -307,6 +341,6 @@ def described(change: Change) -> str:
     if change.deployment:
         return f"deploy {change.deployment.revision}"
     rollouts: Mapping[str, object] = {"traffic": change.split, "scaling": change.scaling}
-    lease, participant = change.record.lease, change.record.participant
+    lease, participant = (change.record.lease, change.record.participant) if change.record else (None, None)
     held = lease.decision if lease else "participant" if participant else "no lease"
     return ", ".join([*(f"{name} {value}" for name, value in rollouts.items() if value), held])

@@ -179,10 +179,13 @@ class TestEnvironment:
         return lambda: len(self.split(service)) > 1
 
     async def out_of_band(self, service: str, split: TrafficSplit | None = None, record: Record | None = None) -> None:
-        """A person changes a production service in the console; returns once it is served."""
+        """A person changes a production service in the console; returns once it is served.
+
+        ``record`` is what another run of the engine has written there.
+        """
         cloud = self.fixture.production
-        found = cloud.read(service)
-        await cloud.accept(found, Change(record=record or Record.read(found), split=split), "ada@example.com")
+        ours = cloud.signed(service, record) if record else None
+        await cloud.accept(cloud.read(service), Change(record=record, split=split), "ada@example.com", ours)
 
     async def forget(self) -> None:
         """Forget runs, killed processes and calls to vendors. The services keep their state."""

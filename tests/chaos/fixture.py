@@ -17,7 +17,9 @@ from blocks import files
 from blocks.environment import Environment
 from blocks.http import HttpBlock
 from blocks.secret_reference import SecretReference
+from blocks.signing import Signer, Signing
 from playbook.analysis.policy import Policy
+from playbook.lease.signature import Key
 from playbook.release.version import Image, Version
 from rehearsal.world.vendors import Vendors
 from rehearsal.world.vendors.pagerduty import POLICY
@@ -25,6 +27,9 @@ from rehearsal.world.vendors.sentry import PROJECTS
 from rehearsal.world.vendors.slack import CHANNELS
 
 TOKEN = SecretReference.given(SecretStr("token"))
+SIGNING_KEYS = {
+    name: f"the signing key of {name}".replace(" ", "-").ljust(32, ".") for name in ("production", "staging")
+}
 ROOT = Path(__file__).resolve().parents[2]
 OLD, NEW = "v20251109-0000aa", "v20251116-abc123"
 
@@ -166,7 +171,11 @@ class Fixture:
             "policy": policy,
             "secret_manager": written.secret_manager and self.secrets,
         }
-        return written.model_copy(update=outside)
+        signing = Signing(keys=(SecretReference.given(SecretStr(SIGNING_KEYS[name])),))
+        self.clouds[name].key = Key.of(SIGNING_KEYS[name])
+        environment = written.model_copy(update={**outside, "signing": signing})
+        environment.sign_with(Signer(name, signing.keys))
+        return environment
 
     def _slack(self, name: str, written: object) -> Any:
         assert isinstance(written, blocks.Slack)

@@ -10,7 +10,7 @@ from fixture import NEW
 from playbook.errors import Unfinished
 from playbook.lease.record import PREFIX, Record
 
-STAYS = {"epoch", "last-good", "incidents"}
+STAYS = {"epoch", "last-good", "incidents", "signature"}
 """Of our own annotations, what outlives a release."""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from rehearsal.checks import OURS
 from rehearsal.test_environment import PRODUCTION, STAGING
 
-STAYS = {"epoch", "last-good", "incidents"}
+STAYS = {"epoch", "last-good", "incidents", "signature"}
 """Of our own annotations, what outlives a release."""
 HELD = {f"{OURS}claim", f"{OURS}member"}
 PROJECTS = (PRODUCTION, STAGING)

@@ -173,4 +173,4 @@ def released(test_env: TestEnvironment, service: str, *versions: str) -> None:
         goods.insert(0, Promotion(release=version, revision=name, digest=image.digest, promoted_at_s=float(number)))
     state.split = state.served = TrafficSplit.all_to(name)
     state.latest_created = state.latest_ready = name
-    state.annotations = Record(epoch=1, last_good=tuple(goods)).annotations()
+    test_env.fixture.production.store(service, Record(epoch=1, last_good=tuple(goods)))

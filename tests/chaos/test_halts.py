@@ -277,8 +277,8 @@ def test_services_that_cannot_all_be_held_are_released_unchanged(comes_between: 
         def taken(test_env: TestEnvironment, call: Call) -> None:
             if call.method == "write" and not before:
                 before.append(record_of(test_env, BACKEND))
-                state = test_env.fixture.production.services[AI_CORE]
-                state.annotations = record_of(test_env, AI_CORE).model_copy(update=comes_between).annotations()
+                another = record_of(test_env, AI_CORE).model_copy(update=comes_between)
+                test_env.fixture.production.store(AI_CORE, another)
 
         run = await rolled_back(test_env, taken)
         assert run.end in ("Refused", "Fenced")

@@ -70,7 +70,7 @@ def test_a_healthy_release_is_promoted_in_dependency_order() -> None:
     assert "Changes: Bug fixes for analyze endpoint" in test_env.fixture.slack.text
     assert "✅ Production release complete" in test_env.fixture.slack.text
     assert test_env.fixture.sentries["production"].releases == {NEW: ["production"]}
-    assert left_behind(test_env) == {"epoch", "last-good"}
+    assert left_behind(test_env) == {"epoch", "last-good", "signature"}
     assert [one.deployment for one in test_env.server.started.values()] == ["watch/production"]
 
 

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 from cloud import RevisionState
-from driver import Run, TestEnvironment, play
+from driver import Run, TestEnvironment, flow_of, play
 from emergencies import BACKEND, FIX, PATCHED
 from fixture import NEW, OLD, SERVICES
 from invariants import services_wrong
 from migration_rollbacks import MIGRATION_ROLLBACKS
+from wire import PROCESS, Process
 
+from blocks.adopt import adopt
 from playbook.lease.lease import Kind
 from playbook.lease.record import PREFIX, Record
 from playbook.release.traffic import Scaling, TrafficSplit
@@ -35,7 +37,28 @@ ENDS = {
 
 
 async def upgraded(test_env: TestEnvironment, stored: dict[str, Any]) -> list[Run]:
-    """The services are as the first edition left them, its process is gone, and recovery runs."""
+    """The services are as the first edition left them, its process is gone, a person adopts them, and recovery runs."""
+    await left_behind(test_env, stored)
+    assert (await adopted(test_env))[0] == 0
+    followers = await test_env.recover()
+    await test_env.catch_up()
+    return followers
+
+
+async def adopted(test_env: TestEnvironment, answer: str = "production") -> tuple[int, list[str]]:
+    """The exit status of the command that adopts production's records, and what it said. A person answers so."""
+    said: list[str] = []
+
+    def ask(question: str) -> str:
+        said.append(question)
+        return answer
+
+    PROCESS.set(Process("the command", "", {}))
+    return await adopt(test_env.fixture.environments["production"], (), said.append, ask), said
+
+
+async def left_behind(test_env: TestEnvironment, stored: dict[str, Any]) -> None:
+    """The services are as the first edition left them, and its process is gone."""
     if stored["name"].startswith("migration"):
         await MIGRATION_ROLLBACKS[0].prepare(test_env)
     cloud = test_env.fixture.production
@@ -52,9 +75,6 @@ async def upgraded(test_env: TestEnvironment, stored: dict[str, Any]) -> list[Ru
             for revision, one in kept["revisions"].items()
         }
     await asyncio.sleep(max(0.0, stored["now_s"] - test_env.fixture.now()))
-    followers = await test_env.recover()
-    await test_env.catch_up()
-    return followers
 
 
 def _with_published_digests(test_env: TestEnvironment, stored: dict[str, Any]) -> dict[str, Any]:
@@ -103,3 +123,43 @@ def test_what_the_first_edition_stored_means_the_same(stored: dict[str, Any]) ->
     is_forward = lease.kind in (Kind.RELEASE, Kind.HOTFIX)
     assert part["canary"] == (rollout.to_revision if is_forward else rollout.from_revision)
     assert lease.fallback(rollout).percent == part["stable"]["percent"]
+
+
+BAKING = next(one for one in STORED if one["name"] == "release, BAKE baking")
+
+
+def test_what_the_first_edition_left_is_set_aside_until_a_person_adopts_it() -> None:
+    """It is not signed: recovery moves no user and pages for each service. A person who says no changes nothing."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        await left_behind(test_env, BAKING)
+        cloud = test_env.fixture.production
+        before = {name: (dict(state.annotations), state.split) for name, state in cloud.services.items()}
+        run = await test_env.follow(flow_of("recovery"), environment="production")
+        assert run.end == "Unfit"
+        assert (await adopted(test_env, answer="no"))[0] == 1
+        assert {name: (state.annotations, state.split) for name, state in cloud.services.items()} == before
+        pages = test_env.fixture.pagerduty.incidents.values()
+        assert {page.key for page in pages} == {f"production/set-aside/{name}" for name in SERVICES}
+
+    play(scenario)
+
+
+def test_adopting_shows_what_it_signs_and_twice_is_harmless() -> None:
+    """The lease in flight, with each way back; the second time there is nothing to sign, and nobody is asked."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        await left_behind(test_env, BAKING)
+        status, said = await adopted(test_env)
+        text = "\n".join(said)
+        assert status == 0
+        assert "is in flight: decision BAKE" in text
+        assert all(f"{name}: would be signed (they are not signed)" in text for name in SERVICES)
+        assert "the way back is" in text
+        assert "NOTE" not in text
+        writes = len(test_env.fixture.production.writes)
+        status, said = await adopted(test_env)
+        assert (status, len(test_env.fixture.production.writes)) == (0, writes)
+        assert said == [f"{name}: nothing to sign" for name in SERVICES]
+
+    play(scenario)

@@ -5,7 +5,6 @@ What tests tell of Prefect itself are the stories'.
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import sys
@@ -33,6 +32,7 @@ from playbook.lease.recovery import Owner
 from playbook.migration.plan import MigrationRequest
 from playbook.release.outcome import FlowResult
 from playbook.release.traffic import TrafficSplit
+from rehearsal.database import record_good
 from rehearsal.files import secrets, write_environments
 from rehearsal.world.remote import RemoteWorld
 
@@ -83,9 +83,7 @@ class Production:
             {"release": release, "revision": revision, "digest": "", "promoted_at_s": NOVEMBER_6_S - at}
             for at, (release, revision) in enumerate(good or ((OLD_CODE, f"{BACKEND}-00041-xyz"),))
         ]
-        await self.world.out_of_band(
-            self.world.find(BACKEND), annotations={"playbook.ethixai.com/last-good": json.dumps(kept)}
-        )
+        await record_good(self.world, BACKEND, kept)
 
     async def deploy(self, revision: str, behaviour: str = "healthy", split: TrafficSplit | None = None) -> None:
         """A revision of the backend runs an image that behaves so; users go as ``split`` says (None: as they do)."""

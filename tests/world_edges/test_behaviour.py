@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rehearsal.world.ethixai.behaviour import LATENCY_S, BadBehaviour, Behaviour, Share, parse
+from rehearsal.world.ethixai.behaviour import LATENCY_S, BadBehaviour, Behaviour, Fate, Share, parse
 
 
 @given(share=st.fractions(min_value=0, max_value=1, max_denominator=1000), count=st.integers(1, 3000))
@@ -74,3 +74,24 @@ def test_a_crowded_instance_is_slow_and_two_instances_are_not() -> None:
 
     assert slow(12) > 500
     assert slow(6) == 0
+
+
+def test_a_request_may_meet_a_fate_that_the_application_does_not_see() -> None:
+    """Each fate takes its exact share, in the order of the table; a smoke test meets none."""
+    behaviour = Behaviour(parse("hangs=0.5,client_errors=1"))
+    assert [behaviour.fate(smoke=True) for _ in range(3)] == [None] * 3
+    assert [behaviour.fate(smoke=False) for _ in range(4)] == [Fate.CLIENT_ERROR, Fate.HANGS] * 2
+    assert Behaviour(parse("healthy")).fate(smoke=False) is None
+
+
+def test_how_requests_are_counted_can_be_chosen() -> None:
+    """The label, the edges, and workers that are asked in turn."""
+    settings = parse("labels=code,edges=1/0.1/0.5,workers=4")
+    assert (settings.labels, settings.edges_s, settings.workers) == ("code", (0.1, 0.5, 1.0), 4)
+
+
+@pytest.mark.parametrize("text", ["labels=a b", "edges=x", "workers=0", "hangs=2"])
+def test_a_way_of_counting_that_is_none_is_refused(text: str) -> None:
+    """The error names it."""
+    with pytest.raises(BadBehaviour, match="is not a behaviour"):
+        parse(text)

@@ -14,6 +14,14 @@
 | ``never_ready`` | listens; liveness and readiness are 503 |
 | ``patched`` | the hole (``/api/debug/users``) is closed: 403 instead of the users' addresses |
 | ``read_only`` | a maintenance revision: reads are answered, writes get 503 and ``Retry-After`` |
+| ``hangs=0.3`` | an exact share of the requests is never answered |
+| ``resets=0.05`` | the answer of an exact share breaks off in its head; the application counts none |
+| ``uncounted=0.05`` | an exact share is answered 500 by what lies around the counting: the application counts none |
+| ``client_errors=0.2`` | an exact share is answered 401 |
+| ``labels=code`` | the label of the counters in place of ``status``; ``labels=grpc``: ``grpc_code``, words |
+| ``edges=0.1/0.5/1`` | the latency histogram ends its buckets there |
+| ``workers=4`` | as many workers answer ``/metrics`` in turn, each with what it has counted itself |
+| ``no_metrics`` | ``/metrics`` is 404 |
 | ``smoke_fails`` | ready; whatever carries the header ``x-smoke-test`` is answered 500 |
 
 ``DEPENDENCY`` may name a file that represents a dependency of all revisions: while it exists, every fifth user request
@@ -24,6 +32,7 @@ Smoke tests are affected by ``smoke_fails`` only: a canary that fails its users 
 
 from collections import deque
 from dataclasses import dataclass
+from enum import Enum
 from fractions import Fraction
 from pathlib import Path
 
@@ -31,11 +40,20 @@ LATENCY_S = 0.003
 DEPENDENCY_SHARE = Fraction(1, 5)
 DEPENDENCY_LOOK_S = 0.2
 CROWD_WINDOW_S = 3.0
-FLAGS = ("healthy", "dies", "never_ready", "patched", "read_only", "smoke_fails")
+FLAGS = ("healthy", "dies", "never_ready", "no_metrics", "patched", "read_only", "smoke_fails")
 
 
 class BadBehaviour(ValueError):
     """``BEHAVIOUR`` has an item that is not in the table above."""
+
+
+class Fate(Enum):
+    """What happens to a request that is neither answered as usual nor failed by the application itself."""
+
+    HANGS = "hangs"
+    RESETS = "resets"
+    UNCOUNTED = "uncounted"
+    CLIENT_ERROR = "client_errors"
 
 
 class Share:
@@ -67,6 +85,13 @@ class Settings:
     crowded_s: float = 0.0
     leak_mib_per_s: float = 0.0
     burns: float = 0.0
+    hangs: Fraction = Fraction(0)
+    resets: Fraction = Fraction(0)
+    uncounted: Fraction = Fraction(0)
+    client_errors: Fraction = Fraction(0)
+    labels: str = "status"
+    edges_s: tuple[float, ...] = ()
+    workers: int = 1
 
 
 def parse(text: str) -> Settings:
@@ -103,6 +128,14 @@ def _fields(name: str, value: str) -> dict[str, object]:
             return {"leak_mib_per_s": _positive(value)}
         case "burns":
             return {"burns": float(_share(value))}
+        case "hangs" | "resets" | "uncounted" | "client_errors":
+            return {name: _share(value)}
+        case "labels" if value.isidentifier():
+            return {"labels": value}
+        case "edges":
+            return {"edges_s": tuple(sorted(map(_positive, value.split("/"))))}
+        case "workers":
+            return {"workers": int(_positive(value)) or 1}
     raise ValueError(name)
 
 
@@ -128,6 +161,7 @@ class Behaviour:
         self._dependency, self._is_down, self._looked_at = dependency, False, -DEPENDENCY_LOOK_S
         self._shared = Share(DEPENDENCY_SHARE)
         self._errors, self._slow = Share(settings.errors), Share(settings.slow_share)
+        self._fates = {fate: Share(getattr(settings, fate.value)) for fate in Fate}
         self._first_user_at: float | None = None
         self._free_at = 0.0
         self._arrivals: deque[float] = deque()
@@ -149,6 +183,10 @@ class Behaviour:
         while self._arrivals[0] < now - CROWD_WINDOW_S:
             self._arrivals.popleft()
         return len(self._arrivals) > self.settings.crowd_per_s * CROWD_WINDOW_S
+
+    def fate(self, smoke: bool) -> Fate | None:
+        """What else happens to it, if anything."""
+        return None if smoke else next((fate for fate, share in self._fates.items() if share.take()), None)
 
     def fails(self, now: float, smoke: bool) -> bool:
         """Whether it is answered 500."""

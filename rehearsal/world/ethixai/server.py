@@ -1,6 +1,7 @@
 """The process of an instance: its socket, its health checks, the CPU and memory that it wastes, and its shutdown."""
 
 import asyncio
+import itertools
 import json
 import signal
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ethixai.api import ROUTES, Answer, encoded, patched, read_only, respond
-from ethixai.behaviour import BadBehaviour, Behaviour, Settings, parse
+from ethixai.behaviour import LATENCY_S, BadBehaviour, Behaviour, Fate, Settings, parse
 from ethixai.metrics import CONTENT_TYPE, Metrics
 from ethixai.wire import Connection, Request
 
@@ -24,17 +25,20 @@ MIB = 1024 * 1024
 LEAK_STEP_S = 0.25
 BURN_SLICE_S, BURN_REST_S = 0.004, 0.01
 FAILED = Answer(500, encoded({"error": "internal error"}))
+NOT_SIGNED_IN = Answer(401, encoded({"error": "not signed in"}))
 
 
 class Service:
     """Answers requests as its behaviour says, and counts them."""
 
-    def __init__(self, job: str, settings: Settings, metrics: Metrics, dependency: Path | None = None) -> None:
+    def __init__(self, job: str, settings: Settings, metrics: list[Metrics], dependency: Path | None = None) -> None:
         self._routes = patched(ROUTES[job]) if "patched" in settings.flags else ROUTES[job]
         if "read_only" in settings.flags:
             self._routes = read_only(self._routes)
-        self._behaviour, self._metrics = Behaviour(settings, dependency), metrics
+        self._behaviour = Behaviour(settings, dependency)
+        self._counting, self._asked = itertools.cycle(metrics), itertools.cycle(metrics)
         self._is_ready = "never_ready" not in settings.flags
+        self._has_metrics = "no_metrics" not in settings.flags
         self._loop = asyncio.get_running_loop()
         self._line_times: list[float] = []
 
@@ -43,11 +47,15 @@ class Service:
         if request.path in HEALTH:
             status, words = (200, "ok") if self._is_ready else (503, "starting")
             connection.reply(status, encoded({"status": words}))
-        elif request.path == "/metrics":
-            connection.reply(200, self._metrics.text(), CONTENT_TYPE)
+        elif request.path == "/metrics" and self._has_metrics:
+            connection.reply(200, next(self._asked).text(), CONTENT_TYPE)
         else:
             now = self._loop.time()
             smoke = bool(request.header(b"x-smoke-test"))
+            fate = self._behaviour.fate(smoke)
+            if fate is not None:
+                self._loop.call_later(LATENCY_S, self._meet, fate, request, connection)
+                return
             fails = self._behaviour.fails(now, smoke)
             finish = partial(self._finish, request, connection, now, fails)
             self._loop.call_later(self._behaviour.delay_s(now, smoke), finish)
@@ -57,8 +65,19 @@ class Service:
         if fails:
             answer = FAILED
             self._tell_error(handler, request.method)
-        self._metrics.observe(request.method, answer.status, self._loop.time() - arrived)
+        next(self._counting).observe(request.method, answer.status, self._loop.time() - arrived)
         connection.reply(answer.status, answer.body, answer.content_type, answer.headers)
+
+    def _meet(self, fate: Fate, request: Request, connection: Connection) -> None:
+        """What an application does not see of itself: only a refused user is counted; one that hangs stays so."""
+        match fate:
+            case Fate.RESETS:
+                connection.cut()
+            case Fate.UNCOUNTED:
+                connection.reply(FAILED.status, FAILED.body)
+            case Fate.CLIENT_ERROR:
+                next(self._counting).observe(request.method, NOT_SIGNED_IN.status, LATENCY_S)
+                connection.reply(NOT_SIGNED_IN.status, NOT_SIGNED_IN.body)
 
     def _tell_error(self, handler: str, method: str) -> None:
         """One structured line on stderr, at most `ERROR_LINES_PER_S`."""
@@ -93,7 +112,11 @@ async def serve(environ: Mapping[str, str]) -> int:
     cpu_limit = float(environ.get("CPU_LIMIT", "0")) or 1.0
     memory_limit = int(environ.get("MEMORY_LIMIT", "0")) or 512 * MIB
     dependency = Path(environ["DEPENDENCY"]) if environ.get("DEPENDENCY") else None
-    service = Service(job, settings, Metrics(cpu_limit, memory_limit), dependency)
+    metrics = [
+        Metrics(cpu_limit, memory_limit, label=settings.labels, edges_s=settings.edges_s)
+        for _ in range(settings.workers)
+    ]
+    service = Service(job, settings, metrics, dependency)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -90,6 +90,12 @@ class Connection(asyncio.Protocol):
         if not self.busy and self._transport:
             self._transport.close()
 
+    def cut(self) -> None:
+        """Close in the middle of an answer's head, as a process does that dies."""
+        if self._transport:
+            self._transport.write(b"HTTP/1.1\r\n\r\n")
+            self._transport.close()
+
     def reply(self, status: int, body: bytes = b"", content_type: str = "application/json", headers: str = "") -> None:
         """Answer the current request. ``headers`` are whole lines. Does nothing when the client has disconnected."""
         self.busy = False
