@@ -23,7 +23,10 @@ ASK_AGAIN_S = 10.0
 class Signing(Frozen):
     """Where the signing keys are: the first one signs, each of them counts. A file may say ``signing = "none"``."""
 
-    keys: tuple[SecretReference, ...] = Field((), max_length=2, description="one; two while a new one takes over")
+    # Not called `keys`: Prefect turns each argument of a task into a dict, and dict() calls what has that name.
+    references: tuple[SecretReference, ...] = Field(
+        (), alias="keys", max_length=2, description="one; two while a new one takes over"
+    )
     none: bool = Field(False, description="the file says in so many words that nothing is signed")
 
     @model_validator(mode="before")

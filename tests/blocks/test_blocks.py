@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from prefect.blocks.core import Block
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
-from pydantic import SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 import blocks
 from blocks.base import PerLoop
+from blocks.environment import Environment
 from blocks.files import secret_fields
 from blocks.http import HttpBlock
 from playbook.messages.facts import Audience
@@ -138,3 +139,11 @@ async def test_a_block_is_copied_without_its_clients() -> None:
     for other in (copy.deepcopy(block), pickle.loads(pickle.dumps(block))):
         assert other == block
         assert other._clients.get(object) is not client
+
+
+def test_an_environment_can_be_an_argument_of_a_task() -> None:
+    """Prefect turns each pydantic argument into a dict, which calls a field named ``keys`` as if it were a method."""
+    models = [Environment, *(one.annotation for one in Environment.model_fields.values())]
+    nested = [one for one in models if isinstance(one, type) and issubclass(one, BaseModel)]
+    assert len(nested) > 3
+    assert not [one.__name__ for one in nested if "keys" in one.model_fields]

@@ -174,7 +174,7 @@ class Fixture:
         signing = Signing(keys=(SecretReference.given(SecretStr(SIGNING_KEYS[name])),))
         self.clouds[name].key = Key.of(SIGNING_KEYS[name])
         environment = written.model_copy(update={**outside, "signing": signing})
-        environment.sign_with(Signer(name, signing.keys))
+        environment.sign_with(Signer(name, signing.references))
         return environment
 
     def _slack(self, name: str, written: object) -> Any:
