@@ -22,6 +22,7 @@ from playbook.release.request import HotfixRequest
 from playbook.release.version import ReleaseRequest
 from tasks.announce import notify_not_started
 from tasks.checklist import check_item
+from tasks.each_service import finish_all
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
 from tasks.lease import acquire, already_live, holder, look
@@ -84,10 +85,8 @@ async def check_first(env: Environment, order: Order, request: HotfixRequest) ->
 
     Returns a sentence for each exploit as it is answered without the fix.
     """
-    _, *before = await asyncio.gather(
-        check_schema(env, dict.fromkeys(order.images, str(order.version))),
-        *(exploit_check(env, check) for check in request.exploit),
-    )
+    schema = check_schema(env, dict.fromkeys(order.images, str(order.version)))
+    _, before = await asyncio.gather(schema, finish_all(exploit_check(env, check) for check in request.exploit))
     return [before_the_fix(check, status) for check, status in zip(request.exploit, before, strict=True)]
 
 

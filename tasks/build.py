@@ -1,13 +1,13 @@
 """Check build: the image of every service exists, and is pinned to its digest."""
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 
 from blocks.environment import Environment
 from playbook.release.version import Image, Version
-from tasks.retries import READ
+from tasks.retries import READ, step
 
 
-@task(name="check build", task_run_name="check build {service}", **READ)
+@step("check build", **READ)
 async def check_build(env: Environment, service: str, version: Version) -> Image | str:
     """The image that CI pushed for ``version``, by digest and as Cloud Run pulls it; or one line that says what is
     missing."""

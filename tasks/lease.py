@@ -22,13 +22,13 @@ from tasks.ensure import CONFLICTS_MAX, dead_tags, ensure
 from tasks.heartbeat import heartbeat, heartbeat_ended, sending_heartbeats
 from tasks.incident import run_url
 from tasks.place import place_of
-from tasks.retries import READ, REVERT, WRITE
+from tasks.retries import READ, REVERT, WRITE, step
 
 T = TypeVar("T")
 L = TypeVar("L", bound=Lease)
 
 
-@task(name="look", task_run_name="look", **READ)
+@step("look", **READ)
 async def look(env: Environment, services: tuple[str, ...]) -> dict[str, ServiceSnapshot]:
     """One fresh read of each service.
 
@@ -54,7 +54,7 @@ async def look(env: Environment, services: tuple[str, ...]) -> dict[str, Service
     return {snapshot.service: snapshot for snapshot in reads}
 
 
-@task(name="already live", task_run_name="already live", **READ)
+@step("already live", **READ)
 async def already_live(env: Environment, order: Order, found: dict[str, ServiceSnapshot]) -> bool:
     """Whether every service of the order already gives all users exactly its image."""
     serving = {name: snapshot.pinned.main for name, snapshot in found.items()}
@@ -62,7 +62,7 @@ async def already_live(env: Environment, order: Order, found: dict[str, ServiceS
     return is_live(order, found, {name: revision.image for name, revision in zip(serving, revisions, strict=True)})
 
 
-@task(name="check free", task_run_name="check free", **READ)
+@step("check free", **READ)
 async def check_free(env: Environment, order: Order) -> None:
     """No release holds a service of the order: nothing else is begun for one that would be refused in the end.
 
@@ -90,7 +90,7 @@ async def with_link(env: Environment, refusal: ReleaseError) -> ReleaseError:
     return Held(" ".join([str(refusal), *links]), is_same=refusal.is_same, holder=refusal.holder)
 
 
-@task(name="version in staging", task_run_name="version in staging", **READ)
+@step("version in staging", **READ)
 async def version_in_staging(env: Environment, staging: Environment | None) -> str:
     """The version that passed staging last and that ``env`` has not had; empty where there is none."""
     if staging is None:
@@ -112,7 +112,7 @@ def holder(env: Environment, requested_at_s: float | None = None) -> Holder:
     )
 
 
-@task(name="acquire", task_run_name="acquire {lease.release_id}", **WRITE)
+@task(name="acquire", task_run_name="acquire the lease in {env.name}", **WRITE)
 async def acquire(env: Environment, lease: Lease) -> None:
     """This run holds the services of ``lease``, whatever its kind, the coordinator first.
 
@@ -156,7 +156,7 @@ async def _let_go_untouched(env: Environment, lease: Lease, service: str) -> str
     return problem
 
 
-@task(name="save lease", task_run_name="save lease", **WRITE)
+@step("save lease", **WRITE)
 async def save_lease(env: Environment, lease: L) -> L:
     """The coordinator carries ``lease`` as it is now; no user is moved. Returns the lease."""
     await ensure(env, lease.coordinator, partial(change.to_record, lease=lease))
@@ -226,20 +226,20 @@ async def as_it_stands(env: Environment, found: Lease, act: Callable[[Lease], Aw
     raise conflict
 
 
-@task(name="find lease", task_run_name="find lease {found.release_id}", **READ)
+@step("find lease", **READ)
 async def find_lease(env: Environment, found: Lease) -> Lease | None:
     """The lease of the release ``found`` as its coordinator carries it now; None where it is over."""
     lease = Record.read(await env.cloud_run.snapshot(found.coordinator)).lease
     return lease if lease is not None and lease.release_id == found.release_id else None
 
 
-@task(name="release lease", task_run_name="release lease {service}", **REVERT)
+@step("release lease", **REVERT)
 async def release_lease(env: Environment, lease: Lease, service: str) -> None:
     """The service carries no lease and no canary tag; a promoted one has its newest good release written down."""
     await ensure(env, service, partial(change.to_release_lease, lease=lease, now_s=unix_s()))
 
 
-@task(name="end watch", task_run_name="end watch {service}", **WRITE)
+@step("end watch", **WRITE)
 async def end_watch(env: Environment, lease: Lease, service: str) -> None:
     """The revision before the release is no longer kept alive, unless another release has come since."""
     await ensure(env, service, partial(change.to_end_watch, version=lease.version))
@@ -253,7 +253,7 @@ class Holdings(NamedTuple):
     aside: tuple[Unreadable, ...]
 
 
-@task(name="find leases", task_run_name="find leases", **READ)
+@step("find leases", **READ)
 async def find_leases(env: Environment) -> Holdings:
     """What is held in the environment, service by service: what cannot be read is set aside.
 
@@ -274,7 +274,7 @@ async def find_leases(env: Environment) -> Holdings:
     return Holdings(tuple(one for one in leases.values() if one not in replayed), orphans, (*found.aside, *aside))
 
 
-@task(name="free orphan", task_run_name="free orphan {service}", **REVERT)
+@step("free orphan", **REVERT)
 async def free_orphan(env: Environment, service: str) -> None:
     """The service is back on what it was before a release whose lease is gone from its coordinator.
 
@@ -297,7 +297,7 @@ async def free_orphans(env: Environment, services: tuple[str, ...]) -> None:
         get_run_logger().warning("an orphan was not freed: %s", failed)
 
 
-@task(name="judge recovery", task_run_name="judge recovery of {found.release_id}", **READ)
+@step("judge recovery", **READ)
 async def judge_recovery(found: Lease, owner: Owner) -> Recovery:
     """What becomes of a release, given what became of its process."""
     decided = recover(found, owner, unix_s())

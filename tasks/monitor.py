@@ -15,7 +15,7 @@ from playbook.messages.report import Report
 from tasks.announce import notify_noticed
 from tasks.observer import PrometheusClock, ServiceObserver
 from tasks.progress import Progress
-from tasks.retries import NO_TELEMETRY, READ
+from tasks.retries import NO_TELEMETRY, READ, step
 
 SAY_EVERY_S = 10.0
 TELEMETRY_TRIES = 3
@@ -49,7 +49,7 @@ async def clock(env: Environment) -> float:
     return now_s
 
 
-@task(name="probe", task_run_name="probe {service}", **READ)
+@task(name="probe", task_run_name="probe {service} in {env.name}", **READ)
 async def probe(env: Environment, service: str, tag: str, missing: int, seconds: float) -> str:
     """The canary was asked for what is ``missing`` to judge it, at the URL of ``tag``, spread over ``seconds``.
 
@@ -63,7 +63,7 @@ async def probe(env: Environment, service: str, tag: str, missing: int, seconds:
     return said
 
 
-@task(name="check telemetry", task_run_name="check telemetry", **READ)
+@step("check telemetry", **READ)
 async def check_telemetry(env: Environment) -> str | None:
     """Prometheus answers, before anything depends on it. Returns what is wrong with it, or None."""
     for _ in range(TELEMETRY_TRIES):
@@ -77,7 +77,7 @@ async def check_telemetry(env: Environment) -> str | None:
     return problem
 
 
-@task(name="monitor", task_run_name="monitor {lease.version}", **READ)
+@step("monitor", **READ)
 async def monitor(
     env: Environment, lease: Lease, policy: Policy, *, is_held: bool = True, report: Report | None = None
 ) -> tuple[Verdict, ...]:
@@ -164,7 +164,7 @@ async def _opened(
         await asyncio.sleep(policy.tick_s)
 
 
-@task(name="second look", task_run_name="second look", **READ)
+@step("second look", **READ)
 async def second_look(env: Environment, lease: Lease, verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
     """The verdicts, with the blame as it looks a moment after users are safe.
 

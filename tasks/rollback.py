@@ -3,14 +3,12 @@
 import asyncio
 from typing import NamedTuple
 
-from prefect import task
-
 from blocks.environment import Environment
 from playbook.errors import Refused, Transient
 from playbook.lease.record import Unreadable
 from playbook.rollback.plan import ServiceState
 from tasks.each_service import read_services
-from tasks.retries import READ, is_last_try
+from tasks.retries import READ, is_last_try, step
 
 
 class Found(NamedTuple):
@@ -20,7 +18,7 @@ class Found(NamedTuple):
     aside: tuple[Unreadable, ...]
 
 
-@task(name="find revisions", task_run_name="find revisions", **READ)
+@step("find revisions", **READ)
 async def find_revisions(env: Environment) -> Found:
     """Every service of the environment as it is now, with the revisions that exist; in order of promotion.
 
