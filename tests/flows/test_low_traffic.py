@@ -48,13 +48,18 @@ def test_probes_are_enough_where_the_policy_says_so() -> None:
 
 
 def test_a_person_reads_what_the_probes_showed() -> None:
-    """Where one service is to be asked about, the form shows the verdicts after the probes, not those before."""
+    """Where one service is to be asked about, the form asks about that one alone, and the page shows the verdicts after
+    the probes."""
     test_env, run = quiet(PROBED | {FRONTEND: LowTraffic.ASK}, {"choice": "promote"})
     assert run.end == "Promoted"
     (form,) = test_env.server.forms
-    assert "requests of our own to ethixai-backend-abc123" in form
-    assert all(f"**{name}: PROMOTE.**" in form for name in (AI_CORE, BACKEND))
-    assert f"**{FRONTEND}: INCONCLUSIVE.**" in form
+    assert f"{FRONTEND}:" in form
+    assert not [name for name in (AI_CORE, BACKEND) if f"{name}:" in form]
+    key = next(key for key in test_env.server.artifacts if key.startswith("production-") and not key.endswith("-bake"))
+    page = next(page for page in test_env.server.artifacts[key] if "a person is asked" in page)
+    assert "requests of our own to ethixai-backend-abc123" in page
+    assert all(f"| {name} | errors, whole bake | ✓ pass |" in page for name in (AI_CORE, BACKEND))
+    assert f"| {FRONTEND} | errors, whole bake | ? undecided |" in page
 
 
 @pytest.mark.parametrize(("later_per_s", "served"), [(1000.0, NEW), (0.0, OLD)], ids=["they come", "nobody comes"])
