@@ -79,7 +79,7 @@ bench-judge: setup  ## measure the judge against its peers and write docs/judge.
 	$(BIN)/python -m bench.judge
 
 deploy: .venv/.done  ## put every deployment of prefect.yaml on the server that PREFECT_API_URL names
-	$(BIN)/prefect --no-prompt deploy --all
+	$(BIN)/python -m blocks deploy
 
 drain: .venv/.done  ## stop taking new runs and wait for those under way, before a worker is stopped
 	$(BIN)/prefect work-pool pause playbook

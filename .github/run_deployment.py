@@ -115,7 +115,7 @@ class Api:
             case 401 | 403:
                 give_up("Prefect refuses the login. Check the secret PREFECT_API_AUTH_STRING (user:password).")
             case 404:
-                give_up(f"Prefect at {self.url} has no {path}. Run `prefect deploy --all` there.")
+                give_up(f"Prefect at {self.url} has no {path}. Run `make deploy` there.")
             case _:
                 give_up(f"Prefect refused {path} with {refusal.code}: {said}")
 

@@ -1,6 +1,7 @@
 """``python -m blocks apply FILE``: the environment that FILE describes exists on the Prefect server, as its blocks.
 
-``check FILE`` says what is wrong with files; ``adopt ENVIRONMENT`` signs records that the engine has not signed.
+``check FILE`` says what is wrong with files; ``adopt ENVIRONMENT`` signs records that the engine has not signed;
+``deploy`` puts every deployment of prefect.yaml on the server, with the choices of its environment in its form.
 Exit status: 0 done, 1 it could not be done, 2 a file or an argument is wrong (nothing is written then).
 """
 
@@ -15,8 +16,9 @@ from prefect.blocks.core import Block
 from prefect.settings import get_current_settings
 
 import blocks
-from blocks import Environment, files
+from blocks import Environment, files, forms
 from blocks.adopt import adopt
+from blocks.prefect_api import PREFECT_AWAY
 from playbook.errors import BadRequest
 
 NO_SERVER = "PREFECT_API_URL is not set; set it to the server's API, for example http://127.0.0.1:4200/api"
@@ -33,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     for command in (apply, check):
         command.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    commands.add_parser("deploy", help="deploy prefect.yaml with the choices of each environment")
     sign = commands.add_parser("adopt", help="show the records on the services that are not signed, ask, and sign them")
     sign.add_argument("environment", metavar="ENVIRONMENT", help="the name of a saved environment")
     sign.add_argument(
@@ -41,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     if asked.command == "adopt":
         return asyncio.run(_adopt(asked.environment, asked.remove))
+    if asked.command == "deploy":
+        return asyncio.run(_deploy())
     is_apply = asked.command == "apply"
     return asyncio.run(_run(asked.files, with_secrets=not is_apply and not asked.without_secrets, apply=is_apply))
 
@@ -62,9 +67,39 @@ async def _run(paths: list[Path], *, with_secrets: bool, apply: bool) -> int:
     return await _apply(environments)
 
 
-async def _adopt(name: str, remove: list[str]) -> int:
-    if not get_current_settings().api.url:
+def _server() -> str | None:
+    """The Prefect server's API; None, and said so, where no server is named."""
+    if not (url := get_current_settings().api.url):
+        # Prefect would start a server of its own, save there and forget it.
         _say(sys.stderr, NO_SERVER)
+    return url
+
+
+async def _deploy() -> int:
+    """Deploy everything, then finish the forms. Answers the exit status."""
+    if not (url := _server()):
+        return 1
+    command = (sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all")
+    process = await asyncio.create_subprocess_exec(*command)
+    if await process.wait():
+        _say(sys.stderr, "prefect deploy --all failed; its output above says why. The forms were not changed.")
+        return 1
+    return await _finish(url)
+
+
+async def _finish(url: str, only: Environment | None = None) -> int:
+    try:
+        done = await forms.finish_deployments(only)
+    except PREFECT_AWAY as error:
+        _say(sys.stderr, f"the Prefect server at {url} did not take the forms: {error}. Run this command again.")
+        return 1
+    if done:
+        _say(sys.stdout, f"finished the forms of {', '.join(done)}")
+    return 0
+
+
+async def _adopt(name: str, remove: list[str]) -> int:
+    if not _server():
         return 1
     try:
         environment = await Environment.open(name)
@@ -85,10 +120,7 @@ def _ask(question: str) -> str:
 
 
 async def _apply(environments: list[Environment]) -> int:
-    url = get_current_settings().api.url
-    if not url:
-        # Prefect would start a server of its own, save there and forget it.
-        _say(sys.stderr, NO_SERVER)
+    if not (url := _server()):
         return 1
     try:
         for name in blocks.__all__:
@@ -103,7 +135,7 @@ async def _apply(environments: list[Environment]) -> int:
         came = f"{type(error).__name__}: {error}"
         _say(sys.stderr, f"the Prefect server at {url} did not take it: {came}. Is PREFECT_API_AUTH_STRING right?")
         return 1
-    return 0
+    return max([await _finish(url, environment) for environment in environments], default=0)
 
 
 def _say(stream: TextIO, *lines: str) -> None:

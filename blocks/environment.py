@@ -34,6 +34,7 @@ from blocks.secret_manager import SecretManager
 from blocks.sentry import Sentry
 from blocks.signing import Signer, Signing
 from playbook.analysis.policy import Policy
+from playbook.analysis.telemetry import TelemetryForm
 from playbook.errors import BadRequest
 from playbook.incident.response import Contact
 from playbook.migration.plan import Migrations
@@ -85,6 +86,9 @@ class Environment(OutsideBlock):
     )
     policy: Policy = Field(title="Policy", description="Every threshold, window and deadline.")
     queries: Queries = Field(title="Queries", description="Where each number comes from.")
+    telemetry: TelemetryForm = Field(
+        TelemetryForm(), title="Telemetry", description="The labels and units of the metrics."
+    )
     staging: str = Field(
         "", title="Staging", description="Name of the environment that a release passes first. Empty: none."
     )

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 from pydantic import SecretStr
 
 from blocks.signing import Signer
-from playbook.analysis.samples import CounterSeries
+from playbook.analysis.samples import CounterSeries, SeriesAnswer
 from playbook.checklist.checks import Check, SecretState
 from playbook.incident.logs import LogLine
 from playbook.lease.change import Change
@@ -60,6 +60,9 @@ class Metrics(Protocol):
 
     async def series(self, query: str, span_s: float, at_s: float | None = None) -> tuple[CounterSeries, ...]:
         """The samples of the ``span_s`` seconds before ``at_s`` (unix seconds; None is now)."""
+
+    async def answer(self, query: str, span_s: float, at_s: float | None = None) -> SeriesAnswer:
+        """As `series`, with what the source warns of: a partial answer looks like a whole one otherwise."""
 
     async def value(self, query: str) -> float:
         """The one number that the query gives. Raises also: NoData."""

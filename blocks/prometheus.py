@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, HttpUrl, PrivateAttr
 from blocks.http import HttpBlock, HttpService, quoted
 from blocks.prometheus_transport import request_of
 from blocks.secret_reference import Credential, SecretReference
-from playbook.analysis.samples import CounterSeries
+from playbook.analysis.samples import CounterSeries, SeriesAnswer
 from playbook.errors import NoData, Refused, ReleaseError, Transient
 from playbook.text import Cleaned
 
@@ -24,6 +24,9 @@ SELECTOR = re.compile(r'\s*[A-Za-z_:][\w:]*\s*(?:\{(?:[^"{}]|"(?:\\.|[^"\\])*")*
 MONITORING_SCOPE = "https://www.googleapis.com/auth/monitoring.read"
 ANSWER_MAX_BYTES = 64 * 1024 * 1024
 """An hour of raw samples every 5 s takes about 30 kB a series."""
+
+WARNINGS_MAX, WARNING_MAX = 5, 300
+"""So many of an answer's warnings are kept, and so many characters of each: people read them."""
 
 Labels = dict[Annotated[Cleaned, Field(max_length=200)], Annotated[Cleaned, Field(max_length=2000)]]
 At = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
@@ -120,24 +123,31 @@ class Prometheus(HttpBlock):
         return found.result[0]
 
     async def series(self, query: str, span_s: float, at_s: float | None = None) -> tuple[CounterSeries, ...]:
+        """As `answer`, without its warnings."""
+        return (await self.answer(query, span_s, at_s)).series
+
+    async def answer(self, query: str, span_s: float, at_s: float | None = None) -> SeriesAnswer:
         """The samples of the ``span_s`` seconds before ``at_s`` (unix seconds; None is now), one entry a series.
 
         A selector gives raw samples with the timestamps of their scrapes, and gaps stay gaps, which a range query would
         fill. Any other expression is evaluated every ``step_s`` seconds. One query. Nothing matches: an empty tuple.
-        Raises: Transient, Refused (not a query).
+        A native histogram is a series without samples. ``warnings`` come from a Prometheus that cannot reach every
+        store: what is there then is not all. Raises: Transient, Refused (not a query).
         """
         is_raw = SELECTOR.fullmatch(query) is not None
         span = f"{query}[{_ms(span_s)}]" if is_raw else f"({query})[{_ms(span_s)}:{_ms(self.step_s)}]"
-        found = await self._query(span, at_s)
+        answer = await self._ask(span, at_s)
+        found = answer.data
         if not isinstance(found, Matrix):
             raise Transient(
                 f"Prometheus at {self.url}, asked {span}, answered a {found.resultType} and not samples. "
                 "Ask again; if it stays so, check prometheus.url."
             )
-        return tuple(
+        series = tuple(
             CounterSeries(labels=one.metric, samples=tuple((at, float(value)) for at, value in one.values))
             for one in found.result
         )
+        return SeriesAnswer(series, tuple(text[:WARNING_MAX] for text in answer.warnings[:WARNINGS_MAX]))
 
     async def value(self, query: str) -> float:
         """The one number that ``query`` gives. Raises: NoData (nothing, or nothing finite), Transient, Refused."""
@@ -157,10 +167,13 @@ class Prometheus(HttpBlock):
 
     async def _query(self, query: str, at_s: float | None) -> Vector | Matrix | Scalar:
         """The ``data`` of an instant query, validated."""
+        return (await self._ask(query, at_s)).data
+
+    async def _ask(self, query: str, at_s: float | None) -> Answer:
+        """An instant query's answer, validated."""
         url, params = await request_of(self.url, query, {} if at_s is None else {"time": f"{at_s:.3f}"})
         service = self._service(await self._sign_in())
-        answer = await service.json("GET", url, query, Answer.model_validate, params=params)
-        return answer.data
+        return await service.json("GET", url, query, Answer.model_validate, params=params)
 
     def _service(self, headers: dict[str, str | Credential]) -> PrometheusService:
         return PrometheusService(

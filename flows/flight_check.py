@@ -9,6 +9,7 @@ from blocks.environment import Environment
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.ending import ending
 from tasks.flight import doors, try_door
+from tasks.telemetry import check_serving_metrics
 
 
 @flow(name="flight-check", flow_run_name="flight check of {environment}")
@@ -23,8 +24,12 @@ async def flight_check(environment: str = "production") -> State[None]:
 
 async def _flight_check(environment: str) -> FlowResult:
     env = await Environment.open(environment)
-    found = await asyncio.gather(*(try_door(env, door) for door in doors(env)))
+    names = doors(env)
+    found = await asyncio.gather(
+        *(try_door(env, door) for door in names),
+        *(check_serving_metrics(env, service) for service in env.service_names),
+    )
     problems = [problem for problem in found if problem]
     if problems:
         return FlowResult(end=ReleaseOutcome.UNFIT, message="; ".join(problems))
-    return FlowResult(end=ReleaseOutcome.PASSED, message=f"{len(found)} doors of {environment} are open.")
+    return FlowResult(end=ReleaseOutcome.PASSED, message=f"{len(names)} doors of {environment} are open.")

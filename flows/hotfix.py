@@ -29,6 +29,7 @@ from tasks.lease import acquire, already_live, holder, look
 from tasks.migration.schema import check_schema
 from tasks.opening import OpenPage, open_page
 from tasks.report import note, open_report
+from tasks.run_name import name_run
 from tasks.start import requested_at_s
 from tasks.validation import exploit_check
 
@@ -53,6 +54,7 @@ async def _hotfix(request: HotfixRequest, environment: str) -> FlowResult:
     wanted = ReleaseRequest(version=request.version, changes=request.reason, requested_by=request.requested_by)
     order = await make_order(env, staging, wanted)
     assert order is not None  # only a request without a version may find nothing to release
+    await name_run(f"hotfix {order.version} to {env.name}", str(order.version))
     async with open_page(env, order, Kind.HOTFIX) as shown:
         outcome = await _checked(env, staging, order, request, shown)
         await shown.ended(outcome)

@@ -7,6 +7,7 @@ from blocks.environment import Environment
 from playbook.errors import BadRequest
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import Measure, MitigateRequest
+from tasks import status
 from tasks.announce import notify_mitigated
 from tasks.ending import ending
 from tasks.mitigation import check_maintenance_revision, mitigate_service, restore_service
@@ -29,6 +30,7 @@ async def _mitigate(request: MitigateRequest, environment: str) -> FlowResult:
     maintenance = env.service(request.service).maintenance_revision if request.service in known else ""
     if problems := request.problems(known, maintenance):
         raise BadRequest(problems)
+    status.holds(env)
     if request.measure is Measure.RESTORE:
         snapshot = await restore_service(env, request.service)
     else:

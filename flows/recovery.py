@@ -20,11 +20,13 @@ from tasks.ending import ending
 from tasks.halt import notify_stopped
 from tasks.heartbeat import mark_lost, owner_of, with_heartbeat
 from tasks.lease import as_it_stands, find_leases, free_orphans, hand_on, judge_recovery, take_over
+from tasks.quiet import NOTHING_FOUND, forget_quiet_run
 from tasks.report import note, open_report
+from tasks.run_name import name_run
 from tasks.start import start
 
 
-@flow(name="recovery", flow_run_name="recover {environment}")
+@flow(name="recovery", flow_run_name="recover {environment}", on_completion=[forget_quiet_run])
 async def recovery(environment: str = "production", stand_down: StandDown | None = None) -> State[None]:
     """Resume or revert every release of an environment that has lost its process; leave those that live.
 
@@ -47,7 +49,8 @@ async def _recovery(environment: str) -> FlowResult:
         message = " ".join([*map(str, found.aside), *(outcome.message for outcome in done)])
         return FlowResult(end=ReleaseOutcome.UNFIT, message=message)
     if not done:
-        return FlowResult(end=ReleaseOutcome.PASSED, message=f"Nothing is lost in {environment}.")
+        return FlowResult(end=ReleaseOutcome.PASSED, message=f"{NOTHING_FOUND} in {environment}.")
+    await name_run(f"recover {', '.join(lease.release_id for lease in found.leases)} in {env.name}")
     worst = next((outcome for outcome in done if not outcome.end.is_success), done[0])
     return worst.model_copy(update={"message": " ".join(outcome.message for outcome in done)})
 
@@ -109,12 +112,18 @@ async def take_up(env: Environment, found: Lease) -> tuple[Lease, Lease | None, 
 async def go_on_elsewhere(env: Environment, found: MigrationLease, reason: str) -> FlowResult:
     """A migration rollback goes on in a run of its own, since it may wait for people.
 
-    It is asked without a reason, as no person may: should the rollback be over when it begins, it must begin no other.
+    It says what it continues: should the rollback be over when it begins, it must begin no other.
     Raises: Fenced, Conflict, as `hand_on`.
     """
     lease = await hand_on(env, found.restarted(), found)
     deployment = f"migration-rollback/{env.name}"
-    parameters = {"environment": env.name, "request": {"migration": lease.migration}}
+    request = {
+        "migration": lease.migration,
+        "reason": f"{found.release_id} goes on: {reason}"[:500],
+        "requested_by": "recovery",
+        "continues": found.release_id,
+    }
+    parameters = {"environment": env.name, "request": request}
     await start(deployment, parameters, f"{deployment}/{lease.release_id}/{lease.epoch}")
     message = f"{found.release_id} goes on in a run of its own: {reason}."
     return FlowResult(end=ReleaseOutcome.PASSED, message=message, release_id=found.release_id)

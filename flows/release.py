@@ -26,6 +26,7 @@ from tasks.migration.schema import check_schema
 from tasks.monitor import check_telemetry
 from tasks.opening import OpenPage, open_page
 from tasks.report import note, open_report
+from tasks.run_name import name_run
 
 NOTHING_DUE = (
     "Nothing has passed staging since the last release. A version that users had before, or that was taken back, is "
@@ -51,6 +52,7 @@ async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
     order = await make_order(env, staging, request)
     if order is None:
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=NOTHING_DUE)
+    await name_run(f"release {order.version} to {env.name}", str(order.version))
     async with open_page(env, order) as shown:
         outcome = await _checked(env, staging, order, request, shown)
         await shown.ended(outcome)
@@ -121,7 +123,7 @@ async def make_order(env: Environment, staging: Environment | None, request: Rel
     return Order(
         version=version,
         images={service: build for service, build in zip(services, builds, strict=True) if isinstance(build, Image)},
-        canary_percent=request.canary_percent or env.policy.canary_percent,
+        canary_percent=int(request.canary_percent or env.policy.canary_percent),
         changes=request.changes,
         requested_by=request.requested_by,
         override=request.override,

@@ -21,6 +21,7 @@ from tasks.migration.schema import check_schema
 from tasks.report import note, open_report
 from tasks.retries import REVERT
 from tasks.rollback import Found, find_revisions
+from tasks.run_name import name_run
 from tasks.start import requested_at_s
 
 
@@ -65,6 +66,8 @@ async def go_back(env: Environment, request: RollbackRequest) -> FlowResult:
     check_free(found.services, plan)
     snapshots = (one.snapshot for one in found.services.values())
     lease = rollback_lease(plan.version, plan.rollouts, request, snapshots, holder(env, requested_at_s()))
+    back_to = ", ".join(dict.fromkeys(one.back_to.name for one in plan.rollouts if one.back_to))
+    await name_run(f"roll back {env.name} from {plan.version} to {back_to}", plan.version, back_to)
     report = await note(await open_report(env, lease), f"planned: {plan.version} is taken back")
     await acquire.with_options(**REVERT)(env, lease)
     async with with_heartbeat(env, lease):

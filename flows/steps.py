@@ -31,8 +31,9 @@ from tasks.monitor import second_look
 from tasks.report import closing, note
 from tasks.start import seconds_since
 from tasks.story import problem, story
+from tasks.telemetry import check_metrics, wait_for_scrapes
 from tasks.traffic import check_settled, deploy_canary, promote, revert
-from tasks.validation import check_error_ratio, smoke_test, wait_for_scrapes
+from tasks.validation import check_error_ratio, smoke_test
 
 AFTER_ROLLBACK = (SmokeTest.HEALTH, SmokeTest.AUTH, SmokeTest.PAGE)
 """Playbook 4, scenario 2, step 3: readiness and login. The rest takes longer than the rollback itself."""
@@ -73,7 +74,7 @@ async def go_forward(env: Environment, report: Report) -> Report:
 
 
 async def introduce(env: Environment, report: Report) -> Report:
-    """Every new revision runs at 0 %, passes its smoke tests and is scraped, before any user sees it."""
+    """Every new revision runs at 0 %, passes its smoke tests and has metrics that make sense, before users see it."""
     lease = report.lease
     has_canary = env.policy.bake_s > 0 and lease.kind is not Kind.HOTFIX
 
@@ -83,6 +84,7 @@ async def introduce(env: Environment, report: Report) -> Report:
             or await smoke_test(env, service, lease.tag)
             or await fix_verified(env, lease, service, lease.tag)
             or (await wait_for_scrapes(env, lease, service) if has_canary else None)
+            or (await check_metrics(env, lease, service) if has_canary else None)
         )
 
     steps = (story(f"deploy canary {one} in {env.name}", partial(ready, one), problem) for one in lease.services)

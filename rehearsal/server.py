@@ -112,7 +112,7 @@ class Server:
         if self.worker is None:
             await self.start_worker()
         await self.wait_for_pool()
-        deployed = await self.child("-m", "prefect", "--no-prompt", "deploy", "--all", log="deploy")
+        deployed = await self.child("-m", "blocks", "deploy", log="deploy")
         await asyncio.gather(self.apply(*environment_files), deployed.done())
 
     async def apply(self, *environment_files: Path) -> None:

@@ -10,7 +10,9 @@ from prefect.states import Completed, Failed
 from playbook.errors import BadRequest, Conflict, Fenced, Held, Refused, ReleaseError
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.text import clean
+from tasks import status
 from tasks.binding import check_environment
+from tasks.run_name import name_end
 
 Notify = Callable[[FlowResult], Awaitable[None]]
 """Tells people how a run ended, where its own steps have not told them."""
@@ -42,6 +44,7 @@ async def ending(work: Coroutine[Any, Any, FlowResult], notify: Notify | None = 
     get_run_logger().info("%s: %s", outcome.end, message)
     if notify is not None:
         await notify(outcome.model_copy(update={"message": message}))
+    await status.finish(outcome, await name_end(outcome.end.value))
     state = Completed if outcome.end.is_success else Failed
     return state(name=outcome.end.value, message=message)
 

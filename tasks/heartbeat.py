@@ -22,6 +22,7 @@ from playbook.errors import Transient
 from playbook.lease.lease import Lease
 from playbook.lease.recovery import Owner
 from playbook.text import clean
+from tasks import status
 from tasks.retries import READ, step
 
 HEARTBEAT, ENDED = "release.beat", "release.ended"
@@ -56,6 +57,7 @@ async def with_heartbeat(env: Environment, lease: Lease) -> AsyncIterator[None]:
     An error, a cancellation or a kill sends no last one: then the silence says that a person must look.
     """
     async with sending_heartbeats(env, lease):
+        status.holds(env)
         yield
         heartbeat_ended(env, lease)
 

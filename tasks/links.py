@@ -39,7 +39,16 @@ def page_url(env: Environment, key: str) -> str:
 def logs_url(env: Environment, lease: Lease) -> str:
     """Google's console with the logs of the revisions that matter: the newest first."""
     names = " OR ".join(f'"{lease.suspect(rollout)}"' for rollout in lease.rollouts)
-    query = f'resource.type="cloud_run_revision"\nresource.labels.revision_name=({names})'
+    return _logs(env, f'resource.type="cloud_run_revision"\nresource.labels.revision_name=({names})')
+
+
+def all_logs_url(env: Environment) -> str:
+    """Google's console with the logs of every service of the environment."""
+    names = " OR ".join(f'"{name}"' for name in env.service_names)
+    return _logs(env, f'resource.type="cloud_run_revision"\nresource.labels.service_name=({names})')
+
+
+def _logs(env: Environment, query: str) -> str:
     return f"{CONSOLE};query={quote(query, safe='')}?project={quote(env.cloud_run.project)}"
 
 

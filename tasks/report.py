@@ -17,6 +17,7 @@ from playbook.messages.release_page import page
 from playbook.messages.report import Note, Report
 from playbook.release.outcome import FlowResult
 from playbook.text import clean
+from tasks import status
 from tasks.links import links_of
 
 ARTIFACT_MAX = 2_000_000
@@ -67,6 +68,7 @@ async def note(report: Report, text: str) -> Report:
     release, so it is no task: the run's graph shows the release.
     """
     noted = report.noted(unix_s(), text)
+    status.show(report.environment, text)
     get_run_logger().info("%s: %s", noted.environment, text)
     await show_page(noted, f"{noted.lease.version}: {text}")
     return noted

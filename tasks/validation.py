@@ -1,8 +1,6 @@
 """Smoke tests (playbook 5.1 to 5.4), against a tag's URL before any user is there and against the service
 afterwards."""
 
-import asyncio
-
 from prefect import get_run_logger
 
 from blocks.environment import Environment
@@ -11,10 +9,7 @@ from playbook.errors import NoData, Refused, SmokeFailed, Transient
 from playbook.lease.lease import Lease
 from playbook.release.request import ExploitCheck
 from playbook.release.version import SmokeTest
-from tasks.retries import NO_TELEMETRY, READ, is_last_try, step
-
-SCRAPES_NEEDED = 2
-SCRAPES_WAITED = 20
+from tasks.retries import READ, is_last_try, step
 
 
 @step("smoke test", **READ)
@@ -79,23 +74,3 @@ async def check_error_ratio(env: Environment, lease: Lease, service: str) -> str
     if ratio <= line:
         return None
     return f"{service}: Error rate {percent(ratio)} is above {percent(line)} after promotion."
-
-
-@step("wait for scrapes", **READ)
-async def wait_for_scrapes(env: Environment, lease: Lease, service: str) -> str | None:
-    """Prometheus has scraped the canary at least twice, so that no counter is born with errors in it.
-
-    Returns what is missing after `SCRAPES_WAITED` scrape intervals, or None.
-    """
-    canary = lease.rollout(service).to_revision
-    selector = env.queries.render("up", env.service(service), canary)
-    for _ in range(SCRAPES_WAITED):
-        seen = f"{selector} has fewer than {SCRAPES_NEEDED} good samples"
-        try:
-            series = await env.prometheus.series(selector, span_s=SCRAPES_WAITED * env.policy.scrape_s)
-        except NO_TELEMETRY as away:
-            series, seen = (), str(away)
-        if any(sum(value == 1 for _, value in one.samples) >= SCRAPES_NEEDED for one in series):
-            return None
-        await asyncio.sleep(env.policy.scrape_s)
-    return f"{service}: Prometheus has not scraped {canary} ({seen})"

@@ -29,6 +29,14 @@ class CounterSeries:
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesAnswer:
+    """What a query gave. ``warnings``: it is not all there is, and why."""
+
+    series: tuple[CounterSeries, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RevisionSamples:
     """Everything that is measured of one revision. ``cpu`` and ``memory`` are 0-1 gauges, one per instance."""
 

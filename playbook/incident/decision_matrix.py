@@ -6,7 +6,8 @@ from playbook.base import Frozen
 
 
 class Symptom(StrEnum):
-    """The first column. The first four are measured; the last two are reported by people."""
+    """The first column. The first four are measured; the others are reported by people. The last is not the playbook's:
+    what a person sees need not be in its table."""
 
     ERRORS_ABOVE_MAX = "Error rate > 0.5%"
     ERRORS_IN_BAND = "Error rate 0.1-0.5%"
@@ -14,6 +15,7 @@ class Symptom(StrEnum):
     OUT_OF_MEMORY = "Memory leak (OOM kills)"
     VULNERABILITY = "Security vulnerability reported"
     UI_BUG = "UI bug (no backend impact)"
+    SOMETHING_ELSE = "Something else"
 
 
 class Severity(StrEnum):
@@ -121,6 +123,12 @@ MATRIX: dict[Symptom, Row] = {
             severity=Severity.P3,
             response=Response.NEXT_RELEASE,
             trigger=Trigger.NEVER,
+        ),
+        Row(
+            symptom=Symptom.SOMETHING_ELSE,
+            severity=Severity.P2,
+            response=Response.INVESTIGATE,
+            trigger=Trigger.MANUAL,
         ),
     )
 }

@@ -52,6 +52,6 @@ def alarm_key(lease: Lease) -> str:
 def alarm_rollback(lease: Lease, verdict: Verdict) -> dict[str, str]:
     """The rollback form as an alarm fills it in."""
     row = row_for(verdict.reason)
-    symptom = row.symptom if row else Symptom.ERRORS_IN_BAND
+    symptom = row.symptom if row else Symptom.SOMETHING_ELSE
     reason = f"{lease.version} turned bad after promotion: {verdict.explanation}"
     return {"symptom": symptom.value, "reason": reason[:500]}

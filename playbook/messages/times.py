@@ -27,3 +27,8 @@ def minutes(seconds: float) -> str:
     if seconds >= 60:
         return f"{seconds / 60:.1f} minutes"
     return f"{seconds:.0f} seconds"
+
+
+def moment(at_s: float) -> str:
+    """``Thu 26 Nov 14:00 UTC`` for a unix time."""
+    return datetime.fromtimestamp(at_s, UTC).strftime("%a %d %b %H:%M UTC")

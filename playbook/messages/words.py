@@ -1,5 +1,6 @@
 """What several messages say of one release: how bad it was, whom it hurt, what users have now, what to do next."""
 
+from playbook.analysis.telemetry_checks import is_about_telemetry
 from playbook.incident.decision_matrix import MATRIX, Severity
 from playbook.lease.lease import Decision, Kind, Lease, RollbackLease
 from playbook.messages.report import Report
@@ -48,4 +49,6 @@ def next_steps(report: Report) -> str:
     """What to do now."""
     if report.outcome is not None and report.outcome.end in (ReleaseOutcome.UNFIT, ReleaseOutcome.INTERRUPTED):
         return f"CHECK AT ONCE: {report.outcome.message}"
+    if is_about_telemetry(report.lease.reason):
+        return "correct the metrics (see the reason), run the flight check, release the same version again"
     return "see the incident ticket; fix, pass staging, release again"

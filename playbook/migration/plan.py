@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from playbook.base import Frozen
 from playbook.errors import BadRequest, Refused
+from playbook.form import INTERNAL, Form, field, sentence, who
 from playbook.release.version import VERSION
 
 Document = dict[str, object]
@@ -114,16 +115,30 @@ class Way(StrEnum):
     RESTORE = "restore"
 
 
-class MigrationRequest(Frozen):
+class MigrationRequest(Form):
     """Take a migration of the database back (playbook 4, scenario 3)."""
 
-    migration: Line = Field("", title="Migration", description="Its name. Empty: the last one that was applied.")
-    reason: Line = Field("", title="Reason", description="Required. One sentence: what is broken.")
-    requested_by: Line = Field("", title="Requested by", description="Required. Who asks. Kept and told.")
+    migration: Line = Field(
+        "",
+        title="Migration",
+        description="Its name. Leave it empty for the last one that was applied.",
+        json_schema_extra=field(example="20251116-split-names"),
+    )
+    reason: Line = sentence(
+        "What is broken, in one sentence. It is announced.", "Names are cut off after the migration"
+    )
+    requested_by: Line = who()
     to_release: Line = Field(
         "",
         title="Code",
-        description="The release or revision to serve afterwards. Empty: the newest good one that can read the schema.",
+        description="The release or revision to serve afterwards. Leave it empty for the newest good one that can read "
+        "the schema.",
+        json_schema_extra=field(example="v20251115-abc123"),
+    )
+    continues: Line = Field(
+        "",
+        description="Filled in by recovery: the rollback that this run goes on with. It begins no other.",
+        json_schema_extra={INTERNAL: True},
     )
 
     @property
@@ -134,7 +149,7 @@ class MigrationRequest(Frozen):
     def problems(self) -> list[str]:
         """What is wrong with it, one line for each field."""
         needed = (("reason", "say in one sentence what is broken"), ("requested_by", "say who asks"))
-        return [f"{name}: {why}" for name, why in needed if not getattr(self, name)]
+        return [f"{name}: {why}" for name, why in needed if self.continues or not getattr(self, name)]
 
 
 class RollbackPlan(Frozen):

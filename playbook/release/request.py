@@ -2,7 +2,7 @@
 have.
 
 A required field has a default all the same, so that a request without it is answered with every field that is missing,
-in words; the form then calls it optional, and its description says that it is not.
+in words. The form insists on it (`playbook.form`).
 """
 
 import re
@@ -11,35 +11,51 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
-from playbook.base import Frozen
+from playbook.form import SERVICES, Form, field, must_match, sentence, who
 from playbook.incident.decision_matrix import MATRIX, Symptom, Trigger
 from playbook.release.version import VersionText, version_problem
 from playbook.text import Cleaned, clean
 
+HOTFIX_IN_FORM = r"v[0-9]{8}-hotfix[0-9]+-[0-9a-f]{6,40}"
 HOTFIX_FORM = "vYYYYMMDD-hotfixN-<commit>, for example v20251116-hotfix1-abc123"
 MITIGATED_MAX = 1000
 """Cloud Run's own limit of instances for one revision."""
 
+TARGET = r"[a-z][a-z0-9-]{1,62}"
+"""A release or a revision, as the field `to` of a rollback takes them."""
+
 Line = Annotated[Cleaned, StringConstraints(strip_whitespace=True, max_length=500)]
 
 
-class RollbackRequest(Frozen):
+class RollbackRequest(Form):
     """Take production back to what it served before (playbook 4, scenario 2)."""
 
-    symptom: Symptom = Field(title="Symptom", description="What is seen. The decision matrix is asked (playbook 8).")
-    reason: Line = Field("", title="Reason", description="Required. One sentence; every user reads it.")
+    symptom: Symptom = Field(
+        title="Symptom", description="What you see. It sets the severity by the playbook's decision matrix (section 8)."
+    )
+    reason: Line = sentence(
+        "What is wrong, in one sentence. It is announced.", "Bias reports fail with 500 since 14:20 UTC"
+    )
+    requested_by: Line = who()
     to: Line = Field(
         "",
-        title="To",
-        description="A release (v20251115-abc123) or revisions (ethixai-backend-00041-xyz, …). "
-        "Empty: the previous stable revision of each service.",
+        title="Roll back to",
+        description="A release (v20251115-abc123), or one revision of each service (ethixai-backend-00041-xyz, …). "
+        "Leave it empty for the release before the one that serves now.",
+        json_schema_extra=field(
+            example="v20251115-abc123",
+            **must_match(
+                rf"[\s,]*|[\s,]*{TARGET}([\s,]+{TARGET})*[\s,]*",
+                "a release such as v20251115-abc123, or revisions separated by commas",
+            ),
+        ),
     )
     even_so: Line = Field(
         "",
-        title="Even so",
-        description="Why to roll back although the matrix says to fix forward.",
+        title="Why roll back all the same",
+        description="Needed for a UI bug or a vulnerability only: the decision matrix says to fix these forward.",
+        json_schema_extra=field(example="The fix takes a day, and checkout is unusable"),
     )
-    requested_by: Line = Field("", title="Requested by", description="Required. Who asks. Kept and told.")
 
     def problems(self) -> list[str]:
         """What is wrong with it, one line for each field; empty where it can be carried out."""
@@ -48,6 +64,11 @@ class RollbackRequest(Frozen):
             found.append("reason: say in one sentence what is wrong")
         if not self.requested_by:
             found.append("requested_by: say who asks")
+        if self.to and not re.fullmatch(rf"[\s,]*{TARGET}([\s,]+{TARGET})*[\s,]*", self.to):
+            found.append(
+                f"to: {clean(self.to, 60)!r} is neither a release such as v20251115-abc123 nor revisions separated by "
+                "commas"
+            )
         row = MATRIX[self.symptom]
         if row.trigger in (Trigger.NEVER, Trigger.NEVER_FORWARD) and not self.even_so:
             found.append(
@@ -71,14 +92,19 @@ EXPLOIT_REFERENCE = re.compile(
 )
 
 
-class ExploitCheck(Frozen):
+class ExploitCheck(Form):
     """One HTTP request that a vulnerable version answers, and a fixed one must refuse (playbook 6, step 5)."""
 
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = Field("GET", title="Method")
     path: str = Field(
         title="Path", pattern=r"^/[\x21-\x7e]*$", max_length=500, description="On the service, with its query."
     )
-    service: str = Field("ethixai-backend", title="Service", description="By its name in the environment file.")
+    service: str = Field(
+        "ethixai-backend",
+        title="Service",
+        description="Where the request is sent.",
+        json_schema_extra=field(choices=SERVICES),
+    )
     headers: dict[str, str] = Field(
         default_factory=dict,
         max_length=20,
@@ -113,16 +139,29 @@ class ExploitCheck(Frozen):
         return f"{self.method} to {self.service}"
 
 
-class HotfixRequest(Frozen):
+class HotfixRequest(Form):
     """A fix that cannot wait for a canary (playbook 6)."""
 
-    version: VersionText = Field("", title="Version", description=f"Required. {HOTFIX_FORM}")
-    reason: Line = Field("", title="Reason", description="Required. What is being fixed. #releases reads it.")
-    incident: Line = Field(
-        "", title="CVE or incident", description="Required. CVE-2025-12345, or the incident's name or link."
+    version: VersionText = Field(
+        "",
+        title="Version",
+        description=HOTFIX_FORM,
+        json_schema_extra=field(
+            required=True,
+            example="v20251116-hotfix1-abc123",
+            **must_match(
+                rf"\s*{HOTFIX_IN_FORM}\s*", "vYYYYMMDD-hotfixN-<commit>, for example v20251116-hotfix1-abc123"
+            ),
+        ),
     )
-    approver: Line = Field(
-        "", title="Approver", description="Required. Who allows the canary to be skipped. Recorded and told."
+    reason: Line = sentence("What is being fixed. #releases reads it.", "Closes the login bypass in the token check")
+    incident: Line = sentence("The CVE, or the incident's name or link.", "CVE-2025-12345", title="CVE or incident")
+    approver: Line = who("Approver", "Who allows the canary to be skipped. It is recorded and announced.")
+    requested_by: Line = Field(
+        "",
+        title="Requested by",
+        description="Your name. It is recorded.",
+        json_schema_extra=field(example="Aziz"),
     )
     exploit: tuple[ExploitCheck, ...] = Field(
         (),
@@ -130,7 +169,6 @@ class HotfixRequest(Frozen):
         title="Exploit check",
         description="Requests that must be refused once the fix is live. They run before and after.",
     )
-    requested_by: Line = Field("", title="Requested by", description="Who asks. Kept in the lease.")
 
     def problems(self, known_services: tuple[str, ...]) -> list[str]:
         """Everything that is missing or wrong, one line for each field."""
@@ -161,18 +199,26 @@ class Measure(StrEnum):
     RESTORE = "restore"
 
 
-class MitigateRequest(Frozen):
+class MitigateRequest(Form):
     """Lessen the impact on users now; ``restore`` is the way back."""
 
-    service: Line = Field(title="Service", description="By its name in the environment file.")
-    measure: Measure = Field(title="Measure", description="restore goes back to what was before the first measure.")
+    service: Line = Field(
+        title="Service", description="Which service to change.", json_schema_extra=field(choices=SERVICES)
+    )
+    measure: Measure = Field(
+        title="Measure",
+        description="scale: a fixed number of instances. read-only: writes are refused. "
+        "restore: back to what was before the first measure.",
+    )
     instances: int | None = Field(
-        None, title="Instances", description="For scale: exactly so many. 0 stops the service.", ge=0, le=MITIGATED_MAX
+        None,
+        title="Instances",
+        description=f"For scale only: exactly so many, 0 to {MITIGATED_MAX}. 0 stops the service.",
+        ge=0,
+        le=MITIGATED_MAX,
     )
-    reason: Line = Field("", title="Reason", description="Required. Why. Kept on the service and told.")
-    requested_by: Line = Field(
-        "", title="Requested by", description="Required. Who asks. Kept on the service and told."
-    )
+    reason: Line = sentence("Why. It is kept on the service and announced.", "Queue is growing; p95 is 4 s")
+    requested_by: Line = who()
 
     def problems(self, known_services: tuple[str, ...], maintenance_revision: str) -> list[str]:
         """Everything that is missing or wrong, one line for each field."""
@@ -195,12 +241,12 @@ class MitigateRequest(Frozen):
         return found
 
 
-class StandDown(Frozen):
+class StandDown(Form):
     """A person takes over from a release that the engine cannot finish: its lease goes, users stay where they are."""
 
-    release: Line = Field("", title="Release", description="Its id, as the page says it: v20251116-abc123-1f2e3d.")
-    by: Line = Field("", title="Who", description="Required. Who is responsible for the services from now on.")
-    reason: Line = Field("", title="Reason", description="Required. Why recovery must not try again.")
+    release: Line = sentence("Its id, as the page says it.", "v20251116-abc123-1f2e3d", title="Release")
+    by: Line = who("Who", "Who is responsible for the services from now on.")
+    reason: Line = sentence("Why recovery must not try again.", "Cloud Run refuses every change; done by hand")
 
     def problems(self) -> list[str]:
         """What is wrong with it, one line for each field."""

@@ -5,13 +5,17 @@ from datetime import date
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, WithJsonSchema, model_validator
 
 from playbook.base import Frozen
 from playbook.errors import BadRequest
+from playbook.form import SERVICES, Form, field, must_match
 from playbook.text import Cleaned
 
 VERSION = re.compile(r"v(?P<date>[0-9]{8})-(?:hotfix(?P<hotfix>[0-9]+)-)?(?P<commit>[0-9a-f]{6,40})")
+VERSION_IN_FORM = r"v[0-9]{8}-(hotfix[0-9]+-)?[0-9a-f]{6,40}"
+"""The same for the pattern of a form, which JavaScript may read too: without named groups."""
+CANARY_PERCENT_MIN, CANARY_PERCENT_MAX = 1, 99
 VERSION_FORM = "vYYYYMMDD-<commit> or vYYYYMMDD-hotfixN-<commit>, for example v20251116-abc123"
 
 VersionText = Annotated[Cleaned, StringConstraints(strip_whitespace=True, max_length=64)]
@@ -98,31 +102,53 @@ class Service(Frozen):
         return Image(repository=self.pull_from or image.repository, digest=image.digest)
 
 
-class ReleaseRequest(Frozen):
+class ReleaseRequest(Form):
     """What a person, a schedule or CI sends to start a release. Shown as a form in the Prefect UI."""
 
     version: VersionText = Field(
         "",
         title="Version",
-        description=f"{VERSION_FORM}. Empty: the version that passed staging last.",
+        description=f"{VERSION_FORM}. Leave it empty for the version that passed staging last.",
+        json_schema_extra=field(
+            example="v20251116-abc123",
+            **must_match(rf"\s*|\s*{VERSION_IN_FORM}\s*", "vYYYYMMDD-<commit>, for example v20251116-abc123"),
+        ),
+    )
+    changes: Cleaned = Field(
+        "",
+        max_length=2000,
+        title="Changes",
+        description="One line for #releases: what is in this release.",
+        json_schema_extra=field(example="Faster bias analysis; new export button"),
+    )
+    requested_by: Cleaned = Field(
+        "",
+        max_length=200,
+        title="Requested by",
+        description="Your name. It is recorded, and shown in every message about this release.",
+        json_schema_extra=field(example="Aziz"),
     )
     services: list[str] = Field(
         default_factory=list,
         title="Services",
-        description="Which services to release, by their name in the environment file. Empty: all of them.",
+        description="Which services to release. Leave the list empty for all of them.",
+        json_schema_extra=field(choices=SERVICES, uniqueItems=True),
     )
-    canary_percent: int | None = Field(
-        None, title="Canary percent", description="Share of users on the canary, 1 to 99. Empty: the policy's 10."
+    canary_percent: Annotated[
+        int | float | None,
+        WithJsonSchema({"type": "integer", "minimum": CANARY_PERCENT_MIN, "maximum": CANARY_PERCENT_MAX}),
+    ] = Field(
+        None,
+        title="Canary percent",
+        description="Share of users on the canary, a whole number from 1 to 99. Leave it empty for the policy's share.",
+        json_schema_extra=field(examples=[10]),
     )
-    changes: Cleaned = Field(
-        "", max_length=2000, title="Changes", description="One line for #releases: what is in this release."
-    )
-    requested_by: Cleaned = Field("", max_length=200, title="Requested by", description="Who asks. Kept in the lease.")
     override: Cleaned = Field(
         "",
         max_length=500,
         title="Override reason",
-        description="Why to go on although a checklist item that blocks is open. Recorded and told.",
+        description="Why to go on although a checklist item that blocks is open. It is recorded and announced.",
+        json_schema_extra=field(example="Trivy was down; image scanned by hand, see SEC-41"),
     )
 
     @property
@@ -151,8 +177,11 @@ class ReleaseRequest(Frozen):
         ]
         if len(set(self.services)) != len(self.services):
             found.append("services: a service is named twice")
-        if self.canary_percent is not None and not 1 <= self.canary_percent <= 99:
+        percent, low, high = self.canary_percent, CANARY_PERCENT_MIN, CANARY_PERCENT_MAX
+        if percent is not None and not low <= percent <= high:
             found.append(
-                f"canary_percent: {self.canary_percent} is not between 1 and 99; to skip the canary use the hotfix flow"
+                f"canary_percent: {percent:g} is not between {low} and {high}; to skip the canary use the hotfix flow"
             )
+        elif percent is not None and percent != int(percent):
+            found.append(f"canary_percent: {percent:g} is not a whole number; write one between {low} and {high}")
         return found

@@ -67,7 +67,7 @@ def applied(server: Server, file: Path) -> Done:
 
 
 def test_applying_says_what_it_did(applied: Done) -> None:
-    """One line for each block, and no secret."""
+    """One line for each block, and no secret. There is no deployment yet whose form would get its choices."""
     assert applied.status == 0, applied.said
     lines = applied.said.splitlines()
     assert len(lines) == len(blocks.__all__) + 1

@@ -28,6 +28,7 @@ BAD: dict[str, tuple[dict[str, Any], Callable[[TestEnvironment], None], str]] = 
     "a version of another form": ({"version": "1.2.3"}, NOTHING, "version: '1.2.3' is not vYYYYMMDD-<commit>"),
     "0 percent": ({"canary_percent": 0}, NOTHING, "canary_percent: 0 is not between 1 and 99"),
     "101 percent": ({"canary_percent": 101}, NOTHING, "canary_percent: 101 is not between 1 and 99"),
+    "half a percent": ({"canary_percent": 5.5}, NOTHING, "canary_percent: 5.5 is not a whole number"),
     "an environment nobody made": ({"environment": "prod"}, NOTHING, "environment: there is no 'prod'"),
     "a Prometheus that is not there": ({}, without_prometheus, "telemetry: Prometheus, asked "),
     "an open checklist": ({}, with_a_red_check, "Checklist: ❌ All CI tests passing"),

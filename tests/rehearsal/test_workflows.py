@@ -206,7 +206,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], str]] = {
     "a wrong credential": ({"login": "admin:wrong"}, "PREFECT_API_AUTH_STRING"),
     "an unreachable server": ({"url": "http://127.0.0.1:9/api", "POLL_SECONDS": "0.01"}, "does not answer"),
     "no URL": ({"url": ""}, "set the repository variable"),
-    "a server without the deployment": ({"inputs": {"environment": "nowhere"}}, "prefect deploy --all"),
+    "a server without the deployment": ({"inputs": {"environment": "nowhere"}}, "make deploy"),
 }
 
 

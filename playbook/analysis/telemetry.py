@@ -1,0 +1,129 @@
+"""The telemetry of an environment in the form that the judge reads: one copy of each series, HTTP status, seconds.
+
+What an environment's telemetry looks like is said in its table [telemetry]; `understood` does the rest.
+"""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from playbook.analysis.samples import CounterSeries, RevisionSamples
+from playbook.analysis.status import Codes, status_of
+from playbook.base import Frozen
+
+STATUS = "status"
+AS_WRITTEN = "status_as_written"
+"""Keeps two series apart whose words mean the same status."""
+NAME = "__name__"
+SECONDS_MAX = 300.0
+"""No histogram of requests has an edge above this many seconds, unless its edges are milliseconds."""
+IN_MS, IN_S = re.compile(r"(?i)(?:_|^)(?:ms|millis(?:econds)?)(?:_|$)"), re.compile(r"(?i)(?:_|^)(?:s|seconds)(?:_|$)")
+
+LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
+
+
+class Unit(StrEnum):
+    """What a histogram's edges are in."""
+
+    AUTO = "auto"  # as the metric's name says; else milliseconds where an edge is above 300
+    SECONDS = "s"
+    MILLISECONDS = "ms"
+
+
+class TelemetryForm(Frozen):
+    """The labels and units of an environment's metrics."""
+
+    status_label: LabelName = Field(
+        STATUS, description="Label that says how a request ended: status, code, status_code, grpc_code."
+    )
+    status_codes: Codes = Field(
+        Codes.AUTO, description="What numbers below 100 are: http (classes), grpc, or auto (by the label's name)."
+    )
+    status_values: dict[str, Annotated[str, Field(pattern=r"^[1-5](xx|[0-9]{2})$")]] = Field(
+        default_factory=dict, description='What a word of your own means: {partial = "2xx"}.'
+    )
+    latency_unit: Unit = Field(Unit.AUTO, description="Unit of the latency histogram's edges: s, ms or auto.")
+    replica_labels: tuple[LabelName, ...] = Field(
+        ("replica", "prometheus_replica", "__replica__", "receive_replica", "thanos_replica"),
+        description="Labels that tell two Prometheus servers apart that scrape the same. One copy is kept.",
+    )
+
+    def status(self, labels: dict[str, str]) -> str | None:
+        """The status of a series' requests ("503" or "5xx"); None where it is not known."""
+        said = str(labels.get(self.status_label, ""))
+        return self.status_values.get(said) or status_of(said, self.status_label, self.status_codes)
+
+    def is_in_ms(self, latency: Iterable[CounterSeries]) -> bool:
+        """Whether the edges of a histogram are milliseconds."""
+        if self.latency_unit is not Unit.AUTO:
+            return self.latency_unit is Unit.MILLISECONDS
+        series = tuple(latency)
+        names = {one.labels.get(NAME, "") for one in series}
+        if any(map(IN_MS.search, names)):
+            return True
+        return not any(map(IN_S.search, names)) and max(edges_of(series), default=0.0) > SECONDS_MAX
+
+
+def edges_of(latency: Iterable[CounterSeries]) -> tuple[float, ...]:
+    """The finite upper edges of a histogram's buckets, as they are written, rising."""
+    found = set()
+    for one in latency:
+        try:
+            edge = float(one.labels.get("le", "nan"))
+        except ValueError:
+            continue
+        if math.isfinite(edge):
+            found.add(edge)
+    return tuple(sorted(found))
+
+
+def understood(found: RevisionSamples, form: TelemetryForm) -> RevisionSamples:
+    """The same samples in the judge's form. A request whose status is not known has an empty one."""
+    requests = [_with_status(one, form) for one in single(found.requests, form)]
+    latency = single(found.latency, form)
+    if form.is_in_ms(latency):
+        latency = tuple(map(_in_seconds, latency))
+    cpu, memory = single(found.cpu, form), single(found.memory, form)
+    return replace(found, requests=tuple(requests), latency=latency, cpu=cpu, memory=memory)
+
+
+def single(found: Sequence[CounterSeries], form: TelemetryForm) -> tuple[CounterSeries, ...]:
+    """One copy of each series: that of the replica with the most samples, the first by name among equals.
+
+    A replica that is away has fewer, and the other one's counters go on where its own ended.
+    """
+    replicas = set(form.replica_labels)
+    if not any(replicas & one.labels.keys() for one in found):
+        return tuple(found)
+    copies: dict[frozenset[tuple[str, str]], list[tuple[str, CounterSeries]]] = defaultdict(list)
+    for one in found:
+        which = ",".join(one.labels.get(name, "") for name in sorted(replicas))
+        bare = {name: value for name, value in one.labels.items() if name not in replicas}
+        copies[frozenset(bare.items())].append((which, replace(one, labels=bare)))
+    return tuple(min(group, key=_most_samples_first)[1] for group in copies.values())
+
+
+def _most_samples_first(copy: tuple[str, CounterSeries]) -> tuple[int, str]:
+    which, one = copy
+    return -len(one.samples), which
+
+
+def _with_status(one: CounterSeries, form: TelemetryForm) -> CounterSeries:
+    status, written = form.status(one.labels) or "", one.labels.get(form.status_label, "")
+    if form.status_label == STATUS and status == written:
+        return one
+    return replace(one, labels={**one.labels, AS_WRITTEN: str(written), STATUS: status})
+
+
+def _in_seconds(one: CounterSeries) -> CounterSeries:
+    try:
+        edge = float(one.labels["le"]) / 1000
+    except (KeyError, ValueError):
+        return one
+    return replace(one, labels={**one.labels, "le": "+Inf" if math.isinf(edge) else f"{edge:g}"})

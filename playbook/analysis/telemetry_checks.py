@@ -1,0 +1,275 @@
+"""Whether the telemetry of a revision makes sense: each fault is one sentence with its cause and its fix.
+
+It is looked at before any user is sent to a new revision, in flight checks, and at every look of a bake. A fault says
+nothing about the code: the release is held or reverted without blaming it.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from playbook.analysis.policy import Policy
+from playbook.analysis.samples import INSTANCE_LABEL, CounterSeries, RevisionSamples
+from playbook.analysis.status import status_of
+from playbook.analysis.telemetry import NAME, TelemetryForm, Unit, edges_of, single
+
+NOT_THE_CODE = "Its metrics cannot be judged; this says nothing about the code."
+"""Stands in the reason of every release that is taken back for its telemetry."""
+FALLS_MIN = 2
+"""One fall is a restart."""
+FALLS_SHARE = 0.2
+"""Of the scrapes: an instance that restarts does so more rarely."""
+ALIKE_MIN = 100
+"""Requests in a series before its likeness to another one means that both are the same."""
+ALIKE = 0.02
+INTERVAL_MAX = 1.5
+"""Scrape intervals of the policy that may lie between two scrapes."""
+LONGEST_REQUEST_S = 3600.0
+"""Cloud Run ends a request then, at the latest."""
+SHOWN = 6
+NOT_A_STATUS = frozenset(
+    {NAME, INSTANCE_LABEL, "job", "method", "le", "handler", "path", "route", "service", "revision"}
+)
+USUAL_LABELS = ("status", "status_code", "code", "http_status", "response_code", "grpc_code", "grpc_status")
+"""In the order in which one is proposed."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionTelemetry:
+    """What telemetry says of one revision lately, as it was answered.
+
+    ``up``: Prometheus's own samples for each scrape. ``warnings``: of the answers. ``is_native``: the latency is there
+    as a native histogram, without buckets.
+    """
+
+    revision: str
+    samples: RevisionSamples
+    up: tuple[CounterSeries, ...] = ()
+    warnings: tuple[str, ...] = ()
+    is_native: bool = False
+
+
+def faults(
+    new: RevisionTelemetry, stable: RevisionTelemetry | None, form: TelemetryForm, policy: Policy, now_s: float
+) -> tuple[str, ...]:
+    """What is wrong with the telemetry of ``new``, so that the judge could not tell a good canary from a bad one.
+
+    ``stable``, where there is one, only says what to expect: what is wrong with stable alone is no fault.
+    """
+    found = [
+        *look_faults(new, form, policy),
+        *_unmatched(new, stable),
+        *_interval(new, stable, policy),
+        *_age(new, policy, now_s),
+        *_unseen(new, stable),
+    ]
+    return tuple(f"{new.revision}: {text}" for text in found)
+
+
+def is_about_telemetry(reason: str) -> bool:
+    """Whether a release was taken back for its telemetry, by its ``reason``."""
+    return NOT_THE_CODE in reason
+
+
+def look_faults(new: RevisionTelemetry, form: TelemetryForm, policy: Policy) -> tuple[str, ...]:
+    """Those that can be seen in the samples of one look."""
+    samples = new.samples
+    return (
+        *_partial(new.warnings),
+        *_status(samples.requests, form),
+        *_histogram(new, form, policy),
+        *_workers(single(samples.requests, form)),
+        *_doubled(single(samples.requests, form)),
+    )
+
+
+def _partial(warnings: Iterable[str]) -> Iterator[str]:
+    for text in dict.fromkeys(warnings):
+        yield f"Prometheus answers in part only, and warns: {text} Bring back the store that is missing."
+
+
+def _status(requests: Sequence[CounterSeries], form: TelemetryForm) -> Iterator[str]:
+    unknown = [one for one in requests if form.status(one.labels) is None]
+    counted = [one for one in unknown if _newest(one) > 0]
+    if not unknown or (not counted and len(unknown) < len(requests)):
+        return
+    label = form.status_label
+    said = sorted({str(one.labels[label]) for one in counted or unknown if label in one.labels})
+    if said:
+        yield (
+            f"{label} = {_listed(map(repr, said))} does not say how a request ended (an HTTP status, a class such as "
+            "5xx, or a gRPC code does). Say what it means in telemetry.status_values, or name another label in "
+            "telemetry.status_label."
+        )
+        return
+    if others := _status_labels(unknown):
+        there = _listed(f"{name} ({_listed(values)})" for name, values in others.items())
+        yield (
+            f"the request counters have no label {label}, so a failed request cannot be told from a good one; there is "
+            f'{there}. Set telemetry.status_label = "{next(iter(others))}".'
+        )
+        return
+    labels = sorted({name for one in unknown for name in one.labels} - {NAME})
+    yield (
+        f"no label of the request counters says how a request ended; there are {_listed(labels) or 'no labels'}. Count "
+        "requests by status, and name the label in telemetry.status_label."
+    )
+
+
+def _status_labels(requests: Sequence[CounterSeries]) -> dict[str, list[str]]:
+    """Labels whose every value says how a request ended, the usual ones first, with their values."""
+    names = {name for one in requests for name in one.labels} - NOT_A_STATUS
+    found = {name: sorted({one.labels[name] for one in requests if name in one.labels}) for name in names}
+    fit = {name: values for name, values in found.items() if all(status_of(value, name) for value in values)}
+    place = {name: index for index, name in enumerate(USUAL_LABELS)}
+    return dict(sorted(fit.items(), key=lambda item: (place.get(item[0], len(place)), item[0])))
+
+
+def _histogram(new: RevisionTelemetry, form: TelemetryForm, policy: Policy) -> Iterator[str]:
+    latency = new.samples.latency
+    if new.is_native or (latency and not any("le" in one.labels for one in latency)):
+        kind = "a native histogram" if new.is_native else "a metric without buckets (no label le)"
+        needed = _seconds((policy.p95_max_s, policy.p95_rollback_s))
+        yield f"the latency is {kind} only; the judge reads classic buckets. Expose them, with edges at {needed}."
+        return
+    if not latency:
+        return
+    scale = 1000.0 if form.is_in_ms(latency) else 1.0
+    edges = [edge / scale for edge in edges_of(latency)]
+    if form.latency_unit is Unit.AUTO and scale == 1 and edges and edges[-1] > LONGEST_REQUEST_S:
+        yield (
+            f"the latency histogram has an edge at {edges[-1]:,.0f} s, longer than any request on Cloud Run; its unit "
+            'is not seconds. Set telemetry.latency_unit = "ms".'
+        )
+        return
+    missing = [
+        line
+        for line in (policy.p95_max_s, policy.p95_rollback_s)
+        if not any(math.isclose(line, edge, rel_tol=1e-6) for edge in edges)
+    ]
+    if missing:
+        one = len(missing) == 1
+        yield (
+            f"the latency histogram's {'edge' if one else 'edges'} at {_seconds(missing)} {'is' if one else 'are'} "
+            f"missing; its edges are {_listed(f'{edge:g}' for edge in edges) or 'only +Inf'}. Add "
+            f"{'it' if one else 'them'} to the application's buckets, or move policy.p95_max_s and "
+            "policy.p95_rollback_s to edges that are there."
+        )
+
+
+def _workers(requests: Sequence[CounterSeries]) -> Iterator[str]:
+    scrapes: dict[str, set[float]] = defaultdict(set)
+    falls: dict[str, set[float]] = defaultdict(set)
+    for one in requests:
+        instance = one.labels.get(INSTANCE_LABEL, "")
+        for (_, before), (at_s, value) in pairwise(one.samples):
+            scrapes[instance].add(at_s)
+            if value < before:
+                falls[instance].add(at_s)
+    for instance, fallen in falls.items():
+        if fall_often(len(fallen), len(scrapes[instance])):
+            yield (
+                f"the request counters of {instance or 'an instance'} fall at {len(fallen)} of "
+                f"{len(scrapes[instance])} scrapes: several workers answer one /metrics in turn. Let them share their "
+                "counts (prometheus_client's multiprocess mode), or run one worker in each instance."
+            )
+            return
+
+
+def fall_often(falls: int, scrapes: int) -> bool:
+    """Whether counters fall more often than restarts explain."""
+    return falls >= FALLS_MIN and falls >= FALLS_SHARE * scrapes
+
+
+def _doubled(requests: Sequence[CounterSeries]) -> Iterator[str]:
+    names = {name for one in requests for name in one.labels} - {NAME, INSTANCE_LABEL}
+    for name in sorted(names):
+        groups: dict[frozenset[tuple[str, str]], dict[str, CounterSeries]] = defaultdict(dict)
+        for one in requests:
+            rest = frozenset(item for item in one.labels.items() if item[0] != name)
+            groups[rest][one.labels.get(name, "")] = one
+        copies = {frozenset(group) for group in groups.values()}
+        if len(copies) == 1 and len(next(iter(copies))) > 1 and _are_alike(groups.values(), is_named="replica" in name):
+            values = sorted(next(iter(copies)))
+            yield (
+                f"every request is counted {len(values)} times: the series differ in {name} ({_listed(values)}) alone, "
+                f'as those of replicated Prometheus servers do. Add "{name}" to telemetry.replica_labels.'
+            )
+            return
+
+
+def _are_alike(groups: Iterable[dict[str, CounterSeries]], *, is_named: bool) -> bool:
+    """Whether the series of each group are the same counter: close together, on requests enough to mean something."""
+    most = 0.0
+    for group in groups:
+        counts = [_newest(one) for one in group.values()]
+        most = max(most, *counts)
+        if max(counts) - min(counts) > max(2.0, ALIKE * max(counts)):
+            return False
+    return is_named or most >= ALIKE_MIN
+
+
+def _unmatched(new: RevisionTelemetry, stable: RevisionTelemetry | None) -> Iterator[str]:
+    """No series at all, although there should be some. A counter may be born with its first request."""
+    if new.samples.requests:
+        counted = sum(_newest(one) for one in new.samples.requests)
+        if counted and not new.samples.latency and not new.is_native:
+            yield (
+                f"{counted:,.0f} requests were counted and none has a duration: nothing matches queries.latency. "
+                "Correct it."
+            )
+    elif stable is None or not stable.samples.requests:
+        beside = f", nor {stable.revision}'s" if stable is not None else ""
+        yield f"no series is its request counter{beside}: nothing matches queries.requests. Correct it."
+
+
+def _interval(new: RevisionTelemetry, stable: RevisionTelemetry | None, policy: Policy) -> Iterator[str]:
+    gaps = _gaps(new.up)
+    if len(gaps) < 2 and stable is not None:
+        gaps += _gaps(stable.up)
+    if len(gaps) >= 2 and min(gaps) > INTERVAL_MAX * policy.scrape_s:
+        yield (
+            f"it is scraped every {min(gaps):.0f} s, and policy.scrape_s is {policy.scrape_s:g}. Set the scrape "
+            f"interval to {policy.scrape_s:g} s (`interval` in the sidecar's RunMonitoring, 30s by default), or "
+            f"policy.scrape_s to {min(gaps):.0f}."
+        )
+
+
+def _gaps(up: Sequence[CounterSeries]) -> list[float]:
+    return [later - before for one in up for (before, _), (later, _) in pairwise(one.samples)]
+
+
+def _age(new: RevisionTelemetry, policy: Policy, now_s: float) -> Iterator[str]:
+    newest = max((at_s for one in new.up for at_s, _ in one.samples), default=math.inf)
+    if now_s - newest > policy.freshness_s:
+        yield (
+            f"its newest sample is {now_s - newest:.0f} s old; the limit is {policy.freshness_s:g} s "
+            "(policy.freshness_s). Check Prometheus."
+        )
+
+
+def _unseen(new: RevisionTelemetry, stable: RevisionTelemetry | None) -> Iterator[str]:
+    """CPU and memory may come minutes late: only what has no sample of stable either is missing."""
+    for slot in ("cpu", "memory"):
+        seen = [getattr(one.samples, slot) for one in (new, stable) if one is not None]
+        if not any(one.samples for series in seen for one in series):
+            beside = f" or of {stable.revision}" if stable is not None else ""
+            name = "CPU" if slot == "cpu" else slot
+            yield f"{name} has no sample of it{beside}. Correct queries.{slot}."
+
+
+def _newest(one: CounterSeries) -> float:
+    """The last finite value of a series; 0 without any."""
+    return next((value for _, value in reversed(one.samples) if math.isfinite(value)), 0.0)
+
+
+def _seconds(lines: Iterable[float]) -> str:
+    return " and ".join(f"{line:g}" for line in lines) + " s"
+
+
+def _listed(values: Iterable[str]) -> str:
+    """The values in a row, the first few of many."""
+    found = list(values)
+    return ", ".join(found[:SHOWN]) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")

@@ -1,0 +1,123 @@
+"""How a request looks as a form in the Prefect UI: the order of its fields, which must be filled in, what each accepts.
+
+Prefect checks a form against its JSON schema and shows each refusal beside its field. Of a pattern that does not match
+it shows the expression; of a constant, "'at least one word' was expected". So what a field must look like is a
+condition, and the constant of its ``else`` says in words what to write.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from playbook.base import Frozen
+
+REQUIRED = "x-required"
+"""Marks a field that the form insists on. The model itself keeps a default, so that a request from a script without
+the field is answered with every field that is missing, in words."""
+CHOICES = "x-choices"
+"""Marks a field whose choices an environment file gives (`deployed`)."""
+SERVICES = "services"
+FORM = "x-form"
+"""Marks a model that people fill in."""
+INTERNAL = "x-internal"
+"""Marks a field that only this project fills in: the form does not show it."""
+
+
+def must_match(expression: str, says: str) -> dict[str, Any]:
+    """The whole field matches ``expression``; where it does not, the form shows "'``says``' was expected"."""
+    return {"if": {"pattern": f"^(?:{expression})$"}, "else": {"const": says}}
+
+
+NOT_BLANK = must_match(r"\s*\S[\s\S]*", "at least one word")
+
+
+def field(*, required: bool = False, choices: str = "", example: str = "", **more: Any) -> dict[str, Any]:
+    """What a form's field says beyond its type: the ``json_schema_extra`` of a pydantic field."""
+    extra: dict[str, Any] = {REQUIRED: True, **NOT_BLANK} if required else {}
+    extra |= {CHOICES: choices} if choices else {}
+    extra |= {"examples": [example]} if example else {}
+    return extra | more
+
+
+def who(title: str = "Requested by", description: str = "Your name. It is recorded and announced.") -> Any:
+    """The field for a person's name."""
+    return Field("", title=title, description=description, json_schema_extra=field(required=True, example="Aziz"))
+
+
+def sentence(description: str, example: str, title: str = "Reason") -> Any:
+    """A required field for one sentence."""
+    return Field("", title=title, description=description, json_schema_extra=field(required=True, example=example))
+
+
+class Form(Frozen):
+    """A request that people fill in. Its JSON schema lists the fields in the order of the class."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core)
+        _arrange(handler.resolve_ref_schema(schema))
+        return schema
+
+
+def _arrange(schema: JsonSchemaValue) -> None:
+    """Positions, required fields, and no choice between a value and none: an empty box is none."""
+    schema[FORM] = True
+    properties: dict[str, JsonSchemaValue] = schema.get("properties", {})
+    for name in [name for name, one in properties.items() if one.get(INTERNAL)]:
+        del properties[name]
+        schema.pop("additionalProperties", None)  # it may be sent all the same; the model still refuses unknown fields
+    required = list(schema.get("required", ()))
+    for position, (name, one) in enumerate(properties.items()):
+        one |= {"position": position, "title": one.get("title", name.capitalize())}
+        if one.pop(REQUIRED, False):
+            one.pop("default", None)
+            required.append(name)
+        kinds = [kind for kind in one.get("anyOf", ()) if kind != {"type": "null"}]
+        if "anyOf" in one and len(kinds) == 1:
+            del one["anyOf"]
+            one.pop("default", None)
+            one.update(kinds[0])
+    if required:
+        schema["required"] = list(dict.fromkeys(required))
+
+
+def deployed(schema: dict[str, Any], environment: str, services: Sequence[str], *, is_internal: bool) -> dict[str, Any]:
+    """The parameter schema of a deployment as its form shows it: with the choices that ``environment`` gives.
+
+    ``schema`` is what Prefect stores (``parameter_openapi_schema``), or what this function made of it before. Where the
+    project itself starts the deployment, only what a person may fill in is shown.
+    """
+    found: dict[str, Any] = _with_choices(schema, {SERVICES: list(services)})
+    properties = found.setdefault("properties", {})
+    if is_internal:
+        forms = {f"#/definitions/{name}" for name, one in found.get("definitions", {}).items() if one.get(FORM)}
+        properties = {key: one for key, one in properties.items() if key == "environment" or _refers(one) & forms}
+        found |= {"properties": properties, "required": []}
+        if not any(map(_refers, properties.values())):
+            found.pop("definitions", None)
+    for name, one in found["properties"].items():
+        one["title"] = name.replace("_", " ").capitalize()
+    if "environment" in properties:
+        properties["environment"] |= {"enum": [environment], "default": environment}
+        properties["environment"]["description"] = "This deployment acts on this environment only."
+        found["required"] = list(dict.fromkeys([*found.get("required", ()), "environment"]))
+    return found
+
+
+def _refers(schema: dict[str, Any]) -> set[str]:
+    """The definitions that a property takes."""
+    return {one["$ref"] for one in (schema, *schema.get("anyOf", ())) if "$ref" in one}
+
+
+def _with_choices(schema: Any, choices: Mapping[str, list[str]]) -> Any:
+    if isinstance(schema, list):
+        return [_with_choices(one, choices) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: _with_choices(one, choices) for key, one in schema.items()}
+    if values := choices.get(str(schema.get(CHOICES))):
+        (found["items"] if found.get("type") == "array" else found)["enum"] = values
+    return found

@@ -1,0 +1,212 @@
+"""The status page of an environment: what serves, what is under way, how the last runs ended. Markdown from values."""
+
+from collections.abc import Iterable
+
+from playbook.base import Frozen
+from playbook.lease.lease import Decision, Kind, Lease
+from playbook.lease.record import Mitigation, Record, Unreadable
+from playbook.messages.escape import markdown
+from playbook.messages.times import moment
+from playbook.release.promotion import Promotion
+from playbook.release.traffic import ServiceSnapshot
+
+LINK = "What serves now: "
+"""Begins the line that a deployment's description ends with."""
+ENDED_MAX = 10
+ROLLBACKS_MAX = 3
+REASON_MAX = 240
+
+
+class Link(Frozen):
+    """A place to look at or a form to open."""
+
+    title: str
+    url: str
+
+
+class Serving(Frozen):
+    """What one service gives its users. ``problem`` says why that is not known."""
+
+    service: str
+    users_on: str = ""
+    release: str = ""
+    since_s: float | None = None
+    mitigation: Mitigation | None = None
+    problem: str = ""
+
+
+class Ended(Frozen):
+    """How a run ended."""
+
+    name: str
+    url: str
+    outcome: str
+    reason: str
+    at_s: float
+
+
+class Status(Frozen):
+    """Everything that the page shows of an environment."""
+
+    environment: str
+    serving: tuple[Serving, ...]
+    under_way: tuple[Lease, ...] = ()
+    last_words: str = ""
+    released_by: str = ""
+    ended: tuple[Ended, ...] = ()
+    next_start_s: float | None = None
+    notices: tuple[str, ...] = ()
+    forms: tuple[Link, ...] = ()
+    places: tuple[Link, ...] = ()
+    ui_url: str = ""
+
+
+def key_of(environment: str) -> str:
+    """The key of the environment's status page among Prefect's artifacts."""
+    return f"{environment}-now"
+
+
+def link_to(environment: str, ui_url: str) -> str:
+    """Where the status page is seen."""
+    return f"{ui_url}/v2/artifacts/key/{key_of(environment)}"
+
+
+def described(description: str, environment: str, ui_url: str) -> str:
+    """A deployment's description with the link to the status page of its environment. It may be given again."""
+    text = description.partition(f"\n\n{LINK}")[0].rstrip()
+    return f"{text}\n\n{LINK}[{environment}]({link_to(environment, ui_url)})" if ui_url else text
+
+
+def serving_of(snapshot: ServiceSnapshot) -> Serving:
+    """What a service gives its users, by its traffic and its own record."""
+    record = Record.parse(snapshot.service, snapshot.annotations)
+    goods = () if isinstance(record, Unreadable) else record.last_good
+    by_revision = {good.revision: good for good in goods}
+    split = snapshot.pinned
+    shares = sorted(split.percent.items(), key=lambda share: -share[1])
+    users_on = ", ".join(
+        f"{share} % on {by_revision[revision].name if revision in by_revision else revision}"
+        for revision, share in shares
+    )
+    good = by_revision.get(split.main)
+    return Serving(
+        service=snapshot.service,
+        users_on=users_on,
+        release=good.name if good else split.main,
+        since_s=good.promoted_at_s if good else None,
+        mitigation=None if isinstance(record, Unreadable) else record.mitigation,
+        problem=str(record) if isinstance(record, Unreadable) else "",
+    )
+
+
+def ways_back(snapshots: Iterable[ServiceSnapshot]) -> tuple[str, ...]:
+    """The last good releases that do not serve now, the newest first: what a rollback can be asked for."""
+    goods: dict[str, Promotion] = {}
+    serving: set[str] = set()
+    for snapshot in snapshots:
+        record = Record.parse(snapshot.service, snapshot.annotations)
+        if isinstance(record, Unreadable):
+            continue
+        for good in record.last_good:
+            if good.revision == snapshot.pinned.main:
+                serving.add(good.release)
+            elif good.release:
+                goods.setdefault(good.release, good)
+    names = sorted(goods, key=lambda name: -goods[name].promoted_at_s)
+    return tuple(name for name in names if name not in serving)[:ROLLBACKS_MAX]
+
+
+def page(status: Status) -> str:
+    """The whole page; what people look for first stands first. The same status gives the same text."""
+    blocks = [f"# {title(status)}", since(status), under_way(status)]
+    blocks += [f"**{markdown(one)}**" for one in status.notices]
+    blocks.append(_next(status))
+    if status.forms:
+        blocks.append("**Start** " + _links(status.forms))
+    if status.places:
+        blocks.append("**Look at** " + _links(status.places))
+    blocks += ["## Services", _services(status), "## The last ten runs", _ended(status)]
+    return "\n\n".join(filter(None, blocks))
+
+
+def title(status: Status) -> str:
+    """What serves, in one line."""
+    releases = list(dict.fromkeys(one.release for one in status.serving if one.release))
+    if len(releases) == 1:
+        return f"{status.environment} serves {markdown(releases[0])}"
+    return f"{status.environment} serves {len(releases)} releases" if releases else f"{status.environment}: not known"
+
+
+def since(status: Status) -> str:
+    """Since when, and who released it."""
+    starts = [one.since_s for one in status.serving if one.since_s is not None]
+    if not starts:
+        return "What serves was not released by this playbook, so its time is not recorded."
+    by = f", released by {markdown(status.released_by)}" if status.released_by else ""
+    return f"Since {moment(max(starts))}{by}."
+
+
+def under_way(status: Status) -> str:
+    """What runs now, and where it stands."""
+    if not status.under_way:
+        return "**Under way:** nothing."
+    return "\n".join(f"**Under way:** {_lease(status, lease)}" for lease in status.under_way)
+
+
+def _lease(status: Status, lease: Lease) -> str:
+    what = {Kind.RELEASE: "release", Kind.HOTFIX: "hotfix", Kind.ROLLBACK: "rollback of"}.get(lease.kind, "migration")
+    name = markdown(f"{what} {lease.version}")
+    link = f"[{name}]({status.ui_url}/v2/runs/flow-run/{lease.flow_run_id})" if status.ui_url else name
+    by = f" {markdown(lease.requested_by)} asked for it." if lease.requested_by else ""
+    words = f" Last step: {markdown(status.last_words)}." if status.last_words else ""
+    return f"{link}: {standing(lease)}{by}{words}"
+
+
+def standing(lease: Lease) -> str:
+    """Where the users of a lease are, and what comes next, in one sentence."""
+    started_s = lease.bake_start_s
+    if lease.gate_deadline_s is not None and lease.decision is Decision.BAKE:
+        return f"held: a person decides until {moment(lease.gate_deadline_s)}; without an answer it is reverted."
+    match lease.decision:
+        case Decision.DEPLOY:
+            return "all users are on the old revisions; the new ones are being started."
+        case Decision.BAKE if started_s is None:
+            return f"{lease.canary_percent} % of the users are being moved to the canary."
+        case Decision.BAKE:
+            return f"{lease.canary_percent} % of the users are on the canary since {moment(started_s or 0)}."
+        case Decision.PROMOTE:
+            return "all users are being moved to the new revisions."
+        case Decision.REVERT:
+            return f"all users are being moved back. {markdown(lease.reason)}"
+
+
+def _next(status: Status) -> str:
+    if status.next_start_s is None:
+        return "**Next scheduled release:** none."
+    return f"**Next scheduled release:** {moment(status.next_start_s)}."
+
+
+def _links(links: Iterable[Link]) -> str:
+    return " · ".join(f"[{markdown(link.title)}]({link.url})" for link in links)
+
+
+def _services(status: Status) -> str:
+    rows = ["| service | users | since | |", "|---|---|---|---|"]
+    for one in status.serving:
+        measure = one.mitigation
+        note = f"{measure.measure.value} by {measure.by}: {measure.reason}" if measure else one.problem
+        at = moment(one.since_s) if one.since_s is not None else "not recorded"
+        users_on = markdown(one.users_on or "not known")
+        rows.append(f"| {one.service} | {users_on} | {at} | {markdown(note[:REASON_MAX])} |")
+    return "\n".join(rows)
+
+
+def _ended(status: Status) -> str:
+    if not status.ended:
+        return "None yet."
+    rows = ["| ended | run | outcome | why |", "|---|---|---|---|"]
+    for one in status.ended[:ENDED_MAX]:
+        name = markdown(one.name.removesuffix(f": {one.outcome}"))
+        reason = one.reason if len(one.reason) <= REASON_MAX else one.reason[:REASON_MAX].rstrip() + " …"
+        rows.append(f"| {moment(one.at_s)} | [{name}]({one.url}) | **{markdown(one.outcome)}** | {markdown(reason)} |")
+    return "\n".join(rows)

@@ -1,0 +1,245 @@
+"""The status page of each environment (`playbook.messages.status`), written whenever something changes.
+
+It is written in the background of the run that changes something: no release waits for it, and none fails by it. A run
+writes the page of every environment that it holds, and at its end once more with its outcome.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote
+
+from prefect import artifacts, get_run_logger
+from prefect.client import orchestration
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas import filters, sorting
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.exceptions import ObjectNotFound
+
+from blocks.clock import unix_s
+from blocks.environment import Environment
+from blocks.prefect_api import PREFECT_AWAY
+from playbook.errors import BadRequest, ReleaseError
+from playbook.lease.lease import Lease
+from playbook.lease.record import Record
+from playbook.messages.status import ENDED_MAX, Ended, Link, Serving, Status, key_of, page, serving_of, ways_back
+from playbook.release.outcome import FlowResult, ReleaseOutcome
+from playbook.release.traffic import ServiceSnapshot
+from playbook.release.version import VERSION
+from playbook.text import clean
+from tasks.links import all_logs_url
+from tasks.run_name import deployed_run
+
+LISTED = ("release", "hotfix", "rollback", "migration-rollback", "mitigate", "recovery", "watch")
+"""The flows whose outcomes are listed."""
+OBSERVING = frozenset({"recovery", "watch"})
+"""Those that are listed only where they found something."""
+OVER = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
+WRITE_WAITS_S = 10
+END_WAITS_S = 8
+"""How long the end of a run waits for the page. What it does for users is long done then."""
+PAGE_MAX = 200_000
+
+_held: dict[str, Environment] = {}
+"""The environments that this process changes something in, by name. A process carries out one flow run."""
+_writing: dict[str, "asyncio.Task[None]"] = {}
+_words: dict[str, str] = {}
+_waiting: set[str] = set()
+_written: dict[str, str] = {}
+
+
+def holds(env: Environment) -> None:
+    """This run changes something in ``env``: its page is written now, and from now on at every step."""
+    if deployed_run() is not None:
+        _held[env.name] = env
+        show(env.name)
+
+
+def show(environment: str, words: str = "") -> None:
+    """The page is written anew in the background, if this run holds the environment. ``words`` name the last step."""
+    if environment not in _held:
+        return
+    _words[environment] = words or _words.get(environment, "")
+    if environment in _writing and not _writing[environment].done():
+        _waiting.add(environment)
+        return
+    _writing[environment] = asyncio.create_task(_write_until_current(_held[environment]))
+
+
+async def finish(outcome: FlowResult, name: str) -> None:
+    """The pages say how this run ended, under its ``name``. A run that changed nothing leaves no trace."""
+    run = deployed_run()
+    if run is None or not name:
+        return
+    environment = str((run.parameters or {}).get("environment", ""))
+    is_listed = listed(run, outcome) and bool(environment)
+    if is_listed and environment not in _held:
+        try:
+            _held[environment] = await Environment.open(environment)
+        except (BadRequest, *PREFECT_AWAY) as unknown:
+            get_run_logger().warning("the status page was not written: %s", unknown)
+    try:
+        async with asyncio.timeout(END_WAITS_S):
+            await asyncio.gather(*_writing.values(), return_exceptions=True)
+            for env in _held.values():
+                _words.pop(env.name, None)
+                url = f"{env.ui_url}/v2/runs/flow-run/{run.id}"
+                mine = Ended(name=name, url=url, outcome=outcome.end.value, reason=outcome.message, at_s=unix_s())
+                await write(env, mine if is_listed and env.name == environment else None)
+    except TimeoutError:
+        get_run_logger().warning("the status page was not written within %s s; the next run writes it", END_WAITS_S)
+
+
+def listed(run: FlowRun, outcome: FlowResult) -> bool:
+    """Whether the end of this run is listed: not a look that found nothing, and not a run that moves no user."""
+    tags = set(run.tags or ())
+    if tags & OBSERVING and outcome.end is ReleaseOutcome.PASSED:
+        return False
+    return bool(tags & set(LISTED))
+
+
+async def _write_until_current(env: Environment) -> None:
+    while True:
+        _waiting.discard(env.name)
+        await write(env)
+        if env.name not in _waiting:
+            return
+
+
+async def write(env: Environment, mine: Ended | None = None) -> None:
+    """The page of ``env`` is current. ``mine`` is the end of this run, which Prefect does not know yet.
+
+    What cannot be read is left out or said to be unknown. It raises nothing that a release could fail by.
+    """
+    try:
+        async with asyncio.timeout(WRITE_WAITS_S):
+            text = clean(page(await status_of(env, mine)), PAGE_MAX)
+            if text != _written.get(env.name):
+                await artifacts.acreate_markdown_artifact(
+                    text, key=key_of(env.name), description=f"What serves {env.name} now"
+                )
+                _written[env.name] = text
+    except (*PREFECT_AWAY, ObjectNotFound, ReleaseError, TimeoutError) as away:
+        get_run_logger().warning("the status page of %s was not written: %r", env.name, away)
+
+
+async def status_of(env: Environment, mine: Ended | None = None) -> Status:
+    """Everything that the page shows. Raises: PREFECT_AWAY."""
+    reads = await asyncio.gather(
+        *(env.cloud_run.snapshot(service) for service in env.service_names), return_exceptions=True
+    )
+    snapshots = [read for read in reads if isinstance(read, ServiceSnapshot)]
+    serving = tuple(map(_serving, env.service_names, reads))
+    leases = _leases(snapshots)
+    async with orchestration.get_client() as client:
+        runs = await _ended_runs(client, env.name)
+        ended = [_ended(env, run) for run in runs if mine is None or str(run.id) not in mine.url]
+        return Status(
+            environment=env.name,
+            serving=serving,
+            under_way=leases,
+            last_words=_words.get(env.name, "") if leases else "",
+            released_by=await _released_by(client, env.name, serving),
+            ended=tuple([*([mine] if mine else []), *ended][:ENDED_MAX]),
+            next_start_s=await _next_start_s(client, env.name),
+            forms=await _forms(client, env, ways_back(snapshots)),
+            places=places_of(env, serving),
+            ui_url=env.ui_url,
+        )
+
+
+def _serving(service: str, read: ServiceSnapshot | BaseException) -> Serving:
+    if isinstance(read, ServiceSnapshot):
+        return serving_of(read)
+    if isinstance(read, ReleaseError):
+        return Serving(service=service, problem=f"could not be read: {read}")
+    raise read
+
+
+def _leases(snapshots: Iterable[ServiceSnapshot]) -> tuple[Lease, ...]:
+    records = [Record.parse(one.service, one.annotations) for one in snapshots]
+    return tuple(record.lease for record in records if isinstance(record, Record) and record.lease is not None)
+
+
+def places_of(env: Environment, serving: Iterable[Serving]) -> tuple[Link, ...]:
+    """Where people look further: what this environment has of it."""
+    version = VERSION.fullmatch(next((one.release for one in serving if one.release), ""))
+    commit = version["commit"] if version else ""
+    found = {
+        "dashboard": env.dashboard,
+        "logs": all_logs_url(env),
+        "GitHub": env.code_host.commits_url("", commit) if env.code_host is not None and commit else "",
+    }
+    return tuple(Link(title=name, url=url) for name, url in found.items() if url)
+
+
+async def _ended_runs(client: PrefectClient, environment: str) -> list[FlowRun]:
+    found = await client.read_flow_runs(
+        flow_filter=filters.FlowFilter(name=filters.FlowFilterName(any_=list(LISTED))),
+        flow_run_filter=filters.FlowRunFilter(
+            tags=filters.FlowRunFilterTags(all_=[environment]),
+            state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=OVER)),
+        ),
+        sort=sorting.FlowRunSort.END_TIME_DESC,
+        limit=3 * ENDED_MAX,
+    )
+    return [one for one in found if not (OBSERVING & set(one.tags) and one.state_name == ReleaseOutcome.PASSED.value)]
+
+
+def _ended(env: Environment, run: FlowRun) -> Ended:
+    return Ended(
+        name=run.name,
+        url=f"{env.ui_url}/v2/runs/flow-run/{run.id}",
+        outcome=run.state_name or "Unknown",
+        reason=(run.state.message or "") if run.state else "",
+        at_s=run.end_time.timestamp() if run.end_time else unix_s(),
+    )
+
+
+async def _released_by(client: PrefectClient, environment: str, serving: Iterable[Serving]) -> str:
+    """Who asked for what serves now; empty where no run of it is known any more."""
+    release = next((one.release for one in serving if one.release), "")
+    found = await client.read_flow_runs(
+        flow_run_filter=filters.FlowRunFilter(
+            tags=filters.FlowRunFilterTags(all_=[environment, release]),
+            state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=[StateType.COMPLETED])),
+        ),
+        sort=sorting.FlowRunSort.END_TIME_DESC,
+        limit=5,
+    )
+    asked = [run.parameters["request"] for run in found if isinstance(run.parameters.get("request"), dict)]
+    return next((str(one["requested_by"]) for one in asked if one.get("requested_by")), "")
+
+
+async def _next_start_s(client: PrefectClient, environment: str) -> float | None:
+    """When the schedule starts the next release."""
+    found = await client.read_flow_runs(
+        flow_filter=filters.FlowFilter(name=filters.FlowFilterName(any_=["release"])),
+        flow_run_filter=filters.FlowRunFilter(
+            tags=filters.FlowRunFilterTags(all_=[environment, "auto-scheduled"]),
+            state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+        ),
+        sort=sorting.FlowRunSort.EXPECTED_START_TIME_ASC,
+        limit=1,
+    )
+    starts = [one.next_scheduled_start_time or one.expected_start_time for one in found]
+    return next((start.timestamp() for start in starts if start), None)
+
+
+async def _forms(client: PrefectClient, env: Environment, releases: Iterable[str]) -> tuple[Link, ...]:
+    """Forms that are filled in as far as the page knows."""
+    wanted: list[tuple[str, str, dict[str, Any]]] = [("a release", "release", {})]
+    wanted += [(f"a rollback to {name}", "rollback", {"to": name}) for name in releases]
+    wanted += [("a hotfix", "hotfix", {}), ("a rollback", "rollback", {})]
+    found: list[Link] = []
+    for title, flow, request in wanted:
+        try:
+            deployment = await client.read_deployment_by_name(f"{flow}/{env.name}")
+        except ObjectNotFound:
+            continue
+        filled = quote(json.dumps({"request": request, "environment": env.name}, ensure_ascii=False))
+        found.append(
+            Link(title=title, url=f"{env.ui_url}/v2/deployments/deployment/{deployment.id}/run?parameters={filled}")
+        )
+    return tuple(found)

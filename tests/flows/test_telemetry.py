@@ -1,0 +1,119 @@
+"""Telemetry that makes no sense is found before any user is sent to a new revision, and never blamed on the code."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from cloud import Behaviour
+from driver import Run, TestEnvironment, play
+from fixture import NEW, OLD, SERVICES
+
+from flows.flight_check import flight_check
+from flows.validation import validation
+from playbook.analysis.samples import CounterSeries
+
+_, BACKEND, _ = SERVICES
+ALL_OLD, ALL_NEW = dict.fromkeys(SERVICES, OLD), dict.fromkeys(SERVICES, NEW)
+Shown = Callable[[str, CounterSeries], CounterSeries]
+
+
+def renamed(label: str, words: dict[str, str], *, where: str = "abc123") -> Shown:
+    """Requests of revisions named so are counted under another label, in other words."""
+
+    def shown(revision: str, one: CounterSeries) -> CounterSeries:
+        if where not in revision or BACKEND not in revision or "status" not in one.labels:
+            return one
+        rest = {name: value for name, value in one.labels.items() if name != "status"}
+        return replace(one, labels={**rest, label: words.get(one.labels["status"], one.labels["status"])})
+
+    return shown
+
+
+def edges(*wanted: str) -> Shown:
+    """The latency histogram of the backend has these edges alone."""
+    names = dict(zip(("0.5", "2", "5"), wanted, strict=True))
+
+    def shown(revision: str, one: CounterSeries) -> CounterSeries:
+        le = one.labels.get("le", "")
+        return replace(one, labels={**one.labels, "le": names.get(le, le)}) if BACKEND in revision and le else one
+
+    return shown
+
+
+def released(shown: Shown | None = None, *, warnings: tuple[str, ...] = ()) -> tuple[TestEnvironment, Run]:
+    """A release to production whose backend fails every request, and whose metrics are shown so."""
+
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
+        telemetry = test_env.fixture.telemetry["production"]
+        telemetry.shown, telemetry.warnings = shown or telemetry.shown, warnings
+        test_env.fixture.publish(NEW, {BACKEND: Behaviour(errors=1.0)})
+        run = await test_env.release()
+        await test_env.catch_up()
+        return test_env, run
+
+    return play(scenario)
+
+
+def sent_users(test_env: TestEnvironment) -> bool:
+    """Whether any user was sent to a new revision."""
+    splits = [write.change.split for write in test_env.fixture.production.writes if write.change.split is not None]
+    return any(percent for split in splits for name, percent in split.percent.items() if "abc123" in name)
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ("code", {}),
+        ("status_code", {}),
+        ("grpc_code", {"503": "Unavailable", "200": "OK"}),
+        ("outcome", {"503": "ServerError", "200": "Success"}),
+    ],
+    ids=["T1", "T2", "T3", "words"],
+)
+def test_another_label_is_found_before_users(label: str, words: dict[str, str]) -> None:
+    """T1 to T3: everything fails and nothing says so. Reverted before the shift, with the line that mends it."""
+    test_env, run = released(renamed(label, words))
+    assert (run.end, test_env.fixture.versions_served(), sent_users(test_env)) == ("Reverted", ALL_OLD, False)
+    assert f'Set telemetry.status_label = "{label}".' in run.message
+    assert f'telemetry.status_label = "{label}"' in test_env.fixture.slack.text
+    (ticket,) = test_env.fixture.github.tickets
+    assert ticket.title == "Production release stopped: its metrics cannot be judged"
+    assert "The telemetry is at fault and not the code." in ticket.text
+
+
+def test_missing_edges_are_found_before_users() -> None:
+    """T9: an answer that takes 30 s would be in no bucket that matters."""
+    test_env, run = released(edges(".1", ".5", "1"))
+    assert (run.end, sent_users(test_env)) == ("Reverted", False)
+    assert "edges at 2 and 5 s are missing; its edges are 0.1, 0.5, 1." in run.message
+
+
+def test_a_partial_answer_is_found_before_users() -> None:
+    """T8: its warning is told."""
+    test_env, run = released(warnings=("store 10.0.0.2:10901 unavailable",))
+    assert (run.end, sent_users(test_env)) == ("Reverted", False)
+    assert "store 10.0.0.2:10901 unavailable" in run.message
+
+
+def test_what_is_wrong_with_stable_alone_stops_nothing() -> None:
+    """The canary's own errors are seen, and it is rolled back."""
+    test_env, run = released(renamed("code", {}, where="old"))
+    assert (run.end, test_env.fixture.versions_served()) == ("Reverted", ALL_OLD)
+    assert sent_users(test_env)
+    assert "Error rate 100 %" in run.message
+
+
+@pytest.mark.parametrize("flow", [flight_check, validation])
+def test_flight_check_and_validation_say_it_too(flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They look at what serves now."""
+    monkeypatch.setattr("flows.flight_check.doors", lambda env: {})  # the stand-ins in memory have none to try
+
+    async def scenario(test_env: TestEnvironment) -> tuple[Run, Run]:
+        good = await test_env.follow(flow, environment="production")
+        test_env.fixture.telemetry["production"].shown = renamed("code", {}, where="")
+        return good, await test_env.follow(flow, environment="production")
+
+    good, bad = play(scenario)
+    assert good.end == "Passed", good.message
+    assert bad.end == "Unfit"
+    assert f"{BACKEND}-00001-old: the request counters have no label status" in bad.message

@@ -1,0 +1,102 @@
+"""The telemetry of an environment in the judge's form: status, seconds, one copy of each series."""
+
+import pytest
+from pydantic import ValidationError
+
+from playbook.analysis.samples import CounterSeries, RevisionSamples
+from playbook.analysis.telemetry import TelemetryForm, understood
+
+
+def series(value: float = 10.0, **labels: str) -> CounterSeries:
+    """One series with two samples."""
+    return CounterSeries({"instance": "a", **labels}, ((0.0, 0.0), (5.0, value)))
+
+
+def statuses(form: TelemetryForm, *found: CounterSeries) -> list[str]:
+    """The status of each series, as the judge sees it."""
+    return [one.labels.get("status", "") for one in understood(RevisionSamples(requests=found), form).requests]
+
+
+@pytest.mark.parametrize(
+    ("label", "said", "status"),
+    [
+        ("status", "503", "503"),
+        ("status", "5XX", "5xx"),
+        ("code", "500", "500"),
+        ("status_code", "503", "503"),
+        ("grpc_code", "Unavailable", "503"),
+        ("grpc_code", "14", "503"),
+        ("status", "weird", ""),
+        ("status", "", ""),
+    ],
+)
+def test_the_label_that_is_named_says_the_status(label: str, said: str, status: str) -> None:
+    """Whatever it is called, and in whatever words; unknown words have none."""
+    assert statuses(TelemetryForm(status_label=label), series(**{label: said})) == [status]
+
+
+def test_a_label_that_is_not_named_says_nothing() -> None:
+    """A guess could be wrong: the environment file names the label."""
+    assert statuses(TelemetryForm(), series(code="500")) == [""]
+
+
+def test_words_of_ones_own_can_be_given_a_meaning() -> None:
+    """They go before the known ones."""
+    form = TelemetryForm(status_values={"partial": "2xx", "error": "4xx"})
+    assert statuses(form, series(status="partial"), series(status="error")) == ["2xx", "4xx"]
+    with pytest.raises(ValidationError):
+        TelemetryForm(status_values={"partial": "fine"})
+
+
+def test_two_words_for_one_status_stay_two_series() -> None:
+    """Internal and DataLoss are both 500: as one series they would look like a counter that falls."""
+    found = understood(
+        RevisionSamples(requests=(series(grpc_code="Internal"), series(grpc_code="DataLoss"))),
+        TelemetryForm(status_label="grpc_code"),
+    ).requests
+    assert {one.labels["status"] for one in found} == {"500"}
+    assert len({frozenset(one.labels.items()) for one in found}) == 2
+
+
+def test_what_is_in_form_already_is_not_touched() -> None:
+    """Looking is frequent."""
+    found = RevisionSamples(requests=(series(status="200"),), latency=(series(le="2"), series(le="+Inf")))
+    assert understood(found, TelemetryForm()).requests[0] is found.requests[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "edges", "unit", "seconds"),
+    [
+        ("", ("100", "2000", "5000", "+Inf"), "auto", ["0.1", "2", "5", "+Inf"]),
+        ("http_request_duration_ms_bucket", ("1", "2", "5"), "auto", ["0.001", "0.002", "0.005"]),
+        ("latency_milliseconds_bucket", ("5",), "auto", ["0.005"]),
+        ("http_request_duration_seconds_bucket", ("2", "5", "600"), "auto", ["2", "5", "600"]),
+        ("", ("2", "5", "10"), "auto", ["2", "5", "10"]),
+        ("", ("2", "5", "10"), "ms", ["0.002", "0.005", "0.01"]),
+        ("request_ms_bucket", ("2", "5"), "s", ["2", "5"]),
+    ],
+)
+def test_edges_in_milliseconds_are_recognised(name: str, edges: tuple[str, ...], unit: str, seconds: list[str]) -> None:
+    """By the metric's name, else by an edge that no request reaches in seconds; or as the environment says."""
+    found = RevisionSamples(latency=tuple(series(le=edge, __name__=name) for edge in edges))
+    form = TelemetryForm.model_validate({"latency_unit": unit})
+    assert [one.labels["le"] for one in understood(found, form).latency] == seconds
+
+
+def test_one_copy_of_replicated_series_is_kept() -> None:
+    """Two Prometheus servers that scrape the same count every request twice; one that is behind is not taken."""
+    behind = CounterSeries({"instance": "a", "status": "200", "replica": "a"}, ((0.0, 0.0),))
+    found = RevisionSamples(requests=(behind, series(status="200", replica="b"), series(status="500", replica="a")))
+    kept = understood(found, TelemetryForm()).requests
+    assert [one.labels for one in kept] == [
+        {"instance": "a", "status": "200"},
+        {"instance": "a", "status": "500"},
+    ]
+    assert len(kept[0].samples) == 2
+
+
+def test_replicas_of_another_name_can_be_named() -> None:
+    """The usual names of the label are known, others are set."""
+    found = RevisionSamples(requests=tuple(series(status="200", prometheus=name) for name in "ab"))
+    assert len(understood(found, TelemetryForm()).requests) == 2
+    assert len(understood(found, TelemetryForm(replica_labels=("prometheus",))).requests) == 1
