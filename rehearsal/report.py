@@ -114,7 +114,10 @@ TERMINAL = 118
 
 
 def environment_of(step: Step, writes: Iterable[dict[str, Any]]) -> str:
-    """Staging between the first and the last write to staging's services, production otherwise."""
+    """As the step's name says; else staging between the first and the last write to its services, then production."""
+    for name in ("staging", "production"):
+        if step.name.endswith((f" in {name}", f"({name})")):
+            return name
     staged = [write["at"] for write in writes if f"/{STAGING}/" in write["resource"]]
     return "staging" if staged and min(staged) <= step.ended_at_s <= max(staged) else "production"
 
