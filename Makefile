@@ -61,8 +61,12 @@ check: .venv/.done  ## the fast part: lint, types, layers, unit tests
 rehearse: setup  ## run the scenario healthy: a release, end to end, on this machine
 	$(BIN)/python -m rehearsal run healthy
 
+# Whole rehearsals mostly wait, so they run beside the rest, which gives way to them.
+REHEARSED := tests/rehearsal
 test: setup check  ## everything: the fast part, the world, the blocks, chaos, and six whole scenarios
-	$(BIN)/pytest -q --ignore=tests/playbook --ignore=tests/test_house.py
+	@log=$$(mktemp); $(BIN)/pytest -q $(REHEARSED) >$$log 2>&1 & rehearsed=$$!; \
+	nice -n 5 $(BIN)/pytest -q --ignore=tests/playbook --ignore=tests/test_house.py $(REHEARSED:%=--ignore=%); rest=$$?; \
+	echo "waiting for whole rehearsals"; wait $$rehearsed; whole=$$?; cat $$log; rm $$log; exit $$((rest + whole))
 
 scenarios: setup  ## run every scenario, one after another
 	$(BIN)/python -m rehearsal run all
@@ -81,11 +85,11 @@ bench-judge: setup  ## measure the judge against its peers and write docs/judge.
 deploy: .venv/.done  ## put every deployment of prefect.yaml on the server that PREFECT_API_URL names
 	$(BIN)/python -m blocks deploy
 
-drain: .venv/.done  ## stop taking new runs and wait for those under way, before a worker is stopped
-	$(BIN)/prefect work-pool pause playbook
-	@running='{"work_pools": {"name": {"any_": ["playbook"]}}, "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "PAUSED", "CANCELLING"]}}}}'; \
+drain: .venv/.done  ## start no more releases and wait for those under way; rollback and recovery go on (docs/operations.md)
+	$(BIN)/prefect work-queue pause default --pool playbook
+	@running='{"work_pool_queues": {"name": {"any_": ["default"]}}, "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "PAUSED", "CANCELLING"]}}}}'; \
 	until [ "$$($(BIN)/prefect api POST /flow_runs/count --data "$$running" | tr -dc 0-9)" = 0 ]; do echo "runs are still under way"; sleep 5; done
-	@echo "nothing is under way: restart the worker, then: prefect work-pool resume playbook"
+	@echo "nothing is under way: restart the worker of the queue default, then: prefect work-queue resume default --pool playbook"
 
 fmt:  ## format and fix what can be fixed
 	$(BIN)/ruff check --fix .

@@ -71,7 +71,9 @@ def judge_past(options: argparse.Namespace) -> dict[str, Any]:
     Raises: httpx.HTTPError, ValueError, KeyError, when what answers is not a Prometheus.
     """
     start_s = options.start
-    policy = Policy(bake_s=60 * options.minutes, scrape_s=options.scrape_s, tick_s=options.scrape_s)
+    policy = Policy(
+        bake_s=60 * options.minutes, scrape_s=options.scrape_s, tick_s=options.scrape_s, allow_unseen=("cpu", "memory")
+    )
     memory = Memory(options.prometheus)
     span_s, end_s = policy.bake_s + 2 * policy.scrape_s, start_s + policy.bake_s
     canary = memory.revision(options.service, options.canary, span_s, end_s)

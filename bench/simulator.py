@@ -219,7 +219,7 @@ def _columns(rng: np.random.Generator, n: Ints, x: Ints, slow: Floats, very: Flo
 def _disturb(rng: np.random.Generator, family: Family, counters: Ints) -> None:
     """Restarts of the canary, gaps, scrapes that are missing or late, series not yet born; in place."""
     for run in counters:
-        for at in sorted(rng.integers(20, TICKS - 20, family.resets)):
+        for at in sorted(set(rng.integers(20, TICKS - 20, family.resets).tolist())):
             run[at:, :12] -= run[at - 1, :12]
         for at in rng.integers(10, TICKS - 30, family.gaps):
             run[at : at + 12] = -1

@@ -118,6 +118,7 @@ def replay_trace(
 ) -> Replayed:
     """The final verdict on one saved trace."""
     policy = policy or Policy(scrape_s=tick_s, tick_s=tick_s)
+    policy = policy.model_copy(update={"allow_unseen": ("cpu", "memory")})  # many traces do not have them
     evidence = Evidence.start(
         service="trace",
         canary="canary",

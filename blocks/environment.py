@@ -34,6 +34,7 @@ from blocks.secret_manager import SecretManager
 from blocks.sentry import Sentry
 from blocks.signing import Signer, Signing
 from playbook.analysis.policy import Policy
+from playbook.analysis.signals import DEFAULT_SIGNALS, Signal, Signals, for_service, playbook_table
 from playbook.analysis.telemetry import TelemetryForm
 from playbook.errors import BadRequest
 from playbook.incident.response import Contact
@@ -86,6 +87,11 @@ class Environment(OutsideBlock):
     )
     policy: Policy = Field(title="Policy", description="Every threshold, window and deadline.")
     queries: Queries = Field(title="Queries", description="Where each number comes from.")
+    signals: tuple[Signal, ...] = Field(
+        DEFAULT_SIGNALS,
+        title="Signals",
+        description="What is measured of a canary beside the playbook's table, its limit, and what a breach does.",
+    )
     telemetry: TelemetryForm = Field(
         TelemetryForm(), title="Telemetry", description="The labels and units of the metrics."
     )
@@ -187,6 +193,14 @@ class Environment(OutsideBlock):
             raise ValueError(f"{', '.join(twice)} is named twice; give each its own name")
         return held
 
+    @field_validator("signals")
+    @classmethod
+    def _have_different_names(cls, signals: Signals) -> Signals:
+        names = [signal.name for signal in signals]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{', '.join(twice)} is named twice")
+        return signals
+
     @field_validator("services")
     @classmethod
     def _are_distinct(cls, services: list[Service]) -> list[Service]:
@@ -216,6 +230,10 @@ class Environment(OutsideBlock):
     def service_names(self) -> tuple[str, ...]:
         """The services, in order of promotion."""
         return tuple(service.name for service in self.services)
+
+    def signal_table(self, service: str) -> Signals:
+        """Every signal that is looked at for ``service``: the playbook's table, and then [[signals]]."""
+        return (*playbook_table(self.policy), *for_service(self.signals, service))
 
     def service(self, name: str) -> Service:
         """The service of that name. Raises KeyError."""

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from blocks import rules
+from blocks import rules, signal_rows
 from blocks.base import OutsideBlock
 from blocks.environment import LISTS, SHORTHANDS, Environment, plug_in
 from blocks.plug import plug_of
@@ -18,6 +18,7 @@ from blocks.secret_manager import SecretManager
 from blocks.secret_reference import SecretReference
 from blocks.toml_lines import Place, TomlLines
 from playbook.analysis.policy import Policy
+from playbook.analysis.signals import KINDS
 from playbook.errors import BadRequest, ReleaseError
 from playbook.lease.signature import Key
 
@@ -42,9 +43,13 @@ async def read(path: Path, *, with_secrets: bool = True) -> Environment:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadRequest([f"{path}: cannot be read: {error}"]) from error
     table = plug_in(written)
+    policy_written = dict(written["policy"]) if isinstance(written.get("policy"), dict) else {}
+    of_policy = list(_apply_policy(table))
+    of_signals, rows = signal_rows.apply(table, policy_written)
     found = [
         *_unknown_keys(table),
-        *_apply_policy(table),
+        *of_policy,
+        *of_signals,
         *_write_references(table, path.parent),
         *(await _unreadable_secrets(table) if with_secrets else ()),
     ]
@@ -53,9 +58,10 @@ async def read(path: Path, *, with_secrets: bool = True) -> Environment:
     try:
         environment = Environment.model_validate(table)
     except ValidationError as error:
-        found += [problem for problem in map(_problem, error.errors()) if problem[0] not in seen]
+        wrong = [(_row(place, rows), text) for place, text in map(_problem, error.errors())]
+        found += [problem for problem in wrong if problem[0] not in seen]
     if environment is not None and not found:
-        found = rules.problems(environment)
+        found = [(_row(place, rows), text) for place, text in rules.problems(environment)]
     if environment is None or found:
         raise BadRequest(_lines(path, TomlLines(text), written, found))
     return environment
@@ -66,6 +72,13 @@ def _lines(path: Path, lines: TomlLines, written: Table, found: Iterable[Problem
     placed = [(_as_written(place, written), text) for place, text in found]
     placed.sort(key=lambda problem: lines.of(problem[0]))
     return list(dict.fromkeys(f"{path}:{lines.of(place)}: {_path(place)}: {text}" for place, text in placed))
+
+
+def _row(place: Place, rows: list[int]) -> Place:
+    """Where the file says what an environment has at ``place`` of its signals."""
+    if place[:1] == ("signals",) and len(place) > 1 and isinstance(place[1], int) and place[1] < len(rows):
+        return ("signals", rows[place[1]], *place[2:])
+    return place
 
 
 def _as_written(place: Place, written: Table) -> Place:
@@ -201,6 +214,8 @@ async def _unreadable_secrets(table: Table) -> list[Problem]:
 def _problem(error: Any) -> Problem:
     """One mistake that validation found: where it is, what it is, and what to do."""
     place: Place = tuple(step for step in error["loc"] if step != "[key]")
+    if place[:1] == ("signals",) and len(place) > 2 and place[2] in KINDS:
+        return _problem_of_signal(place, error)
     if error["type"] == "extra_forbidden":
         return _unknown(place, _fields(place[:-1]))
     if error["type"] == "missing":
@@ -211,6 +226,18 @@ def _problem(error: Any) -> Problem:
             return place, f"missing; add a table [{place[0]}]" + (f" with {needed}." if needed else ".")
         return place, f"missing; add it. {getattr(field, 'description', None) or ''}".rstrip()
     return place, f"{error['msg'].removeprefix('Value error, ')}."
+
+
+def _problem_of_signal(place: Place, error: Any) -> Problem:
+    """As `_problem`, in a row of [[signals]]: its kind says which keys it knows."""
+    kind, where = KINDS[str(place[2])], (*place[:2], *place[3:4])
+    field = kind.model_fields.get(str(place[3])) if len(place) > 3 else None
+    if error["type"] == "extra_forbidden":
+        return _unknown(where, kind.model_fields)
+    if error["type"] == "missing":
+        return where, f"missing; add it. {getattr(field, 'description', None) or ''}".rstrip()
+    text = f"{error['msg'].removeprefix('Value error, ')}."
+    return where, f"{text} {field.description}" if field is not None and field.description else text
 
 
 def _fields(place: Place) -> Mapping[str, Any]:

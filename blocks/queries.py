@@ -30,6 +30,14 @@ class Queries(Frozen):
     up: str = Field(description="Prometheus's own up, for each instance.")
     error_ratio: str = Field(description="5xx / all requests of one revision lately, one number, 0-1.")
 
+    cloud_run_requests: str = Field(
+        'run_googleapis_com:request_count{service_name="{service}",revision_name="{revision}"}',
+        description="Cloud Run's own counter of requests, with a label response_code_class. Cloud Monitoring has it.",
+    )
+    start_time: str = Field(
+        "", description="Start time of each instance's process, unix seconds. Empty: restarts are not looked at."
+    )
+
     @field_validator("*")
     @classmethod
     def _knows_its_placeholders(cls, template: str) -> str:
@@ -49,3 +57,13 @@ class Queries(Frozen):
                 )
         templates: dict[str, str] = self.model_dump()
         return PLACEHOLDER.sub(lambda found: values[found[1]], templates[slot])
+
+    def text_of(self, query: str) -> str:
+        """The PromQL of ``query``, which is the name of a slot or PromQL itself."""
+        templates: dict[str, str] = self.model_dump()
+        return templates.get(query, query)
+
+    def render_any(self, query: str, service: Service, revision: str) -> str:
+        """As `render`, for the name of a slot or PromQL of a signal. Raises Refused (a name that is no name)."""
+        own = self.model_copy(update={"requests": self.text_of(query)})
+        return own.render("requests", service, revision)

@@ -1,11 +1,14 @@
 """What an environment must be to be trusted with a release, beyond the shape of its file."""
 
+import difflib
 from collections.abc import Iterator
 
 from blocks.cloud_run import CloudRun
 from blocks.environment import Environment
+from blocks.queries import KNOWN, PLACEHOLDER, Queries
 from blocks.toml_lines import Place
 from playbook.analysis.policy import Policy
+from playbook.analysis.signals import DEFAULT_SIGNALS
 from playbook.release.traffic import CANARY_TAG_EXAMPLE, PREVIOUS_TAG
 
 Problem = tuple[Place, str]
@@ -18,7 +21,13 @@ LONGEST_TAG = max((CANARY_TAG_EXAMPLE, PREVIOUS_TAG), key=len)
 
 def problems(environment: Environment) -> list[Problem]:
     """Everything that is wrong with an environment whose fields are each right."""
-    return [*_names(environment), *_policy(environment), *_pagers(environment), *_signing(environment)]
+    return [
+        *_names(environment),
+        *_policy(environment),
+        *_signals(environment),
+        *_pagers(environment),
+        *_signing(environment),
+    ]
 
 
 def _names(environment: Environment) -> Iterator[Problem]:
@@ -52,6 +61,39 @@ def _policy(environment: Environment) -> Iterator[Problem]:
             f"a bake of {policy.bake_s:g} s is too short to collect evidence; it needs at least {needed_s:g} s "
             "(literal_window_s, freshness_s, and two scrapes after the shift). Use 0 for no canary phase.",
         )
+
+
+def _signals(environment: Environment) -> Iterator[Problem]:
+    slots = [slot for slot in Queries.model_fields if slot != "error_ratio"]
+    shipped = {one.name: one for one in DEFAULT_SIGNALS}
+    for index, signal in enumerate(environment.signals):
+        if signal == shipped.get(signal.name):
+            continue
+        for name in signal.services:
+            if name not in environment.service_names:
+                near = difflib.get_close_matches(name, environment.service_names, 1)
+                yield (
+                    ("signals", index, "services"),
+                    f"there is no service {name!r}; {f'did you mean {near[0]!r}?' if near else 'see [[services]].'}",
+                )
+        for key in ("total", "bad", "query"):
+            query = getattr(signal, key, "")
+            if not query or query in slots:
+                continue
+            place: Place = ("signals", index, key)
+            if unknown := [f"{{{name}}}" for name in PLACEHOLDER.findall(query) if name not in KNOWN]:
+                known = ", ".join(f"{{{name}}}" for name in KNOWN)
+                yield place, f"{', '.join(unknown)} is no placeholder; use {known}."
+            elif "{revision}" not in query:
+                near = difflib.get_close_matches(query, slots, 1)
+                hint = f" Did you mean {near[0]!r} of [queries]?" if near else ""
+                yield place, f"{{revision}} is missing, so canary and stable cannot be told apart.{hint}"
+        for_s = getattr(signal, "for_s", None)
+        if for_s is not None and 0 < environment.policy.bake_s < for_s:
+            yield (
+                ("signals", index, "for_s"),
+                f"{for_s:g} s is longer than the bake ({environment.policy.bake_s:g} s), so it could never be reached.",
+            )
 
 
 def _pagers(environment: Environment) -> Iterator[Problem]:

@@ -138,6 +138,10 @@ class PrefectApi:
         body = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC", "limit": limit}
         return [one["message"] for one in await self._ask("POST", "/logs/filter", body)]
 
+    async def pause_queue(self, pool: str, queue: str, is_paused: bool) -> None:
+        """Pause or resume a work queue, as `make drain` does."""
+        await self._ask("PATCH", f"/work_pools/{pool}/queues/{queue}", {"is_paused": is_paused})
+
     async def cancel_all(self) -> None:
         """Cancel the runs that are under way and delete those that are due. Runs of schedules stay."""
         body = {"flow_runs": {"state": {"type": {"not_any_": sorted(TERMINAL)}}}}

@@ -81,22 +81,17 @@ class Server:
         path = self.folder / f"{log}.log"
         return await Child.start(sys.executable, *arguments, log=path, environ=self.environ, cwd=ROOT)
 
-    async def start_worker(self) -> Child:
-        """Start a process worker, which polls for runs every second. The pool is made from deploy/work-pool.json."""
+    async def start_worker(self, queue: str = "") -> Child:
+        """Start a process worker, which polls for runs every second. The pool is made from deploy/work-pool.json.
+
+        It polls ``queue`` alone, or all of them: a laptop needs no second worker, production has one for each queue.
+        """
         await self.make_pool()
-        command = (
-            "-m",
-            "prefect",
-            "worker",
-            "start",
-            "--pool",
-            POOL,
-            "--type",
-            "process",
-            "--name",
-            f"worker-{time.time_ns()}",
-        )
-        self.worker = await self.child(*command, log="worker")
+        name = f"worker-{time.time_ns()}"
+        start = ("-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", name)
+        if queue:
+            return await self.child(*start, "--work-queue", queue, log=f"worker-{queue}")
+        self.worker = await self.child(*start, log="worker")
         return self.worker
 
     async def make_pool(self) -> None:

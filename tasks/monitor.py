@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from prefect import get_run_logger, task
 
-from blocks.clock import monotonic_s, unix_s
+from blocks.clock import monotonic_s
 from blocks.environment import Environment
 from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Action, Reason, Verdict, judge, severest_first
@@ -32,21 +32,21 @@ class Notice:
 
     def __init__(self, env: Environment, lease: Lease) -> None:
         self._env, self._claim = env, lease
-        self._told: set[Reason] = set()
+        self._told: set[tuple[Reason, str]] = set()
         self._under_way: set[asyncio.Task[None]] = set()
 
     def of(self, verdicts: Sequence[Verdict]) -> None:
         """Whatever is new among these verdicts is being told."""
         for verdict in verdicts:
-            if verdict.alert and verdict.reason not in self._told:
-                self._told.add(verdict.reason)
+            about = verdict.reason, verdict.signal
+            if verdict.alert and about not in self._told:
+                self._told.add(about)
                 self._under_way.add(asyncio.ensure_future(notify_noticed(self._env, self._claim, verdict)))
 
 
 async def clock(env: Environment) -> float:
     """Prometheus's clock in unix seconds; ours where it is away."""
-    now_s, _ = await PrometheusClock(env).read()
-    return now_s
+    return await PrometheusClock(env).read()
 
 
 @task(name="probe", task_run_name="probe {service} in {env.name}", **READ)
@@ -116,51 +116,29 @@ async def _watched(
     """The verdicts as soon as the worst of them decides, the severest first."""
     assert lease.bake_start_s is not None
     time_of, ends_s = PrometheusClock(env), lease.bake_start_s + policy.bake_s
-    observers = await _opened(env, lease, policy, ends_s, is_held)
+    observers = [ServiceObserver(env, policy, lease, rollout) for rollout in lease.rollouts]
     await asyncio.gather(*(one.check_surroundings(lease, is_held) for one in observers))
     said_at_s, is_last, notice = 0.0, True, Notice(env, lease)
     while True:
-        now_s, is_reachable = await time_of.read()
+        now_s = await time_of.read()
         if is_last and now_s >= ends_s:  # a kill must be known before users are promoted
             is_last = False
             await asyncio.gather(*(one.check_surroundings(lease, is_held, is_last=True) for one in observers))
         await asyncio.gather(
-            *(one.look(now_s, is_reachable) for one in observers),
+            *(one.look(now_s) for one in observers),
             *(one.check_surroundings(lease, is_held) for one in observers),
         )
-        verdicts = severest_first(judge(one.evidence, policy, services=len(observers)) for one in observers)
+        verdicts = severest_first(judge(one.evidence, one.policy, services=len(observers)) for one in observers)
         decided = is_decided(verdicts[0])
-        lookout_of = {one.rollout.service: one for one in observers}
+        observer_of = {one.rollout.service: one for one in observers}
         if decided or monotonic_s() - said_at_s >= SAY_EVERY_S:
             said_at_s = monotonic_s()
             _say(verdicts)
             if progress and not decided:
-                progress.of([lookout_of[verdict.service].card(verdict) for verdict in verdicts], now_s, ends_s)
+                progress.of([observer_of[verdict.service].card(verdict) for verdict in verdicts], now_s, ends_s)
         notice.of(verdicts)
         if decided:
-            return tuple(lookout_of[verdict.service].card(verdict) for verdict in verdicts)
-        await asyncio.sleep(policy.tick_s)
-
-
-async def _opened(
-    env: Environment, lease: Lease, policy: Policy, until_s: float, is_held: bool
-) -> list[ServiceObserver]:
-    """An observer for each service.
-
-    A Prometheus that is away is waited for while the bake lasts, and then done without; what can be seen without it is
-    looked at meanwhile.
-    """
-    blind = [ServiceObserver.after((), env, policy, lease, rollout) for rollout in lease.rollouts]
-    while True:
-        try:
-            return list(
-                await asyncio.gather(*(ServiceObserver.open(env, policy, lease, rollout) for rollout in lease.rollouts))
-            )
-        except NO_TELEMETRY as away:
-            get_run_logger().warning("no telemetry to begin with: %s", away)
-        await asyncio.gather(*(one.check_surroundings(lease, is_held) for one in blind))
-        if unix_s() > until_s or any(one.oom_kills for one in blind):
-            return blind
+            return tuple(observer_of[verdict.service].card(verdict) for verdict in verdicts)
         await asyncio.sleep(policy.tick_s)
 
 
@@ -190,9 +168,9 @@ async def _shared(
 ) -> dict[str, Verdict]:
     """The verdicts on those ``rollouts`` whose cause stable shares, as it looks now."""
     now_s = await env.prometheus.clock()
-    seen = [await ServiceObserver.open(env, policy, lease, rollout) for rollout in rollouts]
-    await asyncio.gather(*(one.look(now_s, True) for one in seen))
-    verdicts = (judge(one.evidence, policy, services=len(lease.rollouts)) for one in seen)
+    seen = [ServiceObserver(env, policy, lease, rollout) for rollout in rollouts]
+    await asyncio.gather(*(one.look(now_s) for one in seen))
+    verdicts = (judge(one.evidence, one.policy, services=len(lease.rollouts)) for one in seen)
     return {v.service: v for v in verdicts if v.action is Action.ROLLBACK and v.attribution == "shared"}
 
 

@@ -1,25 +1,24 @@
 """From raw samples of many instances to rounds: what all of them together saw since the round before.
 
-- A counter grows per series, then series are summed: a restart or a vanished instance never makes a negative number.
-- A counter of an instance that falls says that the instance started again: every other one of its counters did too,
-  also those that are not there yet.
-- A series is counted from its first sample on. It is counted from zero where it was surely born during the bake: its
-  instance had been seen without it, or the canary without the instance. An instance of stable may be an old one that
-  was away: its first sample is where it is counted from.
+- A counter grows per series, then series are summed (`increments`): a restart or a vanished instance never makes a
+  negative number.
 - A round ends when every canary instance that is alive has reported. It does not wait for stable: that would cost
   seconds; what stable reported since the last round goes with it. It depends on the samples, not on when they were
   fetched: folding a whole bake at once gives the rounds that were seen live, as long as every instance's samples can
   be read before its next scrape. What can be read only later joins the round that is open then.
 - A gap makes one long round. Nothing is invented for it.
+- What is no number, and what has no time or one far ahead of the clock, is no sample.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from playbook.analysis.increments import COUNTER_MAX, Counter, Increments
 from playbook.analysis.policy import Policy
-from playbook.analysis.samples import INSTANCE_LABEL, CounterSeries, Observation, increment, is_error
+from playbook.analysis.samples import INSTANCE_LABEL, CounterSeries, Observation, edge_of, is_error
 
 _CANARY, _STABLE, _CANARY_LATENCY, _STABLE_LATENCY, _CPU, _MEMORY = range(6)
 _Key = tuple[int, frozenset[tuple[str, str]]]
@@ -54,6 +53,7 @@ class _Series(NamedTuple):
     key: _Key
     kind: int
     instance: str
+    counter: Counter
     bad: bool = False
     group: _Key | None = None
     slots: tuple[int, ...] = ()
@@ -74,9 +74,10 @@ class Aligner:
     edges: dict[_Key, frozenset[float]] = field(default_factory=dict, compare=False)  # buckets of each histogram
     idle: dict[int, frozenset[str | None]] = field(default_factory=dict, compare=False)  # edges that no line needs
     seen: dict[_Key, float] = field(default_factory=dict)  # time of the last sample
-    values: dict[_Key, float] = field(default_factory=dict)  # last value of a counter
+    requests: Increments = field(default_factory=lambda: Increments(0.0))
     buckets: dict[_Key, list[float]] = field(default_factory=dict)  # last bounds of a histogram
-    first_seen: dict[tuple[bool, str | None], float] = field(default_factory=dict)  # instance; None: the revision
+    replaced: frozenset[_Key] = frozenset()  # histograms whose place another one took
+    doubtful: tuple[float, float] = (0.0, 0.0)  # the canary's requests and 5xx from before its first scrape
     live: frozenset[str] = frozenset()  # canary instances of the last round
     reported: frozenset[str] = frozenset()  # canary instances of the round that is open
     opened_s: float = 0.0
@@ -85,6 +86,11 @@ class Aligner:
     open: list[float] = field(default_factory=lambda: [0.0] * 11)
     cpu: float = math.nan
     memory: float = math.nan
+
+    @classmethod
+    def of(cls, start_s: float, policy: Policy) -> "Aligner":
+        """One that has seen nothing yet."""
+        return cls(start_s, policy, requests=Increments(2 * policy.scrape_s))
 
     def copy(self) -> "Aligner":
         """One that can be fed without changing this one. What a series is, is shared: it never changes."""
@@ -95,9 +101,10 @@ class Aligner:
             self.edges,
             self.idle,
             self.seen.copy(),
-            self.values.copy(),
+            self.requests.copy(),
             self.buckets.copy(),
-            self.first_seen.copy(),
+            self.replaced,
+            self.doubtful,
             self.live,
             self.reported,
             self.opened_s,
@@ -112,6 +119,7 @@ class Aligner:
         """The rounds that end with what is new in this observation. What was seen before is skipped."""
         canary, stable = observation.canary, observation.stable
         events: dict[float, _Batch] = {}
+        ahead_s = observation.now_s + self.policy.freshness_s
         for kind, group in (
             (_CANARY, canary.requests),
             (_STABLE, stable.requests),
@@ -130,41 +138,46 @@ class Aligner:
                     self._learn(kind, group)
                     what = self.series[key]
                 if what.group is None or what.slots:
-                    self._collect(one, what, events)
+                    self._collect(one, what, events, ahead_s)
         rounds: list[Round] = []
         for at_s in sorted(events):
             self._at(at_s, events[at_s], rounds)
         return rounds
 
-    def _collect(self, one: CounterSeries, what: _Series, events: dict[float, _Batch]) -> None:
+    def _collect(self, one: CounterSeries, what: _Series, events: dict[float, _Batch], ahead_s: float) -> None:
         """File the samples that are new by their time; samples rise in time, so look from the end."""
         samples = one.samples
         index = len(samples)
         seen = self.seen.get(what.key, -math.inf)
-        while index and samples[index - 1][0] > seen:
+        while index and not samples[index - 1][0] <= seen:
             index -= 1
-        if index == len(samples):
-            return
-        self.seen[what.key] = samples[-1][0]
+        top = COUNTER_MAX if what.kind < _CPU else math.inf
         for at_s, value in samples[index:]:
-            if math.isfinite(value):
+            if not seen < at_s <= ahead_s:
+                continue
+            self.seen[what.key] = seen = at_s
+            if math.isfinite(value) and abs(value) <= top:
                 events.setdefault(at_s, []).append((what, value))
 
     def _learn(self, kind: int, group: Iterable[CounterSeries]) -> None:
         """Work out what the series of this kind are. A histogram's buckets are born together, so all are here."""
         edges = dict(self.edges)
-        names: dict[_Key, tuple[CounterSeries, _Key | None]] = {}
+        names: dict[_Key, tuple[CounterSeries, _Key | None, float | None]] = {}
         for one in group:
             of: _Key | None = None
+            edge = None
             if kind in (_CANARY_LATENCY, _STABLE_LATENCY):
                 of = (kind, frozenset(item for item in one.labels.items() if item[0] != "le"))
-                if "le" in one.labels:  # a histogram's _sum or _count is no bucket
-                    edges[of] = edges.get(of, frozenset()) | {float(one.labels["le"])}
-            names[kind, frozenset(one.labels.items())] = one, of
+                edge = edge_of(one.labels)
+                if edge is not None:  # a histogram's _sum or _count is no bucket
+                    edges[of] = edges.get(of, frozenset()) | {edge}
+            names[kind, frozenset(one.labels.items())] = one, of, edge
         learnt = {}
-        for key, (one, of) in names.items():
-            slots = self._slots(float(one.labels["le"]), edges[of]) if of and "le" in one.labels else ()
-            learnt[key] = _Series(key, kind, one.labels.get(INSTANCE_LABEL, ""), is_error(one.labels), of, slots)
+        for key, (one, of, edge) in names.items():
+            slots = self._slots(edge, edges[of]) if of and edge is not None else ()
+            instance = one.labels.get(INSTANCE_LABEL, "")
+            counter = Counter(key, kind == _CANARY, instance, (kind, instance, one.labels.get("status")))
+            learnt[key] = _Series(key, kind, instance, counter, is_error(one.labels), of, slots)
         self.series, self.edges = self.series | learnt, edges
         if kind in (_CANARY_LATENCY, _STABLE_LATENCY):
             known = [(dict(what.key[1]).get("le"), what.slots) for what in self.series.values() if what.kind == kind]
@@ -190,23 +203,13 @@ class Aligner:
         late = at_s > self.opened_s + 1.5 * self.policy.scrape_s
         if self.reported and (late or not here.isdisjoint(self.reported)):
             self._close(rounds)
-        self._forget_restarted(batch)
         bounds: dict[_Key, list[float]] = {}
-        is_new = False
+        counted: list[tuple[Counter, float]] = []
+        bad: list[bool] = []
         for what, value in batch:
             if what.kind <= _STABLE:
-                before = self.values.get(what.key)
-                self.values[what.key] = value
-                is_new |= before is None
-                if during:
-                    grown = (
-                        increment(value, before)
-                        if before is not None
-                        else self._from_zero(what.kind, what.instance, at_s) * value
-                    )
-                    self.open[2 * what.kind] += grown
-                    if what.bad:
-                        self.open[2 * what.kind + 1] += grown
+                counted.append((what.counter, value))
+                bad.append(what.bad)
             elif what.group is not None:
                 found = bounds.setdefault(what.group, [math.nan, math.nan, math.nan, math.nan])
                 for slot in what.slots:
@@ -215,10 +218,10 @@ class Aligner:
                 self.cpu = value if math.isnan(self.cpu) else max(self.cpu, value)
             elif during:
                 self.memory = value if math.isnan(self.memory) else max(self.memory, value)
-        for group, found in bounds.items():
-            self._histogram(at_s, group, found, during)
-        if is_new:
-            self._note(at_s, batch)
+        if bounds:
+            self._histograms(at_s, bounds, during)
+        if counted:
+            self._requests(at_s, counted, bad, during)
         if not here:
             return
         self.latest_s = max(self.latest_s, at_s)
@@ -231,59 +234,61 @@ class Aligner:
         if self.reported >= self.live:
             self._close(rounds)
 
-    def _forget_restarted(self, batch: _Batch) -> None:
-        """The request counters of an instance that started again begin at zero, also those that have not come yet."""
-        fallen = {
-            (what.kind, what.instance)
-            for what, value in batch
-            if what.kind <= _STABLE and value < self.values.get(what.key, -math.inf)
-        }
-        if fallen:
-            self.values = {
-                key: value
-                for key, value in self.values.items()
-                if (self.series[key].kind, self.series[key].instance) not in fallen
-            }
+    def _requests(self, at_s: float, counted: list[tuple[Counter, float]], bad: list[bool], during: bool) -> None:
+        """Add what the request counters grew by."""
+        for (counter, _), is_bad, grown in zip(counted, bad, self.requests.take(at_s, counted), strict=True):
+            if not during:
+                continue
+            first = 0 if counter.is_canary else 2
+            self.open[first] += grown.by
+            if is_bad:
+                self.open[first + 1] += grown.by
+            if grown.doubtful:
+                n, x = self.doubtful
+                self.doubtful = n + grown.doubtful, x + (grown.doubtful if is_bad else 0.0)
 
-    def _histogram(self, at_s: float, group: _Key, found: list[float], during: bool) -> None:
-        """Add what one histogram grew by. One that came with a bucket missing is left for the next scrape."""
-        total = found[_TOTAL]
-        if math.isnan(found[_MAYBE]) and min(self.edges[group]) > self.policy.p95_max_s:
-            found[_MAYBE] = 0.0
-        if any(map(math.isnan, found)):
-            return
-        before = self.buckets.get(group)
-        self.buckets[group] = found
+    def _histograms(self, at_s: float, bounds: dict[_Key, list[float]], during: bool) -> None:
+        """Add what histograms grew by. One that came with a bucket missing is left for the next scrape."""
+        self.replaced -= bounds.keys()
+        new: dict[tuple[int, str], list[list[float]]] = defaultdict(list)
+        for group, found in bounds.items():
+            if math.isnan(found[_MAYBE]) and min(self.edges[group]) > self.policy.p95_max_s:
+                found[_MAYBE] = 0.0
+            if any(map(math.isnan, found)):
+                continue
+            before = self.buckets.get(group)
+            self.buckets[group] = found
+            if before is not None:
+                self._grow(group[0], found, before, during)
+                continue
+            instance = dict(group[1]).get(INSTANCE_LABEL, "")
+            if self.requests.is_born_since(group[0] == _CANARY_LATENCY, instance, at_s):
+                new[group[0], instance].append(found)
+        for twin, born in new.items():
+            gone = [
+                group
+                for group in self.buckets
+                if group not in bounds
+                and group not in self.replaced
+                and (group[0], dict(group[1]).get(INSTANCE_LABEL, "")) == twin
+            ]
+            self.replaced |= set(gone)
+            before = [math.fsum(column) for column in zip(*(self.buckets[group] for group in gone), strict=True)]
+            total = [math.fsum(column) for column in zip(*born, strict=True)]
+            self._grow(twin[0], total, before or [0.0] * 4, during)
+
+    def _grow(self, kind: int, found: list[float], before: list[float], during: bool) -> None:
+        """Add what a histogram grew by. A total that fell started again."""
         if not during:
             return
-        if before is None:
-            instance = dict(group[1]).get(INSTANCE_LABEL, "")
-            if not self._from_zero(group[0], instance, at_s):
-                return
+        if found[_TOTAL] < before[_TOTAL]:
             before = [0.0] * 4
-        elif total < before[_TOTAL]:
-            before = [0.0] * 4
-        timed = total - before[_TOTAL]
-        slow, maybe, very = (max(0.0, timed - (found[s] - before[s])) for s in (_SLOW, _MAYBE, _VERY))
-        grown = (timed, slow, maybe, very) if group[0] == _CANARY_LATENCY else (timed, slow, very)
-        first = 4 if group[0] == _CANARY_LATENCY else 8
+        timed = found[_TOTAL] - before[_TOTAL]
+        slow, maybe, very = (min(timed, max(0.0, timed - (found[s] - before[s]))) for s in (_SLOW, _MAYBE, _VERY))
+        grown = (timed, slow, maybe, very) if kind == _CANARY_LATENCY else (timed, slow, very)
+        first = 4 if kind == _CANARY_LATENCY else 8
         for offset, value in enumerate(grown):
             self.open[first + offset] += value
-
-    def _from_zero(self, kind: int, instance: str, at_s: float) -> bool:
-        """Whether a series that is seen for the first time was born since the bake began."""
-        canary = kind in (_CANARY, _CANARY_LATENCY)
-        if (canary, instance) in self.first_seen:
-            return True
-        since = self.first_seen.get((canary, None))
-        return canary and since is not None and at_s - since > 2 * self.policy.scrape_s
-
-    def _note(self, at_s: float, batch: _Batch) -> None:
-        """Remember when each revision and instance was first scraped."""
-        for what, _ in batch:
-            if what.kind <= _STABLE and (what.kind == _CANARY, what.instance) not in self.first_seen:
-                self.first_seen[what.kind == _CANARY, what.instance] = at_s
-                self.first_seen.setdefault((what.kind == _CANARY, None), at_s)
 
     def _close(self, rounds: list[Round]) -> None:
         """End the round that is open."""

@@ -5,6 +5,8 @@ fetches everything since the bake's start and goes on with the same test. It nev
 multiply the chance of a wrong verdict by the number of restarts.
 """
 
+import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from playbook.analysis.alignment import Aligner, Round
@@ -12,6 +14,8 @@ from playbook.analysis.levels import BLOCK, Block, Latency, Level, Recent, Satur
 from playbook.analysis.policy import Policy
 from playbook.analysis.samples import CounterSeries, Dispersion, Observation, RevisionSamples, dispersion
 from playbook.analysis.sequential import Ceiling, Onset
+from playbook.analysis.signal_states import SignalStates
+from playbook.analysis.signals import DEFAULT_SIGNALS, Signals
 
 __all__ = ["CounterSeries", "Dispersion", "Evidence", "Observation", "RevisionSamples", "dispersion"]
 
@@ -34,6 +38,7 @@ class Evidence(NamedTuple):
     latency: Latency
     recent: Recent  # the last literal_window_s
     aligner: Aligner
+    signals: SignalStates  # those of [[signals]]
     block: Block = Block()  # what `relative` waits for
     rounds: tuple[Round, ...] = ()
     strongest: tuple[float, ...] = ()  # of the tests' e-values after each round
@@ -48,6 +53,7 @@ class Evidence(NamedTuple):
     memory: Saturation = Saturation()
     oom_kills: int | None = None
     scaled_at_s: float | None = None
+    new_errors: tuple[str, ...] = ()  # error lines of the canary that stable does not have
 
     @classmethod
     def start(
@@ -61,15 +67,19 @@ class Evidence(NamedTuple):
         dispersion: Dispersion | None = None,
         phi_hat: float | None = None,
         scaled_at_s: float | None = None,
+        signals: Signals = DEFAULT_SIGNALS,
+        canary_percent: int | None = None,
     ) -> "Evidence":
         """Evidence of nothing yet. Samples up to ``bake_start_s`` (fetch two scrapes before it) are baselines.
 
         ``policy``: the one that judges later; only its bake may be longer then. ``dispersion``: of stable's errors
         before the canary (`samples.dispersion`), or ``phi_hat``, a known figure; neither: as without a past.
-        ``scaled_at_s``: when the canary was scaled, for a process that takes over.
+        ``scaled_at_s``: when the canary was scaled, for a process that takes over. ``signals``: what is looked at
+        beside the playbook's table. ``canary_percent``: its share of the users; None: the policy's, 0: not known.
         """
         unknown = Dispersion(policy.phi_unknown, "default")
         found = dispersion or (unknown if phi_hat is None else Dispersion(max(1.0, phi_hat), "given"))
+        percent = policy.canary_percent if canary_percent is None else canary_percent
         tests, from_s = Tests.of(policy, found.phi_hat), bake_start_s + policy.settle_s
         blank = cls(
             service=service,
@@ -86,22 +96,31 @@ class Evidence(NamedTuple):
             relative=Level(tests.relative.nothing),
             latency=_latency_from(tests, from_s),
             recent=Recent(policy.literal_window_s, from_s, bursty=found.phi_hat >= 2),
-            aligner=Aligner(bake_start_s, policy),
+            aligner=Aligner.of(bake_start_s, policy),
+            signals=SignalStates.of(bake_start_s, policy, signals, percent / 100 if percent else None),
         )
         return blank if scaled_at_s is None else blank.after_scaling(scaled_at_s)
 
     def observe(self, observation: Observation) -> "Evidence":
         """The evidence with what is new in this observation. Samples that were seen before change nothing."""
+        if not math.isfinite(observation.now_s):  # a clock that is none: what was seen counts, and no time passes
+            observation = replace(observation, now_s=self.now_s)
         aligner = self.aligner.copy()
         rounds = aligner.feed(observation)
+        signals = self.signals.copy()
+        signals.feed(observation)
         kills = [k for k in (self.oom_kills, observation.oom_kills) if k is not None]
         grown = self
         for one in rounds[:-1]:
             grown = grown._after(one)
-        now_s, oom_kills = max(self.now_s, observation.now_s), max(kills, default=None)
-        if not rounds:
-            return grown._replace(now_s=now_s, aligner=aligner, oom_kills=oom_kills)
-        return grown._after(rounds[-1], now_s=now_s, aligner=aligner, oom_kills=oom_kills)
+        more: dict[str, Any] = {
+            "now_s": max(self.now_s, observation.now_s),
+            "aligner": aligner,
+            "signals": signals,
+            "oom_kills": max(kills, default=None),
+            "new_errors": observation.new_errors or self.new_errors,
+        }
+        return grown._after(rounds[-1], **more) if rounds else grown._replace(**more)
 
     def after_scaling(self, at_s: float) -> "Evidence":
         """The evidence once the canary was given more instances: latency and saturation are looked at anew.
@@ -111,6 +130,7 @@ class Evidence(NamedTuple):
         from_s = at_s + self.policy.warm_up_s
         return self._replace(
             scaled_at_s=at_s,
+            signals=self.signals.after_scaling(),
             latency=_latency_from(self.tests, from_s),
             recent=self.recent.with_latency_from(from_s),
             cpu=Saturation(),
@@ -131,6 +151,12 @@ class Evidence(NamedTuple):
     def bursty(self) -> bool:
         """Whether errors are known to come in bursts, so that one may lie across two scrapes."""
         return self.recent.bursty
+
+    @property
+    def doubtful(self) -> Window:
+        """What the canary's first instances had counted before their first scrape: users' requests, or ours from before
+        the bake."""
+        return Window(*self.aligner.doubtful)
 
     @property
     def stable_since(self) -> Window:

@@ -71,7 +71,7 @@ def _missing(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
         case Reason.TELEMETRY_STALE:
             return (
                 f"No evidence: the newest metrics of {evidence.canary} are {evidence.age_s:.0f} s old; the limit is "
-                f"{policy.freshness_s:.0f} s. Check Prometheus."
+                f"{policy.freshness_s:.0f} s. Check Prometheus. Until then the error rate was {counted(evidence.bake)}."
             )
         case Reason.TELEMETRY_PARTIAL:
             return (
@@ -88,6 +88,14 @@ def _missing(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
                 f"No evidence of latency: none of {evidence.bake.n:,.0f} requests has a duration. "
                 "Check the latency query in [queries]."
             )
+        case Reason.CPU_UNKNOWN | Reason.MEMORY_UNKNOWN:
+            name = "cpu" if reason is Reason.CPU_UNKNOWN else "memory"
+            return (
+                f"No evidence of {'CPU' if name == 'cpu' else name} use: nothing was received in {seconds:.0f} s. "
+                f'Check the {name} query in [queries], or say allow_unseen = ["{name}"] in [policy].'
+            )
+        case Reason.SIGNAL_UNKNOWN:
+            return f"No evidence: a signal was not received in {seconds:.0f} s. Check its query in [[signals]]."
         case Reason.OOM_UNKNOWN:
             return (
                 f"The logs did not answer in {seconds:.0f} s, so it is not known whether instances were killed for "
@@ -109,6 +117,23 @@ def _held(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
             is_scaled = evidence.scaled_at_s is not None
             next_step = "More instances did not help." if is_scaled else "More instances are added once."
             return f"{_slow(evidence.recent.of('timed', 'very_slow'), policy.p95_rollback_s, policy)} {next_step}"
+        case Reason.FIRST_REQUESTS_FAILED:
+            return (
+                f"{evidence.doubtful.x:,.0f} of {evidence.doubtful.n:,.0f} requests failed before the first scrape of "
+                f"{evidence.canary}; since then {evidence.bake.x:,.0f} of {evidence.bake.n:,.0f}. {asks}"
+            )
+        case Reason.SIGNAL_HELD | Reason.SIGNAL_BREACHED:
+            return f"1 signal of [[signals]] is beyond its limit. {asks}"
+        case Reason.NEW_ERRORS:
+            return (
+                f"{evidence.canary} logged {len(evidence.new_errors)} kinds of errors that stable does not have: "
+                f"{'; '.join(evidence.new_errors)}. {asks}"
+            )
+        case Reason.ERRORS_WORSE:
+            return (
+                f"Error rate {counted(evidence.bake)} is below {percent(policy.error_ratio_investigate)}, but "
+                f"stable's is {counted(evidence.stable_bake)}: a regression. One route may be broken. {asks}"
+            )
         case Reason.LATENCY_2S:
             return f"{_slow(evidence.recent.of('timed', 'slow'), policy.p95_max_s, policy)} {asks}"
         case Reason.CPU | Reason.MEMORY:

@@ -4,7 +4,7 @@
 """
 
 from enum import StrEnum
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -17,6 +17,23 @@ class LowTraffic(StrEnum):
     HOLD = "hold"  # wait for requests, as long as the gate's deadline allows
     PROBE = "probe"  # send what is missing to the tag URL, look again, then ask: they count as any request does
     ASK = "ask"  # a person decides
+
+
+Unseen = Literal["latency", "cpu", "memory", "oom_kills"]
+
+
+class SharedCause(StrEnum):
+    """What to do with a canary that fails as stable does."""
+
+    ROLLBACK = "rollback"
+    HOLD = "hold"  # wait until stable is well; what came meanwhile does not count
+
+
+class NewErrors(StrEnum):
+    """What error lines do that stable does not have."""
+
+    SHOW = "show"
+    HOLD = "hold"
 
 
 def _s(default: float, why: str) -> float:
@@ -113,6 +130,22 @@ class Policy(Frozen):
     history_min_requests: int = Field(default=2000, ge=1, description="Requests in that past before it counts. Judge.")
     phi_unknown: float = Field(default=20, ge=1, description="Dispersion that is assumed without such a past. Judge.")
 
+    allow_unseen: tuple[Unseen, ...] = Field(
+        default=(),
+        description="Signals of the playbook's table that a release may be promoted without ever having seen. "
+        "The playbook is silent.",
+    )
+    shared_cause: SharedCause = Field(
+        default=SharedCause.ROLLBACK,
+        description="What to do where stable fails too. Playbook 8: roll back. hold: wait until stable is well.",
+    )
+    new_errors: NewErrors = Field(
+        default=NewErrors.SHOW,
+        description="Error lines of the canary that stable does not have: show them, or hold the release too.",
+    )
+    cloud_run_interval_s: float = _s(60, "Between two samples of Cloud Run's own counts. Google's documentation.")
+    cloud_run_delay_s: float = _s(240, "Until such a sample is visible, at most. Google's documentation says 180.")
+
     @classmethod
     def compressed(cls) -> Self:
         """The policy of rehearsals: an hour becomes half a minute. Ratios and certainty stay as they are."""
@@ -132,6 +165,8 @@ class Policy(Frozen):
             literal_requests=130,
             scrape_s=1,
             tick_s=1,
+            cloud_run_interval_s=4,
+            cloud_run_delay_s=10,
         )
 
     def extended(self, seconds: float) -> Self:

@@ -12,13 +12,15 @@ class SignalReading:
     """One signal at the moment of a verdict. ``evidence`` rolls back, scales or holds at ``evidence_needed``."""
 
     name: str
-    slot: str  # of the query catalogue: requests, latency, cpu, memory, oom_kills
+    slot: str  # of the query catalogue: requests, latency, cpu, memory, oom_kills; else the name of a signal
     requests: int | None = None
     bad: int | None = None
     ratio: float | None = None  # bad / requests, or a level between 0 and 1
     threshold: float | None = None  # the playbook's line for the ratio
     evidence: float | None = None  # highest e-value so far
     evidence_needed: float | None = None
+    is_minimum: bool = False  # the threshold is the least that is fine
+    is_number: bool = False  # the ratio is a number of any unit
     query: str | None = None  # filled in by whoever asked it
 
 

@@ -6,9 +6,9 @@ thousands of them in a bake, and whoever makes them has checked them already.
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 from playbook.analysis.policy import Policy
 
@@ -46,17 +46,35 @@ class RevisionSamples:
     memory: tuple[CounterSeries, ...] = ()
 
 
+class Sides(NamedTuple):
+    """What one query said of the canary and of stable."""
+
+    canary: tuple[CounterSeries, ...] = ()
+    stable: tuple[CounterSeries, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Observation:
     """One look at the world. ``now_s`` is the telemetry's clock; samples may repeat what was seen before.
 
-    ``oom_kills``: kills of canary instances since the bake began; None when it could not be asked.
+    ``oom_kills``: kills of canary instances since the bake began; None when it could not be asked. ``more``: what the
+    queries of signals said, by their name. ``new_errors``: error lines of the canary that stable does not have.
     """
 
     now_s: float
     canary: RevisionSamples = RevisionSamples()
     stable: RevisionSamples = RevisionSamples()
     oom_kills: int | None = None
+    more: Mapping[str, Sides] = field(default_factory=dict)
+    new_errors: tuple[str, ...] = ()
+
+    def of(self, query: str) -> Sides:
+        """What the query of a signal said."""
+        match query:
+            case "requests" | "latency" | "cpu" | "memory":
+                return Sides(getattr(self.canary, query), getattr(self.stable, query))
+            case _:
+                return self.more.get(query, Sides())
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +98,15 @@ def increment(value: float, before: float) -> float:
 def is_error(labels: dict[str, str]) -> bool:
     """Whether requests of this series were answered with a 5xx, by code ("503") or by class ("5xx")."""
     return labels.get("status", "").startswith("5")
+
+
+def edge_of(labels: dict[str, str]) -> float | None:
+    """The upper edge of a bucket (seconds); None where the series is no bucket of a histogram."""
+    try:
+        edge = float(labels["le"])
+    except (KeyError, ValueError):
+        return None
+    return None if math.isnan(edge) else edge
 
 
 def dispersion(history: Sequence[CounterSeries], policy: Policy) -> Dispersion:

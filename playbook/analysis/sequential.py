@@ -121,6 +121,31 @@ class Relative:
         return _grow(masses, self.start, share, factors)
 
 
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """H0: each request is the canary's with a chance of at least ``share``. Tilts only: which of two revisions gets a
+    request is drawn for each one, so hardly any come together (``phi``)."""
+
+    share: float
+    phi: float = 5.0
+    lower: tuple[float, ...] = (0.9, 0.75, 0.5, 0.1)
+
+    @property
+    def nothing(self) -> Masses:
+        """The masses before the first scrape: all of the initial 1 is cash."""
+        return (0.0,) * len(self.lower)
+
+    def step(self, masses: Masses, share: float, n: float, m: float) -> Masses:
+        """The masses after a scrape with ``n`` requests of the canary and ``m`` of stable."""
+        start = (1 / len(self.lower),) * len(self.lower)
+        factors = []
+        for part in self.lower:
+            less = part * self.share
+            gain = n * math.log(part) + m * math.log((1 - less) / (1 - self.share))
+            factors.append(math.exp(max(-99.0, min(99.0, gain / self.phi))))
+        return _grow(masses, start, share, factors)
+
+
 def _grow(masses: Masses, start: Masses, share: float, factors: list[float]) -> Masses:
     grown = [(m + share * s) * f for m, s, f in zip(masses, start, factors, strict=True)]
     return tuple(grown if max(grown) <= _HUGE else [min(_HUGE, mass) for mass in grown])

@@ -11,13 +11,15 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Literal, NamedTuple, Self
 
-from playbook.analysis import explanation
+from playbook.analysis import explanation, signal_judge
 from playbook.analysis.chart import Moment
 from playbook.analysis.evidence import Evidence
 from playbook.analysis.levels import BLOCK, Window
-from playbook.analysis.policy import Policy
+from playbook.analysis.policy import NewErrors, Policy
 from playbook.analysis.readings import SignalReading, readings
 from playbook.analysis.sequential import requests_needed, upper_bound
+from playbook.analysis.signal_states import State
+from playbook.analysis.signals import Absence, Breach
 from playbook.base import Frozen
 from playbook.incident.decision_matrix import Reason, Severity, Trigger, row_for
 
@@ -59,6 +61,8 @@ class Verdict(Frozen):
     alert: bool = False  # tell people now, although nothing is decided
     eta_s: float | None = None  # seconds until there are requests enough to promote; None: not at this error ratio
     missing: int | None = None  # requests that a further look would need beside those seen; None: no number would do
+    signal: str = ""  # the row of [[signals]] that decided, if one did
+    new_errors: tuple[str, ...] = ()  # error lines of the canary that stable does not have
     at_s: float = 0.0
     trace: tuple[Moment, ...] = ()  # the bake so far, for the picture; filled in by whoever shows it
 
@@ -71,15 +75,18 @@ class Verdict(Frozen):
 class _Finding(NamedTuple):
     action: Action
     reason: Reason
+    state: State | None = None  # of the signal that decided
 
 
 def judge(evidence: Evidence, policy: Policy, *, services: int = 1, scaled: bool = False) -> Verdict:
     """Decide what the evidence so far allows.
 
-    The first that holds: OOM kill; errors proven, measured, regressed or literally above 0.5 %; p95 above 5 s (SCALE,
-    or ROLLBACK once ``scaled``). Then, until the bake's end, CONTINUE. At the end: errors measured above 0.5 %;
-    telemetry missing, stale or partial; no traffic; a signal that was never seen; a hold (latency, CPU, memory);
-    errors in the 0.1-0.5 % band; too few requests; and only then PROMOTE. No data never promotes.
+    The first that holds: OOM kill; errors proven, measured, regressed or literally above 0.5 %; a signal of
+    [[signals]] that rolls back; p95 above 5 s or another signal that scales (SCALE, or ROLLBACK once ``scaled``). Then,
+    until the bake's end, CONTINUE. At the end: errors measured above 0.5 %; first requests that failed; telemetry
+    missing, stale or partial; no traffic; a signal that was never seen; a hold (latency, CPU, memory, a signal); errors
+    in the 0.1-0.5 % band; errors surely worse than stable's; too few requests; and only then PROMOTE. No data never
+    promotes.
 
     ``services``: of the release; the chance of a wrong ROLLBACK is split over them. ``scaled``: more instances were
     tried already; evidence that knows it (`Evidence.after_scaling`) need not be told.
@@ -91,10 +98,13 @@ def judge(evidence: Evidence, policy: Policy, *, services: int = 1, scaled: bool
     ends_s = evidence.bake_start_s + policy.bake_s
     at_end = evidence.now_s >= ends_s
     found = _against(evidence, policy, services)
-    if found is None and _too_slow(evidence, policy, services) and (scaled or not at_end):
-        found = _Finding(Action.ROLLBACK if scaled else Action.SCALE, Reason.LATENCY_5S)
+    found = found or _breached(evidence, Breach.ROLLBACK, services, at_end)
+    if found is None and (scaled or not at_end):
+        slow = Reason.LATENCY_5S if _too_slow(evidence, policy, services) else None
+        found = _Finding(Action.SCALE, slow) if slow else _breached(evidence, Breach.SCALE, services, at_end)
+        found = found._replace(action=Action.ROLLBACK) if found and scaled else found
     if found is None:
-        found = _at_end(evidence, policy) if at_end else _Finding(Action.CONTINUE, _meanwhile(evidence, policy))
+        found = _at_end(evidence, policy, services) if at_end else _meanwhile(evidence, policy, services)
     return _verdict(found, evidence, policy, services, max(0.0, ends_s - evidence.now_s))
 
 
@@ -159,6 +169,19 @@ def _against(evidence: Evidence, policy: Policy, services: int) -> _Finding | No
     return None
 
 
+def _breached(evidence: Evidence, breach: Breach, services: int, at_end: bool) -> _Finding | None:
+    """The first signal of [[signals]] with this consequence that is beyond its limit."""
+    action = {Breach.ROLLBACK: Action.ROLLBACK, Breach.SCALE: Action.SCALE, Breach.HOLD: Action.INCONCLUSIVE}[breach]
+    reason = Reason.SIGNAL_HELD if breach is Breach.HOLD else Reason.SIGNAL_BREACHED
+    signals, least = evidence.signals, evidence.least
+    for state in signals.states:
+        if state.signal.breach is breach and signal_judge.is_breached(
+            signals, state, least=least, services=services, at_end=at_end
+        ):
+            return _Finding(action, reason, state)
+    return None
+
+
 def _too_slow(evidence: Evidence, policy: Policy, services: int = 1) -> bool:
     """Whether the p95 is above 5 s, by evidence or by measure."""
     return evidence.latency.measured or evidence.latency.very_slow_confirmed >= services / policy.alpha_latency
@@ -173,15 +196,32 @@ def _unseen(evidence: Evidence, policy: Policy) -> Reason | None:
     return None
 
 
-def _meanwhile(evidence: Evidence, policy: Policy) -> Reason:
+def _meanwhile(evidence: Evidence, policy: Policy, services: int) -> _Finding:
     """What to say while the bake goes on: what would stand in the way of promotion if it ended now."""
-    if missing := _unseen(evidence, policy):
-        return missing
-    if held := _held(evidence, policy):
-        return held
-    if not evidence.bake.n and evidence.now_s - evidence.bake_start_s > policy.freshness_s:
-        return Reason.NO_TRAFFIC
-    return Reason.ERRORS_IN_BAND if _in_band(evidence, policy) else Reason.COLLECTING
+    no_traffic = not evidence.bake.n and evidence.now_s - evidence.bake_start_s > policy.freshness_s
+    doubt = Reason.FIRST_REQUESTS_FAILED if _first_failed(evidence, policy) else None
+    if held := doubt or _unseen(evidence, policy) or _held(evidence, policy):
+        return _Finding(Action.CONTINUE, held)
+    if no_traffic:
+        return _Finding(Action.CONTINUE, Reason.NO_TRAFFIC)
+    if found := _breached(evidence, Breach.HOLD, services, False):
+        return found._replace(action=Action.CONTINUE)
+    if _in_band(evidence, policy):
+        return _Finding(Action.CONTINUE, Reason.ERRORS_IN_BAND)
+    worse = _is_worse(evidence, policy, services)
+    return _Finding(Action.CONTINUE, Reason.ERRORS_WORSE if worse else Reason.COLLECTING)
+
+
+def _first_failed(evidence: Evidence, policy: Policy) -> bool:
+    """Whether too many of the requests failed that came before the first scrape. Some of them may be ours."""
+    first = evidence.doubtful
+    return first.x >= policy.errors_min and first.x > policy.error_ratio_max * (first.n + evidence.bake.n)
+
+
+def _is_worse(evidence: Evidence, policy: Policy, services: int) -> bool:
+    """Whether the canary surely fails more often than stable, however rarely."""
+    is_proven = evidence.relative.peak >= services / policy.alpha_relative
+    return is_proven and evidence.bake.x >= policy.errors_min and evidence.bake.ratio > evidence.stable_bake.ratio
 
 
 def _held(evidence: Evidence, policy: Policy) -> Reason | None:
@@ -205,11 +245,13 @@ def _in_band(evidence: Evidence, policy: Policy) -> bool:
     return evidence.bake.above(line, least) or evidence.window.above(line, least)
 
 
-def _at_end(evidence: Evidence, policy: Policy) -> _Finding:
+def _at_end(evidence: Evidence, policy: Policy, services: int) -> _Finding:
     """The verdict when the bake is over and nothing spoke against the canary before. Never CONTINUE."""
     line, least, bake = policy.error_ratio_max, evidence.least, evidence.bake
     if bake.above(line, least) or evidence.window.above(line, least):
         return _Finding(Action.ROLLBACK, Reason.ERRORS_AT_DEADLINE)
+    if _first_failed(evidence, policy):
+        return _Finding(Action.INCONCLUSIVE, Reason.FIRST_REQUESTS_FAILED)
     missing = _unseen(evidence, policy)
     if not evidence.rounds:
         missing = Reason.TELEMETRY_MISSING
@@ -218,33 +260,58 @@ def _at_end(evidence: Evidence, policy: Policy) -> _Finding:
     elif missing is None and not bake.n:
         missing = Reason.NO_TRAFFIC
     elif missing is None:
-        missing = _unknown(evidence)
+        missing = _unknown(evidence, policy)
     if held := missing or _held(evidence, policy):
         return _Finding(Action.INCONCLUSIVE, held)
+    if found := _breached(evidence, Breach.HOLD, services, True) or _breached(evidence, Breach.SCALE, services, True):
+        return found._replace(action=Action.INCONCLUSIVE, reason=Reason.SIGNAL_HELD)
+    if absent := _absent(evidence):
+        return _Finding(Action.INCONCLUSIVE, Reason.SIGNAL_UNKNOWN, absent)
     if _in_band(evidence, policy):
         return _Finding(Action.INCONCLUSIVE, Reason.ERRORS_IN_BAND)
+    if _is_worse(evidence, policy, services):
+        return _Finding(Action.INCONCLUSIVE, Reason.ERRORS_WORSE)
+    if policy.new_errors is NewErrors.HOLD and evidence.new_errors:
+        return _Finding(Action.INCONCLUSIVE, Reason.NEW_ERRORS)
     if _bound(evidence, policy) >= line:
         return _Finding(Action.INCONCLUSIVE, Reason.TOO_FEW_REQUESTS)
     return _Finding(Action.PROMOTE, Reason.HEALTHY)
 
 
-def _unknown(evidence: Evidence) -> Reason | None:
+def _absent(evidence: Evidence) -> State | None:
+    """The first signal that was never seen, and whose absence holds."""
+    for state in evidence.signals.states:
+        if state.signal.absence is Absence.HOLD and not state.is_seen:
+            return state
+    return None
+
+
+def _unknown(evidence: Evidence, policy: Policy) -> Reason | None:
     """What was never seen although there were requests: a signal that is missing is not a healthy one."""
-    if not evidence.latency.bake.n:
-        return Reason.LATENCY_5S if evidence.scaled_at_s is not None else Reason.LATENCY_UNKNOWN
-    return Reason.OOM_UNKNOWN if evidence.oom_kills is None else None
+    is_scaled, allowed = evidence.scaled_at_s is not None, policy.allow_unseen
+    if not evidence.latency.bake.n and (is_scaled or "latency" not in allowed):
+        return Reason.LATENCY_5S if is_scaled else Reason.LATENCY_UNKNOWN
+    if evidence.oom_kills is None and "oom_kills" not in allowed:
+        return Reason.OOM_UNKNOWN
+    if math.isnan(evidence.cpu.level) and not is_scaled and "cpu" not in allowed:
+        return Reason.CPU_UNKNOWN
+    if math.isnan(evidence.memory.level) and not is_scaled and "memory" not in allowed:
+        return Reason.MEMORY_UNKNOWN
+    return None
 
 
 def _bound(evidence: Evidence, policy: Policy) -> float:
-    """The error ratio that the bake rules out, at the certainty this look asks for."""
-    return upper_bound(evidence.bake.n, evidence.bake.x, evidence.dispersion.phi_hat, policy.alpha_promote_now)
+    """The error ratio that the bake rules out, at the certainty this look asks for. Failed requests whose time is in
+    doubt count, good ones do not."""
+    bake, more = evidence.bake, evidence.doubtful.x
+    return upper_bound(bake.n + more, bake.x + more, evidence.dispersion.phi_hat, policy.alpha_promote_now)
 
 
 def _attribution(found: _Finding, evidence: Evidence, policy: Policy) -> Literal["canary", "shared"] | None:
     """Whose fault it is. Shared: stable is above the line now, by the same rules, and the canary never worse."""
     if found.action not in (Action.ROLLBACK, Action.SCALE):
         return None
-    if found.reason is Reason.OOM_KILLED:
+    if found.reason is Reason.OOM_KILLED or found.state is not None:
         return "canary"
     if found.reason is Reason.LATENCY_5S:
         line = policy.slow_ratio_max
@@ -308,14 +375,30 @@ def _verdict(found: _Finding, evidence: Evidence, policy: Policy, services: int,
         service=evidence.service,
         action=found.action,
         reason=found.reason,
-        explanation=explanation.sentence(found.reason, evidence, policy, bound=bound, eta_s=eta_s, left_s=left_s)
+        explanation=_sentence(found, evidence, policy, bound, eta_s, left_s)
         + (explanation.SHARED if attribution == "shared" else ""),
-        signals=readings(evidence, policy, services),
+        signals=(
+            *readings(evidence, policy, services),
+            *(signal_judge.reading(evidence.signals, state, services) for state in evidence.signals.states),
+        ),
         attribution=attribution,
         severity=row.severity if row else None,
         trigger=row.trigger if row else None,
         alert=_alert(found, evidence, policy),
         eta_s=eta_s,
         missing=_missing(found, evidence, policy),
+        signal=found.state.signal.name if found.state else "",
+        new_errors=evidence.new_errors,
         at_s=evidence.now_s,
     )
+
+
+def _sentence(
+    found: _Finding, evidence: Evidence, policy: Policy, bound: float, eta_s: float | None, left_s: float
+) -> str:
+    if found.state is None:
+        return explanation.sentence(found.reason, evidence, policy, bound=bound, eta_s=eta_s, left_s=left_s)
+    if found.reason is Reason.SIGNAL_UNKNOWN:
+        return signal_judge.unknown(found.state)
+    text = signal_judge.sentence(evidence.signals, found.state, policy)
+    return f"{text} {left_s:.0f} s of the bake are left." if found.action is Action.CONTINUE else text

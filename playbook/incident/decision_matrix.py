@@ -68,6 +68,7 @@ class Reason(StrEnum):
     ERRORS_LITERAL = "errors_literal"  # the playbook's bare number, on enough requests
     ERRORS_AT_DEADLINE = "errors_at_deadline"  # measured above 0.5 % when the bake ends
     LATENCY_5S = "latency_5s"
+    SIGNAL_BREACHED = "signal_breached"  # a signal of [[signals]] whose breach rolls back or scales
     # a person decides
     TELEMETRY_MISSING = "telemetry_missing"  # nothing was ever seen
     TELEMETRY_STALE = "telemetry_stale"  # the last sample is too old
@@ -75,10 +76,17 @@ class Reason(StrEnum):
     NO_TRAFFIC = "no_traffic"  # seen, but no requests
     LATENCY_UNKNOWN = "latency_unknown"  # requests, and not one with a latency
     OOM_UNKNOWN = "oom_unknown"  # the logs could never be asked for kills
+    CPU_UNKNOWN = "cpu_unknown"  # never seen
+    MEMORY_UNKNOWN = "memory_unknown"
+    SIGNAL_UNKNOWN = "signal_unknown"  # a signal of [[signals]] whose absence holds
+    FIRST_REQUESTS_FAILED = "first_requests_failed"  # before the first scrape of the canary's first instances
     LATENCY_2S = "latency_2s"
     CPU = "cpu"
     MEMORY = "memory"
+    SIGNAL_HELD = "signal_held"  # a signal of [[signals]] whose breach holds
     ERRORS_IN_BAND = "errors_in_band"
+    NEW_ERRORS = "new_errors"  # error lines that stable does not have, where the policy holds for them
+    ERRORS_WORSE = "errors_worse"  # below every fixed limit, and evidence that it is worse than stable
     TOO_FEW_REQUESTS = "too_few_requests"
     # for it
     COLLECTING = "collecting"
@@ -141,6 +149,7 @@ SYMPTOM_OF: dict[Reason, Symptom | None] = {
     Reason.ERRORS_LITERAL: Symptom.ERRORS_ABOVE_MAX,
     Reason.ERRORS_AT_DEADLINE: Symptom.ERRORS_ABOVE_MAX,
     Reason.LATENCY_5S: Symptom.LATENCY_ABOVE_5S,
+    Reason.SIGNAL_BREACHED: Symptom.ERRORS_ABOVE_MAX,
     Reason.ERRORS_IN_BAND: Symptom.ERRORS_IN_BAND,
     # The matrix has no row for these; section 3 says investigate or watch, so a person decides.
     Reason.TELEMETRY_MISSING: None,
@@ -149,6 +158,13 @@ SYMPTOM_OF: dict[Reason, Symptom | None] = {
     Reason.NO_TRAFFIC: None,
     Reason.LATENCY_UNKNOWN: None,
     Reason.OOM_UNKNOWN: None,
+    Reason.CPU_UNKNOWN: None,
+    Reason.MEMORY_UNKNOWN: None,
+    Reason.SIGNAL_UNKNOWN: None,
+    Reason.SIGNAL_HELD: None,
+    Reason.FIRST_REQUESTS_FAILED: None,
+    Reason.NEW_ERRORS: None,
+    Reason.ERRORS_WORSE: None,
     Reason.LATENCY_2S: None,
     Reason.CPU: None,
     Reason.MEMORY: None,

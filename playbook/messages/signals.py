@@ -31,6 +31,11 @@ DECIDING: dict[Reason, str] = {
     Reason.TOO_FEW_REQUESTS: "errors",
     Reason.NO_TRAFFIC: "errors",
     Reason.COLLECTING: "errors",
+    Reason.FIRST_REQUESTS_FAILED: "errors",
+    Reason.ERRORS_WORSE: "errors",
+    Reason.NEW_ERRORS: "errors",
+    Reason.CPU_UNKNOWN: "CPU",
+    Reason.MEMORY_UNKNOWN: "memory",
     Reason.CPU: "CPU",
     Reason.MEMORY: "memory",
 }
@@ -88,12 +93,16 @@ def result(verdict: Verdict, signal: SignalReading, *, has_canary: bool = True) 
     if signal.name == wanted and verdict.action is Action.CONTINUE:
         return Result.WAITING
     value = signal.ratio if signal.ratio is not None else signal.bad
-    is_above = signal.threshold is not None and value is not None and value > signal.threshold
-    return open_ if value is None or signal.requests == 0 or is_above else Result.PASS
+    is_beyond = False
+    if signal.threshold is not None and value is not None:
+        is_beyond = value < signal.threshold if signal.is_minimum else value > signal.threshold
+    return open_ if value is None or signal.requests == 0 or is_beyond else Result.PASS
 
 
 def decides(verdict: Verdict) -> str | None:
     """The name of the signal that the verdict's reason speaks of; None where it speaks of all."""
+    if verdict.signal:
+        return verdict.signal
     latency = [signal.name for signal in verdict.signals if signal.slot == "latency"]
     match verdict.reason:
         case Reason.LATENCY_5S:
@@ -126,7 +135,7 @@ def measured(signal: SignalReading) -> str:
         ratio = f" ({percent(signal.ratio)})" if signal.ratio is not None else ""
         return f"{signal.bad or 0:,} of {signal.requests:,}{ratio}"
     if signal.ratio is not None:
-        return percent(signal.ratio)
+        return f"{signal.ratio:g}" if signal.is_number else percent(signal.ratio)
     return "unknown" if signal.bad is None else f"{signal.bad:,}"
 
 
@@ -134,6 +143,10 @@ def limit(signal: SignalReading) -> str:
     """The limit of the value."""
     if signal.threshold is None:
         return "–"
+    if signal.is_number:
+        return f"{'at least ' if signal.is_minimum else ''}{signal.threshold:g}"
+    if signal.is_minimum:
+        return f"at least {percent(signal.threshold)}"
     return percent(signal.threshold) if signal.threshold else "none"
 
 

@@ -1,12 +1,15 @@
 """What is asked for: a version, its images, and the request that people and schedules send."""
 
 import re
+from collections.abc import Iterable
 from datetime import date
 from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, WithJsonSchema, model_validator
 
+from playbook.analysis.policy import Policy
+from playbook.analysis.samples import CounterSeries
 from playbook.base import Frozen
 from playbook.errors import BadRequest
 from playbook.form import SERVICES, Form, field, must_match
@@ -76,6 +79,44 @@ class SmokeTest(StrEnum):
     PAGE = "page"
 
 
+class Telemetry(StrEnum):
+    """Where the judge sees a service's requests."""
+
+    OWN = "own"  # its own counters and latencies
+    CLOUD_RUN = "cloud_run"  # Cloud Run's counts alone: it has no metrics of its own
+
+    @property
+    def requests(self) -> str:
+        """The query for its requests, by its name in [queries]."""
+        return "requests" if self is Telemetry.OWN else "cloud_run_requests"
+
+    @property
+    def latency(self) -> str:
+        """The same for its latencies; empty where there are none."""
+        return "latency" if self is Telemetry.OWN else ""
+
+    def policy(self, policy: Policy) -> Policy:
+        """The policy for this source: Cloud Run's counts come late, and say nothing of latency."""
+        if self is Telemetry.OWN:
+            return policy
+        unseen = tuple(dict.fromkeys((*policy.allow_unseen, "latency")))
+        changed = {
+            "scrape_s": max(policy.scrape_s, policy.cloud_run_interval_s),
+            "freshness_s": policy.freshness_s + policy.cloud_run_delay_s,
+            "allow_unseen": unseen,
+        }
+        return policy.model_copy(update=changed)
+
+    def with_status(self, found: Iterable[CounterSeries]) -> tuple[CounterSeries, ...]:
+        """Series of requests with the label ``status`` that the judge reads."""
+        if self is Telemetry.OWN:
+            return tuple(found)
+        return tuple(
+            CounterSeries({"status": one.labels.get("response_code_class", ""), **one.labels}, one.samples)
+            for one in found
+        )
+
+
 class Service(Frozen):
     """One Cloud Run service of an environment, as its file describes it."""
 
@@ -86,6 +127,10 @@ class Service(Frozen):
         description="where Cloud Run pulls the same image from; it takes none from ghcr.io. Empty: from repository",
     )
     job: str = Field(description="its Prometheus job label")
+    telemetry: Telemetry = Field(
+        Telemetry.OWN,
+        description='where the judge sees its requests; "cloud_run" for a service without metrics of its own',
+    )
     smoke: tuple[SmokeTest, ...] = (SmokeTest.HEALTH,)
     environment: dict[str, str] = Field(default_factory=dict, description="variables a release sets on the template")
     maintenance_revision: str = Field(

@@ -1,83 +1,15 @@
-"""The scenarios, one file each: what is prepared, what is started, what happens meanwhile, what must be true then."""
+"""The scenarios, one file each: what is prepared, what is started, what happens meanwhile, what must be true then.
 
-from rehearsal.scenarios import (
-    breach,
-    broken_start,
-    cancelled,
-    console_edit,
-    deaf_desks,
-    failed_smoke,
-    healthy,
-    hotfix,
-    hotfix_fails,
-    hotfix_preempts,
-    killed,
-    killed_at_gate,
-    killed_host,
-    killed_promoting,
-    latency_scale,
-    latency_scale_fails,
-    low_traffic,
-    manual_rollback,
-    marginal,
-    marginal_promoted,
-    memory_leak,
-    migration_irreversible,
-    migration_killed,
-    migration_rename,
-    mitigate,
-    no_traffic,
-    nothing_to_roll_back_to,
-    raced,
-    schema_refused,
-    server_restart,
-    shared_outage,
-    slow,
-    staging_fails,
-    telemetry_gone,
-    telemetry_lost,
-    total_outage,
-    worker_restarted,
-)
+A new file here is a new scenario: `python -m rehearsal list` shows it.
+"""
 
-_IN_ORDER = (
-    healthy,
-    breach,
-    total_outage,
-    slow,
-    broken_start,
-    failed_smoke,
-    staging_fails,
-    no_traffic,
-    marginal,
-    marginal_promoted,
-    low_traffic,
-    memory_leak,
-    latency_scale,
-    latency_scale_fails,
-    shared_outage,
-    telemetry_lost,
-    telemetry_gone,
-    killed,
-    killed_at_gate,
-    killed_promoting,
-    killed_host,
-    worker_restarted,
-    server_restart,
-    raced,
-    cancelled,
-    console_edit,
-    deaf_desks,
-    hotfix,
-    hotfix_fails,
-    hotfix_preempts,
-    manual_rollback,
-    nothing_to_roll_back_to,
-    mitigate,
-    migration_rename,
-    migration_killed,
-    migration_irreversible,
-    schema_refused,
-)
+import importlib
+import pkgutil
 
-SCENARIOS = {module.SCENARIO.name: module.SCENARIO for module in _IN_ORDER}
+from rehearsal.scenario import Scenario
+
+SCENARIOS: dict[str, Scenario] = {
+    module.name: importlib.import_module(f"{__name__}.{module.name}").SCENARIO
+    for module in pkgutil.iter_modules(__path__)
+}
+"""By name, which is also the file's."""

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
+import yaml
 from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -123,3 +124,12 @@ async def test_the_work_of_a_refused_run_never_begins(server: Server, deployment
         state = await ending.ending(work())
     assert (state.name, begun) == ("Refused", [])
     assert "acts on staging only" in str(state.message)
+
+
+def test_what_brings_users_back_has_a_queue_of_its_own() -> None:
+    """Rollback, recovery, mitigation and undelivered pages start while releases are drained or waiting."""
+    rescue = {"rollback", "recovery", "migration_rollback", "mitigate", "announce"}
+    for deployment in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]:
+        flow = deployment["entrypoint"].split(".")[1]
+        queue = deployment["work_pool"].get("work_queue_name", "default")
+        assert queue == ("emergency" if flow in rescue else "default"), f"{flow}/{deployment['name']}"
