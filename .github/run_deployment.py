@@ -4,8 +4,9 @@ It uses the standard library only, so that CI needs no installation.
 
     python3 .github/run_deployment.py release/production --parameters '{"request": {}}' --key production/v1/123/1
 
-Reads PREFECT_API_URL and PREFECT_API_AUTH_STRING (user:password). Writes the outcome to GITHUB_STEP_SUMMARY if that is
-set.
+Reads PREFECT_API_URL and PREFECT_API_AUTH_STRING (user:password). Prints each new state, and a line a minute that says
+where the run stands. At its end prints the outcome, the release's page up to its signals, and what serves now, and
+writes the same to GITHUB_STEP_SUMMARY if that is set.
 Exit status: 0 the run did what was asked, 1 it failed (reverted, refused, …), 2 it crashed, 3 it was cancelled,
 4 it could not be started or followed.
 """
@@ -30,6 +31,9 @@ EXIT = {"COMPLETED": 0, "FAILED": 1, "CRASHED": 2, "CANCELLED": 3}
 COULD_NOT = 4
 TRIES = 8
 POLL_S = float(os.environ.get("POLL_SECONDS", "5"))
+LINE_EVERY_S = float(os.environ.get("LINE_SECONDS", "60"))
+PAGE_MAX = 60_000
+"""Characters of a page that are shown. GitHub takes a summary of 1 MiB."""
 
 
 def one_line(text: str) -> str:
@@ -103,6 +107,16 @@ class Api:
             time.sleep(min(2**attempt, 15) * POLL_S / 5)
         give_up(f"Prefect at PREFECT_API_URL={self.url} does not answer ({away}). Check the server and the URL.")
 
+    def find(self, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """What a filter finds, or nothing. It is asked once: the outcome does not depend on it."""
+        request = urllib.request.Request(self.url + path, data=json.dumps(body).encode(), headers=self.headers)
+        try:
+            with OPENER.open(request, timeout=20) as answer:
+                found = json.loads(answer.read(ANSWER_MAX))
+        except (OSError, http.client.HTTPException, ValueError, RecursionError):
+            return []
+        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
     def refused(self, refusal: urllib.error.HTTPError, path: str) -> NoReturn:
         """Show what a refusal means for the set-up, and exit."""
         said = one_line(refusal.read(4000).decode(errors="replace"))
@@ -122,17 +136,53 @@ class Api:
 
 def follow(api: Api, run: dict[str, Any], link: str) -> dict[str, Any]:
     """Print each new state until the run is over, and return its last one."""
-    shown = ""
+    shown, spoke_s = "", time.monotonic()
     while True:
         state = api.ask("GET", f"/flow_runs/{run['id']}")["state"] or {"type": "PENDING", "name": "Pending"}
         if state["name"] != shown:
             shown = state["name"]
             print(actions_text(one_line(f"{shown} {state.get('message') or ''}")), flush=True)
+            spoke_s = time.monotonic()
             if state["type"] == "PAUSED":
                 summary(f"⏸ The release waits for a decision: [answer here]({link})")
+        elif state["type"] not in EXIT and time.monotonic() - spoke_s >= LINE_EVERY_S:
+            spoke_s = time.monotonic()
+            print(actions_text(one_line(f"{clock()} {shown}: {step(pages_of(api, run))}")), flush=True)
         if state["type"] in EXIT:
             return state
         time.sleep(POLL_S)
+
+
+def clock() -> str:
+    """The time, in UTC."""
+    return time.strftime("%H:%M UTC", time.gmtime())
+
+
+def pages_of(api: Api, run: dict[str, Any]) -> list[dict[str, Any]]:
+    """The pages that the run has written, the newest first; those of what serves an environment are not among them."""
+    body = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}, "sort": "UPDATED_DESC", "limit": 20}
+    found = api.find("/artifacts/filter", body)
+    return [one for one in found if not str(one.get("key") or "").endswith("-now")]
+
+
+def step(pages: list[dict[str, Any]]) -> str:
+    """Where the run stands: what its newest page says of itself."""
+    return next((str(one["description"]) for one in pages if one.get("description")), "no step has been recorded yet")
+
+
+def shown(page: object) -> str:
+    """Markdown of ours as GitHub shows it: without pictures, HTML and mentions, and cut."""
+    lines = [line for line in str(page or "")[:PAGE_MAX].splitlines() if "](data:" not in line]
+    return "\n".join(lines).replace("<", "&lt;").replace("@", "@\u2060").strip()
+
+
+def result(api: Api, run: dict[str, Any], environment: str) -> str:
+    """The release's page up to its signals, and what serves the environment now. Markdown; empty where neither is."""
+    release = next((one.get("data") for one in pages_of(api, run) if one.get("type") == "markdown"), "")
+    body = {"artifacts": {"key": {"any_": [f"{environment}-now"]}}, "sort": "CREATED_DESC", "limit": 1}
+    serves = next((one.get("data") for one in api.find("/artifacts/filter", body)), "")
+    parts = (str(release).partition("\n### What it changes")[0], str(serves).partition("\n## The last ten")[0])
+    return "\n\n".join(filter(None, map(shown, parts)))
 
 
 def main() -> int:
@@ -158,7 +208,12 @@ def main() -> int:
     state = follow(api, run, link)
     sign = "✅" if state["type"] == "COMPLETED" else "❌"
     name, message = markdown(state["name"]), markdown(state.get("message") or "")
-    summary(f"## {sign} {name}\n\n{message}\n\n[{markdown(run['name'])}]({link})")
+    title = one_line(str(api.ask("GET", f"/flow_runs/{run['id']}").get("name") or run["name"]))
+    details = result(api, run, arguments.deployment.rpartition("/")[2])
+    for line in details.splitlines():
+        print(actions_text(line), flush=True)
+    print(actions_text(f"{title}: {link}"), flush=True)
+    summary(f"## {sign} {name}\n\n{message}\n\n[{markdown(title)}]({link})\n\n{details}")
     return EXIT[state["type"]]
 
 

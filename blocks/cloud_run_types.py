@@ -28,7 +28,22 @@ def revision_of(revision: "run_v2.Revision") -> Revision:
         is_active=_succeeded(state.get("Active")),
         reason=failed[0].message if failed else "",
         created_at_s=revision.create_time.timestamp() if revision.create_time else 0.0,
+        secrets=tuple(sorted(_secrets(revision))),
     )
+
+
+def _secrets(revision: "run_v2.Revision") -> set[str]:
+    """The secrets that its containers read, in variables and in files, each with its version."""
+    found = set()
+    for container in revision.containers:
+        for variable in container.env:
+            if variable.value_source and (reference := variable.value_source.secret_key_ref).secret:
+                found.add(f"{reference.secret}/versions/{reference.version or 'latest'}")
+    for volume in revision.volumes:
+        if volume.secret and volume.secret.secret:
+            versions = [item.version or "latest" for item in volume.secret.items] or ["latest"]
+            found |= {f"{volume.secret.secret}/versions/{version}" for version in versions}
+    return found
 
 
 def _succeeded(condition: "run_v2.Condition | None") -> bool:

@@ -22,6 +22,9 @@ class Database(Protocol):
     async def forget(self, name: str) -> None:
         """The ledger no longer holds the migration."""
 
+    async def was_taken_back(self, name: str) -> bool:
+        """Whether the migration was taken back here at any time."""
+
     async def count(self, collection: str, match: Document | None = None) -> int:
         """How many documents match."""
 

@@ -31,11 +31,13 @@ from blocks.prometheus import Prometheus
 from blocks.queries import Queries
 from blocks.registry import Registry
 from blocks.secret_manager import SecretManager
+from blocks.secret_reference import SecretReference
 from blocks.sentry import Sentry
 from blocks.signing import Signer, Signing
 from playbook.analysis.policy import Policy
 from playbook.analysis.signals import DEFAULT_SIGNALS, Signal, Signals, for_service, playbook_table
 from playbook.analysis.telemetry import TelemetryForm
+from playbook.checklist.gates import Gates
 from playbook.errors import BadRequest
 from playbook.incident.response import Contact
 from playbook.migration.plan import Migrations
@@ -86,6 +88,9 @@ class Environment(OutsideBlock):
         title="Services", min_length=1, description="In order of promotion; the first one leads a release."
     )
     policy: Policy = Field(title="Policy", description="Every threshold, window and deadline.")
+    gates: Gates = Field(
+        default_factory=Gates, title="Gates", description="Which checks stop a release, and what each one asks for."
+    )
     queries: Queries = Field(title="Queries", description="Where each number comes from.")
     signals: tuple[Signal, ...] = Field(
         DEFAULT_SIGNALS,
@@ -224,6 +229,17 @@ class Environment(OutsideBlock):
             raise BadRequest(
                 [f"environment: {name!r} was saved by another version of this project. Apply its file again."]
             ) from stale
+        return found
+
+    def references(self) -> dict[str, SecretReference]:
+        """Every token that the worker reads for this environment, by its place in the file."""
+        found: dict[str, SecretReference] = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            for block in value if isinstance(value, list) else [value]:
+                if isinstance(block, OutsideBlock):
+                    places = {f"{name}.{field}": getattr(block, field) for field in type(block).model_fields}
+                    found |= {place: one for place, one in places.items() if isinstance(one, SecretReference)}
         return found
 
     @property

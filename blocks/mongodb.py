@@ -24,7 +24,8 @@ LEDGER = "changelog"
 """migrate-mongo's own name for it."""
 WALKS = "playbook_walks"
 TRIALS = "playbook_trials"
-OURS = (WALKS, TRIALS, LEDGER)
+TAKEN_BACK = "playbook_taken_back"
+OURS = (WALKS, TRIALS, LEDGER, TAKEN_BACK)
 NOT_ALLOWED = frozenset({13, 18})
 """Unauthorized, AuthenticationFailed."""
 BUSY = frozenset({50, 91, 189, 10107, 11600, 11602, 13435, 13436})
@@ -74,18 +75,26 @@ class MongoDB(OutsideBlock):
         return await self._do(f"for the ledger {LEDGER}", read)
 
     async def forget(self, name: str) -> None:
-        """The ledger has no line of this migration, and nothing is kept of its walk. Raises: Transient, Refused.
+        """The ledger has no line of this migration, and nothing is kept of its walk but that it was taken back.
 
         The line goes last: while it stands, a run that was stopped in between comes here again.
+        Raises: Transient, Refused.
         """
 
         def remove(database: "Database[Document]") -> None:
+            database[TAKEN_BACK].update_one({"_id": name}, {"$set": {"_id": name}}, upsert=True)
             database[WALKS].delete_one({"_id": name})
             for line in list(database[LEDGER].find({}, {"fileName": 1})):
                 if plain_name(str(line["fileName"])) == name:
                     database[LEDGER].delete_one({"_id": line["_id"]})
 
         await self._do(f"to take {name} out of the ledger", remove)
+
+    async def was_taken_back(self, name: str) -> bool:
+        """Whether this migration was taken back here at any time. One query. Raises: Transient, Refused."""
+        return await self._do(
+            f"whether {name} was taken back", lambda database: database[TAKEN_BACK].find_one({"_id": name}) is not None
+        )
 
     async def count(self, collection: str, match: Document | None = None) -> int:
         """How many documents meet ``match`` (None: all). One query. Raises: Transient, Refused."""

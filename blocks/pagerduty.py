@@ -1,14 +1,17 @@
 """PagerDuty: page the on-call engineer, resolve the incident, and say who is on call."""
 
+import datetime
 from typing import Any, ClassVar
 
-from pydantic import Field, HttpUrl
+from pydantic import BaseModel, Field, HttpUrl
 
 from blocks.http import HttpBlock, HttpService
 from blocks.secret_reference import Credential, SecretReference
+from playbook.checklist.checks import Shift
 from playbook.errors import Refused
 from playbook.incident.decision_matrix import Severity
 from playbook.messages.facts import Page
+from playbook.text import Cleaned
 
 SEVERITIES = {
     Severity.P0: "critical",
@@ -17,6 +20,7 @@ SEVERITIES = {
     Severity.P3: "warning",
 }
 SUMMARY_MAX = 1024
+PAGE, PAGES_MAX = 100, 10
 
 
 class PagerDuty(HttpBlock):
@@ -58,20 +62,40 @@ class PagerDuty(HttpBlock):
         """The incident with this key is over. One call. Raises: Transient, Refused."""
         await self._event("resolve", key, {})
 
-    async def on_call(self) -> tuple[str, ...]:
-        """Who is on call now, first responder first, each once. One call. Raises: Transient, Refused."""
+    async def shifts(self, from_s: float, until_s: float) -> tuple[Shift, ...]:
+        """Who is on call between two times (unix seconds), first responder first: one entry for each person's shift.
+
+        One call for each hundred. Raises: Transient, Refused.
+        """
+        query: dict[str, str | int] = {"since": _utc(from_s), "until": _utc(until_s), "limit": PAGE}
+        if self.escalation_policy:
+            query["escalation_policy_ids[]"] = self.escalation_policy
+        asked = f"who is on call for {self.escalation_policy or 'any escalation policy'}"
+        found: list[_OnCall] = []
+        for page in range(PAGES_MAX):
+            answer = await self._api(asked).json(
+                "GET", "/oncalls", asked, _OnCalls.model_validate, params={**query, "offset": page * PAGE}
+            )
+            found += answer.oncalls
+            if not answer.more:
+                break
+        found.sort(key=lambda one: one.escalation_level)
+        return tuple(one.shift() for one in found)
+
+    async def is_open(self, key: str) -> bool:
+        """Whether the incident with this key is triggered or acknowledged. One call. Raises: Transient, Refused."""
+        asked = f"whether incident {key} is open"
+        query = {"incident_key": key, "statuses[]": ["triggered", "acknowledged"]}
+        return bool(await self._api(asked).json("GET", "/incidents", asked, _incidents, params=query))
+
+    def _api(self, asked: str) -> HttpService:
         if self.api_token is None:
-            raise Refused("PagerDuty, asked who is on call, needs pagerduty.api_token. Add it to the environment file.")
+            raise Refused(f"PagerDuty, asked {asked}, needs pagerduty.api_token. Add it to the environment file.")
         headers: dict[str, str | Credential] = {
             "Authorization": self.api_token.within("Token token={}"),
             "Accept": "application/vnd.pagerduty+json;version=2",
         }
-        api = HttpService("PagerDuty", "pagerduty", self.api_url, "api_token", self.timeout_s, self._clients, headers)
-        query = {"earliest": "true"}
-        if self.escalation_policy:
-            query["escalation_policy_ids[]"] = self.escalation_policy
-        asked = f"who is on call for {self.escalation_policy or 'any escalation policy'}"
-        return await api.json("GET", "/oncalls", asked, _people, params=query)
+        return HttpService("PagerDuty", "pagerduty", self.api_url, "api_token", self.timeout_s, self._clients, headers)
 
     async def _event(self, action: str, key: str, rest: dict[str, object]) -> None:
         events = HttpService(
@@ -93,7 +117,34 @@ def _acceptance(answer: dict[str, Any]) -> str:
     return str(answer["dedup_key"])
 
 
-def _people(answer: dict[str, Any]) -> tuple[str, ...]:
-    """Everybody who is on call, each once, by level of escalation."""
-    by_level = sorted(answer["oncalls"], key=lambda one: int(one["escalation_level"]))
-    return tuple(dict.fromkeys(str(one["user"]["summary"]) for one in by_level))
+def _incidents(answer: dict[str, Any]) -> list[str]:
+    """The statuses of the incidents that are open; a gateway's answer has none of this shape."""
+    return [str(one["status"]) for one in answer["incidents"] if str(one["status"]) != "resolved"]
+
+
+def _utc(at_s: float) -> str:
+    return datetime.datetime.fromtimestamp(at_s, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class _User(BaseModel):
+    summary: Cleaned
+
+
+class _OnCall(BaseModel):
+    user: _User
+    escalation_level: int
+    start: datetime.datetime | None = None
+    end: datetime.datetime | None = None
+
+    def shift(self) -> Shift:
+        """As the checklist reads it."""
+        return Shift(
+            person=self.user.summary,
+            from_s=self.start.timestamp() if self.start else None,
+            until_s=self.end.timestamp() if self.end else None,
+        )
+
+
+class _OnCalls(BaseModel):
+    oncalls: list[_OnCall]
+    more: bool = False

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from blocks.signing import Signer
 from playbook.analysis.samples import CounterSeries, SeriesAnswer
-from playbook.checklist.checks import Check, SecretState
+from playbook.checklist.checks import Check, Comment, Comparison, SecretState, Shift
 from playbook.incident.logs import LogLine
 from playbook.lease.change import Change
 from playbook.messages.facts import Message, Page, Ticket
@@ -103,8 +103,11 @@ class Pager(Protocol):
     async def resolve(self, key: str) -> None:
         """The incident with this key is over."""
 
-    async def on_call(self) -> tuple[str, ...]:
-        """Who is on call now, first responder first."""
+    async def shifts(self, from_s: float, until_s: float) -> tuple[Shift, ...]:
+        """Who is on call between two times (unix seconds), first responder first."""
+
+    async def is_open(self, key: str) -> bool:
+        """Whether the incident with this key is still to be resolved."""
 
 
 @runtime_checkable
@@ -120,7 +123,13 @@ class CodeHost(Protocol):
     """Where the code is (GitHub): what CI says of a commit, and the release notes."""
 
     async def checks(self, commit: str) -> tuple[Check, ...]:
-        """Every run of every check of the commit (a SHA, short or long), the newest of each run."""
+        """Every run of every check of the commit (a SHA, short or long), the newest of each run, and every status."""
+
+    async def compare(self, base: str, head: str) -> Comparison:
+        """What ``head`` has that ``base`` has not; each is a SHA or a branch."""
+
+    async def comments(self, label: str) -> tuple[Comment, ...]:
+        """What people wrote below the issues with this label."""
 
     async def release_notes(self, version: str) -> str | None:
         """The notes of the release of that name; None where there is none."""
@@ -144,6 +153,9 @@ class Images(Protocol):
     async def image(self, repository: str, tag: str) -> Image | None:
         """The image that the tag points to now, by digest; None where there is no such tag."""
 
+    async def revision_of(self, image: Image) -> str:
+        """The commit that the image says it was built from; empty where it says none."""
+
 
 @runtime_checkable
 class Secrets(Protocol):
@@ -153,7 +165,7 @@ class Secrets(Protocol):
     """Those that a release looks at before it starts."""
 
     async def state(self, name: str) -> SecretState:
-        """What is known of the secret and its newest version."""
+        """What is known of the secret and its newest version. ``name`` may be a full one, and name a version."""
 
     async def holds(self, name: str, value: SecretStr) -> bool:
         """Whether the newest version is ``value``."""

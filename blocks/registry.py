@@ -1,15 +1,18 @@
-"""A container registry: which digest a tag has."""
+"""A container registry: which digest a tag has, and which commit an image was built from."""
 
+import hashlib
 import re
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import httpx
 from pydantic import BaseModel, Field, HttpUrl, model_validator
 
-from blocks.http import HttpBlock, HttpService, quoted
+from blocks.http import ANSWER_MAX_BYTES, HttpBlock, HttpService, json_of, quoted
 from blocks.secret_reference import SecretReference
-from playbook.errors import Refused
+from playbook.errors import Refused, Transient
 from playbook.release.version import Image
+from playbook.text import clean
 
 MANIFESTS = ", ".join(
     (
@@ -24,6 +27,10 @@ PARAMETER = re.compile(r'(\w{1,40})="([^"]{0,500})"')
 CHALLENGE_MAX = 2000
 SIGN_IN_HOSTS = {"registry-1.docker.io": "auth.docker.io", "registry.gitlab.com": "gitlab.com"}
 """Where well-known registries hand out their passes, if that is not the registry's own host."""
+REVISION = "org.opencontainers.image.revision"
+REDIRECTS = (301, 302, 303, 307, 308)
+OBJECT_MAX_BYTES = 4 * 1024 * 1024
+"""Of a manifest or an image's configuration. Registries take no larger manifest."""
 MAYBE = frozenset({httpx.codes.NOT_FOUND, httpx.codes.UNAUTHORIZED})
 
 
@@ -68,6 +75,65 @@ class Registry(HttpBlock):
             )
         return Image(repository=repository, digest=digest)
 
+    async def revision_of(self, image: Image) -> str:
+        """The commit that ``image`` says it was built from: ``org.opencontainers.image.revision``, an annotation of its
+        manifest or index, or a label of its configuration. Empty where it says none.
+
+        Of an index the first image for a platform is read. Each object is read by its digest and checked against it.
+        Raises: Transient (also: other bytes than the digest's), Refused.
+        """
+        manifest = await self._json(image, "manifests", image.digest)
+        for _ in range(2):
+            if commit := _text(_table(manifest, "annotations").get(REVISION)):
+                return commit
+            children = [one for one in manifest.get("manifests") or () if _is_of_a_platform(one)]
+            if not children:
+                break
+            manifest = await self._json(image, "manifests", str(children[0].get("digest")))
+        digest = str(_table(manifest, "config").get("digest"))
+        if DIGEST.fullmatch(digest) is None:
+            return ""
+        config = _table(await self._json(image, "blobs", digest), "config")
+        return _text(_table(config, "Labels").get(REVISION))
+
+    async def _json(self, image: Image, kind: str, digest: str) -> dict[str, Any]:
+        """One object of the image's repository, by its digest. A blob may be kept elsewhere: one redirect is followed,
+        without our pass."""
+        path, asked = (
+            f"/v2/{_name(image.repository)}/{kind}/{digest}",
+            f"for {kind} {digest[:19]} of {image.repository}",
+        )
+        if DIGEST.fullmatch(digest) is None:
+            raise Transient(f"The registry, asked {asked}, was given no digest. Ask again.")
+        service, accept = self._service(OBJECT_MAX_BYTES), {"Accept": f"{MANIFESTS}, application/json, */*"}
+        maybe = frozenset({httpx.codes.UNAUTHORIZED, *REDIRECTS})
+        answer = await service.send("GET", path, asked, maybe, headers=accept)
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            headers = {**accept, "Authorization": f"Bearer {await self._pass(answer, asked)}"}
+            answer = await service.send("GET", path, asked, frozenset(REDIRECTS), headers=headers)
+        if answer.status_code in REDIRECTS:
+            answer = await service.send("GET", self._elsewhere(answer, asked), asked, headers=accept)
+        if hashlib.sha256(answer.content).hexdigest() != digest.removeprefix("sha256:"):
+            raise Transient(f"The registry, asked {asked}, answered other bytes than that digest's. Ask again.")
+        try:
+            found = json_of(answer)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise Refused(f"The registry, asked {asked}, gave no JSON object. Is {image} an image?")
+        return found
+
+    def _elsewhere(self, answer: httpx.Response, asked: str) -> str:
+        """Where a redirect leads: over TLS, or to the registry's own scheme and host."""
+        try:
+            url = httpx.URL(self.base_url).join(answer.headers.get("location", ""))
+        except (httpx.InvalidURL, ValueError):
+            url = httpx.URL("")
+        ours = httpx.URL(self.base_url)
+        if url.userinfo or not (url.scheme == "https" or (url.scheme, url.netloc) == (ours.scheme, ours.netloc)):
+            raise Refused(f"The registry, asked {asked}, sends us to {quoted(str(url))!r}. Check registry.base_url.")
+        return str(url)
+
     async def _pass(self, refusal: httpx.Response, asked: str) -> str:
         """A pass for what was refused, from the place that the refusal names (WWW-Authenticate: Bearer realm=…)."""
         challenge = dict(PARAMETER.findall(refusal.headers.get("WWW-Authenticate", "")[:CHALLENGE_MAX]))
@@ -97,9 +163,16 @@ class Registry(HttpBlock):
         named = self.sign_in_host or SIGN_IN_HOSTS.get(ours.host, "")
         return url.scheme == "https" and bool(named) and url.netloc.decode("ascii", "replace") == named
 
-    def _service(self) -> HttpService:
+    def _service(self, max_bytes: int = ANSWER_MAX_BYTES) -> HttpService:
         return HttpService(
-            "The registry", "registry", self.base_url, "token", self.timeout_s, self._clients, url_field="base_url"
+            "The registry",
+            "registry",
+            self.base_url,
+            "token",
+            self.timeout_s,
+            self._clients,
+            url_field="base_url",
+            max_bytes=max_bytes,
         )
 
 
@@ -119,6 +192,21 @@ class _Pass(BaseModel):
 def _pass(answer: object) -> str:
     found = _Pass.model_validate(answer)
     return found.token or found.access_token
+
+
+def _table(found: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The object at ``key``; an empty one where there is none."""
+    value = found.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str:
+    return clean(value, 100) if isinstance(value, str) else ""
+
+
+def _is_of_a_platform(entry: object) -> bool:
+    """Whether an entry of an index is an image; builders also put attestations there, for an unknown platform."""
+    return isinstance(entry, dict) and _table(entry, "platform").get("os") not in ("unknown", None)
 
 
 def _name(repository: str) -> str:

@@ -31,10 +31,14 @@ class SecretManager(GoogleBlock):
     _secrets: PerLoop["SecretManagerServiceAsyncClient"] = PrivateAttr(default_factory=PerLoop)
 
     async def state(self, name: str) -> SecretState:
-        """What is known of the secret and its newest version. One or two calls. Raises: Transient, Refused."""
+        """What is known of the secret ``name`` and its newest version. One or two calls. Raises: Transient, Refused.
+
+        ``name`` may be a full one, ``projects/P/secrets/S``, and name a version: ``S/versions/3``.
+        """
         from google.api_core.exceptions import NotFound
 
-        full = f"projects/{self.project}/secrets/{name}"
+        secret_name, _, number = name.partition("/versions/")
+        full = secret_name if secret_name.startswith("projects/") else f"projects/{self.project}/secrets/{secret_name}"
         asked = f"Secret Manager, asked about {full}"
         async with calling(CLIENT, asked, "secretmanager.secrets.get and secretmanager.versions.get"):
             from google.cloud.secretmanager_v1 import SecretVersion
@@ -46,7 +50,7 @@ class SecretManager(GoogleBlock):
             expires_at_s = secret.expire_time.timestamp() if secret.expire_time else None
             try:
                 version = await self._client().get_secret_version(
-                    name=f"{full}/versions/latest", retry=None, timeout=self.timeout_s
+                    name=f"{full}/versions/{number or 'latest'}", retry=None, timeout=self.timeout_s
                 )
             except NotFound:
                 return SecretState(name=name, exists=True, is_enabled=False, expires_at_s=expires_at_s)

@@ -53,6 +53,12 @@ class SecretReference:
         """A secret that this process has already; for tests and for one database beside another."""
         return cls(GIVEN, given=SecretStr(one_word(secret.get_secret_value())))
 
+    @property
+    def secret_name(self) -> str:
+        """The full name of the version in Secret Manager; empty where it is kept elsewhere."""
+        kind, _, place = self.text.partition(":")
+        return place if kind == "secret-manager" else ""
+
     def read_by(self, reader: Reader) -> Self:
         """The same reference, read through ``reader`` where it leads to Secret Manager."""
         return type(self)(self.text, reader=reader, given=self._given)

@@ -62,6 +62,10 @@ async def act_on(env: Environment, report: Report) -> Report:
     """What the worst verdict asks for is decided, or the bake goes on."""
     worst = report.verdicts[0]
     match worst.action:
+        case Action.PROMOTE if env.gates.approval == "promotion":
+            now_s = await clock(env)
+            gated = report.lease.gated(now_s, env.gates.approval_deadline_s)
+            return await gate(env, report.at(await save_lease(env, gated)))
         case Action.PROMOTE:
             return report.deciding(Decision.PROMOTE, worst.explanation)
         case Action.SCALE:

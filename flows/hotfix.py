@@ -7,10 +7,11 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
+from flows import checks
 from flows.preemption import gave_way, recording_done, take_back_running
 from flows.release import make_order, release_to
 from flows.steps import carry_out
-from playbook.checklist.items import Topic
+from playbook.checklist.items import Item
 from playbook.errors import BadRequest
 from playbook.lease.build import release_lease
 from playbook.lease.lease import Kind
@@ -21,7 +22,6 @@ from playbook.release.plan import Order
 from playbook.release.request import HotfixRequest
 from playbook.release.version import ReleaseRequest
 from tasks.announce import notify_not_started
-from tasks.checklist import check_item
 from tasks.each_service import finish_all
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
@@ -51,7 +51,12 @@ async def _hotfix(request: HotfixRequest, environment: str) -> FlowResult:
     if problems := request.problems(env.service_names):
         raise BadRequest(problems)
     staging = await Environment.open(env.staging) if env.staging else None
-    wanted = ReleaseRequest(version=request.version, changes=request.reason, requested_by=request.requested_by)
+    wanted = ReleaseRequest(
+        version=request.version,
+        changes=request.reason,
+        requested_by=request.requested_by,
+        overrides=request.overrides,
+    )
     order = await make_order(env, staging, wanted)
     assert order is not None  # only a request without a version may find nothing to release
     await name_run(f"hotfix {order.version} to {env.name}", str(order.version))
@@ -64,6 +69,10 @@ async def _hotfix(request: HotfixRequest, environment: str) -> FlowResult:
 async def _checked(
     env: Environment, staging: Environment | None, order: Order, request: HotfixRequest, shown: OpenPage
 ) -> FlowResult:
+    items = await checks.check_first(env, staging, order, is_hotfix=True)
+    if request.plan_only:
+        return await checks.plan(env, staging, order, items, request)
+    checks.refuse_open(items)
     seen = await check_first(env, order, request)
     what, done = f"hotfix {order.version}", list[str]()
     with recording_done(done):
@@ -78,8 +87,9 @@ async def _checked(
                 )
             await shown.at("deploy at 0 %", f"{staging.name} serves it")
             done.append(f"{staging.name} has {order.version}, {env.name} does not.")
+        items = await checks.check_last(env, staging, order, items, is_hotfix=True)
         done += gave_way(env, await take_back_running(env, tuple(order.images), Kind.HOTFIX, what))
-        return await _fix(env, order, request, seen, shown.notes)
+        return await _fix(env, checks.in_use(order, items), request, seen, items, shown.notes)
 
 
 async def check_first(env: Environment, order: Order, request: HotfixRequest) -> list[str]:
@@ -93,16 +103,20 @@ async def check_first(env: Environment, order: Order, request: HotfixRequest) ->
 
 
 async def _fix(
-    env: Environment, order: Order, request: HotfixRequest, seen: list[str], notes: tuple[Note, ...]
+    env: Environment,
+    order: Order,
+    request: HotfixRequest,
+    seen: list[str],
+    items: tuple[Item, ...],
+    notes: tuple[Note, ...],
 ) -> FlowResult:
-    """From the lease to the end. The checklist is looked up for the record; what is open there is owed afterwards."""
+    """From the lease to the end. What is open among ``items`` is owed afterwards."""
     found = await look(env, tuple(order.images))
     if await already_live(env, order, found):
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
-    items = await asyncio.gather(*(check_item(env, topic, order) for topic in Topic))
     lease = release_lease(order, found.values(), holder(env, requested_at_s()), request)
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
-        report = await open_report(env, lease, checklist=tuple(items), notes=notes)
+        report = await open_report(env, lease, checklist=items, notes=notes)
         report = await note(report, "; ".join(["lease acquired", *seen]))
         return await carry_out(env, report)

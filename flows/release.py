@@ -7,9 +7,10 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
+from flows.checks import ask_before_production, ask_if_late, check_first, check_last, in_use, plan, refuse_open
 from flows.preemption import recording_done
 from flows.steps import carry_out
-from playbook.checklist.items import Item, Topic, open_items
+from playbook.checklist.items import Item
 from playbook.errors import BadRequest, Refused
 from playbook.lease.build import release_lease
 from playbook.messages.report import Note
@@ -18,7 +19,6 @@ from playbook.release.plan import Order
 from playbook.release.version import Image, ReleaseRequest, Version
 from tasks.announce import notify_not_started, notify_starting
 from tasks.build import check_build
-from tasks.checklist import check_item
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
 from tasks.lease import acquire, already_live, check_free, holder, look, version_in_staging
@@ -64,11 +64,11 @@ async def _checked(
 ) -> FlowResult:
     if problem := await check_telemetry(env):
         raise Refused(f"{problem} Without it nothing can be promoted.")
-    items = tuple(await asyncio.gather(*(check_item(env, topic, order) for topic in Topic)))
-    if (still_open := open_items(items)) and not request.override:
-        raise Refused(
-            "Checklist: " + "; ".join(str(item) for item in still_open) + ". Correct it, or give an override reason."
-        )
+    items = await check_first(env, staging, order)
+    if request.plan_only:
+        return await plan(env, staging, order, items)
+    refuse_open(items)
+    await ask_if_late(env, order)
     done = []
     if staging is not None:
         await check_free(env, order)
@@ -82,7 +82,10 @@ async def _checked(
             done = [f"{staging.name} has {order.version}; {env.name} was not touched."]
         await shown.at("deploy at 0 %", f"{staging.name} serves it")
     with recording_done(done):
-        return await release_to(env, order, items, shown.notes)
+        items = await check_last(env, staging, order, items)
+        if await ask_before_production(env, order, items):
+            items = await check_last(env, staging, order, items)
+        return await release_to(env, in_use(order, items), items, shown.notes)
 
 
 async def release_to(
@@ -96,10 +99,9 @@ async def release_to(
     lease = release_lease(order, found.values(), holder(env))
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
-        overridden = order.override if open_items(items) else ""
-        words = f"lease acquired, although the checklist is open: {overridden}" if overridden else "lease acquired"
+        words = "; ".join(["lease acquired", *map(str, lease.overrides)])
         report = await note(await open_report(env, lease, checklist=items, changes=order.changes, notes=notes), words)
-        await notify_starting(env, lease, order, overridden)
+        await notify_starting(env, lease, order, items)
         return await carry_out(env, report)
 
 
@@ -126,5 +128,6 @@ async def make_order(env: Environment, staging: Environment | None, request: Rel
         canary_percent=int(request.canary_percent or env.policy.canary_percent),
         changes=request.changes,
         requested_by=request.requested_by,
-        override=request.override,
+        overrides=request.overrides,
+        plan_reviewed_by=request.plan_reviewed_by,
     )

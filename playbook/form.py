@@ -75,13 +75,18 @@ def _arrange(schema: JsonSchemaValue) -> None:
         if one.pop(REQUIRED, False):
             one.pop("default", None)
             required.append(name)
-        kinds = [kind for kind in one.get("anyOf", ()) if kind != {"type": "null"}]
-        if "anyOf" in one and len(kinds) == 1:
-            del one["anyOf"]
-            one.pop("default", None)
-            one.update(kinds[0])
+        _leave_empty(one)
     if required:
         schema["required"] = list(dict.fromkeys(required))
+
+
+def _leave_empty(one: JsonSchemaValue) -> None:
+    """A box instead of a choice between a value and none. A whole model stays a choice, and is shown where wanted."""
+    kinds = [kind for kind in one.get("anyOf", ()) if kind != {"type": "null"}]
+    if "anyOf" in one and len(kinds) == 1 and "$ref" not in kinds[0]:
+        del one["anyOf"]
+        one.pop("default", None)
+        one.update(kinds[0])
 
 
 def deployed(schema: dict[str, Any], environment: str, services: Sequence[str], *, is_internal: bool) -> dict[str, Any]:
@@ -100,6 +105,7 @@ def deployed(schema: dict[str, Any], environment: str, services: Sequence[str], 
             found.pop("definitions", None)
     for name, one in found["properties"].items():
         one["title"] = name.replace("_", " ").capitalize()
+        _leave_empty(one)
     if "environment" in properties:
         properties["environment"] |= {"enum": [environment], "default": environment}
         properties["environment"]["description"] = "This deployment acts on this environment only."

@@ -41,6 +41,11 @@ repository = "ghcr.io/geoaziz/ethixai-frontend"
 job = "frontend"
 smoke = ["health", "page"]
 
+[gates]
+build_deadline_s = 60
+late_after_s = 300
+not_needed = {{ migrations = "a rehearsal's migrations run in production only" }}
+{gates}
 [contacts]
 "Platform Engineering Lead" = {{ slack = "@platform-lead", escalation = "Primary on-call" }}
 "CTO" = {{ slack = "@cto", escalation = "Escalation for P0 incidents" }}
@@ -145,10 +150,12 @@ def secrets(world: RemoteWorld) -> dict[str, str]:
     return {**SECRETS, "REHEARSAL_MONGODB_URI": world.mongodb_uri, "REHEARSAL_RESTORED_URI": world.restored_uri}
 
 
-def write_environments(folder: Path, world: RemoteWorld, ui_url: str, policy: str = "") -> tuple[Path, Path]:
+def write_environments(
+    folder: Path, world: RemoteWorld, ui_url: str, policy: str = "", gates: str = ""
+) -> tuple[Path, Path]:
     """Write production.toml and staging.toml for this world. Returns their paths, staging first.
 
-    ``policy`` is added to the table [policy] of production.
+    ``policy`` and ``gates`` are added to the tables [policy] and [gates] of production.
     """
     places = {
         "ui_url": ui_url,
@@ -162,6 +169,7 @@ def write_environments(folder: Path, world: RemoteWorld, ui_url: str, policy: st
         project="ethixai-staging",
         staging='pager = "none"\n',
         policy="bake_s = 0\n",
+        gates="",
         maintenance="",
         **places,
     )
@@ -170,6 +178,7 @@ def write_environments(folder: Path, world: RemoteWorld, ui_url: str, policy: st
         project="ethixai-production",
         staging='staging = "staging"\n',
         policy=LOW_TRAFFIC + policy,
+        gates=gates,
         maintenance=f'maintenance_revision = "{MAINTENANCE}"\n',
         **places,
     )

@@ -14,6 +14,7 @@ from blocks.clock import unix_s
 from blocks.environment import Environment
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.analysis.verdict import Verdict
+from playbook.checklist.items import Item
 from playbook.errors import BadRequest, ReleaseError, Transient
 from playbook.lease.lease import Kind, Lease
 from playbook.lease.record import Unreadable
@@ -24,6 +25,7 @@ from playbook.messages.facts import Deployed, Message, Page, Resolution, Ticket
 from playbook.messages.hold import question
 from playbook.messages.report import Report
 from playbook.messages.set_aside import not_reverted, set_aside
+from playbook.messages.status import linked
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.request import MitigateRequest
@@ -37,7 +39,14 @@ from tasks.start import form_link, start
 Fact = Message | Page | Ticket | Resolution | Deployed
 """What can be said; each has a key, and is said once for it."""
 
-NOT_STARTED = frozenset({ReleaseOutcome.REFUSED, ReleaseOutcome.NOTHING_TO_RELEASE, ReleaseOutcome.DUPLICATE})
+NOT_STARTED = frozenset(
+    {
+        ReleaseOutcome.REFUSED,
+        ReleaseOutcome.NOTHING_TO_RELEASE,
+        ReleaseOutcome.DUPLICATE,
+        ReleaseOutcome.PLANNED,
+    }
+)
 """The outcomes of a release that has written nothing to its environment."""
 
 TRY_S = 5
@@ -63,7 +72,7 @@ async def post(env: Environment, message: Message, to: str) -> None:
     for channel in env.channels:
         if channel.name == to:
             async with _within_a_try(to):
-                await channel.post(message, repeat=True)
+                await channel.post(linked(message, env.name, env.ui_url), repeat=True)
 
 
 @task(name="page", task_run_name="page {page.severity}", **NOTIFY)
@@ -156,10 +165,37 @@ async def track_release(env: Environment, lease: Lease) -> None:
     await notify(env, Deployed(key=lease.release_id, version=lease.version))
 
 
-async def notify_starting(env: Environment, lease: Lease, order: Order, overridden: str = "") -> None:
-    """`#releases` knows that a release begins, and why the checklist did not stop it where it should have."""
-    bake_s = env.policy.bake_s
-    await notify(env, messages.starting(lease, env.name, unix_s(), bake_s, order.changes, overridden))
+async def notify_starting(env: Environment, lease: Lease, order: Order, items: tuple[Item, ...] = ()) -> None:
+    """`#releases` knows that a release begins, what the checks said, and who has overridden which."""
+    await notify(env, messages.starting(lease, env.name, unix_s(), env.policy.bake_s, order.changes, items))
+
+
+async def notify_late(env: Environment, order: Order, late_s: float) -> None:
+    """`#releases` knows that a release starts long after its time, and where to let it go on."""
+    await notify(env, messages.late(env.name, str(order.version), late_s, this_run(env)))
+
+
+async def notify_approval(env: Environment, order: Order, items: tuple[Item, ...]) -> None:
+    """`#releases` knows that a release waits for a person before production is touched."""
+    await notify(env, messages.approval(env.name, str(order.version), items, this_run(env)))
+
+
+def this_run(env: Environment) -> str:
+    """Where this run is seen in the Prefect UI."""
+    return f"{env.ui_url}/runs/flow-run/{runtime.flow_run.get_id()}"
+
+
+def planned_words(
+    env: Environment, lease: Lease, order: Order, items: tuple[Item, ...], changes: str
+) -> tuple[str, ...]:
+    """What a release would say where all goes well: at its start, and at its end."""
+    start = messages.starting(lease, env.name, unix_s(), env.policy.bake_s, order.changes or changes, items)
+    report = Report(environment=env.name, lease=lease)
+    end: Message = messages.complete(report, env.policy.watch_s if env.policy.bake_s else 0)
+    if lease.kind is Kind.HOTFIX:
+        end = hotfix.hotfix_deployed(report, env.policy)
+        return (end.text,)
+    return start.text, end.text
 
 
 async def notify_not_started(environment: str, version: str, asked_by: str, outcome: FlowResult) -> None:
@@ -174,8 +210,7 @@ async def notify_not_started(environment: str, version: str, asked_by: str, outc
     except (BadRequest, *PREFECT_AWAY) as unknown:
         get_run_logger().warning("no channel is told: %s", unknown)
         return
-    url = f"{env.ui_url}/runs/flow-run/{runtime.flow_run.get_id()}"
-    await notify(env, messages.not_started(outcome, env.name, version, asked_by, url))
+    await notify(env, messages.not_started(outcome, env.name, version, asked_by, this_run(env)))
 
 
 async def notify_taken_up(env: Environment, lease: Lease) -> None:

@@ -1,70 +1,304 @@
-"""The pre-release checklist, each line a step of its own, side by side."""
+"""The checks before a release, each one a step of its own, side by side."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from prefect import get_run_logger, task
 
 from blocks.clock import unix_s
 from blocks.environment import Environment
-from playbook.checklist.checks import ci_findings, secret_problem
-from playbook.checklist.items import Item, Topic
-from playbook.errors import Refused, Transient
+from blocks.ports import CodeHost
+from playbook.checklist.acknowledgement import load_test
+from playbook.checklist.checks import ci_findings, secret_problem, staging_problem, uncovered
+from playbook.checklist.items import Answer, Item, Override, Topic
+from playbook.checklist.notes import draft, notes_problems, summary
+from playbook.checklist.scan import scan_answer
+from playbook.errors import BadRequest, Refused, Transient
+from playbook.lease.record import Record
+from playbook.messages.times import clock, minutes
 from playbook.release.plan import Order
-from tasks.retries import TELL
+from playbook.release.version import VERSION, Image
+from tasks import windows
+from tasks.migration.tested import migrations_tested
+from tasks.retries import TELL, is_last_try
 
-AVAILABLE_FOR_S = 7200
-"""Playbook 2: credentials and on-call must hold for the two hours after a release."""
+
+class Seen(NamedTuple):
+    """An answer, the fact behind it, and where that is seen."""
+
+    answer: Answer
+    fact: str
+    url: str = ""
 
 
-@task(name="checklist", task_run_name="checklist: {topic}", **TELL)
-async def check_item(env: Environment, topic: Topic, order: Order) -> Item:
-    """One line of the checklist, looked up. A system that is away leaves it unknown; it never fails this step."""
-    look_up = {Topic.CI: _ci, Topic.SECRETS: _secrets, Topic.ON_CALL: _on_call, Topic.NOTES: _notes}[topic]
-    try:
-        is_met, seen = await look_up(env, order)
-    except (Transient, Refused) as away:
-        is_met, seen = None, f"no answer ({away})"
-    item = Item(topic=topic, is_met=is_met, seen=seen)
+class Question(NamedTuple):
+    """What a check may look at."""
+
+    env: Environment
+    order: Order
+    staging: Environment | None
+
+
+@task(name="checklist", task_run_name="checklist: {topic.words}", **TELL)
+async def check_item(
+    env: Environment, topic: Topic, order: Order, staging: Environment | None = None, is_hotfix: bool = False
+) -> Item:
+    """One item, looked up. A system that stays away, or refuses, leaves it at CANNOT TELL; it never fails this step."""
+    if why := env.gates.not_needed.get(topic):
+        seen = Seen(Answer.ACKNOWLEDGED, f"not needed in {env.name}: {why} (gates.not_needed)")
+    else:
+        try:
+            seen = await LOOK_UPS[topic](Question(env, order, staging))
+        except (Transient, Refused, BadRequest) as away:
+            if isinstance(away, Transient) and not is_last_try(TELL):
+                raise
+            seen = Seen(Answer.CANNOT_TELL, f"no answer ({away})")
+    item = Item(
+        topic=topic,
+        answer=seen.answer,
+        seen=seen.fact,
+        url=seen.url,
+        blocks=env.gates.stops(topic, is_hotfix=is_hotfix),
+        override=override_of(order, topic),
+    )
     get_run_logger().info("%s", item)
     return item
 
 
-async def _ci(env: Environment, order: Order) -> tuple[bool | None, str]:
+def override_of(order: Order, topic: Topic) -> Override | None:
+    """The request's override of this one item."""
+    return next((one for one in order.overrides if one.item is topic), None)
+
+
+def _passes(is_met: bool, fact: str, url: str = "") -> Seen:
+    return Seen(Answer.PASS if is_met else Answer.FAIL, fact, url)
+
+
+def _unknown(what: str, table: str) -> Seen:
+    return Seen(Answer.CANNOT_TELL, f"this environment names no {what}; add [{table}] to its file")
+
+
+async def _ci(asked: Question) -> Seen:
+    env, commit = asked.env, asked.order.version.commit
     if env.code_host is None:
-        return None, "this environment names no code host; add [github] to its file"
+        return _unknown("code host", "github")
     if not env.required_checks:
-        return None, "this environment names no required_checks; add them to its file"
+        return Seen(Answer.CANNOT_TELL, "this environment names no required_checks; add them to its file")
     if env.required_checks == ("none",):
-        return True, 'not needed: required_checks = ["none"]'
-    commit = order.version.commit
-    problems = ci_findings(await env.code_host.checks(commit), env.required_checks)
-    return not problems, f"commit {commit}: {', '.join(problems) or ', '.join(env.required_checks) + ' passed'}"
+        return Seen(Answer.ACKNOWLEDGED, 'not needed: required_checks = ["none"]')
+    # The scan has an item of its own, which knows what is accepted until when.
+    required = [name for name in env.required_checks if name != env.gates.scan_check or _needs_no_scan(env)]
+    checks, compared = await asyncio.gather(
+        env.code_host.checks(commit), env.code_host.compare(env.gates.main_branch, commit)
+    )
+    problems = ci_findings(checks, required)
+    if not compared.is_ancestor:
+        problems.append(f"the commit is not on {env.gates.main_branch}")
+    url = next((check.url for check in checks if check.name in required and check.url), compared.url)
+    return _passes(
+        not problems,
+        f"commit {commit}: {', '.join(problems) or f'on {env.gates.main_branch}; ' + ', '.join(required) + ' passed'}",
+        url,
+    )
 
 
-async def _secrets(env: Environment, order: Order) -> tuple[bool | None, str]:
-    manager = env.secret_manager
+def _needs_no_scan(env: Environment) -> bool:
+    return Topic.SCAN in env.gates.not_needed
+
+
+async def _build(asked: Question) -> Seen:
+    commit = asked.order.version.commit
+    images = {name: _pushed(asked, name) for name in asked.order.images}
+    built = dict(
+        zip(images, await asyncio.gather(*(map(asked.env.registry.revision_of, images.values()))), strict=True)
+    )
+    silent = [name for name, found in built.items() if not found]
+    wrong = [
+        f"{name} was built from {found}" for name, found in built.items() if found and not found.startswith(commit)
+    ]
+    if wrong:
+        return Seen(Answer.FAIL, f"version {asked.order.version} is of commit {commit}, but {'; '.join(wrong)}")
+    if silent:
+        label = "org.opencontainers.image.revision"
+        return Seen(Answer.CANNOT_TELL, f"the images of {', '.join(silent)} do not say their commit (label {label})")
+    digests = ", ".join(f"{name} {image.digest[:19]}…" for name, image in images.items())
+    return Seen(Answer.PASS, f"pinned, and built from {commit}: {digests}")
+
+
+def _pushed(asked: Question, service: str) -> Image:
+    """The image where CI pushed it."""
+    repository = asked.env.service(service).repository
+    return Image(repository=repository, digest=asked.order.images[service].digest)
+
+
+async def _scan(asked: Question) -> Seen:
+    env, gates = asked.env, asked.env.gates
+    if env.code_host is None:
+        return _unknown("code host", "github")
+    checks = await env.code_host.checks(asked.order.version.commit)
+    digests = {name: image.digest for name, image in asked.order.images.items()}
+    answer, fact = scan_answer(checks, gates.scan_check, digests, gates.scan_fails_on, gates.scan_ignored, unix_s())
+    return Seen(answer, fact, next((one.url for one in checks if one.name.startswith(gates.scan_check)), ""))
+
+
+async def _staging(asked: Question) -> Seen:
+    staging, images = asked.staging, asked.order.images
+    if staging is None:
+        return Seen(Answer.ACKNOWLEDGED, f"not needed: {asked.env.name} names no staging environment")
+    snapshots = await asyncio.gather(*(staging.cloud_run.snapshot(service) for service in images))
+    problems = [problem for one in snapshots if (problem := staging_problem(one, images[one.service].digest))]
+    return _passes(not problems, "; ".join(problems) or f"{staging.name} serves these images; its smoke tests passed")
+
+
+async def _migrations(asked: Question) -> Seen:
+    return Seen(*await migrations_tested(asked.env, asked.staging))
+
+
+async def _secrets(asked: Question) -> Seen:
+    """Those of the file, those that the serving revisions read, and the worker's own tokens."""
+    env, manager = asked.env, asked.env.secret_manager
     if manager is None:
-        return None, "this environment names no secret manager; add [secret_manager] to its file"
-    until_s = unix_s() + AVAILABLE_FOR_S
-    states = await asyncio.gather(*(manager.state(name) for name in manager.names))
-    problems = [problem for state in states if (problem := secret_problem(state, until_s))]
-    return not problems, "; ".join(problems) or f"{', '.join(manager.names) or 'none'} enabled, and none expires soon"
+        return _unknown("secret manager", "secret_manager")
+    used, unread = await asyncio.gather(_used(asked), _unreadable(env))
+    tokens = [place for reference in env.references().values() if (place := reference.secret_name)]
+    names = list(dict.fromkeys([*manager.names, *used, *tokens]))
+    until_s = unix_s() + env.gates.secrets_last_s
+    states = await asyncio.gather(*(manager.state(name) for name in names))
+    problems = [problem for state in states if (problem := secret_problem(state, until_s))] + unread
+    last = f"each lasts at least {minutes(env.gates.secrets_last_s)}"
+    fact = f"{len(names)} secrets and {len(env.references())} tokens of the worker are there and enabled; {last}"
+    return _passes(not problems, "; ".join(problems) or fact)
 
 
-async def _on_call(env: Environment, order: Order) -> tuple[bool | None, str]:
+async def _used(asked: Question) -> list[str]:
+    """The secrets that the revisions which serve now read: a new revision is made of one of them."""
+    env = asked.env
+    snapshots = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in asked.order.images))
+    revisions = await asyncio.gather(*(env.cloud_run.revision(one.service, one.pinned.main) for one in snapshots))
+    return [secret.removesuffix("/versions/latest") for revision in revisions for secret in revision.secrets]
+
+
+async def _unreadable(env: Environment) -> list[str]:
+    """A sentence for each token of the worker that it cannot read now; a system that is away raises Transient."""
+
+    async def problem(field: str, read: Callable[[], Awaitable[object]]) -> str:
+        try:
+            await read()
+        except Refused as refused:
+            return f"the worker's {field}: {refused}"
+        return ""
+
+    found = await asyncio.gather(*(problem(field, one.read) for field, one in env.references().items()))
+    return [one for one in found if one]
+
+
+async def _load_test(asked: Question) -> Seen:
+    env = asked.env
+    if env.code_host is None:
+        return _unknown("code host", "github")
+    label = env.gates.load_test_label
+    found = load_test(await env.code_host.comments(label), str(asked.order.version), unix_s())
+    kept = "" if found.url else f". It is kept as a comment below an issue labelled {label} (docs/operations.md)"
+    return Seen(found.answer, f"{found.seen}{kept}", found.url)
+
+
+async def _notes(asked: Question) -> Seen:
+    env, version = asked.env, str(asked.order.version)
+    if env.code_host is None:
+        said = asked.order.changes
+        return Seen(Answer.ACKNOWLEDGED, f"by the request: {said}") if said else _unknown("code host", "github")
+    notes = await env.code_host.release_notes(version)
+    if notes is None:
+        return await _drafted(asked, env.code_host)
+    if problems := notes_problems(notes, version):
+        return Seen(Answer.FAIL, f"the release {version} on the code host does not say {', '.join(problems)}")
+    return Seen(Answer.PASS, f"the release {version} says version, changelog and breaking changes")
+
+
+async def _drafted(asked: Question, code_host: CodeHost) -> Seen:
+    """Notes drafted from the commits since what serves."""
+    order, env = asked.order, asked.env
+    since = await serving_version(env)
+    if not (found := VERSION.fullmatch(since)):
+        said = f"; the request says: {order.changes}" if order.changes else ""
+        answer = Answer.ACKNOWLEDGED if order.changes else Answer.FAIL
+        return Seen(
+            answer, f"no release {order.version} on the code host, and what serves has no recorded commit{said}"
+        )
+    compared = await code_host.compare(found["commit"], order.version.commit)
+    text = draft(str(order.version), since, compared)
+    return Seen(
+        Answer.PASS, f"drafted from {compared.total} commits since {since}: {summary(compared)}\n{text}", compared.url
+    )
+
+
+async def serving_version(env: Environment) -> str:
+    """The release that the coordinator has written down last; empty where there is none."""
+    record = Record.read(await env.cloud_run.snapshot(env.service_names[0]))
+    return record.last_good[0].release if record.last_good else ""
+
+
+async def _on_call(asked: Question) -> Seen:
+    env = asked.env
     if not env.pagers:
         if env.pager == "none":
-            return True, 'not needed: pager = "none"'
-        return None, "this environment names no pager; add [pagerduty] to its file"
-    answers = await asyncio.gather(*(pager.on_call() for pager in env.pagers))
-    people = dict.fromkeys(person for found in answers for person in found)
-    return bool(people), ", ".join(people) or "no person is on call"
+            return Seen(Answer.ACKNOWLEDGED, 'not needed: pager = "none"')
+        return _unknown("pager", "pagerduty")
+    from_s, until_s = unix_s(), unix_s() + env.gates.on_call_s
+    answers = await asyncio.gather(*(pager.shifts(from_s, until_s) for pager in env.pagers))
+    shifts = [shift for found in answers for shift in found]
+    people = ", ".join(dict.fromkeys(shift.person for shift in shifts)) or "no person"
+    if gap := uncovered(shifts, from_s, until_s):
+        who = f"{people} in the next {minutes(env.gates.on_call_s)}" if shifts else people
+        return Seen(Answer.FAIL, f"{who} is on call, and none from {clock(gap[0])} to {clock(gap[1])} UTC")
+    return Seen(Answer.PASS, f"{people}, until {clock(until_s)} UTC")
 
 
-async def _notes(env: Environment, order: Order) -> tuple[bool | None, str]:
-    if order.changes:
-        return True, order.changes
-    if env.code_host is None:
-        return False, "no changes were given"
-    notes = await env.code_host.release_notes(str(order.version))
-    return bool(notes), (notes or "no changes were given, and there is no release of that name").splitlines()[0]
+async def _rollback_plan(asked: Question) -> Seen:
+    env, order = asked.env, asked.order
+    snapshots = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in order.images))
+    revisions = await asyncio.gather(*(env.cloud_run.revision(one.service, one.pinned.main) for one in snapshots))
+    broken = [f"{one.name} is not ready" for one in revisions if not one.is_ready]
+    back = ", ".join(f"{one.service} to {one.pinned}" for one in snapshots)
+    if broken:
+        return Seen(Answer.FAIL, f"there is no way back: {', '.join(broken)}")
+    if order.plan_reviewed_by:
+        return Seen(Answer.ACKNOWLEDGED, f"reviewed by {order.plan_reviewed_by}: back {back}")
+    if env.gates.rollback_plan == "policy":
+        return Seen(Answer.ACKNOWLEDGED, f'accepted by policy (gates.rollback_plan = "policy"): back {back}')
+    return Seen(Answer.FAIL, f"no person is named who has read it (plan_reviewed_by). The plan: back {back}")
+
+
+async def _freeze(asked: Question) -> Seen:
+    return Seen(*windows.freeze(asked.env))
+
+
+async def _line(asked: Question) -> Seen:
+    return Seen(*await windows.line(asked.env))
+
+
+async def _incidents(asked: Question) -> Seen:
+    return Seen(*await windows.incidents(asked.env))
+
+
+async def _alerts(asked: Question) -> Seen:
+    return Seen(*await windows.alerts(asked.env))
+
+
+LOOK_UPS: dict[Topic, Callable[[Question], Awaitable[Seen]]] = {
+    Topic.CI: _ci,
+    Topic.BUILD: _build,
+    Topic.SCAN: _scan,
+    Topic.STAGING: _staging,
+    Topic.MIGRATIONS: _migrations,
+    Topic.SECRETS: _secrets,
+    Topic.LOAD_TEST: _load_test,
+    Topic.NOTES: _notes,
+    Topic.ON_CALL: _on_call,
+    Topic.ROLLBACK_PLAN: _rollback_plan,
+    Topic.FREEZE: _freeze,
+    Topic.LINE: _line,
+    Topic.INCIDENTS: _incidents,
+    Topic.ALERTS: _alerts,
+}

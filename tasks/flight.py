@@ -6,6 +6,7 @@ from functools import partial
 
 from prefect import get_run_logger, task
 
+from blocks.clock import unix_s
 from blocks.environment import Environment
 from playbook.errors import NoData, ReleaseError, Transient
 from tasks.retries import READ, is_last_try
@@ -37,5 +38,5 @@ def doors(env: Environment) -> dict[str, Callable[[], Awaitable[object]]]:
         found[f"Cloud Run, writing {service.name}"] = partial(env.cloud_run.can_write, service.name)
         found[f"registry, {service.repository}"] = partial(env.registry.image, service.repository, "latest")
     for pager in env.pagers:
-        found[f"who is on call ({pager.name})"] = pager.on_call
+        found[f"who is on call ({pager.name})"] = partial(pager.shifts, unix_s(), unix_s() + env.gates.on_call_s)
     return found

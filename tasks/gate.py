@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Coroutine, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 from uuid import UUID, uuid4
 
 from prefect import flow_runs, get_run_logger, runtime
@@ -16,6 +16,9 @@ from prefect.states import Running
 from pydantic import Field, PrivateAttr, create_model
 
 from blocks.prefect_api import PREFECT_AWAY
+from playbook.checklist.items import Item
+from playbook.messages.checklist import table
+from playbook.messages.escape import markdown
 from playbook.messages.hold import PERCENT_MAX, form_text
 from playbook.messages.times import minutes
 from playbook.release.gate import DEADLINE, Answer, Choice
@@ -76,6 +79,42 @@ def decide_form(canary_percent: int) -> type[Decide]:
     title = f"Only for raise: the new share, {least} to {PERCENT_MAX} %"
     percent = Field(min(2 * canary_percent, PERCENT_MAX), title=title, json_schema_extra=limits)
     return create_model("Decide", __base__=Decide, percent=(int, percent))
+
+
+class Approve(RunInput):
+    """The form in which a person lets a release go on."""
+
+    choice: Literal["stop", "go on"] = Field("stop", title="Decision")
+    by: str = Field("", title="Who decides")
+    reason: str = Field("", title="Why")
+
+
+class Approval(NamedTuple):
+    """What a person decided before anything was written."""
+
+    goes_on: bool
+    by: str
+    reason: str
+
+
+async def ask_approval(environment: str, version: str, why: str, items: tuple[Item, ...], within_s: float) -> Approval:
+    """Whether a person lets ``version`` go on; without an answer within so many seconds it does not.
+
+    An answer that names no person is asked for again.
+    """
+    clock = asyncio.get_running_loop().time
+    ends = clock() + within_s
+    asked = f"**{markdown(version)} to {markdown(environment)}**: {markdown(why)}. Nothing is written yet.\n\n"
+    described = asked + (table(items) if items else "")
+    silence = {"choice": "stop", "by": DEADLINE, "reason": f"no answer within {minutes(within_s)}"}
+    while (left_s := ends - clock()) > 0:
+        given = await answered(Approve, described, left_s, silence)
+        if given.by.strip():
+            return Approval(
+                given.choice == "go on", clean(given.by, 200), clean(given.reason or "no reason given", 500)
+            )
+        described = f"**Say who decides.**\n\n{described}"
+    return Approval(False, silence["by"], silence["reason"])
 
 
 async def ask_person(

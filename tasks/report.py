@@ -13,6 +13,7 @@ from blocks.environment import Environment
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.checklist.items import Item
 from playbook.lease.lease import Lease
+from playbook.messages.checklist import rows
 from playbook.messages.release_page import page
 from playbook.messages.report import Note, Report
 from playbook.release.outcome import FlowResult
@@ -72,6 +73,21 @@ async def note(report: Report, text: str) -> Report:
     get_run_logger().info("%s: %s", noted.environment, text)
     await show_page(noted, f"{noted.lease.version}: {text}")
     return noted
+
+
+async def show_checklist(env: Environment, version: str, items: tuple[Item, ...]) -> None:
+    """The checks stand in the UI as one table, written anew as more of them are answered."""
+    not_met = [item.topic.value for item in items if not item.is_met]
+    described = f"{version}: {'not met: ' + ', '.join(not_met) if not_met else 'every item is met'}"
+    try:
+        table = artifacts.acreate_table_artifact(
+            [{key: clean(value) for key, value in row.items()} for row in rows(items)],
+            key=f"checklist-{env.name}-{version}",
+            description=clean(described, DESCRIPTION_MAX),
+        )
+        await asyncio.wait_for(table, PAGE_WAITS_S)
+    except (*PREFECT_AWAY, TimeoutError) as away:
+        get_run_logger().warning("the table of the checklist was not written: %r", away)
 
 
 async def show_page(report: Report, told: str) -> None:

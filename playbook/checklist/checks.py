@@ -1,28 +1,73 @@
-"""What outside systems answer to the pre-release checklist, and what is wrong with it."""
+"""What outside systems answer to the checks before a release, and what is wrong with it."""
 
 from collections.abc import Sequence
 
+from pydantic import Field
+
 from playbook.base import Frozen
+from playbook.lease.record import Record
+from playbook.messages.times import clock, day
+from playbook.release.traffic import ServiceSnapshot
 
 PASSED = frozenset({"success", "neutral", "skipped"})
 """The conclusions with which GitHub, too, lets a required check pass."""
 
 
 class Check(Frozen):
-    """One run of a CI check of a commit. ``conclusion`` is GitHub's, or ``pending`` while it runs."""
+    """One run of a CI check of a commit, or one of its commit statuses.
+
+    ``conclusion`` is GitHub's, or ``pending`` while it runs; ``output`` is the text that the run has left.
+    """
 
     name: str
     conclusion: str
     url: str = ""
+    output: str = Field("", repr=False)
 
 
 class SecretState(Frozen):
-    """One secret's newest version. ``expires_at_s`` is in unix seconds, None where it never expires."""
+    """One version of a secret. ``expires_at_s`` is in unix seconds, None where it never expires."""
 
     name: str
     exists: bool
     is_enabled: bool
     expires_at_s: float | None = None
+
+
+class Shift(Frozen):
+    """A person who is on call, from and until when (unix seconds); None is without an end."""
+
+    person: str
+    from_s: float | None = None
+    until_s: float | None = None
+
+
+class Comment(Frozen):
+    """What a person wrote below an issue. ``is_member``: they belong to the repository. Times in unix seconds."""
+
+    author: str
+    text: str
+    url: str
+    at_s: float
+    is_edited: bool = False
+    is_member: bool = True
+
+
+class Commit(Frozen):
+    """One commit between two versions."""
+
+    sha: str
+    message: str
+    author: str = ""
+
+
+class Comparison(Frozen):
+    """What the second of two commits has that the first has not. ``is_ancestor``: the second is part of the first."""
+
+    commits: tuple[Commit, ...] = Field((), description="oldest first; not more than the code host shows")
+    total: int = 0
+    url: str = ""
+    is_ancestor: bool = False
 
 
 def ci_findings(checks: Sequence[Check], required: Sequence[str]) -> list[str]:
@@ -43,5 +88,32 @@ def secret_problem(state: SecretState, until_s: float) -> str | None:
     if not state.is_enabled:
         return f"{state.name} has no enabled version"
     if state.expires_at_s is not None and state.expires_at_s < until_s:
-        return f"{state.name} expires within two hours"
+        return f"{state.name} expires on {day(state.expires_at_s)} at {clock(state.expires_at_s)} UTC"
+    return None
+
+
+def uncovered(shifts: Sequence[Shift], from_s: float, until_s: float) -> tuple[float, float] | None:
+    """The first time between ``from_s`` and ``until_s`` in which no person is on call; None where there is none."""
+    covered_s = from_s
+    for shift in sorted(shifts, key=lambda one: one.from_s or 0.0):
+        if shift.from_s is not None and shift.from_s > covered_s:
+            break
+        covered_s = max(covered_s, until_s if shift.until_s is None else shift.until_s)
+    if covered_s >= until_s:
+        return None
+    later = [one.from_s for one in shifts if one.from_s is not None and one.from_s > covered_s]
+    return covered_s, min([*later, until_s])
+
+
+def staging_problem(snapshot: ServiceSnapshot, digest: str) -> str | None:
+    """Why staging does not show that an image works; None where it serves it and its smoke tests passed there.
+
+    A release is written down as good only after its smoke tests passed.
+    """
+    record = Record.read(snapshot)
+    good = next((one for one in record.last_good if one.digest == digest), None)
+    if good is None:
+        return f"{snapshot.service}: no smoke tests of {digest[:19]}… have passed there"
+    if snapshot.pinned.percent != {good.revision: 100}:
+        return f"{snapshot.service}: it serves {snapshot.pinned}, not {good.revision}"
     return None

@@ -54,6 +54,7 @@ def release_lease(
         "version": str(order.version),
         "canary_percent": order.canary_percent,
         "requested_by": order.requested_by,
+        "overrides": order.overrides,
         "rollouts": tuple(
             ServiceRollout(
                 service=service,

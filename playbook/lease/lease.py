@@ -13,6 +13,7 @@ from pydantic_core import to_json
 
 from playbook.analysis.policy import Policy
 from playbook.base import Frozen
+from playbook.checklist.items import Override
 from playbook.incident.decision_matrix import Severity
 from playbook.lease import first_edition
 from playbook.release.promotion import Promotion
@@ -105,6 +106,7 @@ class Lease(Stored):
     rollouts: tuple[ServiceRollout, ...] = Field(min_length=1, max_length=ROLLOUTS_MAX)
     canary_percent: Percent
     requested_by: str = ""
+    overrides: tuple[Override, ...] = Field((), description="those without which it would have been refused")
     place: str = Field("", description="gcloud's flags for the project and region, for a person who must act by hand")
     reason: str = Field("", description="why it was decided so")
     came_to: Decision | None = Field(None, description="where it stood when REVERT was decided: how far users had come")

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from playbook.analysis.verdict import Verdict
+from playbook.checklist.items import Item
 from playbook.incident.response import Contact, roll_call
 from playbook.lease.lease import Lease
+from playbook.messages.checklist import chat_lines, overridden
 from playbook.messages.facts import Audience, Message
 from playbook.messages.page import alarm_key, alarm_summary
 from playbook.messages.plan import rollback_plan
@@ -15,8 +17,10 @@ from playbook.release.outcome import FlowResult
 from playbook.release.request import Measure, MitigateRequest
 
 
-def starting(lease: Lease, environment: str, at_s: float, bake_s: float, changes: str, overridden: str = "") -> Message:
-    """Playbook 2: what `#releases` reads before anything moves. ``overridden`` is why an open checklist is accepted."""
+def starting(
+    lease: Lease, environment: str, at_s: float, bake_s: float, changes: str, items: Sequence[Item] = ()
+) -> Message:
+    """Playbook 2: what `#releases` reads before anything moves, with the checks and every override."""
     eta = f"{minutes(bake_s)} (canary) → promote to 100%"
     lines = [
         f"🚀 {environment.capitalize()} release starting at {clock(at_s)} UTC",
@@ -24,8 +28,7 @@ def starting(lease: Lease, environment: str, at_s: float, bake_s: float, changes
         f"Changes: {changes or 'not described'}",
         f"ETA: {eta if bake_s else '100% as soon as the smoke tests pass (no canary phase)'}",
     ]
-    if overridden:
-        lines.append(f"⚠️ Checklist overridden by {lease.requested_by or 'an unnamed person'}: {overridden}")
+    lines += chat_lines(items) or overridden(lease.overrides)
     text = "\n".join(lines)
     return Message(key=f"{lease.release_id}/starting", audience=Audience.RELEASES, text=text)
 
@@ -45,6 +48,7 @@ def complete(report: Report, watch_s: float) -> Message:
         lines.append(f"Decided: {lease.reason}")
     if watch_s:
         lines.append(f"Monitoring for {minutes(watch_s)}...")
+    lines += overridden(lease.overrides)
     lines += [f"{verdict.service}: {verdict.explanation}" for verdict in report.verdicts]
     text = "\n".join(lines)
     return Message(key=f"{lease.release_id}/complete", audience=Audience.RELEASES, text=text)
@@ -59,6 +63,7 @@ def rolled_back(report: Report) -> Message:
             f"Reason: {lease.reason}",
             f"Action: Rolled back {lease.version} to {stable_names(lease)} ({which(lease)} stable)",
             f"Impact: {impact(report)}",
+            *overridden(lease.overrides),
             f"Next Steps: {next_steps(report)}",
         )
     )
@@ -97,7 +102,8 @@ def interrupted(report: Report) -> Message:
     """Another change to a service stopped the release: what serves where, since two people now act on one service."""
     lease = report.lease
     message = report.outcome.message if report.outcome else lease.reason
-    text = f"⚠️ {report.environment.upper()} RELEASE INTERRUPTED\nVersion: {lease.version}\n{message}"
+    lines = (f"⚠️ {report.environment.upper()} RELEASE INTERRUPTED", f"Version: {lease.version}", message)
+    text = "\n".join((*lines, *overridden(lease.overrides)))
     return Message(key=f"{lease.release_id}/interrupted", audience=Audience.RELEASES, text=text)
 
 
@@ -181,6 +187,33 @@ def not_started(outcome: FlowResult, environment: str, version: str, asked_by: s
     return Message(key=f"{run_url.rsplit('/', 1)[-1]}/not-started", audience=Audience.RELEASES, text=text)
 
 
+def late(environment: str, version: str, late_s: float, run_url: str) -> Message:
+    """A release starts long after its time, and asks before it goes on."""
+    text = "\n".join(
+        (
+            f"⏰ {environment.upper()} RELEASE IS LATE: it starts {late_s / 60:.0f} minutes after its time",
+            f"Version: {version}",
+            f"Users: nothing changed for them in {environment}",
+            f"Decide whether it goes on: {run_url}",
+        )
+    )
+    return Message(key=f"{run_url.rsplit('/', 1)[-1]}/late", audience=Audience.RELEASES, text=text)
+
+
+def approval(environment: str, version: str, items: Sequence[Item], run_url: str) -> Message:
+    """A release waits for a person before production is touched."""
+    text = "\n".join(
+        (
+            f"🖐 {environment.upper()} RELEASE WAITS FOR APPROVAL",
+            f"Version: {version}",
+            *chat_lines(items),
+            f"Users: nothing changed for them in {environment}",
+            f"Decide: {run_url}",
+        )
+    )
+    return Message(key=f"{run_url.rsplit('/', 1)[-1]}/approval", audience=Audience.RELEASES, text=text)
+
+
 def war_room(report: Report, contacts: Mapping[str, Contact], run_url: str) -> Message:
     """Playbook 7: what happened, that users are safe, which roles to fill, whom to call."""
     lease = report.lease
@@ -189,6 +222,7 @@ def war_room(report: Report, contacts: Mapping[str, Contact], run_url: str) -> M
             f"🚨 {severity(report)} {report.environment.upper()} INCIDENT: {lease.version} was rolled back",
             f"Reason: {lease.reason}",
             f"Users: all back on {stable_names(lease)}. Impact: {impact(report)}",
+            *overridden(lease.overrides),
             *roll_call(contacts),
             f"Run: {run_url}",
         )

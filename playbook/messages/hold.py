@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from playbook.analysis.verdict import Action, Verdict
 from playbook.lease.lease import Lease
+from playbook.messages.checklist import overridden
 from playbook.messages.escape import markdown
 from playbook.messages.report import Report
 from playbook.messages.times import clock, minutes
@@ -23,6 +24,7 @@ def question(report: Report, page_url: str = "") -> tuple[str, ...]:
         f"Promote {lease.version} to all users of {report.environment}, or revert it?",
         f"Answer until {clock(lease.gate_deadline_s or 0)} UTC. No answer reverts it.",
         *_undecided(report.verdicts),
+        *overridden(lease.overrides),
         f"Users: {_now(lease)}",
         f"promote: all users get {lease.version}.",
         f"revert: all users go back to {stable_names(lease)}.",
@@ -48,6 +50,9 @@ def _line(text: str) -> str:
 
 def _undecided(verdicts: Sequence[Verdict]) -> list[str]:
     """What could not be decided, with value and limit, one line for each service."""
+    if verdicts and verdicts[0].action is Action.PROMOTE:
+        healthy = [f"{one.service}: {one.explanation}" for one in verdicts[:REASONS_MAX]]
+        return ["The policy asks for approval before all users move; the judge would promote.", *healthy]
     found = [one for one in verdicts if one.action is Action.INCONCLUSIVE]
     lines = [f"{one.service}: {one.explanation}" for one in found[:REASONS_MAX]]
     others = ", ".join(one.service for one in found[REASONS_MAX:])

@@ -4,6 +4,7 @@ from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Action
 from playbook.incident.decision_matrix import Severity
 from playbook.lease.lease import HotfixLease, Lease
+from playbook.messages.checklist import overridden
 from playbook.messages.escape import markdown
 from playbook.messages.facts import Audience, Message, Ticket
 from playbook.messages.report import Report
@@ -30,6 +31,7 @@ def hotfix_deployed(report: Report, policy: Policy) -> Message:
             f"Verified: {verified(report)}",
             f"Approved by: {asked.approver}",
             f"Live: {live_after(lease, policy)}",
+            *overridden(lease.overrides),
         )
     )
     return Message(key=f"{lease.release_id}/hotfix", audience=Audience.RELEASES, text=text)
@@ -73,7 +75,7 @@ def hotfix_debt(report: Report, policy: Policy) -> Ticket:
         f"- [ ] {markdown(asked.incident)}: is a regression test in the suite?",
         "- [ ] Is the fix on `main`, so that the next release does not undo it?",
     ]
-    owed += [f"- [ ] {markdown(str(item))}" for item in report.checklist if item.is_met is not True]
+    owed += [f"- [ ] {markdown(str(item))}" for item in report.checklist if not item.is_met]
     owed += [] if asked.exploit else ["- [ ] No exploit check was given: show by hand that the hole is closed."]
     approved = f"Approved by {markdown(asked.approver)}: {markdown(asked.reason)} ({markdown(asked.incident)})."
     return Ticket(

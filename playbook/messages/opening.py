@@ -57,7 +57,7 @@ def page(opening: Opening) -> str:
     facts += [("Links", f"[run](<{opening.run_url}>)")] if opening.run_url else []
     blocks = [
         f"## {what}: {standing}",
-        strip(before_the_lease(names, at, failed=outcome is not None)),
+        strip(before_the_lease(names, at, failed=outcome is not None and not outcome.end.is_success)),
         users.strip(),
         BREAK.join(f"**{name}:** {value}" for name, value in facts),
     ]

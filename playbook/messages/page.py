@@ -24,6 +24,7 @@ def rollback_page(report: Report) -> Page:
             "services": ", ".join(lease.services),
             "users are on": "; ".join(f"{rollout.service}: {lease.fallback(rollout)}" for rollout in lease.rollouts),
             "impact": impact(report),
+            **({"overridden": "; ".join(map(str, lease.overrides))} if lease.overrides else {}),
             "flow run": lease.flow_run_id,
         },
     )

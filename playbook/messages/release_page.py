@@ -7,6 +7,7 @@ from playbook.analysis.readings import SignalReading
 from playbook.analysis.verdict import Action, Verdict
 from playbook.lease.lease import Decision, HotfixLease, Kind, Lease, RollbackLease
 from playbook.messages import signals
+from playbook.messages.checklist import table
 from playbook.messages.escape import code_block, markdown
 from playbook.messages.phases import phases, strip
 from playbook.messages.plan import plan_table, rollback_plan
@@ -39,7 +40,7 @@ def page(report: Report, *, pictures: bool = False) -> str:
     blocks += ["### What it changes", plan_table(lease)]
     blocks += ["### Roll back by hand", code_block(rollback_plan(lease))]
     if report.checklist:
-        blocks += ["### Checklist", "\n".join(f"- {markdown(str(item))}" for item in report.checklist)]
+        blocks += ["### Checklist", table(report.checklist)]
     if report.verdicts:
         blocks += ["### Evidence and queries", LEGEND, *map(evidence, report.verdicts)]
     return "\n\n".join(blocks)
@@ -93,6 +94,8 @@ def users(report: Report) -> str:
             return "all are on the new revisions."
         case ReleaseOutcome.REVERTED | ReleaseOutcome.ROLLED_BACK:
             return f"all are back on {stable_names(lease)}."
+        case ReleaseOutcome.PLANNED:
+            return "nothing changes for them."
         case None:
             return _under_way(lease)
         case _:
@@ -130,6 +133,7 @@ def facts(report: Report) -> str:
         case _:
             rows += [("Asked by", asked)]
             rows += [("Changes", markdown(report.changes))] if report.changes else []
+    rows += [("Overridden", markdown(str(override))) for override in lease.overrides]
     if report.links:
         rows.append(("Links", _links(report.links)))
     return BREAK.join(f"**{name}:** {value}" for name, value in rows)

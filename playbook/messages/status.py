@@ -6,6 +6,7 @@ from playbook.base import Frozen
 from playbook.lease.lease import Decision, Kind, Lease
 from playbook.lease.record import Mitigation, Record, Unreadable
 from playbook.messages.escape import markdown
+from playbook.messages.facts import Message
 from playbook.messages.times import moment
 from playbook.release.promotion import Promotion
 from playbook.release.traffic import ServiceSnapshot
@@ -75,6 +76,13 @@ def described(description: str, environment: str, ui_url: str) -> str:
     """A deployment's description with the link to the status page of its environment. It may be given again."""
     text = description.partition(f"\n\n{LINK}")[0].rstrip()
     return f"{text}\n\n{LINK}[{environment}]({link_to(environment, ui_url)})" if ui_url else text
+
+
+def linked(message: Message, environment: str, ui_url: str) -> Message:
+    """``message`` with a last line that leads to the status page."""
+    if not ui_url:
+        return message
+    return message.model_copy(update={"text": f"{message.text}\n{LINK}{link_to(environment, ui_url)}"})
 
 
 def serving_of(snapshot: ServiceSnapshot) -> Serving:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from playbook.base import Frozen
+from playbook.checklist.items import Override
 from playbook.lease.record import Record
 from playbook.release.traffic import ServiceSnapshot
 from playbook.release.version import Image, Version
@@ -22,7 +23,8 @@ class Order(Frozen):
     canary_percent: int
     changes: str = ""
     requested_by: str = ""
-    override: str = ""
+    overrides: tuple[Override, ...] = ()
+    plan_reviewed_by: str = ""
 
 
 def version_due(staging: Record, production: Record) -> str:

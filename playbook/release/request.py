@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
+from playbook.checklist.items import Override, override_problems
 from playbook.form import SERVICES, Form, field, must_match, sentence, who
 from playbook.incident.decision_matrix import MATRIX, Symptom, Trigger
 from playbook.release.version import VersionText, version_problem
@@ -169,6 +170,17 @@ class HotfixRequest(Form):
         title="Exploit check",
         description="Requests that must be refused once the fix is live. They run before and after.",
     )
+    overrides: tuple[Override, ...] = Field(
+        (),
+        max_length=20,
+        title="Overrides",
+        description="To go on although an item that stops hotfixes is open: one entry for each item, with who and why.",
+    )
+    plan_only: bool = Field(
+        False,
+        title="Plan only",
+        description="Show what would be done and said, and what each check says. Nothing is written.",
+    )
 
     def problems(self, known_services: tuple[str, ...]) -> list[str]:
         """Everything that is missing or wrong, one line for each field."""
@@ -188,7 +200,7 @@ class HotfixRequest(Form):
             for check in self.exploit
             if check.service not in known_services
         ]
-        return found
+        return found + override_problems(self.overrides)
 
 
 class Measure(StrEnum):

@@ -111,6 +111,7 @@ class Revision(Frozen):
     is_active: bool
     reason: str = ""
     created_at_s: float = 0.0
+    secrets: tuple[str, ...] = Field((), description="those that its containers read, SECRET/versions/VERSION")
 
 
 class ServiceSnapshot(Frozen):

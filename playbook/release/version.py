@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints, WithJsonSchema, model_validator
 from playbook.analysis.policy import Policy
 from playbook.analysis.samples import CounterSeries
 from playbook.base import Frozen
+from playbook.checklist.items import Override, override_problems
 from playbook.errors import BadRequest
 from playbook.form import SERVICES, Form, field, must_match
 from playbook.text import Cleaned
@@ -188,12 +189,22 @@ class ReleaseRequest(Form):
         description="Share of users on the canary, a whole number from 1 to 99. Leave it empty for the policy's share.",
         json_schema_extra=field(examples=[10]),
     )
-    override: Cleaned = Field(
+    overrides: tuple[Override, ...] = Field(
+        (),
+        max_length=20,
+        title="Overrides",
+        description="To go on although an item that blocks is open: one entry for each item, with who and why.",
+    )
+    plan_reviewed_by: Cleaned = Field(
         "",
-        max_length=500,
-        title="Override reason",
-        description="Why to go on although a checklist item that blocks is open. It is recorded and announced.",
-        json_schema_extra=field(example="Trivy was down; image scanned by hand, see SEC-41"),
+        max_length=200,
+        title="Rollback plan reviewed by",
+        description="Who has read the rollback plan, where the policy asks for a person. A plan-only run shows it.",
+    )
+    plan_only: bool = Field(
+        False,
+        title="Plan only",
+        description="Show what would be done, changed and said, and what each check says. Nothing is written.",
     )
 
     @property
@@ -229,4 +240,4 @@ class ReleaseRequest(Form):
             )
         elif percent is not None and percent != int(percent):
             found.append(f"canary_percent: {percent:g} is not a whole number; write one between {low} and {high}")
-        return found
+        return found + override_problems(self.overrides)

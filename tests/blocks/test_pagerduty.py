@@ -5,6 +5,7 @@ from pydantic import SecretStr
 
 from blocks import PagerDuty
 from blocks.secret_reference import SecretReference
+from playbook.checklist.checks import Shift
 from playbook.errors import Refused, Transient
 from playbook.incident.decision_matrix import Severity
 from playbook.messages.facts import Page
@@ -53,12 +54,36 @@ async def test_a_long_summary_is_cut(pagerduty: PagerDuty, office) -> None:
 
 async def test_who_is_on_call_comes_in_order(pagerduty: PagerDuty) -> None:
     """The first responder is named first."""
-    assert await pagerduty.on_call() == ("Release Engineer", "Backend Lead")
+    assert [one.person for one in await pagerduty.shifts(0, 7200)] == ["Release Engineer", "Backend Lead"]
+
+
+async def test_a_shift_that_ends_is_read_with_its_end(pagerduty: PagerDuty, office) -> None:
+    """In unix seconds; the shift after it is read too, and one that is over is not."""
+    office.vendors.pagerduty.on_call(("Ada", 1, None, 3600.0), ("Bob", 1, 3600.0, 9000.0), ("Eve", 1, None, -10.0))
+    assert await pagerduty.shifts(0, 7200) == (
+        Shift(person="Ada", until_s=3600.0),
+        Shift(person="Bob", from_s=3600.0, until_s=9000.0),
+    )
+
+
+async def test_more_shifts_than_fit_a_page_are_all_read(pagerduty: PagerDuty, office) -> None:
+    """A policy with many layers has more than a hundred."""
+    office.vendors.pagerduty.on_call(*((f"Person {number}", 1, None, None) for number in range(230)))
+    assert len(await pagerduty.shifts(0, 7200)) == 230
+
+
+async def test_an_incident_is_open_until_it_is_resolved(pagerduty: PagerDuty) -> None:
+    """Acknowledging it does not end it; one that was never opened is not open."""
+    assert not await pagerduty.is_open("release-1")
+    await pagerduty.page(PAGE)
+    assert await pagerduty.is_open("release-1")
+    await pagerduty.resolve("release-1")
+    assert not await pagerduty.is_open("release-1")
 
 
 async def test_nobody_on_call_is_an_answer(pagerduty: PagerDuty) -> None:
     """The checklist decides what it means."""
-    assert await pagerduty.model_copy(update={"escalation_policy": "PNOBODY"}).on_call() == ()
+    assert await pagerduty.model_copy(update={"escalation_policy": "PNOBODY"}).shifts(0, 7200) == ()
 
 
 async def test_a_wrong_routing_key_is_refused(pagerduty: PagerDuty) -> None:
@@ -79,4 +104,4 @@ async def test_a_gateways_page_wakes_nobody_and_is_no_yes(pagerduty: PagerDuty, 
 async def test_a_missing_token_is_named(office) -> None:
     """Who is on call needs a second credential."""
     with pytest.raises(Refused, match=r"pagerduty\.api_token"):
-        await PagerDuty(routing_key=SecretStr(KEY)).on_call()
+        await PagerDuty(routing_key=SecretStr(KEY)).shifts(0, 7200)

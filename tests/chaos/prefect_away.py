@@ -49,6 +49,8 @@ class Server:
     fixture: Fixture
     runs: dict[str, State[Any]] = field(default_factory=dict)
     artifacts: dict[str, list[str]] = field(default_factory=dict)
+    tables: dict[str, list[list[dict[str, Any]]]] = field(default_factory=dict)
+    variables: dict[str, Any] = field(default_factory=dict)
     started: dict[str, Started] = field(default_factory=dict)
     """by idempotency key"""
     events: list[tuple[float, str, str]] = field(default_factory=list)
@@ -65,7 +67,17 @@ class Server:
 
     def forget(self) -> None:
         """Forget runs, artifacts, events, logs and forms."""
-        for kept in (self.runs, self.artifacts, self.started, self.events, self.log, self.gates, self.forms):
+        for kept in (
+            self.runs,
+            self.artifacts,
+            self.tables,
+            self.variables,
+            self.started,
+            self.events,
+            self.log,
+            self.gates,
+            self.forms,
+        ):
             kept.clear()
 
     async def artifact(self, markdown: str, key: str, description: str = "", **_: Any) -> str:
@@ -83,6 +95,19 @@ class Server:
                 self.artifacts[artifact_id].append(artifact.data)
 
         await self._carry("progress" if artifact_id == "shown" else "artifact", str(artifact_id), change)
+
+    async def table(self, table: list[dict[str, Any]], key: str, description: str = "", **_: Any) -> None:
+        """As `acreate_table_artifact`."""
+        rows = self.tables.setdefault(key, [])
+        await self._carry("table", key, lambda: rows.append(table))
+
+    async def read_variable_by_name(self, name: str) -> Any:
+        """As the client's: None where there is no such variable."""
+
+        def found() -> Any:
+            return SimpleNamespace(value=self.variables[name]) if name in self.variables else None
+
+        return await self._carry("read variable", name, found)
 
     async def progress(self, progress: float, description: str = "", **_: Any) -> str:
         """As `acreate_progress_artifact`."""
@@ -230,6 +255,7 @@ def prefect_away(server: Server) -> Iterator[None]:
     call = lambda task, *args, **kwargs: run_task(task, args, kwargs)  # noqa: E731
     seams: list[tuple[Any, str, Any]] = [
         (artifacts, "acreate_markdown_artifact", server.artifact),
+        (artifacts, "acreate_table_artifact", server.table),
         (artifacts, "acreate_progress_artifact", server.progress),
         (artifacts, "aupdate_progress_artifact", server.show_progress),
         (deployments, "arun_deployment", server.run_deployment),

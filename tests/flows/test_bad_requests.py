@@ -8,6 +8,8 @@ from driver import Run, TestEnvironment, play
 from faults import Fault
 from fixture import NEW
 
+from playbook.checklist.items import Override, Topic
+
 NOTHING: Callable[[TestEnvironment], None] = lambda test_env: None  # noqa: E731
 
 
@@ -18,7 +20,7 @@ def without_prometheus(test_env: TestEnvironment) -> None:
 
 def with_a_red_check(test_env: TestEnvironment) -> None:
     """CI did not pass on the commit."""
-    test_env.fixture.ci(trivy="failure")
+    test_env.fixture.ci(**{"test-backend": "failure"})
 
 
 BAD: dict[str, tuple[dict[str, Any], Callable[[TestEnvironment], None], str]] = {
@@ -84,14 +86,29 @@ def without_a_pager(test_env: TestEnvironment) -> None:
     test_env.fixture.environments["production"] = production.model_copy(update={"pagers": []})
 
 
-@pytest.mark.parametrize("given", [without_an_answer, without_required_checks, without_a_pager])
-def test_what_cannot_be_told_stops_a_release_as_a_failure_does(given: Callable[[TestEnvironment], None]) -> None:
-    """Production is not written, and the message says so; with a reason a person may go on."""
+def overriding(*items: Topic) -> tuple[Override, ...]:
+    """A person goes on although these items are open."""
+    return tuple(Override(item=item, by="Ada", reason="looked at by hand") for item in items)
+
+
+@pytest.mark.parametrize(
+    ("given", "items"),
+    [
+        (without_an_answer, (Topic.CI, Topic.SCAN, Topic.LOAD_TEST)),
+        (without_required_checks, (Topic.CI,)),
+        (without_a_pager, (Topic.ON_CALL,)),
+    ],
+)
+def test_what_cannot_be_told_stops_a_release_as_a_failure_does(
+    given: Callable[[TestEnvironment], None], items: tuple[Topic, ...]
+) -> None:
+    """No service is written, and the message says so; with a name and a reason for each item a person may go on."""
     test_env, run = asked({}, given)
     assert run.end == "Refused"
     assert "CANNOT TELL" in run.message
-    assert test_env.fixture.production.writes == []
-    assert asked({"override": "looked at by hand"}, given)[1].end == "Promoted"
+    assert not any(cloud.writes for cloud in test_env.fixture.clouds.values())
+    assert asked({"overrides": overriding(*items)}, given)[1].end == "Promoted"
+    assert asked({"overrides": overriding(*items[1:])}, given)[1].end == "Refused"
 
 
 def test_an_environment_without_a_pager_in_so_many_words_is_released_to() -> None:
@@ -118,7 +135,10 @@ def test_an_environment_may_need_no_checks_in_so_many_words() -> None:
 
 
 def test_an_open_checklist_is_overridden_with_a_reason() -> None:
-    """A person may go on, and says why."""
-    test_env, run = asked({"override": "trivy is down, scanned by hand"}, with_a_red_check)
+    """A person may go on, and says why: at the start and at the end."""
+    test_env, run = asked({"overrides": overriding(Topic.CI)}, with_a_red_check)
     assert run.end == "Promoted"
-    assert "scanned by hand" in test_env.fixture.slack.text
+    told = [
+        message.key.rsplit("/", 1)[-1] for message in test_env.fixture.slack.said if "by Ada: looked" in message.text
+    ]
+    assert told == ["starting", "complete"]

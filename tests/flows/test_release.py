@@ -9,6 +9,7 @@ from driver import Run, TestEnvironment, play
 from fixture import NEW, OLD, SERVICES
 
 from flows.rollback import rollback
+from playbook.checklist.items import Override, Topic
 from playbook.errors import Fenced
 from playbook.incident.decision_matrix import Symptom
 from playbook.lease.record import PREFIX, Record
@@ -183,7 +184,8 @@ def test_the_schedule_does_not_repeat_what_was_taken_back() -> None:
         if first.end == "Promoted":
             asked = RollbackRequest(symptom=Symptom.ERRORS_ABOVE_MAX, reason="empty reports", requested_by="ada")
             await test_env.ended(test_env.start(rollback, request=asked, environment="production"))
-        return first, await test_env.release(""), await test_env.release(NEW)
+        resolved = Override(item=Topic.INCIDENTS, by="Ada", reason="its fault is found")
+        return first, await test_env.release(""), await test_env.release(NEW, overrides=(resolved,))
 
     for behaviour in (Behaviour(), Behaviour(errors=0.05)):
         first, scheduled, named = play(lambda test_env, one=behaviour: scenario(test_env, one))

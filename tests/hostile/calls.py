@@ -19,7 +19,7 @@ from playbook.migration.backfill import Backfill, Range
 from playbook.migration.plan import Batch, Check
 from playbook.release.request import ExploitCheck
 from playbook.release.traffic import TrafficSplit
-from playbook.release.version import SmokeTest
+from playbook.release.version import Image, SmokeTest
 
 Call = Callable[[str], Awaitable[Any]]
 """Makes one call to the server at a base URL."""
@@ -118,8 +118,11 @@ HTTP: dict[str, Call] = {
     "Slack.post": lambda url: slack(url).post(MESSAGE, repeat=True),
     "PagerDuty.page": lambda url: pagerduty(url).page(PAGE),
     "PagerDuty.resolve": lambda url: pagerduty(url).resolve("r"),
-    "PagerDuty.on_call": lambda url: pagerduty(url).on_call(),
+    "PagerDuty.shifts": lambda url: pagerduty(url).shifts(0, 7200),
+    "PagerDuty.is_open": lambda url: pagerduty(url).is_open("r"),
     "GitHub.checks": lambda url: github(url).checks("abc123"),
+    "GitHub.compare": lambda url: github(url).compare("main", "abc123"),
+    "GitHub.comments": lambda url: github(url).comments("load-test"),
     "GitHub.release_notes": lambda url: github(url).release_notes("v20251116-abc123"),
     "GitHub.ticket": lambda url: github(url).ticket(TICKET),
     "Sentry.release": lambda url: blocks.Sentry(
@@ -128,6 +131,9 @@ HTTP: dict[str, Call] = {
     "Registry.image": lambda url: blocks.Registry(base_url=url, username="u", token=SECRET, timeout_s=DEADLINE_S).image(
         "ghcr.io/geoaziz/ethixai-backend", "sha-abc123"
     ),
+    "Registry.revision_of": lambda url: blocks.Registry(
+        base_url=url, username="u", token=SECRET, timeout_s=DEADLINE_S
+    ).revision_of(Image(repository="ghcr.io/geoaziz/ethixai-backend", digest="sha256:" + "0" * 64)),
     "Atlas.backups": lambda url: atlas(url).backups(),
     "Atlas.restore": lambda url: atlas(url).restore("b"),
     "Atlas.restore_job": lambda url: atlas(url).restore_job("j"),
@@ -156,6 +162,7 @@ HTTP: dict[str, Call] = {
 MONGODB: dict[str, Callable[[Any], Awaitable[Any]]] = {
     "MongoDB.applied": lambda database: database.applied(),
     "MongoDB.forget": lambda database: database.forget("x"),
+    "MongoDB.was_taken_back": lambda database: database.was_taken_back("x"),
     "MongoDB.count": lambda database: database.count("users"),
     "MongoDB.broken": lambda database: database.broken(Check(collection="users", never={"a": 1}, says="x")),
     "MongoDB.written_since": lambda database: database.written_since(0.0),

@@ -87,6 +87,19 @@ async def run_workflow(
     return 0, said
 
 
+PAGES = [
+    {"key": "production-now", "type": "markdown", "description": "What serves production now", "data": "not this one"},
+    {
+        "key": "production-v20251116-abc123-1f2e3d",
+        "type": "markdown",
+        "description": "v20251116-abc123: 10 % of users are on the canary",
+        "data": "## v20251116-abc123 to production: Reverted\n\n| service | errors |\n|---|---|\n"
+        "| backend | 4.8 % <b>@team</b> |\n![chart](data:image/svg+xml;base64,AA)\n\n### What it changes\n\nnot shown",
+    },
+]
+SERVES = [{"data": "# production serves v20251115-def456\n\n## The last ten runs\n\nnot shown"}]
+
+
 @contextmanager
 def prefect_that_says(state_type: str) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
     """The three routes that the script asks; every run ends so. Yields the API's URL and what it was asked to start."""
@@ -109,6 +122,10 @@ def prefect_that_says(state_type: str) -> Iterator[tuple[str, list[tuple[str, An
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            if self.path.endswith("/artifacts/filter"):
+                wanted = body["artifacts"]
+                self.answer(SERVES if "key" in wanted else PAGES)
+                return
             started.append((self.path.removeprefix("/api/deployments/").removesuffix("/create_flow_run"), body))
             self.answer({"id": "r", "name": "a run"})
 
@@ -144,6 +161,35 @@ async def test_the_exit_code_of_the_job_follows_the_state_of_the_run(
     assert deployment == "release/production"
     asked = {"version": "", "changes": "", "requested_by": "ada (GitHub Actions)"}
     assert body["parameters"] == {"request": asked}
+
+
+async def test_the_summary_shows_the_page_and_what_serves_now(tmp_path: Path) -> None:
+    """Outcome, signals and what serves, in the job's log and summary; no picture, no HTML, no mention."""
+    summary = tmp_path / "summary.md"
+    with prefect_that_says("FAILED") as (url, _):
+        _, said = await run_workflow("deploy-production.yml", summary, url)
+    for text in (said, summary.read_text()):
+        assert "v20251116-abc123 to production: Reverted" in text
+        assert "| backend | 4.8 % &lt;b>@\u2060team&lt;/b> |" in text
+        assert "# production serves v20251115-def456" in text
+        assert "not " not in text.replace("not started", "")
+        assert "base64" not in text
+
+
+async def test_a_run_under_way_prints_a_line_a_minute(tmp_path: Path) -> None:
+    """It says the time, the state, and the step that the release's page names."""
+    environ = {"PREFECT_API_AUTH_STRING": "", "POLL_SECONDS": "0.05", "LINE_SECONDS": "0.1", "PATH": os.environ["PATH"]}
+    with prefect_that_says("RUNNING") as (url, _):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, ".github/run_deployment.py", "release/production", "--key", "k",
+            cwd=ROOT, env=environ | {"PREFECT_API_URL": url}, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdout is not None
+        lines = [(await process.stdout.readline()).decode() for _ in range(4)]
+        process.kill()
+        await process.wait()
+    assert re.fullmatch(r"[0-9]{2}:[0-9]{2} UTC Running: v20251116-abc123: 10 % of users are on the canary\n", lines[2])
+    assert lines[3][9:] == lines[2][9:]
 
 
 async def test_skip_canary_starts_a_hotfix_and_no_release(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ class Vendors:
         self.pagerduty = PagerDuty(self._keep)
         self.sentry = Sentry(self._keep)
         self.registry = Registry(self._keep)
-        self.github = GitHub(self._keep, self.registry.has_commit)
+        self.github = GitHub(self._keep, self.registry.has_commit, self.registry.digests)
         self.atlas = Atlas(self._keep, restore)
         every = (self.slack, self.pagerduty, self.sentry, self.github, self.registry, self.atlas)
         self._vendors: dict[str, Vendor] = {vendor.name: vendor for vendor in every}

@@ -1,5 +1,6 @@
 """GitHub's REST API (2022-11-28) for one public repository: checks, releases, issues and their search."""
 
+import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 
@@ -20,6 +21,12 @@ from rehearsal.world.vendors.vendor import (
 )
 
 REPOSITORY = "geoaziz/ethixai"
+MAIN = "main"
+SCAN = "trivy"
+"""The check whose output says what an image scan found."""
+LOAD_TESTS = 9001
+"""The number of the issue below which load tests are acknowledged; it is only listed by its label."""
+LOAD_TEST_LABEL = "load-test"
 CHECKS = ("build", "test", "trivy")
 """What CI runs on each commit."""
 CONCLUSIONS = ("action_required", "cancelled", "failure", "neutral", "success", "skipped", "stale", "timed_out")
@@ -40,23 +47,69 @@ class GitHub(Vendor):
 
     name = "github"
 
-    def __init__(self, said: Said, is_commit: Callable[[str], bool]) -> None:
-        self._is_commit = is_commit
+    def __init__(
+        self, said: Said, is_commit: Callable[[str], bool], digests: Callable[[str], Sequence[str]] = lambda commit: ()
+    ) -> None:
+        """``digests`` gives the images of a commit: by default the scan has found nothing in any of them."""
+        self._is_commit, self._digests = is_commit, digests
         self.forget()
         super().__init__(said)
 
     def forget(self) -> None:
-        """No issues, no releases, and every check of every commit has passed."""
+        """No issues, no releases; every check of every commit has passed, and a load test is acknowledged."""
         self._issues: list[Json] = []
         self._comments: dict[int, list[Json]] = {}
         self._releases: list[Json] = []
         self._checks: dict[str, dict[str, str]] = {}
+        self._statuses: dict[str, dict[str, str]] = {}
+        self._outputs: dict[str, str] = {}
+        self._off_main: set[str] = set()
+        self._history: list[tuple[str, str]] = []
+        self._load_tests: list[Json] = []
+        self.acknowledge("load test reviewed: 900 days https://grafana.example/load-tests/day-14")
 
     def checked(self, commit: str, conclusions: Mapping[str, str]) -> None:
         """Set the checks of ``commit``: check -> conclusion; an empty one is still running. Raises ValueError."""
         if wrong := set(conclusions.values()) - {"", *CONCLUSIONS}:
             raise ValueError(f"no such conclusion: {', '.join(sorted(wrong))}; there are {', '.join(CONCLUSIONS)}")
         self._checks[commit] = dict(conclusions)
+
+    def reported(self, commit: str, statuses: Mapping[str, str]) -> None:
+        """Set the commit statuses of ``commit``: context -> error, failure, pending or success."""
+        self._statuses[commit] = dict(statuses)
+
+    def scanned(self, commit: str, output: str) -> None:
+        """The text that the scan of ``commit`` has left in its check run."""
+        self._outputs[commit] = output
+
+    def leaves_main(self, commit: str) -> None:
+        """``commit`` is on a branch of its own."""
+        self._off_main.add(commit)
+
+    def commits(self, *history: tuple[str, str]) -> None:
+        """What every comparison of two commits shows: (SHA, message), oldest first."""
+        self._history = list(history)
+
+    def acknowledge(
+        self, text: str, author: str = "ada", association: str = "MEMBER", at: str = "", edited: str = ""
+    ) -> None:
+        """A comment below the issue of load tests. ``at`` and ``edited`` are RFC 3339."""
+        number, at = len(self._load_tests) + 1, at or stamp()
+        self._load_tests.append(
+            {
+                "id": 90_000 + number,
+                "body": text,
+                "html_url": f"https://github.com/{REPOSITORY}/issues/{LOAD_TESTS}#issuecomment-{90_000 + number}",
+                "user": {"login": author},
+                "author_association": association,
+                "created_at": at,
+                "updated_at": edited or at,
+            }
+        )
+
+    def unacknowledge(self) -> None:
+        """No load test is acknowledged."""
+        self._load_tests.clear()
 
     def release(self, tag: str, notes: str, draft: bool = False) -> None:
         """Create a release of ``tag`` with these notes; it is the newest one."""
@@ -72,6 +125,7 @@ class GitHub(Vendor):
         below = [
             Route("/commits/{ref}/check-runs", self._check_runs, methods=["GET"]),
             Route("/commits/{ref}/status", self._status, methods=["GET"]),
+            Route("/compare/{basehead}", self._compare, methods=["GET"]),
             Route("/releases", self._list_releases, methods=["GET"]),
             Route("/releases/tags/{tag}", self._release_of_tag, methods=["GET"]),
             Route("/issues", self._list_issues, methods=["GET"]),
@@ -104,6 +158,7 @@ class GitHub(Vendor):
                 "html_url": f"https://github.com/{REPOSITORY}/actions/runs/{number}",
                 "started_at": stamp(),
                 "completed_at": stamp() if conclusion else None,
+                "output": self._output(commit, name),
                 "app": {"slug": "github-actions"},
             }
             for number, (name, conclusion) in enumerate(self._conclusions(commit).items(), start=1)
@@ -112,10 +167,46 @@ class GitHub(Vendor):
         return self._paged(request, runs, lambda shown: {"total_count": len(runs), "check_runs": shown})
 
     async def _status(self, request: Request) -> Response:
-        """The older commit statuses. CI reports checks, so there are none, and GitHub calls that pending."""
+        """The older commit statuses, the newest of each context. Where there are none, GitHub calls that pending."""
         self._enter(request)
         commit = self._commit(request)
-        return JSONResponse({"state": "pending", "statuses": [], "sha": commit, "total_count": 0})
+        found = self._statuses.get(commit, {})
+        bad = {"error", "failure"} & set(found.values())
+        state = "failure" if bad else "success" if found and set(found.values()) == {"success"} else "pending"
+        url = f"https://ci.example/{commit}/"
+        statuses: list[Json] = [
+            {"context": context, "state": one, "target_url": url + context, "created_at": stamp()}
+            for context, one in found.items()
+        ]
+        whole = {"state": state, "sha": commit, "total_count": len(statuses)}
+        return self._paged(request, statuses, lambda shown: {**whole, "statuses": shown})
+
+    async def _compare(self, request: Request) -> Response:
+        """Two commits, or the main branch and one: everything is on it unless `leaves_main` says not."""
+        self._enter(request)
+        base, dots, head = str(request.path_params["basehead"]).partition("...")
+        known = [one == MAIN or one in self._checks or self._is_commit(one) for one in (base, head)]
+        if not dots or not all(known):
+            raise self._refused(404)
+        history = self._history or [(head.ljust(40, "0"), f"Change of {head}")]
+        is_old = base == head or (base == MAIN and head not in self._off_main)
+        status = ("identical" if base == head else "behind") if is_old else "diverged" if base == MAIN else "ahead"
+        commits: list[Json] = (
+            []
+            if is_old
+            else [{"sha": sha, "commit": {"message": message, "author": {"name": "Ada"}}} for sha, message in history]
+        )
+        url = f"https://github.com/{REPOSITORY}/compare/{base}...{head}"
+        whole = {"status": status, "html_url": url, "total_commits": len(commits), "ahead_by": len(commits)}
+        return self._paged(request, commits, lambda shown: {**whole, "commits": shown})
+
+    def _output(self, commit: str, name: str) -> Json:
+        """What a check run says of itself; only the scan says something."""
+        if name != SCAN:
+            return {"title": None, "summary": None, "text": None, "annotations_count": 0}
+        scans = [{"digest": digest, "vulnerabilities": []} for digest in self._digests(commit)]
+        text = self._outputs.get(commit, f"```json\n{json.dumps({'scans': scans})}\n```")
+        return {"title": "Image scan", "summary": "See below", "text": text, "annotations_count": 0}
 
     async def _list_releases(self, request: Request) -> Response:
         token = self._enter(request)
@@ -146,6 +237,8 @@ class GitHub(Vendor):
         ):
             raise self._refused(501, "not taught: this way to list issues")
         found = [one for one in self._issues if state in ("all", one["state"]) and labels <= _labels(one)]
+        if LOAD_TEST_LABEL in labels and self._load_tests:
+            return self._paged(request, [{"number": LOAD_TESTS, "html_url": "", "body": "", "state": "open"}])
         found.sort(key=lambda one: (one[f"{sort}_at"], one["number"]), reverse=direction == "desc")
         return self._paged(request, found)
 
@@ -195,6 +288,8 @@ class GitHub(Vendor):
 
     async def _list_comments(self, request: Request) -> Response:
         self._enter(request)
+        if int(request.path_params["number"]) == LOAD_TESTS:
+            return self._paged(request, list(self._load_tests))
         return self._paged(request, self._comments.get(self._issue(request)["number"], []))
 
     async def _comment(self, request: Request) -> Response:
@@ -207,6 +302,7 @@ class GitHub(Vendor):
         number = sum(map(len, self._comments.values())) + 1
         url = f"{issue['html_url']}#issuecomment-{number}"
         comment = {"id": number, "body": said["body"], "html_url": url, "user": issue["user"], "created_at": stamp()}
+        comment |= {"updated_at": comment["created_at"], "author_association": "MEMBER"}
         comments.append(comment)
         issue["comments"] = len(comments)
         self.keep(request, said)

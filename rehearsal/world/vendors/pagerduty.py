@@ -5,6 +5,7 @@ PagerDuty serves the two APIs on different hosts; here the second is a path of t
 
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -46,8 +47,20 @@ class PagerDuty(Vendor):
         super().__init__(said)
 
     def forget(self) -> None:
-        """Forget all incidents."""
+        """Forget all incidents; `ON_CALL` are on call without an end."""
         self._incidents: list[Json] = []
+        self._shifts: list[tuple[str, int, float | None, float | None]] = [
+            (name, level, None, None) for _, name, level in ON_CALL
+        ]
+
+    def resolve_all(self) -> None:
+        """A person resolves every incident in PagerDuty's own UI."""
+        for one in self._incidents:
+            one["status"] = "resolved"
+
+    def on_call(self, *shifts: tuple[str, int, float | None, float | None]) -> None:
+        """Who is on call: name, escalation level, from and until (unix seconds; None: without an end)."""
+        self._shifts = list(shifts)
 
     def routes(self) -> Sequence[BaseRoute]:
         """The Events API and a part of the REST API."""
@@ -81,19 +94,26 @@ class PagerDuty(Vendor):
         self._check_token(request)
         wanted = request.query_params.getlist("escalation_policy_ids[]")
         policy = _reference("escalation_policy", POLICY, "EthixAI releases")
-        found = [
+        since, until = (_instant(request, name) for name in ("since", "until"))
+        found: list[Json] = [
             {
-                "user": _reference("user", user_id, who),
+                "user": _reference("user", f"PUSER{number:02d}", who),
                 "schedule": None,
                 "escalation_policy": policy,
                 "escalation_level": level,
-                "start": None,
-                "end": None,
+                "start": None if start is None else stamp(start),
+                "end": None if end is None else stamp(end),
             }
-            for user_id, who, level in ON_CALL
-            if not wanted or POLICY in wanted
+            for number, (who, level, start, end) in enumerate(self._shifts, start=1)
+            if (not wanted or POLICY in wanted)
+            and (until is None or start is None or start < until)
+            and (since is None or end is None or end > since)
         ]
-        return JSONResponse({"oncalls": found, **_page(request, len(found))})
+        limit, offset = (
+            int(request.query_params.get(name, default)) for name, default in (("limit", "25"), ("offset", "0"))
+        )
+        page = {"limit": limit, "offset": offset, "more": len(found) > offset + limit, "total": None}
+        return JSONResponse({"oncalls": found[offset : offset + limit], **page})
 
     async def _list(self, request: Request) -> Response:
         self._check_token(request)
@@ -200,6 +220,15 @@ def _reference(kind: str, identity: str, summary: str) -> Json:
     """How the REST API points at a thing."""
     url = f"https://api.pagerduty.com/{kind.replace('policy', 'policie')}s/{identity}"
     return {"id": identity, "type": f"{kind}_reference", "summary": summary, "self": url, "html_url": None}
+
+
+def _instant(request: Request, name: str) -> float | None:
+    """A parameter in RFC 3339 as unix seconds. Raises Refused as the REST API does."""
+    text = request.query_params.get(name)
+    try:
+        return datetime.fromisoformat(text).timestamp() if text else None
+    except ValueError:
+        raise Refused(400, {"error": {"message": f"{name} is invalid", "code": 2001, "errors": []}}) from None
 
 
 def _page(request: Request, count: int) -> Json:

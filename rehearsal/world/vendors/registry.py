@@ -20,6 +20,7 @@ CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER = "sha256:" + hashlib.sha256(b"").hexdigest()
 SERVICE = "registry"
 REVISION_LABEL = "org.opencontainers.image.revision"
+VERSION_LABEL = "org.opencontainers.image.version"
 TOKEN_LIFE_S = 300
 
 
@@ -55,7 +56,7 @@ class Registry(Vendor):
     def publish(self, repository: str, tag: str, env: Mapping[str, str]) -> str:
         """An image with ``env`` is in ``repository`` under ``tag``. Returns its digest.
 
-        The tag is in the image as its revision label, so that two releases are never the same image.
+        The tag is in the image as its version label, so that two releases are never the same image.
         """
         image = _image(tag, env)
         name = _name(repository)
@@ -76,6 +77,19 @@ class Registry(Vendor):
         """Whether CI has published an image of this commit (a SHA, short or long)."""
         tags = [tag.removeprefix("sha-") for _, tag in self._images if tag.startswith("sha-")]
         return any(commit.startswith(tag) or tag.startswith(commit) for tag in tags)
+
+    def digests(self, commit: str) -> list[str]:
+        """The digests of the images that CI has published of this commit."""
+        tags = {key: tag.removeprefix("sha-") for key in self._images if (tag := key[1]).startswith("sha-")}
+        return [
+            self._images[key].digest for key, tag in tags.items() if commit.startswith(tag) or tag.startswith(commit)
+        ]
+
+    def built_from(self, repository: str, tag: str, revision: str | None) -> str:
+        """The image under ``tag`` says that it was built from ``revision``, None: nothing. Returns its new digest."""
+        image = _image(tag, self._images[_name(repository), tag].env, revision)
+        self._images[_name(repository), tag] = self._images[_name(repository), image.digest] = image
+        return image.digest
 
     def routes(self) -> Sequence[BaseRoute]:
         """The pull side."""
@@ -161,11 +175,14 @@ def _behaviour_of(tag: str) -> str:
     return behaviour
 
 
-def _image(tag: str, env: Mapping[str, str]) -> _Image:
+def _image(tag: str, env: Mapping[str, str], revision: str | None = "") -> _Image:
+    """``revision`` is the commit in its label; by default that of a tag ``sha-<commit>``, None: it has no label."""
+    revision = tag.removeprefix("sha-") if revision == "" else revision
+    labels = {VERSION_LABEL: tag, **({REVISION_LABEL: revision} if revision else {})}
     config = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Env": [f"{key}={value}" for key, value in env.items()], "Labels": {REVISION_LABEL: tag}},
+        "config": {"Env": [f"{key}={value}" for key, value in env.items()], "Labels": labels},
         "rootfs": {"type": "layers", "diff_ids": [LAYER]},
     }
     config_bytes = json.dumps(config, sort_keys=True).encode()

@@ -3,11 +3,14 @@
 import pytest
 
 from playbook.analysis.verdict import Action, Verdict
+from playbook.checklist.items import Answer, Item, Override, Topic
 from playbook.incident.decision_matrix import Reason
 from playbook.lease.lease import Decision, Lease, ReleaseLease, ServiceRollout
-from playbook.messages.chat import complete, starting
-from playbook.messages.page import alarm_rollback
+from playbook.messages.chat import complete, interrupted, rolled_back, starting, war_room
+from playbook.messages.page import alarm_rollback, rollback_page
+from playbook.messages.release_page import page
 from playbook.messages.report import Report
+from playbook.messages.ticket import rollback_ticket
 from playbook.messages.words import impact
 from playbook.release.request import RollbackRequest
 from playbook.release.traffic import TrafficSplit
@@ -44,9 +47,37 @@ def test_the_start_is_told_in_the_playbooks_words() -> None:
 
 
 def test_an_open_checklist_is_told_with_who_and_why() -> None:
-    """Whoever goes on although an item is open says so to everybody."""
-    said = starting(CLAIM, "production", at_s=0, bake_s=900, changes="", overridden="GitHub lost the checks")
-    assert said.text.endswith("Checklist overridden by Ada: GitHub lost the checks")
+    """Each item that is not met has a line, with the person who goes on all the same."""
+    override = Override(item=Topic.CI, by="Ada", reason="GitHub lost the checks")
+    items = (
+        Item(topic=Topic.CI, answer=Answer.CANNOT_TELL, seen="no answer (503)", override=override),
+        Item(topic=Topic.ON_CALL, answer=Answer.PASS, seen="Bob"),
+    )
+    said = starting(CLAIM, "production", at_s=0, bake_s=900, changes="", items=items)
+    assert said.text.splitlines()[-2:] == [
+        "Checklist: 1 PASS, 1 CANNOT TELL",
+        "• ❔ CANNOT TELL: All CI tests passing on main: no answer (503) (overridden by Ada: GitHub lost the checks)",
+    ]
+
+
+OVERRIDDEN = CLAIM.model_copy(update={"overrides": (Override(item=Topic.SCAN, by="Ada", reason="a false positive"),)})
+SAID = "Images scanned for vulnerabilities: overridden by Ada: a false positive"
+
+
+def test_an_override_is_told_wherever_the_release_is_mentioned() -> None:
+    """The start after a crash, the end, the rollback, the war room, the page, the ticket and the release's own page."""
+    report = Report(environment="production", lease=OVERRIDDEN)
+    texts = [
+        starting(OVERRIDDEN, "production", at_s=0, bake_s=900, changes="").text,
+        complete(report, 0).text,
+        rolled_back(report).text,
+        war_room(report, {}, "https://x").text,
+        interrupted(report).text,
+        str(rollback_page(report).details),
+        rollback_ticket(report).body,
+        page(report),
+    ]
+    assert [text for text in texts if SAID not in text] == []
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Action, Verdict
-from playbook.checklist.items import Item, Topic
+from playbook.checklist.items import Answer, Item, Topic
 from playbook.incident.decision_matrix import Reason, Severity, Symptom
 from playbook.lease.lease import Decision, HotfixLease, ReleaseLease, RollbackLease, ServiceRollout
 from playbook.messages.chat import alarm, given_way, mitigated, rolled_back
@@ -91,9 +91,9 @@ def test_a_hotfix_whose_errors_nobody_saw_does_not_claim_there_were_none() -> No
 def test_what_a_hotfix_skipped_is_owed() -> None:
     """The canary, what the checklist had open, and the exploit check where none was given."""
     items = (
-        Item(topic=Topic.CI, is_met=False, seen="trivy is missing"),
-        Item(topic=Topic.SECRETS, is_met=True, seen="all enabled"),
-        Item(topic=Topic.ON_CALL, is_met=None, seen="could not be asked"),
+        Item(topic=Topic.CI, answer=Answer.FAIL, seen="trivy is missing"),
+        Item(topic=Topic.SECRETS, answer=Answer.PASS, seen="all enabled"),
+        Item(topic=Topic.ON_CALL, answer=Answer.CANNOT_TELL, seen="could not be asked"),
     )
     without = HOTFIX.model_copy(update={"exploit": ()})
     body = hotfix_debt(hotfix(CLEAN, request=without, items=items), Policy()).body

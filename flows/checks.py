@@ -1,0 +1,117 @@
+"""What stands between a request and its first write: the checks, a person's approval, and a plan in their place."""
+
+import asyncio
+from collections.abc import Sequence
+
+from blocks.environment import Environment
+from playbook.checklist.items import AFTER_STAGING, BEFORE_STAGING, WINDOWS, Item, Topic, overrides_in_use, refusal
+from playbook.errors import Refused
+from playbook.lease.build import release_lease
+from playbook.messages.report import Report
+from playbook.release.outcome import FlowResult, ReleaseOutcome
+from playbook.release.plan import Order
+from playbook.release.request import HotfixRequest
+from tasks.announce import notify_approval, notify_late, planned_words
+from tasks.checklist import check_item
+from tasks.gate import ask_approval
+from tasks.lease import holder, look
+from tasks.planned import changes_since, show_plan
+from tasks.report import show_checklist
+from tasks.start import requested_at_s, seconds_since
+
+
+async def check_first(
+    env: Environment, staging: Environment | None, order: Order, *, is_hotfix: bool = False
+) -> tuple[Item, ...]:
+    """Everything that can be asked before anything is written anywhere."""
+    return await _check(env, staging, order, (*WINDOWS, *BEFORE_STAGING), (), is_hotfix=is_hotfix)
+
+
+async def check_last(
+    env: Environment, staging: Environment | None, order: Order, items: tuple[Item, ...], *, is_hotfix: bool = False
+) -> tuple[Item, ...]:
+    """What rests on staging, and once more what may have changed meanwhile, before production is written.
+
+    Raises: Refused, naming every item that is open.
+    """
+    found = await _check(env, staging, order, (*WINDOWS, *AFTER_STAGING), items, is_hotfix=is_hotfix)
+    refuse_open(found)
+    return found
+
+
+async def _check(
+    env: Environment,
+    staging: Environment | None,
+    order: Order,
+    topics: Sequence[Topic],
+    before: tuple[Item, ...],
+    *,
+    is_hotfix: bool,
+) -> tuple[Item, ...]:
+    found = await asyncio.gather(*(check_item(env, topic, order, staging, is_hotfix) for topic in topics))
+    whole = {item.topic: item for item in (*before, *found)}
+    items = tuple(whole[topic] for topic in Topic if topic in whole)
+    await show_checklist(env, str(order.version), items)
+    return items
+
+
+def refuse_open(items: Sequence[Item]) -> None:
+    """Raises: Refused, naming every item that is open."""
+    if why := refusal(items):
+        raise Refused(why)
+
+
+def in_use(order: Order, items: Sequence[Item]) -> Order:
+    """The order with the overrides that it needs, and no others."""
+    return order.model_copy(update={"overrides": overrides_in_use(items)})
+
+
+async def ask_if_late(env: Environment, order: Order) -> None:
+    """A run that starts long after its time asks a person: what was right then may not be now. Raises: Refused.
+
+    A hotfix is not asked about: its users wait.
+    """
+    late_s = seconds_since(requested_at_s()) or 0.0
+    if late_s <= env.gates.late_after_s:
+        return
+    await notify_late(env, order, late_s)
+    await _approved(env, order, f"it starts {late_s / 60:.0f} minutes after its time", ())
+
+
+async def ask_before_production(env: Environment, order: Order, items: tuple[Item, ...]) -> bool:
+    """Whether a person had to agree before production is written, and did. Raises: Refused.
+
+    A hotfix is not asked about: its request names its approver.
+    """
+    if env.gates.approval != "production":
+        return False
+    await notify_approval(env, order, items)
+    await _approved(env, order, "the policy asks for approval before production", items)
+    return True
+
+
+async def _approved(env: Environment, order: Order, why: str, items: tuple[Item, ...]) -> None:
+    answer = await ask_approval(env.name, str(order.version), why, items, env.gates.approval_deadline_s)
+    if not answer.goes_on:
+        raise Refused(f"{answer.by} did not let {order.version} go on ({why}): {answer.reason}")
+
+
+async def plan(
+    env: Environment,
+    staging: Environment | None,
+    order: Order,
+    items: tuple[Item, ...],
+    hotfix: HotfixRequest | None = None,
+) -> FlowResult:
+    """What the release would do and say, what has changed, and what each check says. Nothing is written."""
+    found = await look(env, tuple(order.images))
+    lease = release_lease(in_use(order, items), found.values(), holder(env), hotfix)
+    why = refusal(items)
+    later = ", ".join(topic.words for topic in AFTER_STAGING)
+    verdict = f"It would be refused. {why}" if why else f"It may start. Asked after staging: {later}."
+    message = f"Plan of {order.version} for {env.name}; nothing was written. {verdict}"
+    outcome = FlowResult(end=ReleaseOutcome.PLANNED, message=message)
+    report = Report(environment=env.name, lease=lease, checklist=items, outcome=outcome)
+    changes = await changes_since(env, order)
+    await show_plan(report, changes, planned_words(env, lease, order, items, changes.line))
+    return outcome

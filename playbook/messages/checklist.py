@@ -1,0 +1,60 @@
+"""The checks before a release as people read them: a table for the UI and the page, a few lines for a chat."""
+
+from collections.abc import Iterable, Sequence
+
+from playbook.checklist.items import Answer, Item, Override
+from playbook.messages.escape import markdown
+from playbook.text import clean
+
+FACT_MAX = 600
+
+
+def rows(items: Iterable[Item]) -> list[dict[str, str]]:
+    """One row for each item, for a table artifact."""
+    return [
+        {
+            "item": item.topic.words,
+            "answer": f"{item.answer.sign} {item.answer}",
+            "stops": "yes" if item.blocks else "no",
+            "fact": clean(item.seen, FACT_MAX),
+            "link": item.url,
+            "overridden": f"{item.override.by}: {item.override.reason}" if item.is_overridden and item.override else "",
+        }
+        for item in items
+    ]
+
+
+def table(items: Iterable[Item]) -> str:
+    """The same as Markdown."""
+    head = ("| item | answer | fact |", "|---|---|---|")
+    return "\n".join((*head, *(f"| {one.topic.words} | {_answer(one)} | {_fact(one)} |" for one in items)))
+
+
+def _answer(item: Item) -> str:
+    stops = "" if item.blocks or item.is_met else ", stops nothing"
+    override = f", overridden by {markdown(item.override.by)}" if item.is_overridden and item.override else ""
+    return f"{item.answer.sign} {item.answer}{stops}{override}"
+
+
+def _fact(item: Item) -> str:
+    link = f" {item.url}" if item.url.startswith(("https://", "http://")) else ""
+    return markdown(clean(item.seen, FACT_MAX)) + link
+
+
+def chat_lines(items: Sequence[Item]) -> list[str]:
+    """For a chat: how many passed in one line, and a line for each item that did not."""
+    if not items:
+        return []
+    count = {answer: sum(one.answer is answer for one in items) for answer in Answer}
+    said = ", ".join(f"{number} {answer}" for answer, number in count.items() if number)
+    return [f"Checklist: {said}", *(f"• {_first_line(one)}" for one in items if not one.is_met)]
+
+
+def _first_line(item: Item) -> str:
+    said = str(item.model_copy(update={"seen": clean(item.seen.splitlines()[0] if item.seen else "", 300)}))
+    return said if item.blocks or item.is_overridden else f"{said} (stops nothing)"
+
+
+def overridden(overrides: Iterable[Override]) -> list[str]:
+    """A line for each override of a release, for every text that mentions the release."""
+    return [f"⚠️ {override}" for override in overrides]

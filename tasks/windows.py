@@ -1,0 +1,90 @@
+"""Whether this is a time for a release: freeze windows, the emergency stop, open incidents, firing alerts."""
+
+import asyncio
+import re
+
+from prefect.client import orchestration
+
+from blocks.clock import unix_s
+from blocks.environment import Environment
+from blocks.prefect_api import PREFECT_AWAY
+from playbook.checklist.calendar import frozen
+from playbook.checklist.items import Answer
+from playbook.errors import Transient
+from playbook.lease.record import Record
+from playbook.messages.times import clock, day
+from playbook.text import clean
+
+Found = tuple[Answer, str, str]
+"""An answer, the fact behind it and where that is seen."""
+
+STOP = "stop_the_line"
+OFF = ("", "false", "off", "no", "none", "null", "0")
+REASON_MAX = 300
+
+
+def freeze(env: Environment) -> Found:
+    """No freeze window of this environment holds from now until a release that begins now would be over."""
+    now_s, lasts_s = unix_s(), env.policy.bake_s
+    held = frozen(env.gates.freeze, now_s, lasts_s)
+    if held is None:
+        return Answer.PASS, f"{len(env.gates.freeze)} windows, none holds now", ""
+    until = f"{day(held.until_s)} {clock(held.until_s)} UTC"
+    begins = f", begins at {clock(held.from_s)} UTC, before this would be over," if held.from_s > now_s else ""
+    named = f"{held.freeze.name} ({held.freeze.begins} to {held.freeze.ends}, {held.freeze.zone})"
+    return Answer.FAIL, f"{named}{begins} holds until {until}", ""
+
+
+async def line(env: Environment) -> Found:
+    """No person has stopped the line: a Prefect variable, whose text is the reason. Raises: Transient."""
+    for name in stop_names(env.name):
+        if reason := await _variable(name):
+            return Answer.FAIL, f"the line is stopped ({name}): {reason}", f"{env.ui_url}/variables"
+    return Answer.PASS, f"the variable {stop_names(env.name)[0]} is not set", f"{env.ui_url}/variables"
+
+
+def stop_names(environment: str) -> tuple[str, str]:
+    """The variables that stop releases to an environment, and all releases."""
+    return f"{STOP}_{re.sub('[^a-z0-9]+', '_', environment)}", STOP
+
+
+async def _variable(name: str) -> str:
+    """The text of a Prefect variable; empty where it is not there, or is set to a word for no."""
+    try:
+        async with orchestration.get_client() as client:
+            found = await client.read_variable_by_name(name)
+    except PREFECT_AWAY as away:
+        raise Transient(f"Prefect, asked for the variable {name}, did not answer ({away}). Ask again.") from away
+    text = "" if found is None or found.value in (None, False) else str(found.value).strip()
+    return "" if text.lower() in OFF else clean(" ".join(text.split()), REASON_MAX)
+
+
+async def incidents(env: Environment) -> Found:
+    """No incident of a release here is still to be resolved. Raises: Transient, Refused."""
+    keys = Record.read(await env.cloud_run.snapshot(env.service_names[0])).incidents
+    if not keys:
+        return Answer.PASS, "no incident of a release is noted", ""
+    if not env.pagers:
+        return Answer.PASS, f"{len(keys)} noted, and there is no pager in which one could be open", ""
+    pairs = [(key, pager) for key in keys for pager in env.pagers]
+    answers = await asyncio.gather(*(pager.is_open(f"{env.name}/{key}") for key, pager in pairs))
+    still = list(dict.fromkeys(key for (key, _), is_open in zip(pairs, answers, strict=True) if is_open))
+    if still:
+        return Answer.FAIL, f"open: {', '.join(still)}. Resolve it in the pager once its fault is found", ""
+    return Answer.PASS, f"{len(keys)} noted, all resolved", ""
+
+
+async def alerts(env: Environment) -> Found:
+    """None of the alerts that the policy names is firing. Raises: Transient, Refused, NoData is none of them."""
+    names = env.gates.alerts
+    if not names:
+        return Answer.PASS, "the policy names no alert (gates.alerts)", ""
+    firing = [name for name in names if await _is_firing(env, name)]
+    if firing:
+        return Answer.FAIL, f"firing: {', '.join(firing)}", ""
+    return Answer.PASS, f"{', '.join(names)}: not firing", ""
+
+
+async def _is_firing(env: Environment, name: str) -> bool:
+    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+    return await env.prometheus.value(f'count(ALERTS{{alertname="{quoted}",alertstate="firing"}}) or vector(0)') > 0

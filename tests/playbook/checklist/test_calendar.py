@@ -1,0 +1,116 @@
+"""Freeze windows, in the local time of the people who set them, right across clock changes."""
+
+from datetime import UTC, datetime
+
+import pytest
+from pydantic import ValidationError
+
+from playbook.checklist.calendar import Freeze, frozen
+
+BERLIN = "Europe/Berlin"
+WEEKEND = Freeze(name="weekend", begins="fri 16:00", ends="mon 08:00", zone=BERLIN)
+
+
+def at(text: str) -> float:
+    """Unix seconds of a time in UTC."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("now", "is_frozen"),
+    [
+        ("2025-11-28 14:59", False),  # winter: 15:59 in Berlin
+        ("2025-11-28 15:00", True),
+        ("2025-11-30 12:00", True),
+        ("2025-12-01 06:59", True),
+        ("2025-12-01 07:00", False),
+        ("2025-07-04 13:59", False),  # summer: 15:59 in Berlin
+        ("2025-07-04 14:00", True),
+        ("2025-07-07 05:59", True),
+        ("2025-07-07 06:00", False),
+        ("2025-10-24 13:59", False),  # the clocks go back in this weekend
+        ("2025-10-24 14:00", True),
+        ("2025-10-27 06:59", True),
+        ("2025-10-27 07:00", False),
+        ("2026-03-27 15:00", True),  # the clocks go forward in this weekend
+        ("2026-03-30 05:59", True),
+        ("2026-03-30 06:00", False),
+        ("2025-12-26 15:00", True),  # over the end of a year
+        ("2026-01-02 14:59", False),
+    ],
+)
+def test_a_weekly_window_follows_the_local_clock(now: str, is_frozen: bool) -> None:
+    """Friday 16:00 to Monday 08:00 in Berlin, in summer and in winter."""
+    assert (frozen([WEEKEND], at(now)) is not None) is is_frozen
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "first", "last"),
+    [
+        ("2025-11-27 18:00", "2025-12-02 08:00", "2025-11-27 17:00", "2025-12-02 07:00"),
+        ("2025-10-26 02:30", "2025-10-26 02:45", "2025-10-26 00:30", "2025-10-26 01:45"),  # both happen twice
+        ("2026-03-29 02:30", "2026-03-29 02:45", "2026-03-29 00:30", "2026-03-29 01:45"),  # neither happens
+    ],
+)
+def test_a_local_time_with_two_meanings_counts_to_the_longer_side(
+    begins: str, ends: str, first: str, last: str
+) -> None:
+    """A clock change repeats an hour or leaves one out: the window is then longer, never shorter."""
+    window = [Freeze(name="x", begins=begins, ends=ends, zone=BERLIN)]
+    held = frozen(window, at(first))
+    assert held is not None
+    assert (held.from_s, held.until_s) == (at(first), at(last))
+    assert frozen(window, at(first) - 1) is None
+    assert frozen(window, at(last)) is None
+
+
+def test_a_release_that_a_window_would_overtake_is_not_begun() -> None:
+    """The bake counts."""
+    assert frozen([WEEKEND], at("2025-11-28 14:50"), lasts_s=300) is None
+    held = frozen([WEEKEND], at("2025-11-28 14:50"), lasts_s=900)
+    assert held is not None
+    assert held.from_s == at("2025-11-28 15:00")
+
+
+def test_of_two_windows_the_longer_one_is_named() -> None:
+    """A person who waits for the shorter one would be refused again."""
+    year_end = Freeze(name="year end", begins="2025-11-28 00:00", ends="2026-01-05 08:00", zone="UTC")
+    held = frozen([WEEKEND, year_end], at("2025-11-29 12:00"))
+    assert held is not None
+    assert held.freeze is year_end
+
+
+def test_a_window_within_one_day_and_over_midnight() -> None:
+    """The end is the next one after the begin, and a Sunday begins in the week before."""
+    nights = Freeze(name="night", begins="sun 22:00", ends="mon 02:00", zone="UTC")
+    assert frozen([nights], at("2025-11-30 23:00")) is not None  # a Sunday
+    assert frozen([nights], at("2025-12-01 01:59")) is not None
+    assert frozen([nights], at("2025-12-01 02:00")) is None
+    noon = Freeze(name="noon", begins="wed 12:00", ends="wed 13:00", zone="America/New_York")
+    assert frozen([noon], at("2025-12-03 17:30")) is not None
+    assert frozen([noon], at("2025-12-03 18:00")) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"begins": "friday 16:00"}, "is neither"),
+        ({"begins": "fri 25:00"}, "hour must be"),
+        ({"begins": "2025-02-30 10:00", "ends": "2025-03-01 10:00"}, "day"),
+        ({"begins": "2025-11-27 18:00"}, "must have the same form"),
+        ({"ends": "fri 16:00"}, "emergency stop"),
+        ({"begins": "2025-11-27 18:00", "ends": "2025-11-27 18:00"}, "which is not after"),
+        ({"zone": "Berlin"}, "is no time zone"),
+        ({"zone": "../etc/passwd"}, "is no time zone"),
+    ],
+)
+def test_a_window_that_is_wrong_is_refused_with_what_to_write(fields: dict[str, str], says: str) -> None:
+    """Before anything is saved."""
+    with pytest.raises(ValidationError, match=says):
+        Freeze(**{"name": "x", "begins": "fri 16:00", "ends": "mon 08:00", **fields})
+
+
+def test_a_toml_date_is_a_window_too() -> None:
+    """TOML has local date-times of its own."""
+    written = Freeze(name="x", begins=datetime(2025, 11, 27, 18), ends=datetime(2025, 11, 28, 8))  # type: ignore[arg-type]
+    assert (written.begins, written.ends) == ("2025-11-27 18:00", "2025-11-28 08:00")

@@ -1,0 +1,90 @@
+"""The result of the image scan: a scan that did not run, or of another image, is not a pass."""
+
+import json
+from datetime import date
+from typing import Any
+
+import pytest
+
+from playbook.checklist.checks import Check
+from playbook.checklist.gates import Ignored
+from playbook.checklist.items import Answer
+from playbook.checklist.scan import scan_answer
+
+A, B = ("sha256:" + letter * 64 for letter in "ab")
+NOW_S = 1_763_647_200.0  # 2025-11-20
+CVE = {"id": "CVE-2025-1", "severity": "HIGH", "package": "openssl"}
+
+
+def output(**found: Any) -> str:
+    """What CI writes: digest (by its letter) -> vulnerabilities."""
+    scans = [{"digest": "sha256:" + one * 64, "vulnerabilities": some} for one, some in found.items()]
+    return f"Scanned.\n```json\n{json.dumps({'scans': scans})}\n```\n"
+
+
+def run(text: str = "", conclusion: str = "success", name: str = "trivy") -> Check:
+    """One check run."""
+    return Check(name=name, conclusion=conclusion, output=text)
+
+
+def ignored(until: date) -> Ignored:
+    """The finding is accepted until that day."""
+    return Ignored(id="CVE-2025-1", until=until, reason="not reachable")
+
+
+CASES: dict[str, tuple[list[Check], list[Ignored], Answer, str]] = {
+    "clean": ([run(output(a=[], b=[]))], [], Answer.PASS, "backend: no vulnerabilities"),
+    "bare JSON": ([run(json.dumps({"scans": [{"digest": A}, {"digest": B}]}))], [], Answer.PASS, "no vulnerabilities"),
+    "a run for each image": (
+        [run(output(a=[]), name="trivy (backend)"), run(output(b=[]), name="trivy (ai-core)")],
+        [],
+        Answer.PASS,
+        "ai-core: no vulnerabilities",
+    ),
+    "a low finding": ([run(output(a=[{**CVE, "severity": "LOW"}], b=[]))], [], Answer.PASS, "backend: 1 LOW"),
+    "a high finding": ([run(output(a=[CVE], b=[]))], [], Answer.FAIL, "backend: 1 HIGH (CVE-2025-1)"),
+    "in small letters": ([run(output(a=[{**CVE, "severity": "critical"}], b=[]))], [], Answer.FAIL, "1 CRITICAL"),
+    "accepted until tomorrow": (
+        [run(output(a=[CVE], b=[]), "failure")],
+        [ignored(date(2025, 11, 21))],
+        Answer.PASS,
+        "accepted for now: CVE-2025-1",
+    ),
+    "accepted until today": (
+        [run(output(a=[CVE], b=[]), "failure")],
+        [ignored(date(2025, 11, 20))],
+        Answer.PASS,
+        "accepted for now",
+    ),
+    "accepted until yesterday": (
+        [run(output(a=[CVE], b=[]), "failure")],
+        [ignored(date(2025, 11, 19))],
+        Answer.FAIL,
+        "accepted until a day that is over",
+    ),
+    "another finding is accepted": (
+        [run(output(a=[{**CVE, "id": "CVE-2025-2"}], b=[]))],
+        [ignored(date(2025, 12, 1))],
+        Answer.FAIL,
+        "CVE-2025-2",
+    ),
+    "it has not run": ([], [], Answer.FAIL, "trivy has not run on this commit"),
+    "another check": ([run(output(a=[], b=[]), name="trivyfake")], [], Answer.FAIL, "trivy has not run"),
+    "it still runs": ([run(conclusion="pending")], [], Answer.FAIL, "has not finished"),
+    "it failed without a finding": ([run(output(a=[], b=[]), "failure")], [], Answer.FAIL, "trivy is failure"),
+    "it says nothing": ([run("")], [], Answer.CANNOT_TELL, "left no result for the images of backend, ai-core"),
+    "it says nonsense": ([run("```json\n{{{\n```")], [], Answer.CANNOT_TELL, "left no result"),
+    "it was skipped": ([run(conclusion="skipped")], [], Answer.CANNOT_TELL, "trivy (skipped) left no result"),
+    "of another image": ([run(output(a=[], c=[]))], [], Answer.CANNOT_TELL, "the images of ai-core"),
+    "no object": ([run("[]")], [], Answer.CANNOT_TELL, "left no result"),
+    "deeply nested": ([run("[" * 100_000)], [], Answer.CANNOT_TELL, "left no result"),
+}
+
+
+@pytest.mark.parametrize(("checks", "accepted", "answer", "says"), CASES.values(), ids=CASES)
+def test_only_a_clean_result_of_these_very_images_passes(
+    checks: list[Check], accepted: list[Ignored], answer: Answer, says: str
+) -> None:
+    """Severities are shown, and what is accepted is accepted until a day."""
+    found, fact = scan_answer(checks, "trivy", {"backend": A, "ai-core": B}, ("HIGH", "CRITICAL"), accepted, NOW_S)
+    assert (found, says in fact) == (answer, True), fact
