@@ -1,44 +1,56 @@
 """A release that is over, judged again from what Prometheus remembers of it."""
 
 import argparse
+import asyncio
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
-import httpx
-
 from bench.traces import replay
+from blocks import Environment, Prometheus, files
 from playbook.analysis.evidence import CounterSeries, Dispersion, Evidence, Observation, RevisionSamples, dispersion
 from playbook.analysis.policy import Policy
+from playbook.analysis.telemetry import TelemetryForm, understood
+from playbook.analysis.telemetry_checks import RevisionTelemetry, look_faults
+from playbook.release.version import Service
 
 SELECTORS = {
     "requests": 'http_requests_total{{job="{job}",revision="{revision}"}}',
     "latency": 'http_request_duration_seconds_bucket{{job="{job}",revision="{revision}"}}',
 }
-"""As the playbook names them. CPU and memory have no common name and OOM kills are not there: not judged here."""
+"""As the playbook names them, where no environment says it. CPU and memory have no common name: not judged then."""
+SLOTS = ("requests", "latency", "cpu", "memory")
 
 
 class Memory:
-    """A Prometheus that is asked for raw samples: an instant query with a range selector keeps gaps and timestamps."""
+    """A Prometheus that is asked for raw samples, with the queries and labels of an environment where one is given."""
 
-    def __init__(self, url: str, timeout_s: float = 30.0) -> None:
-        self._client = httpx.Client(base_url=url, timeout=timeout_s)
+    def __init__(self, url: str, service: str, environment: Environment | None) -> None:
+        known = environment.prometheus if environment is not None else None
+        own = known.model_copy(update={"url": url}) if isinstance(known, Prometheus) else Prometheus(url=url)
+        self._prometheus, self._name, self._environment = own, service, environment
+        self.form = environment.telemetry if environment is not None else TelemetryForm()
 
-    def series(self, slot: str, job: str, revision: str, span_s: float, until_s: float) -> tuple[CounterSeries, ...]:
-        """The samples of the ``span_s`` seconds up to ``until_s``. Raises: httpx.HTTPError."""
-        selector = SELECTORS[slot].format(job=job, revision=revision)
-        params = {"query": f"{selector}[{round(span_s * 1000)}ms]", "time": f"{until_s:.3f}"}
-        answer = self._client.get("/api/v1/query", params=params)
-        answer.raise_for_status()
-        return tuple(
-            CounterSeries(one["metric"], tuple((float(at_s), float(value)) for at_s, value in one["values"]))
-            for one in answer.json()["data"]["result"]
-        )
+    async def series(self, slot: str, revision: str, span_s: float, until_s: float) -> tuple[CounterSeries, ...]:
+        """The samples of the ``span_s`` seconds up to ``until_s``. Raises: ReleaseError."""
+        if self._environment is not None:
+            query = self._environment.queries.render(slot, self._service, revision)
+        elif slot in SELECTORS:
+            query = SELECTORS[slot].format(job=self._name, revision=revision)
+        else:
+            return ()
+        return await self._prometheus.series(query, span_s, until_s)
 
-    def revision(self, job: str, revision: str, span_s: float, until_s: float) -> RevisionSamples:
-        """Requests and latency of one revision."""
-        return RevisionSamples(*(self.series(slot, job, revision, span_s, until_s) for slot in SELECTORS))
+    async def revision(self, revision: str, span_s: float, until_s: float) -> RevisionSamples:
+        """What it remembers of one revision, as it was written."""
+        found = await asyncio.gather(*(self.series(slot, revision, span_s, until_s) for slot in SLOTS))
+        return RevisionSamples(*found)
+
+    @property
+    def _service(self) -> Service:
+        assert self._environment is not None
+        return self._environment.service(self._name)
 
 
 def looks(canary: RevisionSamples, stable: RevisionSamples, start_s: float, policy: Policy) -> Iterator[Observation]:
@@ -65,22 +77,30 @@ def _cut(one: CounterSeries, from_s: float, to_s: float) -> CounterSeries:
     return CounterSeries(one.labels, one.samples[bisect_right(times, from_s) : bisect_right(times, to_s)])
 
 
-def judge_past(options: argparse.Namespace) -> dict[str, Any]:
-    """The verdict on a past release, with everything it rests on.
+def _policy(options: argparse.Namespace, environment: Environment | None) -> Policy:
+    """That of the environment, or the playbook's for a Prometheus that has no CPU and memory under a known name."""
+    changed = {"bake_s": 60 * options.minutes, "scrape_s": options.scrape_s, "tick_s": options.scrape_s}
+    if environment is not None:
+        return environment.policy.model_copy(update=changed)
+    return Policy(**changed, allow_unseen=("cpu", "memory"))
 
-    Raises: httpx.HTTPError, ValueError, KeyError, when what answers is not a Prometheus.
+
+async def judge_past(options: argparse.Namespace) -> dict[str, Any]:
+    """The verdict on a past release, with everything it rests on, and what was wrong with its telemetry.
+
+    Raises: ReleaseError (no Prometheus answers, or the environment's file is wrong), KeyError (no such service there).
     """
     start_s = options.start
-    policy = Policy(
-        bake_s=60 * options.minutes, scrape_s=options.scrape_s, tick_s=options.scrape_s, allow_unseen=("cpu", "memory")
-    )
-    memory = Memory(options.prometheus)
+    environment = await files.read(options.environment, with_secrets=False) if options.environment else None
+    policy = _policy(options, environment)
+    memory = Memory(options.prometheus, options.service, environment)
     span_s, end_s = policy.bake_s + 2 * policy.scrape_s, start_s + policy.bake_s
-    canary = memory.revision(options.service, options.canary, span_s, end_s)
-    stable = memory.revision(options.service, options.stable, span_s, end_s)
+    written = await memory.revision(options.canary, span_s, end_s)
+    canary = understood(written, memory.form)
+    stable = understood(await memory.revision(options.stable, span_s, end_s), memory.form)
     if options.phi_hat is None:
-        history = memory.series("requests", options.service, options.stable, policy.history_s, start_s)
-        known = dispersion(history, policy)
+        past = RevisionSamples(await memory.series("requests", options.stable, policy.history_s, start_s))
+        known = dispersion(understood(past, memory.form).requests, policy)
     else:
         known = Dispersion(max(1.0, options.phi_hat), "given")
     evidence = Evidence.start(
@@ -99,6 +119,7 @@ def judge_past(options: argparse.Namespace) -> dict[str, Any]:
         "reason": final.reason,
         "attribution": final.attribution,
         "explanation": verdict.explanation,
+        "telemetry_faults": look_faults(RevisionTelemetry(options.canary, written), memory.form, policy),
         "dispersion": {"phi_hat": evidence.dispersion.phi_hat, "source": evidence.dispersion.source},
         "signals": verdict.model_dump(include={"signals"}, exclude_none=True)["signals"],
     }

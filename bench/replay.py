@@ -2,19 +2,20 @@
 
 python -m bench.replay TRACES.npz --out verdicts.json [--phi-hat X]
 python -m bench.replay --prometheus URL --service S --canary R --stable R --start T --minutes 15 [--out verdict.json]
+    [--environment environments/production.toml]: with its queries, labels and policy
 """
 
 import argparse
+import asyncio
 import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
-
 from bench.past import judge_past
 from bench.traces import replay_file
+from playbook.errors import BadRequest, ReleaseError
 
 
 def unix(text: str) -> float:
@@ -41,7 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--phi-hat", type=float, help="dispersion of errors; else 1 for saved traces, which have no past, or measured"
     )
     parser.add_argument("--prometheus", metavar="URL", help="replay a past release from there instead")
-    parser.add_argument("--service", help="the service, as the job label says it")
+    parser.add_argument(
+        "--environment", type=Path, help="environment file whose queries, labels, policy and sign-in are used there"
+    )
+    parser.add_argument("--service", help="the service: its name in the environment file, else its job label")
     parser.add_argument("--canary", help="the canary's revision")
     parser.add_argument("--stable", help="the stable revision")
     parser.add_argument("--start", type=unix, help="when the canary's bake began: unix seconds, or an ISO time")
@@ -66,9 +70,13 @@ def _past(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if missing:
         parser.error(f"--prometheus also needs {', '.join(f'--{n}' for n in missing)}")
     try:
-        found = json.dumps(judge_past(options), indent=2)
-    except (httpx.HTTPError, ValueError, KeyError) as error:
-        parser.error(f"--prometheus {options.prometheus} does not answer as one: {error or type(error).__name__}")
+        found = json.dumps(asyncio.run(judge_past(options)), indent=2)
+    except KeyError as error:
+        parser.error(f"{options.environment} has no service {error}")
+    except BadRequest as error:
+        parser.error(str(error))
+    except (ReleaseError, ValueError) as error:
+        parser.error(f"--prometheus {options.prometheus} does not answer as one: {error}")
     if options.out is None:
         print(found)
     else:

@@ -1,6 +1,7 @@
 """Cloud Run: read a service, and write one change over exactly what was read."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 import httpx
@@ -9,6 +10,7 @@ from pydantic import Field, HttpUrl, PrivateAttr, ValidationError
 from blocks import google_api
 from blocks.base import GoogleBlock, PerLoop
 from blocks.clock import monotonic_s
+from blocks.cloud_run_drift import drift_of
 from blocks.cloud_run_rest import CloudRunRest
 from blocks.cloud_run_types import revision_of
 from blocks.cloud_run_v1 import OPERATION_ID, Json, own_annotations, replacement_of, snapshot_of
@@ -18,6 +20,7 @@ from blocks.http import UNREADABLE, HttpService, quoted
 from blocks.signing import Signer
 from playbook.errors import Conflict, Refused, ReleaseError, StartFailed, Transient
 from playbook.lease.change import Change
+from playbook.release.drift import Drift
 from playbook.release.traffic import Revision, Scaling, ServiceSnapshot
 
 if TYPE_CHECKING:
@@ -124,6 +127,17 @@ class CloudRun(GoogleBlock):
                 timeout=self.read_timeout_s,
             )
 
+    async def drift(self, snapshot: ServiceSnapshot, base: str, overrides: Iterable[str]) -> Drift:
+        """How the template of the service differs from its revision ``base``, field by field. ``overrides`` are
+        variables that a release sets anyway. One call. Raises: Transient, Refused."""
+        found = await self._rest().revision(snapshot.service, base)
+        try:
+            return drift_of(snapshot, found, overrides)
+        except UNREADABLE as error:
+            raise Transient(
+                f"{snapshot.service}: Cloud Run answered a template that cannot be read ({error!r}). Ask again."
+            ) from error
+
     async def write(self, snapshot: ServiceSnapshot, change: Change) -> ServiceSnapshot:
         """Write ``change`` over exactly what was read and wait until it is served; nothing is tried twice.
 
@@ -140,6 +154,7 @@ class CloudRun(GoogleBlock):
             ours = await self._signer.written(change.record, snapshot, self.project, self.region)
         base = await rest.revision(service, change.deployment.base) if change.deployment else None
         try:
+            _check_drift(snapshot, change, base)
             body = replacement_of(snapshot, change, base, ours)
         except UNREADABLE as error:
             raise Transient(
@@ -245,6 +260,19 @@ class CloudRun(GoogleBlock):
     @property
     def _endpoint(self) -> str:
         return f"{self.region}-run.googleapis.com"
+
+
+def _check_drift(snapshot: ServiceSnapshot, change: Change, base: Json | None) -> None:
+    """The template is as the release was planned on. Raises: Refused."""
+    new = change.deployment
+    if new is None or base is None or new.planned is None:
+        return
+    now = drift_of(snapshot, base, new.environment)
+    if now.lines != new.planned:
+        raise Refused(
+            f"{snapshot.service}: its template was changed by {snapshot.last_modifier or 'another person'} since the "
+            f"release was planned: {'; '.join(now.lines) or 'it is what serves again'}. Look, and start a new release."
+        )
 
 
 def _said(change: Change) -> str:

@@ -127,9 +127,9 @@ def replacement_of(
         body["spec"]["traffic"] = _targets(change.split, body["spec"].get("traffic") or [])
     if change.deployment is not None and base is not None:
         # The service's own template says more than the revision that was made of it, so it is used while they agree.
-        is_its_template = snapshot.latest_created == change.deployment.base
-        template = body["spec"]["template"] if is_its_template else _template_of(base)
-        body["spec"]["template"] = _deployed(template, change.deployment, _digests(base))
+        is_its_template = snapshot.latest_created == change.deployment.base or change.deployment.takes_template
+        template = body["spec"]["template"] if is_its_template else template_of(base)
+        body["spec"]["template"] = _deployed(template, change.deployment, digests_of(base))
     return body
 
 
@@ -168,7 +168,7 @@ def serving_container(containers: list[Json]) -> Json:
     return next((container for container in containers if container.get("ports")), containers[0])
 
 
-def _template_of(revision: Json) -> Json:
+def template_of(revision: Json) -> Json:
     """The template that ``revision`` was made of, without what the server has added to it."""
     metadata = revision["metadata"]
     kept = {key: _templates_own(metadata.get(key) or {}) for key in ("labels", "annotations")}
@@ -183,7 +183,7 @@ def _templates_own(found: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _digests(revision: Json) -> dict[str, str]:
+def digests_of(revision: Json) -> dict[str, str]:
     """Name of a container -> its image by digest, as the revision runs it, for every container of which it is known."""
     statuses = (revision.get("status") or {}).get("containerStatuses") or []
     return {one["name"]: one["imageDigest"] for one in statuses if one.get("name") and one.get("imageDigest")}
@@ -193,7 +193,7 @@ def _deployed(template: Json, deployment: Deployment, digests: dict[str, str]) -
     """``template`` under the name, with the image and the variables of ``deployment``; sidecars as they run now."""
     metadata, spec = dict(template.get("metadata") or {}), dict(template["spec"])
     for part in ("labels", "annotations"):
-        if found := {k: v for k, v in (metadata.get(part) or {}).items() if not _is_of_one_image(k)}:
+        if found := {k: v for k, v in (metadata.get(part) or {}).items() if not is_of_one_image(k)}:
             metadata[part] = found
         else:
             metadata.pop(part, None)
@@ -234,7 +234,7 @@ def _drop_base_image(metadata: Json, spec: Json, name: str) -> None:
         del spec["runtimeClassName"]
 
 
-def _is_of_one_image(key: str) -> bool:
+def is_of_one_image(key: str) -> bool:
     return key in OF_ONE_IMAGE or key.startswith(BUILD)
 
 

@@ -251,6 +251,11 @@ class Environment(OutsideBlock):
         """Every signal that is looked at for ``service``: the playbook's table, and then [[signals]]."""
         return (*playbook_table(self.policy), *for_service(self.signals, service))
 
+    @property
+    def untagged(self) -> tuple[str, ...]:
+        """The services whose revisions get no tag."""
+        return tuple(service.name for service in self.services if not service.has_tags)
+
     def service(self, name: str) -> Service:
         """The service of that name. Raises KeyError."""
         return {service.name: service for service in self.services}[name]

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -64,8 +64,15 @@ class EthixAI(HttpBlock):
         title="ID tokens",
         description="Sign smoke tests in with this worker's ID token: for services that are private.",
     )
+    _extra: dict[str, Credential] = PrivateAttr(default_factory=dict)
     _id_tokens: PerLoop[dict[str, IdToken]] = PrivateAttr(default_factory=PerLoop)
     probe_path: str = Field("/", title="Probe path", description="What is asked for when a canary has no users.")
+
+    def sending(self, headers: Mapping[str, str]) -> "EthixAI":
+        """The same application, asked with ``headers`` too: each value is a reference to a secret, read when sent."""
+        other = self.model_copy()
+        other._extra = {name: _reference(value) for name, value in headers.items()}
+        return other
 
     async def run(self, test: SmokeTest, url: str, audience: str = "") -> str:
         """What ``test`` saw at ``url``, in one sentence, when it passed. ``audience`` is the service's own URL.
@@ -176,7 +183,7 @@ class EthixAI(HttpBlock):
         )
 
     async def _service(self, url: str, audience: str) -> HttpService:
-        headers = dict(MARK)
+        headers: dict[str, str | Credential] = {**MARK, **self._extra}
         if self.id_tokens and audience:
             tokens = self._id_tokens.get(dict[str, IdToken])
             token = tokens.setdefault(audience, IdToken(audience))
@@ -284,9 +291,14 @@ def _headers_of(check: ExploitCheck) -> dict[str, str | Credential]:
         if not EXPLOIT_REFERENCE.match(value):
             found[name] = value
             continue
-        is_whole = value.startswith("env:") or "/versions/" in value
-        found[name] = SecretReference(value if is_whole else f"{value}/versions/latest").within("{}")
+        found[name] = _reference(value)
     return found
+
+
+def _reference(value: str) -> Credential:
+    """The secret that ``value`` refers to, in its newest version where none is named."""
+    is_whole = value.startswith("env:") or "/versions/" in value
+    return SecretReference(value if is_whole else f"{value}/versions/latest").within("{}")
 
 
 def _part(text: str) -> str:

@@ -4,6 +4,7 @@ Every method raises only this project's errors: Transient (ask again) or Refused
 unless it says more.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Protocol, runtime_checkable
 
 from pydantic import SecretStr
@@ -14,6 +15,7 @@ from playbook.checklist.checks import Check, Comment, Comparison, SecretState, S
 from playbook.incident.logs import LogLine
 from playbook.lease.change import Change
 from playbook.messages.facts import Message, Page, Ticket
+from playbook.release.drift import Drift
 from playbook.release.request import ExploitCheck
 from playbook.release.traffic import Revision, ServiceSnapshot
 from playbook.release.version import Image, SmokeTest
@@ -40,6 +42,9 @@ class Services(Protocol):
 
     async def can_write(self, service: str) -> None:
         """The service may be changed; nothing is written."""
+
+    async def drift(self, snapshot: ServiceSnapshot, base: str, overrides: Iterable[str]) -> Drift:
+        """How the service's template differs from its revision ``base``; ``overrides`` are set by a release anyway."""
 
     async def write(self, snapshot: ServiceSnapshot, change: Change) -> ServiceSnapshot:
         """Write the change over exactly what was read, and wait until it is served.
@@ -180,6 +185,9 @@ class Application(Protocol):
 
     ``audience`` is the service's own URL, for an ID token where the service is private.
     """
+
+    def sending(self, headers: Mapping[str, str]) -> "Application":
+        """The same application, asked with these headers too: each value is a reference to a secret."""
 
     async def unreachable(self, url: str) -> str:
         """Why no request of ours reaches the service at ``url``, in one sentence; empty where one does."""

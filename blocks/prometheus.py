@@ -74,7 +74,7 @@ class Answer(BaseModel):
 
     status: Literal["success"]
     data: Annotated[Vector | Matrix | Scalar, Field(discriminator="resultType")]
-    warnings: tuple[Cleaned, ...] = ()
+    warnings: tuple[Cleaned, ...] | None = None
 
 
 class PrometheusService(HttpService):
@@ -147,7 +147,7 @@ class Prometheus(HttpBlock):
             CounterSeries(labels=one.metric, samples=tuple((at, float(value)) for at, value in one.values))
             for one in found.result
         )
-        return SeriesAnswer(series, tuple(text[:WARNING_MAX] for text in answer.warnings[:WARNINGS_MAX]))
+        return SeriesAnswer(series, tuple(text[:WARNING_MAX] for text in (answer.warnings or ())[:WARNINGS_MAX]))
 
     async def value(self, query: str) -> float:
         """The one number that ``query`` gives. Raises: NoData (nothing, or nothing finite), Transient, Refused."""

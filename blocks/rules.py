@@ -7,16 +7,16 @@ from blocks.cloud_run import CloudRun
 from blocks.environment import Environment
 from blocks.queries import KNOWN, PLACEHOLDER, Queries
 from blocks.toml_lines import Place
-from playbook.analysis.policy import Policy
+from playbook.analysis.policy import EVERY_SERVICE, Policy
 from playbook.analysis.signals import DEFAULT_SIGNALS
-from playbook.release.traffic import CANARY_TAG_EXAMPLE, PREVIOUS_TAG
+from playbook.release.traffic import TAG_MAX
 
 Problem = tuple[Place, str]
 """Where it stands in the file, and what it is with the next step."""
 
 TAG_AND_SERVICE_MAX = 46
 """Characters of a traffic tag and its service's name together. Cloud Run refuses more."""
-LONGEST_TAG = max((CANARY_TAG_EXAMPLE, PREVIOUS_TAG), key=len)
+NAME_MAX = TAG_AND_SERVICE_MAX - TAG_MAX
 
 
 def problems(environment: Environment) -> list[Problem]:
@@ -32,19 +32,19 @@ def problems(environment: Environment) -> list[Problem]:
 
 def _names(environment: Environment) -> Iterator[Problem]:
     for index, service in enumerate(environment.services):
-        long = len(service.name) + len(LONGEST_TAG)
-        if long > TAG_AND_SERVICE_MAX:
+        if len(service.name) > NAME_MAX and service.has_tags:
             yield (
                 ("services", index, "name"),
-                f"{service.name} and the traffic tag {LONGEST_TAG!r} have {long} characters; Cloud Run allows "
-                f"{TAG_AND_SERVICE_MAX}. Use a service name of at most {TAG_AND_SERVICE_MAX - len(LONGEST_TAG)}.",
+                f"{service.name} has {len(service.name)} characters, and a traffic tag of ours {TAG_MAX}: more than "
+                f"the {TAG_AND_SERVICE_MAX} that Cloud Run allows. Use a name of at most {NAME_MAX}, or write "
+                "has_tags = false: then a new revision is not smoke-tested before it has users.",
             )
 
 
 def _policy(environment: Environment) -> Iterator[Problem]:
     policy = environment.policy
     for name in policy.low_traffic:
-        if name not in environment.service_names:
+        if name not in (EVERY_SERVICE, *environment.service_names):
             known = ", ".join(environment.service_names)
             yield ("policy", "low_traffic", name), f"there is no service {name!r}; [[services]] has {known}."
     is_google = isinstance(environment.cloud_run, CloudRun) and not environment.cloud_run.api_endpoint

@@ -31,7 +31,9 @@ async def announce(
         deployed: A version that all users have.
         to: The channel or pager to tell, by its name. Empty: every one.
     """
-    return await ending(_announce(environment, message or page or ticket or resolution or deployed, to))
+    return await ending(
+        _announce(environment, message or page or ticket or resolution or deployed, to), is_repeatable=True
+    )
 
 
 async def _announce(environment: str, one: Fact | None, to: str) -> FlowResult:

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from functools import partial
 
 from blocks.environment import Environment
+from playbook.analysis.low_traffic import due, promoted, undecided
 from playbook.analysis.policy import LowTraffic
 from playbook.analysis.verdict import Action, Reason, Verdict
 from playbook.lease.change import instances_to_gain
 from playbook.lease.lease import Decision, Lease
 from playbook.messages.hold import question
+from playbook.messages.plan import canary_share
 from playbook.messages.release_page import verdict_line
 from playbook.messages.report import Report
 from playbook.release.gate import Choice
@@ -32,7 +34,7 @@ async def bake(env: Environment, report: Report) -> Report:
     if report.lease.bake_start_s is None:
         await shift_all(env, report.lease)
         lease = await save_lease(env, report.lease.baking_from(await clock(env)))
-        report = await note(report.at(lease), f"the canary serves {lease.canary_percent} %")
+        report = await note(report.at(lease), f"the canary serves {canary_share(lease)} of the users")
     elif report.lease.gate_deadline_s is not None and await has_baked(env, report.lease):
         report = await gate_again(env, report)
     while report.lease.decision is Decision.BAKE:
@@ -110,17 +112,24 @@ async def scale_up(env: Environment, report: Report, verdict: Verdict) -> Report
 
 
 async def hold(env: Environment, report: Report) -> Report:
-    """The judge cannot decide: make requests and look again, wait for some, or ask a person, as each service's policy
-    says."""
+    """The judge cannot decide: where requests are too few, each service's steps for that are taken in order; then a
+    person is asked."""
+    report = at_step(env, report)
+    if report.verdicts[0].action is not Action.INCONCLUSIVE:
+        return await promote_on_little(report)
     now_s = await clock(env)
     report = report.at(await save_lease(env, report.lease.gated(now_s, env.policy.gate_deadline_s)))
     left_s = (report.lease.gate_deadline_s or now_s) - now_s
-    if left_s > 0 and (probed := _undecided(env, report, LowTraffic.PROBE)):
-        report = await look_again(env, report, probed, left_s / 2)
+    if left_s > 0 and (probed := due(report.verdicts, env.policy, LowTraffic.PROBE)):
+        report = at_step(env, await look_again(env, report, probed, left_s / 2), LowTraffic.PROBE)
         if report.verdicts[0].action is not Action.INCONCLUSIVE:
             return await act_on(env, report)
-    waiting = _undecided(env, report, LowTraffic.HOLD)
-    if left_s <= 0 or len(waiting) < sum(verdict.action is Action.INCONCLUSIVE for verdict in report.verdicts):
+    waiting = due(report.verdicts, env.policy, LowTraffic.HOLD)
+    if left_s <= 0:
+        report = at_step(env, report, LowTraffic.PROBE, LowTraffic.HOLD)
+        is_over = report.verdicts[0].action is not Action.INCONCLUSIVE
+        return await promote_on_little(report) if is_over else await gate(env, report)
+    if len(waiting) < len(undecided(report.verdicts)):
         return await gate(env, report)
     until_s, lacking = report.lease.gate_deadline_s or now_s, [verdict.service for verdict in waiting]
     await notify_holding(env, report, lacking)
@@ -128,15 +137,16 @@ async def hold(env: Environment, report: Report) -> Report:
     return await note(report.at(lease), f"held for requests to {', '.join(lacking)}")
 
 
-def _undecided(env: Environment, report: Report, policy: LowTraffic) -> list[Verdict]:
-    """The verdicts that lack nothing but requests, on services for which ``policy`` says what to do then."""
-    return [
-        verdict
-        for verdict in report.verdicts
-        if verdict.action is Action.INCONCLUSIVE
-        and verdict.reason in (Reason.TOO_FEW_REQUESTS, Reason.NO_TRAFFIC)
-        and env.policy.low_traffic_for(verdict.service) is policy
-    ]
+def at_step(env: Environment, report: Report, *taken: LowTraffic) -> Report:
+    """The verdicts after the step `promote`, for those whose turn it is once the steps ``taken`` were."""
+    return report.judged(promoted(report.verdicts, env.policy, taken))
+
+
+async def promote_on_little(report: Report) -> Report:
+    """No verdict is open any more: what the policy promotes on few requests says so in the lease and on the page."""
+    few = [one for one in report.verdicts if one.reason is Reason.SMALL_FAULT_RULED_OUT]
+    said = " ".join(f"{one.service}: {one.explanation}" for one in few)
+    return await note(report.deciding(Decision.PROMOTE, said), f"promoted on few requests: {said}")
 
 
 async def look_again(env: Environment, report: Report, probed: list[Verdict], seconds: float) -> Report:
@@ -163,7 +173,7 @@ async def gate(env: Environment, report: Report) -> Report:
         question(report, page_url(env, report.key)),
         lease.gate_deadline_s or now_s,
         now_s,
-        lease.canary_percent,
+        lease.shares[-1],
         until_bad(env, lease, lease.policy(env.policy)),
     )
     report = await note(report, str(answer))

@@ -19,7 +19,7 @@ async def flight_check(environment: str = "production") -> State[None]:
     Args:
         environment: The environment to look at, by the name of its block.
     """
-    return await ending(_flight_check(environment))
+    return await ending(_flight_check(environment), is_repeatable=True)
 
 
 async def _flight_check(environment: str) -> FlowResult:

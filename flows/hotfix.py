@@ -8,6 +8,7 @@ from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
 from flows import checks
+from flows.pausing import resume
 from flows.preemption import gave_way, recording_done, take_back_running
 from flows.release import make_order, release_to
 from flows.steps import carry_out
@@ -17,11 +18,13 @@ from playbook.lease.build import release_lease
 from playbook.lease.lease import Kind
 from playbook.messages.hotfix import before_the_fix
 from playbook.messages.report import Note
+from playbook.release.drift import DriftPolicy
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.request import HotfixRequest
 from playbook.release.version import ReleaseRequest
 from tasks.announce import notify_not_started
+from tasks.drift import check_drift
 from tasks.each_service import finish_all
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
@@ -50,6 +53,8 @@ async def _hotfix(request: HotfixRequest, environment: str) -> FlowResult:
     env = await Environment.open(environment)
     if problems := request.problems(env.service_names):
         raise BadRequest(problems)
+    if (resumed := await resume(env)) is not None:
+        return resumed
     staging = await Environment.open(env.staging) if env.staging else None
     wanted = ReleaseRequest(
         version=request.version,
@@ -80,7 +85,7 @@ async def _checked(
             await check_schema(staging, dict.fromkeys(order.images, str(order.version)))
             await shown.at("staging", f"{staging.name} comes first")
             done += gave_way(staging, await take_back_running(staging, tuple(order.images), Kind.HOTFIX, what))
-            staged = await release_to(staging, order)
+            staged = await resume(staging) or await release_to(staging, order)
             if not staged.end.is_success:
                 return FlowResult(
                     end=ReleaseOutcome.REFUSED, message=f"{env.name} was not touched; {staging.name}: {staged.message}"
@@ -114,7 +119,10 @@ async def _fix(
     found = await look(env, tuple(order.images))
     if await already_live(env, order, found):
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
-    lease = release_lease(order, found.values(), holder(env, requested_at_s()), request)
+    drift = await check_drift(env, found, is_urgent=True)
+    is_taken = env.policy.drift is DriftPolicy.TAKE
+    me = holder(env, requested_at_s())
+    lease = release_lease(order, found.values(), me, request, drift, takes_template=is_taken, untagged=env.untagged)
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
         report = await open_report(env, lease, checklist=items, notes=notes)

@@ -7,6 +7,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
+from flows.pausing import hold, resume
 from flows.steps import carry_out, let_go
 from playbook.errors import BadRequest, Fenced, Refused
 from playbook.lease.lease import Decision, Kind, Lease, MigrationLease
@@ -20,6 +21,7 @@ from tasks.ending import ending
 from tasks.halt import notify_stopped
 from tasks.heartbeat import mark_lost, owner_of, with_heartbeat
 from tasks.lease import as_it_stands, find_leases, free_orphans, hand_on, judge_recovery, take_over
+from tasks.pause import pause_of, say_what_became
 from tasks.quiet import NOTHING_FOUND, forget_quiet_run
 from tasks.report import note, open_report
 from tasks.run_name import name_run
@@ -36,11 +38,14 @@ async def recovery(environment: str = "production", stand_down: StandDown | None
         environment: The environment to look at, by the name of its block.
         stand_down: Only for a person: the release that must not be recovered any more. Its users stay where they are.
     """
-    return await ending(_recovery(environment) if stand_down is None else _stand_down(environment, stand_down))
+    work = _recovery(environment) if stand_down is None else _stand_down(environment, stand_down)
+    return await ending(work, is_repeatable=True)
 
 
 async def _recovery(environment: str) -> FlowResult:
     env = await Environment.open(environment)
+    if (resumed := await resume(env)) is not None:
+        return resumed
     found = await find_leases(env)
     await asyncio.gather(free_orphans(env, found.orphans), notify_set_aside(env, found.aside))
     outcomes = await finish_all(recover_one(env, lease) for lease in found.leases)
@@ -87,7 +92,10 @@ async def recover_one(env: Environment, found: Lease) -> FlowResult | None:
         report = await note(await open_report(env, lease), f"{decided.step}: {decided.reason}")
         if lease.kind is Kind.RELEASE and lease.decision is Decision.DEPLOY:
             await notify_taken_up(env, lease)
-        return await carry_out(env, report)
+        outcome = await (hold if decided.step is Step.HOLD else carry_out)(env, report)
+    if outcome.end is not ReleaseOutcome.PASSED:
+        await say_what_became(lease if lease.pause else found, outcome)
+    return outcome
 
 
 async def take_up(env: Environment, found: Lease) -> tuple[Lease, Lease | None, Recovery] | FlowResult | None:
@@ -105,6 +113,8 @@ async def take_up(env: Environment, found: Lease) -> tuple[Lease, Lease | None, 
     if decided.step is Step.HALT and isinstance(found, MigrationLease):
         return await stop(env, found, decided.reason)
     wanted = found.decided(Decision.REVERT, decided.reason) if decided.step is Step.REVERT else found
+    if decided.step is Step.HOLD:
+        wanted = found.paused(found.pause or await pause_of(env, found))
     lease = await take_over(env, wanted, found)
     return lease, found if owner is Owner.SILENT else None, decided
 

@@ -8,18 +8,22 @@ from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
 from flows.checks import ask_before_production, ask_if_late, check_first, check_last, in_use, plan, refuse_open
+from flows.pausing import resume
 from flows.preemption import recording_done
 from flows.steps import carry_out
 from playbook.checklist.items import Item
 from playbook.errors import BadRequest, Refused
 from playbook.lease.build import release_lease
 from playbook.messages.report import Note
+from playbook.release.drift import DriftPolicy
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.version import Image, ReleaseRequest, Version
 from tasks.announce import notify_not_started, notify_starting
 from tasks.build import check_build
+from tasks.drift import check_drift
 from tasks.ending import ending
+from tasks.forecast import forecast_bake
 from tasks.heartbeat import with_heartbeat
 from tasks.lease import acquire, already_live, check_free, holder, look, version_in_staging
 from tasks.migration.schema import check_schema
@@ -49,6 +53,8 @@ async def release(request: ReleaseRequest, environment: str = "production") -> S
 async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
     env = await Environment.open(environment)
     staging = await Environment.open(env.staging) if env.staging else None
+    if (resumed := await resume(env)) is not None:
+        return resumed
     order = await make_order(env, staging, request)
     if order is None:
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=NOTHING_DUE)
@@ -73,7 +79,7 @@ async def _checked(
     if staging is not None:
         await check_free(env, order)
         await shown.at("staging", f"checks passed; {staging.name} comes first")
-        staged = await release_to(staging, order)
+        staged = await resume(staging) or await release_to(staging, order)
         if not staged.end.is_success:
             return FlowResult(
                 end=ReleaseOutcome.REFUSED, message=f"{env.name} was not touched; {staging.name}: {staged.message}"
@@ -96,12 +102,19 @@ async def release_to(
     if await already_live(env, order, found):
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
     await check_schema(env, dict.fromkeys(order.images, str(order.version)))
-    lease = release_lease(order, found.values(), holder(env))
+    drift = await check_drift(env, found)
+    is_taken = env.policy.drift is DriftPolicy.TAKE
+    lease = release_lease(
+        order, found.values(), holder(env), drift=drift, takes_template=is_taken, untagged=env.untagged
+    )
+    forecasts = await forecast_bake(env, lease, found, order.canary_percent_max)
+    lease = lease.planned({one.service: one.percent for one in forecasts}, forecasts[0].bake_s) if forecasts else lease
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
         words = "; ".join(["lease acquired", *map(str, lease.overrides)])
-        report = await note(await open_report(env, lease, checklist=items, changes=order.changes, notes=notes), words)
-        await notify_starting(env, lease, order, items)
+        report = await open_report(env, lease, checklist=items, changes=order.changes, notes=notes, forecasts=forecasts)
+        report = await note(report, words)
+        await notify_starting(env, report, order, items)
         return await carry_out(env, report)
 
 
@@ -126,6 +139,7 @@ async def make_order(env: Environment, staging: Environment | None, request: Rel
         version=version,
         images={service: build for service, build in zip(services, builds, strict=True) if isinstance(build, Image)},
         canary_percent=int(request.canary_percent or env.policy.canary_percent),
+        canary_percent_max=int(request.canary_percent or env.policy.canary_percent_max),
         changes=request.changes,
         requested_by=request.requested_by,
         overrides=request.overrides,

@@ -4,6 +4,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
+from flows.pausing import resume
 from flows.preemption import gave_way, recording_done, take_back_running
 from flows.steps import carry_out
 from playbook.errors import BadRequest, Refused
@@ -42,6 +43,8 @@ async def _rollback(request: RollbackRequest, environment: str) -> FlowResult:
     env = await Environment.open(environment)
     if problems := request.problems():
         raise BadRequest(problems)
+    if (resumed := await resume(env)) is not None:
+        return resumed
     if request.to:
         await planned(env, request)  # what cannot be gone back to is refused before anything is taken back for it
     what = f"{request.requested_by} asked for a rollback ({request.symptom.value}: {request.reason.rstrip('.')})"

@@ -19,7 +19,7 @@ async def validation(environment: str = "production") -> State[None]:
     Args:
         environment: The environment to look at, by the name of its block.
     """
-    return await ending(_validation(environment))
+    return await ending(_validation(environment), is_repeatable=True)
 
 
 async def _validation(environment: str) -> FlowResult:

@@ -31,7 +31,7 @@ async def watch(lease: AnyLease, environment: str = "production") -> State[None]
         lease: The release, as it was when it was promoted.
         environment: The environment it was promoted in.
     """
-    return await ending(_watch(environment, lease))
+    return await ending(_watch(environment, lease), is_repeatable=True)
 
 
 def why_alarmed(verdicts: Sequence[Verdict]) -> str:

@@ -2,6 +2,7 @@
 
 ReleaseError
 ├─ Transient     ask again              the task retries with backoff and jitter
+│  └─ StillStarting  a revision is not ready yet    asked again; in the end the release is reverted
 ├─ Conflict      the world moved        re-read, re-decide; never a blind retry
 ├─ Fenced        a newer epoch holds    stop at once, touch nothing
 ├─ OutOfBandChange   another person or tool changed it   leave that service, take the rest back
@@ -34,6 +35,10 @@ class ReleaseError(Exception):
 
 class Transient(ReleaseError):
     """The other side was away, slow or busy. Asking again is safe."""
+
+
+class StillStarting(Transient):
+    """A revision that was asked for is not ready yet."""
 
 
 class Conflict(ReleaseError):

@@ -39,7 +39,7 @@ smoke = ["health", "auth", "analyze", "metrics"]
 name = "ethixai-frontend"
 repository = "ghcr.io/geoaziz/ethixai-frontend"
 job = "frontend"
-smoke = ["health", "page"]
+{frontend}smoke = ["health", "page"]
 
 [gates]
 build_deadline_s = 60
@@ -50,11 +50,19 @@ not_needed = {{ migrations = "a rehearsal's migrations run in production only" }
 "Platform Engineering Lead" = {{ slack = "@platform-lead", escalation = "Primary on-call" }}
 "CTO" = {{ slack = "@cto", escalation = "Escalation for P0 incidents" }}
 
-[queries]
+# Prometheus takes up to 6 s to forget an instance that is gone.
+[[signals]]
+name = "instances that answer scrapes"
+for_s = 15
+
+{signals}[queries]
 requests = 'http_requests_total{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
 latency = 'http_request_duration_seconds_bucket{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
 cpu = 'cpu_utilization_ratio{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
 memory = 'memory_utilization_ratio{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
+cloud_run_requests = '''
+run_googleapis_com:request_count{{project_id="{project}",service_name="{{service}}",revision_name="{{revision}}"}}'''
+start_time = 'process_start_time_seconds{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
 up = 'up{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
 error_ratio = '''
 (sum(rate(http_requests_total{{project="{project}",job="{{job}}",revision="{{revision}}",status=~"5.."}}[15s]))
@@ -107,10 +115,6 @@ project = "{project}"
 api_endpoint = "{grpc}"
 names = ["mongodb-uri", "jwt-signing-key"]
 """
-LOW_TRAFFIC = """\
-low_traffic = { ethixai-ai-core = "hold", ethixai-backend = "probe", ethixai-frontend = "ask" }
-"""
-"""One service for each of the three ways, so that a rehearsal covers all of them."""
 PAGERDUTY = """
 [pagerduty]
 events_url = "{vendors}/pagerduty"
@@ -151,11 +155,18 @@ def secrets(world: RemoteWorld) -> dict[str, str]:
 
 
 def write_environments(
-    folder: Path, world: RemoteWorld, ui_url: str, policy: str = "", gates: str = ""
+    folder: Path,
+    world: RemoteWorld,
+    ui_url: str,
+    policy: str = "",
+    gates: str = "",
+    signals: str = "",
+    frontend: str = "",
 ) -> tuple[Path, Path]:
     """Write production.toml and staging.toml for this world. Returns their paths, staging first.
 
-    ``policy`` and ``gates`` are added to the tables [policy] and [gates] of production.
+    ``policy`` and ``gates`` are added to the tables [policy] and [gates] of production, ``signals`` to its [[signals]],
+    and ``frontend`` to its last service.
     """
     places = {
         "ui_url": ui_url,
@@ -171,15 +182,19 @@ def write_environments(
         policy="bake_s = 0\n",
         gates="",
         maintenance="",
+        signals="",
+        frontend="",
         **places,
     )
     production = TEMPLATE.format(
         name="production",
         project="ethixai-production",
         staging='staging = "staging"\n',
-        policy=LOW_TRAFFIC + policy,
+        policy=policy,
         gates=gates,
         maintenance=f'maintenance_revision = "{MAINTENANCE}"\n',
+        signals=signals,
+        frontend=frontend,
         **places,
     )
     database = MONGODB.format(migrations=MIGRATIONS, **places)

@@ -1,8 +1,9 @@
 """A client of Prefect's REST API: start a deployment by name, follow the run, read its steps and logs."""
 
 import asyncio
+import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -132,6 +133,22 @@ class PrefectApi:
         """Cancel a run as the button in the UI does."""
         state = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
         await self._ask("POST", f"/flow_runs/{run_id}/set_state", state)
+
+    async def pause(self, run_id: str, seconds: float) -> None:
+        """Pause a run as the menu in the UI does: it may be resumed for so many seconds."""
+        until = datetime.fromtimestamp(time.time() + seconds, UTC).isoformat()
+        details = {"pause_timeout": until, "pause_reschedule": True}
+        state = {"type": "PAUSED", "name": "Suspended", "state_details": details}
+        await self._ask("POST", f"/flow_runs/{run_id}/set_state", {"state": state, "force": True})
+
+    async def resume(self, run_id: str) -> None:
+        """Resume a paused run as the button in the UI does."""
+        await self._ask("POST", f"/flow_runs/{run_id}/resume", {})
+
+    async def retry(self, run_id: str) -> None:
+        """Run an ended run again as the button in the UI does."""
+        state = {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Retry from the UI"}
+        await self._ask("POST", f"/flow_runs/{run_id}/set_state", {"state": state, "force": True})
 
     async def logs(self, run_id: str, limit: int = 200) -> list[str]:
         """The run's log lines, oldest first."""

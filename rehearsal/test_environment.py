@@ -45,7 +45,7 @@ class TestEnvironment:
         self.say = say
         self.events: list[tuple[float, str]] = []
         self._commits = int(time.time())
-        self._policy = ""
+        self._policy = ("", "", "")
 
     def event(self, text: str) -> None:
         """Add something that the scenario did to its timeline."""
@@ -73,12 +73,15 @@ class TestEnvironment:
             }
             await self.world.publish(f"{REPOSITORY}/{service}", f"sha-{commit}", env)
 
-    async def policy(self, lines: str) -> None:
-        """Add ``lines`` to the policy in production's environment file, until the next `clean`."""
-        if lines != self._policy:
-            files = write_environments(self.server.folder, self.world, self.server.ui_url, lines)
+    async def policy(self, lines: str = "", *, signals: str = "", frontend: str = "") -> None:
+        """Add ``lines`` to the policy in production's environment file, and the others to its signals and to its
+        frontend, until the next `clean`."""
+        if (lines, signals, frontend) != self._policy:
+            files = write_environments(
+                self.server.folder, self.world, self.server.ui_url, lines, signals=signals, frontend=frontend
+            )
             await self.server.apply(*files)
-            self._policy = lines
+            self._policy = lines, signals, frontend
 
     async def clean(self, users_per_s: float, head_start_s: float = HEAD_START_S) -> None:
         """The world is in its initial state, no run is under way, and users have sent requests for ``head_start_s``."""

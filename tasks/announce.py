@@ -165,9 +165,11 @@ async def track_release(env: Environment, lease: Lease) -> None:
     await notify(env, Deployed(key=lease.release_id, version=lease.version))
 
 
-async def notify_starting(env: Environment, lease: Lease, order: Order, items: tuple[Item, ...] = ()) -> None:
-    """`#releases` knows that a release begins, what the checks said, and who has overridden which."""
-    await notify(env, messages.starting(lease, env.name, unix_s(), env.policy.bake_s, order.changes, items))
+async def notify_starting(env: Environment, report: Report, order: Order, items: tuple[Item, ...] = ()) -> None:
+    """`#releases` knows that a release begins, what the checks said, who has overridden which, and the forecast."""
+    lease, bake_s = report.lease, report.lease.policy(env.policy).bake_s
+    told = messages.starting(lease, env.name, unix_s(), bake_s, order.changes, items, report.forecasts)
+    await notify(env, told)
 
 
 async def notify_late(env: Environment, order: Order, late_s: float) -> None:
@@ -215,7 +217,7 @@ async def notify_not_started(environment: str, version: str, asked_by: str, outc
 
 async def notify_taken_up(env: Environment, lease: Lease) -> None:
     """`#releases` knows that a release begins, though its first process may have died before it could say so."""
-    await notify(env, messages.starting(lease, env.name, unix_s(), env.policy.bake_s, changes=""))
+    await notify(env, messages.starting(lease, env.name, unix_s(), lease.policy(env.policy).bake_s, changes=""))
 
 
 async def notify_set_aside(env: Environment, aside: Sequence[Unreadable]) -> None:

@@ -1,6 +1,8 @@
 """A deployment acts on the environment that it is named after, whatever the parameters of a run say."""
 
-from prefect.client.orchestration import get_client
+import inspect
+
+from prefect.client import orchestration
 from prefect.context import FlowRunContext
 
 from playbook.errors import Refused
@@ -14,11 +16,17 @@ async def check_environment() -> None:
     context = FlowRunContext.get()
     if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
         return
-    asked = (context.parameters or {}).get("environment")
-    async with get_client() as client:
+    asked = (context.parameters or {}).get("environment") or _default(context)
+    async with orchestration.get_client() as client:
         bound_to = (await client.read_deployment(context.flow_run.deployment_id)).name
     if asked is not None and asked != bound_to:
         flow = context.flow.name if context.flow else "this flow"
         raise Refused(
             f"This deployment acts on {bound_to} only, and the run asked for {asked}. Start {flow}/{asked} instead."
         )
+
+
+def _default(context: FlowRunContext) -> str | None:
+    """What the flow acts on where the deployment's parameter was removed; None where it has no such parameter."""
+    declared = inspect.signature(context.flow.fn).parameters.get("environment") if context.flow else None
+    return None if declared is None or declared.default is declared.empty else str(declared.default)

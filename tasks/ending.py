@@ -11,6 +11,7 @@ from playbook.errors import BadRequest, Conflict, Fenced, Held, Refused, Release
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.text import clean
 from tasks import status
+from tasks.attempt import check_not_ended
 from tasks.binding import check_environment
 from tasks.run_name import name_end
 
@@ -18,15 +19,20 @@ Notify = Callable[[FlowResult], Awaitable[None]]
 """Tells people how a run ended, where its own steps have not told them."""
 
 
-async def ending(work: Coroutine[Any, Any, FlowResult], notify: Notify | None = None) -> State[None]:
+async def ending(
+    work: Coroutine[Any, Any, FlowResult], notify: Notify | None = None, *, is_repeatable: bool = False
+) -> State[None]:
     """The end state of ``work``, once ``notify`` has told people.
 
-    The work does not begin in a deployment of another environment.
+    The work does not begin in a deployment of another environment, nor when a person retries a run that has ended;
+    ``is_repeatable``: that does no harm.
 
     An error that the project knows is an end like any other; an unforeseen one is Failed.
     """
     try:
         await check_environment()
+        if not is_repeatable:
+            await check_not_ended()
         outcome = await work
     except BadRequest as wrong:
         outcome = FlowResult(end=ReleaseOutcome.REFUSED, message=f"{_before(wrong)} {'; '.join(wrong.problems)}")

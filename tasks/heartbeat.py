@@ -11,8 +11,8 @@ from uuid import UUID
 
 from prefect import events, get_run_logger, task
 from prefect.client import orchestration
-from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
-from prefect.exceptions import ObjectNotFound
+from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventOrder, EventResourceFilter
+from prefect.exceptions import ObjectNotFound, Pause
 from prefect.states import Crashed
 
 from blocks.clock import unix_s
@@ -24,8 +24,9 @@ from playbook.lease.recovery import Owner
 from playbook.text import clean
 from tasks import status
 from tasks.retries import READ, step
+from tasks.start import start
 
-HEARTBEAT, ENDED = "release.beat", "release.ended"
+HEARTBEAT, ENDED, PAUSED = "release.beat", "release.ended", "release.paused"
 HEARTBEATS_MISSED = 3
 """So many missing heartbeats in a row make a silence. The automation in prefect.yaml waits as long."""
 
@@ -44,6 +45,15 @@ def heartbeat(env: Environment, lease: Lease) -> None:
     events.emit_event(HEARTBEAT, resource={"prefect.resource.id": resource(env.name, lease.release_id)})
 
 
+async def heartbeat_paused(env: Environment, lease: Lease) -> None:
+    """A person paused the run in the UI, so its process ends: a recovery is started, which holds the release. Should
+    that fail, the silence starts one."""
+    events.emit_event(PAUSED, resource={"prefect.resource.id": resource(env.name, lease.release_id)})
+    deployment = f"recovery/{env.name}"
+    with contextlib.suppress(Transient):
+        await start.fn(deployment, {"environment": env.name}, f"paused/{lease.release_id}/{lease.epoch}")
+
+
 def heartbeat_ended(env: Environment, lease: Lease) -> None:
     """The release has ended on its own terms: the silence that follows starts no recovery."""
     events.emit_event(ENDED, resource={"prefect.resource.id": resource(env.name, lease.release_id)})
@@ -56,10 +66,14 @@ async def with_heartbeat(env: Environment, lease: Lease) -> AsyncIterator[None]:
 
     An error, a cancellation or a kill sends no last one: then the silence says that a person must look.
     """
-    async with sending_heartbeats(env, lease):
-        status.holds(env)
-        yield
-        heartbeat_ended(env, lease)
+    try:
+        async with sending_heartbeats(env, lease):
+            status.holds(env)
+            yield
+            heartbeat_ended(env, lease)
+    except Pause:
+        await heartbeat_paused(env, lease)
+        raise
 
 
 @contextlib.asynccontextmanager
@@ -109,21 +123,26 @@ async def owner_of(env: Environment, lease: Lease) -> Owner:
                 return Owner.ENDED
             if state.is_cancelled() or state.is_cancelling():
                 return Owner.CANCELLED
-            return Owner.ALIVE if await _has_heartbeat(client, env, lease) else Owner.SILENT
+            last = await _last_sign(client, env, lease)
+            if state.is_paused() and last != HEARTBEAT:
+                return Owner.PAUSED
+            return Owner.ALIVE if last == HEARTBEAT else Owner.SILENT
     except ObjectNotFound:
         return Owner.ENDED
     except PREFECT_AWAY as away:
         raise Transient(f"Prefect, asked for flow run {lease.flow_run_id}, is away: {away}") from away
 
 
-async def _has_heartbeat(client: orchestration.PrefectClient, env: Environment, lease: Lease) -> bool:
+async def _last_sign(client: orchestration.PrefectClient, env: Environment, lease: Lease) -> str:
+    """The name of the newest event by which the release gave a sign of life, or said that it is paused; empty where it
+    is silent."""
     since = datetime.fromtimestamp(unix_s() - HEARTBEATS_MISSED * env.policy.beat_s, UTC)
-    heartbeats = EventFilter(
+    signs = EventFilter(
         occurred=EventOccurredFilter(since=since),
-        event=EventNameFilter(name=[HEARTBEAT]),
+        event=EventNameFilter(name=[HEARTBEAT, PAUSED]),
         resource=EventResourceFilter(id=[resource(env.name, lease.release_id)]),
+        order=EventOrder.DESC,
     )
-    answer = await client.request(
-        "POST", "/events/filter", json={"filter": heartbeats.model_dump(mode="json"), "limit": 1}
-    )
-    return bool(answer.json()["events"])
+    answer = await client.request("POST", "/events/filter", json={"filter": signs.model_dump(mode="json"), "limit": 1})
+    found = answer.json()["events"]
+    return str(found[0]["event"]) if found else ""

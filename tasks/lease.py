@@ -16,7 +16,8 @@ from playbook.lease.lease import Kind, Lease, next_epoch
 from playbook.lease.record import Record, Unreadable
 from playbook.lease.recovery import Owner, Recovery, recover
 from playbook.release.plan import Order, is_live, version_due
-from playbook.release.traffic import ServiceSnapshot
+from playbook.release.traffic import PREVIOUS_TAG, ServiceSnapshot
+from tasks.address import unreachable
 from tasks.each_service import first_of, read_services
 from tasks.ensure import CONFLICTS_MAX, dead_tags, ensure
 from tasks.heartbeat import heartbeat, heartbeat_ended, sending_heartbeats
@@ -40,9 +41,11 @@ async def look(env: Environment, services: tuple[str, ...]) -> dict[str, Service
     if unsettled:
         raise Transient(f"{', '.join(unsettled)}: still reconciling an earlier change.")
     tested = [one for one in reads if env.service(one.service).smoke]
-    closed = [one.unreachable() or await env.ethixai.unreachable(one.uri) for one in tested]
+    closed = [await unreachable(env, one) for one in tested]
     if any(closed):
         raise Refused(" ".join(filter(None, closed)))
+    if taken := [problem for one in reads if (problem := taken_tag(env, one))]:
+        raise Refused(" ".join(taken))
     dead = {one.service: await dead_tags(env, one.service, one.split) for one in reads}
     if problems := [
         f"{service}: tag {tag} is dead: {why}, and Cloud Run refuses every change of traffic for it. Remove it: "
@@ -52,6 +55,21 @@ async def look(env: Environment, services: tuple[str, ...]) -> dict[str, Service
     ]:
         raise Refused(" ".join(problems))
     return {snapshot.service: snapshot for snapshot in reads}
+
+
+def taken_tag(env: Environment, snapshot: ServiceSnapshot) -> str:
+    """What to do where another person's tag has the name that a release of ours needs; empty where it is free.
+
+    The tag of the release before is ours where it is on a revision that we have written down as good.
+    """
+    on, record = snapshot.split.tags.get(PREVIOUS_TAG), Record.parse(snapshot.service, snapshot.annotations)
+    if on is None or not isinstance(record, Record) or on in {good.revision for good in record.last_good}:
+        return ""
+    command = f"gcloud run services update-traffic {snapshot.service} {place_of(env)} --remove-tags={PREVIOUS_TAG}"
+    return (
+        f"{snapshot.service}: tag {PREVIOUS_TAG} is on {on}, and no release of ours put it there; a release needs it. "
+        f"Give it another name: {command} --update-tags=NAME={on}"
+    )
 
 
 @step("already live", **READ)
@@ -231,6 +249,16 @@ async def find_lease(env: Environment, found: Lease) -> Lease | None:
     """The lease of the release ``found`` as its coordinator carries it now; None where it is over."""
     lease = Record.read(await env.cloud_run.snapshot(found.coordinator)).lease
     return lease if lease is not None and lease.release_id == found.release_id else None
+
+
+@step("find own lease", **READ)
+async def find_own_lease(env: Environment) -> Lease | None:
+    """The lease in ``env`` that belongs to this run, or that another run holds for it while it is paused; None where
+    there is none."""
+    run_id = str(runtime.flow_run.get_id())
+    found = await read_services(env, env.service_names)
+    leases = (record.lease for record in found.records.values() if record.lease)
+    return next((lease for lease in leases if run_id in lease.runs), None)
 
 
 @step("release lease", **REVERT)

@@ -12,7 +12,9 @@ from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Action, Reason, Verdict, judge, severest_first
 from playbook.lease.lease import Lease, ServiceRollout
 from playbook.messages.report import Report
+from tasks.address import application, url_of
 from tasks.announce import notify_noticed
+from tasks.attempt import check_not_paused
 from tasks.observer import PrometheusClock, ServiceObserver
 from tasks.progress import Progress
 from tasks.retries import NO_TELEMETRY, READ, step
@@ -57,7 +59,7 @@ async def probe(env: Environment, service: str, tag: str, missing: int, seconds:
     """
     snapshot = await env.cloud_run.snapshot(service)
     count = math.ceil(min(missing * PROBES_SPARE, PROBES_PER_S_MAX * seconds))
-    answered = await env.ethixai.probe(snapshot.url_of(tag), count, seconds, snapshot.uri)
+    answered = await application(env, service).probe(url_of(env, snapshot, tag), count, seconds, snapshot.uri)
     said = f"{service}: {answered} of {count} requests of our own to {snapshot.split.tags[tag]} were answered"
     get_run_logger().info("%s", said)
     return said
@@ -95,13 +97,13 @@ async def monitor(
         await progress.end()
 
 
-async def until_bad(env: Environment, lease: Lease, policy: Policy) -> str:
+async def until_bad(env: Environment, lease: Lease, policy: Policy, *, is_held: bool = True) -> str:
     """There is evidence against a canary, although its bake has ended undecided: the sentence that says so.
 
     It never returns for one that is none. It looks on while a person is asked, beside a flow that pauses, and so is no
     task. Raises: Fenced, Interrupted.
     """
-    worst, *_ = await _watched(env, lease, policy, True, lambda worst: worst.action is Action.ROLLBACK)
+    worst, *_ = await _watched(env, lease, policy, is_held, lambda worst: worst.action is Action.ROLLBACK)
     return f"{worst.service}: {worst.explanation}"
 
 
@@ -120,6 +122,7 @@ async def _watched(
     await asyncio.gather(*(one.check_surroundings(lease, is_held) for one in observers))
     said_at_s, is_last, notice = 0.0, True, Notice(env, lease)
     while True:
+        check_not_paused()
         now_s = await time_of.read()
         if is_last and now_s >= ends_s:  # a kill must be known before users are promoted
             is_last = False

@@ -17,7 +17,8 @@ from playbook.analysis.evidence import CounterSeries, Evidence, Observation, Rev
 from playbook.analysis.policy import Policy
 from playbook.analysis.samples import Dispersion, Sides
 from playbook.analysis.signals import for_service
-from playbook.analysis.telemetry import single, understood
+from playbook.analysis.telemetry import TelemetryForm, single, understood
+from playbook.analysis.telemetry_checks import RevisionTelemetry, look_faults
 from playbook.analysis.verdict import Verdict
 from playbook.errors import Refused, ReleaseError, Transient
 from playbook.incident.logs import LogLine
@@ -55,7 +56,7 @@ class ServiceObserver:
         self._signals = tuple(
             one
             for one in for_service(env.signals, rollout.service)
-            if all(env.queries.text_of(query) for query in one.queries)
+            if all(env.queries.text_of(query) for query in one.queries) and self.service.telemetry.offers(one.queries)
         )
         self._looked_around_at_s = 0.0
         self._asked_history_at_s = -math.inf
@@ -63,6 +64,8 @@ class ServiceObserver:
         self._shown: set[str] = set()
         self._new_lines: list[LogLine] = []
         self._stable_lines: list[LogLine] = []
+        self._written: dict[str, tuple[CounterSeries, ...]] = {}
+        self._warnings: list[str] = []
         self._failing: dict[Asked, str] = {}
         self._reach_s: dict[Asked, float] = {}
         self.evidence = self._start(dispersion((), self.policy))
@@ -85,7 +88,7 @@ class ServiceObserver:
             policy=self.policy,
             signals=self._signals,
             # Which share it had at which time is not known of one whose share was raised.
-            canary_percent=0 if lease.earlier_percents else lease.canary_percent,
+            canary_percent=0 if lease.earlier_percents else lease.share(rollout),
         )
 
     async def _learn_history(self, now_s: float) -> None:
@@ -124,6 +127,7 @@ class ServiceObserver:
     async def _observe(self, now_s: float, reach_s: dict[Asked, float]) -> Observation:
         """What every query says that is new since ``reach_s``, which moves on."""
         telemetry = self.service.telemetry
+        self._written, self._warnings = {}, []
         canary, stable = (self.rollout.to_revision,), tuple(self.rollout.found.percent)
         more = {query: any(query in one.of_stable for one in self._signals) for query in self._queries()}
         answers = iter(
@@ -147,7 +151,18 @@ class ServiceObserver:
             oom_kills=self.oom_kills,
             more={query: Sides(found, next(answers)) for query, found in of_canary.items()},
             new_errors=self._new_errors(),
+            faults=self._faults(),
         )
+
+    def _faults(self) -> tuple[str, ...]:
+        """What is wrong with the canary's metrics, as they were answered in this look."""
+        telemetry = self.service.telemetry
+        seen = RevisionSamples(
+            requests=self._written.get(telemetry.requests, ()), latency=self._written.get(telemetry.latency, ())
+        )
+        found = RevisionTelemetry(self.rollout.to_revision, seen, warnings=tuple(self._warnings))
+        form = self.env.telemetry if telemetry is Telemetry.OWN else TelemetryForm()
+        return look_faults(found, form, self.policy)
 
     def _understood(self, found: RevisionSamples) -> RevisionSamples:
         """The same in the judge's form: one copy of each series, HTTP status, seconds."""
@@ -186,9 +201,15 @@ class ServiceObserver:
 
     async def _series(self, query: str, revision: str, span_s: float, at_s: float) -> tuple[CounterSeries, ...]:
         rendered = self.env.queries.render_any(query, self.service, revision)
-        found = await self.env.prometheus.series(rendered, span_s=span_s, at_s=at_s)
+        answer = await self.env.prometheus.answer(rendered, span_s=span_s, at_s=at_s)
+        found = answer.series
         if query == self.service.telemetry.requests:
-            return self.service.telemetry.with_status(found)
+            found = self.service.telemetry.with_status(found)
+        if revision == self.rollout.to_revision:  # what is wrong with stable's costs only the comparison with it
+            self._written[query] = found
+            self._warnings += answer.warnings
+        if query == self.service.telemetry.requests:
+            return found
         return found if query == "latency" else single(found, self.env.telemetry)
 
     def _note_failure(self, asked: Asked, away: ReleaseError) -> None:

@@ -11,6 +11,7 @@ from prefect.exceptions import ObjectNotFound
 from blocks.clock import unix_s
 from blocks.environment import Environment
 from blocks.prefect_api import PREFECT_AWAY
+from playbook.analysis.forecast import Forecast
 from playbook.checklist.items import Item
 from playbook.lease.lease import Lease
 from playbook.messages.checklist import rows
@@ -46,6 +47,7 @@ async def open_report(
     checklist: tuple[Item, ...] = (),
     changes: str = "",
     notes: tuple[Note, ...] = (),
+    forecasts: tuple[Forecast, ...] = (),
 ) -> Report:
     """The report of a release that holds its services now, with its links. ``notes``: what was done before."""
     report = Report(
@@ -53,8 +55,9 @@ async def open_report(
         lease=lease,
         checklist=checklist,
         changes=changes,
+        forecasts=forecasts,
         has_staging=bool(env.staging),
-        bake_s=env.policy.bake_s,
+        bake_s=env.policy.bake_s if lease.bake_s is None else lease.bake_s,
         notes=notes,
         links=await links_of(env, lease),
     )

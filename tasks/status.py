@@ -20,6 +20,7 @@ from prefect.exceptions import ObjectNotFound
 from blocks.clock import unix_s
 from blocks.environment import Environment
 from blocks.prefect_api import PREFECT_AWAY
+from playbook.checklist.items import Answer
 from playbook.errors import BadRequest, ReleaseError
 from playbook.lease.lease import Lease
 from playbook.lease.record import Record
@@ -28,6 +29,7 @@ from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.traffic import ServiceSnapshot
 from playbook.release.version import VERSION
 from playbook.text import clean
+from tasks import windows
 from tasks.links import all_logs_url
 from tasks.run_name import deployed_run
 
@@ -143,6 +145,7 @@ async def status_of(env: Environment, mine: Ended | None = None) -> Status:
             released_by=await _released_by(client, env.name, serving),
             ended=tuple([*([mine] if mine else []), *ended][:ENDED_MAX]),
             next_start_s=await _next_start_s(client, env.name),
+            notices=await _notices(env),
             forms=await _forms(client, env, ways_back(snapshots)),
             places=places_of(env, serving),
             ui_url=env.ui_url,
@@ -160,6 +163,12 @@ def _serving(service: str, read: ServiceSnapshot | BaseException) -> Serving:
 def _leases(snapshots: Iterable[ServiceSnapshot]) -> tuple[Lease, ...]:
     records = [Record.parse(one.service, one.annotations) for one in snapshots]
     return tuple(record.lease for record in records if isinstance(record, Record) and record.lease is not None)
+
+
+async def _notices(env: Environment) -> tuple[str, ...]:
+    """What keeps a release from starting now: a stopped line, a freeze window. Raises: Transient (Prefect is away)."""
+    found = {"Stop the line": await windows.line(env), "Freeze window": windows.freeze(env)}
+    return tuple(f"{name}: {fact}" for name, (answer, fact, _) in found.items() if answer is Answer.FAIL)
 
 
 def places_of(env: Environment, serving: Iterable[Serving]) -> tuple[Link, ...]:

@@ -12,6 +12,7 @@ from playbook.analysis.telemetry import NAME
 from playbook.analysis.telemetry_checks import NOT_THE_CODE, RevisionTelemetry, faults
 from playbook.errors import NoData, Refused, Transient
 from playbook.lease.lease import Lease
+from playbook.release.version import Telemetry
 from tasks.retries import NO_TELEMETRY, READ, is_last_try, step
 
 SCRAPES_NEEDED = 2
@@ -50,7 +51,12 @@ async def check_serving_metrics(env: Environment, service: str) -> str | None:
 
 
 async def _unscraped(env: Environment, service: str, revision: str) -> str | None:
-    """What is missing while Prometheus has not scraped the revision `SCRAPES_NEEDED` times, after a while; or None."""
+    """What is missing while Prometheus has not scraped the revision `SCRAPES_NEEDED` times, after a while; or None.
+
+    A service without metrics of its own is not scraped.
+    """
+    if env.service(service).telemetry is Telemetry.CLOUD_RUN:
+        return None
     selector = env.queries.render("up", env.service(service), revision)
     for _ in range(SCRAPES_WAITED):
         seen = f"{selector} has fewer than {SCRAPES_NEEDED} good samples"
@@ -80,6 +86,8 @@ async def _elsewhere(env: Environment, selector: str, revision: str) -> str:
 
 
 async def _checked(env: Environment, service: str, revision: str, stable: str | None) -> str | None:
+    if env.service(service).telemetry is Telemetry.CLOUD_RUN:
+        return None  # Cloud Run's own counts have one form, and come minutes late
     try:
         now_s = await env.prometheus.clock()
         seen, refused = await _seen(env, service, revision, SLOTS)

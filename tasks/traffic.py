@@ -8,7 +8,7 @@ from functools import partial
 from prefect import get_run_logger, task
 
 from blocks.environment import Environment
-from playbook.errors import Refused, StartFailed, Transient
+from playbook.errors import Refused, StartFailed, StillStarting, Transient
 from playbook.lease import change, settled
 from playbook.lease.lease import Lease
 from playbook.release.traffic import ServiceSnapshot
@@ -26,6 +26,10 @@ async def deploy_canary(env: Environment, lease: Lease, service: str) -> str | N
     except StartFailed as failed:
         get_run_logger().error("%s", failed)
         return str(failed)
+    except StillStarting as slow:
+        if not is_last_try(WRITE):
+            raise
+        return f"{slow} It was waited for as long as a write may take, and no user is sent to it. Read its logs."
     revision = await env.cloud_run.revision(service, canary)
     if not revision.is_ready:
         return f"{service}: revision {canary} did not start: {revision.reason}. Read its logs."
@@ -52,8 +56,18 @@ async def scale(env: Environment, lease: Lease, service: str) -> ServiceSnapshot
 
 @step("promote", **WRITE)
 async def promote(env: Environment, lease: Lease, service: str) -> ServiceSnapshot:
-    """The canary serves all users; the revision before it is kept alive by a tag."""
-    snapshot = await ensure(env, service, partial(change.to_promote, lease=lease))
+    """The canary serves all users; the revision before it is kept alive by a tag.
+
+    What is served counts: a service that was promoted before and can no longer be written to (its annotations were
+    spoilt) does not take the others back.
+    """
+    try:
+        snapshot = await ensure(env, service, partial(change.to_promote, lease=lease))
+    except Refused as refusal:
+        snapshot = await env.cloud_run.snapshot(service)
+        if not snapshot.serves(lease.target(lease.rollout(service))):
+            raise
+        get_run_logger().warning("%s serves all users, but cannot be written to: %s", service, refusal)
     get_run_logger().info("%s serves %s", service, snapshot.served)
     return snapshot
 

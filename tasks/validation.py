@@ -9,6 +9,7 @@ from playbook.errors import NoData, Refused, SmokeFailed, Transient
 from playbook.lease.lease import Lease
 from playbook.release.request import ExploitCheck
 from playbook.release.version import SmokeTest
+from tasks.address import application, url_of
 from tasks.retries import READ, is_last_try, step
 
 
@@ -21,10 +22,13 @@ async def smoke_test(
     Returns the service and what was wrong with the first that did not, or None.
     """
     snapshot = await env.cloud_run.snapshot(service)
-    url = snapshot.url_of(tag)
+    if tag and not env.service(service).has_tags:
+        get_run_logger().warning("%s has no tags (has_tags = false): not tested before it has users", service)
+        return None
+    url = url_of(env, snapshot, tag)
     for test in (test for test in env.service(service).smoke if test in only):
         try:
-            seen = await env.ethixai.run(test, url, snapshot.uri)
+            seen = await application(env, service).run(test, url, snapshot.uri)
         except SmokeFailed as failed:
             get_run_logger().error("%s: %s", service, failed)
             return f"{service}: {failed}"
@@ -41,7 +45,8 @@ async def exploit_check(env: Environment, check: ExploitCheck, tag: str = "") ->
     """The status that answers ``check``, at the URL of ``tag`` or at the service's own; 0 where nothing answers."""
     snapshot = await env.cloud_run.snapshot(check.service)
     try:
-        status = await env.ethixai.ask(check, snapshot.url_of(tag), snapshot.uri)
+        url = url_of(env, snapshot, tag if env.service(check.service).has_tags else "")
+        status = await application(env, check.service).ask(check, url, snapshot.uri)
     except Transient:
         if not is_last_try(READ):
             raise

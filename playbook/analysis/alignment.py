@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from playbook.analysis.increments import COUNTER_MAX, Counter, Increments
 from playbook.analysis.policy import Policy
-from playbook.analysis.samples import INSTANCE_LABEL, CounterSeries, Observation, edge_of, is_error
+from playbook.analysis.samples import INSTANCE_LABEL, CounterSeries, Observation, edge_of, has_status, is_error
 
 _CANARY, _STABLE, _CANARY_LATENCY, _STABLE_LATENCY, _CPU, _MEMORY = range(6)
 _Key = tuple[int, frozenset[tuple[str, str]]]
@@ -55,6 +55,7 @@ class _Series(NamedTuple):
     instance: str
     counter: Counter
     bad: bool = False
+    unread: bool = False  # requests whose status is not known: good or bad
     group: _Key | None = None
     slots: tuple[int, ...] = ()
 
@@ -78,6 +79,7 @@ class Aligner:
     buckets: dict[_Key, list[float]] = field(default_factory=dict)  # last bounds of a histogram
     replaced: frozenset[_Key] = frozenset()  # histograms whose place another one took
     doubtful: tuple[float, float] = (0.0, 0.0)  # the canary's requests and 5xx from before its first scrape
+    unread: float = 0.0  # the canary's requests whose status is not known
     live: frozenset[str] = frozenset()  # canary instances of the last round
     reported: frozenset[str] = frozenset()  # canary instances of the round that is open
     opened_s: float = 0.0
@@ -105,6 +107,7 @@ class Aligner:
             self.buckets.copy(),
             self.replaced,
             self.doubtful,
+            self.unread,
             self.live,
             self.reported,
             self.opened_s,
@@ -114,6 +117,11 @@ class Aligner:
             self.cpu,
             self.memory,
         )
+
+    @property
+    def unread_series(self) -> tuple[CounterSeries, ...]:
+        """The canary's series whose requests have no known status, without samples."""
+        return tuple(CounterSeries(dict(what.key[1]), ()) for what in self.series.values() if what.unread)
 
     def feed(self, observation: Observation) -> list[Round]:
         """The rounds that end with what is new in this observation. What was seen before is skipped."""
@@ -149,7 +157,7 @@ class Aligner:
         samples = one.samples
         index = len(samples)
         seen = self.seen.get(what.key, -math.inf)
-        while index and not samples[index - 1][0] <= seen:
+        while index and (not samples[index - 1][0] <= seen or math.isinf(seen)):
             index -= 1
         top = COUNTER_MAX if what.kind < _CPU else math.inf
         for at_s, value in samples[index:]:
@@ -177,7 +185,8 @@ class Aligner:
             slots = self._slots(edge, edges[of]) if of and edge is not None else ()
             instance = one.labels.get(INSTANCE_LABEL, "")
             counter = Counter(key, kind == _CANARY, instance, (kind, instance, one.labels.get("status")))
-            learnt[key] = _Series(key, kind, instance, counter, is_error(one.labels), of, slots)
+            unread = kind == _CANARY and not has_status(one.labels)
+            learnt[key] = _Series(key, kind, instance, counter, is_error(one.labels), unread, of, slots)
         self.series, self.edges = self.series | learnt, edges
         if kind in (_CANARY_LATENCY, _STABLE_LATENCY):
             known = [(dict(what.key[1]).get("le"), what.slots) for what in self.series.values() if what.kind == kind]
@@ -205,11 +214,11 @@ class Aligner:
             self._close(rounds)
         bounds: dict[_Key, list[float]] = {}
         counted: list[tuple[Counter, float]] = []
-        bad: list[bool] = []
+        whats: list[_Series] = []
         for what, value in batch:
             if what.kind <= _STABLE:
                 counted.append((what.counter, value))
-                bad.append(what.bad)
+                whats.append(what)
             elif what.group is not None:
                 found = bounds.setdefault(what.group, [math.nan, math.nan, math.nan, math.nan])
                 for slot in what.slots:
@@ -221,7 +230,7 @@ class Aligner:
         if bounds:
             self._histograms(at_s, bounds, during)
         if counted:
-            self._requests(at_s, counted, bad, during)
+            self._requests(at_s, counted, whats, during)
         if not here:
             return
         self.latest_s = max(self.latest_s, at_s)
@@ -234,11 +243,14 @@ class Aligner:
         if self.reported >= self.live:
             self._close(rounds)
 
-    def _requests(self, at_s: float, counted: list[tuple[Counter, float]], bad: list[bool], during: bool) -> None:
+    def _requests(self, at_s: float, counted: list[tuple[Counter, float]], whats: list[_Series], during: bool) -> None:
         """Add what the request counters grew by."""
-        for (counter, _), is_bad, grown in zip(counted, bad, self.requests.take(at_s, counted), strict=True):
+        for (counter, _), what, grown in zip(counted, whats, self.requests.take(at_s, counted), strict=True):
             if not during:
                 continue
+            is_bad = what.bad
+            if what.unread:
+                self.unread += grown.by + grown.doubtful
             first = 0 if counter.is_canary else 2
             self.open[first] += grown.by
             if is_bad:

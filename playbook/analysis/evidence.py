@@ -20,6 +20,14 @@ from playbook.analysis.signals import DEFAULT_SIGNALS, Signals
 __all__ = ["CounterSeries", "Dispersion", "Evidence", "Observation", "RevisionSamples", "dispersion"]
 
 
+class LookFault(NamedTuple):
+    """What was wrong with the telemetry of the canary, from when to when (unix seconds)."""
+
+    text: str
+    since_s: float
+    until_s: float
+
+
 class Evidence(NamedTuple):
     """Everything folded so far about one canary. Make it with `start`, grow it with `observe`: it makes another."""
 
@@ -54,6 +62,7 @@ class Evidence(NamedTuple):
     oom_kills: int | None = None
     scaled_at_s: float | None = None
     new_errors: tuple[str, ...] = ()  # error lines of the canary that stable does not have
+    fault: LookFault | None = None  # of the telemetry, as far as it still matters
 
     @classmethod
     def start(
@@ -119,8 +128,18 @@ class Evidence(NamedTuple):
             "signals": signals,
             "oom_kills": max(kills, default=None),
             "new_errors": observation.new_errors or self.new_errors,
+            "fault": self._fault_after(observation),
         }
         return grown._after(rounds[-1], **more) if rounds else grown._replace(**more)
+
+    def _fault_after(self, observation: Observation) -> LookFault | None:
+        """What is wrong with the telemetry, after this look. What a look reaches back over is made good by a sound one;
+        what lasted longer than that has left a hole."""
+        past, now_s = self.fault, observation.now_s
+        if observation.faults:
+            return LookFault(" ".join(observation.faults), past.since_s if past else now_s, now_s)
+        is_sound = bool(observation.canary.requests) and past is not None
+        return None if is_sound and past and past.until_s - past.since_s <= self.policy.freshness_s else past
 
     def after_scaling(self, at_s: float) -> "Evidence":
         """The evidence once the canary was given more instances: latency and saturation are looked at anew.

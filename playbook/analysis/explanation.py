@@ -3,6 +3,8 @@
 from playbook.analysis.evidence import Evidence
 from playbook.analysis.levels import Window
 from playbook.analysis.policy import Policy
+from playbook.analysis.telemetry_checks import UNJUDGED
+from playbook.analysis.unfit import telemetry_fault
 from playbook.incident.decision_matrix import Reason
 
 SHARED = " Stable fails too, so the cause is probably shared and a rollback may not help."
@@ -78,6 +80,8 @@ def _missing(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
                 f"No evidence: metrics cover {evidence.covered_s:.0f} of {seconds:.0f} s; at least "
                 f"{percent(policy.coverage_min)} is needed. Check Prometheus, or extend the bake."
             )
+        case Reason.TELEMETRY_FAULTY:
+            return f"No evidence: the metrics of {evidence.canary} {UNJUDGED} {telemetry_fault(evidence, policy)}"
         case Reason.NO_TRAFFIC:
             return (
                 f"No evidence: {evidence.canary} received no requests in {seconds:.0f} s. "

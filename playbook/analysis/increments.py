@@ -45,10 +45,18 @@ class Increments:
     counters: dict[Hashable, Counter] = field(default_factory=dict)
     replaced: frozenset[Hashable] = frozenset()
     first_seen: dict[tuple[bool, str | None], float] = field(default_factory=dict)  # instance; None: the revision
+    falls: dict[tuple[bool, str], int] = field(default_factory=dict)  # scrapes at which an instance's counters fell
 
     def copy(self) -> "Increments":
         """One that can be fed without changing this one."""
-        return Increments(self.young_s, self.values.copy(), self.counters.copy(), self.replaced, self.first_seen.copy())
+        return Increments(
+            self.young_s,
+            self.values.copy(),
+            self.counters.copy(),
+            self.replaced,
+            self.first_seen.copy(),
+            self.falls.copy(),
+        )
 
     def take(self, at_s: float, batch: Sequence[tuple[Counter, float]]) -> list[Grown]:
         """What each counter of one scrape grew by, in the order given."""
@@ -81,6 +89,7 @@ class Increments:
     def _forget(self, fallen: Counter) -> None:
         """An instance started again: all of its counters begin at zero."""
         side = fallen.is_canary, fallen.instance
+        self.falls[side] = self.falls.get(side, 0) + 1
         for key in [key for key in self.values if self._side(key) == side]:
             del self.values[key]
 

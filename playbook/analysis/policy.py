@@ -3,30 +3,29 @@
 "Playbook 3" is a section of the playbook; "Judge" is docs/judge.md, which measures what it leaves open.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from playbook.base import Frozen
+from playbook.release.drift import DriftPolicy
 
 
 class LowTraffic(StrEnum):
-    """What to do for a service whose canary sees too few requests to be judged."""
+    """A step that is taken for a service whose canary saw too few requests to be judged. After the last, a person."""
 
     HOLD = "hold"  # wait for requests, as long as the gate's deadline allows
-    PROBE = "probe"  # send what is missing to the tag URL, look again, then ask: they count as any request does
+    PROBE = "probe"  # send what is missing to the tag URL, look again: they count as any request does
+    PROMOTE = "promote"  # promote where a fault of `small_fault_max` is ruled out
     ASK = "ask"  # a person decides
 
 
+EVERY_SERVICE = "*"
+"""The key of ``low_traffic`` for every service that is not named there."""
+
 Unseen = Literal["latency", "cpu", "memory", "oom_kills"]
-
-
-class SharedCause(StrEnum):
-    """What to do with a canary that fails as stable does."""
-
-    ROLLBACK = "rollback"
-    HOLD = "hold"  # wait until stable is well; what came meanwhile does not count
 
 
 class NewErrors(StrEnum):
@@ -67,6 +66,12 @@ class Policy(Frozen):
     warm_up_scrapes: int = Field(default=12, ge=0, description="After a scaling, the same: new instances are cold.")
     warm_up_max_s: float = _s(60, "After a scaling, at most, however slow the scrapes are.")
 
+    drift: DriftPolicy = Field(
+        default=DriftPolicy.REFUSE,
+        description="A service's template that a person changed while traffic was pinned: refuse the release, take the "
+        "change along, or leave it out. A hotfix is not refused for it; it leaves it out.",
+    )
+
     # Deadlines and budgets
     gate_deadline_s: float = _s(900, "For a person's answer; silence means revert. Playbook 8, the 15-minute window.")
     claim_deadline_s: float = _s(7200, "Age limit of a lease. Playbook 2: on-call is there for the next two hours.")
@@ -99,8 +104,17 @@ class Policy(Frozen):
     memory_max: float = _ratio(0.85, "Memory used / limit, fullest instance. Playbook 3, step 2.")
     scale_min_instances: int = Field(default=3, ge=1, description="At least so many. Playbook 4, scenario 3.")
     scale_max_instances: int = Field(default=13, ge=1, description="At most so many. Playbook 4, scenario 3.")
-    low_traffic: dict[str, LowTraffic] = Field(
-        default_factory=dict, description="Per service; one that is not named: ask. The playbook is silent."
+
+    # A service with few requests. The playbook is silent; docs/small-services.md
+    canary_percent_max: int = Field(
+        default=30, ge=1, le=50, description="Share that the forecast may give the canary of a small service at most."
+    )
+    bake_max_s: float = _s(1800, "Bake that the forecast may choose for a small service at most.")
+    small_fault_max: float = _ratio(0.05, "Error ratio that must be ruled out before the step `promote` is taken.")
+    alpha_small: float = _ratio(0.02, "Chance to promote a canary at `small_fault_max` by it. 77 clean requests do.")
+    low_traffic: dict[str, tuple[LowTraffic, ...]] = Field(
+        default={EVERY_SERVICE: (LowTraffic.PROMOTE,)},
+        description="Steps in order, per service ('*': every other), where requests are too few; then a person.",
     )
 
     # How sure to be
@@ -135,10 +149,6 @@ class Policy(Frozen):
         description="Signals of the playbook's table that a release may be promoted without ever having seen. "
         "The playbook is silent.",
     )
-    shared_cause: SharedCause = Field(
-        default=SharedCause.ROLLBACK,
-        description="What to do where stable fails too. Playbook 8: roll back. hold: wait until stable is well.",
-    )
     new_errors: NewErrors = Field(
         default=NewErrors.SHOW,
         description="Error lines of the canary that stable does not have: show them, or hold the release too.",
@@ -152,6 +162,7 @@ class Policy(Frozen):
         return cls(
             name="compressed",
             bake_s=60,
+            bake_max_s=120,
             literal_window_s=20,
             horizon_s=60,
             freshness_s=6,
@@ -168,6 +179,28 @@ class Policy(Frozen):
             cloud_run_interval_s=4,
             cloud_run_delay_s=10,
         )
+
+    @field_validator("low_traffic", mode="before")
+    @classmethod
+    def _names_every_service(cls, value: object) -> object:
+        """One step or a list of steps is for every service. A service with one step is the older form."""
+        table = value if isinstance(value, Mapping) else {EVERY_SERVICE: value}
+        return {name: (steps,) if isinstance(steps, str) else steps for name, steps in table.items()}
+
+    @field_validator("low_traffic")
+    @classmethod
+    def _ends_with_a_person(cls, table: dict[str, tuple[LowTraffic, ...]]) -> dict[str, tuple[LowTraffic, ...]]:
+        for name, steps in table.items():
+            if LowTraffic.ASK in steps[:-1]:
+                raise ValueError(f"{name}: ask is the last step: without an answer the release is reverted")
+            if len(set(steps)) != len(steps):
+                raise ValueError(f"{name}: a step is named twice")
+        return table
+
+    def planned(self, bake_s: float) -> Self:
+        """The same policy with the bake that the forecast chose. It is chosen before the canary is seen, so the look at
+        its end is still the planned one."""
+        return self.model_copy(update={"bake_s": bake_s, "horizon_s": max(self.horizon_s, bake_s)})
 
     def extended(self, seconds: float) -> Self:
         """The same policy with a longer bake: what a gate's "extend by N minutes" means.
@@ -193,6 +226,12 @@ class Policy(Frozen):
         return self.alpha_promote if not self.extensions else self.alpha_extended / 2**self.extensions
 
     @property
+    def alpha_small_now(self) -> float:
+        """The chance of a wrong promotion by the step `promote` that this look may spend: all looks together spend at
+        most twice ``alpha_small``."""
+        return self.alpha_small / float(2**self.extensions)
+
+    @property
     def settle_s(self) -> float:
         """Seconds after the shift before latency counts."""
         return self.settle_scrapes * self.scrape_s
@@ -202,6 +241,6 @@ class Policy(Frozen):
         """Seconds after a scaling before latency counts."""
         return min(self.warm_up_scrapes * self.scrape_s, self.warm_up_max_s)
 
-    def low_traffic_for(self, service: str) -> LowTraffic:
-        """What to do when this service's canary sees too few requests."""
-        return self.low_traffic.get(service, LowTraffic.ASK)
+    def low_traffic_for(self, service: str) -> tuple[LowTraffic, ...]:
+        """The steps to take, in order, when this service's canary saw too few requests. After the last, a person."""
+        return self.low_traffic.get(service, self.low_traffic.get(EVERY_SERVICE, (LowTraffic.PROMOTE,)))

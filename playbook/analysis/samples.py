@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from playbook.analysis.policy import Policy
+from playbook.analysis.status import status_of
 
 INSTANCE_LABEL = "instance"
 
@@ -59,6 +60,7 @@ class Observation:
 
     ``oom_kills``: kills of canary instances since the bake began; None when it could not be asked. ``more``: what the
     queries of signals said, by their name. ``new_errors``: error lines of the canary that stable does not have.
+    ``faults``: what is wrong with this look at the canary, by `telemetry_checks.look_faults`.
     """
 
     now_s: float
@@ -67,6 +69,7 @@ class Observation:
     oom_kills: int | None = None
     more: Mapping[str, Sides] = field(default_factory=dict)
     new_errors: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
     def of(self, query: str) -> Sides:
         """What the query of a signal said."""
@@ -96,8 +99,13 @@ def increment(value: float, before: float) -> float:
 
 
 def is_error(labels: dict[str, str]) -> bool:
-    """Whether requests of this series were answered with a 5xx, by code ("503") or by class ("5xx")."""
-    return labels.get("status", "").startswith("5")
+    """Whether requests of this series were answered with a 5xx, by its label ``status``: code, class or word."""
+    return (status_of(str(labels.get("status", ""))) or "").startswith("5")
+
+
+def has_status(labels: dict[str, str]) -> bool:
+    """Whether it is known how requests of this series ended."""
+    return status_of(str(labels.get("status", ""))) is not None
 
 
 def edge_of(labels: dict[str, str]) -> float | None:
@@ -143,6 +151,19 @@ def dispersion(history: Sequence[CounterSeries], policy: Policy) -> Dispersion:
     excess = sum((x - n * ratio) ** 2 / (n * ratio * max(1 - ratio, 1e-9)) for n, x in steps.values())
     phi_hat = excess / max(1, len(steps) - 1)
     return Dispersion(min(200.0, max(1.0, phi_hat)), "history", int(requests), seconds)
+
+
+def requests_per_s(history: Sequence[CounterSeries], policy: Policy) -> float | None:
+    """Requests per second of all these series together, over the ``history_s`` that was read; None without a sample.
+
+    What was there all the time counts over the time between its first and its last sample. What was there for a part of
+    it, such as a service at 0 instances, counts over the whole.
+    """
+    if not any(series.samples for series in history):
+        return None
+    seen = dispersion(history, policy)
+    whole_s = policy.history_s - 3 * policy.scrape_s
+    return seen.requests / (seen.seconds if seen.seconds >= whole_s else policy.history_s)
 
 
 def _first_seen(history: Sequence[CounterSeries]) -> dict[str, float]:

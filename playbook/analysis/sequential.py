@@ -14,9 +14,12 @@ Proofs, and the simulation that checks them: docs/judge.md.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
+SINGLE_MAX = 2.0
+"""A dispersion below this means that errors come one at a time; from there on one burst may hold several."""
 _HUGE = 1e60  # a mass is cut off here: less than it may be, so still an e-process, and never an overflow
 _FIRST = 0.5  # share of the initial 1 that bets on a fault from the first scrape on
 _LATER = 0.45  # share that is spread evenly over the horizon; the rest is for what comes after it
@@ -161,6 +164,19 @@ def upper_bound(n: float, x: float, phi_hat: float, alpha: float) -> float:
     from scipy.special import betaincinv  # only who judges waits for it: it is most of what a rollback would load
 
     return float(betaincinv(x / phi_hat + 1, (n - x) / phi_hat, 1 - alpha))
+
+
+def small_fault_bound(rounds: Iterable[tuple[float, float]], phi_hat: float, alpha: float) -> float:
+    """The error ratio that is ruled out at ``alpha``, one look, by a canary with few requests.
+
+    ``rounds``: requests and errors of each scrape. Where errors come one at a time every request counts. Else every
+    scrape with a request counts once, and is bad if one of its requests was: a canary that fails each request with a
+    chance of p has an error in such a scrape with a chance of at least p, however its errors cluster within it.
+    """
+    counted = [(n, x) for n, x in rounds if n > 0]
+    if phi_hat < SINGLE_MAX:
+        return upper_bound(sum(n for n, _ in counted), sum(x for _, x in counted), phi_hat, alpha)
+    return upper_bound(len(counted), sum(x > 0 for _, x in counted), 1.0, alpha)
 
 
 def requests_needed(n: float, x: float, phi_hat: float, alpha: float, p0: float) -> float | None:

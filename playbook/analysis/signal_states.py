@@ -82,9 +82,9 @@ class Source:
             labels = frozenset(one.labels.items())
             last = seen = self.seen.get((is_canary, labels), -math.inf)
             for at_s, value in reversed(one.samples):
-                if at_s <= seen:
+                if at_s <= seen and not math.isinf(seen):
                     break
-                if at_s <= ahead_s and math.isfinite(value) and abs(value) <= COUNTER_MAX:
+                if -math.inf < at_s <= ahead_s and math.isfinite(value) and abs(value) <= COUNTER_MAX:
                     found.append((at_s, labels, value))
                     last = max(last, at_s)
             if last > seen:

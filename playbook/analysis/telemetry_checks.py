@@ -15,7 +15,8 @@ from playbook.analysis.samples import INSTANCE_LABEL, CounterSeries, RevisionSam
 from playbook.analysis.status import status_of
 from playbook.analysis.telemetry import NAME, TelemetryForm, Unit, edges_of, single
 
-NOT_THE_CODE = "Its metrics cannot be judged; this says nothing about the code."
+UNJUDGED = "cannot be judged; this says nothing about the code."
+NOT_THE_CODE = f"Its metrics {UNJUDGED}"
 """Stands in the reason of every release that is taken back for its telemetry."""
 FALLS_MIN = 2
 """One fall is a restart."""
@@ -60,17 +61,17 @@ def faults(
     """
     found = [
         *look_faults(new, form, policy),
-        *_unmatched(new, stable),
+        *_unmatched(new, stable, policy),
         *_interval(new, stable, policy),
         *_age(new, policy, now_s),
-        *_unseen(new, stable),
+        *_unseen(new, stable, policy),
     ]
     return tuple(f"{new.revision}: {text}" for text in found)
 
 
 def is_about_telemetry(reason: str) -> bool:
     """Whether a release was taken back for its telemetry, by its ``reason``."""
-    return NOT_THE_CODE in reason
+    return UNJUDGED in reason
 
 
 def look_faults(new: RevisionTelemetry, form: TelemetryForm, policy: Policy) -> tuple[str, ...]:
@@ -78,7 +79,7 @@ def look_faults(new: RevisionTelemetry, form: TelemetryForm, policy: Policy) -> 
     samples = new.samples
     return (
         *_partial(new.warnings),
-        *_status(samples.requests, form),
+        *status_faults(samples.requests, form),
         *_histogram(new, form, policy),
         *_workers(single(samples.requests, form)),
         *_doubled(single(samples.requests, form)),
@@ -90,7 +91,8 @@ def _partial(warnings: Iterable[str]) -> Iterator[str]:
         yield f"Prometheus answers in part only, and warns: {text} Bring back the store that is missing."
 
 
-def _status(requests: Sequence[CounterSeries], form: TelemetryForm) -> Iterator[str]:
+def status_faults(requests: Sequence[CounterSeries], form: TelemetryForm) -> Iterator[str]:
+    """The one sentence about requests whose status is not known, if any were counted."""
     unknown = [one for one in requests if form.status(one.labels) is None]
     counted = [one for one in unknown if _newest(one) > 0]
     if not unknown or (not counted and len(unknown) < len(requests)):
@@ -129,6 +131,8 @@ def _status_labels(requests: Sequence[CounterSeries]) -> dict[str, list[str]]:
 
 def _histogram(new: RevisionTelemetry, form: TelemetryForm, policy: Policy) -> Iterator[str]:
     latency = new.samples.latency
+    if "latency" in policy.allow_unseen:
+        return
     if new.is_native or (latency and not any("le" in one.labels for one in latency)):
         kind = "a native histogram" if new.is_native else "a metric without buckets (no label le)"
         needed = _seconds((policy.p95_max_s, policy.p95_rollback_s))
@@ -170,12 +174,17 @@ def _workers(requests: Sequence[CounterSeries]) -> Iterator[str]:
                 falls[instance].add(at_s)
     for instance, fallen in falls.items():
         if fall_often(len(fallen), len(scrapes[instance])):
-            yield (
-                f"the request counters of {instance or 'an instance'} fall at {len(fallen)} of "
-                f"{len(scrapes[instance])} scrapes: several workers answer one /metrics in turn. Let them share their "
-                "counts (prometheus_client's multiprocess mode), or run one worker in each instance."
-            )
+            yield workers_fault(instance, len(fallen), len(scrapes[instance]))
             return
+
+
+def workers_fault(instance: str, falls: int, scrapes: int) -> str:
+    """What is wrong with counters that fall so often."""
+    return (
+        f"the request counters of {instance or 'an instance'} fall at {falls} of {scrapes} scrapes: several workers "
+        "answer one /metrics in turn. Let them share their counts (prometheus_client's multiprocess mode), or run one "
+        "worker in each instance."
+    )
 
 
 def fall_often(falls: int, scrapes: int) -> bool:
@@ -211,11 +220,12 @@ def _are_alike(groups: Iterable[dict[str, CounterSeries]], *, is_named: bool) ->
     return is_named or most >= ALIKE_MIN
 
 
-def _unmatched(new: RevisionTelemetry, stable: RevisionTelemetry | None) -> Iterator[str]:
+def _unmatched(new: RevisionTelemetry, stable: RevisionTelemetry | None, policy: Policy) -> Iterator[str]:
     """No series at all, although there should be some. A counter may be born with its first request."""
     if new.samples.requests:
         counted = sum(_newest(one) for one in new.samples.requests)
-        if counted and not new.samples.latency and not new.is_native:
+        is_missing = not new.samples.latency and not new.is_native and "latency" not in policy.allow_unseen
+        if counted and is_missing:
             yield (
                 f"{counted:,.0f} requests were counted and none has a duration: nothing matches queries.latency. "
                 "Correct it."
@@ -250,14 +260,16 @@ def _age(new: RevisionTelemetry, policy: Policy, now_s: float) -> Iterator[str]:
         )
 
 
-def _unseen(new: RevisionTelemetry, stable: RevisionTelemetry | None) -> Iterator[str]:
+def _unseen(new: RevisionTelemetry, stable: RevisionTelemetry | None, policy: Policy) -> Iterator[str]:
     """CPU and memory may come minutes late: only what has no sample of stable either is missing."""
-    for slot in ("cpu", "memory"):
+    for slot in (slot for slot in ("cpu", "memory") if slot not in policy.allow_unseen):
         seen = [getattr(one.samples, slot) for one in (new, stable) if one is not None]
         if not any(one.samples for series in seen for one in series):
             beside = f" or of {stable.revision}" if stable is not None else ""
             name = "CPU" if slot == "cpu" else slot
-            yield f"{name} has no sample of it{beside}. Correct queries.{slot}."
+            yield (
+                f'{name} has no sample of it{beside}. Correct queries.{slot}, or say policy.allow_unseen = ["{slot}"].'
+            )
 
 
 def _newest(one: CounterSeries) -> float:

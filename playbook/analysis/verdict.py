@@ -17,9 +17,10 @@ from playbook.analysis.evidence import Evidence
 from playbook.analysis.levels import BLOCK, Window
 from playbook.analysis.policy import NewErrors, Policy
 from playbook.analysis.readings import SignalReading, readings
-from playbook.analysis.sequential import requests_needed, upper_bound
+from playbook.analysis.sequential import requests_needed, small_fault_bound, upper_bound
 from playbook.analysis.signal_states import State
 from playbook.analysis.signals import Absence, Breach
+from playbook.analysis.unfit import telemetry_fault
 from playbook.base import Frozen
 from playbook.incident.decision_matrix import Reason, Severity, Trigger, row_for
 
@@ -60,6 +61,7 @@ class Verdict(Frozen):
     trigger: Trigger | None = None
     alert: bool = False  # tell people now, although nothing is decided
     eta_s: float | None = None  # seconds until there are requests enough to promote; None: not at this error ratio
+    ruled_out: float | None = None  # where only requests are lacking: the error ratio that is ruled out all the same
     missing: int | None = None  # requests that a further look would need beside those seen; None: no number would do
     signal: str = ""  # the row of [[signals]] that decided, if one did
     new_errors: tuple[str, ...] = ()  # error lines of the canary that stable does not have
@@ -200,7 +202,8 @@ def _meanwhile(evidence: Evidence, policy: Policy, services: int) -> _Finding:
     """What to say while the bake goes on: what would stand in the way of promotion if it ended now."""
     no_traffic = not evidence.bake.n and evidence.now_s - evidence.bake_start_s > policy.freshness_s
     doubt = Reason.FIRST_REQUESTS_FAILED if _first_failed(evidence, policy) else None
-    if held := doubt or _unseen(evidence, policy) or _held(evidence, policy):
+    faulty = Reason.TELEMETRY_FAULTY if telemetry_fault(evidence, policy) else None
+    if held := doubt or _unseen(evidence, policy) or faulty or _held(evidence, policy):
         return _Finding(Action.CONTINUE, held)
     if no_traffic:
         return _Finding(Action.CONTINUE, Reason.NO_TRAFFIC)
@@ -253,7 +256,9 @@ def _at_end(evidence: Evidence, policy: Policy, services: int) -> _Finding:
     if _first_failed(evidence, policy):
         return _Finding(Action.INCONCLUSIVE, Reason.FIRST_REQUESTS_FAILED)
     missing = _unseen(evidence, policy)
-    if not evidence.rounds:
+    if telemetry_fault(evidence, policy):
+        missing = Reason.TELEMETRY_FAULTY
+    elif not evidence.rounds:
         missing = Reason.TELEMETRY_MISSING
     elif missing is None and evidence.covered_s < policy.coverage_min * (evidence.now_s - evidence.bake_start_s):
         missing = Reason.TELEMETRY_PARTIAL
@@ -365,6 +370,21 @@ def _missing(found: _Finding, evidence: Evidence, policy: Policy) -> int | None:
     return None if needed is None else max(0, math.ceil(needed - n))
 
 
+def _ruled_out(found: _Finding, evidence: Evidence, policy: Policy) -> float | None:
+    """What is ruled out where requests are too few to rule out 0.5 %: for the policy's step `promote` at the end.
+
+    None where anything else stands in the way: an error ratio that is itself above 0.5 %, or above 0.1 % even without
+    its worst scrape. A single error is forgiven.
+    """
+    bake = evidence.bake
+    if found.reason is not Reason.TOO_FEW_REQUESTS or bake.ratio > policy.error_ratio_max:
+        return None
+    if bake.above(policy.error_ratio_investigate, least=1):
+        return None
+    rounds = ((one.n, one.x) for one in evidence.rounds)
+    return small_fault_bound(rounds, evidence.dispersion.phi_hat, policy.alpha_small_now)
+
+
 def _verdict(found: _Finding, evidence: Evidence, policy: Policy, services: int, left_s: float) -> Verdict:
     """The finding with everything that people want to know about it."""
     row = row_for(found.reason)
@@ -386,6 +406,7 @@ def _verdict(found: _Finding, evidence: Evidence, policy: Policy, services: int,
         trigger=row.trigger if row else None,
         alert=_alert(found, evidence, policy),
         eta_s=eta_s,
+        ruled_out=_ruled_out(found, evidence, policy),
         missing=_missing(found, evidence, policy),
         signal=found.state.signal.name if found.state else "",
         new_errors=evidence.new_errors,

@@ -73,6 +73,7 @@ class Reason(StrEnum):
     TELEMETRY_MISSING = "telemetry_missing"  # nothing was ever seen
     TELEMETRY_STALE = "telemetry_stale"  # the last sample is too old
     TELEMETRY_PARTIAL = "telemetry_partial"  # too little of the bake was seen: late, or gaps
+    TELEMETRY_FAULTY = "telemetry_faulty"  # seen, and it makes no sense; the reason says what to correct
     NO_TRAFFIC = "no_traffic"  # seen, but no requests
     LATENCY_UNKNOWN = "latency_unknown"  # requests, and not one with a latency
     OOM_UNKNOWN = "oom_unknown"  # the logs could never be asked for kills
@@ -91,6 +92,7 @@ class Reason(StrEnum):
     # for it
     COLLECTING = "collecting"
     HEALTHY = "healthy"
+    SMALL_FAULT_RULED_OUT = "small_fault_ruled_out"  # too few requests for more; the policy promotes on that
 
 
 MATRIX: dict[Symptom, Row] = {
@@ -155,6 +157,7 @@ SYMPTOM_OF: dict[Reason, Symptom | None] = {
     Reason.TELEMETRY_MISSING: None,
     Reason.TELEMETRY_STALE: None,
     Reason.TELEMETRY_PARTIAL: None,
+    Reason.TELEMETRY_FAULTY: None,
     Reason.NO_TRAFFIC: None,
     Reason.LATENCY_UNKNOWN: None,
     Reason.OOM_UNKNOWN: None,
@@ -171,6 +174,7 @@ SYMPTOM_OF: dict[Reason, Symptom | None] = {
     Reason.TOO_FEW_REQUESTS: None,
     Reason.COLLECTING: None,
     Reason.HEALTHY: None,
+    Reason.SMALL_FAULT_RULED_OUT: None,
 }
 
 

@@ -12,6 +12,7 @@ from playbook.text import LINE_MAX, clean, mask
 
 ROLES = ("Incident Commander", "Comms Lead", "Engineering Lead")
 SIGNATURES_MAX = 5
+TRACEBACK = "Traceback (most recent call last)"
 SIGNATURE_CHARS = 200
 
 # The order matters: what is longest and most telling is taken out before its pieces are. Each pattern that repeats
@@ -48,7 +49,10 @@ class Signature(Frozen):
 
 def signature(text: str) -> str:
     """``text`` without addresses, ids, times and numbers: what two lines of one error have in common."""
-    first = mask(next((line for line in clean(text, LINE_MAX).splitlines() if line.strip()), ""))
+    lines = [line for line in clean(text, LINE_MAX).splitlines() if line.strip()]
+    # A traceback says on its last line what went wrong; its first line is the same for all of them.
+    is_traceback = any(line.startswith(TRACEBACK) for line in lines)
+    first = mask((lines[-1] if is_traceback else lines[0]) if lines else "")
     for pattern, word in _VARIABLE:
         first = pattern.sub(word, first)
     return " ".join(first.split())[:SIGNATURE_CHARS]

@@ -1,6 +1,6 @@
 """The leases that each kind of flow acquires, made from one read of each service. Nothing is written here."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from pydantic import JsonValue
@@ -43,9 +43,20 @@ class Holder(Frozen):
 
 
 def release_lease(
-    order: Order, snapshots: Iterable[ServiceSnapshot], holder: Holder, hotfix: HotfixRequest | None = None
+    order: Order,
+    snapshots: Iterable[ServiceSnapshot],
+    holder: Holder,
+    hotfix: HotfixRequest | None = None,
+    drift: Mapping[str, tuple[str, ...]] | None = None,
+    *,
+    takes_template: bool = False,
+    untagged: Collection[str] = (),
 ) -> Lease:
-    """The lease that takes ``order`` to its services. Trying a version again is another release."""
+    """The lease that takes ``order`` to its services. Trying a version again is another release.
+
+    ``drift`` says by service how its template differs from what serves; ``takes_template``: that goes along.
+    ``untagged``: services whose revisions get no tag.
+    """
     found = {snapshot.service: snapshot for snapshot in snapshots}
     release_id = f"{order.version}-{holder.short_id}"
     fields = {
@@ -61,6 +72,9 @@ def release_lease(
                 from_revision=found[service].pinned.main,
                 to_revision=revision_name(service, order.version, release_id),
                 image=str(image),
+                drift=(drift or {}).get(service),
+                has_tags=service not in untagged,
+                takes_template=takes_template and bool(drift and drift.get(service)),
                 **_as_found(found[service]),
             )
             for service, image in order.images.items()

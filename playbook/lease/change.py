@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from playbook.base import Frozen
-from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, Transient
-from playbook.lease.lease import Decision, Kind, Lease
+from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, StillStarting
+from playbook.lease.lease import Decision, Kind, Lease, ServiceRollout
 from playbook.lease.record import MITIGATION, Participant, Record
 from playbook.lease.settled import was_taken_over
 from playbook.release.promotion import Promotion
@@ -19,12 +19,17 @@ from playbook.release.traffic import PREVIOUS_TAG, Scaling, ServiceSnapshot, Tra
 
 
 class Deployment(Frozen):
-    """A new revision: the template of ``base`` with another image and the overrides of the environment file."""
+    """A new revision: the template of ``base`` with another image and the overrides of the environment file.
+
+    With ``takes_template`` it is the service's own template instead, which a person has changed since ``base``.
+    """
 
     revision: str
     base: str = Field(description="the revision whose template is copied")
     image: str
     environment: dict[str, str] = Field(default_factory=dict, description="variables that replace those of the base")
+    takes_template: bool = False
+    planned: tuple[str, ...] | None = Field(None, description="the template's drift as planned on; None: it may be any")
 
 
 class Change(Frozen):
@@ -248,13 +253,13 @@ def move(snapshot: ServiceSnapshot, lease: Lease, want: TrafficSplit) -> Change 
 def to_deploy(snapshot: ServiceSnapshot, lease: Lease, overrides: Mapping[str, str]) -> Change | None:
     """The new revision exists, is tagged, and no user is sent to it.
 
-    Raises: Transient (it is still starting), as `guard`.
+    Raises: StillStarting, as `guard`.
     """
     rollout = lease.rollout(snapshot.service)
-    want = keep_tags(snapshot, rollout.found, {lease.tag: rollout.to_revision})
+    want = keep_tags(snapshot, rollout.found, _tags(rollout, lease.tag))
     if is_deployed(snapshot, lease):
         if snapshot.is_under_way:
-            raise Transient(f"{snapshot.service}: {rollout.to_revision} is still starting.")
+            raise StillStarting(f"{snapshot.service}: {rollout.to_revision} is still starting.")
         return move(snapshot, lease, want)
     return Change(
         record=mark(guard(snapshot, lease), lease, snapshot.service),
@@ -264,6 +269,8 @@ def to_deploy(snapshot: ServiceSnapshot, lease: Lease, overrides: Mapping[str, s
             base=rollout.from_revision,
             image=rollout.image,
             environment=dict(overrides),
+            takes_template=rollout.takes_template,
+            planned=rollout.drift if rollout.takes_template or not rollout.drift else None,
         ),
     )
 
@@ -277,8 +284,8 @@ def is_deployed(snapshot: ServiceSnapshot, lease: Lease) -> bool:
 def to_bake(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
     """The canary has its share of the users."""
     rollout = lease.rollout(snapshot.service)
-    want = rollout.found.with_canary(rollout.to_revision, lease.canary_percent)
-    return move(snapshot, lease, keep_tags(snapshot, want, {lease.tag: rollout.to_revision}))
+    want = rollout.found.with_canary(rollout.to_revision, lease.share(rollout))
+    return move(snapshot, lease, keep_tags(snapshot, want, _tags(rollout, lease.tag)))
 
 
 def to_record(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
@@ -291,7 +298,7 @@ def to_record(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
 def to_promote(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
     """The new revision has all users; the one before is kept alive by a tag until the watch is over."""
     rollout = lease.rollout(snapshot.service)
-    tags = {lease.tag: rollout.to_revision, PREVIOUS_TAG: rollout.from_revision}
+    tags = _tags(rollout, lease.tag, PREVIOUS_TAG)
     return move(snapshot, lease, keep_tags(snapshot, TrafficSplit.all_to(rollout.to_revision), tags))
 
 
@@ -386,6 +393,13 @@ def keep_tags(snapshot: ServiceSnapshot, split: TrafficSplit, ours: Mapping[str,
     """
     theirs = {tag: revision for tag, revision in snapshot.split.tags.items() if not is_our_tag(tag, revision)}
     return TrafficSplit(percent=split.percent, tags=theirs | dict(ours or {}))
+
+
+def _tags(rollout: ServiceRollout, canary: str, previous: str = "") -> dict[str, str]:
+    """Our tags on the new revision and on the one before, where the service has tags."""
+    if not rollout.has_tags:
+        return {}
+    return {canary: rollout.to_revision, **({previous: rollout.from_revision} if previous else {})}
 
 
 def _own(snapshot: ServiceSnapshot, tag: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ There are four kinds. `Lease` is what they share; `AnyLease` is how one is read.
 """
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
@@ -23,6 +24,7 @@ from playbook.release.traffic import Scaling, TrafficSplit, canary_tag
 Seconds = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
 Epoch = Annotated[int, Field(ge=0, lt=10**11)]
 Percent = Annotated[int, Field(ge=1, le=100)]
+BakeLength = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 """Names of services and revisions: DNS labels. Anything else is none, and is never part of a command."""
@@ -79,6 +81,16 @@ class ServiceRollout(Stored):
     )
     scaling: Scaling = Field(Scaling(), description="at acquisition, a mitigation aside")
     latest_created: str = Field("", description="the newest revision at acquisition")
+    canary_percent: Percent | None = Field(
+        None, description="the canary's own share, where the forecast chose another than the lease's"
+    )
+    drift: tuple[str, ...] | None = Field(
+        None,
+        max_length=100,
+        description="how its template differs from what serves, as planned on; None: it may change",
+    )
+    has_tags: bool = Field(True, description="its revisions are tagged; a long name leaves no room for a tag")
+    takes_template: bool = Field(False, description="to_revision is made of the template, drift and all")
 
     @property
     def unmitigated(self) -> TrafficSplit:
@@ -92,6 +104,13 @@ class Measured(Stored):
     severity: Severity | None = Field(description="of the worst verdict; None: the matrix has no row for it")
     failed: int = Field(ge=0)
     requests: int = Field(ge=0, description="to the canary since the bake's start; 0: none was seen")
+
+
+class Pause(Stored):
+    """A person has paused the release in Prefect's UI: it waits until they resume it, or is taken back."""
+
+    flow_run_id: str = Field(description="the run that was paused, and that goes on when it is resumed")
+    until_s: Seconds = Field(description="unix seconds; then it is taken back")
 
 
 class Lease(Stored):
@@ -111,6 +130,7 @@ class Lease(Stored):
     reason: str = Field("", description="why it was decided so")
     came_to: Decision | None = Field(None, description="where it stood when REVERT was decided: how far users had come")
     measured: Measured | None = Field(None, description="what was seen until then; None: the judge has not looked yet")
+    bake_s: BakeLength | None = Field(None, description="the bake that the forecast chose; None: the policy's")
     bake_start_s: Seconds | None = Field(None, description="unix seconds on Prometheus's clock")
     earlier_percents: tuple[Percent, ...] = Field((), description="shares the canary had before it was given more")
     extensions_s: tuple[Seconds, ...] = Field((), description="by how much a person has lengthened the bake, each time")
@@ -118,6 +138,9 @@ class Lease(Stored):
         default_factory=dict, description="service -> unix seconds; when it was given more instances"
     )
     gate_deadline_s: Seconds | None = Field(None, description="unix seconds; a person is asked until then")
+    pause: Pause | None = Field(
+        None, description="a person paused it in Prefect's UI; it does not go forward meanwhile"
+    )
     deadline_s: Seconds = Field(description="unix seconds; recovery takes an older lease over, dead or alive")
     requested_at_s: Seconds | None = Field(None, description="unix seconds; when a person or CI asked for it")
     asked_back_at_s: Seconds | None = Field(None, description="unix seconds; when a person asked to have it taken back")
@@ -144,6 +167,11 @@ class Lease(Stored):
         return tuple(rollout.service for rollout in self.rollouts)
 
     @property
+    def runs(self) -> tuple[str, ...]:
+        """The flow runs that it belongs to: the one that holds it, and the one that a person paused."""
+        return (self.flow_run_id, *([self.pause.flow_run_id] if self.pause else []))
+
+    @property
     def exploit_checks(self) -> tuple[ExploitCheck, ...]:
         """Requests that the new revision must refuse."""
         return ()
@@ -165,7 +193,7 @@ class Lease(Stored):
             found.append("place is not gcloud's flags")
         if any(not IMAGE.fullmatch(one.image) for one in self.rollouts):
             found.append("an image is no name of an image")
-        if not is_uuid(self.flow_run_id):
+        if not all(map(is_uuid, self.runs)):
             found.append("flow_run_id is no UUID")
         return found
 
@@ -184,7 +212,7 @@ class Lease(Stored):
 
     def expected(self, rollout: ServiceRollout) -> tuple[TrafficSplit, ...]:
         """Every split that the service may be found in, by what has been decided so far."""
-        shares = (*self.earlier_percents, self.canary_percent)
+        shares = dict.fromkeys((*self.earlier_percents, self.share(rollout)))
         baking = tuple(rollout.found.with_canary(rollout.to_revision, share) for share in shares)
         all_users = TrafficSplit.all_to(rollout.to_revision)
         match self.decision:
@@ -205,13 +233,36 @@ class Lease(Stored):
         """The revision that is known to be good."""
         return rollout.from_revision
 
+    def share(self, rollout: ServiceRollout) -> int:
+        """Percent of its users that the service's canary has while it bakes."""
+        return rollout.canary_percent or self.canary_percent
+
+    @property
+    def shares(self) -> tuple[int, ...]:
+        """The share of every canary, the smallest first, each once."""
+        return tuple(sorted({self.share(rollout) for rollout in self.rollouts}))
+
+    def planned(self, percents: Mapping[str, int], bake_s: float) -> Self:
+        """The same release with the shares (by service) and the bake that the forecast chose."""
+        chosen = {one.service: percents.get(one.service, self.canary_percent) for one in self.rollouts}
+        least = min(chosen.values())
+        rollouts = tuple(
+            one.model_copy(update={"canary_percent": chosen[one.service] if chosen[one.service] != least else None})
+            for one in self.rollouts
+        )
+        return self.model_copy(update={"canary_percent": least, "rollouts": rollouts, "bake_s": bake_s})
+
     def with_canary_at(self, percent: int) -> Self:
-        """The same release with a larger share for the canary."""
-        earlier = (*self.earlier_percents, self.canary_percent)
-        return self.model_copy(update={"canary_percent": percent, "earlier_percents": earlier})
+        """The same release with a larger share for every canary."""
+        rollouts = tuple(one.model_copy(update={"canary_percent": None}) for one in self.rollouts)
+        earlier = tuple(dict.fromkeys((*self.earlier_percents, self.canary_percent, *self.shares)))
+        change = {"canary_percent": percent, "earlier_percents": earlier, "rollouts": rollouts}
+        return self.model_copy(update=change)
 
     def policy(self, policy: Policy) -> Policy:
-        """``policy`` with the extensions that people have given this release."""
+        """``policy`` with the bake that was chosen for this release, and the extensions that people have given it."""
+        if self.bake_s is not None:
+            policy = policy.planned(self.bake_s)
         for seconds in self.extensions_s:
             policy = policy.extended(seconds)
         return policy
@@ -232,6 +283,14 @@ class Lease(Stored):
         """The same release with a bake that ends at ``end_s``. ``policy`` is the environment's."""
         ends_s = (self.bake_start_s or end_s) + self.policy(policy).bake_s
         return self.model_copy(update={"extensions_s": (*self.extensions_s, max(0.0, end_s - ends_s))})
+
+    def paused(self, pause: Pause) -> Self:
+        """The same release, which waits until a person resumes it."""
+        return self.model_copy(update={"pause": pause})
+
+    def resumed(self) -> Self:
+        """The same release, which goes on."""
+        return self.model_copy(update={"pause": None})
 
     def reopened(self) -> Self:
         """The same release, answered by a person: if it stays undecided, they are asked anew."""

@@ -4,6 +4,7 @@ from enum import StrEnum
 
 from playbook.base import Frozen
 from playbook.lease.lease import Decision, Lease, MigrationLease
+from playbook.messages.times import clock_s
 
 RESTARTS_MAX = 3
 """How often a migration rollback is started again before a person is paged: what kills it each time is no accident."""
@@ -14,6 +15,7 @@ class Step(StrEnum):
 
     RESUME = "RESUME"
     REVERT = "REVERT"
+    HOLD = "HOLD"  # a person paused it: it waits for them, and is taken back at the deadline
     LEAVE = "LEAVE"
     RESTART = "RESTART"  # its own flow, which knows how to go on
     HALT = "HALT"  # page: nothing goes on by itself, and users notice
@@ -26,6 +28,7 @@ class Owner(StrEnum):
     SILENT = "silent"  # it stopped beating
     ENDED = "ended"  # its run is over, and the lease is still there
     CANCELLED = "cancelled"
+    PAUSED = "paused"  # a person paused its run in the UI, and its process has ended
 
 
 class Recovery(Frozen):
@@ -39,8 +42,9 @@ def recover(lease: Lease | None, owner: Owner, now_s: float) -> Recovery:
     """Decide what becomes of ``lease``. ``now_s`` is unix seconds.
 
     The first that holds: nothing is held -> LEAVE; the owner lives and its time is not over -> LEAVE; a migration is
-    being taken back -> `recover_migration`; already reverting, cancelled, or its time is over -> REVERT (a promotion
-    under way is finished even so: going on is shorter than going back); else RESUME. Source: docs/architecture.md.
+    being taken back -> `recover_migration`; already reverting or cancelled -> REVERT; paused by a person -> HOLD until
+    the pause's deadline, then REVERT; its time is over -> REVERT (a promotion under way is finished even so: going on
+    is shorter than going back); else RESUME. Source: docs/architecture.md.
     """
     if lease is None:
         return Recovery(step=Step.LEAVE, reason="no release holds these services")
@@ -53,6 +57,8 @@ def recover(lease: Lease | None, owner: Owner, now_s: float) -> Recovery:
         return Recovery(step=Step.REVERT, reason=lease.reason or "the release was being reverted")
     if owner is Owner.CANCELLED:
         return Recovery(step=Step.REVERT, reason="the release was cancelled")
+    if owner is Owner.PAUSED or lease.pause is not None:
+        return recover_paused(lease, now_s)
     if lease.decision is Decision.PROMOTE:
         return Recovery(step=Step.RESUME, reason=f"the promotion goes on: its process is {owner}")
     if is_late:
@@ -60,15 +66,28 @@ def recover(lease: Lease | None, owner: Owner, now_s: float) -> Recovery:
     return Recovery(step=Step.RESUME, reason=f"the release goes on from {lease.decision}: its process is {owner}")
 
 
+def recover_paused(lease: Lease, now_s: float) -> Recovery:
+    """What a person has paused goes forward only when they resume it."""
+    until_s = min(lease.pause.until_s, lease.deadline_s) if lease.pause else lease.deadline_s
+    if now_s >= until_s:
+        return Recovery(step=Step.REVERT, reason=not_resumed(until_s))
+    return Recovery(step=Step.HOLD, reason="a person paused it in the Prefect UI")
+
+
+def not_resumed(until_s: float) -> str:
+    """Why a paused release is taken back at its deadline (unix seconds)."""
+    return f"It was paused in the Prefect UI and not resumed by {clock_s(until_s)} UTC."
+
+
 def recover_migration(lease: MigrationLease, owner: Owner) -> Recovery:
     """Never reverted, for half of the data may be changed: one that lost its process goes on; one that a person has
-    cancelled, or that goes on losing its process, stops with a page, since writes are off; one that has said why it
-    stopped waits for a person.
+    cancelled or paused, or that goes on losing its process, stops with a page, since writes are off; one that has said
+    why it stopped waits for a person.
     """
     if lease.halted:
         return Recovery(step=Step.LEAVE, reason=f"a person must start it again: {lease.halted}")
-    if owner is Owner.CANCELLED:
-        return Recovery(step=Step.HALT, reason="the migration rollback was cancelled")
+    if owner in (Owner.CANCELLED, Owner.PAUSED):
+        return Recovery(step=Step.HALT, reason=f"the migration rollback was {owner}")
     if lease.restarts >= RESTARTS_MAX:
         reason = f"it was started again {lease.restarts} times, and its process is {owner} once more"
         return Recovery(step=Step.HALT, reason=reason)

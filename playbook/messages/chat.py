@@ -2,25 +2,36 @@
 
 from collections.abc import Mapping, Sequence
 
+from playbook.analysis.forecast import Forecast
 from playbook.analysis.verdict import Verdict
 from playbook.checklist.items import Item
 from playbook.incident.response import Contact, roll_call
 from playbook.lease.lease import Lease
 from playbook.messages.checklist import chat_lines, overridden
 from playbook.messages.facts import Audience, Message
+from playbook.messages.forecast import sentence
 from playbook.messages.page import alarm_key, alarm_summary
 from playbook.messages.plan import rollback_plan
 from playbook.messages.report import Report
-from playbook.messages.times import clock, minutes
-from playbook.messages.words import impact, next_steps, severity, stable_names, which
+from playbook.messages.times import clock, clock_s, minutes
+from playbook.messages.words import impact, next_steps, severity, stable_names, users_now, which
 from playbook.release.outcome import FlowResult
 from playbook.release.request import Measure, MitigateRequest
 
 
 def starting(
-    lease: Lease, environment: str, at_s: float, bake_s: float, changes: str, items: Sequence[Item] = ()
+    lease: Lease,
+    environment: str,
+    at_s: float,
+    bake_s: float,
+    changes: str,
+    items: Sequence[Item] = (),
+    forecasts: Sequence[Forecast] = (),
 ) -> Message:
-    """Playbook 2: what `#releases` reads before anything moves, with the checks and every override."""
+    """Playbook 2: what `#releases` reads before anything moves, with the checks and every override.
+
+    A forecast is told where it changed the canary, or where the bake will not be enough.
+    """
     eta = f"{minutes(bake_s)} (canary) → promote to 100%"
     lines = [
         f"🚀 {environment.capitalize()} release starting at {clock(at_s)} UTC",
@@ -28,7 +39,14 @@ def starting(
         f"Changes: {changes or 'not described'}",
         f"ETA: {eta if bake_s else '100% as soon as the smoke tests pass (no canary phase)'}",
     ]
+    lines += [f"Forecast: {sentence(one)}" for one in forecasts if one.is_news]
     lines += chat_lines(items) or overridden(lease.overrides)
+    for rollout in lease.rollouts:
+        does = "takes along" if rollout.takes_template else "leaves out"
+        if rollout.drift:
+            lines.append(
+                f"⚠️ {rollout.service}: {does} what its template says beyond what serves: {'; '.join(rollout.drift)}"
+            )
     text = "\n".join(lines)
     return Message(key=f"{lease.release_id}/starting", audience=Audience.RELEASES, text=text)
 
@@ -118,6 +136,28 @@ def asking(report: Report, lines: Sequence[str], url: str) -> Message:
         )
     )
     return Message(key=f"{lease.release_id}/asking/{len(lease.extensions_s)}", audience=Audience.INCIDENTS, text=text)
+
+
+def paused(report: Report, url: str) -> Message:
+    """A person paused the release in Prefect's UI: until when it waits, and where it is resumed."""
+    lease = report.lease
+    until = clock_s(lease.pause.until_s if lease.pause else 0)
+    text = "\n".join(
+        (
+            f"⏸ {report.environment.upper()} RELEASE PAUSED until {until} UTC; then it is reverted",
+            f"Version: {lease.version}",
+            f"Users: {users_now(lease)}",
+            f"Resume or cancel it: {url}",
+        )
+    )
+    return Message(key=f"{lease.release_id}/paused/{lease.epoch}", audience=Audience.INCIDENTS, text=text)
+
+
+def resumed(report: Report, url: str) -> Message:
+    """A person resumed the release: it goes on from where it was."""
+    lease = report.lease
+    text = f"▶️ {report.environment.upper()} RELEASE RESUMED: it goes on\nVersion: {lease.version}\nRun: {url}"
+    return Message(key=f"{lease.release_id}/resumed/{lease.epoch}", audience=Audience.INCIDENTS, text=text)
 
 
 def holding(report: Report, services: Sequence[str]) -> Message:

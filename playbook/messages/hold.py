@@ -6,6 +6,7 @@ from playbook.analysis.verdict import Action, Verdict
 from playbook.lease.lease import Lease
 from playbook.messages.checklist import overridden
 from playbook.messages.escape import markdown
+from playbook.messages.plan import canary_share
 from playbook.messages.report import Report
 from playbook.messages.times import clock, minutes
 from playbook.messages.words import stable_names
@@ -28,11 +29,11 @@ def question(report: Report, page_url: str = "") -> tuple[str, ...]:
         f"Users: {_now(lease)}",
         f"promote: all users get {lease.version}.",
         f"revert: all users go back to {stable_names(lease)}.",
-        f"extend: {lease.canary_percent} % of users keep it for 1 to 60 minutes more; then it is judged again.",
+        f"extend: {canary_share(lease)} of users keep it for 1 to 60 minutes more; then it is judged again.",
     ]
-    if lease.canary_percent < PERCENT_MAX:
+    if lease.shares[-1] < PERCENT_MAX:
         lines.append(
-            f"raise: {lease.canary_percent + 1} to {PERCENT_MAX} % of users get it for {bake}; then it is judged again."
+            f"raise: {lease.shares[-1] + 1} to {PERCENT_MAX} % of users get it for {bake}; then it is judged again."
         )
     return (*lines, f"All numbers: {page_url}") if page_url else tuple(lines)
 
@@ -55,6 +56,8 @@ def _undecided(verdicts: Sequence[Verdict]) -> list[str]:
         return ["The policy asks for approval before all users move; the judge would promote.", *healthy]
     found = [one for one in verdicts if one.action is Action.INCONCLUSIVE]
     lines = [f"{one.service}: {one.explanation}" for one in found[:REASONS_MAX]]
+    new = [f"{one.service}: new error: {one.new_errors[0]}" for one in found[:REASONS_MAX] if one.new_errors]
+    lines += new[:1]
     others = ", ".join(one.service for one in found[REASONS_MAX:])
     return [*lines, f"Also undecided: {others}."] if others else lines
 
@@ -62,4 +65,4 @@ def _undecided(verdicts: Sequence[Verdict]) -> list[str]:
 def _now(lease: Lease) -> str:
     seen = lease.measured
     counted = f"; {seen.failed:,} of {seen.requests:,} requests to it failed" if seen and seen.requests else ""
-    return f"{lease.canary_percent} % are on it{counted}."
+    return f"{canary_share(lease)} are on it{counted}."

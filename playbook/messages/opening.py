@@ -45,7 +45,8 @@ class Opening(Frozen):
 
 def page(opening: Opening) -> str:
     """The page in Markdown."""
-    names = forward_names(opening.kind, opening.canary_percent, has_staging=opening.has_staging, bake_s=opening.bake_s)
+    share = f"{opening.canary_percent} %"
+    names = forward_names(opening.kind, share, has_staging=opening.has_staging, bake_s=opening.bake_s)
     at = names.index(opening.phase) if opening.phase in names else 0
     outcome = opening.outcome
     standing = outcome.end.value if outcome else opening.phase

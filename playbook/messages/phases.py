@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from playbook.lease.lease import Decision, Kind, Lease
+from playbook.messages.plan import canary_share
 from playbook.messages.times import minutes
 from playbook.release.outcome import ReleaseOutcome
 
@@ -50,12 +51,12 @@ def before_the_lease(steps: Iterable[str], at: int, *, failed: bool) -> tuple[Ph
     return _staged(list(steps), at, Stage.FAILED if failed else Stage.NOW)
 
 
-def forward_names(kind: Kind, canary_percent: int, *, has_staging: bool, bake_s: float) -> list[str]:
-    """The phases of a release on its way forward."""
+def forward_names(kind: Kind, share: str, *, has_staging: bool, bake_s: float) -> list[str]:
+    """The phases of a release on its way forward. ``share``: of the canary, as people read it."""
     staging = ["staging"] if has_staging else []
     if kind is Kind.HOTFIX:
         return ["checks", *staging, "deploy at 0 %", "promote", "first minutes"]
-    canary = [f"canary {canary_percent} %", f"bake {minutes(bake_s)}"] if bake_s else []
+    canary = [f"canary {share}", f"bake {minutes(bake_s)}"] if bake_s else []
     return ["checks", *staging, "deploy at 0 %", *canary, "promote"]
 
 
@@ -69,7 +70,7 @@ def strip(found: Iterable[Phase]) -> str:
 
 def _names(lease: Lease, has_staging: bool, bake_s: float) -> list[str]:
     whole_s = bake_s + sum(lease.extensions_s) if bake_s else 0.0
-    return forward_names(lease.kind, lease.canary_percent, has_staging=has_staging, bake_s=whole_s)
+    return forward_names(lease.kind, canary_share(lease), has_staging=has_staging, bake_s=whole_s)
 
 
 def _reached(lease: Lease, names: list[str]) -> str:

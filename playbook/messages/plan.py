@@ -11,8 +11,22 @@ def plan_table(lease: Lease) -> str:
         f"{code_span(rollout.image.rsplit('@', 1)[-1][:19] + '…')} |"
         for rollout in lease.rollouts
     ]
+    drifts = [
+        f"| {markdown(rollout.service)} | {markdown(line)} | {'taken' if rollout.takes_template else 'left out'} |"
+        for rollout in lease.rollouts
+        for line in rollout.drift or ()
+    ]
+    changed = (
+        ["", "| service | its template, not yet served | this release |", "|---|---|---|", *drifts] if drifts else []
+    )
     becomes = "goes back to" if lease.kind is Kind.ROLLBACK else "new revision"
-    return "\n".join((f"| service | before | {becomes} | image |", "|---|---|---|---|", *rows))
+    return "\n".join((f"| service | before | {becomes} | image |", "|---|---|---|---|", *rows, *changed))
+
+
+def canary_share(lease: Lease) -> str:
+    """The canaries' share of the users: ``10 %``, or ``10 to 30 %`` where services differ."""
+    least, most = lease.shares[0], lease.shares[-1]
+    return f"{least} %" if least == most else f"{least} to {most} %"
 
 
 def rollback_plan(lease: Lease) -> str:

@@ -9,8 +9,9 @@ from playbook.lease.lease import Decision, HotfixLease, Kind, Lease, RollbackLea
 from playbook.messages import signals
 from playbook.messages.checklist import table
 from playbook.messages.escape import code_block, markdown
+from playbook.messages.forecast import forecast_table
 from playbook.messages.phases import phases, strip
-from playbook.messages.plan import plan_table, rollback_plan
+from playbook.messages.plan import canary_share, plan_table, rollback_plan
 from playbook.messages.report import Note, Report
 from playbook.messages.times import clock_s
 from playbook.messages.words import impact, stable_names
@@ -38,6 +39,8 @@ def page(report: Report, *, pictures: bool = False) -> str:
         if pictures:
             blocks += [picture for verdict in report.verdicts if (picture := _picture(verdict))]
     blocks += ["### What it changes", plan_table(lease)]
+    if report.forecasts:
+        blocks += ["### Forecast of the bake", forecast_table(report.forecasts)]
     blocks += ["### Roll back by hand", code_block(rollback_plan(lease))]
     if report.checklist:
         blocks += ["### Checklist", table(report.checklist)]
@@ -107,9 +110,9 @@ def _under_way(lease: Lease) -> str:
         case Decision.DEPLOY:
             return "all are on the revisions from before; the new ones are being started."
         case Decision.BAKE if lease.bake_start_s is None:
-            return f"{lease.canary_percent} % are being moved to the new revisions."
+            return f"{canary_share(lease)} are being moved to the new revisions."
         case Decision.BAKE:
-            return f"{lease.canary_percent} % are on the new revisions."
+            return f"{canary_share(lease)} are on the new revisions."
         case Decision.PROMOTE:
             return "all are being moved to the new revisions."
         case Decision.REVERT:
@@ -213,6 +216,9 @@ def evidence(verdict: Verdict) -> str:
         f"**{markdown(verdict.service)}.** {markdown(verdict.explanation)}",
         signals.evidence_table(verdict.signals),
     ]
+    if verdict.new_errors:
+        lines = "\n".join(f"- {markdown(one)}" for one in verdict.new_errors)
+        blocks.append(f"Errors that stable does not have:\n\n{lines}")
     queries = list(dict.fromkeys(signal.query for signal in verdict.signals if signal.query))
     if queries:
         blocks.append(code_block("\n".join(map(folded, queries))))

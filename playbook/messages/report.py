@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import Field
 
+from playbook.analysis.forecast import Forecast
 from playbook.analysis.verdict import Verdict
 from playbook.base import Frozen
 from playbook.checklist.items import Item
@@ -27,6 +28,7 @@ class Report(Frozen):
     environment: str
     lease: Lease
     checklist: tuple[Item, ...] = ()
+    forecasts: tuple[Forecast, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     notes: tuple[Note, ...] = ()
     outcome: FlowResult | None = None

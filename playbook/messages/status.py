@@ -7,6 +7,7 @@ from playbook.lease.lease import Decision, Kind, Lease
 from playbook.lease.record import Mitigation, Record, Unreadable
 from playbook.messages.escape import markdown
 from playbook.messages.facts import Message
+from playbook.messages.plan import canary_share
 from playbook.messages.times import moment
 from playbook.release.promotion import Promotion
 from playbook.release.traffic import ServiceSnapshot
@@ -179,9 +180,9 @@ def standing(lease: Lease) -> str:
         case Decision.DEPLOY:
             return "all users are on the old revisions; the new ones are being started."
         case Decision.BAKE if started_s is None:
-            return f"{lease.canary_percent} % of the users are being moved to the canary."
+            return f"{canary_share(lease)} of the users are being moved to the canary."
         case Decision.BAKE:
-            return f"{lease.canary_percent} % of the users are on the canary since {moment(started_s or 0)}."
+            return f"{canary_share(lease)} of the users are on the canary since {moment(started_s or 0)}."
         case Decision.PROMOTE:
             return "all users are being moved to the new revisions."
         case Decision.REVERT:

@@ -3,6 +3,7 @@
 from playbook.analysis.telemetry_checks import is_about_telemetry
 from playbook.incident.decision_matrix import MATRIX, Severity
 from playbook.lease.lease import Decision, Kind, Lease, RollbackLease
+from playbook.messages.plan import canary_share
 from playbook.messages.report import Report
 from playbook.release.outcome import ReleaseOutcome
 
@@ -24,7 +25,7 @@ def impact(report: Report) -> str:
     if came_to is Decision.DEPLOY:
         return "none: no user reached the new revisions"
     is_everybody = came_to is Decision.PROMOTE
-    users = f"{100 if is_everybody else lease.canary_percent} % of users on the new revisions"
+    users = f"{'100 %' if is_everybody else canary_share(lease)} of users on the new revisions"
     if came_to is Decision.REVERT:  # decided by a version of ours that did not write it down
         users = "share of users on the new revisions not known"
     failed = "failed requests were not measured"
@@ -32,6 +33,17 @@ def impact(report: Report) -> str:
         whose = "the canary's" if is_everybody and lease.kind is Kind.RELEASE else "their"
         failed = f"{seen.failed:,} of {whose} {seen.requests:,} requests failed"
     return f"{users}; {failed}"
+
+
+def users_now(lease: Lease) -> str:
+    """Where users are while a release waits."""
+    match lease.decision:
+        case Decision.DEPLOY:
+            return "all on what they had; no user is on the new revisions"
+        case Decision.BAKE:
+            return f"{canary_share(lease)} on the new revisions, which are watched meanwhile"
+        case _:
+            return "some services may serve the new revision to all users, others to a share"
 
 
 def stable_names(lease: Lease) -> str:

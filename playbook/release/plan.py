@@ -21,6 +21,7 @@ class Order(Frozen):
     version: Version
     images: dict[str, Image] = Field(description="service -> image, in order of promotion")
     canary_percent: int
+    canary_percent_max: int = Field(0, description="how far the forecast may raise that; below it: not at all")
     changes: str = ""
     requested_by: str = ""
     overrides: tuple[Override, ...] = ()

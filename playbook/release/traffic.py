@@ -14,25 +14,30 @@ LATEST = "LATEST"
 
 FIRST_EDITION_TAG = "canary"
 _OUR_REVISION = re.compile(r"[a-z0-9-]+-[0-9a-f]{1,12}-[0-9a-f]{6}")
-_CANARY_TAG = re.compile(r"canary-[0-9a-f]{6}")
-CANARY_TAG_EXAMPLE = "canary-1f2e3d"
+_OLDER_CANARY_TAG = re.compile(r"canary-[0-9a-f]{6}")
+_CANARY_TAG = re.compile(r"c-([0-9a-f]{6})")
 PREVIOUS_TAG = "previous"
+TAG_MAX = len(PREVIOUS_TAG)
+"""Characters of the longest tag of ours. A tag and its service's name together may have 46."""
 
 
 def canary_tag(release_id: str) -> str:
-    """The tag of one try at a version, ``canary-1f2e3d``: what answers at its URL is that try's revision, and no older
-    one."""
-    return f"canary-{release_id.rsplit('-', 1)[-1]}"
+    """The tag of one try at a version, ``c-1f2e3d``: what answers at its URL is that try's revision, and no older
+    one. It is short, since Cloud Run counts it with the service's name."""
+    return f"c-{release_id.rsplit('-', 1)[-1]}"
 
 
 def is_our_tag(tag: str, revision: str) -> bool:
     """Whether a release of ours has set ``tag``, which is on ``revision``. Every other tag belongs to other people.
 
-    The first edition called the tag of every try ``canary``; a lease of it may still be in flight.
+    A tag like ours on a revision of another try, or of other people, is theirs. Earlier versions called the tag of a
+    try ``canary`` and ``canary-1f2e3d``; their leases may still be in flight.
     """
     if tag == FIRST_EDITION_TAG:
         return _OUR_REVISION.fullmatch(revision) is not None
-    return tag == PREVIOUS_TAG or _CANARY_TAG.fullmatch(tag) is not None
+    if found := _CANARY_TAG.fullmatch(tag):
+        return revision.endswith(f"-{found[1]}")
+    return tag == PREVIOUS_TAG or _OLDER_CANARY_TAG.fullmatch(tag) is not None
 
 
 class TrafficSplit(Frozen):

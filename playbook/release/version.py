@@ -6,7 +6,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, WithJsonSchema, model_validator
+from pydantic import Field, StringConstraints, WithJsonSchema, field_validator, model_validator
 
 from playbook.analysis.policy import Policy
 from playbook.analysis.samples import CounterSeries
@@ -96,6 +96,10 @@ class Telemetry(StrEnum):
         """The same for its latencies; empty where there are none."""
         return "latency" if self is Telemetry.OWN else ""
 
+    def offers(self, queries: Iterable[str]) -> bool:
+        """Whether there is an answer to all of these; a service without metrics is not scraped."""
+        return self is Telemetry.OWN or not {"latency", "up", "start_time"} & set(queries)
+
     def policy(self, policy: Policy) -> Policy:
         """The policy for this source: Cloud Run's counts come late, and say nothing of latency."""
         if self is Telemetry.OWN:
@@ -118,10 +122,34 @@ class Telemetry(StrEnum):
         )
 
 
+HEADER_REFERENCE = re.compile(
+    r"env:[A-Z][A-Z0-9_]{0,100}$|secret-manager:projects/[a-z0-9:.-]{1,100}/secrets/[\w-]{1,255}(/versions/\w{1,64})?$"
+)
+
+
 class Service(Frozen):
     """One Cloud Run service of an environment, as its file describes it."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,38}[a-z0-9]$", description="its name in Cloud Run")
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,47}[a-z0-9]$", description="its name in Cloud Run")
+    has_tags: bool = Field(
+        True,
+        description="a release tags its revisions, and smoke-tests the new one at its tag before it has users. False: "
+        "it does not; the only way for a name of more than 38 characters",
+    )
+    tag_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s]*\{tag\}[^\s]*)?$",
+        description="where a tagged revision answers, with {tag} in it: for a service whose run.app URLs are off or "
+        "are not reached from here. Empty: the URL that Cloud Run names",
+    )
+    url: str = Field(
+        "", pattern=r"^(https?://\S+)?$", description="where the service answers smoke tests; empty: its run.app URL"
+    )
+    headers: dict[str, str] = Field(
+        default_factory=dict,
+        description="headers that smoke tests send to this service alone, each a reference to a secret: env:NAME or "
+        "secret-manager:projects/P/secrets/S",
+    )
     repository: str = Field(description="image repository that CI pushes to, without tag")
     pull_from: str = Field(
         "",
@@ -138,6 +166,19 @@ class Service(Frozen):
         "",
         description="a revision that answers reads and refuses writes with 503 and Retry-After; empty: there is none",
     )
+
+    @field_validator("headers")
+    @classmethod
+    def _are_references(cls, headers: dict[str, str]) -> dict[str, str]:
+        """A header's value is a secret more often than not, and this file is stored in Prefect."""
+        for name, value in headers.items():
+            if not HEADER_REFERENCE.match(value):
+                raise ValueError(f"{name}: say where its value is: env:NAME or secret-manager:projects/P/secrets/S")
+        return headers
+
+    def answers_at(self, tag: str) -> str:
+        """The URL that the file names for a tagged revision, or without a tag for the service; empty: Cloud Run's."""
+        return self.tag_url.replace("{tag}", tag) if tag else self.url
 
     def image_tag(self, version: "Version") -> str:
         """The tag that CI pushes for ``version``: ``sha-abc123``."""

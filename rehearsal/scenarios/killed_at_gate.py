@@ -61,7 +61,7 @@ SCENARIO = Scenario(
     description="The release's process is killed while a gate is open, and a person answers the gate of the recovery.",
     ends="Promoted",
     recovery_ends="Promoted",
-    behaviours={"ethixai-frontend": "errors=0.003"},  # here a gate comes before any probing
+    behaviours={"ethixai-frontend": "errors=0.003"},
     given=given,
     meanwhile=meanwhile,
     then=then,

@@ -1,23 +1,30 @@
-"""Users send 5 requests/s, too few for the judge to decide."""
+"""Users send 5 requests/s to each service, too few to rule out 0.5 %: the forecast gives each canary a larger share and
+a longer bake, and the release is promoted on what that rules out."""
+
+import re
 
 from rehearsal import checks
 from rehearsal.scenario import Scenario, ScenarioResult
 
+RULED_OUT = re.compile(r"[01] of \d+ requests failed: a fault of [25] % is ruled out, one of [12] % is not")
+
 
 def then(result: ScenarioResult) -> None:
-    """One service is held, one is probed at its tag URL, one opens a gate; the unanswered gate reverts."""
-    checks.reverted(result, because="No approval within")
-    held = any("ethixai-ai-core: INCONCLUSIVE" in line for line in result.logs)
-    result.expect(held, "ai-core was not held for too few requests")
-    result.expect(("ethixai-ai-core", 100) not in result.shifts(), "ai-core was promoted without evidence")
-    result.expect(bool(result.steps_named("probe ethixai-backend")), "the backend was not probed")
-    result.expect(any("RELEASE HELD" in text for text in result.words("slack")), "no message about the gate")
+    """Promoted without a person: 30 % and two minutes, chosen before a user met the canary, and what was ruled out."""
+    checks.promoted(result, percent=30)
+    words = result.words("slack")
+    result.expect(
+        any("The share is raised to 30 % and the bake to 2 minutes" in text for text in words),
+        "#releases was not told what the forecast changed",
+    )
+    result.expect(any(RULED_OUT.search(text) for text in words), "no message says what was ruled out")
+    result.expect(not any("RELEASE HELD" in text for text in words), "a person was asked")
 
 
 SCENARIO = Scenario(
     name="low_traffic",
-    description="Users send 5 requests/s, too few for a decision, and no person answers the gate.",
-    ends="Reverted",
+    description="Users send 5 requests/s; the canary gets a larger share and a longer bake, and is promoted.",
+    ends="Promoted",
     users_per_s=5,
     then=then,
 )

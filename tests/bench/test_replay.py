@@ -5,6 +5,8 @@ import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import ceil
+from pathlib import Path
+from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -99,22 +101,26 @@ class Remembering(BaseHTTPRequestHandler):
     """A Prometheus that remembers one release: 20 requests/s on the canary, every tenth fails; 180 on stable, which is
     well. It answers a range selector with the samples of that range."""
 
+    asked: ClassVar[list[str]] = []
+
     def do_GET(self):
         """An instant query."""
         asked = parse_qs(urlsplit(self.path).query)
         query, until_s = asked["query"][0], float(asked["time"][0])
-        since_s = until_s - float(re.search(r"\[(\d+)ms\]", query)[1]) / 1000
-        rate, bad = (20, 0.1) if 'revision="new"' in query else (180, 0)
+        self.asked.append(query)
+        since_s = until_s - float(re.search(r"\[(\d+)ms[:\]]", query)[1]) / 1000
+        rate, bad = (20, 0.1) if '"new"' in query else (180, 0)
         shares = {"status": (("2xx", 1 - bad), ("5xx", bad))}
         if query.startswith("http_request_duration_seconds_bucket"):
             shares = {"le": (("2", 1), ("5", 1), ("+Inf", 1))}
+        is_level = query.startswith("(")
         first_s = START - 3600 if rate == 180 else START
         times = range(max(first_s, 5 * ceil(since_s / 5)), int(until_s) + 1, 5)
         ((label, values),) = shares.items()
         result = [
             {
                 "metric": {"instance": "a", label: value},
-                "values": [[t, str(rate * share * (t - first_s))] for t in times],
+                "values": [[t, "0.3" if is_level else str(rate * share * (t - first_s))] for t in times],
             }
             for value, share in values
         ]
@@ -155,6 +161,24 @@ def test_a_past_release_is_judged_from_what_prometheus_remembers(prometheus, tmp
     assert main(past(prometheus, "--out", str(tmp_path / "verdict.json"), "--phi-hat", "3")) == 0
     found = json.loads((tmp_path / "verdict.json").read_text())
     assert found["dispersion"] == {"phi_hat": 3.0, "source": "given"}
+
+
+def test_an_environment_says_how_to_ask(prometheus, tmp_path, capsys):
+    """Its queries, labels and policy; a service that it does not have is named."""
+    shipped = (Path(__file__).resolve().parents[2] / "environments/production.toml").read_text()
+    file = tmp_path / "production.toml"
+    file.write_text(shipped.replace("google_auth = true", "google_auth = false"))
+    asked = past(prometheus, "--environment", str(file))
+    with pytest.raises(SystemExit):
+        main(asked)
+    assert "has no service 's'" in capsys.readouterr().err
+
+    asked[asked.index("s")] = "ethixai-backend"
+    assert main(asked) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["verdict"], found["telemetry_faults"]) == ("ROLLBACK", [])
+    assert any('revision_name="new"' in query for query in Remembering.asked)
+    assert any("container_cpu_utilizations" in query for query in Remembering.asked)
 
 
 def test_a_past_that_cannot_be_asked_for_is_one_sentence(prometheus, capsys):

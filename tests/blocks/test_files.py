@@ -11,6 +11,7 @@ import pytest
 from blocks import Environment, Slack, files
 from blocks.__main__ import main
 from playbook.analysis.policy import Policy
+from playbook.analysis.signals import DEFAULT_SIGNALS
 from playbook.errors import BadRequest
 from rehearsal.world.remote import RemoteWorld
 
@@ -306,10 +307,22 @@ async def test_signing_keys_are_references_and_two_may_be_named(write: Write, mo
     assert [key.secret for key in await environment.signer.keys()] == [b"n" * 32, b"o" * 32]
 
 
-async def test_a_name_of_33_characters_is_allowed(write: Write) -> None:
-    """With the tag of a release, `canary-1f2e3d`, it has the 46 that Cloud Run allows."""
-    environment = await files.read(write(RIGHT.replace("ethixai-backend", "a" * 33, 1)))
-    assert environment.service_names == ("a" * 33,)
+async def test_a_name_of_38_characters_is_allowed(write: Write) -> None:
+    """With the tag of a release, `c-1f2e3d`, it has the 46 that Cloud Run allows."""
+    environment = await files.read(write(RIGHT.replace("ethixai-backend", "a" * 38, 1)))
+    assert environment.service_names == ("a" * 38,)
+
+
+async def test_a_longer_name_goes_without_tags_only_if_the_file_says_so(write: Write) -> None:
+    """Then a new revision is not smoke-tested before it has users, and the file says that in so many words."""
+    long = RIGHT.replace("ethixai-backend", "a" * 40, 1)
+    (found,) = await problems(write(long))
+    assert "at most 38" in found
+    assert "has_tags = false" in found
+    environment = await files.read(
+        write(long.replace('name = "' + "a" * 40 + '"', 'name = "' + "a" * 40 + '"\nhas_tags = false', 1))
+    )
+    assert environment.untagged == ("a" * 40,)
 
 
 async def test_no_chat_is_needed(write: Write) -> None:
@@ -375,5 +388,54 @@ def test_nothing_of_an_environment_is_optional_by_accident() -> None:
     assert optional == {
         *("staging", "required_checks", "ui_url", "contacts"),
         *("channels", "pagers", "pager", "tickets", "code_host", "release_tracker"),
-        *("secret_manager", "mongodb", "migrations", "atlas", "signing"),
+        *("secret_manager", "mongodb", "migrations", "atlas", "signing", "signals", "telemetry", "dashboard"),
     }
+
+
+OWN_SIGNAL = """
+[[signals]]
+name = "payments declined"
+kind = "ratio"
+total = 'payments_total{revision="{revision}"}'
+bad_where = {result = "declined"}
+limit = 0.02
+breach = "rollback"
+"""
+
+
+async def test_a_signal_of_the_teams_own_stands_beside_those_that_are_shipped(write: Write) -> None:
+    """Configuration alone. A row with a shipped name changes it, and one of the playbook's table sets the policy."""
+    more = (
+        '[[signals]]\nname = "completed requests"\nat_least = 0.5\n[[signals]]\nname = "errors (5xx)"\nlimit = 0.01\n'
+    )
+    environment = await files.read(write(RIGHT + OWN_SIGNAL + more))
+    rows = {one.name: one for one in environment.signals}
+    assert rows.keys() == {one.name for one in DEFAULT_SIGNALS} | {"payments declined"}
+    assert rows["completed requests"].model_dump()["at_least"] == 0.5
+    assert environment.policy.error_ratio_max == 0.01
+    assert [one.name for one in environment.signal_table("ethixai-backend")][:1] == ["errors (5xx)"]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (("limit = 0.02", "limt = 0.02"), "signals[0].limt: unknown key; did you mean limit?"),
+        (("limit = 0.02", "limit = 2"), "signals[0].limit: Input should be less than 1."),
+        (('"rollback"', '"rolback"'), "signals[0].breach: Input should be 'rollback', 'scale' or 'hold'."),
+        (
+            ('kind = "ratio"', 'kind = "rate"'),
+            "signals[0].kind: there is no kind 'rate'; use ratio, gauge, count, share.",
+        ),
+        (('revision="{revision}"', 'revision="{revison}"'), "signals[0].total: {revison} is no placeholder"),
+        (('{revision="{revision}"}', ""), "signals[0].total: {revision} is missing"),
+        (
+            ('breach = "rollback"', 'breach = "rollback"\nservices = ["ethixai-backen"]'),
+            "signals[0].services: there is no service 'ethixai-backen'; did you mean 'ethixai-backend'?",
+        ),
+        (('name = "payments declined"\n', 'name = "errors (5xx)"\n'), "signals[0].total: 'errors (5xx)' is a row of"),
+    ],
+)
+async def test_a_wrong_signal_is_refused_with_its_field(write: Write, change: tuple[str, str], problem: str) -> None:
+    """And with what to write instead."""
+    found = await problems(write(RIGHT + OWN_SIGNAL.replace(*change)))
+    assert any(one.startswith(problem) for one in found), found

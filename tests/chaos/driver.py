@@ -6,16 +6,20 @@ import importlib
 import itertools
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import virtual_time
 from faults import Fault
 from fixture import NEW, QUICK, Fixture
 from prefect import Flow
+from prefect._flow_run_suspension import FlowRunSuspensionRequest
 from prefect.client.schemas.objects import State, StateType
 from prefect.context import FlowRunContext
-from prefect.states import Cancelled, Failed, Running
+from prefect.exceptions import Pause
+from prefect.states import Cancelled, Failed, Running, Suspended
 from prefect_away import Server, Started, prefect_away
 from wire import PROCESS, Moment, Process
 
@@ -47,6 +51,11 @@ class Run:
     state: State[Any] | None = None
     error: Exception | None = None
     ended_at_s: float = 0.0
+    started: tuple[Flow[..., Any], dict[str, Any]] | None = None
+    suspension: FlowRunSuspensionRequest = field(default_factory=FlowRunSuspensionRequest)
+    """what Prefect's engine marks when a person pauses the run"""
+    flow_run: Any = None
+    """the flow run as the server knows it, where it runs again"""
 
     @property
     def end(self) -> str:
@@ -80,12 +89,39 @@ class TestEnvironment:
     def start(self, flow: Flow[..., Any], orders: Orders | None = None, **parameters: Any) -> Run:
         """Start a run of ``flow`` in a simulated process. ``orders`` take effect at its calls."""
         number = next(self._numbers)
-        process = Process(f"{flow.name} {number}", str(uuid.uuid5(uuid.NAMESPACE_OID, f"run {number}")), orders or {})
+        run_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"run {number}"))
+        return self._start(flow, Process(f"{flow.name} {number}", run_id, orders or {}), parameters)
+
+    def pause(self, run: Run, seconds: float) -> None:
+        """A person pauses a run in the UI: its process ends at its next step, and it can be resumed for so long."""
+        until = datetime.fromtimestamp(self.fixture.now() + seconds, UTC)
+        state = Suspended(pause_expiration_time=until)
+        self.server.runs[run.process.flow_run_id] = state
+        run.suspension.mark_requested(state)
+
+    def run_again(self, run: Run, scheduled_as: str) -> Run:
+        """A person resumes (``Resuming``) or retries (``AwaitingRetry``) a run in the UI: a new process of the same
+        run."""
+        assert run.started is not None
+        flow, parameters = run.started
+        run_id = run.process.flow_run_id
+        before = run.state or self.server.runs[run_id]
+        again = State(type=StateType.SCHEDULED, name=scheduled_as)
+        self.server.histories[run_id] = [before, again]
+        process = Process(f"{flow.name} {next(self._numbers)}", run_id)
+        return self._start(
+            flow,
+            process,
+            parameters,
+            SimpleNamespace(id=run_id, name="again", deployment_id="any", parent_task_run_id="none"),
+        )
+
+    def _start(self, flow: Flow[..., Any], process: Process, parameters: dict[str, Any], flow_run: Any = None) -> Run:
         context = contextvars.copy_context()
         context.run(PROCESS.set, process)
         self.server.runs[process.flow_run_id] = Running()
         work = asyncio.get_running_loop().create_task(_nothing(), context=context)
-        run = Run(process, work)
+        run = Run(process, work, started=(flow, parameters), flow_run=flow_run)
         run.task = asyncio.get_running_loop().create_task(self._carry_out(run, flow, parameters), context=context)
         self.runs.append(run)
         return run
@@ -154,7 +190,8 @@ class TestEnvironment:
     def is_held(self, where: str) -> bool:
         """Whether a service of that environment has a lease or takes part in one."""
         cloud = self.fixture.clouds[where]
-        return any(Record.read(cloud.read(service)).holder for service in cloud.services)
+        records = (Record.parse(service, cloud.read(service).annotations) for service in cloud.services)
+        return any(record.holder for record in records if isinstance(record, Record))
 
     async def catch_up(self) -> None:
         """Run the requested runs (announce, watch), each once, and wait until Cloud Run has reconciled."""
@@ -200,8 +237,12 @@ class TestEnvironment:
 
     async def _carry_out(self, run: Run, flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
         try:
-            with FlowRunContext.model_construct(flow=flow, flow_run=None):  # for the run logger
+            with FlowRunContext.model_construct(  # for the run logger
+                flow=flow, flow_run=run.flow_run, flow_run_suspension_request=run.suspension
+            ):
                 run.state = await flow.fn(**parameters)
+        except Pause:  # the engine ends the process, and the run stays as the person has set it
+            return
         except Exception as error:  # noqa: BLE001  # as Prefect's engine does with an unexpected error
             run.error, run.state = error, Failed(message=f"{type(error).__name__}: {error}")
         self.server.runs[run.process.flow_run_id] = run.state or State(type=StateType.COMPLETED)

@@ -44,7 +44,7 @@ def services_wrong(test_env: TestEnvironment, where: str) -> Iterator[str]:
         ours = {key.removeprefix(PREFIX) for key in state.annotations if key.startswith(PREFIX)}
         if ours - STAYS:
             yield f"{where} {name} still carries {', '.join(sorted(ours - STAYS))}"
-        if any(tag.startswith("canary") for tag in state.split.tags):
+        if any(tag.startswith(("canary", "c-")) for tag in state.split.tags):
             yield f"{where} {name} still has the tag canary"
         good = Record.read(cloud.read(name)).last_good
         if good and good[0].revision != state.served.main:

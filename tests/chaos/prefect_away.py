@@ -24,6 +24,7 @@ from fixture import Fixture
 from prefect import Task, artifacts, deployments, events, flow_runs, runtime
 from prefect.client import orchestration
 from prefect.client.schemas.objects import State, StateType
+from prefect.context import FlowRunContext
 from prefect.exceptions import NotPausedError, ObjectNotFound
 from wire import PROCESS
 
@@ -64,6 +65,8 @@ class Server:
     gates: dict[str, "asyncio.Future[dict[str, Any]]"] = field(default_factory=dict)
     forms: list[str] = field(default_factory=list)
     """the texts above the forms"""
+    histories: dict[str, list[State[Any]]] = field(default_factory=dict)
+    """the states of runs that run again, oldest first"""
 
     def forget(self) -> None:
         """Forget runs, artifacts, events, logs and forms."""
@@ -172,6 +175,14 @@ class Server:
 
         return await self._carry("read flow run", str(flow_run_id), found)
 
+    async def read_flow_run_states(self, flow_run_id: UUID) -> list[State[Any]]:
+        """As the client's."""
+        return await self._carry("read states", str(flow_run_id), lambda: self.histories[str(flow_run_id)])
+
+    async def read_deployment(self, deployment_id: str) -> Any:
+        """As the client's: every run that has a deployment is one of production's."""
+        return await self._carry("read deployment", deployment_id, lambda: SimpleNamespace(name="production"))
+
     async def read_deployment_by_name(self, name: str) -> Any:
         """As the client's; its id is its name."""
         return await self._carry("read deployment", name, lambda: SimpleNamespace(id=name))
@@ -189,7 +200,8 @@ class Server:
 
         def found() -> Any:
             events = [e for e in self.events if e[0] >= since_s and e[1] in names and e[2] in resources]
-            return SimpleNamespace(json=lambda: {"events": events})
+            newest = [{"event": name} for _, name, _ in reversed(events)]
+            return SimpleNamespace(json=lambda: {"events": newest})
 
         return await self._carry("events", ",".join(resources), found)
 
@@ -209,7 +221,12 @@ def _answer(gate: "asyncio.Future[dict[str, Any]]", said: dict[str, Any]) -> Non
 
 
 async def run_task(task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run a task as often as its options say. Only what its retry condition allows is retried."""
+    """Run a task as often as its options say. Only what its retry condition allows is retried.
+
+    Raises Pause where a person has paused the run, as Prefect's engine does.
+    """
+    if context := FlowRunContext.get():
+        context.flow_run_suspension_request.raise_if_requested()
     delays = task.retry_delay_seconds or [0.0]
     delays = delays if isinstance(delays, list) else [float(delays)]
     for tried in range(1, task.retries + 2):

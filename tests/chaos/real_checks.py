@@ -71,7 +71,7 @@ def _service(seen: Seen, state: dict[str, Any]) -> Iterator[str]:
     ours = {key.removeprefix(OURS) for key in state["annotations"] if key.startswith(OURS)}
     if ours - STAYS:
         yield f"{name} still carries {', '.join(sorted(ours - STAYS))}"
-    if any(tag.startswith("canary") for tag in state["tags"]):
+    if any(tag.startswith(("canary", "c-")) for tag in state["tags"]):
         yield f"{name} still has the tag canary"
     if seen.served(state["project"]) == "split":
         yield f"{name} serves {served}, and the others another release"

@@ -1,4 +1,4 @@
-"""The whole matrix: `python tests/chaos/run.py [--scenario NAME ...] [--faults | --outages] [--quiet]`.
+"""The whole matrix: `python tests/chaos/run.py [--scenario NAME ...] [--faults | --outages | --dirty] [--quiet]`.
 
 Prints a table (call, moment, outcome, seconds) and ends with 1 if a case breaks.
 """
@@ -9,8 +9,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from cases import Case, deaths, faults, kills, kills_of_followers
+from dirty import dirty
 from emergencies import EMERGENCIES
 from migration_rollbacks import MIGRATION_ROLLBACKS
 from outages import outages
@@ -53,12 +55,16 @@ def main() -> int:
     instead.add_argument(
         "--outages", dest="disturb", action="store_const", const=outages, help="every system gone from every call on"
     )
+    instead.add_argument(
+        "--dirty", dest="disturb", action="store_const", const=dirty, help="at every call, each event of a dirty world"
+    )
+    parser.add_argument("--every", type=int, default=1, help="with --dirty: only each so many calls")
     parser.add_argument("--quiet", action="store_true", help="print only the cases that break, and the sum")
     options = parser.parse_args()
     began, outcomes, wrong = time.perf_counter(), Counter[str](), 0
     for case in sweeps(
         [scenario for scenario in PLOTS if options.scenario is None or scenario.name in options.scenario],
-        options.disturb,
+        partial(dirty, every=options.every) if options.disturb is dirty else options.disturb,
     ):
         outcomes[f"{case.scenario}, {case.outcome}"] += 1
         wrong += bool(case.wrong)

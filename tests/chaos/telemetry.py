@@ -26,6 +26,8 @@ class Telemetry:
     def __init__(self, wire: Wire, cloud: Cloud, now: Callable[[], float], scrape_s: float) -> None:
         self._wire, self._cloud, self._now, self._scrape_s = wire, cloud, now, scrape_s
         self.users_per_s = 1000.0
+        self.users_of: dict[str, float] = {}
+        """service -> users per second, where they are not ``users_per_s``"""
         self.warnings: tuple[str, ...] = ()
         self.shown: Callable[[str, CounterSeries], CounterSeries] = lambda revision, one: one
         """How a series of a revision is shown: under other labels, for one."""
@@ -68,8 +70,9 @@ class Telemetry:
     def requests(self, revision: RevisionState, from_s: float, to_s: float) -> float:
         """How many requests a revision got between two times."""
         marks = [*revision.shares, (to_s, 0.0)]
+        per_s = next((rate for name, rate in self.users_of.items() if f"/{name}@" in revision.image), self.users_per_s)
         users = sum(
-            self.users_per_s * share * max(0.0, min(end_s, to_s) - max(at_s, from_s))
+            per_s * share * max(0.0, min(end_s, to_s) - max(at_s, from_s))
             for (at_s, share), (end_s, _) in pairwise(marks)
         )
         ours = sum(

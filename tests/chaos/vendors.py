@@ -249,6 +249,10 @@ class EthixAI:
 
         return await self._wire.carry("ethixai", test, url.removeprefix("https://"), answer)
 
+    def sending(self, headers: Mapping[str, str]) -> "EthixAI":
+        """As the block's; nothing here asks for a header."""
+        return self
+
     async def unreachable(self, url: str) -> str:
         """As the block's: nothing is private here."""
         return await self._wire.carry("ethixai", "unreachable", url.removeprefix("https://"), str)

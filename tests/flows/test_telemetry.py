@@ -7,6 +7,7 @@ import pytest
 from cloud import Behaviour
 from driver import Run, TestEnvironment, play
 from fixture import NEW, OLD, SERVICES
+from telemetry import Telemetry
 
 from flows.flight_check import flight_check
 from flows.validation import validation
@@ -117,3 +118,50 @@ def test_flight_check_and_validation_say_it_too(flow, monkeypatch: pytest.Monkey
     assert good.end == "Passed", good.message
     assert bad.end == "Unfit"
     assert f"{BACKEND}-00001-old: the request counters have no label status" in bad.message
+
+
+def baked(change: Callable[[Telemetry], None], *, errors: float = 0.0) -> tuple[TestEnvironment, Run]:
+    """A release whose telemetry changes once the canary has users; no person answers."""
+
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
+        test_env.fixture.publish(NEW, {BACKEND: Behaviour(errors=errors)})
+        run = test_env.start_release()
+        await test_env.until(test_env.baking(BACKEND))
+        change(test_env.fixture.telemetry["production"])
+        await test_env.ended(run)
+        await test_env.catch_up()
+        return test_env, run
+
+    return play(scenario)
+
+
+def test_a_partial_answer_in_the_bake_is_held_with_its_text() -> None:
+    """T8, from the first look after the shift on: a person is asked, with the warning, and no answer reverts."""
+
+    def change(telemetry: Telemetry) -> None:
+        telemetry.warnings = ("store 10.0.0.2:10901 unavailable",)
+
+    test_env, run = baked(change)
+    assert (run.end, test_env.fixture.versions_served()) == ("Reverted", ALL_OLD)
+    assert "store 10.0.0.2:10901 unavailable" in run.message
+    assert "store 10.0.0.2:10901 unavailable" in test_env.fixture.slack.text
+
+
+def test_a_label_that_changes_in_the_bake_is_held() -> None:
+    """From then on no status is known, and everything fails."""
+
+    def change(telemetry: Telemetry) -> None:
+        telemetry.shown = renamed("code", {})
+
+    test_env, run = baked(change, errors=1.0)
+    assert (run.end, test_env.fixture.versions_served()) == ("Reverted", ALL_OLD)
+
+
+def test_what_is_wrong_with_stable_in_the_bake_does_not_hold() -> None:
+    """The canary is promoted by what is known of itself."""
+
+    def change(telemetry: Telemetry) -> None:
+        telemetry.shown = renamed("code", {}, where="old")
+
+    _, run = baked(change)
+    assert run.end == "Promoted", run.message

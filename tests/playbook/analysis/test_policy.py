@@ -7,6 +7,9 @@ from playbook.analysis.policy import LowTraffic, Policy
 
 COMPRESSED = {
     "bake_s": (900, 60),
+    "bake_max_s": (1800, 120),
+    "cloud_run_interval_s": (60, 4),
+    "cloud_run_delay_s": (240, 10),
     "literal_window_s": (300, 20),
     "horizon_s": (900, 60),
     "freshness_s": (60, 6),
@@ -57,11 +60,51 @@ def test_watching_looks_for_an_hour():
     assert Policy().watching().bake_s == 3600
 
 
-def test_low_traffic_asks_a_person_unless_told_otherwise():
-    """A service that the policy does not name gets a person, never a silent pass or fail."""
-    policy = Policy(low_traffic={"ai-core": LowTraffic.PROBE})
-    assert policy.low_traffic_for("ai-core") is LowTraffic.PROBE
-    assert policy.low_traffic_for("backend") is LowTraffic.ASK
+@pytest.mark.parametrize(
+    ("written", "steps"),
+    [
+        ({}, ["promote"]),
+        ({"other": "hold"}, ["promote"]),
+        ({"*": ["probe", "promote"]}, ["probe", "promote"]),
+        ({"*": "hold", "backend": "ask"}, ["ask"]),
+        ({"backend": "probe"}, ["probe"]),
+        ({"backend": []}, []),
+        ("ask", ["ask"]),
+        (["probe", "promote", "ask"], ["probe", "promote", "ask"]),
+    ],
+)
+def test_the_steps_for_few_requests_are_written_for_all_services_or_for_one(written, steps):
+    """One step or a list, for every service or by name; the older form (a service with one step) still works."""
+    assert list(Policy(low_traffic=written).low_traffic_for("backend")) == steps
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ({"backend": "wait"}, "'hold', 'probe', 'promote' or 'ask'"),
+        (["ask", "promote"], "ask is the last step"),
+        (["probe", "probe"], "a step is named twice"),
+    ],
+)
+def test_steps_without_sense_are_refused(written, said):
+    """A step that is unknown, named twice, or would come after a person's answer."""
+    with pytest.raises(ValidationError, match=said):
+        Policy(low_traffic=written)
+
+
+def test_a_policy_that_an_earlier_version_saved_is_read():
+    """A saved block holds one step for each service."""
+    saved = '{"low_traffic": {"backend": "probe", "frontend": "ask"}}'
+    policy = Policy.model_validate_json(saved)
+    assert policy.low_traffic_for("backend") == (LowTraffic.PROBE,)
+    assert Policy.model_validate_json(policy.model_dump_json()) == policy
+
+
+def test_a_bake_that_was_chosen_beforehand_is_still_the_planned_look():
+    """The forecast's bake costs no certainty; a fault is looked for over all of it."""
+    chosen = Policy().planned(1800)
+    assert (chosen.bake_s, chosen.horizon_s, chosen.alpha_promote_now) == (1800, 1800, 0.05)
+    assert chosen.extended(60).alpha_small_now == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize(

@@ -188,9 +188,9 @@ def test_cpu_and_memory_that_no_revision_has_are_a_wrong_query() -> None:
     new = seen(cpu=(), memory=())
     assert problems(new) == ""
     text = problems(new, replace(STABLE, samples=replace(STABLE.samples, cpu=(), memory=())))
-    assert "CPU has no sample of it or of v1. Correct queries.cpu." in text
-    assert "memory has no sample of it or of v1. Correct queries.memory." in text
-    assert "CPU has no sample of it. Correct queries.cpu." in problems(new, None)
+    assert 'CPU has no sample of it or of v1. Correct queries.cpu, or say policy.allow_unseen = ["cpu"].' in text
+    assert "memory has no sample of it or of v1. Correct queries.memory," in text
+    assert "CPU has no sample of it. Correct queries.cpu," in problems(new, None)
 
 
 def test_a_counter_that_no_revision_has_is_a_wrong_query() -> None:

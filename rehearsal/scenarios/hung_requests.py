@@ -1,0 +1,21 @@
+"""Most requests to one canary are never answered, so nothing counts them."""
+
+from rehearsal import checks
+from rehearsal.scenario import Scenario, ScenarioResult
+
+
+def then(result: ScenarioResult) -> None:
+    """A person was asked, told which signal is beyond its limit; nobody answered."""
+    checks.reverted(result, because="No approval within")
+    asked = " ".join(result.words("slack"))
+    result.expect("RELEASE HELD" in asked, "no message about the gate")
+    result.expect("Completed requests" in asked, "the message about the gate does not name the signal")
+
+
+SCENARIO = Scenario(
+    name="hung_requests",
+    description="Of the requests to the backend's canary 70 % are never answered, and no person answers the gate.",
+    ends="Reverted",
+    behaviours={"ethixai-backend": "hangs=0.7"},
+    then=then,
+)
