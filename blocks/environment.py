@@ -174,7 +174,7 @@ class Environment(OutsideBlock):
     @model_validator(mode="after")
     def _signs(self) -> Self:
         """Its keys are read through its own Secret Manager, if it names one."""
-        manager, keys = self.secret_manager, self.signing.references
+        manager, keys = self.secret_manager, self.signing.secrets
         if isinstance(manager, OutsideBlock) and manager.reads_secrets:
             keys = tuple(key.read_by(manager.value) for key in keys)
         self.sign_with(Signer(self.name, keys))

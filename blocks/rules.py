@@ -111,9 +111,9 @@ def _pagers(environment: Environment) -> Iterator[Problem]:
 def _signing(environment: Environment) -> Iterator[Problem]:
     is_production = environment.name == "production" or bool(environment.staging)
     signing = environment.signing
-    if signing.none and signing.references:
+    if signing.none and signing.secrets:
         yield ("signing",), "says that nothing is signed, and names keys too. Remove one of them."
-    if is_production and not signing.references and not signing.none:
+    if is_production and not signing.secrets and not signing.none:
         yield (
             ("signing",),
             "production has no signing key: what another account writes into a service's annotations would be taken "

@@ -23,15 +23,19 @@ ASK_AGAIN_S = 10.0
 class Signing(Frozen):
     """Where the signing keys are: the first one signs, each of them counts. A file may say ``signing = "none"``."""
 
-    # Not called `keys`: Prefect turns each argument of a task into a dict, and dict() calls what has that name.
-    references: tuple[SecretReference, ...] = Field(
-        (), alias="keys", max_length=2, description="one; two while a new one takes over"
+    secrets: tuple[SecretReference, ...] = Field(
+        (),
+        max_length=2,
+        description="one; two while a new one takes over. A file calls them keys. A field of that name would make "
+        "Prefect take this value for a mapping, and fail every task that is given the environment",
     )
     none: bool = Field(False, description="the file says in so many words that nothing is signed")
 
     @model_validator(mode="before")
     @classmethod
     def _reads_none(cls, written: object) -> object:
+        if isinstance(written, dict) and "keys" in written:
+            return {"secrets": written["keys"], **{key: one for key, one in written.items() if key != "keys"}}
         return {"none": True} if written == "none" else written
 
 

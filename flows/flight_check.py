@@ -7,6 +7,7 @@ from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
 from playbook.release.outcome import FlowResult, ReleaseOutcome
+from tasks.announce import notify_unfit
 from tasks.ending import ending
 from tasks.flight import doors, try_door
 from tasks.telemetry import check_serving_metrics
@@ -31,5 +32,6 @@ async def _flight_check(environment: str) -> FlowResult:
     )
     problems = [problem for problem in found if problem]
     if problems:
+        await notify_unfit(env, "; ".join(problems))
         return FlowResult(end=ReleaseOutcome.UNFIT, message="; ".join(problems))
     return FlowResult(end=ReleaseOutcome.PASSED, message=f"{len(names)} doors of {environment} are open.")

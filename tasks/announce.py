@@ -172,6 +172,11 @@ async def notify_starting(env: Environment, report: Report, order: Order, items:
     await notify(env, told)
 
 
+async def notify_unfit(env: Environment, message: str) -> None:
+    """`#releases` knows before a release what would fail it."""
+    await notify(env, messages.flight_check_failed(env.name, message, this_run(env)))
+
+
 async def notify_late(env: Environment, order: Order, late_s: float) -> None:
     """`#releases` knows that a release starts long after its time, and where to let it go on."""
     await notify(env, messages.late(env.name, str(order.version), late_s, this_run(env)))

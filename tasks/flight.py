@@ -8,7 +8,9 @@ from prefect import get_run_logger, task
 
 from blocks.clock import unix_s
 from blocks.environment import Environment
-from playbook.errors import NoData, ReleaseError, Transient
+from blocks.ports import Secrets
+from playbook.checklist.checks import secret_problem
+from playbook.errors import NoData, Refused, ReleaseError, Transient
 from tasks.retries import READ, is_last_try
 
 
@@ -27,6 +29,12 @@ async def try_door(env: Environment, door: str) -> str | None:
     return None
 
 
+async def _secret_lasts(env: Environment, manager: Secrets, name: str) -> None:
+    """Raises: Refused where the secret cannot be relied on; Transient."""
+    if problem := secret_problem(await manager.state(name), unix_s() + env.gates.secrets_last_s):
+        raise Refused(problem)
+
+
 def doors(env: Environment) -> dict[str, Callable[[], Awaitable[object]]]:
     """What can be tried without changing anything: name -> the call."""
     coordinator = env.service_names[0]
@@ -37,6 +45,16 @@ def doors(env: Environment) -> dict[str, Callable[[], Awaitable[object]]]:
     for service in env.services:
         found[f"Cloud Run, writing {service.name}"] = partial(env.cloud_run.can_write, service.name)
         found[f"registry, {service.repository}"] = partial(env.registry.image, service.repository, "latest")
+    if env.code_host is not None:
+        found["GitHub, checks and branches"] = partial(
+            env.code_host.compare, env.gates.main_branch, env.gates.main_branch
+        )
+        found["GitHub, acknowledged load tests"] = partial(env.code_host.comments, env.gates.load_test_label)
+    if env.secret_manager is not None:
+        for name in env.secret_manager.names:
+            found[f"Secret Manager, {name}"] = partial(_secret_lasts, env, env.secret_manager, name)
+    for place, reference in env.references().items():
+        found[f"the worker's {place}"] = reference.read
     for pager in env.pagers:
         found[f"who is on call ({pager.name})"] = partial(pager.shifts, unix_s(), unix_s() + env.gates.on_call_s)
     return found

@@ -2,7 +2,7 @@
 
 CI writes JSON into the check run's text, for each image that it scanned:
 ``{"scans": [{"digest": "sha256:…", "vulnerabilities": [{"id", "severity", "package"}]}]}``, alone or in a fenced
-block. `.github/trivy_result.py` makes it from Trivy's own report.
+block. `.github/trivy_result.py` makes that from Trivy's own reports.
 """
 
 import json

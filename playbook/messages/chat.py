@@ -227,6 +227,12 @@ def not_started(outcome: FlowResult, environment: str, version: str, asked_by: s
     return Message(key=f"{run_url.rsplit('/', 1)[-1]}/not-started", audience=Audience.RELEASES, text=text)
 
 
+def flight_check_failed(environment: str, message: str, run_url: str) -> Message:
+    """What would fail a release is told before one starts."""
+    lines = (f"🛠 {environment.upper()} IS NOT READY FOR A RELEASE", message, f"Run: {run_url}")
+    return Message(key=f"{run_url.rsplit('/', 1)[-1]}/flight-check", audience=Audience.RELEASES, text="\n".join(lines))
+
+
 def late(environment: str, version: str, late_s: float, run_url: str) -> Message:
     """A release starts long after its time, and asks before it goes on."""
     text = "\n".join(

@@ -298,11 +298,8 @@ async def test_signing_keys_are_references_and_two_may_be_named(write: Write, mo
     monkeypatch.setenv("BLOCKS_TEST_OLD_KEY", "o" * 32)
     keys = '[{env = "BLOCKS_TEST_NEW_KEY"}, "env:BLOCKS_TEST_OLD_KEY"]'
     environment = await files.read(write(RIGHT + f"[signing]\nkeys = {keys}\n"))
-    assert [str(key) for key in environment.signing.references] == [
-        "env:BLOCKS_TEST_NEW_KEY",
-        "env:BLOCKS_TEST_OLD_KEY",
-    ]
-    stored = environment.model_dump(mode="json", by_alias=True)["signing"]
+    assert [str(key) for key in environment.signing.secrets] == ["env:BLOCKS_TEST_NEW_KEY", "env:BLOCKS_TEST_OLD_KEY"]
+    stored = environment.model_dump(mode="json")["signing"]
     assert stored == {"keys": ["env:BLOCKS_TEST_NEW_KEY", "env:BLOCKS_TEST_OLD_KEY"], "none": False}
     assert [key.secret for key in await environment.signer.keys()] == [b"n" * 32, b"o" * 32]
 

@@ -171,10 +171,10 @@ class Fixture:
             "policy": policy,
             "secret_manager": written.secret_manager and self.secrets,
         }
-        signing = Signing(keys=(SecretReference.given(SecretStr(SIGNING_KEYS[name])),))
+        signing = Signing(secrets=(SecretReference.given(SecretStr(SIGNING_KEYS[name])),))
         self.clouds[name].key = Key.of(SIGNING_KEYS[name])
         environment = written.model_copy(update={**outside, "signing": signing})
-        environment.sign_with(Signer(name, signing.references))
+        environment.sign_with(Signer(name, signing.secrets))
         return environment
 
     def _slack(self, name: str, written: object) -> Any:

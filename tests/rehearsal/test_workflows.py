@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from playbook.release.version import ReleaseRequest
 from rehearsal.test_environment import SERVICES, STAGING, TestEnvironment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -201,6 +202,40 @@ async def test_skip_canary_starts_a_hotfix_and_no_release(tmp_path: Path) -> Non
     wanted = {key: value for key, value in HOTFIX.items() if key != "skip_canary"}
     assert deployment == "hotfix/production"
     assert body["parameters"] == {"request": wanted | {"requested_by": "ada (GitHub Actions)"}}
+
+
+async def test_every_input_of_a_release_reaches_its_request(tmp_path: Path) -> None:
+    """Services, share, plan only, and an override for each item, by the person who ran the workflow."""
+    inputs: Inputs = {
+        "services": "ethixai-backend, ethixai-frontend",
+        "canary_percent": "20",
+        "overrides": "ci: scanned by hand; load_test: as last week: fine",
+        "plan_only": True,
+    }
+    with prefect_that_says("COMPLETED") as (url, started):
+        code, said = await run_workflow("deploy-production.yml", tmp_path / "summary.md", url, inputs=inputs)
+    assert code == 0, said
+    asked = ReleaseRequest.model_validate(started[0][1]["parameters"]["request"])
+    assert (asked.services, asked.canary_percent, asked.plan_only) == (
+        ["ethixai-backend", "ethixai-frontend"],
+        20,
+        True,
+    )
+    assert [(one.item, one.by, one.reason) for one in asked.overrides] == [
+        ("ci", "ada", "scanned by hand"),
+        ("load_test", "ada", "as last week: fine"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [({"overrides": "looked at by hand"}, "is not ITEM: REASON"), ({"canary_percent": "many"}, "is no whole number")],
+)
+async def test_an_input_that_cannot_be_read_starts_nothing(tmp_path: Path, inputs: Inputs, says: str) -> None:
+    """The job fails with a sentence that names the input."""
+    with prefect_that_says("COMPLETED") as (url, started):
+        code, said = await run_workflow("deploy-production.yml", tmp_path / "summary.md", url, inputs=inputs)
+    assert (code != 0, says in said, started) == (True, True, [])
 
 
 @pytest.mark.parametrize("missing", ["version", "reason", "incident", "approver"])

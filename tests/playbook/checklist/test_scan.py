@@ -1,7 +1,10 @@
 """The result of the image scan: a scan that did not run, or of another image, is not a pass."""
 
 import json
+import subprocess
+import sys
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,3 +91,34 @@ def test_only_a_clean_result_of_these_very_images_passes(
     """Severities are shown, and what is accepted is accepted until a day."""
     found, fact = scan_answer(checks, "trivy", {"backend": A, "ai-core": B}, ("HIGH", "CRITICAL"), accepted, NOW_S)
     assert (found, says in fact) == (answer, True), fact
+
+
+def test_trivys_own_report_becomes_the_result_that_a_release_reads(tmp_path: Path) -> None:
+    """`.github/trivy_result.py`, as CI runs it; a report that names no digest is refused."""
+    report = {
+        "ArtifactName": f"ghcr.io/geoaziz/ethixai-backend@{A}",
+        "Results": [
+            {
+                "Target": "debian",
+                "Vulnerabilities": [{"VulnerabilityID": "CVE-2025-1", "Severity": "HIGH", "PkgName": "x"}],
+            },
+            {"Target": "python", "Vulnerabilities": None},
+        ],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(report))
+    (tmp_path / "b.json").write_text(
+        json.dumps({"ArtifactName": "backend:latest", "Metadata": {"RepoDigests": [f"x@{B}"]}})
+    )
+    (tmp_path / "c.json").write_text(json.dumps({"ArtifactName": "backend:latest"}))
+
+    def ran(*names: str) -> "subprocess.CompletedProcess[str]":
+        script = Path(__file__).resolve().parents[3] / ".github" / "trivy_result.py"
+        return subprocess.run(
+            [sys.executable, str(script), *names], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    done = ran("a.json", "b.json")
+    assert done.returncode == 0, done.stderr
+    found, fact = scan_answer([run(done.stdout)], "trivy", {"backend": A, "ai-core": B}, ("HIGH",), [], NOW_S)
+    assert (found, "1 HIGH (CVE-2025-1)" in fact) == (Answer.FAIL, True)
+    assert (ran("c.json").returncode, "was not scanned by its digest" in ran("c.json").stderr) == (1, True)

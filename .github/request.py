@@ -1,0 +1,54 @@
+"""The inputs of `deploy-production.yml` as the parameters of a Prefect run, in JSON on stdout. Standard library only.
+
+    python3 .github/request.py release
+
+Reads the inputs from environment variables. Exit status 1, with a sentence on stderr, where an input cannot be read.
+"""
+
+import json
+import os
+import sys
+from typing import Any
+
+FIELDS = {
+    "release": ("version", "changes"),
+    "hotfix": ("version", "reason", "incident", "approver"),
+}
+
+
+def overrides(text: str, by: str) -> list[dict[str, str]]:
+    """``ci: scanned by hand; load_test: as last week`` as one override for each item, by the person who ran the
+    workflow. Raises ValueError."""
+    found = []
+    for part in filter(None, (one.strip() for one in text.replace("\n", ";").split(";"))):
+        item, colon, reason = (piece.strip() for piece in part.partition(":"))
+        if not (item and colon and reason):
+            raise ValueError(f"overrides: {part[:80]!r} is not ITEM: REASON. Separate several with a semicolon.")
+        found.append({"item": item, "by": by, "reason": reason})
+    return found
+
+
+def request(kind: str, inputs: dict[str, str]) -> dict[str, Any]:
+    """The request of a release or a hotfix. What was left empty is left out. Raises ValueError."""
+    actor = inputs.get("GITHUB_ACTOR", "")
+    asked: dict[str, Any] = {name: inputs.get(name.upper(), "") for name in FIELDS[kind]}
+    asked["requested_by"] = f"{actor} (GitHub Actions)"
+    if given := overrides(inputs.get("OVERRIDES", ""), actor):
+        asked["overrides"] = given
+    if inputs.get("PLAN_ONLY") == "true":
+        asked["plan_only"] = True
+    if kind == "release" and (services := inputs.get("SERVICES", "").replace(",", " ").split()):
+        asked["services"] = services
+    if kind == "release" and (percent := inputs.get("CANARY_PERCENT", "").strip()):
+        if not percent.isdecimal():
+            raise ValueError(f"canary_percent: {percent[:20]!r} is no whole number.")
+        asked["canary_percent"] = int(percent)
+    return {"request": asked}
+
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps(request(sys.argv[1], dict(os.environ))))
+    except ValueError as wrong:
+        print(f"::error::{wrong} Nothing was started.", file=sys.stderr)
+        sys.exit(1)
