@@ -7,6 +7,7 @@ Exit status: 0 done, 1 it could not be done, 2 a file or an argument is wrong (n
 
 import argparse
 import asyncio
+import json
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -19,6 +20,8 @@ import blocks
 from blocks import Environment, files, forms
 from blocks.adopt import adopt
 from blocks.prefect_api import PREFECT_AWAY
+from playbook.analysis.dashboard import alert_rules, dashboard
+from playbook.analysis.signals import playbook_table
 from playbook.errors import BadRequest
 
 NO_SERVER = "PREFECT_API_URL is not set; set it to the server's API, for example http://127.0.0.1:4200/api"
@@ -41,7 +44,12 @@ def main(arguments: list[str] | None = None) -> int:
     sign.add_argument(
         "--remove", action="append", default=[], metavar="SERVICE", help="remove what SERVICE carries, and sign that"
     )
+    board = commands.add_parser("dashboard", help="print Grafana's dashboard, or Prometheus's alert rules, as JSON")
+    board.add_argument("--rules", action="store_true", help="the alert rules instead of the dashboard")
+    board.add_argument("files", nargs=1, type=Path, metavar="FILE")
     asked = parser.parse_args(arguments)
+    if asked.command == "dashboard":
+        return asyncio.run(_dashboard(asked.files[0], is_rules=asked.rules))
     if asked.command == "adopt":
         return asyncio.run(_adopt(asked.environment, asked.remove))
     if asked.command == "deploy":
@@ -117,6 +125,19 @@ def _ask(question: str) -> str:
     sys.stdout.write(question)
     sys.stdout.flush()
     return sys.stdin.readline().strip()
+
+
+async def _dashboard(path: Path, *, is_rules: bool) -> int:
+    """Prometheus reads YAML, and JSON is YAML: both are printed as JSON."""
+    try:
+        env = await files.read(path, with_secrets=False)
+    except BadRequest as wrong:
+        _say(sys.stderr, *wrong.problems)
+        return 2
+    made = alert_rules if is_rules else dashboard
+    signals = (*playbook_table(env.policy), *env.signals)
+    _say(sys.stdout, json.dumps(made(env.name, env.services, signals, env.queries.text_of), indent=2))
+    return 0
 
 
 async def _apply(environments: list[Environment]) -> int:

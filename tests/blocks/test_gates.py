@@ -133,12 +133,12 @@ Given = Callable[[Any, Environment], Environment | None]
 
 
 def checks(**conclusions: str) -> Given:
-    """CI's checks of the commit; `_` stands for a dash."""
-    named = {name.replace("_", "-"): one for name, one in conclusions.items()}
+    """CI's checks of the commit, by the end of their names; `_` stands for a dash."""
+    named = {f"ci / {name.replace('_', '-')}": one for name, one in conclusions.items()}
     return lambda office, env: office.vendors.github.checked(COMMIT, named)
 
 
-GREEN = {"test_backend": "success", "test_ai_core": "success", "test_frontend": "success", "trivy": "success"}
+GREEN = {"test_backend": "success", "test_ai_core": "success", "test_frontend": "success"}
 
 
 def with_status(**statuses: str) -> Given:
@@ -155,7 +155,7 @@ def many_checks(office: Any, env: Environment) -> None:
     """The one that failed is on the third page."""
     many = {f"check-{number}": "success" for number in range(230)}
     office.vendors.github.checked(
-        COMMIT, many | dict.fromkeys(env.required_checks, "success") | {"test-backend": "failure"}
+        COMMIT, many | dict.fromkeys(env.required_checks, "success") | {"ci / test-backend": "failure"}
     )
 
 
@@ -165,13 +165,17 @@ def without_checks(office: Any, env: Environment) -> Environment:
 
 
 CI: dict[str, tuple[Given, Answer, str]] = {
-    "all passed": (checks(**GREEN), Answer.PASS, "on main; test-backend"),
+    "all passed": (checks(**GREEN), Answer.PASS, "on main; ci / test-backend"),
     "neutral and skipped": (checks(**GREEN | {"test_backend": "neutral", "test_ai_core": "skipped"}), Answer.PASS, ""),
-    "one failed": (checks(**GREEN | {"test_backend": "failure"}), Answer.FAIL, "test-backend is failure"),
-    "one is running": (checks(**GREEN | {"test_backend": ""}), Answer.FAIL, "test-backend is pending"),
-    "one was cancelled": (checks(**GREEN | {"test_backend": "cancelled"}), Answer.FAIL, "test-backend is cancelled"),
-    "an empty list": (checks(), Answer.FAIL, "test-backend has not run"),
-    "many pages": (many_checks, Answer.FAIL, "test-backend is failure"),
+    "one failed": (checks(**GREEN | {"test_backend": "failure"}), Answer.FAIL, "ci / test-backend is failure"),
+    "one is running": (checks(**GREEN | {"test_backend": ""}), Answer.FAIL, "ci / test-backend is pending"),
+    "one was cancelled": (
+        checks(**GREEN | {"test_backend": "cancelled"}),
+        Answer.FAIL,
+        "ci / test-backend is cancelled",
+    ),
+    "an empty list": (checks(), Answer.FAIL, "ci / test-backend has not run"),
+    "many pages": (many_checks, Answer.FAIL, "ci / test-backend is failure"),
     "a status that passed": (with_status(coverage="success"), Answer.PASS, "coverage"),
     "a status that failed": (with_status(coverage="failure"), Answer.FAIL, "coverage is failure"),
     "a status in error": (with_status(coverage="error"), Answer.FAIL, "coverage is error"),

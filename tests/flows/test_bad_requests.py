@@ -20,7 +20,7 @@ def without_prometheus(test_env: TestEnvironment) -> None:
 
 def with_a_red_check(test_env: TestEnvironment) -> None:
     """CI did not pass on the commit."""
-    test_env.fixture.ci(**{"test-backend": "failure"})
+    test_env.fixture.ci(**{"ci / test-backend": "failure"})
 
 
 BAD: dict[str, tuple[dict[str, Any], Callable[[TestEnvironment], None], str]] = {

@@ -266,7 +266,7 @@ def test_images_that_come_late_are_waited_for() -> None:
 
     async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
         github = test_env.fixture.vendors["production"].github
-        github.checked("abc123", {"test-backend": ""})
+        github.checked("abc123", {"ci / test-backend": ""})
         run = test_env.start_release(environment="staging")
         await test_env.until(lambda: any("is not pushed yet" in line for _, line in test_env.server.log))
         assert run.end == "Running"
@@ -283,7 +283,7 @@ def test_images_that_never_come_are_refused(pending: str, waited: bool) -> None:
     """At the deadline; at once where CI has ended without pushing them."""
 
     async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run, float]:
-        test_env.fixture.vendors["production"].github.checked("abc123", {"test-backend": pending})
+        test_env.fixture.vendors["production"].github.checked("abc123", {"ci / test-backend": pending})
         began_s = test_env.fixture.now()
         run = await test_env.release(environment="staging")
         return test_env, run, test_env.fixture.now() - began_s
