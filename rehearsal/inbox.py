@@ -42,6 +42,12 @@ _MARKDOWN = MarkdownIt("js-default")
 """Without HTML in it, and with no link to anything but the usual schemes."""
 
 
+PICTURE = "data:image/svg+xml;base64,"
+"""The charts of a release's page. A browser runs no script of an image."""
+_PAGE = MarkdownIt("js-default")
+_PAGE.validateLink = lambda url: url.startswith(PICTURE) or _MARKDOWN.validateLink(url)  # type: ignore[method-assign]
+
+
 def page(calls: Calls, head: str = "") -> str:
     """The whole page, the newest first. ``head`` is HTML above the messages."""
     shown = [one for one in reversed(calls) if one["vendor"] in NAMES]
@@ -54,10 +60,10 @@ def page(calls: Calls, head: str = "") -> str:
 
 
 def document(title: str, text: str) -> str:
-    """Markdown as one HTML file that needs nothing else."""
+    """The Markdown of a release's page as one HTML file that needs nothing else."""
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
-        f"<body>{_MARKDOWN.render(text)}</body></html>"
+        f"<body>{_PAGE.render(text)}</body></html>"
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 
 from blocks.environment import Environment
 from playbook.errors import Refused, Transient
@@ -15,7 +15,7 @@ from playbook.rollback import unrecorded
 from playbook.rollback.plan import ServiceState
 from tasks.each_service import read_services
 from tasks.ensure import ensure
-from tasks.retries import READ, REVERT, is_last_try
+from tasks.retries import READ, REVERT, is_last_try, step
 
 
 class Found(NamedTuple):
@@ -25,7 +25,7 @@ class Found(NamedTuple):
     aside: tuple[Unreadable, ...]
 
 
-@task(name="find revisions", task_run_name="find revisions", **READ)
+@step("find revisions", **READ)
 async def find_revisions(env: Environment) -> Found:
     """Every service of the environment as it is now, with the revisions that exist; in order of promotion.
 
