@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
-from prefect import get_run_logger
+from prefect import get_run_logger, task
 
 from blocks.environment import Environment
 from playbook.errors import Refused, Transient
@@ -50,7 +50,7 @@ async def find_revisions(env: Environment) -> Found:
     return Found(services, tuple(aside))
 
 
-@task(name="list revisions", task_run_name="list revisions", **READ)
+@step("list revisions", **READ)
 async def list_revisions(env: Environment) -> Mapping[str, tuple[Revision, ...]]:
     """The revisions of each service, newest first; a service that cannot be listed is left out, and the log says why.
 
