@@ -14,6 +14,7 @@ import shlex
 import signal
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 
 from rehearsal import inbox, training
@@ -65,7 +66,9 @@ async def up() -> int:
     async with running_environment(auth=login) as test_env:
         lessons = await training.prepare(test_env)
         head = training.head(test_env, lessons, await training.forms(test_env, lessons), login)
-        async with serve(inbox.application(test_env.world.vendor_calls, lambda: head)) as page:
+        async with serve(
+            inbox.application(test_env.world.vendor_calls, lambda: head, partial(training.resolve, test_env))
+        ) as page:
             print(
                 f"For scripts\n"
                 f"  Prefect API        {test_env.server.api_url}\n"
