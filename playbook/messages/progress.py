@@ -35,8 +35,13 @@ def _service(verdict: Verdict) -> str:
 
 
 def _nearness(signal: SignalReading) -> float:
-    """Value divided by limit, or limit by value where the limit is the least allowed; 0 where either is unknown."""
+    """Value divided by limit, or limit by value where the limit is the least allowed; 0 where either is unknown.
+
+    A number of things that is as large as it must be (one instance of one) is no closer to its limit than it should be.
+    """
     if signal.ratio is None or not signal.threshold:
+        return 0.0
+    if signal.is_minimum and signal.is_number and signal.ratio >= signal.threshold:
         return 0.0
     if signal.is_minimum:
         return signal.threshold / signal.ratio if signal.ratio > 0 else 1.0
