@@ -221,6 +221,8 @@ async def complete(env: Environment, report: Report) -> FlowResult:
     lease = report.lease
     await asyncio.gather(*(check_settled(env, lease, service) for service in lease.services))
     message = f"{lease.version} serves all users of {', '.join(lease.services)} in {env.name}."
+    if isinstance(lease, HotfixLease):
+        message += f" {lease.request.approver} approved it ({lease.request.incident})."
     outcome = FlowResult(end=ReleaseOutcome.PROMOTED, message=message, release_id=lease.release_id)
     await asyncio.gather(track_release(env, lease), notify_complete(env, report))
     await start_watch(env, lease)

@@ -29,7 +29,8 @@ CHANNELS = {"C0RELEASES": "#releases", "C0INCIDENTS": "#incident-response"}
 STYLE = """
 :root{color-scheme:light dark;--line:#8885;--soft:#8882}
 body{font:15px/1.45 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem}
-h1{font-size:1.3rem}.one{border:1px solid var(--line);border-left:4px solid var(--line);border-radius:6px;
+h1{font-size:1.4rem}h2{font-size:1.25rem}h3{font-size:1.1rem}
+.one{border:1px solid var(--line);border-left:4px solid var(--line);border-radius:6px;
 padding:.5rem .8rem;margin:.6rem 0;overflow-wrap:anywhere}
 .head{opacity:.75;font-size:.85rem}.text{white-space:pre-wrap}
 pre,code{background:var(--soft);border-radius:4px;padding:.1rem .3rem;overflow-x:auto}
