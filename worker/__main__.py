@@ -1,4 +1,4 @@
-"""``python -m worker [--work-queue QUEUE]``: a Prefect worker, and a warm process that its runs are forked from.
+"""``python -m worker [--work-queue QUEUE]``: our worker, and a warm process to fork its runs from.
 
 The arguments are those of ``prefect worker start``. This process becomes the worker: its process id, signals and exit
 status are the worker's.
@@ -22,8 +22,7 @@ def main() -> None:
     subprocess.Popen([sys.executable, "-m", "worker.warm", path, str(ends_with_us)], pass_fds=(ends_with_us,))
     os.close(ends_with_us)
     os.environ[SOCKET] = path
-    start = ["worker", "start", "--pool", POOL, "--type", "process", *sys.argv[1:]]
-    os.execv(sys.executable, [sys.executable, "-m", "prefect", *start])  # noqa: S606  # the program is Prefect
+    os.execv(sys.executable, [sys.executable, "-m", "worker.bound", "--pool", POOL, *sys.argv[1:]])  # noqa: S606  # ours
 
 
 if __name__ == "__main__":
