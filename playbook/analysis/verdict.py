@@ -138,7 +138,8 @@ def _unless_shared(
     if found.action in _SPEAKS_AGAINST:
         known = evidence.age_s > policy.freshness_s or _against_settled(left, policy, services, scaled, at_end)
         return left, found if known else waits
-    too_little = bool(left.set_aside_s) and found.reason in (Reason.TELEMETRY_PARTIAL, Reason.NO_TRAFFIC)
+    needed_s = policy.coverage_min * min(policy.bake_s, policy.horizon_s)
+    too_little = at_end and bool(left.set_aside_s) and left.covered_s < needed_s
     return left, waits if too_little or fails_now(evidence, policy) else found
 
 
@@ -297,7 +298,7 @@ def _at_end(evidence: Evidence, policy: Policy, services: int) -> _Finding:
         missing = Reason.TELEMETRY_FAULTY
     elif not evidence.rounds:
         missing = Reason.TELEMETRY_MISSING
-    elif missing is None and evidence.covered_s < policy.coverage_min * (evidence.now_s - evidence.bake_start_s):
+    elif missing is None and evidence.covered_s < policy.coverage_min * _watched_s(evidence):
         missing = Reason.TELEMETRY_PARTIAL
     elif missing is None and not bake.n:
         missing = Reason.NO_TRAFFIC
@@ -318,6 +319,11 @@ def _at_end(evidence: Evidence, policy: Policy, services: int) -> _Finding:
     if outlook.bound(evidence, policy) >= line:
         return _Finding(Action.INCONCLUSIVE, Reason.TOO_FEW_REQUESTS)
     return _Finding(Action.PROMOTE, Reason.HEALTHY)
+
+
+def _watched_s(evidence: Evidence) -> float:
+    """Seconds of the bake that samples should cover."""
+    return evidence.now_s - evidence.bake_start_s - evidence.set_aside_s
 
 
 def _absent(evidence: Evidence) -> State | None:
@@ -373,7 +379,7 @@ def _verdict(found: _Finding, evidence: Evidence, policy: Policy, services: int,
     eta_s = outlook.eta_s(evidence, policy, is_open=is_open)
     attribution = _attribution(found, evidence, policy)
     bound = outlook.bound(evidence, policy)
-    return Verdict(
+    return Verdict.model_construct(  # at every look, of values that are right already
         service=evidence.service,
         action=found.action,
         reason=found.reason,

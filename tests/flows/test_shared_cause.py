@@ -12,9 +12,10 @@ from playbook.analysis.policy import SharedCause
 HOLD = QUICK.model_copy(
     update={
         "shared_cause": SharedCause.HOLD,
-        "bake_s": 60,
-        "bake_max_s": 120,
-        "horizon_s": 60,
+        "bake_s": 90,
+        "bake_max_s": 180,
+        "horizon_s": 90,
+        "scrape_s": 1,
         "tick_s": 2,
         "gate_deadline_s": 120,
     }
@@ -45,7 +46,7 @@ def pages(test_env: TestEnvironment) -> str:
 
 @pytest.mark.parametrize(
     ("from_s", "for_s", "served"),
-    [(20, 10, NEW), (30, 45, NEW), (30, math.inf, OLD)],
+    [(20, 10, NEW), (30, 75, NEW), (30, math.inf, OLD)],
     ids=["over in the bake", "over after the bake", "never over"],
 )
 def test_a_shared_outage_is_waited_for_until_the_gates_deadline(from_s: float, for_s: float, served: str) -> None:
@@ -54,7 +55,7 @@ def test_a_shared_outage_is_waited_for_until_the_gates_deadline(from_s: float, f
     assert run.end == ("Promoted" if served == NEW else "Reverted"), run.message
     assert set(test_env.fixture.versions_served().values()) == {served}
     assert "Stable fails too, for" in test_env.fixture.slack.text
-    assert ("RELEASE HELD for stable, until" in test_env.fixture.slack.text) == (from_s + for_s > 60)
+    assert ("RELEASE HELD for stable, until" in test_env.fixture.slack.text) == (from_s + for_s > HOLD.bake_s)
     assert test_env.server.forms == []
     assert served == NEW or "No decision by the deadline" in run.message
 
