@@ -45,7 +45,8 @@ class TestEnvironment:
         self.say = say
         self.events: list[tuple[float, str]] = []
         self._commits = int(time.time())
-        self._policy = ("", "", "")
+        self._policy = ("", "", "", "")
+        self.newest_version = ""
 
     def event(self, text: str) -> None:
         """Add something that the scenario did to its timeline."""
@@ -55,7 +56,8 @@ class TestEnvironment:
     def new_version(self) -> str:
         """A version that no scenario has used."""
         self._commits += 1
-        return f"v{time.strftime('%Y%m%d', time.gmtime())}-{self._commits % 16**7:07x}"
+        self.newest_version = f"v{time.strftime('%Y%m%d', time.gmtime())}-{self._commits % 16**7:07x}"
+        return self.newest_version
 
     async def publish(
         self, version: str, behaviours: Mapping[str, str] | None = None, staging: Mapping[str, str] | None = None
@@ -73,15 +75,14 @@ class TestEnvironment:
             }
             await self.world.publish(f"{REPOSITORY}/{service}", f"sha-{commit}", env)
 
-    async def policy(self, lines: str = "", *, signals: str = "", frontend: str = "") -> None:
-        """Add ``lines`` to the policy in production's environment file, and the others to its signals and to its
-        frontend, until the next `clean`."""
-        if (lines, signals, frontend) != self._policy:
-            files = write_environments(
-                self.server.folder, self.world, self.server.ui_url, lines, signals=signals, frontend=frontend
-            )
+    async def policy(self, lines: str = "", *, signals: str = "", frontend: str = "", gates: str = "") -> None:
+        """Add ``lines`` to the policy in production's environment file, and the others to its signals, its frontend and
+        its gates, until the next `clean`."""
+        if (lines, signals, frontend, gates) != self._policy:
+            more = {"signals": signals, "frontend": frontend, "gates": gates}
+            files = write_environments(self.server.folder, self.world, self.server.ui_url, lines, **more)
             await self.server.apply(*files)
-            self._policy = lines, signals, frontend
+            self._policy = lines, signals, frontend, gates
 
     async def clean(self, users_per_s: float, head_start_s: float = HEAD_START_S) -> None:
         """The world is in its initial state, no run is under way, and users have sent requests for ``head_start_s``."""
