@@ -1,11 +1,12 @@
 """Runs one scenario in a test environment and checks how it ended."""
 
 import asyncio
+import sys
 import time
 
 from rehearsal import checks
 from rehearsal.prefect_api import PrefectApi, Run
-from rehearsal.report import PhasePrinter
+from rehearsal.report import BakePrinter, PhasePrinter
 from rehearsal.scenario import Scenario, ScenarioResult
 from rehearsal.test_environment import PRODUCTION, SERVICES, TestEnvironment, sums
 
@@ -94,6 +95,11 @@ async def _collect(
 async def _print_steps(test_env: TestEnvironment, run_id: str) -> None:
     """Print each step of the run as it ends, under its environment and phase."""
     printer = PhasePrinter(test_env.say, time.time())
+    bakes = BakePrinter(test_env.say, is_terminal=sys.stdout.isatty())
     while True:
         await asyncio.sleep(PRINT_EVERY_S)
-        printer.show(await test_env.prefect.steps(run_id), await test_env.world.writes())
+        steps, writes = await test_env.prefect.steps(run_id), await test_env.world.writes()
+        if printer.has_news(steps):
+            bakes.end()
+        printer.show(steps, writes)
+        bakes.show(await test_env.prefect.bake(run_id), time.time())

@@ -24,7 +24,7 @@ from playbook.lease.recovery import Owner
 from playbook.release.outcome import ReleaseOutcome
 from playbook.text import clean
 from tasks import status
-from tasks.retries import READ
+from tasks.retries import READ, step
 from tasks.start import start
 
 HEARTBEAT, ENDED, PAUSED = "release.beat", "release.ended", "release.paused"
@@ -121,7 +121,7 @@ async def mark_lost(found: Lease, successor: Lease) -> None:
         get_run_logger().warning("flow run %s still looks as if it ran: %s", found.flow_run_id, away)
 
 
-@task(name="owner", task_run_name="owner of {lease.release_id}", **READ)
+@step("owner", **READ)
 async def owner_of(env: Environment, lease: Lease) -> Owner:
     """What became of the process that holds ``lease``: by its run's state, and by its heartbeat where that runs.
 

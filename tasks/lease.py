@@ -24,13 +24,13 @@ from tasks.ensure import CONFLICTS_MAX, dead_tags, ensure
 from tasks.heartbeat import heartbeat, heartbeat_ended, sending_heartbeats
 from tasks.incident import run_url
 from tasks.place import place_of
-from tasks.retries import READ, REVERT, WRITE
+from tasks.retries import READ, REVERT, WRITE, step
 
 T = TypeVar("T")
 L = TypeVar("L", bound=Lease)
 
 
-@task(name="signing key", task_run_name="signing key", **READ)
+@step("signing key", **READ)
 async def signing_key_problem(env: Environment) -> str:
     """Why nothing can be signed, in one sentence; empty where it can, or where the environment signs nothing."""
     try:
@@ -40,7 +40,7 @@ async def signing_key_problem(env: Environment) -> str:
     return ""
 
 
-@task(name="look", task_run_name="look", **READ)
+@step("look", **READ)
 async def look(env: Environment, services: tuple[str, ...]) -> dict[str, ServiceSnapshot]:
     """One fresh read of each service.
 
@@ -85,7 +85,7 @@ def taken_tag(env: Environment, snapshot: ServiceSnapshot) -> str:
     )
 
 
-@task(name="already live", task_run_name="already live", **READ)
+@step("already live", **READ)
 async def already_live(env: Environment, order: Order, found: dict[str, ServiceSnapshot]) -> bool:
     """Whether every service of the order already gives all users exactly its image."""
     serving = {name: snapshot.pinned.main for name, snapshot in found.items()}
@@ -93,7 +93,7 @@ async def already_live(env: Environment, order: Order, found: dict[str, ServiceS
     return is_live(order, found, {name: revision.image for name, revision in zip(serving, revisions, strict=True)})
 
 
-@task(name="check free", task_run_name="check free", **READ)
+@step("check free", **READ)
 async def check_free(env: Environment, order: Order) -> None:
     """No release holds a service of the order: nothing else is begun for one that would be refused in the end.
 
@@ -121,7 +121,7 @@ async def with_link(env: Environment, refusal: ReleaseError) -> ReleaseError:
     return Held(" ".join([str(refusal), *links]), is_same=refusal.is_same, holder=refusal.holder)
 
 
-@task(name="version in staging", task_run_name="version in staging", **READ)
+@step("version in staging", **READ)
 async def version_in_staging(env: Environment, staging: Environment | None) -> str:
     """The version that passed staging last and that ``env`` has not had; empty where there is none.
 
@@ -151,7 +151,7 @@ def holder(env: Environment, requested_at_s: float | None = None) -> Holder:
     )
 
 
-@task(name="acquire", task_run_name="acquire {lease.release_id}", **WRITE)
+@task(name="acquire", task_run_name="acquire the lease in {env.name}", **WRITE)
 async def acquire(env: Environment, lease: Lease) -> None:
     """This run holds the services of ``lease``, whatever its kind, the coordinator first.
 
@@ -195,7 +195,7 @@ async def _let_go_untouched(env: Environment, lease: Lease, service: str) -> str
     return problem
 
 
-@task(name="save lease", task_run_name="save lease", **WRITE)
+@step("save lease", **WRITE)
 async def save_lease(env: Environment, lease: L) -> L:
     """The coordinator carries ``lease`` as it is now; no user is moved. Returns the lease."""
     await ensure(env, lease.coordinator, partial(change.to_record, lease=lease))
@@ -265,14 +265,14 @@ async def as_it_stands(env: Environment, found: Lease, act: Callable[[Lease], Aw
     raise conflict
 
 
-@task(name="find lease", task_run_name="find lease {found.release_id}", **READ)
+@step("find lease", **READ)
 async def find_lease(env: Environment, found: Lease) -> Lease | None:
     """The lease of the release ``found`` as its coordinator carries it now; None where it is over."""
     lease = Record.read(await env.cloud_run.snapshot(found.coordinator)).lease
     return lease if lease is not None and lease.release_id == found.release_id else None
 
 
-@task(name="find own lease", task_run_name="find own lease", **READ)
+@step("find own lease", **READ)
 async def find_own_lease(env: Environment) -> Lease | None:
     """The lease in ``env`` that belongs to this run, or that another run holds for it while it is paused; None where
     there is none."""
@@ -282,13 +282,13 @@ async def find_own_lease(env: Environment) -> Lease | None:
     return next((lease for lease in leases if run_id in lease.runs), None)
 
 
-@task(name="release lease", task_run_name="release lease {service}", **REVERT)
+@step("release lease", **REVERT)
 async def release_lease(env: Environment, lease: Lease, service: str) -> None:
     """The service carries no lease and no canary tag; a promoted one has its newest good release written down."""
     await ensure(env, service, partial(change.to_release_lease, lease=lease, now_s=unix_s()))
 
 
-@task(name="end watch", task_run_name="end watch {service}", **WRITE)
+@step("end watch", **WRITE)
 async def end_watch(env: Environment, lease: Lease, service: str) -> None:
     """The revision before the release is no longer kept alive, unless another release has come since."""
     await ensure(env, service, partial(change.to_end_watch, version=lease.version))
@@ -302,7 +302,7 @@ class Holdings(NamedTuple):
     aside: tuple[Unreadable, ...]
 
 
-@task(name="find leases", task_run_name="find leases", **READ)
+@step("find leases", **READ)
 async def find_leases(env: Environment) -> Holdings:
     """What is held in the environment, service by service: what cannot be believed is set aside.
 
@@ -322,7 +322,7 @@ async def find_leases(env: Environment) -> Holdings:
     return Holdings(tuple(one for one in leases.values() if not odd[one.release_id]), orphans, (*found.aside, *aside))
 
 
-@task(name="free orphan", task_run_name="free orphan {service}", **REVERT)
+@step("free orphan", **REVERT)
 async def free_orphan(env: Environment, service: str) -> None:
     """The service is back on what it was before a release whose lease is gone from its coordinator.
 
@@ -345,7 +345,7 @@ async def free_orphans(env: Environment, services: tuple[str, ...]) -> None:
         get_run_logger().warning("an orphan was not freed: %s", failed)
 
 
-@task(name="judge recovery", task_run_name="judge recovery of {found.release_id}", **READ)
+@step("judge recovery", **READ)
 async def judge_recovery(found: Lease, owner: Owner) -> Recovery:
     """What becomes of a release, given what became of its process."""
     decided = recover(found, owner, unix_s())

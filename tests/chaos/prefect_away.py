@@ -10,6 +10,7 @@ Each seam is a public name of Prefect, replaced in Prefect's own module (`prefec
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -284,6 +285,7 @@ def prefect_away(server: Server) -> Iterator[None]:
         (runtime.flow_run, "get_scheduled_start_time", requested_at),
         (Task, "__call__", call),
         (Environment, "aload", server.open),
+        (random, "uniform", lambda least, most: least),  # a step waits as long each time that it is replayed
     ]
     with contextlib.ExitStack() as stack:
         stack.callback(CLOCK.reset, CLOCK.set(server.fixture.now))

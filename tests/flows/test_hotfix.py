@@ -68,9 +68,9 @@ def test_everybody_gets_it_at_once() -> None:
 def test_the_exploit_is_tried_before_at_the_tag_and_live() -> None:
     """Open before; refused twice afterwards; the run shows all three."""
     test_env, _ = fixed()
-    lines = [line for _, line in test_env.server.log if "before the fix" not in line]
-    seen = [line for line in lines if line.endswith(("answered 200", "answered 403"))]
-    assert [line[-3:] for line in seen] == ["200", "403", "403"]
+    seen = [line for _, line in test_env.server.log if line.endswith(("answered 200", "answered 403"))]
+    assert [line[-3:] for line in seen if not line.startswith("production: ")] == ["200", "403", "403"]
+    assert any(line.startswith("production: lease acquired; before the fix") for line in seen)
 
 
 BAD = {
