@@ -121,7 +121,7 @@ async def run_scenarios(names: list[str], path: Path | None) -> int:
         written = [result.json() for result in results]
         path.write_text(json.dumps(written if len(names) > 1 else written[0], indent=2) + "\n")
     for result in results:
-        verdict = "passed" if result.passed else "FAILED"
+        verdict = "skipped" if result.skipped else "passed" if result.passed else "FAILED"
         print(f"{verdict} {result.scenario.name:24} {result.outcome}: {'; '.join(result.wrong) or result.message}")
     return 0 if all(result.passed for result in results) else 1
 
@@ -142,9 +142,10 @@ async def result_of(test_env: TestEnvironment, scenario: Scenario) -> ScenarioRe
     """The result of one scenario. An unexpected error is a failed result, so that the other scenarios still run."""
     try:
         result = await run_scenario(test_env, scenario)
-        print(phases_table(result), flush=True)
-        for path in await kept(test_env, result):
-            print(f"  page kept: {path}", flush=True)
+        if not result.skipped:
+            print(phases_table(result), flush=True)
+            for path in await kept(test_env, result):
+                print(f"  page kept: {path}", flush=True)
     except Exception as error:  # noqa: BLE001  # any error: the other scenarios run, and FILE is written
         traceback.print_exc()
         result = ScenarioResult.not_run(scenario, f"The scenario could not be run: {type(error).__name__}: {error}")

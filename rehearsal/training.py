@@ -28,7 +28,7 @@ watch_s = 60
 """Added to the compressed policy: a bake that can decide at `USERS_PER_S`; an answer may take 15 minutes, as in
 production."""
 BACKEND = "ethixai-backend"
-HOLE = {"method": "GET", "path": "/api/debug/users", "service": BACKEND}
+HOLE = {"request": "env:EXPLOIT_DEBUG_USERS", "service": BACKEND}
 
 
 @dataclass(frozen=True)

@@ -202,17 +202,15 @@ def this_run(env: Environment) -> str:
     return f"{env.ui_url}/runs/flow-run/{runtime.flow_run.get_id()}"
 
 
-def planned_words(
-    env: Environment, lease: Lease, order: Order, items: tuple[Item, ...], changes: str
-) -> tuple[str, ...]:
+def planned_words(env: Environment, report: Report, order: Order, changes: str) -> tuple[str, ...]:
     """What a release would say where all goes well: at its start, and at its end."""
-    start = messages.starting(lease, env.name, unix_s(), env.policy.bake_s, order.changes or changes, items)
-    report = Report(environment=env.name, lease=lease)
-    end: Message = messages.complete(report, env.policy.watch_s if env.policy.bake_s else 0)
+    lease = report.lease
     if lease.kind is Kind.HOTFIX:
-        end = hotfix.hotfix_deployed(report, env.policy)
-        return (end.text,)
-    return start.text, end.text
+        return (hotfix.hotfix_deployed(report, env.policy).text,)
+    bake_s = lease.policy(env.policy).bake_s
+    words = order.changes or changes
+    start = messages.starting(lease, env.name, unix_s(), bake_s, words, report.checklist, report.forecasts)
+    return start.text, messages.complete(report, env.policy.watch_s if bake_s else 0).text
 
 
 async def notify_not_started(environment: str, version: str, asked_by: str, outcome: FlowResult) -> None:

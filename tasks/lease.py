@@ -13,9 +13,9 @@ from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, Re
 from playbook.lease import change
 from playbook.lease.build import Holder
 from playbook.lease.lease import Kind, Lease, next_epoch
-from playbook.lease.origin import foreign, outdated
+from playbook.lease.origin import foreign, missing, outdated
 from playbook.lease.record import Record, Unreadable
-from playbook.lease.recovery import Owner, Recovery, recover
+from playbook.lease.recovery import Owner, Recovery, Step, recover, unless_missing
 from playbook.release.plan import Order, is_live, version_due
 from playbook.release.traffic import PREVIOUS_TAG, ServiceSnapshot
 from tasks.address import unreachable
@@ -24,7 +24,7 @@ from tasks.ensure import CONFLICTS_MAX, dead_tags, ensure
 from tasks.heartbeat import heartbeat, heartbeat_ended, sending_heartbeats
 from tasks.incident import run_url
 from tasks.place import place_of
-from tasks.retries import READ, REVERT, WRITE, step
+from tasks.retries import READ, REVERT, WRITE, is_last_try, step
 
 T = TypeVar("T")
 L = TypeVar("L", bound=Lease)
@@ -338,16 +338,42 @@ async def free_orphan(env: Environment, service: str) -> None:
     await ensure(env, service, partial(change.to_free_orphan, release_id=participant.release_id))
 
 
-async def free_orphans(env: Environment, services: tuple[str, ...]) -> None:
-    """Each of ``services`` is free, or it stays as it is and the log says why: the next recovery tries again."""
+async def free_orphans(env: Environment, services: tuple[str, ...]) -> tuple[Unreadable, ...]:
+    """Each of ``services`` is free, or it stays as it is, with the reason: the next recovery tries again."""
     freed = await asyncio.gather(*(free_orphan(env, service) for service in services), return_exceptions=True)
-    if failed := first_of(one for one in freed if isinstance(one, BaseException)):
-        get_run_logger().warning("an orphan was not freed: %s", failed)
+    failed = {one: error for one, error in zip(services, freed, strict=True) if isinstance(error, BaseException)}
+    first_of(failed.values())
+    for service, error in failed.items():
+        get_run_logger().warning("%s was not freed: %s", service, error)
+    return tuple(
+        Unreadable(service=service, problem=str(error)[:500], is_stuck=True)
+        for service, error in failed.items()
+        if not isinstance(error, Fenced)
+    )
+
+
+@step("find missing", **READ)
+async def find_missing(env: Environment, found: Lease) -> list[str]:
+    """What the lease names that its services do not have. A service whose revisions are not shown says nothing."""
+    problems: list[str] = []
+    reads = await asyncio.gather(*map(env.cloud_run.revisions, found.services), return_exceptions=True)
+    for service, read in zip(found.services, reads, strict=True):
+        if isinstance(read, Transient) and not is_last_try(READ):
+            raise read
+        if isinstance(read, Refused | Transient):
+            get_run_logger().warning("%s: its revisions could not be looked at: %s", service, read)
+        elif isinstance(read, BaseException):
+            raise read
+        else:
+            problems += missing(found, env.service(service), {one.name: one.image for one in read})
+    return problems
 
 
 @step("judge recovery", **READ)
-async def judge_recovery(found: Lease, owner: Owner) -> Recovery:
-    """What becomes of a release, given what became of its process."""
+async def judge_recovery(env: Environment, found: Lease, owner: Owner) -> Recovery:
+    """What becomes of a release, given what became of its process, and whether what it names is there."""
     decided = recover(found, owner, unix_s())
+    if decided.step in (Step.RESUME, Step.HOLD):
+        decided = unless_missing(decided, found, await find_missing(env, found))
     get_run_logger().info("%s: %s, because %s", found.release_id, decided.step, decided.reason)
     return decided

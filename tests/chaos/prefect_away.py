@@ -50,6 +50,8 @@ class Server:
 
     fixture: Fixture
     runs: dict[str, State[Any]] = field(default_factory=dict)
+    flows: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """run -> its flow, and the environment that its deployment is named after"""
     artifacts: dict[str, list[str]] = field(default_factory=dict)
     tables: dict[str, list[list[dict[str, Any]]]] = field(default_factory=dict)
     variables: dict[str, Any] = field(default_factory=dict)
@@ -73,6 +75,7 @@ class Server:
         """Forget runs, artifacts, events, logs and forms."""
         for kept in (
             self.runs,
+            self.flows,
             self.artifacts,
             self.tables,
             self.variables,
@@ -172,17 +175,24 @@ class Server:
         def found() -> Any:
             if str(flow_run_id) not in self.runs:
                 raise ObjectNotFound(Exception("there is no such run"))
-            return SimpleNamespace(id=flow_run_id, state=self.runs[str(flow_run_id)])
+            flow, where = self.flows.get(str(flow_run_id), ("recovery", None))
+            state = self.runs[str(flow_run_id)]
+            return SimpleNamespace(id=flow_run_id, state=state, flow_id=flow, deployment_id=where)
 
         return await self._carry("read flow run", str(flow_run_id), found)
+
+    async def read_flow(self, flow_id: str) -> Any:
+        """As the client's; its id is its name."""
+        return await self._carry("read flow", flow_id, lambda: SimpleNamespace(name=flow_id))
 
     async def read_flow_run_states(self, flow_run_id: UUID) -> list[State[Any]]:
         """As the client's."""
         return await self._carry("read states", str(flow_run_id), lambda: self.histories[str(flow_run_id)])
 
     async def read_deployment(self, deployment_id: str) -> Any:
-        """As the client's: every run that has a deployment is one of production's."""
-        return await self._carry("read deployment", deployment_id, lambda: SimpleNamespace(name="production"))
+        """As the client's; its id is the environment that it is named after, or any: production's."""
+        name = "production" if deployment_id == "any" else deployment_id
+        return await self._carry("read deployment", deployment_id, lambda: SimpleNamespace(name=name))
 
     async def read_deployment_by_name(self, name: str) -> Any:
         """As the client's; its id is its name."""

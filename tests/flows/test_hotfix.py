@@ -19,7 +19,7 @@ REQUEST = HotfixRequest(
     reason="Critical security vulnerability",
     incident="CVE-2025-12345",
     approver="the security lead",
-    exploit=(ExploitCheck(path="/api/debug/users", service=BACKEND),),
+    exploit=(ExploitCheck(request="env:EXPLOIT_USERS", service=BACKEND),),
     requested_by="ada",
 )
 PATCHED = Behaviour(is_patched=True)
@@ -77,7 +77,7 @@ BAD = {
     "it does not start": (Behaviour(starts=False), "did not start|failed to start"),
     "its smoke tests fail at the tag": (Behaviour(is_patched=True, smoke=False), "answered 500"),
     "its smoke tests fail live": (Behaviour(is_patched=True, smoke_serving=False), "answered 500"),
-    "the hole is still open": (Behaviour(), "the hole is still open: GET to ethixai-backend answered 200"),
+    "the hole is still open": (Behaviour(), "the hole is still open: EXPLOIT_USERS to ethixai-backend answered 200"),
     "its first minutes show errors": (Behaviour(is_patched=True, errors=0.05), "5 %|error ratio 5.00%"),
     "its first minutes are slow": (Behaviour(is_patched=True, very_slow=1.0), "longer than 5 s"),
 }
