@@ -9,28 +9,29 @@ from prefect.client.schemas.objects import State
 from blocks.environment import Environment
 from flows import checks
 from flows.pausing import resume
+from flows.planning import in_use, lease_for, plan
 from flows.preemption import gave_way, recording_done, take_back_running
 from flows.release import make_order, release_to
 from flows.steps import carry_out
 from playbook.checklist.items import Item
 from playbook.errors import BadRequest
-from playbook.lease.build import release_lease
 from playbook.lease.lease import Kind
 from playbook.messages.hotfix import before_the_fix
-from playbook.release.drift import DriftPolicy
+from playbook.messages.report import Note
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.request import HotfixRequest
 from playbook.release.version import ReleaseRequest
 from tasks.announce import notify_not_started
 from tasks.drift import check_drift
+from tasks.each_service import finish_all
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
-from tasks.lease import acquire, already_live, holder, look
+from tasks.lease import acquire, already_live, look
 from tasks.migration.schema import check_schema
+from tasks.opening import OpenPage, open_page
 from tasks.report import note, open_report
 from tasks.run_name import name_run
-from tasks.start import requested_at_s
 from tasks.validation import exploit_check
 
 
@@ -62,25 +63,36 @@ async def _hotfix(request: HotfixRequest, environment: str) -> FlowResult:
     order = await make_order(env, staging, wanted)
     assert order is not None  # only a request without a version may find nothing to release
     await name_run(f"hotfix {order.version} to {env.name}", str(order.version))
+    async with open_page(env, order, Kind.HOTFIX) as shown:
+        outcome = await _checked(env, staging, order, request, shown)
+        await shown.ended(outcome)
+        return outcome
+
+
+async def _checked(
+    env: Environment, staging: Environment | None, order: Order, request: HotfixRequest, shown: OpenPage
+) -> FlowResult:
     items = await checks.check_first(env, staging, order, is_hotfix=True)
     if request.plan_only:
-        return await checks.plan(env, staging, order, items, request)
+        return await plan(env, order, items, request)
     checks.refuse_open(items)
     seen = await check_first(env, order, request)
     what, done = f"hotfix {order.version}", list[str]()
     with recording_done(done):
         if staging is not None:
             await check_schema(staging, dict.fromkeys(order.images, str(order.version)))
+            await shown.at("staging", f"{staging.name} comes first")
             done += gave_way(staging, await take_back_running(staging, tuple(order.images), Kind.HOTFIX, what))
             staged = await resume(staging) or await release_to(staging, order)
             if not staged.end.is_success:
                 return FlowResult(
                     end=ReleaseOutcome.REFUSED, message=f"{env.name} was not touched; {staging.name}: {staged.message}"
                 )
+            await shown.at("deploy at 0 %", f"{staging.name} serves it")
             done.append(f"{staging.name} has {order.version}, {env.name} does not.")
         items = await checks.check_last(env, staging, order, items, is_hotfix=True)
         done += gave_way(env, await take_back_running(env, tuple(order.images), Kind.HOTFIX, what))
-        return await _fix(env, checks.in_use(order, items), request, seen, items)
+        return await _fix(env, in_use(order, items), request, seen, items, shown.notes)
 
 
 async def check_first(env: Environment, order: Order, request: HotfixRequest) -> list[str]:
@@ -88,26 +100,27 @@ async def check_first(env: Environment, order: Order, request: HotfixRequest) ->
 
     Returns a sentence for each exploit as it is answered without the fix.
     """
-    _, *before = await asyncio.gather(
-        check_schema(env, dict.fromkeys(order.images, str(order.version))),
-        *(exploit_check(env, check) for check in request.exploit),
-    )
+    schema = check_schema(env, dict.fromkeys(order.images, str(order.version)))
+    _, before = await asyncio.gather(schema, finish_all(exploit_check(env, check) for check in request.exploit))
     return [before_the_fix(check, status) for check, status in zip(request.exploit, before, strict=True)]
 
 
 async def _fix(
-    env: Environment, order: Order, request: HotfixRequest, seen: list[str], items: tuple[Item, ...]
+    env: Environment,
+    order: Order,
+    request: HotfixRequest,
+    seen: list[str],
+    items: tuple[Item, ...],
+    notes: tuple[Note, ...],
 ) -> FlowResult:
     """From the lease to the end. What is open among ``items`` is owed afterwards."""
     found = await look(env, tuple(order.images))
     if await already_live(env, order, found):
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
     drift = await check_drift(env, found, is_urgent=True)
-    is_taken = env.policy.drift is DriftPolicy.TAKE
-    me = holder(env, requested_at_s())
-    lease = release_lease(order, found.values(), me, request, drift, takes_template=is_taken, untagged=env.untagged)
+    lease, _ = await lease_for(env, order, found, drift, request)
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
-        report = await open_report(env, lease, checklist=items)
+        report = await open_report(env, lease, checklist=items, notes=notes)
         report = await note(report, "; ".join(["lease acquired", *seen]))
         return await carry_out(env, report)

@@ -7,14 +7,14 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
-from flows.checks import ask_before_production, ask_if_late, check_first, check_last, in_use, plan, refuse_open
+from flows.checks import ask_before_production, ask_if_late, check_first, check_last, refuse_open
 from flows.pausing import resume
+from flows.planning import in_use, lease_for, plan
 from flows.preemption import recording_done
 from flows.steps import carry_out
 from playbook.checklist.items import Item
 from playbook.errors import BadRequest, Refused
-from playbook.lease.build import release_lease
-from playbook.release.drift import DriftPolicy
+from playbook.messages.report import Note
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.version import Image, ReleaseRequest, Version
@@ -22,19 +22,18 @@ from tasks.announce import notify_not_started, notify_starting
 from tasks.build import check_build
 from tasks.drift import check_drift
 from tasks.ending import ending
-from tasks.forecast import forecast_bake
 from tasks.heartbeat import with_heartbeat
 from tasks.lease import (
     acquire,
     already_live,
     check_free,
-    holder,
     look,
     signing_key_problem,
     version_in_staging,
 )
 from tasks.migration.schema import check_schema
 from tasks.monitor import check_telemetry
+from tasks.opening import OpenPage, open_page
 from tasks.report import note, open_report
 from tasks.run_name import name_run
 
@@ -65,16 +64,26 @@ async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
     if order is None:
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=NOTHING_DUE)
     await name_run(f"release {order.version} to {env.name}", str(order.version))
+    async with open_page(env, order) as shown:
+        outcome = await _checked(env, staging, order, request, shown)
+        await shown.ended(outcome)
+        return outcome
+
+
+async def _checked(
+    env: Environment, staging: Environment | None, order: Order, request: ReleaseRequest, shown: OpenPage
+) -> FlowResult:
     if problem := await check_telemetry(env):
         raise Refused(f"{problem} Without it nothing can be promoted.")
     items = await check_first(env, staging, order)
     if request.plan_only:
-        return await plan(env, staging, order, items)
+        return await plan(env, order, items)
     refuse_open(items)
     await ask_if_late(env, order)
     done = []
     if staging is not None:
         await check_free(env, order)
+        await shown.at("staging", f"checks passed; {staging.name} comes first")
         staged = await resume(staging) or await release_to(staging, order)
         if not staged.end.is_success:
             return FlowResult(
@@ -82,30 +91,28 @@ async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
             )
         if staged.end is ReleaseOutcome.PROMOTED:
             done = [f"{staging.name} has {order.version}; {env.name} was not touched."]
+        await shown.at("deploy at 0 %", f"{staging.name} serves it")
     with recording_done(done):
         items = await check_last(env, staging, order, items)
         if await ask_before_production(env, order, items):
             items = await check_last(env, staging, order, items)
-        return await release_to(env, in_use(order, items), items)
+        return await release_to(env, in_use(order, items), items, shown.notes)
 
 
-async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = ()) -> FlowResult:
+async def release_to(
+    env: Environment, order: Order, items: tuple[Item, ...] = (), notes: tuple[Note, ...] = ()
+) -> FlowResult:
     """Take ``order`` to one environment, from the lease to its end."""
     found = await look(env, tuple(order.images))
     if await already_live(env, order, found):
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
     await check_schema(env, dict.fromkeys(order.images, str(order.version)))
     drift = await check_drift(env, found)
-    is_taken = env.policy.drift is DriftPolicy.TAKE
-    lease = release_lease(
-        order, found.values(), holder(env), drift=drift, takes_template=is_taken, untagged=env.untagged
-    )
-    forecasts = await forecast_bake(env, lease, found, order.canary_percent_max)
-    lease = lease.planned({one.service: one.percent for one in forecasts}, forecasts[0].bake_s) if forecasts else lease
+    lease, forecasts = await lease_for(env, order, found, drift)
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
         words = "; ".join(["lease acquired", *map(str, lease.overrides)])
-        report = await open_report(env, lease, checklist=items, changes=order.changes, forecasts=forecasts)
+        report = await open_report(env, lease, checklist=items, changes=order.changes, notes=notes, forecasts=forecasts)
         report = await note(report, words)
         await notify_starting(env, report, order, items)
         return await carry_out(env, report)

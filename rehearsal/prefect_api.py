@@ -47,10 +47,14 @@ class PrefectApi:
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
-    async def start(self, deployment: str, parameters: dict[str, Any], key: str = "") -> Run:
-        """Create a run of ``flow/deployment``. Raises RuntimeError with the API's answer where it refuses."""
+    async def start(self, deployment: str, parameters: dict[str, Any], key: str = "", *, due_s_ago: float = 0.0) -> Run:
+        """Create a run of ``flow/deployment``, which was due so long ago. Raises RuntimeError with the API's answer
+        where it refuses."""
         found = await self._ask("GET", f"/deployments/name/{deployment}")
         body = {"parameters": parameters, **({"idempotency_key": key} if key else {})}
+        if due_s_ago:
+            due = datetime.fromtimestamp(time.time() - due_s_ago, UTC).isoformat()
+            body["state"] = {"type": "SCHEDULED", "state_details": {"scheduled_time": due}}
         return _run(await self._ask("POST", f"/deployments/{found['id']}/create_flow_run", body))
 
     async def run(self, run_id: str) -> Run:
@@ -80,6 +84,18 @@ class PrefectApi:
         wanted = {"deployment_id": {"any_": [found["id"]]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
         return list(await self._ask("POST", "/flow_runs/filter", {"flow_runs": wanted}))
 
+    async def schedule(self, deployment: str, cron: str) -> str:
+        """Let the one schedule of a deployment run at ``cron`` (UTC). Returns what it was."""
+        found = await self._ask("GET", f"/deployments/name/{deployment}")
+        (one,) = found["schedules"]
+        wanted = {**one["schedule"], "cron": cron}
+        await self._ask("PATCH", f"/deployments/{found['id']}/schedules/{one['id']}", {"schedule": wanted})
+        return str(one["schedule"]["cron"])
+
+    async def artifact(self, key: str) -> str:
+        """The newest artifact of this key. Raises RuntimeError where there is none."""
+        return str((await self._ask("GET", f"/artifacts/{key}/latest"))["data"])
+
     async def steps(self, run_id: str) -> list[Step]:
         """The run's ended task runs, in the order in which they started."""
         body = {"task_runs": {"flow_run_id": {"any_": [run_id]}}, "sort": "EXPECTED_START_TIME_ASC"}
@@ -95,6 +111,22 @@ class PrefectApi:
         """The names of the run's task runs that have started."""
         body = {"task_runs": {"flow_run_id": {"any_": [run_id]}}}
         return [one["name"] for one in await self._ask("POST", "/task_runs/filter", body) if one["start_time"]]
+
+    async def pages(self, run_id: str) -> dict[str, str]:
+        """The run's pages: the artifact's key -> its Markdown, the newest of each key."""
+        found = await self._artifacts(run_id, "markdown")
+        return {one["key"]: str(one["data"]) for one in found if one["key"]}
+
+    async def bake(self, run_id: str) -> tuple[float, str] | None:
+        """How far the run's newest bake is (0 to 100), and what is seen; None where none was shown."""
+        found = await self._artifacts(run_id, "progress")
+        return (float(found[-1]["data"]), found[-1]["description"] or "") if found else None
+
+    async def _artifacts(self, run_id: str, kind: str) -> list[dict[str, Any]]:
+        """The run's artifacts of this type, oldest first."""
+        wanted = {"flow_run_id": {"any_": [run_id]}, "type": {"any_": [kind]}}
+        found = await self._ask("POST", "/artifacts/filter", {"artifacts": wanted})
+        return sorted(found, key=lambda one: str(one["created"]))
 
     async def states(self, run_id: str) -> list[str]:
         """The names of the run's states, oldest first."""

@@ -14,7 +14,7 @@ from playbook.checklist.checks import ci_findings, secret_problem, staging_probl
 from playbook.checklist.items import Answer, Item, Override, Topic
 from playbook.checklist.notes import draft, notes_problems, summary
 from playbook.checklist.scan import scan_answer
-from playbook.errors import BadRequest, Refused, Transient
+from playbook.errors import BadRequest, Conflict, NoData, Refused, Transient
 from playbook.lease.record import Record
 from playbook.messages.times import clock, minutes
 from playbook.release.plan import Order
@@ -50,7 +50,7 @@ async def check_item(
     else:
         try:
             seen = await LOOK_UPS[topic](Question(env, order, staging))
-        except (Transient, Refused, BadRequest) as away:
+        except (Transient, Refused, BadRequest, NoData, Conflict) as away:
             if isinstance(away, Transient) and not is_last_try(TELL):
                 raise
             seen = Seen(Answer.CANNOT_TELL, f"no answer ({away})")

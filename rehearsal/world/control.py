@@ -100,6 +100,10 @@ class Control:
         """Create a release in GitHub: ``{tag, notes, draft}``."""
         self._world.vendors.github.release(**body)
 
+    async def on_call(self, body: Body) -> Any:
+        """Who is on call in PagerDuty: ``shifts``, each (name, escalation level, from, until)."""
+        self._world.vendors.pagerduty.on_call(*map(tuple, body["shifts"]))
+
     async def prometheus_away(self, body: Body) -> Any:
         """Stop Prometheus: it neither answers nor scrapes."""
         await self._world.prometheus.away()
@@ -134,13 +138,14 @@ class Control:
         self._world.vendors.atlas.restores_fail(body["word"])
 
     async def out_of_band(self, body: Body) -> Any:
-        """Change ``service`` out of band: ``traffic``, ``annotations``, ``email``, ``deploy``."""
+        """Change ``service`` out of band: ``traffic``, ``annotations``, ``email``, ``deploy``, ``may_fail``."""
         await self._world.out_of_band(
             body["service"],
             body.get("traffic"),
             body.get("annotations"),
             body.get("email") or PERSON,
             body.get("deploy"),
+            may_fail=body.get("may_fail", False),
         )
 
     async def front(self, body: Body) -> Any:

@@ -195,6 +195,10 @@ class RemoteWorld:
         """Create a release with these notes in GitHub."""
         await self._ask("github_release", tag=tag, notes=notes, draft=draft)
 
+    async def on_call(self, *shifts: tuple[str, int, float | None, float | None]) -> None:
+        """Who is on call: name, escalation level, from and until (unix seconds; None: without an end)."""
+        await self._ask("on_call", shifts=shifts)
+
     async def prometheus_away(self) -> None:
         """Stop Prometheus: it neither answers nor scrapes."""
         await self._ask("prometheus_away")
@@ -234,13 +238,21 @@ class RemoteWorld:
         annotations: Mapping[str, str] | None = None,
         email: str = "",
         deploy: Mapping[str, str] | None = None,
+        *,
+        may_fail: bool = False,
     ) -> None:
-        """Change a service (full name) out of band, and wait until the change is served.
+        """Change a service (full name) out of band, and wait until the change is served, or has failed if it may.
 
         Traffic is ``[{revision, percent, tag}]``; ``deploy`` is ``{revision, image}``, of the service's own template.
         """
         await self._ask(
-            "out_of_band", service=service, traffic=traffic, annotations=annotations, email=email, deploy=deploy
+            "out_of_band",
+            service=service,
+            traffic=traffic,
+            annotations=annotations,
+            email=email,
+            deploy=deploy,
+            may_fail=may_fail,
         )
 
     async def front(self, service: str, **how: bool) -> None:
