@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from blocks.environment import Environment
 from playbook.checklist.items import AFTER_STAGING, BEFORE_STAGING, WINDOWS, Item, Topic, refusal
@@ -19,8 +20,8 @@ async def check_first(
     env: Environment, staging: Environment | None, order: Order, *, is_hotfix: bool = False
 ) -> tuple[Item, ...]:
     """Everything that can be asked before anything is written anywhere."""
-    title = f"checklist in {env.name}"
-    return await _check(env, staging, order, (*WINDOWS, *BEFORE_STAGING), (), title=title, is_hotfix=is_hotfix)
+    looked_up = partial(_check, env, staging, order, (*WINDOWS, *BEFORE_STAGING), (), is_hotfix=is_hotfix)
+    return await story(f"checklist in {env.name}", looked_up, refusal)
 
 
 async def check_last(
@@ -30,8 +31,8 @@ async def check_last(
 
     Raises: Refused, naming every item that is open.
     """
-    title = f"checklist after staging in {env.name}"
-    found = await _check(env, staging, order, (*WINDOWS, *AFTER_STAGING), items, title=title, is_hotfix=is_hotfix)
+    looked_up = partial(_check, env, staging, order, (*WINDOWS, *AFTER_STAGING), items, is_hotfix=is_hotfix)
+    found = await story(f"checklist after staging in {env.name}", looked_up, refusal)
     refuse_open(found)
     return found
 
@@ -43,13 +44,9 @@ async def _check(
     topics: Sequence[Topic],
     before: tuple[Item, ...],
     *,
-    title: str,
     is_hotfix: bool,
 ) -> tuple[Item, ...]:
-    async def looked_up() -> list[Item]:
-        return await asyncio.gather(*(check_item(env, topic, order, staging, is_hotfix) for topic in topics))
-
-    found = await story(title, looked_up, refusal)
+    found = await asyncio.gather(*(check_item(env, topic, order, staging, is_hotfix) for topic in topics))
     whole = {item.topic: item for item in (*before, *found)}
     items = tuple(whole[topic] for topic in Topic if topic in whole)
     await show_checklist(env, str(order.version), items)

@@ -38,7 +38,9 @@ class TestEnvironment:
 
     __test__ = False  # a name that pytest would otherwise collect
 
-    def __init__(self, world: RemoteWorld, server: Server, prefect: PrefectApi, users: Users, say: Say) -> None:
+    def __init__(
+        self, world: RemoteWorld, server: Server, prefect: PrefectApi, users: Users, say: Say, policy: str = ""
+    ) -> None:
         self.world = world
         self.server = server
         self.prefect = prefect
@@ -46,7 +48,7 @@ class TestEnvironment:
         self.say = say
         self.events: list[tuple[float, str]] = []
         self._commits = int(time.time())
-        self._policy: dict[str, str] = {}
+        self._policy = {"policy": policy}
         self.newest_version = ""
 
     def event(self, text: str) -> None:
@@ -97,11 +99,14 @@ class TestEnvironment:
             raise RuntimeError(f"{' '.join(command[1:])} ended with {process.returncode}: {said.decode()}")
         return said.decode()
 
-    async def clean(self, users_per_s: float, head_start_s: float = HEAD_START_S) -> None:
-        """The world is in its initial state, no run is under way, and users have sent requests for ``head_start_s``."""
+    async def clean(self, users_per_s: float, head_start_s: float = HEAD_START_S, policy: str = "") -> None:
+        """The world is in its initial state, no run is under way, and users have sent requests for ``head_start_s``.
+
+        ``policy``: lines that production's policy has besides.
+        """
         await self.users.rates({})
         await self.prefect.cancel_all()
-        await self.policy("")
+        await self.policy(policy)
         await self.world.reset()
         for project in (PRODUCTION, STAGING):
             for secret in ("mongodb-uri", "jwt-signing-key"):
@@ -157,8 +162,11 @@ def sums(counts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def running_environment(say: Say = print, *, auth: str = "") -> AsyncIterator[TestEnvironment]:
-    """A complete test environment, ready for its first scenario. Everything is stopped when the block ends."""
+async def running_environment(say: Say = print, *, auth: str = "", policy: str = "") -> AsyncIterator[TestEnvironment]:
+    """A complete test environment, ready for its first scenario. Everything is stopped when the block ends.
+
+    ``policy``: lines that production's policy begins with.
+    """
     reach_directly()
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as name:
         folder = Path(name)
@@ -169,5 +177,5 @@ async def running_environment(say: Say = print, *, auth: str = "") -> AsyncItera
                 Users.start() as users,
                 server.client as http,
             ):
-                await server.deploy(*write_environments(folder, world, server.ui_url))
-                yield TestEnvironment(world, server, PrefectApi(http), users, say)
+                await server.deploy(*write_environments(folder, world, server.ui_url, policy))
+                yield TestEnvironment(world, server, PrefectApi(http), users, say, policy)

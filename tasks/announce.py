@@ -75,7 +75,7 @@ async def post(env: Environment, message: Message, to: str) -> None:
                 await channel.post(linked(message, env.name, env.ui_url), repeat=True)
 
 
-@task(name="page", task_run_name="page {page.severity}", **NOTIFY)
+@task(name="page", task_run_name="page {page.severity} ({env.name})", **NOTIFY)
 async def page(env: Environment, page: Page, to: str) -> None:
     """The on-call engineer is paged through the pager ``to``; the same key pages once."""
     for pager in env.pagers:
@@ -84,7 +84,7 @@ async def page(env: Environment, page: Page, to: str) -> None:
                 await pager.page(page)
 
 
-@task(name="resolve", task_run_name="resolve {resolution.key}", **NOTIFY)
+@task(name="resolve", task_run_name="resolve {resolution.key} ({env.name})", **NOTIFY)
 async def resolve(env: Environment, resolution: Resolution, to: str) -> None:
     """The page is over in the pager ``to``; resolving it twice is as good as once."""
     for pager in env.pagers:
@@ -93,7 +93,7 @@ async def resolve(env: Environment, resolution: Resolution, to: str) -> None:
                 await pager.resolve(resolution.key)
 
 
-@task(name="open ticket", task_run_name="open ticket", **TELL)
+@task(name="open ticket", task_run_name="open ticket ({env.name})", **TELL)
 async def open_ticket(env: Environment, ticket: Ticket, to: str = "") -> str:
     """The incident's ticket exists. Returns its URL, or nothing where the environment keeps no tickets."""
     return await env.tickets.ticket(ticket) if env.tickets is not None else ""
