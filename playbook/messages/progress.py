@@ -30,7 +30,7 @@ def _service(verdict: Verdict) -> str:
         parts.append(f"closest to its limit: {closest.name}, {measured(closest)}, limit {limit(closest)}")
     waiting = [one.name for one in verdict.signals if result(verdict, one) is Result.WAITING and one.ratio is None]
     if waiting:
-        parts.append(f"no number yet: {', '.join(waiting)}")
+        parts.append(f"{len(waiting)} of {len(verdict.signals)} signals have no number yet")
     return f"{verdict.service}: {'; '.join(parts) or 'nothing measured yet'}."
 
 
