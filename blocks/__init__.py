@@ -12,6 +12,7 @@ from blocks.prometheus import Prometheus
 from blocks.registry import Registry
 from blocks.secret_manager import SecretManager
 from blocks.sentry import Sentry
+from blocks.server_notices import ServerNotices
 from blocks.slack import Slack
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "Registry",
     "SecretManager",
     "Sentry",
+    "ServerNotices",
     "Slack",
 ]

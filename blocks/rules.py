@@ -30,6 +30,16 @@ def problems(environment: Environment) -> list[Problem]:
     ]
 
 
+def warnings(environment: Environment) -> list[str]:
+    """What a person should know of an environment that may be used as it is."""
+    if environment.is_production and environment.server_notices is None:
+        return [
+            "nobody is told when no worker is there and a release does not start: add [server_notices] "
+            "(docs/operations.md, What the server tells)"
+        ]
+    return []
+
+
 def _names(environment: Environment) -> Iterator[Problem]:
     for index, service in enumerate(environment.services):
         if len(service.name) > NAME_MAX and service.has_tags:
@@ -97,10 +107,9 @@ def _signals(environment: Environment) -> Iterator[Problem]:
 
 
 def _pagers(environment: Environment) -> Iterator[Problem]:
-    is_production = environment.name == "production" or bool(environment.staging)
     if environment.pager == "none" and environment.pagers:
         yield ("pager",), 'pager is "none", and there is a pager too. Remove one of them.'
-    if is_production and not environment.pagers and environment.pager != "none":
+    if environment.is_production and not environment.pagers and environment.pager != "none":
         yield (
             ("pagers",),
             "production has no pager: no person is told at night when a rollback fails. Add a table [pagerduty], or "
@@ -109,11 +118,10 @@ def _pagers(environment: Environment) -> Iterator[Problem]:
 
 
 def _signing(environment: Environment) -> Iterator[Problem]:
-    is_production = environment.name == "production" or bool(environment.staging)
     signing = environment.signing
     if signing.none and signing.secrets:
         yield ("signing",), "says that nothing is signed, and names keys too. Remove one of them."
-    if is_production and not signing.secrets and not signing.none:
+    if environment.is_production and not signing.secrets and not signing.none:
         yield (
             ("signing",),
             "production has no signing key: what another account writes into a service's annotations would be taken "

@@ -81,6 +81,8 @@ class Slack(HttpBlock):
         return Refused(f"{came} Check slack.token and its scopes.")
 
     def _channel(self, audience: Audience) -> str:
+        if audience is Audience.PLATFORM and audience not in self.channels:
+            audience = Audience.RELEASES
         if audience not in self.channels:
             raise Refused(
                 f"Slack has no channel for {audience}. Add slack.channels.{audience} to the environment file."

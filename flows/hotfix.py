@@ -17,6 +17,7 @@ from playbook.errors import BadRequest
 from playbook.lease.build import release_lease
 from playbook.lease.lease import Kind
 from playbook.messages.hotfix import before_the_fix
+from playbook.messages.not_started import asked_hotfix
 from playbook.release.drift import DriftPolicy
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
@@ -42,7 +43,7 @@ async def hotfix(request: HotfixRequest, environment: str = "production") -> Sta
         request: The version, what it fixes, and who allows to skip the canary.
         environment: The environment to fix, by the name of its block.
     """
-    notify = partial(notify_not_started, environment, request.version, request.requested_by)
+    notify = partial(notify_not_started, environment, asked_hotfix(request))
     return await ending(_hotfix(request, environment), notify)
 
 

@@ -7,12 +7,16 @@ from pydantic import AliasChoices, Field
 from playbook.base import Frozen
 from playbook.incident.decision_matrix import Severity
 
+SUMMARY_MAX = 1024
+"""PagerDuty takes no longer summary."""
+
 
 class Audience(StrEnum):
     """Who is spoken to; the environment file says which channel that is."""
 
     RELEASES = "releases"
     INCIDENTS = "incidents"
+    PLATFORM = "platform"
 
 
 class Message(Frozen):

@@ -152,7 +152,7 @@ MISTAKES = [
         "an unknown audience",
         "releases =",
         "release =",
-        "slack.channels.release: Input should be 'releases' or 'incidents'",
+        "slack.channels.release: Input should be 'releases', 'incidents' or 'platform'",
     ),
     (
         "an unset variable",
