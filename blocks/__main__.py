@@ -173,7 +173,7 @@ async def _publish(environment: Environment) -> int:
     except (ReleaseError, *PREFECT_AWAY) as error:
         _say(sys.stderr, f"the server's notices of {environment.name} are as they were: {error} Apply the file again.")
         return 1
-    _say(sys.stdout, f"the server tells of {environment.name}: {', '.join(told)}")
+    _say(sys.stdout, f"the server has {len(told)} notices about {environment.name}")
     return 0
 
 

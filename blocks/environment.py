@@ -42,6 +42,7 @@ from playbook.analysis.telemetry import TelemetryForm
 from playbook.checklist.gates import Gates
 from playbook.errors import BadRequest
 from playbook.incident.response import Contact
+from playbook.messages.routing import Routing
 from playbook.migration.plan import Migrations
 from playbook.release.version import Service
 
@@ -119,6 +120,9 @@ class Environment(OutsideBlock):
     )
     contacts: dict[str, Contact] = Field(
         default_factory=dict, title="Contacts", description="Whom an incident may need, by role (playbook 10)."
+    )
+    routing: Routing = Field(
+        Routing(), title="Routing", description="Which channels get which messages, which pager is called for what."
     )
     pager: Literal["", "none"] = Field(
         "", title="Pager", description='"none" says in so many words that this environment has no pager.'

@@ -23,7 +23,7 @@ from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.request import HotfixRequest
 from playbook.release.version import ReleaseRequest
-from tasks.announce import notify_not_started
+from tasks.announce import notify_hotfix_started, notify_not_started
 from tasks.drift import check_drift
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
@@ -111,4 +111,5 @@ async def _fix(
     async with with_heartbeat(env, lease):
         report = await open_report(env, lease, checklist=items)
         report = await note(report, "; ".join(["lease acquired", *seen]))
+        await notify_hotfix_started(env, report)
         return await carry_out(env, report)

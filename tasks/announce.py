@@ -115,7 +115,9 @@ def recipients(env: Environment, fact: Fact) -> tuple[str, ...]:
     match fact:
         case Message():
             return tuple(channel.name for channel in env.channels)
-        case Page() | Resolution():
+        case Page():
+            return tuple(pager.name for pager in env.pagers if env.routing.calls(pager.name, fact))
+        case Resolution():
             return tuple(pager.name for pager in env.pagers)
         case Ticket():
             return ("",) if env.tickets is not None else ()
@@ -129,8 +131,9 @@ async def notify(env: Environment, fact: Fact) -> None:
     What cannot be said now is said by an `announce` run, and this run's log shows so. One flow run takes a release
     through staging and production, so the environment is part of the fact's key.
     """
-    fact = fact.model_copy(update={"key": f"{env.name}/{fact.key}"})
-    await asyncio.gather(*(_tell(env, fact, to) for to in recipients(env, fact)))
+    facts = env.routing.copies(fact) if isinstance(fact, Message) else (fact,)
+    keyed = [one.model_copy(update={"key": f"{env.name}/{one.key}"}) for one in facts]
+    await asyncio.gather(*(_tell(env, one, to) for one in keyed for to in recipients(env, one)))
 
 
 async def _tell(env: Environment, fact: Fact, to: str) -> None:
@@ -259,12 +262,24 @@ async def notify_not_reverted(env: Environment, report: Report, why: str) -> Non
     await notify(env, not_reverted(report, why))
 
 
+async def notify_hotfix_started(env: Environment, report: Report) -> None:
+    """`#incident-response` and whoever is called for security know that a hotfix is on its way to all users."""
+    page = hotfix.hotfix_page(report, this_run(env))
+    await asyncio.gather(
+        notify(env, hotfix.hotfix_started(report, env.contacts, this_run(env))),
+        *([notify(env, page)] if any(env.routing.calls(one.name, page) for one in env.pagers) else []),
+    )
+
+
 async def notify_complete(env: Environment, report: Report) -> None:
     """`#releases` knows that all users have it; a hotfix's debt has its ticket; open incidents are over."""
     lease = report.lease
     facts: list[Fact] = [messages.complete(report, env.policy.watch_s if env.policy.bake_s else 0)]
     if lease.kind is Kind.HOTFIX:
         facts = [hotfix.hotfix_deployed(report, env.policy), hotfix.hotfix_debt(report, env.policy)]
+        page = hotfix.hotfix_page(report, this_run(env))
+        if any(env.routing.calls(one.name, page) for one in env.pagers):
+            facts.append(Resolution(key=page.key))
     await asyncio.gather(*(notify(env, fact) for fact in facts), end_incidents(env, lease.coordinator))
 
 

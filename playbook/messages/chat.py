@@ -10,9 +10,10 @@ from playbook.lease.lease import Lease
 from playbook.messages.checklist import chat_lines, overridden
 from playbook.messages.facts import Audience, Message
 from playbook.messages.forecast import sentence
-from playbook.messages.page import alarm_key, alarm_summary
+from playbook.messages.page import alarm_key, alarm_summary, calls_of
 from playbook.messages.plan import rollback_plan
 from playbook.messages.report import Report
+from playbook.messages.routing import mentions
 from playbook.messages.times import clock, clock_s, minutes
 from playbook.messages.words import impact, next_steps, severity, stable_names, users_now, which
 from playbook.release.request import Measure, MitigateRequest
@@ -222,8 +223,13 @@ def war_room(report: Report, contacts: Mapping[str, Contact], run_url: str) -> M
             f"Reason: {lease.reason}",
             f"Users: all back on {stable_names(lease)}. Impact: {impact(report)}",
             *overridden(lease.overrides),
-            *roll_call(contacts),
+            *roll_call(contacts, *calls_of(report)),
             f"Run: {run_url}",
         )
     )
-    return Message(key=f"{lease.release_id}/war-room", audience=Audience.INCIDENTS, text=text)
+    return Message(
+        key=f"{lease.release_id}/war-room",
+        audience=Audience.INCIDENTS,
+        text=text,
+        mentions=mentions(contacts, calls_of(report)),
+    )

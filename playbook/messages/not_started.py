@@ -8,6 +8,7 @@ from pydantic import Field
 from playbook.base import Frozen
 from playbook.checklist.items import Item
 from playbook.incident.decision_matrix import MATRIX, Severity, Symptom
+from playbook.incident.response import Call
 from playbook.messages.checklist import chat_lines
 from playbook.messages.facts import SUMMARY_MAX, Audience, Message, Page
 from playbook.release.outcome import FlowResult, ReleaseOutcome
@@ -33,6 +34,7 @@ class Asked(Frozen):
     by: str = ""
     audience: Audience = Audience.RELEASES
     severity: Severity | None = Field(None, description="of the page where it is refused; None: nobody is paged")
+    is_security: bool = False
 
 
 def asked_release(request: ReleaseRequest) -> Asked:
@@ -46,9 +48,13 @@ def asked_release(request: ReleaseRequest) -> Asked:
 
 def asked_hotfix(request: HotfixRequest) -> Asked:
     """A hotfix: the matrix has it for a vulnerability."""
-    severity = MATRIX[Symptom.VULNERABILITY].severity
-    subject = f"Version: {request.version} ({request.reason}, {request.incident})"
-    return Asked(what="hotfix", subject=subject, by=request.requested_by or request.approver, severity=severity)
+    return Asked(
+        what="hotfix",
+        subject=f"Version: {request.version} ({request.reason}, {request.incident})",
+        by=request.requested_by or request.approver,
+        severity=MATRIX[Symptom.VULNERABILITY].severity,
+        is_security=True,
+    )
 
 
 def asked_rollback(request: RollbackRequest) -> Asked:
@@ -106,6 +112,7 @@ def not_started_page(outcome: FlowResult, environment: str, asked: Asked, run_ur
     return Page(
         key=f"{run_of(run_url)}/refused",
         severity=asked.severity,
+        calls=(Call(asked.severity.value), *((Call.SECURITY,) if asked.is_security else ())),
         summary=f"{environment.capitalize()} {asked.what} was refused: {outcome.message}"[:SUMMARY_MAX],
         details={
             "asked for": asked.subject,

@@ -2,7 +2,8 @@
 
 from playbook.analysis.verdict import Verdict
 from playbook.incident.decision_matrix import Severity, Symptom, row_for
-from playbook.lease.lease import Lease
+from playbook.incident.response import Call
+from playbook.lease.lease import HotfixLease, Lease, RollbackLease
 from playbook.messages.facts import SUMMARY_MAX, Page
 from playbook.messages.plan import rollback_plan
 from playbook.messages.report import Report
@@ -15,6 +16,7 @@ def rollback_page(report: Report) -> Page:
     return Page(
         key=lease.release_id,
         severity=severity(report),
+        calls=calls_of(report),
         summary=f"{report.environment.capitalize()} deployment failure: {lease.version}. {lease.reason}"[:SUMMARY_MAX],
         details={
             "release": lease.release_id,
@@ -25,6 +27,14 @@ def rollback_page(report: Report) -> Page:
             "flow run": lease.flow_run_id,
         },
     )
+
+
+def calls_of(report: Report) -> tuple[Call, ...]:
+    """Whom the incident calls: those of its severity, and those of security where a vulnerability was reported."""
+    lease = report.lease
+    is_security = isinstance(lease, RollbackLease) and lease.request.symptom is Symptom.VULNERABILITY
+    is_security = is_security or isinstance(lease, HotfixLease)
+    return (Call(severity(report).value), *((Call.SECURITY,) if is_security else ()))
 
 
 def alarm_page(lease: Lease, environment: str, verdict: Verdict, form: str) -> Page:

@@ -90,7 +90,7 @@ def test_applying_says_what_it_did(applied: Done) -> None:
     assert applied.status == 0, applied.said
     lines = applied.said.splitlines()
     assert len(lines) == len(blocks.__all__) + 2
-    assert lines[-1].startswith("the server tells of production: production: an urgent run has not started, ")
+    assert lines[-1].startswith("the server has 1")
     assert lines[-2].startswith(
         "saved production (ethixai-ai-core, ethixai-backend, ethixai-frontend; policy playbook)"
     )
