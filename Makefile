@@ -12,7 +12,7 @@ LOOPBACK := $(if $(NO_PROXY)$(no_proxy),$(or $(NO_PROXY),$(no_proxy))$(comma))12
 export NO_PROXY := $(LOOPBACK)
 export no_proxy := $(LOOPBACK)
 
-.PHONY: help setup lock system venv-package rehearse scenarios check test fmt chaos chaos-real bench-judge deploy drain
+.PHONY: help setup lock system venv-package rehearse scenarios check test pictures fmt chaos chaos-real bench-judge deploy drain
 help:  ## say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
@@ -61,8 +61,11 @@ check: .venv/.done  ## the fast part: lint, types, layers, unit tests
 rehearse: setup  ## run the scenario healthy: a release, end to end, on this machine
 	$(BIN)/python -m rehearsal run healthy
 
-test: setup check  ## everything: the fast part, the world, the blocks, chaos, and six whole scenarios
+test: setup check  ## everything: the fast part, the world, the blocks, chaos, and six whole scenarios; with Chromium, a release day in the UI
 	$(BIN)/pytest -q --ignore=tests/playbook --ignore=tests/test_house.py
+
+pictures: setup  ## take the README's pictures: the browser tests keep what they see in docs/images
+	PICTURES=docs/images $(BIN)/pytest -q tests/browser
 
 scenarios: setup  ## run every scenario, one after another
 	$(BIN)/python -m rehearsal run all

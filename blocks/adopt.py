@@ -40,7 +40,7 @@ async def adopt(env: Environment, remove: Sequence[str], say: Say, ask: Ask) -> 
     status = 0
     for snapshot in snapshots:
         if snapshot.service in remove:
-            due += _removal(env, snapshot, say)
+            due += _removal(env, snapshot, snapshots, say)
             continue
         found = to_adopt(snapshot, keys, env.services)
         if isinstance(found, Adoption):
@@ -61,7 +61,9 @@ async def adopt(env: Environment, remove: Sequence[str], say: Say, ask: Ask) -> 
     return await _write(env, due, say) or status
 
 
-def _removal(env: Environment, snapshot: ServiceSnapshot, say: Say) -> list[tuple[ServiceSnapshot, Record]]:
+def _removal(
+    env: Environment, snapshot: ServiceSnapshot, snapshots: Sequence[ServiceSnapshot], say: Say
+) -> list[tuple[ServiceSnapshot, Record]]:
     if not ours(snapshot.annotations):
         say(f"{snapshot.service}: has no annotations of ours")
         return []
@@ -70,7 +72,8 @@ def _removal(env: Environment, snapshot: ServiceSnapshot, say: Say) -> list[tupl
     lines = [record.problem] if isinstance(record, Unreadable) else described(record, env.services)
     for line in lines:
         say(f"    {line}")
-    return [(snapshot, to_remove(snapshot, unix_s()))]
+    believed = [found for one in snapshots if isinstance(found := Record.of(one), Record) and one is not snapshot]
+    return [(snapshot, to_remove(snapshot.service, believed, unix_s()))]
 
 
 async def _write(env: Environment, due: Sequence[tuple[ServiceSnapshot, Record]], say: Say) -> int:

@@ -49,6 +49,12 @@ class Database(Protocol):
     async def ids(self, batch: Batch, after: object, limit: int) -> list[object]:
         """The next ids of documents that the batch changes."""
 
+    async def retain(self, batch: Batch, within: Range, fields: tuple[str, ...], rollback: str, step: str) -> None:
+        """The values of these fields, of the documents of a range, stand in a collection beside."""
+
+    async def retained(self, rollback: str) -> int:
+        """The old values of so many documents were retained by this rollback."""
+
     async def change(self, batch: Batch, within: Range) -> int:
         """Change the documents of a range. How many were changed."""
 

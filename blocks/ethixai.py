@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import Field, HttpUrl, PrivateAttr
+from pydantic import Field, HttpUrl, PrivateAttr, ValidationError
 
 from blocks.base import PerLoop
 from blocks.google_token import IdToken
 from blocks.http import UNREADABLE, HttpBlock, HttpService, json_of, quoted
-from blocks.secret_reference import Credential, SecretReference
-from playbook.errors import ReleaseError, SmokeFailed, Transient
-from playbook.release.request import EXPLOIT_REFERENCE, ExploitCheck
+from blocks.secret_reference import Credential, SecretReference, remember
+from playbook.errors import Refused, ReleaseError, SmokeFailed, Transient
+from playbook.release.request import EXPLOIT_REFERENCE, ExploitCheck, ExploitRequest
 from playbook.release.version import SmokeTest
 from playbook.text import clean
 
@@ -136,12 +136,12 @@ class EthixAI(HttpBlock):
     async def ask(self, check: ExploitCheck, url: str, audience: str = "") -> int:
         """The status with which ``url`` answers ``check``; redirects are not followed. One call.
 
-        Raises: Transient (no answer, or 429, 502, 503, 504: it says nothing of the hole), Refused (a header that HTTP
-        does not allow).
+        Raises: Transient (no answer, or 429, 502, 503, 504: it says nothing of the hole), Refused (the request cannot
+        be read, or has a header that HTTP does not allow).
         """
-        every = frozenset(range(300, 600))
+        every, asked = frozenset(range(300, 600)), check.literal or await _exploit(check.request)
         answer = await (await self._service(url, audience)).send(
-            check.method, check.path, f"{check}", every, headers=_headers_of(check), content=check.body.encode()
+            asked.method, asked.path, f"{check}", every, headers=_headers_of(asked), content=asked.body.encode()
         )
         if answer.status_code in NOT_THERE_YET:
             raise Transient(f"{url}: {check} answered {answer.status_code}; ask again.")
@@ -289,7 +289,27 @@ class User:
                 continue
 
 
-def _headers_of(check: ExploitCheck) -> dict[str, str | Credential]:
+async def _exploit(reference: str) -> ExploitRequest:
+    """The request that ``reference`` leads to. Its parts are masked in whatever is published from now on.
+
+    Raises: Refused (there is none, or it is none; without a word of it), Transient.
+    """
+    text = (await _secret(reference).read_text()).get_secret_value()
+    try:
+        found = ExploitRequest.model_validate_json(text)
+    except ValidationError as wrong:
+        fields = {str(one["loc"][0]) if one["loc"] else "JSON" for one in wrong.errors(include_input=False)}
+        known = sorted(fields & {"JSON", *ExploitRequest.model_fields}) or ["a field that there is not"]
+        raise Refused(
+            f"The exploit check {reference} cannot be used: {', '.join(known)} is wrong. It is JSON with path, and "
+            "method, headers and body as needed."
+        ) from None
+    for part in (found.path, found.body, *found.headers.values()):
+        remember(part)
+    return found
+
+
+def _headers_of(check: ExploitRequest) -> dict[str, str | Credential]:
     """The headers of an exploit check: where a value is a reference, the secret is read when it is sent."""
     found: dict[str, str | Credential] = {}
     for name, value in check.headers.items():
@@ -301,9 +321,14 @@ def _headers_of(check: ExploitCheck) -> dict[str, str | Credential]:
 
 
 def _reference(value: str) -> Credential:
+    """A header's value that ``value`` refers to."""
+    return _secret(value).within("{}")
+
+
+def _secret(value: str) -> SecretReference:
     """The secret that ``value`` refers to, in its newest version where none is named."""
     is_whole = value.startswith("env:") or "/versions/" in value
-    return SecretReference(value if is_whole else f"{value}/versions/latest").within("{}")
+    return SecretReference(value if is_whole else f"{value}/versions/latest")
 
 
 def _part(text: str) -> str:

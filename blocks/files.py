@@ -2,6 +2,7 @@
 
 import asyncio
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ Table = dict[str, Any]
 POLICIES = {"playbook": Policy, "compressed": Policy.compressed}
 FORMS = '{env = "NAME"}, {file = "PATH"} or {secret_manager = "NAME"} (or its full name, projects/P/secrets/S)'
 SIGNING_KEYS: Place = ("signing", "keys")
+CAUSE = re.compile(r"asked for [^\s:]+: ")
+"""What stands before the cause where a secret cannot be read: whom it was asked of, and which it is."""
 UNNAMED = "env:UNNAMED"
 """Stands in for a reference that is wrong, so that the rest of the file can be validated."""
 
@@ -51,7 +54,6 @@ async def read(path: Path, *, with_secrets: bool = True) -> Environment:
         *of_policy,
         *of_signals,
         *_write_references(table, path.parent),
-        *(await _unreadable_secrets(table) if with_secrets else ()),
     ]
     seen = {place for place, _ in found}
     environment = None
@@ -62,6 +64,7 @@ async def read(path: Path, *, with_secrets: bool = True) -> Environment:
         found += [problem for problem in wrong if problem[0] not in seen]
     if environment is not None and not found:
         found = [(_row(place, rows), text) for place, text in rules.problems(environment)]
+    found += await _unreadable_secrets(table, written) if with_secrets else []
     if environment is None or found:
         raise BadRequest(_lines(path, TomlLines(text), written, found))
     return environment
@@ -193,12 +196,15 @@ def _version(name: str, table: Table) -> str:
     return name if "/versions/" in name else f"{name}/versions/latest"
 
 
-async def _unreadable_secrets(table: Table) -> list[Problem]:
-    """What this machine cannot read of the secrets that the file refers to; nothing of any secret itself."""
+async def _unreadable_secrets(table: Table, written: Table) -> list[Problem]:
+    """What this machine cannot read of the secrets that the file refers to; nothing of any secret itself.
+
+    One cause is said once: the first place has the whole sentence and names the others.
+    """
     manager = table.get("secret_manager")
     endpoint = str(manager.get("api_endpoint", "")) if isinstance(manager, dict) else ""
     reader = SecretManager(project="", api_endpoint=endpoint).value
-    problems: list[Problem] = []
+    causes: dict[str, tuple[Place, str, list[str]]] = {}
     for place, entry, field in _references(table):
         try:
             if entry[field] == UNNAMED:
@@ -207,8 +213,15 @@ async def _unreadable_secrets(table: Table) -> list[Problem]:
             if place == SIGNING_KEYS:
                 Key.of(secret.get_secret_value())
         except (ReleaseError, ValueError) as error:
-            problems.append(((*place, field), str(error)))
-    return problems
+            text = str(error)
+            cause = CAUSE.split(text, maxsplit=1)[-1] if CAUSE.search(text) else _path((*place, field))
+            first = causes.setdefault(cause, ((*place, field), text, []))
+            if first[0] != (*place, field):
+                first[2].append(_path(_as_written((*place, field), written)))
+    return [
+        (place, f"{text} The same holds for {', '.join(others)}." if others else text)
+        for place, text, others in causes.values()
+    ]
 
 
 def _problem(error: Any) -> Problem:

@@ -1,9 +1,11 @@
 """The boundary of every HTTP call: a total deadline, a size limit, no redirects, and only this project's errors."""
 
 import asyncio
+import email.utils
 import functools
 import os
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -57,22 +59,29 @@ class HttpService:
     async def send(
         self, method: str, path: str, asked: str, also_ok: frozenset[int] = frozenset(), **request: Any
     ) -> httpx.Response:
-        """The whole answer to one request, if its status is 2xx or one of ``also_ok``. Nothing is tried twice.
+        """The whole answer to one request, if its status is 2xx or one of ``also_ok``.
 
-        It takes at most ``timeout_s`` seconds, from the first byte sent to the last byte received. Redirects are not
-        followed. ``path`` is added to ``base_url``, or is a URL itself. ``asked`` completes "Slack, asked …".
-        ``request`` is what httpx takes: json, params, headers, files.
+        It takes at most ``timeout_s`` seconds, from the first byte sent to the last byte received. Nothing is tried
+        twice, except what the service did not take because there were too many requests: it is asked again when its
+        Retry-After is over, where that is within these seconds. Redirects are not followed. ``path`` is added to
+        ``base_url``, or is a URL itself. ``asked`` completes "Slack, asked …". ``request`` is what httpx takes: json,
+        params, headers, files.
 
         Raises: Transient (transport, deadline, 429, 5xx, larger than ``max_bytes``, compressed), Conflict (409, 412),
         Refused (401, 403, any other status, a wrong URL, a secret that cannot be read).
         """
         url = path if "://" in path else self.base_url + path
         try:
-            async with asyncio.timeout(self.timeout_s):
+            async with asyncio.timeout(self.timeout_s) as deadline:
                 # Compressed answers are not asked for: a few kilobytes may be hundreds of megabytes.
                 headers = {"Accept-Encoding": "identity"}
                 headers |= await resolved({**self.headers, **request.pop("headers", {})})
                 answer = await self._read(method, url, also_ok, headers, request)
+                while (wait_s := retry_after_s(answer)) is not None and answer.status_code not in also_ok:
+                    if asyncio.get_running_loop().time() + wait_s >= (deadline.when() or 0.0):
+                        break
+                    await asyncio.sleep(wait_s)
+                    answer = await self._read(method, url, also_ok, headers, request)
         except TimeoutError as error:
             fields = dict.fromkeys((self.url_field, "timeout_s"))  # a service of ours has no address in the block
             check = " and ".join(f"{self.block}.{name}" for name in fields)
@@ -146,6 +155,8 @@ class HttpService:
         """What a status that was not expected means."""
         status = answer.status_code
         came = f"{self.name}, asked {asked}, answered {status}: {quoted(answer.text)}"
+        if (wait_s := retry_after_s(answer)) is not None:
+            return Transient(f"{came} It takes no request for another {min(wait_s, 86_400):.0f} s. Ask again then.")
         # GitHub says "too many" with 403 and one of these headers.
         is_limited = "retry-after" in answer.headers or answer.headers.get("x-ratelimit-remaining") == "0"
         if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500 or (is_limited and status == httpx.codes.FORBIDDEN):
@@ -171,6 +182,23 @@ class HttpService:
         ) and not isinstance(error, wrong):
             return Transient(f"{came} Ask again; if it stays so, check {self.block}.{self.url_field}.")
         return Refused(f"{came} Check {self.block}.{self.url_field}.")
+
+
+def retry_after_s(answer: httpx.Response) -> float | None:
+    """How many seconds a service that takes no more requests asks to wait, at least one; None where it does not say so.
+
+    429, and GitHub's 403 with the same header, were not carried out, whatever was asked. Retry-After is a number of
+    seconds or a date (RFC 9110, 10.2.3).
+    """
+    text = answer.headers.get("retry-after", "")
+    if answer.status_code not in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.FORBIDDEN) or not text:
+        return None
+    if text.isascii() and text.isdigit():
+        return max(1.0, float(text[:12]))
+    try:
+        return max(1.0, email.utils.parsedate_to_datetime(text[:100]).timestamp() - time.time())
+    except UNREADABLE:
+        return None
 
 
 _OF_THE_BODY = frozenset({"content-length", "content-encoding", "transfer-encoding"})

@@ -25,7 +25,10 @@ LEDGER = "changelog"
 WALKS = "playbook_walks"
 TRIALS = "playbook_trials"
 TAKEN_BACK = "playbook_taken_back"
-OURS = (WALKS, TRIALS, LEDGER, TAKEN_BACK)
+KEPT = "playbook_kept"
+"""Old values that a rollback took from documents, one document for each: rollback, collection, document, values."""
+OURS = (WALKS, TRIALS, LEDGER, TAKEN_BACK, KEPT)
+DUPLICATE = 11000
 NOT_ALLOWED = frozenset({13, 18})
 """Unauthorized, AuthenticationFailed."""
 BUSY = frozenset({50, 91, 189, 10107, 11600, 11602, 13435, 13436})
@@ -213,6 +216,41 @@ class MongoDB(OutsideBlock):
             return [one["_id"] for one in found]
 
         return await self._do(f"for the next documents of {batch.collection}", read)
+
+    async def retain(self, batch: Batch, within: Range, fields: tuple[str, ...], rollback: str, step: str) -> None:
+        """The values of ``fields``, of every document of the range that is still to be changed, stand in KEPT.
+
+        ``rollback`` and ``step`` name the rollback and its batch: asked again, the first copy stays. One query and one
+        write. Raises: Transient, Refused.
+        """
+        has: Document = {"$or": [{name: {"$exists": True}} for name in fields]}
+        only: Document = {"$and": [{"_id": {"$gte": within.first, "$lte": within.last}}, batch.match, has]}
+
+        def write(database: "Database[Document]") -> None:
+            from pymongo.errors import BulkWriteError
+
+            copies: list[Document] = [
+                {
+                    "_id": {"rollback": rollback, "step": step, "document": one["_id"]},
+                    "rollback": rollback,
+                    "collection": batch.collection,
+                    "document": one["_id"],
+                    "values": {name: value for name, value in one.items() if name != "_id"},
+                }
+                for one in database[batch.collection].find(only, dict.fromkeys(fields, 1))
+            ]
+            try:
+                if copies:
+                    database[KEPT].insert_many(copies, ordered=False)
+            except BulkWriteError as failed:
+                if any(error["code"] != DUPLICATE for error in (failed.details or {})["writeErrors"]):
+                    raise
+
+        await self._do(f"to keep old values of {batch.collection}", write)
+
+    async def retained(self, rollback: str) -> int:
+        """The old values of so many documents were retained by this rollback. One query. Raises: Transient, Refused."""
+        return await self.count(KEPT, {"rollback": rollback})
 
     async def change(self, batch: Batch, within: Range) -> int:
         """Every document of the range that meets ``match`` is changed. How many were. One write, safe to repeat."""

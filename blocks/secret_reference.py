@@ -72,6 +72,13 @@ class SecretReference:
 
         Raises: Refused (nothing there, no permission, not one word of ASCII), Transient (away, and nothing was kept).
         """
+        return await self._read(one_word)
+
+    async def read_text(self) -> SecretStr:
+        """As `read`, for a secret of several words, such as JSON."""
+        return await self._read(str.strip)
+
+    async def _read(self, checked: Callable[[str], str]) -> SecretStr:
         kind, _, place = self.text.partition(":")
         try:
             if self._given is not None:
@@ -82,12 +89,12 @@ class SecretReference:
                 found = SecretStr(await asyncio.to_thread(_file, place))
             else:
                 found = await self._from_manager(place)
-            value = one_word(found.get_secret_value())
+            value = checked(found.get_secret_value())
         except (OSError, ValueError) as error:
             # The value is in no message, and neither is an error that may quote it.
             said = error.strerror if isinstance(error, OSError) else str(error)
             raise Refused(f"The secret {self.text} cannot be read by this worker: {said}.") from None
-        _remember(value)
+        remember(value)
         return SecretStr(value)
 
     async def _from_manager(self, version: str) -> SecretStr:
@@ -170,7 +177,8 @@ def one_word(text: str) -> str:
     return text
 
 
-def _remember(value: str) -> None:
+def remember(value: str) -> None:
+    """``value`` is masked in text from outside from now on."""
     _known.pop(value, None)
     _known[value] = None
     while len(_known) > KNOWN_MAX:

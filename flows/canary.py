@@ -1,6 +1,8 @@
 """The canary phase (playbook 3, step 2): a share of the users, watched for as long as it takes to know."""
 
 import asyncio
+from collections.abc import Sequence
+from functools import partial
 
 from blocks.environment import Environment
 from playbook.analysis.low_traffic import due, promoted, undecided
@@ -20,6 +22,7 @@ from tasks.lease import save_lease
 from tasks.links import page_url
 from tasks.monitor import clock, monitor, probe, until_bad
 from tasks.report import note
+from tasks.story import story
 from tasks.traffic import scale, shift_to_canary
 
 SCRAPES_TO_SEE = 2
@@ -46,8 +49,15 @@ async def has_baked(env: Environment, lease: Lease) -> bool:
 
 async def look(env: Environment, report: Report) -> Report:
     """The bake has been watched until the judge has decided, and what it said stands on the page."""
-    verdicts = await monitor(env, report.lease, report.lease.policy(env.policy), report=report)
+    watched = partial(monitor, env, report.lease, report.lease.policy(env.policy), report=report)
+    verdicts = await story(f"monitor {report.lease.version} in {env.name}", watched, bad_canary)
     return await note(report.judged(verdicts), verdict_line(verdicts[0], report.lease.kind))
+
+
+def bad_canary(verdicts: Sequence[Verdict]) -> str:
+    """Why the bake is red: the worst verdict, where it takes the release back."""
+    worst = verdicts[0]
+    return f"{worst.service}: {worst.explanation}" if worst.action is Action.ROLLBACK else ""
 
 
 async def act_on(env: Environment, report: Report) -> Report:
@@ -70,8 +80,12 @@ async def act_on(env: Environment, report: Report) -> Report:
 
 async def shift_all(env: Environment, lease: Lease) -> None:
     """Every service gives the canary its share: the coordinator, which carries the decision, before the others."""
-    await shift_to_canary(env, lease, lease.coordinator)
-    await finish_all(shift_to_canary(env, lease, service) for service in lease.services[1:])
+
+    async def shifted() -> None:
+        await shift_to_canary(env, lease, lease.coordinator)
+        await finish_all(shift_to_canary(env, lease, service) for service in lease.services[1:])
+
+    await story(f"canary {lease.canary_percent} % in {env.name}", shifted)
 
 
 async def scale_up(env: Environment, report: Report, verdict: Verdict) -> Report:

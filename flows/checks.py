@@ -18,13 +18,15 @@ from tasks.lease import holder, look
 from tasks.planned import changes_since, show_plan
 from tasks.report import show_checklist
 from tasks.start import requested_at_s, seconds_since
+from tasks.story import story
 
 
 async def check_first(
     env: Environment, staging: Environment | None, order: Order, *, is_hotfix: bool = False
 ) -> tuple[Item, ...]:
     """Everything that can be asked before anything is written anywhere."""
-    return await _check(env, staging, order, (*WINDOWS, *BEFORE_STAGING), (), is_hotfix=is_hotfix)
+    title = f"checklist in {env.name}"
+    return await _check(env, staging, order, (*WINDOWS, *BEFORE_STAGING), (), title=title, is_hotfix=is_hotfix)
 
 
 async def check_last(
@@ -34,7 +36,8 @@ async def check_last(
 
     Raises: Refused, naming every item that is open.
     """
-    found = await _check(env, staging, order, (*WINDOWS, *AFTER_STAGING), items, is_hotfix=is_hotfix)
+    title = f"checklist after staging in {env.name}"
+    found = await _check(env, staging, order, (*WINDOWS, *AFTER_STAGING), items, title=title, is_hotfix=is_hotfix)
     refuse_open(found)
     return found
 
@@ -46,9 +49,13 @@ async def _check(
     topics: Sequence[Topic],
     before: tuple[Item, ...],
     *,
+    title: str,
     is_hotfix: bool,
 ) -> tuple[Item, ...]:
-    found = await asyncio.gather(*(check_item(env, topic, order, staging, is_hotfix) for topic in topics))
+    async def looked_up() -> list[Item]:
+        return await asyncio.gather(*(check_item(env, topic, order, staging, is_hotfix) for topic in topics))
+
+    found = await story(title, looked_up, refusal)
     whole = {item.topic: item for item in (*before, *found)}
     items = tuple(whole[topic] for topic in Topic if topic in whole)
     await show_checklist(env, str(order.version), items)

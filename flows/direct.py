@@ -1,13 +1,17 @@
 """What a hotfix has in place of a canary (playbook 6): its exploit is refused, and its first minutes are watched."""
 
+from collections.abc import Sequence
+from functools import partial
+
 from blocks.environment import Environment
-from playbook.analysis.verdict import against
+from playbook.analysis.verdict import Verdict, against
 from playbook.lease.lease import Decision, Lease
 from playbook.messages.release_page import verdict_line
 from playbook.messages.report import Report
 from tasks.lease import save_lease
 from tasks.monitor import clock, monitor
 from tasks.report import note
+from tasks.story import story
 from tasks.validation import exploit_check
 
 
@@ -21,6 +25,12 @@ async def fix_verified(env: Environment, lease: Lease, service: str, tag: str = 
     return None
 
 
+def bad_fix(verdicts: Sequence[Verdict]) -> str:
+    """Why the first minutes are red: the first verdict against what everybody has."""
+    bad = against(verdicts)
+    return f"{bad.service}: {bad.explanation}" if bad else ""
+
+
 async def first_minutes(env: Environment, report: Report) -> Report:
     """A hotfix that every user has is judged as a canary would be, for the policy's first minutes.
 
@@ -31,7 +41,8 @@ async def first_minutes(env: Environment, report: Report) -> Report:
         lease = lease.baking_from(await clock(env))
         await save_lease(env, lease)
         report = report.at(lease)
-    verdicts = await monitor(env, lease, env.policy.first_minutes(), report=report)
+    watched = partial(monitor, env, lease, env.policy.first_minutes(), report=report)
+    verdicts = await story(f"monitor {lease.version} in {env.name}", watched, bad_fix)
     report = await note(report.judged(verdicts), verdict_line(verdicts[0], lease.kind))
     if bad := against(verdicts):
         return report.deciding(Decision.REVERT, f"{bad.service}: {bad.explanation}")

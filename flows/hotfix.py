@@ -18,6 +18,7 @@ from playbook.lease.build import release_lease
 from playbook.lease.lease import Kind
 from playbook.messages.hotfix import before_the_fix
 from playbook.messages.not_started import asked_hotfix
+from playbook.messages.report import Note
 from playbook.release.drift import DriftPolicy
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
@@ -25,10 +26,12 @@ from playbook.release.request import HotfixRequest
 from playbook.release.version import ReleaseRequest
 from tasks.announce import notify_hotfix_started, notify_not_started
 from tasks.drift import check_drift
+from tasks.each_service import finish_all
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
 from tasks.lease import acquire, already_live, holder, look
 from tasks.migration.schema import check_schema
+from tasks.opening import OpenPage, open_page
 from tasks.report import note, open_report
 from tasks.run_name import name_run
 from tasks.start import requested_at_s
@@ -63,6 +66,15 @@ async def _hotfix(request: HotfixRequest, environment: str) -> FlowResult:
     order = await make_order(env, staging, wanted)
     assert order is not None  # only a request without a version may find nothing to release
     await name_run(f"hotfix {order.version} to {env.name}", str(order.version))
+    async with open_page(env, order, Kind.HOTFIX) as shown:
+        outcome = await _checked(env, staging, order, request, shown)
+        await shown.ended(outcome)
+        return outcome
+
+
+async def _checked(
+    env: Environment, staging: Environment | None, order: Order, request: HotfixRequest, shown: OpenPage
+) -> FlowResult:
     items = await checks.check_first(env, staging, order, is_hotfix=True)
     if request.plan_only:
         return await checks.plan(env, staging, order, items, request)
@@ -72,16 +84,18 @@ async def _hotfix(request: HotfixRequest, environment: str) -> FlowResult:
     with recording_done(done):
         if staging is not None:
             await check_schema(staging, dict.fromkeys(order.images, str(order.version)))
+            await shown.at("staging", f"{staging.name} comes first")
             done += gave_way(staging, await take_back_running(staging, tuple(order.images), Kind.HOTFIX, what))
             staged = await resume(staging) or await release_to(staging, order)
             if not staged.end.is_success:
                 return FlowResult(
                     end=ReleaseOutcome.REFUSED, message=f"{env.name} was not touched; {staging.name}: {staged.message}"
                 )
+            await shown.at("deploy at 0 %", f"{staging.name} serves it")
             done.append(f"{staging.name} has {order.version}, {env.name} does not.")
         items = await checks.check_last(env, staging, order, items, is_hotfix=True)
         done += gave_way(env, await take_back_running(env, tuple(order.images), Kind.HOTFIX, what))
-        return await _fix(env, checks.in_use(order, items), request, seen, items)
+        return await _fix(env, checks.in_use(order, items), request, seen, items, shown.notes)
 
 
 async def check_first(env: Environment, order: Order, request: HotfixRequest) -> list[str]:
@@ -89,15 +103,18 @@ async def check_first(env: Environment, order: Order, request: HotfixRequest) ->
 
     Returns a sentence for each exploit as it is answered without the fix.
     """
-    _, *before = await asyncio.gather(
-        check_schema(env, dict.fromkeys(order.images, str(order.version))),
-        *(exploit_check(env, check) for check in request.exploit),
-    )
+    schema = check_schema(env, dict.fromkeys(order.images, str(order.version)))
+    _, before = await asyncio.gather(schema, finish_all(exploit_check(env, check) for check in request.exploit))
     return [before_the_fix(check, status) for check, status in zip(request.exploit, before, strict=True)]
 
 
 async def _fix(
-    env: Environment, order: Order, request: HotfixRequest, seen: list[str], items: tuple[Item, ...]
+    env: Environment,
+    order: Order,
+    request: HotfixRequest,
+    seen: list[str],
+    items: tuple[Item, ...],
+    notes: tuple[Note, ...],
 ) -> FlowResult:
     """From the lease to the end. What is open among ``items`` is owed afterwards."""
     found = await look(env, tuple(order.images))
@@ -109,7 +126,7 @@ async def _fix(
     lease = release_lease(order, found.values(), me, request, drift, takes_template=is_taken, untagged=env.untagged)
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
-        report = await open_report(env, lease, checklist=items)
+        report = await open_report(env, lease, checklist=items, notes=notes)
         report = await note(report, "; ".join(["lease acquired", *seen]))
         await notify_hotfix_started(env, report)
         return await carry_out(env, report)

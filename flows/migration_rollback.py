@@ -18,7 +18,7 @@ from playbook.lease.recovery import Owner
 from playbook.messages.facts import Resolution
 from playbook.messages.not_started import asked_migration
 from playbook.migration import write_freeze
-from playbook.migration.messages import ask_down, ask_several, asking_before, closing, done
+from playbook.migration.messages import ask_down, ask_several, asking_before, closing, done, kept_words
 from playbook.migration.plan import MigrationRequest, RollbackPlan, Way
 from playbook.migration.progress import gone_on, progress_of, with_progress
 from playbook.release.outcome import FlowResult, ReleaseOutcome
@@ -28,7 +28,7 @@ from tasks.halt import closed_services, notify_stopped
 from tasks.heartbeat import owner_of, with_heartbeat
 from tasks.incident import own_url, run_url
 from tasks.lease import acquire, as_it_stands, save_lease, take_over
-from tasks.migration.backfill import count_losses, dry_run, forget, still_applied, undo, verify
+from tasks.migration.backfill import count_losses, count_retained, dry_run, forget, still_applied, undo, verify
 from tasks.migration.consent import ask_consent
 from tasks.migration.restore import find_backup
 from tasks.migration.steps import (
@@ -123,7 +123,8 @@ async def agreed_to_losses(env: Environment, request: MigrationRequest, plan: Ro
     if plan.way is Way.RESTORE:
         return ()
     losses, is_several = await count_losses(env, plan.undo), len(plan.undo) > 1
-    questions = [ask_down(plan, request, losses)] if losses or is_several else []
+    is_kept = env.migrations is not None and env.migrations.keep_old_values
+    questions = [ask_down(plan, request, losses, is_kept=is_kept)] if losses or is_several else []
     questions += [ask_several(plan)] if is_several else []
     agreed: list[str] = []
     for number, question in enumerate(questions):
@@ -152,8 +153,9 @@ async def carry_out(env: Environment, lease: MigrationLease, tried: str) -> Flow
             if isinstance(restored, FlowResult):
                 return restored
             lease = restored
-        lease = await save_lease(env, with_progress(lease, is_data_done=True))
-        lines = await show(env, lease, lines, "the data is as it was before")
+        kept = await count_retained(env, lease)
+        lease = await save_lease(env, with_progress(lease, is_data_done=True, kept=kept))
+        lines = await show(env, lease, lines, f"the data is as it was before{kept_words(lease)}")
     await open_all(env, lease)
     return await complete(env, lease, lines)
 

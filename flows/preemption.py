@@ -9,7 +9,7 @@ from flows.steps import carry_out
 from playbook.errors import Fenced, Refused, ReleaseError, Transient
 from playbook.lease.lease import Kind, Lease
 from playbook.lease.record import Unreadable
-from playbook.lease.recovery import Owner
+from playbook.lease.recovery import Owner, Step, recover
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import notify_set_aside
 from tasks.heartbeat import owner_of, with_heartbeat
@@ -65,11 +65,12 @@ async def without_old_records(env: Environment, leases: Sequence[Lease]) -> list
     kept = []
     for lease in leases:
         try:
-            is_old = await owner_of(env, lease) is Owner.DONE
+            owner = await owner_of(env, lease)
         except Transient:
-            is_old = False
-        if is_old and lease.kind is not Kind.MIGRATION:
-            why = f"flow run {lease.flow_run_id} has ended and let go of {lease.release_id}: this is an older record"
+            owner = Owner.SILENT
+        decided = recover(lease, owner, 0)
+        if decided.step is Step.SET_ASIDE:
+            why = decided.reason
             await notify_set_aside(env, (Unreadable(service=lease.coordinator, problem=why, is_unsigned=True),))
         else:
             kept.append(lease)

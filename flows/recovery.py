@@ -48,11 +48,12 @@ async def _recovery(environment: str) -> FlowResult:
     if (resumed := await resume(env)) is not None:
         return resumed
     found = await find_leases(env)
-    await asyncio.gather(free_orphans(env, found.orphans), notify_set_aside(env, found.aside))
+    stuck, _ = await asyncio.gather(free_orphans(env, found.orphans), notify_set_aside(env, found.aside))
+    await notify_set_aside(env, stuck)
     outcomes = await finish_all(recover_one(env, lease) for lease in found.leases)
     done = [outcome for outcome in outcomes if outcome is not None]
-    if found.aside:
-        message = " ".join([*map(str, found.aside), *(outcome.message for outcome in done)])
+    if aside := (*found.aside, *stuck):
+        message = " ".join([*map(str, aside), *(outcome.message for outcome in done)])
         return FlowResult(end=ReleaseOutcome.UNFIT, message=message)
     if not done:
         return FlowResult(end=ReleaseOutcome.PASSED, message=f"{NOTHING_FOUND} in {environment}.")
@@ -106,7 +107,7 @@ async def take_up(env: Environment, found: Lease) -> tuple[Lease, Lease | None, 
     `take_over`.
     """
     owner = await owner_of(env, found)
-    decided = await judge_recovery(found, owner)
+    decided = await judge_recovery(env, found, owner)
     if decided.step is Step.LEAVE:
         return None
     if decided.step is Step.RESTART and isinstance(found, MigrationLease):

@@ -15,6 +15,7 @@ from playbook.checklist.items import Item
 from playbook.errors import BadRequest, Refused
 from playbook.lease.build import release_lease
 from playbook.messages.not_started import asked_release
+from playbook.messages.report import Note
 from playbook.release.drift import DriftPolicy
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
@@ -36,6 +37,7 @@ from tasks.lease import (
 )
 from tasks.migration.schema import check_schema
 from tasks.monitor import check_telemetry
+from tasks.opening import OpenPage, open_page
 from tasks.report import note, open_report
 from tasks.run_name import name_run
 
@@ -66,6 +68,15 @@ async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
     if order is None:
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=NOTHING_DUE)
     await name_run(f"release {order.version} to {env.name}", str(order.version))
+    async with open_page(env, order) as shown:
+        outcome = await _checked(env, staging, order, request, shown)
+        await shown.ended(outcome)
+        return outcome
+
+
+async def _checked(
+    env: Environment, staging: Environment | None, order: Order, request: ReleaseRequest, shown: OpenPage
+) -> FlowResult:
     if problem := await check_telemetry(env):
         raise Refused(f"{problem} Without it nothing can be promoted.")
     items = await check_first(env, staging, order)
@@ -76,6 +87,7 @@ async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
     done = []
     if staging is not None:
         await check_free(env, order)
+        await shown.at("staging", f"checks passed; {staging.name} comes first")
         staged = await resume(staging) or await release_to(staging, order)
         if not staged.end.is_success:
             return FlowResult(
@@ -83,14 +95,17 @@ async def _release(request: ReleaseRequest, environment: str) -> FlowResult:
             )
         if staged.end is ReleaseOutcome.PROMOTED:
             done = [f"{staging.name} has {order.version}; {env.name} was not touched."]
+        await shown.at("deploy at 0 %", f"{staging.name} serves it")
     with recording_done(done):
         items = await check_last(env, staging, order, items)
         if await ask_before_production(env, order, items):
             items = await check_last(env, staging, order, items)
-        return await release_to(env, in_use(order, items), items)
+        return await release_to(env, in_use(order, items), items, shown.notes)
 
 
-async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = ()) -> FlowResult:
+async def release_to(
+    env: Environment, order: Order, items: tuple[Item, ...] = (), notes: tuple[Note, ...] = ()
+) -> FlowResult:
     """Take ``order`` to one environment, from the lease to its end."""
     found = await look(env, tuple(order.images))
     if await already_live(env, order, found):
@@ -106,7 +121,7 @@ async def release_to(env: Environment, order: Order, items: tuple[Item, ...] = (
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
         words = "; ".join(["lease acquired", *map(str, lease.overrides)])
-        report = await open_report(env, lease, checklist=items, changes=order.changes, forecasts=forecasts)
+        report = await open_report(env, lease, checklist=items, changes=order.changes, notes=notes, forecasts=forecasts)
         report = await note(report, words)
         await notify_starting(env, report, order, items)
         return await carry_out(env, report)

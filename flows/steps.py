@@ -3,6 +3,7 @@ lines."""
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from blocks.environment import Environment
 from flows.canary import bake
@@ -29,6 +30,7 @@ from tasks.lease import release_lease
 from tasks.monitor import second_look
 from tasks.report import closing, note
 from tasks.start import seconds_since
+from tasks.story import problem, story
 from tasks.telemetry import check_metrics, wait_for_scrapes
 from tasks.traffic import check_settled, deploy_canary, promote, revert
 from tasks.validation import check_error_ratio, smoke_test
@@ -85,7 +87,8 @@ async def introduce(env: Environment, report: Report) -> Report:
             or (await check_metrics(env, lease, service) if has_canary else None)
         )
 
-    problems = [problem for problem in await finish_all(map(ready, lease.services)) if problem]
+    steps = (story(f"deploy canary {one} in {env.name}", partial(ready, one), problem) for one in lease.services)
+    problems = [found for found in await finish_all(steps) if found]
     if problems:
         return await note(report.deciding(Decision.REVERT, problems[0]), "a new revision is not fit for users")
     if has_canary:
@@ -102,7 +105,7 @@ async def promote_all(env: Environment, report: Report) -> Report:
     """All users are on the new revisions, one service after another, and the smoke tests pass there."""
     lease = report.lease
     for service in lease.services:
-        await promote(env, lease, service)
+        await story(f"promote {service} in {env.name}", partial(promote, env, lease, service))
     report = await note(report, "all users are on the new revisions")
 
     async def fit(service: str) -> str | None:
@@ -112,7 +115,10 @@ async def promote_all(env: Environment, report: Report) -> Report:
             or await check_error_ratio(env, lease, service)
         )
 
-    problems = [problem for problem in await finish_all(map(fit, lease.services)) if problem]
+    async def all_fit() -> list[str]:
+        return [found for found in await finish_all(map(fit, lease.services)) if found]
+
+    problems = await story(f"smoke tests in {env.name}", all_fit, "; ".join)
     return report.deciding(Decision.REVERT, problems[0]) if problems else report
 
 
@@ -218,6 +224,8 @@ async def complete(env: Environment, report: Report) -> FlowResult:
     lease = report.lease
     await asyncio.gather(*(check_settled(env, lease, service) for service in lease.services))
     message = f"{lease.version} serves all users of {', '.join(lease.services)} in {env.name}."
+    if isinstance(lease, HotfixLease):
+        message += f" {lease.request.approver} approved it ({lease.request.incident})."
     outcome = FlowResult(end=ReleaseOutcome.PROMOTED, message=message, release_id=lease.release_id)
     await asyncio.gather(track_release(env, lease), notify_complete(env, report))
     await start_watch(env, lease)

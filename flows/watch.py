@@ -3,11 +3,14 @@
 It moves no traffic; where the policy says `revert_in_watch`, it starts the rollback that it otherwise only offers.
 """
 
+from collections.abc import Sequence
+from functools import partial
+
 from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
-from playbook.analysis.verdict import Action, alarming
+from playbook.analysis.verdict import Action, Verdict, alarming
 from playbook.lease.lease import AnyLease, Lease
 from playbook.messages.page import alarm_rollback
 from playbook.messages.watch import watch_passed
@@ -17,6 +20,7 @@ from tasks.ending import ending
 from tasks.lease import end_watch
 from tasks.monitor import clock, monitor
 from tasks.start import start
+from tasks.story import story
 
 
 @flow(name="watch", flow_run_name="watch {lease.version} in {environment}")
@@ -31,11 +35,18 @@ async def watch(lease: AnyLease, environment: str = "production", signature: str
     return await ending(_watch(environment, lease, signature), is_repeatable=True)
 
 
+def why_alarmed(verdicts: Sequence[Verdict]) -> str:
+    """Why the watch is red."""
+    bad = alarming(verdicts)
+    return f"{bad.service}: {bad.explanation}" if bad else ""
+
+
 async def _watch(environment: str, lease: Lease, signature: str) -> FlowResult:
     env = await Environment.open(environment)
     await env.signer.check_words("watch", lease.stored(), signature)
-    watched = lease.watched().baking_from(await clock(env))
-    verdicts = await monitor(env, watched, env.policy.watching(), is_held=False)
+    baking = lease.watched().baking_from(await clock(env))
+    watched = partial(monitor, env, baking, env.policy.watching(), is_held=False)
+    verdicts = await story(f"monitor {lease.version} in {env.name}", watched, why_alarmed)
     if bad := alarming(verdicts):
         await notify_alarm(env, lease, bad)
         if env.policy.revert_in_watch and not lease.is_back and bad.action is not Action.INCONCLUSIVE:

@@ -6,9 +6,9 @@ condition, and the constant of its ``else`` says in words what to write.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import Field, GetJsonSchemaHandler
+from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -55,10 +55,25 @@ def sentence(description: str, example: str, title: str = "Reason") -> Any:
 class Form(Frozen):
     """A request that people fill in. Its JSON schema lists the fields in the order of the class."""
 
+    earlier_names: ClassVar[Mapping[str, str]] = {}
+    """Name that scripts and earlier versions use -> the field's name. The form does not show it, and Prefect lets it
+    through."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reads_earlier_names(cls, value: object) -> object:
+        if not isinstance(value, dict) or not (cls.earlier_names.keys() & value.keys()):
+            return value
+        renamed = {cls.earlier_names[name]: one for name, one in value.items() if name in cls.earlier_names}
+        return renamed | {name: one for name, one in value.items() if name not in cls.earlier_names}
+
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         schema = handler(core)
-        _arrange(handler.resolve_ref_schema(schema))
+        found = handler.resolve_ref_schema(schema)
+        _arrange(found)
+        if cls.earlier_names:
+            found.pop("additionalProperties", None)  # the model still refuses unknown fields
         return schema
 
 

@@ -14,6 +14,7 @@ import shlex
 import signal
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 
 from rehearsal import inbox, training
@@ -26,6 +27,8 @@ from rehearsal.world.gcloud import UNWANTED
 from rehearsal.world.remote import RemoteWorld
 from rehearsal.world.serving import serve
 
+PAGES = Path("rehearsal-pages")
+"""Where `run` keeps the pages of the releases, in the folder that it is started in."""
 STARTING = "Starting the stand-in world and a Prefect server with its database. This takes about 30 seconds."
 
 
@@ -63,7 +66,9 @@ async def up() -> int:
     async with running_environment(auth=login) as test_env:
         lessons = await training.prepare(test_env)
         head = training.head(test_env, lessons, await training.forms(test_env, lessons), login)
-        async with serve(inbox.application(test_env.world.vendor_calls, lambda: head)) as page:
+        async with serve(
+            inbox.application(test_env.world.vendor_calls, lambda: head, partial(training.resolve, test_env))
+        ) as page:
             print(
                 f"For scripts\n"
                 f"  Prefect API        {test_env.server.api_url}\n"
@@ -116,16 +121,31 @@ async def run_scenarios(names: list[str], path: Path | None) -> int:
         written = [result.json() for result in results]
         path.write_text(json.dumps(written if len(names) > 1 else written[0], indent=2) + "\n")
     for result in results:
-        verdict = "passed" if result.passed else "FAILED"
+        verdict = "skipped" if result.skipped else "passed" if result.passed else "FAILED"
         print(f"{verdict} {result.scenario.name:24} {result.outcome}: {'; '.join(result.wrong) or result.message}")
     return 0 if all(result.passed for result in results) else 1
+
+
+async def kept(test_env: TestEnvironment, result: ScenarioResult) -> list[Path]:
+    """The pages of the scenario's runs as HTML files below `PAGES`, readable when the world is gone."""
+    pages: dict[str, str] = {}
+    for run in filter(None, (result.run, result.recovery)):
+        pages |= await test_env.prefect.pages(run.id)
+    written = [PAGES / result.scenario.name / f"{key}.html" for key in pages]
+    for path, (key, text) in zip(written, pages.items(), strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(inbox.document(key, text), encoding="utf-8")
+    return written
 
 
 async def result_of(test_env: TestEnvironment, scenario: Scenario) -> ScenarioResult:
     """The result of one scenario. An unexpected error is a failed result, so that the other scenarios still run."""
     try:
         result = await run_scenario(test_env, scenario)
-        print(phases_table(result), flush=True)
+        if not result.skipped:
+            print(phases_table(result), flush=True)
+            for path in await kept(test_env, result):
+                print(f"  page kept: {path}", flush=True)
     except Exception as error:  # noqa: BLE001  # any error: the other scenarios run, and FILE is written
         traceback.print_exc()
         result = ScenarioResult.not_run(scenario, f"The scenario could not be run: {type(error).__name__}: {error}")

@@ -10,6 +10,7 @@ SECRETS = {
     "REHEARSAL_TOKEN": TOKEN,
     "REHEARSAL_ROUTING_KEY": "0123456789abcdef0123456789abcdef",
     "REHEARSAL_SIGNING_KEY": token_hex(32),
+    "EXPLOIT_DEBUG_USERS": '{"path": "/api/debug/users"}',
 }
 
 MAINTENANCE = "ethixai-ai-core-maintenance"
@@ -92,7 +93,7 @@ token = {{ env = "REHEARSAL_TOKEN" }}
 
 [ethixai]
 poll_interval_s = 0.2
-
+{ethixai}
 [slack]
 api_url = "{vendors}/slack/api"
 token = {{ env = "REHEARSAL_TOKEN" }}
@@ -162,11 +163,12 @@ def write_environments(
     gates: str = "",
     signals: str = "",
     frontend: str = "",
+    ethixai: str = "",
 ) -> tuple[Path, Path]:
     """Write production.toml and staging.toml for this world. Returns their paths, staging first.
 
     ``policy`` and ``gates`` are added to the tables [policy] and [gates] of production, ``signals`` to its [[signals]],
-    and ``frontend`` to its last service.
+    and ``frontend`` to its last service. ``ethixai`` is added to the table [ethixai] of both.
     """
     places = {
         "ui_url": ui_url,
@@ -174,6 +176,7 @@ def write_environments(
         "rest": world.rest_url,
         "prometheus": world.prometheus_url,
         "vendors": world.vendors_url,
+        "ethixai": ethixai,
     }
     staging = TEMPLATE.format(
         name="staging",

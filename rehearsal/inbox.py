@@ -1,5 +1,7 @@
 """A page on this machine that shows what Slack, PagerDuty, GitHub and Sentry received, as each of them would show it.
 
+A person resolves an open incident of PagerDuty there: a release is refused until its incident is resolved.
+
 What a vendor received may hold anything. Every text is escaped here, links lead to http and https only, and the page
 may load nothing and run no script.
 """
@@ -9,24 +11,26 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from html import escape
 from time import gmtime, strftime
 from typing import Any
+from urllib.parse import parse_qs
 
 from markdown_it import MarkdownIt
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 Calls = Sequence[Mapping[str, Any]]
 """Accepted calls to vendors: ``{seq, at, vendor, method, path, body}``, ``at`` in unix seconds."""
 
 REFRESH_S = 5
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 NAMES = {"slack": "Slack", "pagerduty": "PagerDuty", "github": "GitHub", "sentry": "Sentry"}
 CHANNELS = {"C0RELEASES": "#releases", "C0INCIDENTS": "#incident-response"}
 STYLE = """
 :root{color-scheme:light dark;--line:#8885;--soft:#8882}
 body{font:15px/1.45 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem}
-h1{font-size:1.3rem}.one{border:1px solid var(--line);border-left:4px solid var(--line);border-radius:6px;
+h1{font-size:1.4rem}h2{font-size:1.25rem}h3{font-size:1.1rem}
+.one{border:1px solid var(--line);border-left:4px solid var(--line);border-radius:6px;
 padding:.5rem .8rem;margin:.6rem 0;overflow-wrap:anywhere}
 .head{opacity:.75;font-size:.85rem}.text{white-space:pre-wrap}
 pre,code{background:var(--soft);border-radius:4px;padding:.1rem .3rem;overflow-x:auto}
@@ -34,7 +38,7 @@ pre,code{background:var(--soft);border-radius:4px;padding:.1rem .3rem;overflow-x
 .github{border-left-color:#6e7781}.sentry{border-left-color:#e1567c}
 .pill{border:1px solid var(--line);border-radius:1em;padding:0 .5em}.critical,.error{background:#d1242f;color:#fff}
 table{border-collapse:collapse}td,th{border:1px solid var(--line);padding:.2rem .5rem;text-align:left}
-li{margin:.25rem 0}
+li{margin:.25rem 0}form{margin:.4rem 0 0}button{font:inherit;padding:.15rem .8rem;cursor:pointer}
 """
 _ENTITY = {"&lt;": "<", "&gt;": ">", "&amp;": "&"}
 _SLACK = re.compile(r"```(?P<block>.*?)```|`(?P<code>[^`\n]+)`|<(?P<control>[^<>]+)>|(?P<url>https?://[^\s<>|]+)", re.S)
@@ -42,10 +46,17 @@ _MARKDOWN = MarkdownIt("js-default")
 """Without HTML in it, and with no link to anything but the usual schemes."""
 
 
+PICTURE = "data:image/svg+xml;base64,"
+"""The charts of a release's page. A browser runs no script of an image."""
+_PAGE = MarkdownIt("js-default")
+_PAGE.validateLink = lambda url: url.startswith(PICTURE) or _MARKDOWN.validateLink(url)  # type: ignore[method-assign]
+
+
 def page(calls: Calls, head: str = "") -> str:
     """The whole page, the newest first. ``head`` is HTML above the messages."""
     shown = [one for one in reversed(calls) if one["vendor"] in NAMES]
-    items = "\n".join(map(_one, shown)) or "<p>Nothing was sent yet.</p>"
+    still = open_incidents(calls)
+    items = "\n".join(_one(one, still) for one in shown) or "<p>Nothing was sent yet.</p>"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="{REFRESH_S}">'
         f"<title>Rehearsal: what people received</title><style>{STYLE}</style><body>{head}"
@@ -54,31 +65,72 @@ def page(calls: Calls, head: str = "") -> str:
 
 
 def document(title: str, text: str) -> str:
-    """Markdown as one HTML file that needs nothing else."""
+    """The Markdown of a release's page as one HTML file that needs nothing else."""
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
-        f"<body>{_MARKDOWN.render(text)}</body></html>"
+        f"<body>{_PAGE.render(text)}</body></html>"
     )
 
 
-def application(calls: Callable[[], Awaitable[Calls]], head: Callable[[], str] = str) -> Starlette:
-    """Serves `page` at ``/``, made anew for each request."""
+def open_incidents(calls: Calls) -> dict[str, int]:
+    """The incidents that nothing has resolved yet: the key -> ``seq`` of the newest call that raised it."""
+    found: dict[str, int] = {}
+    for call in calls:
+        body = call["body"] if isinstance(call["body"], dict) else {}
+        if call["vendor"] != "pagerduty" or not isinstance(key := body.get("dedup_key"), str):
+            continue
+        if body.get("event_action") == "resolve":
+            found.pop(key, None)
+        else:
+            found[key] = int(call["seq"])
+    return found
+
+
+async def _no_pager(key: str) -> None:
+    """The default: there is nothing to resolve."""
+
+
+def application(
+    calls: Callable[[], Awaitable[Calls]],
+    head: Callable[[], str] = str,
+    resolve: Callable[[str], Awaitable[None]] = _no_pager,
+) -> Starlette:
+    """Serves `page` at ``/``, made anew for each request. Its buttons call ``resolve`` with an incident's key."""
 
     async def answer(request: Request) -> HTMLResponse:
         return HTMLResponse(page(await calls(), head()), headers={"Content-Security-Policy": POLICY})
 
-    return Starlette(routes=[Route("/", answer)])
+    async def resolved(request: Request) -> Response:
+        if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+            return PlainTextResponse("Only this page's own buttons resolve an incident.", 403)
+        body = await request.body()
+        for key in parse_qs(body.decode(errors="replace")).get("key", [])[:1]:
+            if key in open_incidents(await calls()):
+                await resolve(key)
+        return RedirectResponse("/", 303)
+
+    return Starlette(routes=[Route("/", answer), Route("/resolve", resolved, methods=["POST"])])
 
 
-def _one(call: Mapping[str, Any]) -> str:
-    """One message in its vendor's form."""
+def _one(call: Mapping[str, Any], still: Mapping[str, int]) -> str:
+    """One message in its vendor's form. ``still``: the incidents that are open."""
     vendor, body = str(call["vendor"]), call["body"] if isinstance(call["body"], dict) else {}
     at = strftime("%H:%M:%S", gmtime(float(call["at"])))
     where, text = _FORMS[vendor](str(call["path"]), body)
+    key = str(body.get("dedup_key", ""))
+    if vendor == "pagerduty" and still.get(key) == call["seq"]:
+        text += _button(key)
     return (
         f'<div class="one {vendor}"><div class="head">{at} UTC · <b>{NAMES[vendor]}</b> · {where}</div>'
         f'<div class="text">{text}</div></div>'
     )
+
+
+def _button(key: str) -> str:
+    """The button that a person presses in PagerDuty once the fault is found."""
+    hidden = f'<input type="hidden" name="key" value="{escape(key)}">'
+    why = "open: the next release is refused until it is resolved"
+    return f'<form method="post" action="/resolve">{hidden}<button>Resolve</button> {why}</form>'
 
 
 def _slack(path: str, body: Mapping[str, Any]) -> tuple[str, str]:

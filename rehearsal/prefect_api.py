@@ -96,6 +96,22 @@ class PrefectApi:
         body = {"task_runs": {"flow_run_id": {"any_": [run_id]}}}
         return [one["name"] for one in await self._ask("POST", "/task_runs/filter", body) if one["start_time"]]
 
+    async def pages(self, run_id: str) -> dict[str, str]:
+        """The run's pages: the artifact's key -> its Markdown, the newest of each key."""
+        found = await self._artifacts(run_id, "markdown")
+        return {one["key"]: str(one["data"]) for one in found if one["key"]}
+
+    async def bake(self, run_id: str) -> tuple[float, str] | None:
+        """How far the run's newest bake is (0 to 100), and what is seen; None where none was shown."""
+        found = await self._artifacts(run_id, "progress")
+        return (float(found[-1]["data"]), found[-1]["description"] or "") if found else None
+
+    async def _artifacts(self, run_id: str, kind: str) -> list[dict[str, Any]]:
+        """The run's artifacts of this type, oldest first."""
+        wanted = {"flow_run_id": {"any_": [run_id]}, "type": {"any_": [kind]}}
+        found = await self._ask("POST", "/artifacts/filter", {"artifacts": wanted})
+        return sorted(found, key=lambda one: str(one["created"]))
+
     async def states(self, run_id: str) -> list[str]:
         """The names of the run's states, oldest first."""
         found = await self._ask("GET", f"/flow_run_states/?flow_run_id={run_id}")

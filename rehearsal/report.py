@@ -72,6 +72,10 @@ class PhasePrinter:
         self._shown: set[tuple[str, float]] = set()
         self._heading = ""
 
+    def has_news(self, steps: Iterable[Step]) -> bool:
+        """Whether `show` would print something."""
+        return any((step.name, step.started_at_s) not in self._shown for step in steps)
+
     def show(self, steps: Iterable[Step], writes: Sequence[dict[str, Any]]) -> None:
         """Print the steps that were not printed before. The environment comes from ``writes``."""
         new = [step for step in steps if (step.name, step.started_at_s) not in self._shown]
@@ -88,8 +92,46 @@ class PhasePrinter:
             self._say(f"    +{step.ended_at_s - self._began_s:6.1f} s  {step.name}: {step.state} in {took_s:.1f} s")
 
 
+BAR = 20
+BAR_EVERY_S = 10.0
+"""Between two lines about a bake where the output is no terminal."""
+
+
+class BakePrinter:
+    """Shows how far a bake is: one line that is written over on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, say: Callable[[str], None], *, is_terminal: bool) -> None:
+        self._say, self._is_terminal = say, is_terminal
+        self._shown: tuple[float, str] | None = None
+        self._said_at_s = -BAR_EVERY_S
+
+    def show(self, bake: tuple[float, str] | None, now_s: float) -> None:
+        """Print where the bake is, if that is new."""
+        if bake is None or bake == self._shown:
+            return
+        self._shown, (percent, seen) = bake, bake
+        line = f"    bake [{'#' * int(percent * BAR / 100):.<{BAR}}] {percent:3.0f} %  {seen}"
+        if self._is_terminal:
+            print(f"\r\033[K{line[:TERMINAL]}", end="", flush=True)
+        elif now_s - self._said_at_s >= BAR_EVERY_S:
+            self._said_at_s = now_s
+            self._say(line)
+
+    def end(self) -> None:
+        """The next line begins on its own."""
+        if self._is_terminal and self._shown:
+            print(flush=True)
+            self._shown = None
+
+
+TERMINAL = 118
+
+
 def environment_of(step: Step, writes: Iterable[dict[str, Any]]) -> str:
-    """Staging between the first and the last write to staging's services, production otherwise."""
+    """As the step's name says; else staging between the first and the last write to its services, then production."""
+    for name in ("staging", "production"):
+        if step.name.endswith((f" in {name}", f"({name})")):
+            return name
     staged = [write["at"] for write in writes if f"/{STAGING}/" in write["resource"]]
     return "staging" if staged and min(staged) <= step.ended_at_s <= max(staged) else "production"
 

@@ -1,11 +1,13 @@
 """Runs one scenario in a test environment and checks how it ended."""
 
 import asyncio
+import shutil
+import sys
 import time
 
 from rehearsal import checks
 from rehearsal.prefect_api import PrefectApi, Run
-from rehearsal.report import PhasePrinter
+from rehearsal.report import BakePrinter, PhasePrinter
 from rehearsal.scenario import Scenario, ScenarioResult
 from rehearsal.test_environment import PRODUCTION, SERVICES, TestEnvironment, sums
 
@@ -13,7 +15,14 @@ PRINT_EVERY_S = 1.0
 
 
 async def run_scenario(test_env: TestEnvironment, scenario: Scenario) -> ScenarioResult:
-    """Run ``scenario`` from a clean state and check how it ended."""
+    """Run ``scenario`` from a clean state and check how it ended.
+
+    One that needs a program which is not here is skipped.
+    """
+    if scenario.needs and shutil.which(scenario.needs) is None:
+        result = ScenarioResult.skip(scenario, f"{scenario.needs} is not installed, so this was not rehearsed.")
+        test_env.say(f"{scenario.name}: SKIPPED. {result.skipped}")
+        return result
     await test_env.clean(scenario.users_per_s)
     version = test_env.new_version()
     await test_env.publish(version, scenario.behaviours, scenario.staging_behaviours)
@@ -94,6 +103,11 @@ async def _collect(
 async def _print_steps(test_env: TestEnvironment, run_id: str) -> None:
     """Print each step of the run as it ends, under its environment and phase."""
     printer = PhasePrinter(test_env.say, time.time())
+    bakes = BakePrinter(test_env.say, is_terminal=sys.stdout.isatty())
     while True:
         await asyncio.sleep(PRINT_EVERY_S)
-        printer.show(await test_env.prefect.steps(run_id), await test_env.world.writes())
+        steps, writes = await test_env.prefect.steps(run_id), await test_env.world.writes()
+        if printer.has_news(steps):
+            bakes.end()
+        printer.show(steps, writes)
+        bakes.show(await test_env.prefect.bake(run_id), time.time())

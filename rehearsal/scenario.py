@@ -47,6 +47,8 @@ class Scenario:
     meanwhile: Callable[[TestEnvironment, Run], Awaitable[Run | None]] = _no_events
     """what happens while it runs; may return another run, whose result is then the scenario's"""
     then: Callable[["ScenarioResult"], None] = _no_checks
+    needs: str = ""
+    """a program without which it is not run, and skipped in so many words"""
     recovery_ends: str = ""
     """the state that a recovery run must end in, where the scenario needs one"""
     timeout_s: float = 240.0
@@ -80,6 +82,15 @@ class ScenarioResult:
     events: list[tuple[float, str]] = field(default_factory=list)
     """unix seconds, and what the scenario did then"""
     wrong: list[str] = field(default_factory=list)
+    skipped: str = ""
+    """why it was not run, where that is no failure"""
+
+    @classmethod
+    def skip(cls, scenario: Scenario, why: str) -> "ScenarioResult":
+        """The result of a scenario that needs what this machine does not have."""
+        result = cls.not_run(scenario, why)
+        result.wrong, result.skipped = [], why
+        return result
 
     @classmethod
     def not_run(cls, scenario: Scenario, sentence: str) -> "ScenarioResult":
@@ -190,6 +201,7 @@ class ScenarioResult:
             "seconds": self.seconds,
             "messages": [{"to": one["vendor"], "text": _text(one["body"])} for one in self.vendor_calls],
             "wrong": self.wrong,
+            "skipped": self.skipped,
         }
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -45,7 +46,7 @@ class TestEnvironment:
         self.say = say
         self.events: list[tuple[float, str]] = []
         self._commits = int(time.time())
-        self._policy = ("", "", "")
+        self._policy = ("", "", "", "")
 
     def event(self, text: str) -> None:
         """Add something that the scenario did to its timeline."""
@@ -73,15 +74,26 @@ class TestEnvironment:
             }
             await self.world.publish(f"{REPOSITORY}/{service}", f"sha-{commit}", env)
 
-    async def policy(self, lines: str = "", *, signals: str = "", frontend: str = "") -> None:
+    async def policy(self, lines: str = "", *, signals: str = "", frontend: str = "", ethixai: str = "") -> None:
         """Add ``lines`` to the policy in production's environment file, and the others to its signals and to its
-        frontend, until the next `clean`."""
-        if (lines, signals, frontend) != self._policy:
-            files = write_environments(
-                self.server.folder, self.world, self.server.ui_url, lines, signals=signals, frontend=frontend
-            )
+        frontend, until the next `clean`. ``ethixai`` says how every environment's services are asked."""
+        if (lines, signals, frontend, ethixai) != self._policy:
+            more = {"signals": signals, "frontend": frontend, "ethixai": ethixai}
+            files = write_environments(self.server.folder, self.world, self.server.ui_url, lines, **more)
             await self.server.apply(*files)
-            self._policy = lines, signals, frontend
+            self._policy = lines, signals, frontend, ethixai
+
+    async def adopt(self, *arguments: str) -> str:
+        """What ``python -m blocks adopt production`` printed, to a person who confirms. Raises RuntimeError."""
+        pipe = asyncio.subprocess.PIPE
+        command = (sys.executable, "-m", "blocks", "adopt", "production", *arguments)
+        process = await asyncio.create_subprocess_exec(
+            *command, env=self.server.environ, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.STDOUT
+        )
+        said, _ = await process.communicate(b"production\n")
+        if process.returncode:
+            raise RuntimeError(f"{' '.join(command[1:])} ended with {process.returncode}: {said.decode()}")
+        return said.decode()
 
     async def clean(self, users_per_s: float, head_start_s: float = HEAD_START_S) -> None:
         """The world is in its initial state, no run is under way, and users have sent requests for ``head_start_s``."""

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import httpx
 
+from rehearsal.files import SECRETS
 from rehearsal.inbox import link, listed
 from rehearsal.test_environment import TestEnvironment
 
@@ -27,7 +28,7 @@ watch_s = 60
 """Added to the compressed policy: a bake that can decide at `USERS_PER_S`; an answer may take 15 minutes, as in
 production."""
 BACKEND = "ethixai-backend"
-HOLE = {"method": "GET", "path": "/api/debug/users", "service": BACKEND}
+HOLE = {"request": "env:EXPLOIT_DEBUG_USERS", "service": BACKEND}
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,10 @@ def lessons(day: str) -> tuple[Lesson, ...]:
     )
 
 
-async def prepare(test_env: TestEnvironment) -> tuple[Lesson, ...]:
+async def prepare(test_env: TestEnvironment, policy: str = POLICY) -> tuple[Lesson, ...]:
     """Users send requests, the policy is in force, and CI has built every version. Returns what can be tried."""
     await test_env.clean(users_per_s=USERS_PER_S, head_start_s=0)
-    await test_env.policy(POLICY)
+    await test_env.policy(policy)
     found = lessons(time.strftime("%Y%m%d", time.gmtime()))
     for lesson in found:
         if lesson.version:
@@ -112,6 +113,13 @@ async def _form(http: httpx.AsyncClient, ui_url: str, lesson: Lesson) -> str:
     answer = (await http.get(f"/deployments/name/{lesson.deployment}")).raise_for_status()
     filled = quote(json.dumps(lesson.parameters))
     return f"{ui_url}/v2/deployments/deployment/{answer.json()['id']}/run?parameters={filled}"
+
+
+async def resolve(test_env: TestEnvironment, key: str) -> None:
+    """A person resolves an incident in PagerDuty. Raises httpx.HTTPStatusError."""
+    event = {"routing_key": SECRETS["REHEARSAL_ROUTING_KEY"], "event_action": "resolve", "dedup_key": key}
+    async with httpx.AsyncClient(base_url=test_env.world.vendors_url) as http:
+        (await http.post("/pagerduty/v2/enqueue", json=event)).raise_for_status()
 
 
 def printed(found: tuple[Lesson, ...]) -> str:

@@ -57,7 +57,7 @@ async def _within_a_try(to: str) -> AsyncIterator[None]:
         raise Transient(f"{to or 'it'} did not answer within {TRY_S} s. Ask again.") from slow
 
 
-@task(name="post", task_run_name="post to {message.audience}", **NOTIFY)
+@task(name="post", task_run_name="post to {message.audience} ({env.name})", **NOTIFY)
 async def post(env: Environment, message: Message, to: str) -> None:
     """The message stands in the channel ``to``, once.
 
@@ -94,7 +94,7 @@ async def open_ticket(env: Environment, ticket: Ticket, to: str = "") -> str:
     return await env.tickets.ticket(ticket) if env.tickets is not None else ""
 
 
-@task(name="mark deployed", task_run_name="mark deployed", **TELL)
+@task(name="mark deployed", task_run_name="mark deployed in {env.name}", **TELL)
 async def mark_deployed(env: Environment, deployed: Deployed, to: str = "") -> None:
     """The release tracker knows the version and that it is deployed here; telling it twice is as good as once."""
     if env.release_tracker is not None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 
 from blocks.clock import unix_s
 from blocks.environment import Environment
@@ -14,14 +14,14 @@ from playbook.checklist.checks import ci_findings, secret_problem, staging_probl
 from playbook.checklist.items import Answer, Item, Override, Topic
 from playbook.checklist.notes import draft, notes_problems, summary
 from playbook.checklist.scan import scan_answer
-from playbook.errors import BadRequest, Refused, Transient
+from playbook.errors import BadRequest, Conflict, NoData, Refused, Transient
 from playbook.lease.record import Record
 from playbook.messages.times import clock, minutes
 from playbook.release.plan import Order
 from playbook.release.version import VERSION, Image
 from tasks import windows
 from tasks.migration.tested import migrations_tested
-from tasks.retries import TELL, is_last_try
+from tasks.retries import TELL, is_last_try, step
 
 
 class Seen(NamedTuple):
@@ -40,7 +40,7 @@ class Question(NamedTuple):
     staging: Environment | None
 
 
-@task(name="checklist", task_run_name="checklist: {topic.words}", **TELL)
+@step("checklist", **TELL)
 async def check_item(
     env: Environment, topic: Topic, order: Order, staging: Environment | None = None, is_hotfix: bool = False
 ) -> Item:
@@ -50,7 +50,7 @@ async def check_item(
     else:
         try:
             seen = await LOOK_UPS[topic](Question(env, order, staging))
-        except (Transient, Refused, BadRequest) as away:
+        except (Transient, Refused, BadRequest, NoData, Conflict) as away:
             if isinstance(away, Transient) and not is_last_try(TELL):
                 raise
             seen = Seen(Answer.CANNOT_TELL, f"no answer ({away})")

@@ -2,16 +2,16 @@
 
 import asyncio
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 
 from blocks.environment import Environment
 from playbook.errors import Refused
 from playbook.release.drift import Drift, DriftPolicy
 from playbook.release.traffic import ServiceSnapshot
-from tasks.retries import READ
+from tasks.retries import READ, step
 
 
-@task(name="drift", task_run_name="drift", **READ)
+@step("drift", **READ)
 async def check_drift(
     env: Environment, found: dict[str, ServiceSnapshot], *, is_urgent: bool = False
 ) -> dict[str, tuple[str, ...]]:

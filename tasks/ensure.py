@@ -34,6 +34,7 @@ async def ensure(
             return snapshot
         if change.split is not None and dead:
             change = change.model_copy(update={"split": change.split.without_tags(*dead)})
+        await check_can_serve(env, snapshot, change)
         try:
             written = await env.cloud_run.write(snapshot, change)
         except Conflict as moved:
@@ -57,6 +58,30 @@ async def ensure(
                     dropped += told
             return written
     raise conflict
+
+
+async def check_can_serve(env: Environment, snapshot: ServiceSnapshot, change: Change) -> None:
+    """No user is sent to a revision that is gone: one that the service's traffic does not name now is looked up.
+
+    Where the revisions are not shown, Cloud Run itself will say it. One call, where there is such a revision.
+    Raises: Refused, Transient.
+    """
+    if change.split is None:
+        return
+    new = change.deployment.revision if change.deployment else ""
+    known = {LATEST, new, snapshot.latest_ready, *snapshot.split.percent, *snapshot.split.tags.values()}
+    if not (unknown := set(change.split.percent) - known):
+        return
+    try:
+        found = {revision.name for revision in await env.cloud_run.revisions(snapshot.service)}
+    except Refused as refusal:
+        get_run_logger().warning("%s: its revisions could not be looked at: %s", snapshot.service, refusal)
+        return
+    if gone := sorted(unknown - found):
+        raise Refused(
+            f"{snapshot.service} has no revision {', '.join(gone)}, which users would be sent to. They stay where they "
+            "are. Choose another: gcloud run revisions list."
+        )
 
 
 async def dead_tags(env: Environment, service: str, split: TrafficSplit) -> dict[str, str]:

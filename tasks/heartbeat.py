@@ -11,6 +11,7 @@ from uuid import UUID
 
 from prefect import events, get_run_logger, task
 from prefect.client import orchestration
+from prefect.client.schemas.objects import FlowRun
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventOrder, EventResourceFilter
 from prefect.exceptions import ObjectNotFound, Pause
 from prefect.states import Crashed
@@ -18,13 +19,14 @@ from prefect.states import Crashed
 from blocks.clock import unix_s
 from blocks.environment import Environment
 from blocks.prefect_api import PREFECT_AWAY
-from playbook.errors import Transient
+from playbook.errors import BadRequest, Transient
 from playbook.lease.lease import Lease
+from playbook.lease.origin import NamedRun, not_its_run
 from playbook.lease.recovery import Owner
 from playbook.release.outcome import ReleaseOutcome
 from playbook.text import clean
 from tasks import status
-from tasks.retries import READ
+from tasks.retries import READ, step
 from tasks.start import start
 
 HEARTBEAT, ENDED, PAUSED = "release.beat", "release.ended", "release.paused"
@@ -121,15 +123,20 @@ async def mark_lost(found: Lease, successor: Lease) -> None:
         get_run_logger().warning("flow run %s still looks as if it ran: %s", found.flow_run_id, away)
 
 
-@task(name="owner", task_run_name="owner of {lease.release_id}", **READ)
+@step("owner", **READ)
 async def owner_of(env: Environment, lease: Lease) -> Owner:
     """What became of the process that holds ``lease``: by its run's state, and by its heartbeat where that runs.
 
+    A run that Prefect has forgotten is one that is lost; one that it knows must be one that could hold the lease.
     Raises: Transient (Prefect is away).
     """
     try:
         async with orchestration.get_client() as client:
-            state = (await client.read_flow_run(UUID(lease.flow_run_id))).state
+            run = await client.read_flow_run(UUID(lease.flow_run_id))
+            if odd := not_its_run(lease, *await _named_run(client, env, run)):
+                get_run_logger().error("%s", odd)
+                return Owner.FOREIGN
+            state = run.state
             if state is not None and state.is_final() and state.name in LETS_GO:
                 return Owner.DONE
             if state is None or (state.is_final() and not state.is_cancelled()):
@@ -144,6 +151,26 @@ async def owner_of(env: Environment, lease: Lease) -> Owner:
         return Owner.ENDED
     except PREFECT_AWAY as away:
         raise Transient(f"Prefect, asked for flow run {lease.flow_run_id}, is away: {away}") from away
+
+
+async def _named_run(
+    client: orchestration.PrefectClient, env: Environment, run: FlowRun
+) -> tuple[NamedRun, tuple[str, ...]]:
+    """The run as Prefect knows it, and the environments whose deployments act on ``env``: a release to production
+    passes staging."""
+    flow = (await client.read_flow(run.flow_id)).name
+    where = ""
+    if run.deployment_id is not None:
+        with contextlib.suppress(ObjectNotFound):
+            where = (await client.read_deployment(run.deployment_id)).name
+    named = NamedRun(run_id=str(run.id), flow=flow, environment=where)
+    if where in ("", env.name):
+        return named, (env.name,)
+    try:
+        passes_here = (await Environment.open(where)).staging == env.name
+    except BadRequest:
+        passes_here = False
+    return named, (env.name, where) if passes_here else (env.name,)
 
 
 async def _last_sign(client: orchestration.PrefectClient, env: Environment, lease: Lease) -> str:

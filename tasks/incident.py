@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from functools import partial
 from pathlib import Path
 
-from prefect import get_run_logger, runtime, task
+from prefect import get_run_logger, runtime
 
 from blocks.environment import Environment
 from playbook.errors import ReleaseError
@@ -20,14 +20,14 @@ from playbook.messages.facts import Ticket
 from playbook.messages.report import Report
 from playbook.messages.ticket import findings, folded, log_commands, postmortem, rollback_ticket
 from tasks.ensure import ensure
-from tasks.retries import READ, TELL, WRITE
+from tasks.retries import READ, TELL, WRITE, step
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "docs" / "playbooks" / "postmortem-template.md"
 LINES = 100
 """The playbook's own limit for a look at the logs."""
 
 
-@task(name="error signatures", task_run_name="error signatures", **TELL)
+@step("error signatures", **TELL)
 async def error_signatures(env: Environment, lease: Lease) -> tuple[Signature, ...]:
     """The errors of each new revision that its stable one does not have; none where the logs cannot be read."""
     answers = await asyncio.gather(
@@ -81,7 +81,7 @@ def own_url(env: Environment) -> str:
     return f"{env.ui_url}/runs/flow-run/{runtime.flow_run.get_id()}"
 
 
-@task(name="open incidents", task_run_name="open incidents", **READ)
+@step("open incidents", **READ)
 async def _open_incidents(env: Environment, coordinator: str) -> tuple[str, ...]:
     return Record.read(await env.cloud_run.snapshot(coordinator)).incidents
 
@@ -91,7 +91,7 @@ async def open_incidents(env: Environment, coordinator: str) -> tuple[str, ...]:
     return await _or_nothing(_open_incidents(env, coordinator))
 
 
-@task(name="note incident", task_run_name="note incident", **WRITE)
+@step("note incident", **WRITE)
 async def note_incident(env: Environment, coordinator: str, key: str) -> None:
     """The coordinator remembers that this incident is open. Its traffic and its lease stay as they are."""
     await ensure(env, coordinator, partial(change.to_note_incident, incident=key))

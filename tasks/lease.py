@@ -13,9 +13,9 @@ from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, Re
 from playbook.lease import change
 from playbook.lease.build import Holder
 from playbook.lease.lease import Kind, Lease, next_epoch
-from playbook.lease.origin import foreign, outdated
+from playbook.lease.origin import foreign, missing, outdated
 from playbook.lease.record import Record, Unreadable
-from playbook.lease.recovery import Owner, Recovery, recover
+from playbook.lease.recovery import Owner, Recovery, Step, recover, unless_missing
 from playbook.release.plan import Order, is_live, version_due
 from playbook.release.traffic import PREVIOUS_TAG, ServiceSnapshot
 from tasks.address import unreachable
@@ -24,13 +24,13 @@ from tasks.ensure import CONFLICTS_MAX, dead_tags, ensure
 from tasks.heartbeat import heartbeat, heartbeat_ended, sending_heartbeats
 from tasks.incident import run_url
 from tasks.place import place_of
-from tasks.retries import READ, REVERT, WRITE
+from tasks.retries import READ, REVERT, WRITE, is_last_try, step
 
 T = TypeVar("T")
 L = TypeVar("L", bound=Lease)
 
 
-@task(name="signing key", task_run_name="signing key", **READ)
+@step("signing key", **READ)
 async def signing_key_problem(env: Environment) -> str:
     """Why nothing can be signed, in one sentence; empty where it can, or where the environment signs nothing."""
     try:
@@ -40,7 +40,7 @@ async def signing_key_problem(env: Environment) -> str:
     return ""
 
 
-@task(name="look", task_run_name="look", **READ)
+@step("look", **READ)
 async def look(env: Environment, services: tuple[str, ...]) -> dict[str, ServiceSnapshot]:
     """One fresh read of each service.
 
@@ -85,7 +85,7 @@ def taken_tag(env: Environment, snapshot: ServiceSnapshot) -> str:
     )
 
 
-@task(name="already live", task_run_name="already live", **READ)
+@step("already live", **READ)
 async def already_live(env: Environment, order: Order, found: dict[str, ServiceSnapshot]) -> bool:
     """Whether every service of the order already gives all users exactly its image."""
     serving = {name: snapshot.pinned.main for name, snapshot in found.items()}
@@ -93,7 +93,7 @@ async def already_live(env: Environment, order: Order, found: dict[str, ServiceS
     return is_live(order, found, {name: revision.image for name, revision in zip(serving, revisions, strict=True)})
 
 
-@task(name="check free", task_run_name="check free", **READ)
+@step("check free", **READ)
 async def check_free(env: Environment, order: Order) -> None:
     """No release holds a service of the order: nothing else is begun for one that would be refused in the end.
 
@@ -121,7 +121,7 @@ async def with_link(env: Environment, refusal: ReleaseError) -> ReleaseError:
     return Held(" ".join([str(refusal), *links]), is_same=refusal.is_same, holder=refusal.holder)
 
 
-@task(name="version in staging", task_run_name="version in staging", **READ)
+@step("version in staging", **READ)
 async def version_in_staging(env: Environment, staging: Environment | None) -> str:
     """The version that passed staging last and that ``env`` has not had; empty where there is none.
 
@@ -151,7 +151,7 @@ def holder(env: Environment, requested_at_s: float | None = None) -> Holder:
     )
 
 
-@task(name="acquire", task_run_name="acquire {lease.release_id}", **WRITE)
+@task(name="acquire", task_run_name="acquire the lease in {env.name}", **WRITE)
 async def acquire(env: Environment, lease: Lease) -> None:
     """This run holds the services of ``lease``, whatever its kind, the coordinator first.
 
@@ -195,7 +195,7 @@ async def _let_go_untouched(env: Environment, lease: Lease, service: str) -> str
     return problem
 
 
-@task(name="save lease", task_run_name="save lease", **WRITE)
+@step("save lease", **WRITE)
 async def save_lease(env: Environment, lease: L) -> L:
     """The coordinator carries ``lease`` as it is now; no user is moved. Returns the lease."""
     await ensure(env, lease.coordinator, partial(change.to_record, lease=lease))
@@ -265,14 +265,14 @@ async def as_it_stands(env: Environment, found: Lease, act: Callable[[Lease], Aw
     raise conflict
 
 
-@task(name="find lease", task_run_name="find lease {found.release_id}", **READ)
+@step("find lease", **READ)
 async def find_lease(env: Environment, found: Lease) -> Lease | None:
     """The lease of the release ``found`` as its coordinator carries it now; None where it is over."""
     lease = Record.read(await env.cloud_run.snapshot(found.coordinator)).lease
     return lease if lease is not None and lease.release_id == found.release_id else None
 
 
-@task(name="find own lease", task_run_name="find own lease", **READ)
+@step("find own lease", **READ)
 async def find_own_lease(env: Environment) -> Lease | None:
     """The lease in ``env`` that belongs to this run, or that another run holds for it while it is paused; None where
     there is none."""
@@ -282,13 +282,13 @@ async def find_own_lease(env: Environment) -> Lease | None:
     return next((lease for lease in leases if run_id in lease.runs), None)
 
 
-@task(name="release lease", task_run_name="release lease {service}", **REVERT)
+@step("release lease", **REVERT)
 async def release_lease(env: Environment, lease: Lease, service: str) -> None:
     """The service carries no lease and no canary tag; a promoted one has its newest good release written down."""
     await ensure(env, service, partial(change.to_release_lease, lease=lease, now_s=unix_s()))
 
 
-@task(name="end watch", task_run_name="end watch {service}", **WRITE)
+@step("end watch", **WRITE)
 async def end_watch(env: Environment, lease: Lease, service: str) -> None:
     """The revision before the release is no longer kept alive, unless another release has come since."""
     await ensure(env, service, partial(change.to_end_watch, version=lease.version))
@@ -302,7 +302,7 @@ class Holdings(NamedTuple):
     aside: tuple[Unreadable, ...]
 
 
-@task(name="find leases", task_run_name="find leases", **READ)
+@step("find leases", **READ)
 async def find_leases(env: Environment) -> Holdings:
     """What is held in the environment, service by service: what cannot be believed is set aside.
 
@@ -322,7 +322,7 @@ async def find_leases(env: Environment) -> Holdings:
     return Holdings(tuple(one for one in leases.values() if not odd[one.release_id]), orphans, (*found.aside, *aside))
 
 
-@task(name="free orphan", task_run_name="free orphan {service}", **REVERT)
+@step("free orphan", **REVERT)
 async def free_orphan(env: Environment, service: str) -> None:
     """The service is back on what it was before a release whose lease is gone from its coordinator.
 
@@ -338,16 +338,42 @@ async def free_orphan(env: Environment, service: str) -> None:
     await ensure(env, service, partial(change.to_free_orphan, release_id=participant.release_id))
 
 
-async def free_orphans(env: Environment, services: tuple[str, ...]) -> None:
-    """Each of ``services`` is free, or it stays as it is and the log says why: the next recovery tries again."""
+async def free_orphans(env: Environment, services: tuple[str, ...]) -> tuple[Unreadable, ...]:
+    """Each of ``services`` is free, or it stays as it is, with the reason: the next recovery tries again."""
     freed = await asyncio.gather(*(free_orphan(env, service) for service in services), return_exceptions=True)
-    if failed := first_of(one for one in freed if isinstance(one, BaseException)):
-        get_run_logger().warning("an orphan was not freed: %s", failed)
+    failed = {one: error for one, error in zip(services, freed, strict=True) if isinstance(error, BaseException)}
+    first_of(failed.values())
+    for service, error in failed.items():
+        get_run_logger().warning("%s was not freed: %s", service, error)
+    return tuple(
+        Unreadable(service=service, problem=str(error)[:500], is_stuck=True)
+        for service, error in failed.items()
+        if not isinstance(error, Fenced)
+    )
 
 
-@task(name="judge recovery", task_run_name="judge recovery of {found.release_id}", **READ)
-async def judge_recovery(found: Lease, owner: Owner) -> Recovery:
-    """What becomes of a release, given what became of its process."""
+@step("find missing", **READ)
+async def find_missing(env: Environment, found: Lease) -> list[str]:
+    """What the lease names that its services do not have. A service whose revisions are not shown says nothing."""
+    problems: list[str] = []
+    reads = await asyncio.gather(*map(env.cloud_run.revisions, found.services), return_exceptions=True)
+    for service, read in zip(found.services, reads, strict=True):
+        if isinstance(read, Transient) and not is_last_try(READ):
+            raise read
+        if isinstance(read, Refused | Transient):
+            get_run_logger().warning("%s: its revisions could not be looked at: %s", service, read)
+        elif isinstance(read, BaseException):
+            raise read
+        else:
+            problems += missing(found, env.service(service), {one.name: one.image for one in read})
+    return problems
+
+
+@step("judge recovery", **READ)
+async def judge_recovery(env: Environment, found: Lease, owner: Owner) -> Recovery:
+    """What becomes of a release, given what became of its process, and whether what it names is there."""
     decided = recover(found, owner, unix_s())
+    if decided.step in (Step.RESUME, Step.HOLD):
+        decided = unless_missing(decided, found, await find_missing(env, found))
     get_run_logger().info("%s: %s, because %s", found.release_id, decided.step, decided.reason)
     return decided

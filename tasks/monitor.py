@@ -17,7 +17,7 @@ from tasks.announce import notify_noticed
 from tasks.attempt import check_not_paused
 from tasks.observer import PrometheusClock, ServiceObserver
 from tasks.progress import Progress
-from tasks.retries import NO_TELEMETRY, READ
+from tasks.retries import NO_TELEMETRY, READ, step
 
 SAY_EVERY_S = 10.0
 TELEMETRY_TRIES = 3
@@ -51,7 +51,7 @@ async def clock(env: Environment) -> float:
     return await PrometheusClock(env).read()
 
 
-@task(name="probe", task_run_name="probe {service}", **READ)
+@task(name="probe", task_run_name="probe {service} in {env.name}", **READ)
 async def probe(env: Environment, service: str, tag: str, missing: int, seconds: float) -> str:
     """The canary was asked for what is ``missing`` to judge it, at the URL of ``tag``, spread over ``seconds``.
 
@@ -65,7 +65,7 @@ async def probe(env: Environment, service: str, tag: str, missing: int, seconds:
     return said
 
 
-@task(name="check telemetry", task_run_name="check telemetry", **READ)
+@step("check telemetry", **READ)
 async def check_telemetry(env: Environment) -> str | None:
     """Prometheus answers, before anything depends on it. Returns what is wrong with it, or None."""
     for _ in range(TELEMETRY_TRIES):
@@ -79,7 +79,7 @@ async def check_telemetry(env: Environment) -> str | None:
     return problem
 
 
-@task(name="monitor", task_run_name="monitor {lease.version}", **READ)
+@step("monitor", **READ)
 async def monitor(
     env: Environment, lease: Lease, policy: Policy, *, is_held: bool = True, report: Report | None = None
 ) -> tuple[Verdict, ...]:
@@ -145,7 +145,7 @@ async def _watched(
         await asyncio.sleep(policy.tick_s)
 
 
-@task(name="second look", task_run_name="second look", **READ)
+@step("second look", **READ)
 async def second_look(env: Environment, lease: Lease, verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
     """The verdicts, with the blame as it looks a moment after users are safe.
 

@@ -24,10 +24,10 @@ from playbook.text import clean
 from tasks.announce import notify
 from tasks.incident import run_url
 from tasks.monitor import until_bad
-from tasks.retries import READ
+from tasks.retries import READ, step
 
 
-@task(name="pause of", task_run_name="pause of {lease.release_id}", **READ)
+@step("pause of", **READ)
 async def pause_of(env: Environment, lease: Lease) -> Pause:
     """Until when the paused run that holds ``lease`` may be resumed: as the person chose in the UI.
 
@@ -90,7 +90,7 @@ def run_url_of(env: Environment, lease: Lease) -> str:
     return f"{env.ui_url}/runs/flow-run/{lease.runs[-1]}"
 
 
-@task(name="say what became of it", task_run_name="say what became of {lease.release_id}", **READ)
+@step("say what became of it", **READ)
 async def say_what_became(lease: Lease, outcome: FlowResult) -> None:
     """The page of a run that a person cancelled or paused says what recovery did with its release.
 

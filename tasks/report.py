@@ -16,7 +16,7 @@ from playbook.checklist.items import Item
 from playbook.lease.lease import Lease
 from playbook.messages.checklist import rows
 from playbook.messages.release_page import page
-from playbook.messages.report import Report
+from playbook.messages.report import Note, Report
 from playbook.release.outcome import FlowResult
 from playbook.text import clean
 from tasks import status
@@ -31,6 +31,13 @@ PAGE_WAITS_S = 3
 _written: dict[tuple[str, str], UUID] = {}
 """run and key -> the artifact that this process has made; it is written in place. A run that goes on with a release
 makes another one under the same key, and the key's page shows the newest."""
+_reported: set[tuple[str, str]] = set()
+"""run and key of each report that this process has opened"""
+
+
+def has_report(key: str) -> bool:
+    """Whether this run has opened a report under ``key``: the page is the report's from then on."""
+    return (str(runtime.flow_run.get_id()), key) in _reported
 
 
 async def open_report(
@@ -39,10 +46,11 @@ async def open_report(
     *,
     checklist: tuple[Item, ...] = (),
     changes: str = "",
+    notes: tuple[Note, ...] = (),
     forecasts: tuple[Forecast, ...] = (),
 ) -> Report:
-    """The report of a release that holds its services now, with its links."""
-    return Report(
+    """The report of a release that holds its services now, with its links. ``notes``: what was done before."""
+    report = Report(
         environment=env.name,
         lease=lease,
         checklist=checklist,
@@ -50,8 +58,11 @@ async def open_report(
         forecasts=forecasts,
         has_staging=bool(env.staging),
         bake_s=env.policy.bake_s if lease.bake_s is None else lease.bake_s,
+        notes=notes,
         links=await links_of(env, lease),
     )
+    _reported.add((str(runtime.flow_run.get_id()), report.key))
+    return report
 
 
 async def note(report: Report, text: str) -> Report:

@@ -15,7 +15,7 @@ from playbook.rollback import unrecorded
 from playbook.rollback.plan import ServiceState
 from tasks.each_service import read_services
 from tasks.ensure import ensure
-from tasks.retries import READ, REVERT, is_last_try
+from tasks.retries import READ, REVERT, is_last_try, step
 
 
 class Found(NamedTuple):
@@ -25,7 +25,7 @@ class Found(NamedTuple):
     aside: tuple[Unreadable, ...]
 
 
-@task(name="find revisions", task_run_name="find revisions", **READ)
+@step("find revisions", **READ)
 async def find_revisions(env: Environment) -> Found:
     """Every service of the environment as it is now, with the revisions that exist; in order of promotion.
 
@@ -50,7 +50,7 @@ async def find_revisions(env: Environment) -> Found:
     return Found(services, tuple(aside))
 
 
-@task(name="list revisions", task_run_name="list revisions", **READ)
+@step("list revisions", **READ)
 async def list_revisions(env: Environment) -> Mapping[str, tuple[Revision, ...]]:
     """The revisions of each service, newest first; a service that cannot be listed is left out, and the log says why.
 

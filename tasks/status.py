@@ -24,7 +24,18 @@ from playbook.checklist.items import Answer
 from playbook.errors import BadRequest, ReleaseError
 from playbook.lease.lease import Lease
 from playbook.lease.record import Record
-from playbook.messages.status import ENDED_MAX, Ended, Link, Serving, Status, key_of, page, serving_of, ways_back
+from playbook.messages.status import (
+    ENDED_MAX,
+    Ended,
+    Link,
+    Serving,
+    Status,
+    key_of,
+    page,
+    people,
+    serving_of,
+    ways_back,
+)
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.traffic import ServiceSnapshot
 from playbook.release.version import VERSION
@@ -37,6 +48,8 @@ LISTED = ("release", "hotfix", "rollback", "migration-rollback", "mitigate", "re
 """The flows whose outcomes are listed."""
 OBSERVING = frozenset({"recovery", "watch"})
 """Those that are listed only where they found something."""
+SERVED = (ReleaseOutcome.PROMOTED.value, ReleaseOutcome.ROLLED_BACK.value, "Running")
+"""States of a run that may have brought what serves now."""
 OVER = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
 WRITE_WAITS_S = 10
 END_WAITS_S = 8
@@ -207,18 +220,21 @@ def _ended(env: Environment, run: FlowRun) -> Ended:
 
 
 async def _released_by(client: PrefectClient, environment: str, serving: Iterable[Serving]) -> str:
-    """Who asked for what serves now; empty where no run of it is known any more."""
+    """Who asked for what serves now, and who approved it; empty where no run of it is known any more.
+
+    This run counts too, which is still under way when it writes its end on the page.
+    """
     release = next((one.release for one in serving if one.release), "")
     found = await client.read_flow_runs(
         flow_run_filter=filters.FlowRunFilter(
             tags=filters.FlowRunFilterTags(all_=[environment, release]),
-            state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=[StateType.COMPLETED])),
+            state=filters.FlowRunFilterState(name=filters.FlowRunFilterStateName(any_=list(SERVED))),
         ),
-        sort=sorting.FlowRunSort.END_TIME_DESC,
+        sort=sorting.FlowRunSort.START_TIME_DESC,
         limit=5,
     )
     asked = [run.parameters["request"] for run in found if isinstance(run.parameters.get("request"), dict)]
-    return next((str(one["requested_by"]) for one in asked if one.get("requested_by")), "")
+    return next(filter(None, map(people, asked)), "")
 
 
 async def _next_start_s(client: PrefectClient, environment: str) -> float | None:

@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import Sequence
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 
 from blocks.environment import Environment
 from playbook.analysis.samples import RevisionSamples, SeriesAnswer
@@ -13,7 +13,7 @@ from playbook.analysis.telemetry_checks import NOT_THE_CODE, RevisionTelemetry, 
 from playbook.errors import NoData, Refused, Transient
 from playbook.lease.lease import Lease
 from playbook.release.version import Telemetry
-from tasks.retries import NO_TELEMETRY, READ, is_last_try
+from tasks.retries import NO_TELEMETRY, READ, is_last_try, step
 
 SCRAPES_NEEDED = 2
 SCRAPES_WAITED = 20
@@ -24,7 +24,7 @@ SLOTS = ("requests", "latency", "cpu", "memory", "up")
 BUCKETS = re.compile(r"_bucket(?=\s*(?:\{|$))")
 
 
-@task(name="wait for scrapes", task_run_name="wait for scrapes {service}", **READ)
+@step("wait for scrapes", **READ)
 async def wait_for_scrapes(env: Environment, lease: Lease, service: str) -> str | None:
     """Prometheus has scraped the canary at least twice, so that no counter is born with errors in it.
 
@@ -33,7 +33,7 @@ async def wait_for_scrapes(env: Environment, lease: Lease, service: str) -> str 
     return await _unscraped(env, service, lease.rollout(service).to_revision)
 
 
-@task(name="check metrics", task_run_name="check metrics {service}", **READ)
+@step("check metrics", **READ)
 async def check_metrics(env: Environment, lease: Lease, service: str) -> str | None:
     """The metrics of the new revision make sense, so that the bake can tell a good one from a bad one.
 
@@ -43,7 +43,7 @@ async def check_metrics(env: Environment, lease: Lease, service: str) -> str | N
     return await _checked(env, service, rollout.to_revision, rollout.found.main)
 
 
-@task(name="check metrics", task_run_name="check metrics of {service}", **READ)
+@step("check metrics", **READ)
 async def check_serving_metrics(env: Environment, service: str) -> str | None:
     """The metrics of the revision that serves most users make sense. Returns the service and every fault, or None."""
     serving = (await env.cloud_run.snapshot(service)).pinned.main

@@ -13,10 +13,10 @@ from playbook.lease import change, settled
 from playbook.lease.lease import Lease
 from playbook.release.traffic import ServiceSnapshot
 from tasks.ensure import ensure
-from tasks.retries import READ, REVERT, WRITE, is_last_try
+from tasks.retries import READ, REVERT, WRITE, is_last_try, step
 
 
-@task(name="deploy canary", task_run_name="deploy canary {service}", **WRITE)
+@step("deploy canary", **WRITE)
 async def deploy_canary(env: Environment, lease: Lease, service: str) -> str | None:
     """The new revision is ready, tagged, and no user is sent to it. Returns why it did not start, or None."""
     overrides = env.service(service).environment
@@ -37,7 +37,7 @@ async def deploy_canary(env: Environment, lease: Lease, service: str) -> str | N
     return None
 
 
-@task(name="canary", task_run_name="canary {service}", **WRITE)
+@step("canary", **WRITE)
 async def shift_to_canary(env: Environment, lease: Lease, service: str) -> ServiceSnapshot:
     """The canary has its share of the users, and it is served."""
     snapshot = await ensure(env, service, partial(change.to_bake, lease=lease))
@@ -45,7 +45,7 @@ async def shift_to_canary(env: Environment, lease: Lease, service: str) -> Servi
     return snapshot
 
 
-@task(name="scale", task_run_name="scale {service}", **WRITE)
+@task(name="scale", task_run_name="scale {service} in {env.name}", **WRITE)
 async def scale(env: Environment, lease: Lease, service: str) -> ServiceSnapshot:
     """The service keeps as many instances as the playbook allows at most (4, scenario 3)."""
     instances = env.policy.scale_max_instances
@@ -54,7 +54,7 @@ async def scale(env: Environment, lease: Lease, service: str) -> ServiceSnapshot
     return snapshot
 
 
-@task(name="promote", task_run_name="promote {service}", **WRITE)
+@step("promote", **WRITE)
 async def promote(env: Environment, lease: Lease, service: str) -> ServiceSnapshot:
     """The canary serves all users; the revision before it is kept alive by a tag.
 
@@ -72,7 +72,7 @@ async def promote(env: Environment, lease: Lease, service: str) -> ServiceSnapsh
     return snapshot
 
 
-@task(name="revert", task_run_name="revert {service}", **REVERT)
+@task(name="revert", task_run_name="revert {service} in {env.name}", **REVERT)
 async def revert(env: Environment, lease: Lease, service: str) -> list[str]:
     """All users are where the lease takes them back to, and it is served. Returns a sentence for each dead tag of other
     people that had to be removed for it."""
@@ -82,7 +82,7 @@ async def revert(env: Environment, lease: Lease, service: str) -> list[str]:
     return dropped
 
 
-@task(name="check settled", task_run_name="check settled {service}", **READ)
+@step("check settled", **READ)
 async def check_settled(env: Environment, lease: Lease, service: str) -> None:
     """No other person has moved users of the service since the release's last step there.
 

@@ -1,7 +1,7 @@
 """Smoke tests (playbook 5.1 to 5.4), against a tag's URL before any user is there and against the service
 afterwards."""
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 
 from blocks.environment import Environment
 from playbook.analysis.explanation import percent
@@ -10,10 +10,10 @@ from playbook.lease.lease import Lease
 from playbook.release.request import ExploitCheck
 from playbook.release.version import SmokeTest
 from tasks.address import application, url_of
-from tasks.retries import READ, is_last_try
+from tasks.retries import READ, is_last_try, step
 
 
-@task(name="smoke test", task_run_name="smoke test {service}", **READ)
+@step("smoke test", **READ)
 async def smoke_test(
     env: Environment, service: str, tag: str = "", only: tuple[SmokeTest, ...] = tuple(SmokeTest)
 ) -> str | None:
@@ -40,7 +40,7 @@ async def smoke_test(
     return None
 
 
-@task(name="exploit check", task_run_name="exploit check {check}", **READ)
+@step("exploit check", **READ)
 async def exploit_check(env: Environment, check: ExploitCheck, tag: str = "") -> int:
     """The status that answers ``check``, at the URL of ``tag`` or at the service's own; 0 where nothing answers."""
     snapshot = await env.cloud_run.snapshot(check.service)
@@ -55,7 +55,7 @@ async def exploit_check(env: Environment, check: ExploitCheck, tag: str = "") ->
     return status
 
 
-@task(name="check error ratio", task_run_name="check error ratio {service}", **READ)
+@step("check error ratio", **READ)
 async def check_error_ratio(env: Environment, lease: Lease, service: str) -> str | None:
     """The new revision's share of 5xx since it was given traffic is below the playbook's line (5.4). Returns what is
     wrong, or None.

@@ -7,6 +7,7 @@ from prefect.client import orchestration
 
 from blocks.clock import unix_s
 from blocks.environment import Environment
+from blocks.http import UNREADABLE
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.checklist.calendar import frozen
 from playbook.checklist.items import Answer
@@ -21,6 +22,8 @@ Found = tuple[Answer, str, str]
 STOP = "stop_the_line"
 OFF = ("", "false", "off", "no", "none", "null", "0")
 REASON_MAX = 300
+ANSWERS_S = 15.0
+"""How long Prefect may take to say what a variable is. Its client's own limit is a minute for each of six tries."""
 
 
 def freeze(env: Environment) -> Found:
@@ -51,10 +54,11 @@ def stop_names(environment: str) -> tuple[str, str]:
 async def _variable(name: str) -> str:
     """The text of a Prefect variable; empty where it is not there, or is set to a word for no."""
     try:
-        async with orchestration.get_client() as client:
+        async with asyncio.timeout(ANSWERS_S), orchestration.get_client() as client:
             found = await client.read_variable_by_name(name)
-    except PREFECT_AWAY as away:
-        raise Transient(f"Prefect, asked for the variable {name}, did not answer ({away}). Ask again.") from away
+    except (*PREFECT_AWAY, *UNREADABLE, TimeoutError) as away:
+        why = str(away) or f"nothing came within {ANSWERS_S:g} s"
+        raise Transient(f"Prefect, asked for the variable {name}, did not answer ({why}). Ask again.") from away
     text = "" if found is None or found.value in (None, False) else str(found.value).strip()
     return "" if text.lower() in OFF else clean(" ".join(text.split()), REASON_MAX)
 

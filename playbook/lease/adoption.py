@@ -1,6 +1,6 @@
 """What a person sees of a record that the engine has not signed, before it is signed in their name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from playbook.base import Frozen
 from playbook.lease.lease import Lease, next_epoch
@@ -40,10 +40,16 @@ def to_adopt(
     return Adoption(service=snapshot.service, why=why, lines=tuple(described(record, services)), record=record)
 
 
-def to_remove(snapshot: ServiceSnapshot, now_s: float) -> Record:
+def to_remove(service: str, records: Iterable[Record], now_s: float) -> Record:
     """The record of a service that starts from nothing: no lease, no good release, and an epoch that ends every other
-    run's."""
-    return Record(epoch=next_epoch(0, now_s))
+    run's.
+
+    While a release that names it is in flight (``records``: what stands on the other services), the epoch is that
+    release's: to its run, or to recovery, the lease was taken off this service, and the others go back.
+    """
+    held = (record.lease for record in records if record.lease is not None)
+    in_flight = [lease.epoch for lease in held if service in lease.services]
+    return Record(epoch=max(in_flight, default=next_epoch(0, now_s)))
 
 
 def described(record: Record, services: Sequence[Service]) -> list[str]:

@@ -17,6 +17,7 @@ from playbook.lease.lease import (
     ServiceRollout,
     next_epoch,
 )
+from playbook.lease.origin import short_id
 from playbook.lease.record import Record
 from playbook.release.plan import Order, revision_name
 from playbook.release.promotion import Promotion
@@ -38,8 +39,8 @@ class Holder(Frozen):
 
     @property
     def short_id(self) -> str:
-        """The run id's last six digits are its own: runs of a schedule begin with the same time."""
-        return self.flow_run_id.replace("-", "")[-6:]
+        """What tells its releases from others' of the same version."""
+        return short_id(self.flow_run_id)
 
 
 def release_lease(
@@ -100,7 +101,7 @@ def rollback_lease(
         rollouts=rollouts,
         canary_percent=100,
         requested_by=request.requested_by,
-        reason=f"{reason} (even so: {request.even_so})" if request.even_so else reason,
+        reason=f"{reason} (override: {request.override_reason})" if request.override_reason else reason,
         request=request,
     )
 

@@ -1,5 +1,6 @@
 """What is found after a crash -> what to do about it. Pure and total: the same find gives the same decision."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from playbook.base import Frozen
@@ -32,6 +33,7 @@ class Owner(StrEnum):
     DONE = "done"  # its run ended in a way that lets go of the lease: what is found is an older record
     CANCELLED = "cancelled"
     PAUSED = "paused"  # a person paused its run in the UI, and its process has ended
+    FOREIGN = "another's"  # the run exists, and is none that could hold the lease
 
 
 class Recovery(Frozen):
@@ -44,14 +46,18 @@ class Recovery(Frozen):
 def recover(lease: Lease | None, owner: Owner, now_s: float) -> Recovery:
     """Decide what becomes of ``lease``. ``now_s`` is unix seconds.
 
-    The first that holds: nothing is held -> LEAVE; the owner lives and its time is not over -> LEAVE; a migration is
-    being taken back -> `recover_migration`; its run has let go of it -> SET_ASIDE; already reverting or cancelled ->
-    REVERT; paused by a person -> HOLD until the pause's deadline, then REVERT; its time is over -> ASK in a promotion
-    under way, else REVERT; else RESUME. Nothing late goes forward without a person. Source: docs/architecture.md.
+    The first that holds: nothing is held -> LEAVE; it names a run that cannot hold it -> SET_ASIDE; the owner lives and
+    its time is not over -> LEAVE; a migration is being taken back -> `recover_migration`; its run has let go of it ->
+    SET_ASIDE; already reverting or cancelled -> REVERT; paused by a person -> HOLD until the pause's deadline, then
+    REVERT; its time is over -> ASK in a promotion under way, else REVERT; else RESUME. Nothing late goes forward
+    without a person. Source: docs/architecture.md.
     """
     if lease is None:
         return Recovery(step=Step.LEAVE, reason="no release holds these services")
     is_late = now_s > lease.deadline_s
+    if owner is Owner.FOREIGN:
+        reason = f"flow run {lease.flow_run_id} is no run that could hold {lease.release_id}"
+        return Recovery(step=Step.SET_ASIDE, reason=reason)
     if owner is Owner.ALIVE and not is_late:
         return Recovery(step=Step.LEAVE, reason=f"{lease.release_id} is alive")
     if isinstance(lease, MigrationLease):
@@ -100,3 +106,11 @@ def recover_migration(lease: MigrationLease, owner: Owner) -> Recovery:
         reason = f"it was started again {lease.restarts} times, and its process is {owner} once more"
         return Recovery(step=Step.HALT, reason=reason)
     return Recovery(step=Step.RESTART, reason=f"the migration rollback goes on: its process is {owner}")
+
+
+def unless_missing(decided: Recovery, lease: Lease, missing: Sequence[str]) -> Recovery:
+    """``decided``, unless the services lack what the lease names: nothing goes forward then. A migration's own flow
+    looks for itself."""
+    if not missing or isinstance(lease, MigrationLease) or decided.step not in (Step.RESUME, Step.HOLD):
+        return decided
+    return Recovery(step=Step.REVERT, reason="; ".join(missing)[:500])

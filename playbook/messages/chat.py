@@ -28,7 +28,8 @@ def starting(
     items: Sequence[Item] = (),
     forecasts: Sequence[Forecast] = (),
 ) -> Message:
-    """Playbook 2: what `#releases` reads before anything moves, with the checks and every override.
+    """Playbook 2: what `#releases` reads before anything moves, with the checks, every override, and the commands that
+    take it back by hand.
 
     A forecast is told where it changed the canary, or where the bake will not be enough.
     """
@@ -47,6 +48,7 @@ def starting(
             lines.append(
                 f"⚠️ {rollout.service}: {does} what its template says beyond what serves: {'; '.join(rollout.drift)}"
             )
+    lines.append(f"To take it back while Prefect is down:\n```\n{rollback_plan(lease)}\n```")
     text = "\n".join(lines)
     return Message(key=f"{lease.release_id}/starting", audience=Audience.RELEASES, text=text)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from playbook.analysis.explanation import percent
 from playbook.analysis.readings import SignalReading
 from playbook.analysis.verdict import Verdict
-from playbook.messages.signals import Result, measured, result
+from playbook.messages.signals import Result, limit, measured, result
 
 
 def done_percent(now_s: float, start_s: float, ends_s: float) -> float:
@@ -27,7 +27,7 @@ def _service(verdict: Verdict) -> str:
     if errors is not None and errors.threshold:
         parts.append(f"errors {measured(errors)}, limit {percent(errors.threshold)}")
     if closest is not None and closest.name != "errors" and _nearness(closest) > 0:
-        parts.append(f"closest to its limit: {closest.name}, {percent(closest.ratio or 0)} of {_limit(closest)}")
+        parts.append(f"closest to its limit: {closest.name}, {measured(closest)}, limit {limit(closest)}")
     waiting = [one.name for one in verdict.signals if result(verdict, one) is Result.WAITING and one.ratio is None]
     if waiting:
         parts.append(f"no number yet: {', '.join(waiting)}")
@@ -35,9 +35,14 @@ def _service(verdict: Verdict) -> str:
 
 
 def _nearness(signal: SignalReading) -> float:
-    """Value divided by limit; 0 where either is unknown."""
-    return signal.ratio / signal.threshold if signal.ratio is not None and signal.threshold else 0.0
+    """Value divided by limit, or limit by value where the limit is the least allowed; 0 where either is unknown.
 
-
-def _limit(signal: SignalReading) -> str:
-    return percent(signal.threshold or 0)
+    A number of things that is as large as it must be (one instance of one) is no closer to its limit than it should be.
+    """
+    if signal.ratio is None or not signal.threshold:
+        return 0.0
+    if signal.is_minimum and signal.is_number and signal.ratio >= signal.threshold:
+        return 0.0
+    if signal.is_minimum:
+        return signal.threshold / signal.ratio if signal.ratio > 0 else 1.0
+    return signal.ratio / signal.threshold

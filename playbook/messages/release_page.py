@@ -35,7 +35,7 @@ def page(report: Report, *, pictures: bool = False) -> str:
         blocks.append(timeline(report.notes))
     if report.verdicts:
         has_canary = lease.kind is not Kind.HOTFIX
-        blocks += ["### Signals", signals.table(report.verdicts, has_canary=has_canary)]
+        blocks += ["### Signals", signals.table(report.verdicts, has_canary=has_canary, is_over=end is not None)]
         if pictures:
             blocks += [picture for verdict in report.verdicts if (picture := _picture(verdict))]
     blocks += ["### What it changes", plan_table(lease)]

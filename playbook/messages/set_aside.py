@@ -8,6 +8,9 @@ from playbook.messages.plan import rollback_plan
 from playbook.messages.report import Report
 from playbook.release.request import RollbackRequest, StandDown
 
+NOT_KNOWN = "not known to the engine: it neither recovers nor rolls back this service"
+WHERE_STUCK = "what the release left them; recovery tries again every 10 minutes"
+
 
 def set_aside(one: Unreadable, environment: str, place: str) -> Page:
     """The engine does nothing with this service, and users may be on a release that nothing watches: P1.
@@ -20,7 +23,7 @@ def set_aside(one: Unreadable, environment: str, place: str) -> Page:
         summary=f"{environment.capitalize()} {one}"[:1024],
         details={
             "service": one.service,
-            "what users have": "not known to the engine: it neither recovers nor rolls back this service",
+            "what users have": WHERE_STUCK if one.is_stuck else NOT_KNOWN,
             "look": f"gcloud run services describe {one.service} {place}",
             "what to do": f"send users to a good revision, then correct or remove the annotations {PREFIX}*",
         },

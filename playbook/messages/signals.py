@@ -44,17 +44,18 @@ HIDDEN = frozenset({"errors, against healthy", "errors, against stable"})
 """Other tests of the errors: they stand in the evidence below."""
 
 
-def table(verdicts: Sequence[Verdict], *, has_canary: bool = True) -> str:
+def table(verdicts: Sequence[Verdict], *, has_canary: bool = True, is_over: bool = False) -> str:
     """Every signal of every service, those that decide first. Markdown.
 
-    Without a canary (a hotfix) only evidence against it counts, and no person is asked.
+    Without a canary (a hotfix) only evidence against it counts, and no person is asked. ``is_over``: the release has
+    ended, so nothing is waited for.
     """
-    rows = [row for verdict in verdicts for row in _rows(verdict, has_canary)]
+    rows = [row for verdict in verdicts for row in _rows(verdict, has_canary, is_over)]
     head = ("| service | signal | result | value | limit | still missing |", "|---|---|---|---|---|---|")
     return "\n".join((*head, *rows))
 
 
-def _rows(verdict: Verdict, has_canary: bool) -> list[str]:
+def _rows(verdict: Verdict, has_canary: bool, is_over: bool) -> list[str]:
     shown = [signal for signal in verdict.signals if signal.name not in HIDDEN]
     order = (Result.FAIL, Result.UNDECIDED, Result.WAITING, Result.UNPROVEN, Result.PASS)
     results = sorted(
@@ -62,10 +63,14 @@ def _rows(verdict: Verdict, has_canary: bool) -> list[str]:
         key=lambda one: order.index(one[0]),
     )
     return [
-        f"| {markdown(verdict.service)} | {markdown(_named(one))} | {said} | {measured(one)} | {limit(one)} | "
-        f"{missing(verdict, one, said)} |"
+        f"| {markdown(verdict.service)} | {markdown(_named(one))} | {_worded(said, is_over)} | {measured(one)} | "
+        f"{limit(one)} | {'–' if is_over else missing(verdict, one, said)} |"
         for said, one in results
     ]
+
+
+def _worded(said: Result, is_over: bool) -> str:
+    return "– not decided" if is_over and said in (Result.WAITING, Result.UNDECIDED) else said.value
 
 
 def _named(signal: SignalReading) -> str:

@@ -1,6 +1,7 @@
 """The status page of an environment: what serves, what is under way, how the last runs ended. Markdown from values."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from playbook.base import Frozen
 from playbook.lease.lease import Decision, Kind, Lease
@@ -155,6 +156,13 @@ def since(status: Status) -> str:
     return f"Since {moment(max(starts))}{by}."
 
 
+def people(request: Mapping[str, Any]) -> str:
+    """Who asked for a run with this request, and who approved it; empty where it does not say."""
+    by, approver, incident = (str(request.get(key) or "") for key in ("requested_by", "approver", "incident"))
+    approved = f"approved by {approver}" + (f" ({incident})" if incident else "") if approver else ""
+    return ", ".join(filter(None, (by, approved)))
+
+
 def under_way(status: Status) -> str:
     """What runs now, and where it stands."""
     if not status.under_way:
@@ -200,13 +208,13 @@ def _links(links: Iterable[Link]) -> str:
 
 
 def _services(status: Status) -> str:
-    rows = ["| service | users | since | |", "|---|---|---|---|"]
+    rows = ["| service | users | since | note |", "|---|---|---|---|"]
     for one in status.serving:
         measure = one.mitigation
         note = f"{measure.measure.value} by {measure.by}: {measure.reason}" if measure else one.problem
         at = moment(one.since_s) if one.since_s is not None else "not recorded"
         users_on = markdown(one.users_on or "not known")
-        rows.append(f"| {one.service} | {users_on} | {at} | {markdown(note[:REASON_MAX])} |")
+        rows.append(f"| {one.service} | {users_on} | {at} | {markdown(note[:REASON_MAX]) or '–'} |")
     return "\n".join(rows)
 
 

@@ -56,6 +56,12 @@ def losing(undo: Sequence[Migration]) -> list[Losing]:
     return found
 
 
+def kept_fields(batch: Batch) -> tuple[str, ...]:
+    """The fields whose old values are copied before ``batch`` takes them; of one within another, the outer one."""
+    names = sorted({field for field, _ in _lost(batch)})
+    return tuple(name for name in names if not any(name.startswith(f"{outer}.") for outer in names))
+
+
 def _lost(batch: Batch) -> Iterator[tuple[str, str]]:
     for operator in batch.change:
         for path, value in _operator(batch, operator):

@@ -79,6 +79,8 @@ def done(lease: MigrationLease, environment: str) -> Message:
         f"Serving: {serving}",
     ]
     lines += [f"Agreed: {yes}" for yes in progress_of(lease).agreed]
+    if kept := kept_words(lease).removeprefix("; "):
+        lines.append(f"Kept: {kept}")
     return Message(key=f"{lease.release_id}/done", audience=Audience.RELEASES, text="\n".join(lines))
 
 
@@ -138,8 +140,21 @@ def ask_switch(lease: MigrationLease, backup: Backup, lost: Mapping[str, int], t
     )
 
 
-def ask_down(plan: RollbackPlan, request: MigrationRequest, losses: Sequence[Loss]) -> str:
-    """The question before a ``down`` that loses data: what is lost, counted."""
+KEEPS = (
+    "The old values are copied to the collection `playbook_kept` first, one document for each that loses one "
+    "(docs/migrations.md says how to put them back)."
+)
+KEEPS_NOT = "Lost values cannot be had again but from a backup: `keep_old_values` is off in the environment file."
+
+
+def kept_words(lease: MigrationLease) -> str:
+    """What is said of the old values that were kept; empty where there are none."""
+    count = progress_of(lease).kept
+    return f"; old values of {count} documents are kept in playbook_kept, as {lease.release_id}" if count else ""
+
+
+def ask_down(plan: RollbackPlan, request: MigrationRequest, losses: Sequence[Loss], *, is_kept: bool) -> str:
+    """The question before a ``down`` that loses data: what is lost, counted, and whether the old values are kept."""
     lost = "\n".join(f"- {markdown(str(one))}" for one in losses) or "- no field of any document"
     return "\n\n".join(
         (
@@ -147,7 +162,7 @@ def ask_down(plan: RollbackPlan, request: MigrationRequest, losses: Sequence[Los
             f"Why: {markdown(request.reason)} (requested by {markdown(request.requested_by)}).",
             f"Schema {plan.schema_now} → {plan.schema_after}. **What is lost:**",
             lost,
-            "Lost values cannot be had again but from a backup. To keep them, answer no and copy these fields first.",
+            KEEPS if is_kept else KEEPS_NOT,
             "Nothing was touched yet, and users can write while you decide. No answer means no.",
         )
     )

@@ -91,6 +91,11 @@ class Migrations(Frozen):
         min_length=1, description="Services that write to the database, the one that carries the lease first."
     )
     batch: int = Field(1000, ge=1, description="Documents changed by one write. Bounded, so that a stop is short.")
+    keep_old_values: bool = Field(
+        True,
+        description="Before a down takes a field from documents, its values are copied to the collection "
+        "playbook_kept.",
+    )
     connection_secret: str = Field(
         "", description="Secret that the services read the connection string from. Empty: production is never switched."
     )
@@ -178,6 +183,7 @@ class MigrationRollback(Frozen):
         description="service -> revision whose copy reads the restored database; empty before that",
     )
     agreed: tuple[str, ...] = Field((), description="what people said yes to, in their words")
+    kept: int = Field(0, description="documents whose old values were copied before a down took them")
     declined: str = Field("", description="who said no before the data was touched: everything is opened again")
     seen: str = Field("", description="why it had stopped when a person started it again: what they have looked at")
 

@@ -6,13 +6,15 @@ in words. The form insists on it (`playbook.form`).
 """
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from playbook.base import Frozen
 from playbook.checklist.items import Override, override_problems
-from playbook.form import SERVICES, Form, field, must_match, sentence, who
+from playbook.form import INTERNAL, SERVICES, Form, field, must_match, sentence, who
 from playbook.incident.decision_matrix import MATRIX, Symptom, Trigger
 from playbook.release.version import VersionText, version_problem
 from playbook.text import Cleaned, clean
@@ -30,6 +32,8 @@ Line = Annotated[Cleaned, StringConstraints(strip_whitespace=True, max_length=50
 
 class RollbackRequest(Form):
     """Take production back to what it served before (playbook 4, scenario 2)."""
+
+    earlier_names: ClassVar[Mapping[str, str]] = {"even_so": "override_reason"}
 
     symptom: Symptom = Field(
         title="Symptom", description="What you see. It sets the severity by the playbook's decision matrix (section 8)."
@@ -51,9 +55,9 @@ class RollbackRequest(Form):
             ),
         ),
     )
-    even_so: Line = Field(
+    override_reason: Line = Field(
         "",
-        title="Why roll back all the same",
+        title="Override reason",
         description="Needed for a UI bug or a vulnerability only: the decision matrix says to fix these forward.",
         json_schema_extra=field(example="The fix takes a day, and checkout is unusable"),
     )
@@ -71,10 +75,10 @@ class RollbackRequest(Form):
                 "commas"
             )
         row = MATRIX[self.symptom]
-        if row.trigger in (Trigger.NEVER, Trigger.NEVER_FORWARD) and not self.even_so:
+        if row.trigger in (Trigger.NEVER, Trigger.NEVER_FORWARD) and not self.override_reason:
             found.append(
-                f"even_so: for {row.symptom.value!r} the matrix says {row.response.value!r}: {row.trigger.value}. "
-                "Start hotfix/production, or say here why to roll back even so"
+                f"override_reason: for {row.symptom.value!r} the matrix says {row.response.value!r}: "
+                f"{row.trigger.value}. Start hotfix/production, or say here why to roll back all the same"
             )
         return found
 
@@ -86,39 +90,29 @@ FRAMING = frozenset(
     | {"via", "forwarded"}
 )
 """Headers that say how a request is sent, or to whom."""
-CREDENTIALS = frozenset({"authorization", "cookie", "x-api-key", "x-auth-token"})
 EXPLOIT_REFERENCE = re.compile(
     r"env:EXPLOIT_[A-Z0-9_]{1,100}$|secret-manager:projects/[a-z0-9:.-]{1,100}/secrets/exploit-[\w-]{1,200}"
     r"(?:/versions/[a-z0-9-]{1,64})?$"
 )
+EXPLOIT_IN_FORM = (
+    r"\s*(env:EXPLOIT_[A-Z0-9_]{1,100}|secret-manager:projects/[a-z0-9:.-]{1,100}/secrets/exploit-[A-Za-z0-9_-]{1,200}"
+    r"(/versions/[a-z0-9-]{1,64})?)\s*"
+)
 
 
-class ExploitCheck(Form):
-    """One HTTP request that a vulnerable version answers, and a fixed one must refuse (playbook 6, step 5)."""
+STORE_IT = (
+    "the parameters of a run can be read by every user of Prefect. Store the request as JSON in a secret named "
+    "exploit-…, and write secret-manager:projects/P/secrets/exploit-… as `request` (docs/operations.md, Exploit checks)"
+)
 
-    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = Field("GET", title="Method")
-    path: str = Field(
-        title="Path", pattern=r"^/[\x21-\x7e]*$", max_length=500, description="On the service, with its query."
-    )
-    service: str = Field(
-        "ethixai-backend",
-        title="Service",
-        description="Where the request is sent.",
-        json_schema_extra=field(choices=SERVICES),
-    )
-    headers: dict[str, str] = Field(
-        default_factory=dict,
-        max_length=20,
-        title="Headers",
-        description="Value, or where it is: env:EXPLOIT_… or secret-manager:projects/P/secrets/exploit-…. "
-        "A credential must be a reference; Host and the headers that frame a request are refused.",
-    )
-    body: str = Field("", title="Body", max_length=4000)
-    refused_with: tuple[int, ...] = Field(
-        (400, 401, 403, 404, 405, 410, 422),
-        title="Refused with",
-        description="Each status that means the hole is closed. Any other, and none at all, means it is not.",
-    )
+
+class ExploitRequest(Frozen):
+    """What is sent: JSON in a secret, read by the worker when it is sent. Nothing of it is published."""
+
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = "GET"
+    path: str = Field(pattern=r"^/[\x21-\x7e]*$", max_length=500, description="on the service, with its query")
+    headers: dict[str, str] = Field(default_factory=dict, max_length=20, description="values, or references to them")
+    body: str = Field("", max_length=4000)
 
     @field_validator("headers")
     @classmethod
@@ -129,15 +123,62 @@ class ExploitCheck(Form):
                 raise ValueError(f"{clean(name, 60)!r} is not a header of printable ASCII characters, or is too long")
             if lower in FRAMING or lower.startswith(("proxy-", "x-forwarded-", ":")):
                 raise ValueError(f"{name} may not be set: it says how or to whom the request is sent")
-            if lower in CREDENTIALS and not EXPLOIT_REFERENCE.match(value):
-                raise ValueError(f"{name} is a credential; say where it is: env:EXPLOIT_… or a secret named exploit-…")
             if value.startswith(("env:", "file:", "secret-manager:")) and not EXPLOIT_REFERENCE.match(value):
                 raise ValueError(f"{name}: only env:EXPLOIT_… and secrets named exploit-… may be sent to a service")
         return headers
 
+
+class ExploitCheck(Form):
+    """One HTTP request that a vulnerable version answers, and a fixed one must refuse (playbook 6, step 5)."""
+
+    service: str = Field(
+        "ethixai-backend",
+        title="Service",
+        description="Where the request is sent.",
+        json_schema_extra=field(choices=SERVICES),
+    )
+    request: Line = Field(
+        "",
+        title="Request",
+        description="Where the request is, as JSON: secret-manager:projects/P/secrets/exploit-… or env:EXPLOIT_…. It "
+        "is not written here: run parameters can be read by every user of Prefect.",
+        json_schema_extra=field(
+            required=True,
+            example="secret-manager:projects/ethixai-production/secrets/exploit-cve-2025-12345",
+            **must_match(EXPLOIT_IN_FORM, "secret-manager:projects/P/secrets/exploit-… or env:EXPLOIT_…"),
+        ),
+    )
+    refused_with: tuple[int, ...] = Field(
+        (400, 401, 403, 404, 405, 410, 422),
+        title="Refused with",
+        description="Each status that means the hole is closed. Any other, and none at all, means it is not.",
+    )
+    literal: ExploitRequest | None = Field(None, json_schema_extra={INTERNAL: True})
+    """The request itself: only in the lease of a hotfix that an earlier version began. A new one is refused."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reads_earlier_version(cls, value: object) -> object:
+        """Earlier versions wrote the request into the form."""
+        if not isinstance(value, dict) or "literal" in value or "path" not in value:
+            return value
+        written = {name: value[name] for name in ExploitRequest.model_fields if name in value}
+        return {name: one for name, one in value.items() if name not in written} | {"literal": written}
+
+    def problems(self) -> list[str]:
+        """What is wrong with it, one line for each field."""
+        if self.literal is not None:
+            return [f"exploit: {STORE_IT}"]
+        if not EXPLOIT_REFERENCE.fullmatch(self.request):
+            return ["exploit: say in `request` where the request is: env:EXPLOIT_… or a secret named exploit-…"]
+        return []
+
     def __str__(self) -> str:
         """What is published of it: no path, header or body, since they show how the hole is used."""
-        return f"{self.method} to {self.service}"
+        if self.literal is not None:
+            return f"{self.literal.method} to {self.service}"
+        name = self.request.removeprefix("env:").split("/secrets/")[-1].split("/")[0]
+        return f"{name or 'exploit'} to {self.service}"
 
 
 class HotfixRequest(Form):
@@ -200,6 +241,7 @@ class HotfixRequest(Form):
             for check in self.exploit
             if check.service not in known_services
         ]
+        found += [problem for check in self.exploit for problem in check.problems()]
         return found + override_problems(self.overrides)
 
 

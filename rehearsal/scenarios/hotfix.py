@@ -4,7 +4,7 @@ from rehearsal import checks
 from rehearsal.scenario import Scenario, ScenarioResult, Start
 from rehearsal.test_environment import TestEnvironment
 
-EXPLOIT = {"method": "GET", "path": "/api/debug/users", "service": "ethixai-backend"}
+EXPLOIT = {"request": "env:EXPLOIT_DEBUG_USERS", "service": "ethixai-backend"}
 
 
 def starts(test_env: TestEnvironment, version: str) -> Start:
@@ -25,7 +25,11 @@ def then(result: ScenarioResult) -> None:
     """All users have the hotfix, no request failed, the exploit is now refused, and a follow-up ticket is open."""
     checks.hotfix_served(result)
     checks.no_failed_requests(result, least=1000)
-    statuses = [line.rsplit(" ", 1)[-1] for line in result.logs if line.startswith("GET to ethixai-backend answered")]
+    statuses = [
+        line.rsplit(" ", 1)[-1]
+        for line in result.logs
+        if line.startswith("EXPLOIT_DEBUG_USERS to ethixai-backend answered")
+    ]
     result.expect(
         statuses == ["200", "403", "403"],
         f"the exploit was answered {statuses} (before, at the tag URL, after), expected 200, 403, 403",

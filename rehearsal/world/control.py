@@ -134,13 +134,14 @@ class Control:
         self._world.vendors.atlas.restores_fail(body["word"])
 
     async def out_of_band(self, body: Body) -> Any:
-        """Change ``service`` out of band: ``traffic``, ``annotations``, ``email``, ``deploy``."""
+        """Change ``service`` out of band: ``traffic``, ``annotations``, ``email``, ``deploy``, ``may_fail``."""
         await self._world.out_of_band(
             body["service"],
             body.get("traffic"),
             body.get("annotations"),
             body.get("email") or PERSON,
             body.get("deploy"),
+            may_fail=body.get("may_fail", False),
         )
 
     async def front(self, body: Body) -> Any:

@@ -1,5 +1,7 @@
 """What an unmodified gcloud needs in its environment to work on a world."""
 
+import asyncio
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,3 +34,41 @@ def environ(
         "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "1",
         "CLOUDSDK_SURVEY_DISABLE_PROMPTS": "1",
     }
+
+
+COMMAND_TIMEOUT_S = 90.0
+
+
+def commands_in(text: str) -> list[str]:
+    """The gcloud commands in a text that people read, each with its continued lines, ready for a shell."""
+    found: list[str] = []
+    lines = iter(text.splitlines())
+    for line in lines:
+        if not line.startswith("gcloud "):
+            continue
+        command = line
+        while command.endswith("\\"):
+            command = f"{command}\n{next(lines, '')}"
+        found.append(command)
+    return found
+
+
+async def run_text(command: str, environ: Mapping[str, str]) -> tuple[int, str]:
+    """What a person gets who pastes ``command`` into a shell with the variables ``environ``: exit status and output.
+
+    Raises TimeoutError.
+    """
+    ours = {key: value for key, value in os.environ.items() if not key.startswith("CLOUDSDK_") and key not in UNWANTED}
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-c", command),
+        env={**ours, **environ},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), COMMAND_TIMEOUT_S)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    return process.returncode or 0, said.decode(errors="replace")

@@ -234,13 +234,21 @@ class RemoteWorld:
         annotations: Mapping[str, str] | None = None,
         email: str = "",
         deploy: Mapping[str, str] | None = None,
+        *,
+        may_fail: bool = False,
     ) -> None:
-        """Change a service (full name) out of band, and wait until the change is served.
+        """Change a service (full name) out of band, and wait until the change is served, or has failed if it may.
 
         Traffic is ``[{revision, percent, tag}]``; ``deploy`` is ``{revision, image}``, of the service's own template.
         """
         await self._ask(
-            "out_of_band", service=service, traffic=traffic, annotations=annotations, email=email, deploy=deploy
+            "out_of_band",
+            service=service,
+            traffic=traffic,
+            annotations=annotations,
+            email=email,
+            deploy=deploy,
+            may_fail=may_fail,
         )
 
     async def front(self, service: str, **how: bool) -> None:

@@ -10,7 +10,7 @@ from blocks.prefect_api import PREFECT_AWAY
 from playbook.errors import Refused, Transient
 from playbook.lease.lease import MigrationLease
 from playbook.migration.backfill import Backfill, Trial, is_known, next_range
-from playbook.migration.loss import Loss, losing
+from playbook.migration.loss import Loss, kept_fields, losing
 from playbook.migration.plan import Batch, Migration
 from playbook.migration.progress import progress_of
 from tasks.migration.schema import modules
@@ -57,6 +57,8 @@ async def count_losses(env: Environment, undo: tuple[str, ...]) -> list[Loss]:
 async def undo(env: Environment, lease: MigrationLease, name: str) -> Backfill:
     """Every document is as it was before ``name``. Goes on from the checkpoint, whichever run wrote it.
 
+    What the ``down`` takes from documents is copied first, unless the environment file says that it is not.
+
     Raises: Fenced (a newer run has it), Transient (asked again from where it is), Interrupted (somebody has turned
     writes on), Refused.
     """
@@ -69,8 +71,11 @@ async def undo(env: Environment, lease: MigrationLease, name: str) -> Backfill:
         batch = migration.down[backfill.batch]
         # Whoever goes on meets first what a change has left matching, and must not change it once more.
         await _tried(database, name, batch)
+        fields = kept_fields(batch) if env.migrations.keep_old_values else ()
         while within := next_range(await _ids(database, batch, backfill.after, env.migrations.batch)):
             await database.keep(backfill)  # nothing is written under an old epoch
+            if fields:
+                await database.retain(batch, within, fields, lease.release_id, f"{name}/{backfill.batch}")
             changed = await database.change(batch, within)
             if left := await database.left(batch, within):
                 raise Refused(
@@ -91,6 +96,12 @@ async def undo(env: Environment, lease: MigrationLease, name: str) -> Backfill:
     await check_closed(env, lease)
     get_run_logger().info("%s: %s changed", name, backfill)
     return backfill
+
+
+@task(name="count old values", task_run_name="count old values", **READ)
+async def count_retained(env: Environment, lease: MigrationLease) -> int:
+    """The old values of so many documents are kept."""
+    return await _database(env).retained(lease.release_id)
 
 
 @task(name="verify", task_run_name="verify {name}", **READ)

@@ -1,13 +1,13 @@
 """Which code can read the database. Does nothing for an environment without one."""
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 
 from blocks.environment import Environment
 from blocks.migrations import load
 from playbook.errors import Refused, Transient
 from playbook.migration.plan import Migration, code_problem
 from playbook.migration.plan import schema_of as schema_by_ledger
-from tasks.retries import READ
+from tasks.retries import READ, step
 
 
 def modules(env: Environment) -> tuple[Migration, ...]:
@@ -22,7 +22,7 @@ def folder_of(env: Environment) -> str:
     return env.migrations.folder
 
 
-@task(name="check schema", task_run_name="check schema", **READ)
+@step("check schema", **READ)
 async def check_schema(env: Environment, releases: dict[str, str], is_urgent: bool = False) -> None:
     """Each release (by the service that is to serve it) can read the database, or nothing is kept about that.
 

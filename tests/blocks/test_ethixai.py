@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import re
 
 import httpx
@@ -9,7 +10,8 @@ import pytest
 
 from blocks import EthixAI
 from blocks.ethixai import PROBES_AT_ONCE
-from playbook.errors import SmokeFailed, Transient
+from blocks.http import quoted
+from playbook.errors import Refused, SmokeFailed, Transient
 from playbook.release.request import ExploitCheck
 from playbook.release.version import SmokeTest
 from rehearsal.world.remote import RemoteWorld
@@ -113,18 +115,47 @@ async def test_a_service_that_hangs_does_not_stop_the_release_that_mends_it() ->
     assert await EthixAI(timeout_s=0.1).unreachable("http://127.0.0.1:9") == ""
 
 
-async def test_an_exploit_is_answered_until_the_hole_is_closed(ethixai: EthixAI, backend) -> None:
+async def test_an_exploit_is_answered_until_the_hole_is_closed(
+    ethixai: EthixAI, backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its status comes as it is, a refusal too; neither is an error."""
-    exploit = ExploitCheck(path="/api/debug/users", headers={"x-probe": "1"}, body="{}")
+    request = {"path": "/api/debug/users", "headers": {"x-probe": "1"}, "body": "{}"}
+    monkeypatch.setenv("EXPLOIT_USERS", json.dumps(request))
+    exploit = ExploitCheck(request="env:EXPLOIT_USERS")
     assert await ethixai.ask(exploit, (await backend.now()).uri) == 200
     patched = await backend.deploy("patched")
     assert await ethixai.ask(exploit, patched.tag_urls["canary"]) == 403
 
 
-async def test_a_hole_that_nobody_answers_for_is_not_closed(ethixai: EthixAI) -> None:
-    """Silence is asked again: it says nothing of the hole."""
-    with pytest.raises(Transient):
-        await ethixai.ask(ExploitCheck(path="/"), "http://127.0.0.1:1")
+async def test_a_hole_that_nobody_answers_for_is_not_closed(ethixai: EthixAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence is asked again: it says nothing of the hole. What was sent is in no text from then on."""
+    monkeypatch.setenv("EXPLOIT_USERS", '{"path": "/api/debug/users?all=1"}')
+    with pytest.raises(Transient) as away:
+        await ethixai.ask(ExploitCheck(request="env:EXPLOIT_USERS"), "http://127.0.0.1:1")
+    assert "debug" not in str(away.value)
+    assert "debug" not in quoted("no route /api/debug/users?all=1 here")
+
+
+@pytest.mark.parametrize(
+    ("secret", "says"),
+    [
+        ("GET /api/debug/users", "JSON is wrong"),
+        ('{"path": "api/debug"}', "path is wrong"),
+        ('{"path": "/api/debug", "headers": {"Host": "elsewhere"}}', "headers is wrong"),
+        ('{"path": "/api/debug", "debugging": 1}', "a field that there is not is wrong"),
+        ("{}", "path is wrong"),
+        ("[]", "JSON is wrong"),
+    ],
+)
+async def test_an_exploit_that_cannot_be_sent_is_refused_without_a_word_of_it(
+    ethixai: EthixAI, monkeypatch: pytest.MonkeyPatch, secret: str, says: str
+) -> None:
+    """The error is published, and what the secret holds is not."""
+    monkeypatch.setenv("EXPLOIT_WRONG", secret)
+    with pytest.raises(Refused, match=says) as refused:
+        await ethixai.ask(ExploitCheck(request="env:EXPLOIT_WRONG"), "http://127.0.0.1:1")
+    assert "debug" not in str(refused.value)
+    assert refused.value.__cause__ is None
 
 
 async def test_a_refused_write_proves_that_a_service_is_closed(ethixai: EthixAI, backend) -> None:

@@ -325,6 +325,18 @@ async def test_an_environment_that_cannot_be_trusted_with_a_release_is_refused(
     assert found.startswith(said)
 
 
+async def test_a_secret_that_cannot_be_read_hides_no_mistake_and_one_cause_is_said_once(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A laptop has none of production's secrets: what is wrong with the file is said all the same."""
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nonexistent/key.json")
+    text = (RIGHT + LOW + PAGER).replace('env = "BLOCKS_TEST_TOKEN"', 'secret_manager = "a-token"')
+    found = await problems(write(text))
+    (secret,) = (one for one in found if "Secret Manager, asked for" in one)
+    assert secret.endswith("The same holds for pagerduty.routing_key.")
+    assert any(one.startswith("policy.low_traffic.ethixai-bakend: there is no service") for one in found)
+
+
 @pytest.mark.parametrize("change", [lambda t: 'pager = "none"\n' + t, lambda t: t + PAGER], ids=["none", "one"])
 async def test_production_has_a_pager_or_says_that_it_has_none(write: Write, change: Callable[[str], str]) -> None:
     """In so many words."""

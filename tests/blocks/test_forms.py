@@ -189,7 +189,7 @@ def test_a_service_that_does_not_exist_cannot_be_chosen() -> None:
     """In a list, the form says which entry it is."""
     (error,) = refusals("release/production", services=["ethixai-backend", "ethixai-bakend"])["services"]
     assert error == {"index": 1, "errors": [f"'ethixai-bakend' is not one of {KNOWN}"]}
-    exploit = {"path": "/login", "service": "ethixai-bakend"}
+    exploit = {"request": "env:EXPLOIT_LOGIN", "service": "ethixai-bakend"}
     assert "exploit" in refusals("hotfix/production", **HOTFIX | {"exploit": [exploit]})
 
 

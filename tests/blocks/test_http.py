@@ -1,8 +1,11 @@
 """Whatever HTTP does is one of this project's errors, and says which field to correct."""
 
+import email.utils
 import logging
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from itertools import pairwise
 
 import httpx
 import pytest
@@ -71,6 +74,53 @@ async def test_a_rate_limit_that_looks_like_a_refusal_is_asked_again(echo: str) 
     """GitHub answers 403 with no requests left."""
     with pytest.raises(Transient):
         await service(echo).send("GET", "/403?limited", "for tea")
+
+
+@pytest.fixture
+async def busy() -> AsyncIterator[tuple[str, list[float]]]:
+    """A server that takes one request and then none until its Retry-After, as the query says; and when it was asked."""
+    asked_at_s: list[float] = []
+
+    async def answer(request: Request) -> Response:
+        asked_at_s.append(time.monotonic())
+        if len(asked_at_s) > int(request.query_params.get("times", "1")):
+            return PlainTextResponse("here you are")
+        after = request.query_params["after"]
+        if after == "date":
+            after = email.utils.formatdate(time.time() + 2, usegmt=True)
+        return PlainTextResponse("slow down", int(request.path_params["status"]), {"retry-after": after})
+
+    async with serve(Starlette(routes=[Route("/{status}", answer, methods=["GET", "POST"])])) as served:
+        yield served.url, asked_at_s
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    "query", ["429?after=1", "429?after=0", "429?after=date", "403?after=1", "429?after=1&times=2"]
+)
+async def test_retry_after_is_waited_for(busy: tuple[str, list[float]], query: str, method: str) -> None:
+    """Seconds or a date; GitHub says it with 403 too. What was refused so was not carried out, so a POST may repeat."""
+    url, asked_at_s = busy
+    answer = await service(url, timeout_s=10).send(method, f"/{query}", "for tea")
+    assert answer.text == "here you are"
+    assert all(later - earlier >= 0.5 for earlier, later in pairwise(asked_at_s))
+
+
+@pytest.mark.parametrize("after", ["60", "9" * 400, "Fri, 01 Jan 2100 00:00:00 GMT", "soon", "-5", "1e3"])
+async def test_retry_after_beyond_the_deadline_is_asked_again_later(busy: tuple[str, list[float]], after: str) -> None:
+    """One request, and Transient at once: the step asks again, and a check that cannot be told blocks."""
+    url, asked_at_s = busy
+    with pytest.raises(Transient, match="answered 429"):
+        await service(url).send("GET", f"/429?after={after}", "for tea")
+    assert len(asked_at_s) == 1
+
+
+async def test_retry_after_of_an_outage_is_not_waited_for(busy: tuple[str, list[float]]) -> None:
+    """503: whether it was carried out is not known; the step that asks decides."""
+    url, asked_at_s = busy
+    with pytest.raises(Transient, match="answered 503"):
+        await service(url).send("POST", "/503?after=1", "for tea")
+    assert len(asked_at_s) == 1
 
 
 async def test_a_status_that_is_awaited_is_an_answer(echo: str) -> None:

@@ -11,6 +11,7 @@ import yaml
 from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from blocks.bound_worker import BoundConfiguration, BoundWorker
 from playbook.errors import Refused
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from rehearsal.server import POOL, Server, prefect_server
@@ -143,3 +144,25 @@ def test_what_brings_users_back_has_a_queue_of_its_own() -> None:
         flow = deployment["entrypoint"].split(".")[1]
         queue = deployment["work_pool"].get("work_queue_name", "default")
         assert queue == ("emergency" if flow in rescue else "default"), f"{flow}/{deployment['name']}"
+
+
+async def test_a_worker_runs_no_pull_step_of_a_deployment(server: Server, deployment: str, tmp_path: Path) -> None:
+    """A person with the login has given one to our deployment: its run is refused, and nothing of it was run."""
+    mark = tmp_path / "ran"
+    step = {"prefect.deployments.steps.run_shell_script": {"script": f"touch {mark}"}}
+    async with server.client as client:
+        changed = await client.patch(f"/deployments/{deployment}", json={"pull_steps": [step]})
+        assert changed.is_success, changed.text
+        run = (await client.post(f"/deployments/{deployment}/create_flow_run", json={})).json()
+        try:
+            async with BoundWorker(work_pool_name=POOL, create_pool_if_not_found=False) as worker:
+                flow_run = await worker.client.read_flow_run(run["id"])
+                configuration = BoundConfiguration(command="false", env={}, labels={})
+                configuration.prepare_for_flow_run(flow_run)
+                result = await worker.run(flow_run, configuration)
+        finally:
+            await client.patch(f"/deployments/{deployment}", json={"pull_steps": []})
+        state = (await client.get(f"/flow_runs/{run['id']}")).json()["state"]
+    assert (result.identifier, state["type"], state["name"]) == ("not started", "FAILED", "Refused")
+    assert "release/staging is not as prefect.yaml has it (it has pull steps)" in state["message"]
+    assert not mark.exists()

@@ -32,6 +32,7 @@ class Database:
     was_taken_back = MongoDB.was_taken_back
     written_since, try_out, backfill, take = MongoDB.written_since, MongoDB.try_out, MongoDB.backfill, MongoDB.take
     keep, ids, change, left = MongoDB.keep, MongoDB.ids, MongoDB.change, MongoDB.left
+    retain, retained = MongoDB.retain, MongoDB.retained
     _fence = staticmethod(MongoDB._fence)
     _calling, translate = MongoDB._calling, MongoDB.translate
     database = "ethixai"

@@ -48,7 +48,7 @@ class Hotfix(Asked):
 
     def asked(self) -> tuple[Flow[..., object], object]:
         """With an exploit check."""
-        check = ExploitCheck(path="/api/debug/users", service=BACKEND)
+        check = ExploitCheck(request="env:EXPLOIT_USERS", service=BACKEND)
         asked = HotfixRequest(version=FIX, reason="a hole", incident="CVE-1", approver="ada", exploit=(check,))
         return hotfix, asked
 

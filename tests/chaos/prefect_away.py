@@ -10,6 +10,7 @@ Each seam is a public name of Prefect, replaced in Prefect's own module (`prefec
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ class Server:
 
     fixture: Fixture
     runs: dict[str, State[Any]] = field(default_factory=dict)
+    flows: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """run -> its flow, and the environment that its deployment is named after"""
     artifacts: dict[str, list[str]] = field(default_factory=dict)
     tables: dict[str, list[list[dict[str, Any]]]] = field(default_factory=dict)
     variables: dict[str, Any] = field(default_factory=dict)
@@ -72,6 +75,7 @@ class Server:
         """Forget runs, artifacts, events, logs and forms."""
         for kept in (
             self.runs,
+            self.flows,
             self.artifacts,
             self.tables,
             self.variables,
@@ -171,17 +175,24 @@ class Server:
         def found() -> Any:
             if str(flow_run_id) not in self.runs:
                 raise ObjectNotFound(Exception("there is no such run"))
-            return SimpleNamespace(id=flow_run_id, state=self.runs[str(flow_run_id)])
+            flow, where = self.flows.get(str(flow_run_id), ("recovery", None))
+            state = self.runs[str(flow_run_id)]
+            return SimpleNamespace(id=flow_run_id, state=state, flow_id=flow, deployment_id=where)
 
         return await self._carry("read flow run", str(flow_run_id), found)
+
+    async def read_flow(self, flow_id: str) -> Any:
+        """As the client's; its id is its name."""
+        return await self._carry("read flow", flow_id, lambda: SimpleNamespace(name=flow_id))
 
     async def read_flow_run_states(self, flow_run_id: UUID) -> list[State[Any]]:
         """As the client's."""
         return await self._carry("read states", str(flow_run_id), lambda: self.histories[str(flow_run_id)])
 
     async def read_deployment(self, deployment_id: str) -> Any:
-        """As the client's: every run that has a deployment is one of production's."""
-        return await self._carry("read deployment", deployment_id, lambda: SimpleNamespace(name="production"))
+        """As the client's; its id is the environment that it is named after, or any: production's."""
+        name = "production" if deployment_id == "any" else deployment_id
+        return await self._carry("read deployment", deployment_id, lambda: SimpleNamespace(name=name))
 
     async def read_deployment_by_name(self, name: str) -> Any:
         """As the client's; its id is its name."""
@@ -284,6 +295,7 @@ def prefect_away(server: Server) -> Iterator[None]:
         (runtime.flow_run, "get_scheduled_start_time", requested_at),
         (Task, "__call__", call),
         (Environment, "aload", server.open),
+        (random, "uniform", lambda least, most: least),  # a step waits as long each time that it is replayed
     ]
     with contextlib.ExitStack() as stack:
         stack.callback(CLOCK.reset, CLOCK.set(server.fixture.now))

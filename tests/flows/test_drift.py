@@ -57,8 +57,8 @@ def test_drift_is_taken_along_or_left_and_shown(drift: DriftPolicy, expected: di
     assert (run.end, env_of(test_env)) == ("Promoted", expected)
     word = "takes along" if expected else "leaves out"
     assert f"{BACKEND}: {word}" in test_env.fixture.slack.text
-    page = next(pages[0] for key, pages in test_env.server.artifacts.items() if key.startswith("production-"))
-    assert "DB\\_POOL" in page or "DB_POOL" in page
+    pages = next(pages for key, pages in test_env.server.artifacts.items() if key.startswith("production-v"))
+    assert "DB\\_POOL" in pages[-1] or "DB_POOL" in pages[-1]
 
 
 def test_what_was_taken_along_and_reverted_is_taken_along_again() -> None:

@@ -19,7 +19,7 @@ REQUEST = HotfixRequest(
     reason="Critical security vulnerability",
     incident="CVE-2025-12345",
     approver="the security lead",
-    exploit=(ExploitCheck(path="/api/debug/users", service=BACKEND),),
+    exploit=(ExploitCheck(request="env:EXPLOIT_USERS", service=BACKEND),),
     requested_by="ada",
 )
 PATCHED = Behaviour(is_patched=True)
@@ -68,16 +68,16 @@ def test_everybody_gets_it_at_once() -> None:
 def test_the_exploit_is_tried_before_at_the_tag_and_live() -> None:
     """Open before; refused twice afterwards; the run shows all three."""
     test_env, _ = fixed()
-    lines = [line for _, line in test_env.server.log if "before the fix" not in line]
-    seen = [line for line in lines if line.endswith(("answered 200", "answered 403"))]
-    assert [line[-3:] for line in seen] == ["200", "403", "403"]
+    seen = [line for _, line in test_env.server.log if line.endswith(("answered 200", "answered 403"))]
+    assert [line[-3:] for line in seen if not line.startswith("production: ")] == ["200", "403", "403"]
+    assert any(line.startswith("production: lease acquired; before the fix") for line in seen)
 
 
 BAD = {
     "it does not start": (Behaviour(starts=False), "did not start|failed to start"),
     "its smoke tests fail at the tag": (Behaviour(is_patched=True, smoke=False), "answered 500"),
     "its smoke tests fail live": (Behaviour(is_patched=True, smoke_serving=False), "answered 500"),
-    "the hole is still open": (Behaviour(), "the hole is still open: GET to ethixai-backend answered 200"),
+    "the hole is still open": (Behaviour(), "the hole is still open: EXPLOIT_USERS to ethixai-backend answered 200"),
     "its first minutes show errors": (Behaviour(is_patched=True, errors=0.05), "5 %|error ratio 5.00%"),
     "its first minutes are slow": (Behaviour(is_patched=True, very_slow=1.0), "longer than 5 s"),
 }

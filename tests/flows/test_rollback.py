@@ -157,14 +157,14 @@ def test_what_is_gone_back_to_is_not_well_either() -> None:
 
 
 def test_the_matrix_is_asked_and_a_reason_overrules_it() -> None:
-    """A UI bug is no reason to roll back; `even_so` is told with it."""
+    """A UI bug is no reason to roll back; `override_reason` is told with it."""
     test_env, refused = after(NEW, symptom=Symptom.UI_BUG)
     assert refused.end == "Refused"
-    assert "even_so: for 'UI bug (no backend impact)' the matrix says 'Fix in next release'" in refused.message
+    assert "override_reason: for 'UI bug (no backend impact)' the matrix says 'Fix in next release'" in refused.message
     assert test_env.fixture.versions_served() == ALL_NEW
-    test_env, done = after(NEW, symptom=Symptom.UI_BUG, even_so="the login button is gone")
+    test_env, done = after(NEW, symptom=Symptom.UI_BUG, override_reason="the login button is gone")
     assert done.end == "RolledBack"
-    assert told(test_env, "even so: the login button is gone") >= 1
+    assert told(test_env, "override: the login button is gone") >= 1
 
 
 def test_a_revision_that_does_not_exist_is_refused_before_any_write() -> None:

@@ -1,16 +1,20 @@
 """What an account with write access to one service's annotations can do to a release, a recovery, a rollback: nothing
 to another service. And what the flows do while no signing key can be read."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from cloud import Behaviour
-from driver import Run, TestEnvironment, play
+from driver import SILENCE_S, Run, TestEnvironment, play
 from emergencies import Rollback
 from fixture import NEW, OLD, SERVICES
+from prefect.states import Running
+from wire import PROCESS, Process
 
+from blocks.adopt import adopt
 from blocks.secret_reference import SecretReference
 from blocks.signing import Signer
 from flows.announce import announce
@@ -19,9 +23,10 @@ from flows.rollback import rollback
 from flows.watch import watch
 from playbook.incident.decision_matrix import Symptom
 from playbook.lease.lease import Decision, Lease
-from playbook.lease.record import EPOCH, LEASE, PREFIX, SIGNATURE, Record, ours
+from playbook.lease.record import EPOCH, LEASE, PARTICIPANT, PREFIX, SIGNATURE, Participant, Record, ours
 from playbook.messages.facts import Audience, Message
 from playbook.release.request import RollbackRequest
+from playbook.release.traffic import TrafficSplit
 from tasks.announce import words_of
 
 COORDINATOR, BACKEND, FRONTEND = SERVICES
@@ -254,7 +259,7 @@ def test_without_the_key_a_rollback_that_names_its_aim_still_works(by: str) -> N
         if by == "version":
             for name in SERVICES:  # a person had moved them back by hand
                 await test_env.out_of_band(name, split=cloud.read(name).split.all_to(old[name]))
-        request = RollbackRequest(symptom=Symptom.UI_BUG, reason="bad", requested_by="ada", to=to, even_so="ok")
+        request = RollbackRequest(symptom=Symptom.UI_BUG, reason="bad", requested_by="ada", to=to, override_reason="ok")
         run = await test_env.follow(rollback, request=request, environment="production")
         assert run.end == "RolledBack", run.message
         assert "not recorded" in run.message
@@ -327,3 +332,211 @@ def test_a_watch_of_a_lease_that_the_engine_did_not_sign_does_nothing() -> None:
         return await test_env.follow(watch, lease=lease, environment="production", signature="")
 
     assert play(scenario).end == "Refused"
+
+
+async def rewritten(test_env: TestEnvironment, **fields: Any) -> Run:
+    """A release whose process died while its canary had users, with a lease of other ``fields``, signed as ours are; a
+    recovery looks."""
+    run, lease = await baking(test_env, errors=0.0)
+    run.process.die()
+    cloud = test_env.fixture.production
+    await cloud.settled()
+    record = Record.read(cloud.read(COORDINATOR))
+    cloud.store(COORDINATOR, record.model_copy(update={"lease": lease.model_copy(update=fields)}))
+    return await looks(test_env)
+
+
+async def looks(test_env: TestEnvironment, environment: str = "production") -> Run:
+    """A recovery, once a process that has died is missed."""
+    await asyncio.sleep(SILENCE_S)
+    return await test_env.follow(recovery, environment=environment)
+
+
+async def named_run(test_env: TestEnvironment, flow: str, environment: str = "production") -> str:
+    """A run that goes on meanwhile, and holds nothing."""
+    number = f"00000000-0000-4000-8000-0000000000{len(test_env.server.runs):02}"
+    test_env.server.runs[number], test_env.server.flows[number] = Running(), (flow, environment)
+    return number
+
+
+@pytest.mark.parametrize(
+    ("flow", "environment"),
+    [("release", "production"), ("watch", "production"), ("release", "elsewhere"), ("recovery", "staging")],
+)
+def test_a_lease_that_names_a_run_which_cannot_hold_it_is_set_aside(flow: str, environment: str) -> None:
+    """Signed or not: another release's run, a run of another flow, a deployment of another environment. That run is not
+    marked as crashed, and no user is moved."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        other = await named_run(test_env, flow, environment)
+        writes = test_env.fixture.production.writes
+        found = await rewritten(test_env, flow_run_id=other)
+        assert found.end == "Unfit", found.message
+        assert f"flow run {other} is no run that could hold" in found.message
+        assert not [write for write in writes if write.by == found.process.name]
+        assert test_env.server.runs[other].name == "Running"
+        assert f"production/set-aside/{COORDINATOR}" in test_env.fixture.pagerduty.incidents
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("flow", ["recovery", "rollback", "hotfix"])
+def test_a_lease_that_another_run_has_taken_over_is_recovered(flow: str) -> None:
+    """A recovery, or what cannot wait, had it and died in its turn."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        other = await named_run(test_env, flow)
+        assert (await rewritten(test_env, flow_run_id=other)).end == "Promoted"
+
+    play(scenario)
+
+
+def test_a_release_that_passes_staging_holds_it_for_production() -> None:
+    """Its run belongs to a deployment of production, and staging's recovery takes it as one of ours."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        test_env.fixture.publish(NEW)
+        run = test_env.start_release()
+        cloud = test_env.fixture.clouds["staging"]
+        await test_env.until(lambda: Record.read(cloud.read(COORDINATOR)).lease is not None)
+        run.process.die()
+        found = await looks(test_env, "staging")
+        assert found.end == "Promoted", found.message
+
+    play(scenario)
+
+
+def test_a_canary_whose_revision_is_gone_does_not_go_forward() -> None:
+    """A person has deleted the new revision of one service while no process lived: every service is back on stable."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        run, lease = await baking(test_env, errors=0.0)
+        run.process.die()
+        cloud = test_env.fixture.production
+        await cloud.settled()
+        del cloud.services[BACKEND].revisions[lease.rollout(BACKEND).to_revision]
+        found = await looks(test_env)
+        assert found.end == "Reverted"
+        assert f"{BACKEND} has no revision" in found.message
+        assert set(test_env.fixture.versions_served().values()) == {OLD}
+
+    play(scenario)
+
+
+def test_a_new_revision_with_an_image_of_another_repository_does_not_go_forward() -> None:
+    """The lease names our image, and the revision under its name runs another one."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        run, lease = await baking(test_env, errors=0.0)
+        run.process.die()
+        cloud = test_env.fixture.production
+        await cloud.settled()
+        cloud.services[FRONTEND].revisions[lease.rollout(FRONTEND).to_revision].image = EVIL
+        found = await looks(test_env)
+        assert (found.end, "another repository" in found.message) == ("Reverted", True)
+        assert set(test_env.fixture.versions_served().values()) == {OLD}
+
+    play(scenario)
+
+
+def test_users_are_sent_to_no_revision_that_is_gone() -> None:
+    """The way back of one service was deleted after its promotion: the others go back, that one keeps its users, and
+    the page says why."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        test_env.fixture.publish(NEW, {BACKEND: Behaviour(smoke_serving=False)})
+        run = test_env.start_release()
+        cloud = test_env.fixture.production
+
+        def promoted() -> bool:
+            return cloud.services[FRONTEND].served.main.endswith(run.process.flow_run_id[-6:])
+
+        await test_env.until(promoted)
+        run.process.die()
+        await cloud.settled()
+        record = Record.read(cloud.read(COORDINATOR))
+        assert record.lease is not None
+        gone = record.lease.rollout(FRONTEND).from_revision
+        state = cloud.services[FRONTEND]
+        del state.revisions[gone]
+        state.split, state.served = state.split.without_tags("previous"), state.served.without_tags("previous")
+        found = await looks(test_env)
+        assert found.end == "Failed"
+        served = test_env.fixture.versions_served()
+        assert (served[COORDINATOR], served[BACKEND], served[FRONTEND]) == (OLD, OLD, NEW)
+        assert gone not in state.split.percent
+        (page,) = test_env.fixture.pagerduty.incidents.values()
+        assert (page.severity, f"has no revision {gone}" in str(page)) == ("P1", True)
+
+    play(scenario)
+
+
+def test_an_orphan_that_cannot_go_back_is_paged() -> None:
+    """Its coordinator holds nothing any more, and Cloud Run refuses to move its users."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        state = test_env.fixture.production.services[FRONTEND]
+        gone = Participant(
+            release_id=f"{NEW}-1f2e3d", epoch=1, coordinator=COORDINATOR, split=TrafficSplit.all_to(f"{FRONTEND}-gone")
+        )
+        await test_env.out_of_band(FRONTEND, record=Record(participant=gone, epoch=1))
+        found = await looks(test_env)
+        assert found.end == "Unfit"
+        assert f"{FRONTEND}-gone" not in state.split.percent
+        (page,) = test_env.fixture.pagerduty.incidents.values()
+        assert (page.severity, "could not be moved back" in str(page)) == ("P1", True)
+
+    play(scenario)
+
+
+async def removed(test_env: TestEnvironment, *services: str) -> int:
+    """The exit status of the command with which a person removes what these services carry."""
+    PROCESS.set(Process("the command", "", {}))
+    ask = lambda question: "production"  # noqa: E731
+    return await adopt(test_env.fixture.environments["production"], services, lambda line: None, ask)
+
+
+@pytest.mark.parametrize("poisoned", SERVICES)
+def test_a_service_whose_record_a_person_removes_keeps_no_release_from_its_end(poisoned: str) -> None:
+    """Its annotations became garbage while its process was dead: the others are recovered, it is paged, and once its
+    record is removed the next recovery ends the release. No service is left with a lease."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        run, _ = await baking(test_env)
+        run.process.die()
+        cloud = test_env.fixture.production
+        await cloud.settled()
+        state = cloud.services[poisoned]
+        spoilt = {key: "{" for key in (LEASE, PARTICIPANT) if key in state.annotations}
+        state.annotations = state.annotations | spoilt
+        found = await looks(test_env)
+        assert found.end in ("Failed", "Unfit")
+        await cloud.settled()
+        served = test_env.fixture.versions_served()
+        assert {served[name] for name in SERVICES if name != poisoned} == {OLD}
+        assert f"production/set-aside/{poisoned}" in test_env.fixture.pagerduty.incidents
+        first = next(iter(state.revisions))
+        await test_env.out_of_band(poisoned, split=TrafficSplit.all_to(first, state.split.tags))
+        assert await removed(test_env, poisoned) == 0
+        found = await looks(test_env)
+        assert found.end in ("Reverted", "Interrupted", "Passed"), found.message
+        assert set(test_env.fixture.versions_served().values()) == {OLD}
+        assert not test_env.is_held("production")
+
+    play(scenario)
+
+
+def test_a_running_release_steps_back_where_a_person_removes_a_record() -> None:
+    """It finds its lease taken off that service, and takes the others back; it is not fenced and leaves nobody."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        run, _ = await baking(test_env, errors=0.0)
+        await test_env.fixture.production.settled()
+        assert await removed(test_env, FRONTEND) == 0
+        await test_env.ended(run)
+        assert run.end == "Interrupted", run.message
+        served = test_env.fixture.versions_served()
+        assert (served[COORDINATOR], served[BACKEND]) == (OLD, OLD)
+        assert not test_env.is_held("production")
+
+    play(scenario)

@@ -181,6 +181,14 @@ def answers() -> dict[str, Write]:
     )
     for code in (400, 403, 404, 405, 409, 410, 412, 418, 422, 429, 500, 501, 502, 503, 504, 511):
         found[f"{code}"] = body(b'{"error": "no"}', f"{code} No")
+    found |= {
+        "401": body(b'{"message": "Bad credentials"}', "401 Unauthorized"),
+        "429 with Retry-After": body(b'{"message": "no"}', "429 Too Many Requests", extra="retry-after: 1\r\n"),
+        "403 with Retry-After": body(b'{"message": "no"}', "403 Forbidden", extra="retry-after: 1\r\n"),
+        "403 without requests left": body(b"{}", "403 Forbidden", extra="x-ratelimit-remaining: 0\r\n"),
+        "no checks, and no commits": of({"check_runs": [], "statuses": [], "status": "ahead", "total_commits": 0}),
+        "lists that are empty": of({"oncalls": [], "incidents": [{}], "items": [], "results": [], "commits": []}),
+    }
     shapes: list[object] = [
         None,
         True,

@@ -141,7 +141,7 @@ HTTP: dict[str, Call] = {
     "EthixAI.probe": lambda url: ethixai().probe(url, 2, 0.01),
     "EthixAI.refuses_writes": lambda url: ethixai().refuses_writes(url, may_take_none=True),
     "EthixAI.unreachable": lambda url: ethixai().unreachable(url),
-    "EthixAI.ask": lambda url: ethixai().ask(ExploitCheck(path="/x"), url),
+    "EthixAI.ask": lambda url: ethixai().ask(ExploitCheck.model_validate({"path": "/x"}), url),
     "Prometheus.clock": lambda url: prometheus(url).clock(),
     "Prometheus.series": lambda url: prometheus(url).series("up", 60),
     "Prometheus.answer": lambda url: prometheus(url).answer("up", 60),
@@ -174,6 +174,8 @@ MONGODB: dict[str, Callable[[Any], Awaitable[Any]]] = {
     "MongoDB.keep": lambda database: database.keep(WALK),
     "MongoDB.ids": lambda database: database.ids(BATCH, None, 2),
     "MongoDB.change": lambda database: database.change(BATCH, RANGE),
+    "MongoDB.retain": lambda database: database.retain(BATCH, RANGE, ("a",), "rollback", "step"),
+    "MongoDB.retained": lambda database: database.retained("rollback"),
     "MongoDB.left": lambda database: database.left(BATCH, RANGE),
 }
 """Methods that speak MongoDB's protocol, of a block."""

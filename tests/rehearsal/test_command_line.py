@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,9 +22,12 @@ Runner = Callable[[object, Scenario], Awaitable[ScenarioResult]]
 def replace_runner(monkeypatch: pytest.MonkeyPatch, run_scenario: Runner) -> None:
     """The command line runs scenarios with ``run_scenario``, in a test environment without processes."""
 
+    async def pages(run_id: str) -> dict[str, str]:
+        return {}
+
     @asynccontextmanager
     async def running_environment() -> AsyncIterator[object]:
-        yield object()
+        yield SimpleNamespace(prefect=SimpleNamespace(pages=pages))
 
     monkeypatch.setattr(command_line, "running_environment", running_environment)
     monkeypatch.setattr(command_line, "run_scenario", run_scenario)
@@ -85,3 +89,19 @@ def test_every_scenario_is_described_in_one_sentence(scenario: Scenario) -> None
     assert scenario.description[0].isupper()
     assert scenario.description.endswith(".")
     assert ". " not in scenario.description
+
+
+async def test_the_pages_of_a_scenario_are_kept_as_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """They show tables and charts in any browser when the world is gone."""
+    chart = "![backend](data:image/svg+xml;base64,PHN2Zy8+)"
+
+    async def pages(run_id: str) -> dict[str, str]:
+        return {"production-v1": f"| a | b |\n|---|---|\n| 1 | 2 |\n\n{chart}"}
+
+    monkeypatch.setattr(command_line, "PAGES", tmp_path)
+    test_env = SimpleNamespace(prefect=SimpleNamespace(pages=pages))
+    (path,) = await command_line.kept(test_env, ScenarioResult.not_run(SCENARIOS["healthy"], ""))  # type: ignore[arg-type]
+    text = path.read_text()
+    assert path == tmp_path / "healthy" / "production-v1.html"
+    assert "<table>" in text
+    assert 'src="data:image/svg+xml;base64,' in text

@@ -72,6 +72,39 @@ async def test_the_page_may_load_nothing_and_run_nothing() -> None:
     assert "#releases" in answer.text
 
 
+RAISED = ("pagerduty", "/v2/enqueue", {"event_action": "trigger", "dedup_key": "a", "payload": {"summary": "x"}})
+ENDED = ("pagerduty", "/v2/enqueue", {"event_action": "resolve", "dedup_key": "a"})
+
+
+@pytest.mark.parametrize(
+    ("said", "headers", "expected"),
+    [
+        ((RAISED,), {}, ["a"]),
+        ((RAISED, ENDED), {}, []),
+        ((ENDED,), {}, []),
+        ((RAISED,), {"sec-fetch-site": "cross-site"}, []),
+    ],
+    ids=["an open one", "one that is over", "one that is not known", "asked for by another site"],
+)
+async def test_an_open_incident_has_a_button_that_resolves_it(
+    said: tuple[Any, ...], headers: dict[str, str], expected: list[str]
+) -> None:
+    """No other one is resolved."""
+    resolved: list[str] = []
+
+    async def calls() -> list[dict[str, Any]]:
+        return [called(*one) for one in said]
+
+    async def resolve(key: str) -> None:
+        resolved.append(key)
+
+    transport = httpx.ASGITransport(application(calls, resolve=resolve))
+    async with httpx.AsyncClient(transport=transport, base_url="http://inbox") as http:
+        shown = (await http.get("/")).text
+        await http.post("/resolve", data={"key": "a"}, headers=headers)
+    assert (shown.count("<button>Resolve</button>"), resolved) == (int(said == (RAISED,)), expected)
+
+
 def test_a_page_that_is_kept_shows_its_tables_and_no_html_of_others() -> None:
     """What `rehearsal run` writes needs no server."""
     found = Elements(document("kept", f"| a | b |\n|---|---|\n| 1 | {HOSTILE} |"))

@@ -56,6 +56,7 @@ TABLE = [
     (Decision.BAKE, Owner.DONE, 600, Step.SET_ASIDE),
     (Decision.PROMOTE, Owner.DONE, -1, Step.SET_ASIDE),
     (Decision.REVERT, Owner.DONE, 600, Step.SET_ASIDE),
+    *((decision, Owner.FOREIGN, left_s, Step.SET_ASIDE) for decision in Decision for left_s in (600, -1)),
 ]
 
 

@@ -8,6 +8,7 @@ from playbook.incident.decision_matrix import Reason
 from playbook.lease.lease import Decision, Lease, ReleaseLease, ServiceRollout
 from playbook.messages.chat import complete, interrupted, rolled_back, starting, war_room
 from playbook.messages.page import alarm_rollback, rollback_page
+from playbook.messages.plan import rollback_plan
 from playbook.messages.release_page import page
 from playbook.messages.report import Report
 from playbook.messages.ticket import rollback_ticket
@@ -38,12 +39,13 @@ CLAIM = ReleaseLease(
 def test_the_start_is_told_in_the_playbooks_words() -> None:
     """Playbook 2, line by line."""
     said = starting(CLAIM, "production", at_s=14 * 3600, bake_s=900, changes="Bug fixes")
-    assert said.text.splitlines() == [
+    assert said.text.splitlines()[:4] == [
         "🚀 Production release starting at 14:00 UTC",
         "Version: v20251116-abc123",
         "Changes: Bug fixes",
         "ETA: 15 minutes (canary) → promote to 100%",
     ]
+    assert said.text.endswith(f"To take it back while Prefect is down:\n```\n{rollback_plan(CLAIM)}\n```")
 
 
 def test_an_open_checklist_is_told_with_who_and_why() -> None:
@@ -54,7 +56,7 @@ def test_an_open_checklist_is_told_with_who_and_why() -> None:
         Item(topic=Topic.ON_CALL, answer=Answer.PASS, seen="Bob"),
     )
     said = starting(CLAIM, "production", at_s=0, bake_s=900, changes="", items=items)
-    assert said.text.splitlines()[-2:] == [
+    assert said.text.splitlines()[4:6] == [
         "Checklist: 1 PASS, 1 CANNOT TELL",
         "• ❔ CANNOT TELL: All CI tests passing on main: no answer (503) (overridden by Ada: GitHub lost the checks)",
     ]

@@ -39,7 +39,7 @@ HOTFIX = HotfixRequest(
     reason="Critical security vulnerability",
     incident="CVE-2025-12345",
     approver="the security lead",
-    exploit=(ExploitCheck(path="/x"),),
+    exploit=(ExploitCheck(request="env:EXPLOIT_X"),),
 )
 CLEAN = Verdict(service="backend", action=Action.PROMOTE, reason=Reason.HEALTHY, explanation="0 of 1,000 failed")
 BLIND = CLEAN.model_copy(update={"action": Action.INCONCLUSIVE, "explanation": "no evidence: nothing was seen"})
@@ -74,8 +74,8 @@ def test_a_hotfix_that_took_too_long_is_marked() -> None:
 
 def test_an_exploit_that_was_refused_before_the_fix_shows_nothing_of_it() -> None:
     """It may be the wrong request: the timeline says so."""
-    check = ExploitCheck(path="/x", service="backend")
-    assert before_the_fix(check, 200) == "before the fix, GET to backend answered 200"
+    check = ExploitCheck(request="env:EXPLOIT_X", service="backend")
+    assert before_the_fix(check, 200) == "before the fix, EXPLOIT_X to backend answered 200"
     assert before_the_fix(check, 404).endswith(
         "answered 404, which counts as refused: it cannot show that the fix works"
     )

@@ -4,7 +4,7 @@ import pytest
 
 from playbook.incident.decision_matrix import Severity
 from playbook.lease.lease import MigrationLease, ServiceRollout
-from playbook.migration.loss import Loss, losing
+from playbook.migration.loss import Loss, kept_fields, losing
 from playbook.migration.messages import ask_down, ask_several, page, ticket
 from playbook.migration.plan import Batch, Migration, MigrationRequest, MigrationRollback, RollbackPlan, Way
 from playbook.migration.progress import details_of
@@ -58,7 +58,7 @@ def test_people_are_asked_with_names_and_numbers_and_foreign_text_is_shown_as_te
     plan = RollbackPlan(undo=("m2", "m1"), way=Way.DOWN, schema_now=3, schema_after=1, applied_at_s=1)
     request = MigrationRequest(reason=EVIL, requested_by=EVIL)
     (one,) = losing([migration("m2", {"$unset": {"a": ""}})])
-    asked = ask_down(plan, request, [Loss(losing=one, documents=41)])
+    asked = ask_down(plan, request, [Loss(losing=one, documents=41)], is_kept=True)
     assert "m2: a removed in 41 documents of users" in asked
     assert "all 2 migrations" in ask_several(plan)
     rollout = ServiceRollout(
@@ -86,3 +86,18 @@ def test_people_are_asked_with_names_and_numbers_and_foreign_text_is_shown_as_te
         assert "<!channel>" not in text
         assert "@team" not in text
         assert text.count("</details>") == text.count("<details>")
+
+
+@pytest.mark.parametrize(
+    ("change", "fields"),
+    [
+        ({"$unset": {"a": ""}}, ("a",)),
+        ({"$unset": {"a.b": "", "a": "", "c.d": ""}}, ("a", "c.d")),
+        ({"$rename": {"new": "old"}}, ("old",)),
+        ({"$set": {"list.$[].x": 1}}, ("list",)),
+        ({"$setOnInsert": {"a": 1}}, ()),
+    ],
+)
+def test_the_fields_that_a_down_takes_are_kept_once(change: dict[str, object], fields: tuple[str, ...]) -> None:
+    """No field within one that is kept: MongoDB refuses to ask for both."""
+    assert kept_fields(Batch(collection="users", match={"x": 1}, change=change)) == fields

@@ -5,7 +5,14 @@ from pydantic import ValidationError
 
 from playbook.errors import BadRequest
 from playbook.incident.decision_matrix import MATRIX, Symptom, Trigger
-from playbook.release.request import ExploitCheck, HotfixRequest, Measure, MitigateRequest, RollbackRequest
+from playbook.release.request import (
+    ExploitCheck,
+    ExploitRequest,
+    HotfixRequest,
+    Measure,
+    MitigateRequest,
+    RollbackRequest,
+)
 from playbook.release.version import ReleaseRequest, Version
 
 SERVICES = ("ethixai-ai-core", "ethixai-backend")
@@ -15,6 +22,7 @@ HOTFIX = {
     "incident": "CVE-2025-12345",
     "approver": "the security lead",
 }
+EXPLOIT = "env:EXPLOIT_LOGIN"
 
 
 def test_a_whole_hotfix_request_has_no_problem() -> None:
@@ -63,7 +71,7 @@ def test_a_leap_day_is_a_day() -> None:
 
 def test_an_exploit_is_tried_on_a_service_that_exists() -> None:
     """One of another environment would be refused by nobody, which proves nothing."""
-    wrong = HotfixRequest.model_validate(HOTFIX | {"exploit": [{"path": "/x", "service": "ethixai-nope"}]})
+    wrong = HotfixRequest.model_validate(HOTFIX | {"exploit": [{"request": EXPLOIT, "service": "ethixai-nope"}]})
     (problem,) = wrong.problems(SERVICES)
     assert problem.startswith("exploit: 'ethixai-nope' is not a service")
 
@@ -72,7 +80,34 @@ def test_an_exploit_is_tried_on_a_service_that_exists() -> None:
 def test_an_exploit_stays_on_the_service(path: str) -> None:
     """Its path begins at the service; another host is not asked."""
     with pytest.raises(ValidationError):
-        ExploitCheck(path=path)
+        ExploitRequest(path=path)
+
+
+def test_an_exploit_is_no_part_of_the_request() -> None:
+    """Run parameters can be read by every user of Prefect: they hold a reference. What an earlier version wrote into a
+    lease is still read."""
+    wrong = HotfixRequest.model_validate(HOTFIX | {"exploit": [{"path": "/admin?debug=1", "body": "payload"}]})
+    (problem,) = wrong.problems(SERVICES)
+    assert problem.startswith("exploit: the parameters of a run can be read")
+    (check,) = wrong.exploit
+    assert check.literal == ExploitRequest(path="/admin?debug=1", body="payload")
+    assert HotfixRequest.model_validate(HOTFIX | {"exploit": [{}]}).problems(SERVICES)[0].startswith("exploit: say in")
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "/admin",
+        "env:SLACK_TOKEN",
+        "file:/etc/passwd",
+        "secret-manager:projects/p/secrets/slack/versions/latest",
+        "env:EXPLOIT_A\nGET /admin",
+        "env:EXPLOIT_A GET /admin",
+    ],
+)
+def test_an_exploit_is_read_from_secrets_made_for_it(reference: str) -> None:
+    """A check that named another secret would send it to the service."""
+    assert ExploitCheck(request=reference).problems() != []
 
 
 def rollback(**fields: object) -> RollbackRequest:
@@ -86,8 +121,16 @@ def test_the_matrix_is_asked_before_a_rollback(symptom: Symptom) -> None:
     says_no = MATRIX[symptom].trigger in (Trigger.NEVER, Trigger.NEVER_FORWARD)
     problems = rollback(symptom=symptom).problems()
     assert bool(problems) is says_no
-    assert all("even_so: " in problem and MATRIX[symptom].response.value in problem for problem in problems)
-    assert rollback(symptom=symptom, even_so="it leaks data now").problems() == []
+    assert all("override_reason: " in problem and MATRIX[symptom].response.value in problem for problem in problems)
+    assert rollback(symptom=symptom, override_reason="it leaks data now").problems() == []
+
+
+def test_a_script_may_use_the_earlier_name_of_the_override() -> None:
+    """It is `even_so` in scripts, and in leases that an earlier version wrote; what is stored has the new name."""
+    found = rollback(even_so="it leaks data now")
+    assert (found.override_reason, "even_so" in found.model_dump_json()) == ("it leaks data now", False)
+    with pytest.raises(ValidationError):
+        rollback(even_sooo="no such field")
 
 
 def test_a_rollback_says_why_and_who() -> None:

@@ -1,0 +1,141 @@
+"""A process worker that starts this project's flows and nothing else, whatever stands on the Prefect server.
+
+    python -m blocks.bound_worker --pool playbook --work-queue default
+
+Every person with Prefect's login can change a pool's template, and the entrypoint and pull steps of a deployment. This
+worker takes none of them from the server: how a run is started, with which variables, and which flow it is stand in
+this module and in the prefect.yaml beside it.
+"""
+
+import os
+import runpy
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio.abc
+import yaml  # type: ignore[import-untyped]  # Prefect brings it; its types are not in the lock
+from prefect.exceptions import ObjectNotFound
+from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.states import Failed
+from prefect.workers import process
+from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
+
+from playbook.text import MESSAGE_MAX, clean
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
+    from prefect.client.schemas.objects import FlowRun
+    from prefect.client.schemas.responses import DeploymentResponse
+
+DEPLOYMENTS = Path(__file__).resolve().parent.parent / "prefect.yaml"
+ENGINE = f"{shlex.quote(sys.executable)} -m prefect.engine"
+ENTRYPOINT = "PREFECT__FLOW_ENTRYPOINT"
+"""With it Prefect's engine loads this flow, and reads neither entrypoint nor pull steps of the deployment."""
+
+
+def entrypoints(path: Path = DEPLOYMENTS) -> dict[str, str]:
+    """``flow/deployment`` -> entrypoint, of every deployment of prefect.yaml."""
+    written: list[dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["deployments"]
+    return {f"{flow_name(one['entrypoint'])}/{one['name']}": str(one["entrypoint"]) for one in written}
+
+
+def flow_name(entrypoint: str) -> str:
+    """``flows.flight_check.flight_check`` -> ``flight-check``, as our flows are called."""
+    return entrypoint.rsplit(".", 1)[-1].replace("_", "-")
+
+
+def problem(named: str, deployment: "DeploymentResponse | None", known: dict[str, str]) -> str:
+    """Why a run of the deployment ``named`` is not started, in one sentence; empty where it is."""
+    if deployment is None or named not in known:
+        return f"{named} is in no prefect.yaml that this worker was installed with, so it was not started."
+    changed = [
+        what
+        for what, is_so in (
+            (f"its entrypoint is {deployment.entrypoint}", deployment.entrypoint != known[named]),
+            ("it has pull steps", bool(deployment.pull_steps)),
+            ("it has job variables", bool(deployment.job_variables)),
+            ("its code is in a storage block", deployment.storage_document_id is not None),
+        )
+        if is_so
+    ]
+    if not changed:
+        return ""
+    return (
+        f"{named} is not as prefect.yaml has it ({', '.join(changed)}), so it was not started. Find out who changed "
+        "it, and deploy again: python -m blocks deploy."
+    )
+
+
+async def deployment_of(client: "PrefectClient", flow_run: "FlowRun") -> "tuple[str, DeploymentResponse | None]":
+    """``flow/deployment`` of a run, and the deployment as it stands on the server."""
+    flow = (await client.read_flow(flow_run.flow_id)).name
+    if flow_run.deployment_id is None:
+        return f"{flow}/(none)", None
+    try:
+        found = await client.read_deployment(flow_run.deployment_id)
+    except ObjectNotFound:
+        return f"{flow}/(deleted)", None
+    return f"{flow}/{found.name}", found
+
+
+class BoundConfiguration(ProcessJobConfiguration):
+    """How a run is started: the pool's template and the run's own variables are not used."""
+
+    def prepare_for_flow_run(self, *arguments: Any, **named: Any) -> None:
+        """As Prefect's, without a command, an environment or a folder from the server."""
+        self.command, self.env, self.working_dir, self.stream_output = ENGINE, {}, None, False
+        super().prepare_for_flow_run(*arguments, **named)
+
+
+class BoundWorker(ProcessWorker):
+    """See the module. It is registered as the worker of type ``process``, in place of Prefect's own."""
+
+    job_configuration = BoundConfiguration
+
+    async def run(
+        self,
+        flow_run: "FlowRun",
+        configuration: ProcessJobConfiguration,
+        task_status: "anyio.abc.TaskStatus[int] | None" = None,
+    ) -> ProcessWorkerResult:
+        """The run's process has ended; or the run was refused, with the reason as its state's message."""
+        known = entrypoints()
+        named, deployment = await deployment_of(self.client, flow_run)
+        if why := problem(named, deployment, known):
+            refused: Any = Failed(name="Refused", message=clean(why, MESSAGE_MAX))
+            await self.client.set_flow_run_state(flow_run.id, refused, force=True)
+            self._logger.error("%s", clean(why, MESSAGE_MAX))
+            if task_status is not None:
+                task_status.started(0)
+            return ProcessWorkerResult(status_code=0, identifier="not started")
+        configuration.env[ENTRYPOINT] = known[named]
+        return await super().run(flow_run, configuration, task_status)
+
+
+async def bound_flow(flow_run: "FlowRun", **_: Any) -> Flow[..., Any]:
+    """The flow of a run, for its hooks: of this installation, never by the deployment's own steps.
+
+    Raises ValueError.
+    """
+    from prefect.client.orchestration import get_client
+
+    async with get_client() as client:
+        named, deployment = await deployment_of(client, flow_run)
+    known = entrypoints()
+    if why := problem(named, deployment, known):
+        raise ValueError(why)
+    return load_flow_from_entrypoint(known[named], use_placeholder_flow=False)
+
+
+def main() -> None:
+    """Prefect's own ``worker start`` with these arguments and this worker."""
+    vars(process).update(load_flow_from_flow_run=bound_flow)  # the one way in which a worker loads a flow by itself
+    os.environ.pop(ENTRYPOINT, None)
+    sys.argv = ["prefect", "worker", "start", "--type", ProcessWorker.type, *sys.argv[1:]]
+    runpy.run_module("prefect", run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""What a run's graph shows: the steps of the story, with the environment in their names, and red where one went badly.
+
+Looks and bookkeeping are `tasks.retries.step`: they are asked again in the same way and are no nodes of the graph.
+Nested flows are not used for this: Prefect lists them as runs of their own, a run that is killed leaves them Running
+for ever, and a question would pause the nested run and not the release.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
+
+from playbook.text import clean
+
+T = TypeVar("T")
+
+
+def problem(found: str | None) -> str:
+    """A problem is what makes its step red; None is none."""
+    return found or ""
+
+
+async def story(title: str, work: Callable[[], Awaitable[T]], bad: Callable[[T], str] | None = None) -> T:
+    """The result of ``work``, shown as one step called ``title``.
+
+    ``bad``: the reason for which the step is red although it returned. What ``work`` raises is raised, and is red, too.
+    """
+    results: list[T] = []
+
+    async def run() -> str:
+        results.append(await work())
+        return bad(results[0]) if bad is not None else ""
+
+    await _shown(title, run)
+    return results[0]
+
+
+@task(name="step", task_run_name="{title}", cache_policy=NO_CACHE)
+async def _shown(title: str, run: Callable[[], Awaitable[str]]) -> State[Any] | None:
+    reason = await run()
+    return Failed(message=clean(reason)) if reason else None

