@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 FIELDS = {
-    "release": ("version", "changes"),
+    "release": ("version", "changes", "plan_reviewed_by"),
     "hotfix": ("version", "reason", "incident", "approver"),
 }
 
@@ -28,15 +28,35 @@ def overrides(text: str, by: str) -> list[dict[str, str]]:
     return found
 
 
+def exploits(text: str) -> list[dict[str, Any]]:
+    """``GET /api/users/1; POST /api/login ethixai-backend`` as one exploit check for each: method, path and service.
+
+    A JSON list is taken as it is: the form's fields, for a check with headers or a body. Raises ValueError.
+    """
+    if text.lstrip().startswith("["):
+        return list(json.loads(text))
+    found = []
+    for part in filter(None, (one.strip() for one in text.replace("\n", ";").split(";"))):
+        words = part.split()
+        if len(words) not in (2, 3) or not words[1].startswith("/"):
+            raise ValueError(f"exploit: {part[:80]!r} is not METHOD /PATH SERVICE. Separate several with a semicolon.")
+        found.append(dict(zip(("method", "path", "service"), words, strict=False)))
+    return found
+
+
 def request(kind: str, inputs: dict[str, str]) -> dict[str, Any]:
     """The request of a release or a hotfix. What was left empty is left out. Raises ValueError."""
     actor = inputs.get("GITHUB_ACTOR", "")
     asked: dict[str, Any] = {name: inputs.get(name.upper(), "") for name in FIELDS[kind]}
+    if not asked.get("plan_reviewed_by", "x"):
+        del asked["plan_reviewed_by"]
     asked["requested_by"] = f"{actor} (GitHub Actions)"
     if given := overrides(inputs.get("OVERRIDES", ""), actor):
         asked["overrides"] = given
     if inputs.get("PLAN_ONLY") == "true":
         asked["plan_only"] = True
+    if kind == "hotfix" and (checks := exploits(inputs.get("EXPLOIT", ""))):
+        asked["exploit"] = checks
     if kind == "release" and (services := inputs.get("SERVICES", "").replace(",", " ").split()):
         asked["services"] = services
     if kind == "release" and (percent := inputs.get("CANARY_PERCENT", "").strip()):

@@ -10,6 +10,7 @@ from blocks.mongodb import MongoDB
 from blocks.pagerduty import PagerDuty
 from blocks.prometheus import Prometheus
 from blocks.registry import Registry
+from blocks.release_records import ReleaseRecords
 from blocks.secret_manager import SecretManager
 from blocks.sentry import Sentry
 from blocks.server_notices import ServerNotices
@@ -26,6 +27,7 @@ __all__ = [
     "PagerDuty",
     "Prometheus",
     "Registry",
+    "ReleaseRecords",
     "SecretManager",
     "Sentry",
     "ServerNotices",

@@ -1,21 +1,16 @@
-"""What stands between a request and its first write: the checks, a person's approval, and a plan in their place."""
+"""What stands between a request and its first write: the checks, and a person's approval."""
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from blocks.environment import Environment
-from playbook.checklist.items import AFTER_STAGING, BEFORE_STAGING, WINDOWS, Item, Topic, overrides_in_use, refusal
+from playbook.checklist.items import AFTER_STAGING, BEFORE_STAGING, WINDOWS, Item, Topic, refusal
 from playbook.errors import Refused
-from playbook.lease.build import release_lease
-from playbook.messages.report import Report
-from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
-from playbook.release.request import HotfixRequest
-from tasks.announce import notify_approval, notify_late, planned_words
+from tasks.announce import notify_approval, notify_late
 from tasks.checklist import check_item
 from tasks.gate import ask_approval
-from tasks.lease import holder, look
-from tasks.planned import changes_since, show_plan
 from tasks.report import show_checklist
 from tasks.start import requested_at_s, seconds_since
 from tasks.story import story
@@ -25,8 +20,8 @@ async def check_first(
     env: Environment, staging: Environment | None, order: Order, *, is_hotfix: bool = False
 ) -> tuple[Item, ...]:
     """Everything that can be asked before anything is written anywhere."""
-    title = f"checklist in {env.name}"
-    return await _check(env, staging, order, (*WINDOWS, *BEFORE_STAGING), (), title=title, is_hotfix=is_hotfix)
+    looked_up = partial(_check, env, staging, order, (*WINDOWS, *BEFORE_STAGING), (), is_hotfix=is_hotfix)
+    return await story(f"checklist in {env.name}", looked_up, refusal)
 
 
 async def check_last(
@@ -36,8 +31,8 @@ async def check_last(
 
     Raises: Refused, naming every item that is open.
     """
-    title = f"checklist after staging in {env.name}"
-    found = await _check(env, staging, order, (*WINDOWS, *AFTER_STAGING), items, title=title, is_hotfix=is_hotfix)
+    looked_up = partial(_check, env, staging, order, (*WINDOWS, *AFTER_STAGING), items, is_hotfix=is_hotfix)
+    found = await story(f"checklist after staging in {env.name}", looked_up, refusal)
     refuse_open(found)
     return found
 
@@ -49,13 +44,9 @@ async def _check(
     topics: Sequence[Topic],
     before: tuple[Item, ...],
     *,
-    title: str,
     is_hotfix: bool,
 ) -> tuple[Item, ...]:
-    async def looked_up() -> list[Item]:
-        return await asyncio.gather(*(check_item(env, topic, order, staging, is_hotfix) for topic in topics))
-
-    found = await story(title, looked_up, refusal)
+    found = await asyncio.gather(*(check_item(env, topic, order, staging, is_hotfix) for topic in topics))
     whole = {item.topic: item for item in (*before, *found)}
     items = tuple(whole[topic] for topic in Topic if topic in whole)
     await show_checklist(env, str(order.version), items)
@@ -66,11 +57,6 @@ def refuse_open(items: Sequence[Item]) -> None:
     """Raises: Refused, naming every item that is open."""
     if why := refusal(items):
         raise Refused(why)
-
-
-def in_use(order: Order, items: Sequence[Item]) -> Order:
-    """The order with the overrides that it needs, and no others."""
-    return order.model_copy(update={"overrides": overrides_in_use(items)})
 
 
 async def ask_if_late(env: Environment, order: Order) -> None:
@@ -101,24 +87,3 @@ async def _approved(env: Environment, order: Order, why: str, items: tuple[Item,
     answer = await ask_approval(env.name, str(order.version), why, items, env.gates.approval_deadline_s)
     if not answer.goes_on:
         raise Refused(f"{answer.by} did not let {order.version} go on ({why}): {answer.reason}")
-
-
-async def plan(
-    env: Environment,
-    staging: Environment | None,
-    order: Order,
-    items: tuple[Item, ...],
-    hotfix: HotfixRequest | None = None,
-) -> FlowResult:
-    """What the release would do and say, what has changed, and what each check says. Nothing is written."""
-    found = await look(env, tuple(order.images))
-    lease = release_lease(in_use(order, items), found.values(), holder(env), hotfix)
-    why = refusal(items)
-    later = ", ".join(topic.words for topic in AFTER_STAGING)
-    verdict = f"It would be refused. {why}" if why else f"It may start. Asked after staging: {later}."
-    message = f"Plan of {order.version} for {env.name}; nothing was written. {verdict}"
-    outcome = FlowResult(end=ReleaseOutcome.PLANNED, message=message)
-    report = Report(environment=env.name, lease=lease, checklist=items, outcome=outcome)
-    changes = await changes_since(env, order)
-    await show_plan(report, changes, planned_words(env, lease, order, items, changes.line))
-    return outcome

@@ -9,17 +9,16 @@ from prefect.client.schemas.objects import State
 from blocks.environment import Environment
 from flows import checks
 from flows.pausing import resume
+from flows.planning import in_use, lease_for, plan
 from flows.preemption import gave_way, recording_done, take_back_running
 from flows.release import make_order, release_to
 from flows.steps import carry_out
 from playbook.checklist.items import Item
 from playbook.errors import BadRequest
-from playbook.lease.build import release_lease
 from playbook.lease.lease import Kind
 from playbook.messages.hotfix import before_the_fix
 from playbook.messages.not_started import asked_hotfix
 from playbook.messages.report import Note
-from playbook.release.drift import DriftPolicy
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.request import HotfixRequest
@@ -29,12 +28,11 @@ from tasks.drift import check_drift
 from tasks.each_service import finish_all
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
-from tasks.lease import acquire, already_live, holder, look
+from tasks.lease import acquire, already_live, look
 from tasks.migration.schema import check_schema
 from tasks.opening import OpenPage, open_page
 from tasks.report import note, open_report
 from tasks.run_name import name_run
-from tasks.start import requested_at_s
 from tasks.validation import exploit_check
 
 
@@ -77,7 +75,7 @@ async def _checked(
 ) -> FlowResult:
     items = await checks.check_first(env, staging, order, is_hotfix=True)
     if request.plan_only:
-        return await checks.plan(env, staging, order, items, request)
+        return await plan(env, order, items, request)
     checks.refuse_open(items)
     seen = await check_first(env, order, request)
     what, done = f"hotfix {order.version}", list[str]()
@@ -95,7 +93,7 @@ async def _checked(
             done.append(f"{staging.name} has {order.version}, {env.name} does not.")
         items = await checks.check_last(env, staging, order, items, is_hotfix=True)
         done += gave_way(env, await take_back_running(env, tuple(order.images), Kind.HOTFIX, what))
-        return await _fix(env, checks.in_use(order, items), request, seen, items, shown.notes)
+        return await _fix(env, in_use(order, items), request, seen, items, shown.notes)
 
 
 async def check_first(env: Environment, order: Order, request: HotfixRequest) -> list[str]:
@@ -121,9 +119,7 @@ async def _fix(
     if await already_live(env, order, found):
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
     drift = await check_drift(env, found, is_urgent=True)
-    is_taken = env.policy.drift is DriftPolicy.TAKE
-    me = holder(env, requested_at_s())
-    lease = release_lease(order, found.values(), me, request, drift, takes_template=is_taken, untagged=env.untagged)
+    lease, _ = await lease_for(env, order, found, drift, request)
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
         report = await open_report(env, lease, checklist=items, notes=notes)

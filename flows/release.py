@@ -7,16 +7,15 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
-from flows.checks import ask_before_production, ask_if_late, check_first, check_last, in_use, plan, refuse_open
+from flows.checks import ask_before_production, ask_if_late, check_first, check_last, refuse_open
 from flows.pausing import resume
+from flows.planning import in_use, lease_for, plan
 from flows.preemption import recording_done
 from flows.steps import carry_out
 from playbook.checklist.items import Item
 from playbook.errors import BadRequest, Refused
-from playbook.lease.build import release_lease
 from playbook.messages.not_started import asked_release
 from playbook.messages.report import Note
-from playbook.release.drift import DriftPolicy
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.version import Image, ReleaseRequest, Version
@@ -24,13 +23,11 @@ from tasks.announce import notify_not_started, notify_starting
 from tasks.build import check_build
 from tasks.drift import check_drift
 from tasks.ending import ending
-from tasks.forecast import forecast_bake
 from tasks.heartbeat import with_heartbeat
 from tasks.lease import (
     acquire,
     already_live,
     check_free,
-    holder,
     look,
     signing_key_problem,
     version_in_staging,
@@ -81,7 +78,7 @@ async def _checked(
         raise Refused(f"{problem} Without it nothing can be promoted.")
     items = await check_first(env, staging, order)
     if request.plan_only:
-        return await plan(env, staging, order, items)
+        return await plan(env, order, items)
     refuse_open(items)
     await ask_if_late(env, order)
     done = []
@@ -112,12 +109,7 @@ async def release_to(
         return FlowResult(end=ReleaseOutcome.NOTHING_TO_RELEASE, message=f"{env.name} already serves {order.version}.")
     await check_schema(env, dict.fromkeys(order.images, str(order.version)))
     drift = await check_drift(env, found)
-    is_taken = env.policy.drift is DriftPolicy.TAKE
-    lease = release_lease(
-        order, found.values(), holder(env), drift=drift, takes_template=is_taken, untagged=env.untagged
-    )
-    forecasts = await forecast_bake(env, lease, found, order.canary_percent_max)
-    lease = lease.planned({one.service: one.percent for one in forecasts}, forecasts[0].bake_s) if forecasts else lease
+    lease, forecasts = await lease_for(env, order, found, drift)
     await acquire(env, lease)
     async with with_heartbeat(env, lease):
         words = "; ".join(["lease acquired", *map(str, lease.overrides)])

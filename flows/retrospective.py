@@ -12,7 +12,7 @@ from playbook.messages.facts import Audience, Message, Ticket
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import notify
 from tasks.ending import ending
-from tasks.history import keep_page, runs_between, with_steps
+from tasks.history import error_ratios, keep_page, keep_records, runs_between, with_steps
 
 DAY_S = 86_400.0
 LOOKS_BACK_S = 1.5 * DAY_S
@@ -35,6 +35,7 @@ async def _retrospective(environment: str, run: str) -> FlowResult:
     env = await Environment.open(environment)
     now_s = unix_s()
     past = await runs_between(environment, now_s - HISTORY_S, now_s)
+    await keep_records(environment, past)
     chosen = [one for one in past if (one.run_id == run if run else one.ended_s >= now_s - LOOKS_BACK_S)]
     worth = [one for one in chosen if run or one in moved_users(chosen)]
     for one in worth:
@@ -49,7 +50,7 @@ async def look_back(env: Environment, run: Run, *before: Run) -> None:
     """The page of one release stands in the UI; its action items are issues; the channel has a summary of it."""
     items = action_items(run, before)
     run_url = f"{env.ui_url}/runs/flow-run/{run.run_id}"
-    page = retrospective_page(run, before, items, {"the run": run_url})
+    page = retrospective_page(run, before, items, {"the run": run_url}, await error_ratios(env, run))
     key = f"retrospective-{run.run_id}"
     await keep_page(key, page, f"{run.version} {run.outcome}")
     for item in items:

@@ -186,6 +186,15 @@ def never_shifted(result: ScenarioResult) -> None:
         result.expect(shares <= old, f"{write['resource']} sent users to {', '.join(sorted(shares - old))}")
 
 
+def nothing_written(result: ScenarioResult, because: str) -> None:
+    """No environment was written to, staging included; the message matches ``because``, and ``#releases`` knows it."""
+    result.expect(not result.writes, f"{len(result.writes)} writes, expected none: {result.writes[:1]}")
+    unchanged(result)
+    result.expect(bool(re.search(because, result.message)), f"the reason does not match {because!r}: {result.message}")
+    words = result.words("slack")
+    result.expect(any(re.search(because, text) for text in words), f"#releases does not read {because!r}: {words}")
+
+
 def untouched(result: ScenarioResult) -> None:
     """Production was not written to."""
     result.expect(

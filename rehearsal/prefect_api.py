@@ -47,10 +47,14 @@ class PrefectApi:
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
-    async def start(self, deployment: str, parameters: dict[str, Any], key: str = "") -> Run:
-        """Create a run of ``flow/deployment``. Raises RuntimeError with the API's answer where it refuses."""
+    async def start(self, deployment: str, parameters: dict[str, Any], key: str = "", *, due_s_ago: float = 0.0) -> Run:
+        """Create a run of ``flow/deployment``, which was due so long ago. Raises RuntimeError with the API's answer
+        where it refuses."""
         found = await self._ask("GET", f"/deployments/name/{deployment}")
         body = {"parameters": parameters, **({"idempotency_key": key} if key else {})}
+        if due_s_ago:
+            due = datetime.fromtimestamp(time.time() - due_s_ago, UTC).isoformat()
+            body["state"] = {"type": "SCHEDULED", "state_details": {"scheduled_time": due}}
         return _run(await self._ask("POST", f"/deployments/{found['id']}/create_flow_run", body))
 
     async def run(self, run_id: str) -> Run:
@@ -79,6 +83,18 @@ class PrefectApi:
         found = await self._ask("GET", f"/deployments/name/{deployment}")
         wanted = {"deployment_id": {"any_": [found["id"]]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
         return list(await self._ask("POST", "/flow_runs/filter", {"flow_runs": wanted}))
+
+    async def schedule(self, deployment: str, cron: str) -> str:
+        """Let the one schedule of a deployment run at ``cron`` (UTC). Returns what it was."""
+        found = await self._ask("GET", f"/deployments/name/{deployment}")
+        (one,) = found["schedules"]
+        wanted = {**one["schedule"], "cron": cron}
+        await self._ask("PATCH", f"/deployments/{found['id']}/schedules/{one['id']}", {"schedule": wanted})
+        return str(one["schedule"]["cron"])
+
+    async def artifact(self, key: str) -> str:
+        """The newest artifact of this key. Raises RuntimeError where there is none."""
+        return str((await self._ask("GET", f"/artifacts/{key}/latest"))["data"])
 
     async def steps(self, run_id: str) -> list[Step]:
         """The run's ended task runs, in the order in which they started."""

@@ -44,6 +44,8 @@ class Scenario:
     given: Callable[[TestEnvironment], Awaitable[None]] = _nothing
     starts: Callable[[TestEnvironment, str], Start] = release
     """what to start, given the version that CI has built"""
+    due_s_ago: float = 0.0
+    """how long before its start the run was due"""
     meanwhile: Callable[[TestEnvironment, Run], Awaitable[Run | None]] = _no_events
     """what happens while it runs; may return another run, whose result is then the scenario's"""
     then: Callable[["ScenarioResult"], None] = _no_checks

@@ -38,7 +38,9 @@ class TestEnvironment:
 
     __test__ = False  # a name that pytest would otherwise collect
 
-    def __init__(self, world: RemoteWorld, server: Server, prefect: PrefectApi, users: Users, say: Say) -> None:
+    def __init__(
+        self, world: RemoteWorld, server: Server, prefect: PrefectApi, users: Users, say: Say, policy: str = ""
+    ) -> None:
         self.world = world
         self.server = server
         self.prefect = prefect
@@ -46,7 +48,8 @@ class TestEnvironment:
         self.say = say
         self.events: list[tuple[float, str]] = []
         self._commits = int(time.time())
-        self._policy = ("", "", "", "")
+        self._policy = {"policy": policy}
+        self.newest_version = ""
 
     def event(self, text: str) -> None:
         """Add something that the scenario did to its timeline."""
@@ -56,7 +59,8 @@ class TestEnvironment:
     def new_version(self) -> str:
         """A version that no scenario has used."""
         self._commits += 1
-        return f"v{time.strftime('%Y%m%d', time.gmtime())}-{self._commits % 16**7:07x}"
+        self.newest_version = f"v{time.strftime('%Y%m%d', time.gmtime())}-{self._commits % 16**7:07x}"
+        return self.newest_version
 
     async def publish(
         self, version: str, behaviours: Mapping[str, str] | None = None, staging: Mapping[str, str] | None = None
@@ -74,14 +78,14 @@ class TestEnvironment:
             }
             await self.world.publish(f"{REPOSITORY}/{service}", f"sha-{commit}", env)
 
-    async def policy(self, lines: str = "", *, signals: str = "", frontend: str = "", ethixai: str = "") -> None:
-        """Add ``lines`` to the policy in production's environment file, and the others to its signals and to its
-        frontend, until the next `clean`. ``ethixai`` says how every environment's services are asked."""
-        if (lines, signals, frontend, ethixai) != self._policy:
-            more = {"signals": signals, "frontend": frontend, "ethixai": ethixai}
+    async def policy(self, lines: str = "", **more: str) -> None:
+        """Add ``lines`` to the policy in production's environment file until the next `clean`; ``more`` is for its
+        ``signals``, ``frontend`` or ``gates``, and for how every environment's services are asked (``ethixai``)."""
+        wanted = {"policy": lines, **more}
+        if any(self._policy.get(name, "") != wanted.get(name, "") for name in {*wanted, *self._policy}):
             files = write_environments(self.server.folder, self.world, self.server.ui_url, lines, **more)
             await self.server.apply(*files)
-            self._policy = lines, signals, frontend, ethixai
+            self._policy = wanted
 
     async def adopt(self, *arguments: str) -> str:
         """What ``python -m blocks adopt production`` printed, to a person who confirms. Raises RuntimeError."""
@@ -95,11 +99,14 @@ class TestEnvironment:
             raise RuntimeError(f"{' '.join(command[1:])} ended with {process.returncode}: {said.decode()}")
         return said.decode()
 
-    async def clean(self, users_per_s: float, head_start_s: float = HEAD_START_S) -> None:
-        """The world is in its initial state, no run is under way, and users have sent requests for ``head_start_s``."""
+    async def clean(self, users_per_s: float, head_start_s: float = HEAD_START_S, policy: str = "") -> None:
+        """The world is in its initial state, no run is under way, and users have sent requests for ``head_start_s``.
+
+        ``policy``: lines that production's policy has besides.
+        """
         await self.users.rates({})
         await self.prefect.cancel_all()
-        await self.policy("")
+        await self.policy(policy)
         await self.world.reset()
         for project in (PRODUCTION, STAGING):
             for secret in ("mongodb-uri", "jwt-signing-key"):
@@ -155,8 +162,11 @@ def sums(counts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def running_environment(say: Say = print, *, auth: str = "") -> AsyncIterator[TestEnvironment]:
-    """A complete test environment, ready for its first scenario. Everything is stopped when the block ends."""
+async def running_environment(say: Say = print, *, auth: str = "", policy: str = "") -> AsyncIterator[TestEnvironment]:
+    """A complete test environment, ready for its first scenario. Everything is stopped when the block ends.
+
+    ``policy``: lines that production's policy begins with.
+    """
     reach_directly()
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as name:
         folder = Path(name)
@@ -167,5 +177,5 @@ async def running_environment(say: Say = print, *, auth: str = "") -> AsyncItera
                 Users.start() as users,
                 server.client as http,
             ):
-                await server.deploy(*write_environments(folder, world, server.ui_url))
-                yield TestEnvironment(world, server, PrefectApi(http), users, say)
+                await server.deploy(*write_environments(folder, world, server.ui_url, policy))
+                yield TestEnvironment(world, server, PrefectApi(http), users, say, policy)

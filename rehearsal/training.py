@@ -94,8 +94,7 @@ def lessons(day: str) -> tuple[Lesson, ...]:
 
 async def prepare(test_env: TestEnvironment, policy: str = POLICY) -> tuple[Lesson, ...]:
     """Users send requests, the policy is in force, and CI has built every version. Returns what can be tried."""
-    await test_env.clean(users_per_s=USERS_PER_S, head_start_s=0)
-    await test_env.policy(policy)
+    await test_env.clean(users_per_s=USERS_PER_S, head_start_s=0, policy=policy)
     found = lessons(time.strftime("%Y%m%d", time.gmtime()))
     for lesson in found:
         if lesson.version:

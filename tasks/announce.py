@@ -70,7 +70,7 @@ async def post(env: Environment, message: Message, to: str) -> None:
                 await channel.post(linked(message, env.name, env.ui_url), repeat=True)
 
 
-@task(name="page", task_run_name="page {page.severity}", **NOTIFY)
+@task(name="page", task_run_name="page {page.severity} ({env.name})", **NOTIFY)
 async def page(env: Environment, page: Page, to: str) -> None:
     """The on-call engineer is paged through the pager ``to``; the same key pages once."""
     for pager in env.pagers:
@@ -79,7 +79,7 @@ async def page(env: Environment, page: Page, to: str) -> None:
                 await pager.page(page)
 
 
-@task(name="resolve", task_run_name="resolve {resolution.key}", **NOTIFY)
+@task(name="resolve", task_run_name="resolve {resolution.key} ({env.name})", **NOTIFY)
 async def resolve(env: Environment, resolution: Resolution, to: str) -> None:
     """The page is over in the pager ``to``; resolving it twice is as good as once."""
     for pager in env.pagers:
@@ -88,7 +88,7 @@ async def resolve(env: Environment, resolution: Resolution, to: str) -> None:
                 await pager.resolve(resolution.key)
 
 
-@task(name="open ticket", task_run_name="open ticket", **TELL)
+@task(name="open ticket", task_run_name="open ticket ({env.name})", **TELL)
 async def open_ticket(env: Environment, ticket: Ticket, to: str = "") -> str:
     """The incident's ticket exists. Returns its URL, or nothing where the environment keeps no tickets."""
     return await env.tickets.ticket(ticket) if env.tickets is not None else ""
@@ -200,17 +200,15 @@ def this_run(env: Environment) -> str:
     return f"{env.ui_url}/runs/flow-run/{runtime.flow_run.get_id()}"
 
 
-def planned_words(
-    env: Environment, lease: Lease, order: Order, items: tuple[Item, ...], changes: str
-) -> tuple[str, ...]:
+def planned_words(env: Environment, report: Report, order: Order, changes: str) -> tuple[str, ...]:
     """What a release would say where all goes well: at its start, and at its end."""
-    start = messages.starting(lease, env.name, unix_s(), env.policy.bake_s, order.changes or changes, items)
-    report = Report(environment=env.name, lease=lease)
-    end: Message = messages.complete(report, env.policy.watch_s if env.policy.bake_s else 0)
+    lease = report.lease
     if lease.kind is Kind.HOTFIX:
-        end = hotfix.hotfix_deployed(report, env.policy)
-        return (end.text,)
-    return start.text, end.text
+        return (hotfix.hotfix_deployed(report, env.policy).text,)
+    bake_s = lease.policy(env.policy).bake_s
+    words = order.changes or changes
+    start = messages.starting(lease, env.name, unix_s(), bake_s, words, report.checklist, report.forecasts)
+    return start.text, messages.complete(report, env.policy.watch_s if bake_s else 0).text
 
 
 async def notify_not_started(environment: str, asked: Asked, outcome: FlowResult) -> None:

@@ -2,20 +2,20 @@
 
 import asyncio
 
-from prefect import get_run_logger
+from prefect import get_run_logger, task
 
 from blocks.clock import unix_s
 from blocks.environment import Environment
 from playbook.errors import Refused
 from playbook.messages.times import clock
 from playbook.release.version import Image, Version
-from tasks.retries import READ, step
+from tasks.retries import READ
 
 LOOK_AGAIN_S = 5.0
 """Between two looks for an image that CI has not pushed yet."""
 
 
-@step("check build", **READ)
+@task(name="check build", task_run_name="check build {service}", **READ)
 async def check_build(env: Environment, service: str, version: Version) -> Image | str:
     """The image that CI pushed for ``version``, by digest and as Cloud Run pulls it; or one line that says what is
     missing.

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from prefect import get_run_logger
+from prefect import get_run_logger, task
 
 from blocks.clock import unix_s
 from blocks.environment import Environment
@@ -21,7 +21,7 @@ from playbook.release.plan import Order
 from playbook.release.version import VERSION, Image
 from tasks import windows
 from tasks.migration.tested import migrations_tested
-from tasks.retries import TELL, is_last_try, step
+from tasks.retries import TELL, is_last_try
 
 
 class Seen(NamedTuple):
@@ -40,7 +40,7 @@ class Question(NamedTuple):
     staging: Environment | None
 
 
-@step("checklist", **TELL)
+@task(name="checklist", task_run_name="checklist: {topic.words}", **TELL)
 async def check_item(
     env: Environment, topic: Topic, order: Order, staging: Environment | None = None, is_hotfix: bool = False
 ) -> Item:

@@ -18,7 +18,6 @@ from tasks.retries import NO_TELEMETRY, READ
 WEEK_S = 7 * 86_400.0
 
 
-@task(name="forecast", task_run_name="forecast {lease.version}", **READ)
 async def forecast_bake(
     env: Environment, lease: Lease, found: Mapping[str, ServiceSnapshot], percent_max: int
 ) -> tuple[Forecast, ...]:
@@ -26,8 +25,13 @@ async def forecast_bake(
 
     Empty where the environment has no canary phase. What Prometheus does not give is not known, and stops nothing.
     """
-    if not env.policy.bake_s:
-        return ()
+    return await _forecast(env, lease, found, percent_max) if env.policy.bake_s else ()
+
+
+@task(name="forecast", task_run_name="forecast the bake in {env.name}", **READ)
+async def _forecast(
+    env: Environment, lease: Lease, found: Mapping[str, ServiceSnapshot], percent_max: int
+) -> tuple[Forecast, ...]:
     known = await asyncio.gather(*(_traffic(env, rollout, found[rollout.service]) for rollout in lease.rollouts))
     traffic = dict(zip(lease.services, known, strict=True))
     forecasts = forecast(traffic, env.policy, lease.canary_percent, percent_max)

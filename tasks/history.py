@@ -1,5 +1,7 @@
 """What Prefect remembers of the runs of an environment, as records. Reading only."""
 
+import asyncio
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -19,14 +21,23 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
 
+from blocks import ReleaseRecords
+from blocks.environment import Environment
+from playbook.errors import BadRequest
 from playbook.history.record import VERSION, Flow, Run, Step
+from playbook.lease.build import Holder
 from playbook.release.outcome import ReleaseOutcome
+from playbook.release.plan import revision_name
+from playbook.release.version import Version
 from playbook.text import clean
-from tasks.retries import READ, TELL
+from tasks.retries import NO_TELEMETRY, READ, TELL
 
 PAGE = 200
 """The most that Prefect's API answers at once."""
+RATIO_S = 7200.0
+"""At most so long before the end of a release its error ratio is looked for."""
 _NOTHING_HAPPENED = {ReleaseOutcome.PASSED, ReleaseOutcome.PLANNED, ReleaseOutcome.UNFIT, ReleaseOutcome.ALARMED}
 ENDS = [one.value for one in ReleaseOutcome if one not in _NOTHING_HAPPENED] + ["Failed", "Crashed", "Cancelled"]
 """The states that a retrospective or a review looks at: not the recoveries that found nothing, every ten minutes."""
@@ -51,9 +62,77 @@ async def runs_between(environment: str, from_s: float, to_s: float) -> tuple[Ru
             found += page
             if len(page) < PAGE:
                 break
-    unique = {run.id: run for run in found}  # one that ended while the pages were read may stand on two
-    records = [record(run, names[run.flow_id], environment) for run in unique.values()]
-    return tuple(sorted(records, key=lambda run: run.ended_s))
+    # One that ended while the pages were read may stand on two. What Prefect has deleted is in our own records.
+    known = {run.run_id: run for run in await _kept(environment, from_s, to_s)}
+    known |= {str(run.id): record(run, names[run.flow_id], environment) for run in found}
+    return tuple(sorted(known.values(), key=lambda run: run.ended_s))
+
+
+@task(name="keep records", task_run_name="keep records of {environment}", **TELL)
+async def keep_records(environment: str, runs: Sequence[Run]) -> None:
+    """The runs stand in our own records, a block for each month: a quarter is whole whatever Prefect has deleted."""
+    for month, found in _by_month(runs).items():
+        kept = {run.run_id: run for run in await _records(environment, month)}
+        merged = {**kept, **{run.run_id: run.model_copy(update={"steps": ()}) for run in found}}
+        if merged != kept:
+            in_order = tuple(sorted(merged.values(), key=lambda run: run.ended_s))
+            await ReleaseRecords(runs=in_order).save(_name(environment, month), overwrite=True)
+
+
+@task(name="read error ratio", task_run_name="read error ratio of {run.version}", **READ)
+async def error_ratios(env: Environment, run: Run) -> dict[str, float | None]:
+    """Service -> the highest error ratio (0 to 1) that its new revision had before the run ended; None: not known."""
+    if not VERSION.fullmatch(run.version):
+        return {}
+    holder = Holder(flow_run_id=run.run_id, now_s=0, deadline_s=0)
+    release_id = f"{run.version}-{holder.short_id}"
+    span_s = min(max(run.took_s, 60.0), RATIO_S)
+
+    async def highest(service: str) -> float | None:
+        revision = revision_name(service, Version.parse(run.version), release_id)
+        query = env.queries.render("error_ratio", env.service(service), revision)
+        try:
+            found = await env.prometheus.series(query, span_s, run.ended_s)
+        except (*NO_TELEMETRY, BadRequest):
+            return None
+        values = [value for series in found for _, value in series.samples if math.isfinite(value)]
+        return max(values, default=None)
+
+    ratios = await asyncio.gather(*map(highest, env.service_names))
+    return dict(zip(env.service_names, ratios, strict=True))
+
+
+async def _kept(environment: str, from_s: float, to_s: float) -> list[Run]:
+    """Our own records of the runs that ended from ``from_s`` to ``to_s``."""
+    months = sorted({_month(from_s + at) for at in range(0, max(1, int(to_s - from_s)), 7 * 86_400)} | {_month(to_s)})
+    found = await asyncio.gather(*(_records(environment, month) for month in months))
+    return [run for runs in found for run in runs if from_s <= run.ended_s <= to_s]
+
+
+async def _records(environment: str, month: str) -> tuple[Run, ...]:
+    """The records of one month; none where none were kept."""
+    try:
+        found: ReleaseRecords = await ReleaseRecords.aload(_name(environment, month))
+    except ValueError as missing:
+        if not isinstance(missing.__cause__, ObjectNotFound):
+            raise
+        return ()
+    return found.runs
+
+
+def _by_month(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(_month(run.ended_s), []).append(run)
+    return found
+
+
+def _month(at_s: float) -> str:
+    return f"{_time(at_s):%Y-%m}"
+
+
+def _name(environment: str, month: str) -> str:
+    return f"records-{environment}-{month}"
 
 
 @task(name="read steps", task_run_name="read steps", **READ)

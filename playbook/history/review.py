@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from statistics import median
 
 from playbook.base import Frozen
-from playbook.history.record import Flow, Run, moved_users
+from playbook.history.record import Flow, Run, false_alarms, moved_users
 from playbook.messages.escape import markdown
 from playbook.messages.times import day
 from playbook.release.outcome import ReleaseOutcome
@@ -46,6 +46,8 @@ class Review(Frozen):
     """median from a request of a rollback to all users being back"""
     waited_s: float
     """for people, in all runs together"""
+    false_alarms: int
+    """releases that were taken back, and whose version all users got later, unchanged"""
     causes: dict[str, int]
     """what a release was taken back or refused for, numbers and names left out -> how often"""
     overrides: dict[str, int]
@@ -76,6 +78,7 @@ def review(runs: Sequence[Run], environment: str, from_s: float, to_s: float) ->
         release_time_s=_median([run.took_s for run in promoted]),
         restore_time_s=_median([run.took_s for run in back]),
         waited_s=sum(run.waited_s for run in within),
+        false_alarms=len(false_alarms(within)),
         causes={cause: count for cause, count in causes.most_common(SHOWN) if cause},
         overrides=dict(Counter(item for run in within for item in run.overrides).most_common(SHOWN)),
         lost_processes=sum(run.outcome == "Crashed" for run in within),
@@ -131,6 +134,7 @@ def review_page(figures: Review) -> str:
             f"| Lead time, from the version's day to all users | {_long(figures.lead_time_s)} |",
             f"| From request to all users | {_long(figures.release_time_s)} |",
             f"| Time to restore, from request of a rollback | {_long(figures.restore_time_s)} |",
+            f"| False alarms (taken back, promoted unchanged later) | {figures.false_alarms} |",
             f"| Waiting for people, together | {_long(figures.waited_s)} |",
             "",
             "## Releases a month",

@@ -100,6 +100,10 @@ class Control:
         """Create a release in GitHub: ``{tag, notes, draft}``."""
         self._world.vendors.github.release(**body)
 
+    async def on_call(self, body: Body) -> Any:
+        """Who is on call in PagerDuty: ``shifts``, each (name, escalation level, from, until)."""
+        self._world.vendors.pagerduty.on_call(*map(tuple, body["shifts"]))
+
     async def prometheus_away(self, body: Body) -> Any:
         """Stop Prometheus: it neither answers nor scrapes."""
         await self._world.prometheus.away()

@@ -195,6 +195,10 @@ class RemoteWorld:
         """Create a release with these notes in GitHub."""
         await self._ask("github_release", tag=tag, notes=notes, draft=draft)
 
+    async def on_call(self, *shifts: tuple[str, int, float | None, float | None]) -> None:
+        """Who is on call: name, escalation level, from and until (unix seconds; None: without an end)."""
+        await self._ask("on_call", shifts=shifts)
+
     async def prometheus_away(self) -> None:
         """Stop Prometheus: it neither answers nor scrapes."""
         await self._ask("prometheus_away")

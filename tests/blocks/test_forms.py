@@ -76,6 +76,7 @@ RIGHT = {
     "hotfix/production": HOTFIX,
     "mitigate/production": MITIGATE,
     "migration-rollback/production": MIGRATION,
+    "migration-rollback/staging": MIGRATION,
 }
 
 

@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from playbook.history.review import review
 from rehearsal.server import Server, prefect_server
 from tasks import history
 
@@ -42,12 +43,7 @@ async def happened(server: Server, run_id: str, start: datetime, end: datetime) 
     """Set when a run was in the server's database: its API takes no time but now."""
     times = "expected_start_time = $2, start_time = $2, end_time = $3, total_run_time = $4"
     update = f"UPDATE flow_run SET {times} WHERE id = $1"
-    url = server.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"].replace("+asyncpg", "")
-    database = await asyncpg.connect(url)
-    try:
-        done = await database.execute(update, run_id, start, end, (end - start) / 2)
-    finally:
-        await database.close()
+    done = await in_database(server, update, run_id, start, end, (end - start) / 2)
     assert done == "UPDATE 1"
 
 
@@ -68,3 +64,55 @@ async def test_every_release_is_read_once_whatever_the_pages(server: Server, mon
     assert (newest.version, newest.requested_by, newest.overrides) == ("v20251116-abc123", "Ada", ("ci",))
     assert newest.waited_s == pytest.approx(900, abs=1)
     assert newest.outcome == "Promoted"
+
+
+ROWS = 3000
+
+
+async def many(server: Server, run_id: str, count: int) -> None:
+    """Copies of a run in the server's database, an hour apart, each with its tags and its state."""
+    columns = (
+        "created, updated, name, flow_id, parameters, tags, context, empirical_policy, run_count, auto_scheduled, "
+        "state_type, state_name, total_run_time, infrastructure_pid, job_variables, flow_version, parent_task_run_id, "
+        "expected_start_time, start_time, end_time, state_id"
+    )
+    moved = columns.replace(
+        "expected_start_time, start_time, end_time",
+        "expected_start_time - n * interval '1 hour', start_time - n * interval '1 hour', "
+        "end_time - n * interval '1 hour'",
+    ).replace("state_id", "NULL")
+    insert = (
+        f"INSERT INTO flow_run (id, {columns}) SELECT gen_random_uuid(), {moved} "  # no text from outside
+        "FROM flow_run, generate_series(1, $2) AS n WHERE id = $1"
+    )
+    await in_database(server, insert, run_id, count)
+
+
+async def in_database(server: Server, statement: str, *values: Any) -> str:
+    """What a statement answers in the server's own database."""
+    url = server.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"].replace("+asyncpg", "")
+    database = await asyncpg.connect(url)
+    try:
+        return str(await database.execute(statement, *values))
+    finally:
+        await database.close()
+
+
+async def test_a_quarter_is_whole_with_thousands_of_runs_and_after_prefect_has_deleted_them(server: Server) -> None:
+    """3,000 promoted releases of one environment: counted all, kept as our own records, and counted all once more when
+    Prefect has none of them. The newest run that Prefect has wins over the record of it."""
+    promoted = await ended(server, "release", "Promoted", 2, tags=["busy"])
+    await ended(server, "rollback", "RolledBack", 1, tags=["busy"])
+    await many(server, promoted, ROWS - 1)
+    from_s, to_s = NOW.timestamp() - ROWS * 3600 - 86_400, NOW.timestamp()
+    found = await history.runs_between.fn("busy", from_s, to_s)
+    figures = review(found, "busy", from_s, to_s)
+    assert (figures.promoted, figures.rolled_back) == (ROWS, 1)
+    assert sum(figures.per_month.values()) == ROWS
+    await history.keep_records.fn("busy", found)
+    await history.keep_records.fn("busy", found[:10])
+    await in_database(server, "DELETE FROM flow_run WHERE $1 = ANY(SELECT jsonb_array_elements_text(tags))", "busy")
+    kept = await history.runs_between.fn("busy", from_s, to_s)
+    assert [run.run_id for run in kept] == [run.run_id for run in found]
+    assert review(kept, "busy", from_s, to_s) == figures
+    assert await history.runs_between.fn("production", from_s, from_s + 3600) == ()

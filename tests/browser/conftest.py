@@ -83,7 +83,7 @@ class Ground:
 @pytest.fixture(scope="session")
 async def ground() -> AsyncIterator[Ground]:
     """Everything that `rehearsal up` starts."""
-    async with running_environment() as test_env:
+    async with running_environment(policy=POLICY) as test_env:
         lessons = await training.prepare(test_env, POLICY)
         calls, resolve = test_env.world.vendor_calls, partial(training.resolve, test_env)
         async with serve(inbox.application(calls, resolve=resolve)) as page:

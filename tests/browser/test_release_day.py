@@ -175,8 +175,9 @@ async def test_a_hold_is_answered_in_the_form(ui: Ui, ground: Any, picture: Any)
 async def test_the_status_page_says_what_serves(ui: Ui, ground: Any, picture: Any) -> None:
     """The deployment's description leads there; its link opens a filled-in rollback form."""
     await ui.open(f"/deployments/deployment/{await ground.deployment('release/production')}")
+    await ui.page.get_by_text("Description", exact=True).last.click()
     url = link_to("production", ground.test_env.server.ui_url)
-    await expect(ui.page.locator(f'a[href="{url}"]').first).to_be_attached(timeout=PATIENCE_MS)
+    await expect(ui.page.locator(f'a[href="{url}"]').first).to_be_visible(timeout=PATIENCE_MS)
     await ui.open(url)
     await ui.sees(f"100 % on {ground.slow.version}")
     await ui.sees("Reverted")

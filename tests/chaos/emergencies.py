@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from cloud import Behaviour
+from cloud import Behaviour, RevisionState
 from driver import Run, TestEnvironment
 from fixture import NEW, OLD, SERVICES
 from invariants import promotion_message_problems, revert_message_problems
@@ -17,6 +17,7 @@ from playbook.incident.decision_matrix import Symptom
 from playbook.lease.lease import Kind
 from playbook.lease.record import Record
 from playbook.release.request import ExploitCheck, HotfixRequest, Measure, MitigateRequest, RollbackRequest
+from playbook.release.traffic import TrafficSplit
 
 BACKEND = SERVICES[1]
 MAINTENANCE = f"{BACKEND}-maintenance"
@@ -181,3 +182,16 @@ EMERGENCIES = (
     Rollback("rollback, preempting", is_preempting=True),
     *(Mitigation(f"mitigate, {measure}", measure) for measure in Measure),
 )
+
+
+def configure(test_env: TestEnvironment, service: str = BACKEND, tag: str = "", **env: str) -> str:
+    """`gcloud run services update --set-env-vars`, as a person does it: a new revision at 0 %, with ``tag``."""
+    state = test_env.fixture.production.services[service]
+    base, name = state.revisions[state.latest_created], f"{service}-{len(state.revisions) + 1:05d}-ada"
+    made = RevisionState(base.image, test_env.fixture.now(), base.behaviour, is_ready=True, env={**base.env, **env})
+    state.revisions[name] = made
+    state.split = TrafficSplit(percent=state.served.percent, tags={**state.split.tags, **({tag: name} if tag else {})})
+    state.served = state.split
+    state.latest_created = state.latest_ready = name
+    state.etag += 1
+    return name

@@ -1,31 +1,18 @@
 """A person changed a service while traffic was pinned: refused, taken along, or left, as the policy says."""
 
 import pytest
-from cloud import Behaviour, RevisionState
+from cloud import Behaviour
 from driver import Run, TestEnvironment, play
+from emergencies import configure
 from fixture import NEW, OLD, QUICK, SERVICES
 
 from flows.hotfix import hotfix
 from playbook.release.drift import DriftPolicy
 from playbook.release.request import HotfixRequest
-from playbook.release.traffic import TrafficSplit
 
 LEAD, BACKEND, FRONTEND = SERVICES
 LINE = "env DB_POOL: 50 (serves: not set)"
 FIX = "v20251117-hotfix1-fed987"
-
-
-def configure(test_env: TestEnvironment, service: str = BACKEND, tag: str = "", **env: str) -> str:
-    """`gcloud run services update --set-env-vars`, as a person does it: a new revision at 0 %, with ``tag``."""
-    state = test_env.fixture.production.services[service]
-    base, name = state.revisions[state.latest_created], f"{service}-{len(state.revisions) + 1:05d}-ada"
-    made = RevisionState(base.image, test_env.fixture.now(), base.behaviour, is_ready=True, env={**base.env, **env})
-    state.revisions[name] = made
-    state.split = TrafficSplit(percent=state.served.percent, tags={**state.split.tags, **({tag: name} if tag else {})})
-    state.served = state.split
-    state.latest_created = state.latest_ready = name
-    state.etag += 1
-    return name
 
 
 def env_of(test_env: TestEnvironment, service: str = BACKEND) -> dict[str, str]:

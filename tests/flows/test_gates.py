@@ -6,12 +6,16 @@ from typing import Any
 import pytest
 from cloud import Behaviour
 from driver import Run, TestEnvironment, play
+from emergencies import configure
 from fixture import NEW, OLD, SERVICES
 
+from flows.hotfix import hotfix
 from playbook.checklist.calendar import Freeze
 from playbook.checklist.items import Answer, Override, Topic
 from playbook.lease.record import Record
+from playbook.release.request import HotfixRequest
 
+NEXT, FIX = "v20251123-fed987", "v20251117-hotfix1-fed987"
 BACKEND = SERVICES[1]
 ALL_OLD, ALL_NEW = dict.fromkeys(SERVICES, OLD), dict.fromkeys(SERVICES, NEW)
 Given = Callable[[TestEnvironment], None]
@@ -184,6 +188,82 @@ def test_a_plan_writes_nothing_and_shows_everything() -> None:
         assert words in page
     assert all(name in page for name in SERVICES)
     assert not test_env.is_held("production")
+
+
+def planned(given: Given, **request: Any) -> tuple[TestEnvironment, Run, str, int]:
+    """A plan of the next version after a release of ``NEW``: its run, its page, and the writes to Cloud Run."""
+
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run, str, int]:
+        test_env.fixture.publish(NEW)
+        assert (await test_env.release()).end == "Promoted"
+        await test_env.catch_up()
+        test_env.fixture.publish(NEXT)
+        given(test_env)
+        before = sum(len(cloud.writes) for cloud in test_env.fixture.clouds.values())
+        version = request.pop("version", NEXT)
+        run = await test_env.release(version, plan_only=True, **request)
+        after = sum(len(cloud.writes) for cloud in test_env.fixture.clouds.values())
+        return test_env, run, test_env.server.artifacts[f"plan-production-{version}"][-1], after - before
+
+    return play(scenario)
+
+
+def merged(test_env: TestEnvironment) -> None:
+    """What was merged since ``NEW``."""
+    test_env.fixture.vendors["production"].github.commits(
+        ("fed987" + "0" * 34, "Cache SHAP values (#412)"), ("fed988" + "0" * 34, "Fix the analyze endpoint")
+    )
+
+
+def test_a_plan_shows_forecast_commits_and_what_would_be_said() -> None:
+    """The same words and the same canary as the release would have."""
+    test_env, run, page, writes = planned(merged)
+    assert (run.end, writes) == ("Planned", 0)
+    assert "## Forecast of the bake" in page
+    assert all(f"requests will reach {name}'s canary" in page for name in SERVICES)
+    assert "Cache SHAP values" in page
+    assert "Fix the analyze endpoint" in page
+    assert not any(test_env.is_held(name) for name in ("production", "staging"))
+
+
+def test_a_plan_shows_drift_and_that_the_policy_refuses_it() -> None:
+    """Which field of which service; the release itself would be refused, and a plan says so."""
+
+    def given(test_env: TestEnvironment) -> None:
+        configure(test_env, DB_POOL="50")
+
+    _, run, page, writes = planned(given)
+    assert (run.end, writes) == ("Planned", 0)
+    assert "It would be refused." in run.message
+    assert "env DB_POOL: 50 (serves: not set)" in run.message
+    assert "its template, not yet served" in page
+
+
+def test_a_plan_of_what_serves_says_that_nothing_would_be_released() -> None:
+    """Every service has this image already."""
+    _, run, _, writes = planned(lambda test_env: None, version=NEW)
+    assert (run.end, writes) == ("Planned", 0)
+    assert f"production already serves {NEW}: nothing would be released" in run.message
+
+
+def test_a_plan_of_a_hotfix_writes_nothing() -> None:
+    """It names what stops a hotfix, and has no forecast: there is no canary."""
+
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
+        test_env.fixture.publish(FIX)
+        nobody_on_call(test_env)
+        asked = HotfixRequest(version=FIX, reason="a hole", incident="CVE-2025-1", approver="Ada", plan_only=True)
+        run = test_env.start(hotfix, request=asked, environment="production")
+        await test_env.ended(run)
+        return test_env, run
+
+    test_env, run = play(scenario)
+    assert (run.end, "It may start" in run.message) == ("Planned", True), run.message
+    assert not any(cloud.writes for cloud in test_env.fixture.clouds.values())
+    page = test_env.server.artifacts[f"plan-production-{FIX}"][-1]
+    assert "Forecast of the bake" not in page
+    assert "HOTFIX DEPLOYED" in page
+    assert "no person is on call" in page
 
 
 def test_a_plan_says_what_would_stop_the_release() -> None:

@@ -1,7 +1,9 @@
 """Retrospective and review: figures that a person can check by hand."""
 
+import base64
 from datetime import UTC, datetime
 from typing import Any
+from xml.etree import ElementTree
 
 from playbook.history.record import Flow, Run, Step
 from playbook.history.retrospective import action_items, durations, retrospective_page, summary
@@ -110,3 +112,26 @@ def test_the_quarter_before_is_a_whole_one() -> None:
     ]:
         expected = (start.replace(tzinfo=UTC).timestamp(), end.replace(tzinfo=UTC).timestamp())
         assert quarter_before(now.replace(tzinfo=UTC).timestamp()) == expected
+
+
+def test_a_version_that_was_taken_back_and_promoted_unchanged_was_a_false_alarm() -> None:
+    """In the review it is counted; the retrospective of the second release names the day and opens an item."""
+    version = {"version": "v20251116-abc123"}
+    reverted, promoted = run("Reverted", 1, **version), run("Promoted", 2, **version)
+    other = run("Reverted", 3, version="v20251117-fed987")
+    assert october(reverted, promoted, other).false_alarms == 1
+    assert "taken back on 2026-10-02" in retrospective_page(promoted, [reverted], [], {})
+    assert [item.key.split("/")[2] for item in action_items(promoted, [reverted])] == ["false-alarm"]
+    assert action_items(other, [reverted, promoted])[0].key.endswith("cause")
+
+
+def test_the_page_has_error_ratios_and_a_picture() -> None:
+    """What is not known is said to be so; the picture shows this release beside what is usual."""
+    steps = (Step(name="monitor <b>", started_s=0, ended_s=300),)
+    errors = {"ethixai-backend": 0.0012, "ethixai-frontend": None}
+    page = retrospective_page(run(steps=steps), [run(day=-1, steps=steps)], [], {}, errors)
+    assert "ethixai-backend 0.12 %; not known: ethixai-frontend" in page
+    encoded = page.split("data:image/svg+xml;base64,")[1].split(")")[0]
+    picture = ElementTree.fromstring(base64.b64decode(encoded))  # our own text
+    assert len([one for one in picture.iter() if one.get("class") == "usual"]) == 2
+    assert "not known" in retrospective_page(run(), [], [], {})
