@@ -96,6 +96,14 @@ class Channel(Protocol):
 
 
 @runtime_checkable
+class Reachable(Protocol):
+    """A desk that can be tried without saying anything there, for the flight check. A webhook cannot."""
+
+    async def reachable(self) -> None:
+        """It answers, and takes our token. Nothing is said there."""
+
+
+@runtime_checkable
 class Pager(Protocol):
     """Wakes the on-call engineer (PagerDuty)."""
 
@@ -189,7 +197,7 @@ class Application(Protocol):
     def sending(self, headers: Mapping[str, str]) -> "Application":
         """The same application, asked with these headers too: each value is a reference to a secret."""
 
-    async def unreachable(self, url: str) -> str:
+    async def unreachable(self, url: str, audience: str = "") -> str:
         """Why no request of ours reaches the service at ``url``, in one sentence; empty where one does."""
 
     async def run(self, test: SmokeTest, url: str, audience: str = "") -> str:

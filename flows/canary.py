@@ -112,8 +112,8 @@ async def scale_up(env: Environment, report: Report, verdict: Verdict) -> Report
 
 
 async def hold(env: Environment, report: Report) -> Report:
-    """The judge cannot decide: where requests are too few, each service's steps for that are taken in order; then a
-    person is asked."""
+    """The judge cannot decide: where requests are too few, each service's steps for that are taken in order; where
+    stable fails too and the policy holds for that, it is waited for; then a person is asked."""
     report = at_step(env, report)
     if report.verdicts[0].action is not Action.INCONCLUSIVE:
         return await promote_on_little(report)
@@ -124,7 +124,8 @@ async def hold(env: Environment, report: Report) -> Report:
         report = at_step(env, await look_again(env, report, probed, left_s / 2), LowTraffic.PROBE)
         if report.verdicts[0].action is not Action.INCONCLUSIVE:
             return await act_on(env, report)
-    waiting = due(report.verdicts, env.policy, LowTraffic.HOLD)
+    shared = [verdict for verdict in undecided(report.verdicts) if verdict.reason is Reason.SHARED_CAUSE]
+    waiting = [*due(report.verdicts, env.policy, LowTraffic.HOLD), *shared]
     if left_s <= 0:
         report = at_step(env, report, LowTraffic.PROBE, LowTraffic.HOLD)
         is_over = report.verdicts[0].action is not Action.INCONCLUSIVE
@@ -134,7 +135,7 @@ async def hold(env: Environment, report: Report) -> Report:
     until_s, lacking = report.lease.gate_deadline_s or now_s, [verdict.service for verdict in waiting]
     await notify_holding(env, report, lacking)
     lease = await save_lease(env, report.lease.extended_until(until_s, env.policy))
-    return await note(report.at(lease), f"held for requests to {', '.join(lacking)}")
+    return await note(report.at(lease), f"held for {'stable' if shared else 'requests to'} {', '.join(lacking)}")
 
 
 def at_step(env: Environment, report: Report, *taken: LowTraffic) -> Report:

@@ -128,6 +128,7 @@ class Aligner:
         canary, stable = observation.canary, observation.stable
         events: dict[float, _Batch] = {}
         ahead_s = observation.now_s + self.policy.freshness_s
+        seen = self.seen
         for kind, group in (
             (_CANARY, canary.requests),
             (_STABLE, stable.requests),
@@ -140,12 +141,23 @@ class Aligner:
             for one in group:
                 if idle and one.labels.get("le") in idle:
                     continue
-                key = (kind, frozenset(one.labels.items()))
+                key = (kind, one.key)
                 what = self.series.get(key)
                 if what is None:
                     self._learn(kind, group)
                     what = self.series[key]
-                if what.group is None or what.slots:
+                samples = one.samples
+                if not samples or not (what.group is None or what.slots):
+                    continue
+                at_s, value = samples[-1]
+                before_s = seen.get(what.key, -math.inf)
+                if at_s <= before_s:
+                    continue
+                is_one = len(samples) == 1 or samples[-2][0] <= before_s
+                if is_one and -math.inf < at_s <= ahead_s and -COUNTER_MAX <= value <= COUNTER_MAX:  # as usual
+                    seen[what.key] = at_s
+                    events.setdefault(at_s, []).append((what, value))
+                else:
                     self._collect(one, what, events, ahead_s)
         rounds: list[Round] = []
         for at_s in sorted(events):
@@ -179,7 +191,7 @@ class Aligner:
                 edge = edge_of(one.labels)
                 if edge is not None:  # a histogram's _sum or _count is no bucket
                     edges[of] = edges.get(of, frozenset()) | {edge}
-            names[kind, frozenset(one.labels.items())] = one, of, edge
+            names[kind, one.key] = one, of, edge
         learnt = {}
         for key, (one, of, edge) in names.items():
             slots = self._slots(edge, edges[of]) if of and edge is not None else ()

@@ -6,6 +6,7 @@ multiply the chance of a wrong verdict by the number of restarts.
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -63,6 +64,7 @@ class Evidence(NamedTuple):
     scaled_at_s: float | None = None
     new_errors: tuple[str, ...] = ()  # error lines of the canary that stable does not have
     fault: LookFault | None = None  # of the telemetry, as far as it still matters
+    set_aside_s: float = 0.0  # seconds of rounds that `without` left out
 
     @classmethod
     def start(
@@ -154,6 +156,36 @@ class Evidence(NamedTuple):
             recent=self.recent.with_latency_from(from_s),
             cpu=Saturation(),
             memory=Saturation(),
+        )
+
+    def without(self, left_out: Collection[int]) -> "Evidence":
+        """The evidence as if the rounds of these numbers had not been. The comparison with stable, the levels and the
+        signals stay: they look at both sides, or are not made of rounds."""
+        tests, policy = self.tests, self.policy
+        grown = self._replace(
+            onset=Onset(),
+            ceiling=Level(tests.ceiling.nothing),
+            healthy=Level(tests.healthy.nothing),
+            latency=_latency_from(tests, self.latency.from_s),
+            recent=Recent(policy.literal_window_s, self.latency.from_s, self.bursty),
+            rounds=(),
+            strongest=(),
+            window=Window(),
+            bake=Window(),
+            stable_bake=Window(),
+            covered_s=0.0,
+            healthy_confirmed=0.0,
+            literal=False,
+        )
+        for number, one in enumerate(self.rounds):
+            grown = grown if number in left_out else grown._after(one)
+        return grown._replace(
+            relative=self.relative,
+            relative_confirmed=self.relative_confirmed,
+            block=self.block,
+            cpu=self.cpu,
+            memory=self.memory,
+            set_aside_s=math.fsum(one.dt_s for number, one in enumerate(self.rounds) if number in left_out),
         )
 
     @property

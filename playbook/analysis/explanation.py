@@ -3,6 +3,7 @@
 from playbook.analysis.evidence import Evidence
 from playbook.analysis.levels import Window
 from playbook.analysis.policy import Policy
+from playbook.analysis.shared_cause import SCRAPES as SHARED_SCRAPES
 from playbook.analysis.telemetry_checks import UNJUDGED
 from playbook.analysis.unfit import telemetry_fault
 from playbook.incident.decision_matrix import Reason
@@ -18,6 +19,8 @@ def sentence(
     text = text or _missing(reason, evidence, policy) or _held(reason, evidence, policy)
     if text is None:
         text = _counted(reason, evidence, policy, bound, eta_s)
+    if evidence.set_aside_s and reason is not Reason.SHARED_CAUSE:
+        text = f"{text} Stable failed too for {evidence.set_aside_s:.0f} s, which are not counted."
     return f"{text} {left_s:.0f} s of the bake are left." if left_s and not reason_decides(reason) else text
 
 
@@ -138,6 +141,8 @@ def _held(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
                 f"Error rate {counted(evidence.bake)} is below {percent(policy.error_ratio_investigate)}, but "
                 f"stable's is {counted(evidence.stable_bake)}: a regression. One route may be broken. {asks}"
             )
+        case Reason.SHARED_CAUSE:
+            return _shared(evidence, policy)
         case Reason.LATENCY_2S:
             return f"{_slow(evidence.recent.of('timed', 'slow'), policy.p95_max_s, policy)} {asks}"
         case Reason.CPU | Reason.MEMORY:
@@ -149,6 +154,19 @@ def _held(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
             )
         case _:
             return None
+
+
+def _shared(evidence: Evidence, policy: Policy) -> str:
+    """``evidence``: without what was set aside."""
+    if evidence.set_aside_s:
+        return (
+            f"Stable fails too, for {evidence.set_aside_s:.0f} s so far: the cause is probably shared. "
+            "The canary is judged without that time, once stable is well."
+        )
+    return (
+        f"Error rate {counted(evidence.window, f'last {policy.literal_window_s:.0f} s')}. Whether stable fails too is "
+        f"known within {SHARED_SCRAPES * policy.scrape_s:.0f} s."
+    )
 
 
 def _slow(window: Window, line_s: float, policy: Policy) -> str:

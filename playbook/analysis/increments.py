@@ -58,6 +58,18 @@ class Increments:
             self.falls.copy(),
         )
 
+    def grown_by(self, at_s: float, counters: Sequence[Counter], new: Sequence[float]) -> list[float]:
+        """As `take`, without what is doubtful."""
+        values, found = self.values, []
+        for counter, value in zip(counters, new, strict=True):
+            before = values.get(counter.key)
+            if before is None or value < before or self.replaced:
+                return [grown.by for grown in self.take(at_s, list(zip(counters, new, strict=True)))]
+            found.append(value - before)
+        for counter, value in zip(counters, new, strict=True):
+            values[counter.key] = value
+        return found
+
     def take(self, at_s: float, batch: Sequence[tuple[Counter, float]]) -> list[Grown]:
         """What each counter of one scrape grew by, in the order given."""
         values = self.values
@@ -69,7 +81,11 @@ class Increments:
             elif value < before:
                 self._forget(counter)
                 is_new = True
-        born = self._born(at_s, batch) if is_new or self.replaced else {}
+        if not is_new and not self.replaced:
+            found = [Grown(value - values[counter.key]) for counter, value in batch]
+            values.update({counter.key: value for counter, value in batch})
+            return found
+        born = self._born(at_s, batch)
         found = []
         for counter, value in batch:
             before = values.get(counter.key)

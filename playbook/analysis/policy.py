@@ -28,6 +28,13 @@ EVERY_SERVICE = "*"
 Unseen = Literal["latency", "cpu", "memory", "oom_kills"]
 
 
+class SharedCause(StrEnum):
+    """What is done where canary and stable are both beyond a limit, and the canary is not worse."""
+
+    ROLLBACK = "rollback"  # the playbook's limit is absolute
+    HOLD = "hold"  # wait until stable is well, then judge on
+
+
 class NewErrors(StrEnum):
     """What error lines do that stable does not have."""
 
@@ -152,6 +159,11 @@ class Policy(Frozen):
     new_errors: NewErrors = Field(
         default=NewErrors.SHOW,
         description="Error lines of the canary that stable does not have: show them, or hold the release too.",
+    )
+    shared_cause: SharedCause = Field(
+        default=SharedCause.ROLLBACK,
+        description="Canary and stable both beyond a limit, and the canary not worse: roll back all the same "
+        "(playbook 3), or hold: wait until stable is well, then judge on without the time in which it failed.",
     )
     cloud_run_interval_s: float = _s(60, "Between two samples of Cloud Run's own counts. Google's documentation.")
     cloud_run_delay_s: float = _s(240, "Until such a sample is visible, at most. Google's documentation says 180.")

@@ -7,16 +7,17 @@ What comes later still joins the stretch that is open then.
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from playbook.analysis.alignment import Round
-from playbook.analysis.increments import COUNTER_MAX, Counter, Increments
+from playbook.analysis.increments import Increments
 from playbook.analysis.levels import Block, Level, Window
 from playbook.analysis.policy import Policy
-from playbook.analysis.samples import INSTANCE_LABEL, CounterSeries, Observation, edge_of
+from playbook.analysis.samples import Observation, edge_of
 from playbook.analysis.sequential import Ceiling, Onset, Relative, Shortfall
+from playbook.analysis.signal_source import Batch, Labels, Source
 from playbook.analysis.signals import EVERY_EDGE, Count, Gauge, Ratio, Share, Signal, Signals
 
 _ALL = ""
@@ -35,7 +36,6 @@ NO_SHARE = Level((0.0,) * 4)
 """Before the first comparison with the share of users."""
 _Cell = tuple[bool, Column]
 _Bin = dict[_Cell, float]
-_Labels = frozenset[tuple[str, str]]
 
 
 class Compared(NamedTuple):
@@ -60,66 +60,6 @@ class Compared(NamedTuple):
 
 
 @dataclass(slots=True)
-class Source:
-    """One query: what is new in its samples, of the canary and of stable."""
-
-    increments: Increments
-    seen: dict[tuple[bool, _Labels], float] = field(default_factory=dict)
-    known: dict[tuple[bool, _Labels], Counter] = field(default_factory=dict)
-    edges: dict[bool, frozenset[float]] = field(default_factory=dict)  # of each side's histograms
-    latest_s: dict[bool, float] = field(default_factory=dict)
-
-    def copy(self) -> "Source":
-        """One that can be fed without changing this one."""
-        return Source(self.increments.copy(), self.seen.copy(), self.known, self.edges.copy(), self.latest_s.copy())
-
-    def new(
-        self, group: Iterable[CounterSeries], is_canary: bool, ahead_s: float
-    ) -> list[tuple[float, _Labels, float]]:
-        """The samples that are new: time, labels, value."""
-        found = []
-        for one in group:
-            labels = frozenset(one.labels.items())
-            last = seen = self.seen.get((is_canary, labels), -math.inf)
-            for at_s, value in reversed(one.samples):
-                if at_s <= seen and not math.isinf(seen):
-                    break
-                if -math.inf < at_s <= ahead_s and math.isfinite(value) and abs(value) <= COUNTER_MAX:
-                    found.append((at_s, labels, value))
-                    last = max(last, at_s)
-            if last > seen:
-                self.seen[is_canary, labels] = last
-                self.latest_s[is_canary] = max(last, self.latest_s.get(is_canary, -math.inf))
-        return found
-
-    def grown(self, new: Iterable[tuple[float, bool, _Labels, float]]) -> list[tuple[float, bool, _Labels, float]]:
-        """What the counters grew by: time, whether it is the canary's, labels, count."""
-        events: dict[float, list[tuple[Counter, float]]] = {}
-        for at_s, is_canary, labels, value in new:
-            events.setdefault(at_s, []).append((self._counter(is_canary, labels), value))
-        found = []
-        for at_s in sorted(events):
-            batch = events[at_s]
-            for (counter, _), grown in zip(batch, self.increments.take(at_s, batch), strict=True):
-                is_canary, labels = counter.key  # type: ignore[misc]  # as `_counter` makes it
-                found.append((at_s, is_canary, labels, grown.by))
-        return found
-
-    def _counter(self, is_canary: bool, labels: _Labels) -> Counter:
-        key = is_canary, labels
-        counter = self.known.get(key)
-        if counter is None:
-            said = dict(labels)
-            instance = said.get(INSTANCE_LABEL, "")
-            twin = is_canary, instance, *(said.get(name) for name in ("status", "response_code_class", "le"))
-            counter = Counter(key, is_canary, instance, twin)
-            self.known = self.known | {key: counter}
-            if (edge := edge_of(said)) is not None:
-                self.edges[is_canary] = self.edges.get(is_canary, frozenset()) | {edge}
-        return counter
-
-
-@dataclass(slots=True)
 class State:
     """Where one signal stands. ``is_seen``: the canary had a sample of it."""
 
@@ -131,11 +71,11 @@ class State:
     own: Onset = NO_TIME
     pair: Onset = NO_TIME
     compared: dict[Column, Compared] = field(default_factory=dict)
-    columns: dict[_Labels, tuple[Column, ...]] = field(default_factory=dict)
+    columns: dict[Labels, tuple[Column, ...]] = field(default_factory=dict)
     share: Level = NO_SHARE
     recent: tuple[Round, ...] = ()  # of the share
     unpaired: int = 0  # stretches since one in which both had samples
-    timers: dict[_Labels, tuple[float, float, float]] = field(default_factory=dict)  # seconds beyond, last time, level
+    timers: dict[Labels, tuple[float, float, float]] = field(default_factory=dict)  # seconds beyond, last time, level
     is_held: bool = False
     events: float = 0.0  # of a count; of a share, the canary's requests
 
@@ -216,20 +156,15 @@ class SignalStates:
         """Take in what is new in this observation."""
         ahead_s = observation.now_s + self.policy.freshness_s
         for query, source in self.sources.items():
-            sides = observation.of(query)
-            new = [
-                (at_s, is_canary, labels, value)
-                for is_canary, group in ((True, sides.canary), (False, sides.stable))
-                for at_s, labels, value in source.new(group, is_canary, ahead_s)
-            ]
+            new = source.new(observation.of(query), ahead_s)
             if not new:
                 continue
-            counted: list[tuple[float, bool, _Labels, float]] | None = None
+            counted: list[Batch] | None = None
             for state in self.states:
                 signal = state.signal
                 if query not in signal.queries:
                     continue
-                state.is_seen |= any(is_canary for _, is_canary, _, _ in new)
+                state.is_seen = state.is_seen or any(batch.is_canary for batch in new)
                 if isinstance(signal, Gauge):
                     self._level(state, signal, new)
                 elif isinstance(signal, Count) and signal.changes:
@@ -241,11 +176,11 @@ class SignalStates:
             if isinstance(state.signal, (Ratio, Share)):
                 self._advance(state)
 
-    def _level(self, state: State, signal: Gauge, new: list[tuple[float, bool, _Labels, float]]) -> None:
+    def _level(self, state: State, signal: Gauge, new: list[Batch]) -> None:
         """A leaky timer for each instance: seconds beyond the limit, those on its right side subtracted."""
         wanted_s = signal.for_s or self.policy.saturation_s
-        for at_s, is_canary, labels, value in sorted(new, key=lambda one: one[0]):
-            if not is_canary or at_s <= self.start_s:
+        for at_s, labels, value in self._levels(new):
+            if at_s <= self.start_s:
                 continue
             seconds, last_s, _ = state.timers.get(labels, (0.0, at_s - self.policy.scrape_s, 0.0))
             is_beyond = value > signal.limit if signal.limit is not None else value < (signal.at_least or 0.0)
@@ -254,37 +189,53 @@ class SignalStates:
             state.timers[labels] = seconds, at_s, value
             state.is_held |= seconds >= wanted_s
 
-    def _changes(self, state: State, new: list[tuple[float, bool, _Labels, float]]) -> None:
-        for at_s, is_canary, labels, value in sorted(new, key=lambda one: one[0]):
-            if is_canary:
-                before = state.timers.get(labels)
-                if before is not None and before[2] != value and at_s > self.start_s:
-                    state.events += 1
-                state.timers[labels] = 0.0, at_s, value
+    def _changes(self, state: State, new: list[Batch]) -> None:
+        for at_s, labels, value in self._levels(new):
+            before = state.timers.get(labels)
+            if before is not None and before[2] != value and at_s > self.start_s:
+                state.events += 1
+            state.timers[labels] = 0.0, at_s, value
 
-    def _count(self, state: State, query: str, counted: list[tuple[float, bool, _Labels, float]]) -> None:
+    @staticmethod
+    def _levels(new: list[Batch]) -> Iterator[tuple[float, Labels, float]]:
+        """The canary's samples, in time."""
+        for batch in new:
+            if batch.is_canary:
+                for labels, value in zip(batch.labels, batch.values, strict=True):
+                    yield batch.at_s, labels, value
+
+    def _count(self, state: State, query: str, counted: list[Batch]) -> None:
         """File what counters grew by under the stretch and the column that it belongs to."""
-        for at_s, is_canary, labels, count in counted:
-            if at_s <= self.start_s:
-                continue
-            if isinstance(state.signal, Count):
-                state.events += count if is_canary else 0.0
-                continue
+        counted = [batch for batch in counted if batch.at_s > self.start_s]
+        if isinstance(state.signal, Count):
+            state.events += math.fsum(count for batch in counted if batch.is_canary for count in batch.values)
+            return
+        columns_of = self._columns(state, query, counted)
+        for at_s, is_canary, labels, counts in counted:
+            sums: dict[Column, float] = {}
+            for one, count in zip(labels, counts, strict=True):
+                for column in columns_of[one]:
+                    sums[column] = sums.get(column, 0.0) + count
             index = math.ceil((at_s - self.start_s) / self.policy.scrape_s) - 1
             cells = state.bins.setdefault(max(index, state.next_own if is_canary else state.next_pair), {})
-            for column in self._columns(state, query, labels):
+            for column, count in sums.items():
                 cells[is_canary, column] = cells.get((is_canary, column), 0.0) + count
 
-    def _columns(self, state: State, query: str, labels: _Labels) -> tuple[Column, ...]:
-        """Where a series of this query counts."""
+    def _columns(self, state: State, query: str, counted: list[Batch]) -> Mapping[Labels, tuple[Column, ...]]:
+        """Where each series of this query counts."""
+        if self._is_bad_alone(state, query):
+            return dict.fromkeys((one for batch in counted for one in batch.labels), ("bad",))
+        known = state.columns
+        new = {one for batch in counted for one in batch.labels if one not in known}
+        if new:
+            state.columns = known | {labels: _columns_of(state.signal, dict(labels), self.policy) for labels in new}
+        return state.columns
+
+    @staticmethod
+    def _is_bad_alone(state: State, query: str) -> bool:
+        """Whether this query counts the bad ones alone."""
         signal = state.signal
-        if isinstance(signal, Ratio) and signal.bad and query == signal.bad and query != signal.total:
-            return ("bad",)
-        found = state.columns.get(labels)
-        if found is None:
-            found = _columns_of(signal, dict(labels), self.policy)
-            state.columns = state.columns | {labels: found}
-        return found
+        return isinstance(signal, Ratio) and bool(signal.bad) and query == signal.bad and query != signal.total
 
     def _advance(self, state: State) -> None:
         """Judge every stretch that is complete."""
@@ -326,7 +277,7 @@ class SignalStates:
             level = before.ceiling.at(test.step(before.ceiling.masses, share, n, x), state.own.cash)
             found = before._replace(ceiling=level, bake=before.bake.plus(n, x, 0.0))
             if signal.factor is None:
-                found = found._replace(recent=self._recent(before.recent, index, n, x, 0.0, 0.0))
+                found = found._replace(recent=self._recent(before.recent, self._stretch(index, n, x)))
             state.compared[column] = found
 
     def _against_stable(self, state: State, signal: Ratio, index: int, cells: _Bin) -> None:
@@ -342,17 +293,16 @@ class SignalStates:
             if block.rounds == length:
                 masses = test.step(masses, block.share, block.n, block.x, block.m, block.y + y)
                 block = block.next()
-            seen = Round(self._end_s(index), self.policy.scrape_s, n, x, m, y)
+            seen = self._stretch(index, n, x, m, y)
             block = block.plus(seen, share)
-            found = before._replace(
+            state.compared[column] = Compared(
+                ceiling=before.ceiling,
                 relative=before.relative.at(masses, state.pair.cash + block.share),
                 block=block,
+                bake=before.bake.plus(n, x, 0.0) if signal.limit is None else before.bake,
                 stable=before.stable.plus(m, y, 0.0),
-                recent=self._recent(before.recent, index, n, x, m, y),
+                recent=self._recent(before.recent, seen),
             )
-            if signal.limit is None:
-                found = found._replace(bake=before.bake.plus(n, x, 0.0))
-            state.compared[column] = found
 
     def _against_share(self, state: State, index: int, cells: _Bin) -> None:
         assert isinstance(state.signal, Share)
@@ -375,7 +325,7 @@ class SignalStates:
         n, m = cells.get((True, _ALL), 0.0), cells.get((False, _ALL), 0.0)
         state.share = state.share.at(test.step(state.share.masses, share, n, m), state.pair.cash)
         state.events += n
-        state.recent = self._recent(state.recent, index, n, 0.0, m, 0.0)
+        state.recent = self._recent(state.recent, self._stretch(index, n, 0.0, m))
 
     def _pairs(
         self, signal: Ratio, cells: _Bin, *, with_stable: bool
@@ -391,6 +341,10 @@ class SignalStates:
         wanted = _wanted(signal, edges, self.policy)
         return {edge: (n, _above(cells, True, n, edge), m, _above(cells, False, m, edge)) for edge in wanted}
 
+    def _stretch(self, index: int, n: float, x: float, m: float = 0.0, y: float = 0.0) -> Round:
+        """What was counted in one."""
+        return Round(self._end_s(index), self.policy.scrape_s, n, x, m, y)
+
     def _end_s(self, index: int) -> float:
         return self.start_s + (index + 1) * self.policy.scrape_s
 
@@ -402,14 +356,12 @@ class SignalStates:
         """Seconds since the last stretch that had anything in it."""
         return max(self.policy.scrape_s, (index + 1) * self.policy.scrape_s - onset.elapsed_s)
 
-    def _recent(
-        self, recent: tuple[Round, ...], index: int, n: float, x: float, m: float, y: float
-    ) -> tuple[Round, ...]:
+    def _recent(self, recent: tuple[Round, ...], seen: Round) -> tuple[Round, ...]:
         """With one more stretch; those before literal_window_s are forgotten."""
-        end_s = self._end_s(index)
-        since_s = end_s - self.policy.literal_window_s
-        kept = recent if not recent or recent[0].at_s > since_s else tuple(one for one in recent if one.at_s > since_s)
-        return (*kept, Round(end_s, self.policy.scrape_s, n, x, m, y))
+        since_s, gone = seen.at_s - self.policy.literal_window_s, 0
+        while gone < len(recent) and recent[gone].at_s <= since_s:
+            gone += 1
+        return (*recent[gone:], seen)
 
 
 def _columns_of(signal: Signal, labels: dict[str, str], policy: Policy) -> tuple[Column, ...]:

@@ -88,7 +88,7 @@ def look_faults(new: RevisionTelemetry, form: TelemetryForm, policy: Policy) -> 
 
 def _partial(warnings: Iterable[str]) -> Iterator[str]:
     for text in dict.fromkeys(warnings):
-        yield f"Prometheus answers in part only, and warns: {text} Bring back the store that is missing."
+        yield f"Prometheus answers in part only, and warns: {text.rstrip('.')}. Bring back the store that is missing."
 
 
 def status_faults(requests: Sequence[CounterSeries], form: TelemetryForm) -> Iterator[str]:

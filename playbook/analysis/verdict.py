@@ -11,13 +11,12 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Literal, NamedTuple, Self
 
-from playbook.analysis import explanation, signal_judge
+from playbook.analysis import explanation, outlook, signal_judge
 from playbook.analysis.chart import Moment
 from playbook.analysis.evidence import Evidence
-from playbook.analysis.levels import BLOCK, Window
-from playbook.analysis.policy import NewErrors, Policy
+from playbook.analysis.policy import NewErrors, Policy, SharedCause
 from playbook.analysis.readings import SignalReading, readings
-from playbook.analysis.sequential import requests_needed, small_fault_bound, upper_bound
+from playbook.analysis.shared_cause import fails_now, is_latency_shared, is_shared, settled, without_shared
 from playbook.analysis.signal_states import State
 from playbook.analysis.signals import Absence, Breach
 from playbook.analysis.unfit import telemetry_fault
@@ -99,15 +98,53 @@ def judge(evidence: Evidence, policy: Policy, *, services: int = 1, scaled: bool
     scaled = scaled or evidence.scaled_at_s is not None
     ends_s = evidence.bake_start_s + policy.bake_s
     at_end = evidence.now_s >= ends_s
-    found = _against(evidence, policy, services)
-    found = found or _breached(evidence, Breach.ROLLBACK, services, at_end)
-    if found is None and (scaled or not at_end):
+    if policy.shared_cause is SharedCause.HOLD:
+        evidence, found = _unless_shared(evidence, policy, services, scaled, at_end)
+    else:
+        found = _found(evidence, policy, services, scaled, at_end)
+    return _verdict(found, evidence, policy, services, max(0.0, ends_s - evidence.now_s))
+
+
+def _found(evidence: Evidence, policy: Policy, services: int, scaled: bool, at_end: bool) -> _Finding:
+    """What holds first, in the order that `judge` gives."""
+    if found := _against(evidence, policy, services) or _breached(evidence, Breach.ROLLBACK, services, at_end):
+        return found
+    if scaled or not at_end:
         slow = Reason.LATENCY_5S if _too_slow(evidence, policy, services) else None
         found = _Finding(Action.SCALE, slow) if slow else _breached(evidence, Breach.SCALE, services, at_end)
-        found = found._replace(action=Action.ROLLBACK) if found and scaled else found
-    if found is None:
-        found = _at_end(evidence, policy, services) if at_end else _meanwhile(evidence, policy, services)
-    return _verdict(found, evidence, policy, services, max(0.0, ends_s - evidence.now_s))
+        if found:
+            return found._replace(action=Action.ROLLBACK) if scaled else found
+    return _at_end(evidence, policy, services) if at_end else _meanwhile(evidence, policy, services)
+
+
+def _unless_shared(
+    evidence: Evidence, policy: Policy, services: int, scaled: bool, at_end: bool
+) -> tuple[Evidence, _Finding]:
+    """What is found where the policy holds for a shared cause, and the evidence that it rests on.
+
+    A canary that is surely worse than stable, or was killed for memory, is judged as always.
+    """
+    if evidence.relative.peak >= services / policy.alpha_relative:
+        return evidence, _found(evidence, policy, services, scaled, at_end)
+    left = without_shared(evidence, policy)
+    found = _found(left, policy, services, scaled, at_end)
+    waits = found._replace(
+        action=Action.INCONCLUSIVE if at_end else Action.CONTINUE, reason=Reason.SHARED_CAUSE, state=None
+    )
+    if found.reason is Reason.OOM_KILLED:
+        return left, found
+    if found.action in _SPEAKS_AGAINST and found.state is not None:  # it is not known when it was beyond its limit
+        return left, waits._replace(reason=Reason.SIGNAL_HELD, state=found.state) if left.set_aside_s else found
+    if found.action in _SPEAKS_AGAINST:
+        known = evidence.age_s > policy.freshness_s or _against_settled(left, policy, services, scaled, at_end)
+        return left, found if known else waits
+    needed_s = policy.coverage_min * min(policy.bake_s, policy.horizon_s)
+    too_little = at_end and bool(left.set_aside_s) and left.covered_s < needed_s
+    return left, waits if too_little or fails_now(evidence, policy) else found
+
+
+def _against_settled(evidence: Evidence, policy: Policy, services: int, scaled: bool, at_end: bool) -> bool:
+    return _found(settled(evidence), policy, services, scaled, at_end).action in _SPEAKS_AGAINST
 
 
 def severest_first(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
@@ -132,7 +169,7 @@ def against(verdicts: Iterable[Verdict]) -> Verdict | None:
 
     A p95 above 5 s does whenever it is found: after the end, where a canary would be a person's to decide, too.
     """
-    found = (v for v in verdicts if v.action in (Action.ROLLBACK, Action.SCALE) or v.reason is Reason.LATENCY_5S)
+    found = (v for v in verdicts if v.action in _SPEAKS_AGAINST or v.reason is Reason.LATENCY_5S)
     return next(found, None)
 
 
@@ -143,6 +180,7 @@ def alarming(verdicts: Iterable[Verdict]) -> Verdict | None:
     return against(verdicts) or next((v for v in verdicts if v.action is Action.INCONCLUSIVE and v.severity), None)
 
 
+_SPEAKS_AGAINST = (Action.ROLLBACK, Action.SCALE)
 _FREE = {"name", "bake_s", "extensions"}
 """What a policy may differ in from the one the evidence was folded with."""
 
@@ -260,7 +298,7 @@ def _at_end(evidence: Evidence, policy: Policy, services: int) -> _Finding:
         missing = Reason.TELEMETRY_FAULTY
     elif not evidence.rounds:
         missing = Reason.TELEMETRY_MISSING
-    elif missing is None and evidence.covered_s < policy.coverage_min * (evidence.now_s - evidence.bake_start_s):
+    elif missing is None and evidence.covered_s < policy.coverage_min * _watched_s(evidence):
         missing = Reason.TELEMETRY_PARTIAL
     elif missing is None and not bake.n:
         missing = Reason.NO_TRAFFIC
@@ -278,9 +316,14 @@ def _at_end(evidence: Evidence, policy: Policy, services: int) -> _Finding:
         return _Finding(Action.INCONCLUSIVE, Reason.ERRORS_WORSE)
     if policy.new_errors is NewErrors.HOLD and evidence.new_errors:
         return _Finding(Action.INCONCLUSIVE, Reason.NEW_ERRORS)
-    if _bound(evidence, policy) >= line:
+    if outlook.bound(evidence, policy) >= line:
         return _Finding(Action.INCONCLUSIVE, Reason.TOO_FEW_REQUESTS)
     return _Finding(Action.PROMOTE, Reason.HEALTHY)
+
+
+def _watched_s(evidence: Evidence) -> float:
+    """Seconds of the bake that samples should cover."""
+    return evidence.now_s - evidence.bake_start_s - evidence.set_aside_s
 
 
 def _absent(evidence: Evidence) -> State | None:
@@ -305,98 +348,43 @@ def _unknown(evidence: Evidence, policy: Policy) -> Reason | None:
     return None
 
 
-def _bound(evidence: Evidence, policy: Policy) -> float:
-    """The error ratio that the bake rules out, at the certainty this look asks for. Failed requests whose time is in
-    doubt count, good ones do not."""
-    bake, more = evidence.bake, evidence.doubtful.x
-    return upper_bound(bake.n + more, bake.x + more, evidence.dispersion.phi_hat, policy.alpha_promote_now)
-
-
 def _attribution(found: _Finding, evidence: Evidence, policy: Policy) -> Literal["canary", "shared"] | None:
-    """Whose fault it is. Shared: stable is above the line now, by the same rules, and the canary never worse."""
-    if found.action not in (Action.ROLLBACK, Action.SCALE):
+    """Whose fault it is, where something speaks against the canary."""
+    if found.reason is Reason.SHARED_CAUSE:
+        return "shared" if evidence.set_aside_s else None
+    if found.action not in _SPEAKS_AGAINST:
         return None
     if found.reason is Reason.OOM_KILLED or found.state is not None:
         return "canary"
-    if found.reason is Reason.LATENCY_5S:
-        line = policy.slow_ratio_max
-        both = evidence.recent.of("stable_timed", "stable_very_slow", line).above(line, evidence.least)
-        return "shared" if both else "canary"
-    worse = evidence.relative.peak >= 1 / policy.alpha_relative
-    if worse or not _stable_fails(evidence, policy):
-        return "canary"
-    proven = evidence.stable_peak(evidence.tests.ceiling) >= 1 / policy.alpha_ceiling
-    enough = evidence.recent.of("m", "y").x + evidence.stable_since.x >= evidence.least
-    measured = enough and evidence.stable_peak(evidence.tests.healthy) >= 1 / policy.alpha_healthy
-    return "shared" if proven or measured else "canary"
-
-
-def _stable_fails(evidence: Evidence, policy: Policy) -> bool:
-    """Whether stable is above the line now: over five minutes, or over its newest scrapes, as an outage of seconds is
-    still small beside five good minutes."""
-    since, line = evidence.stable_since, policy.error_ratio_max
-    counts = (recent.of("m", "y") for recent in (evidence.recent, evidence.recent.newest(BLOCK)))
-    long, short = (Window(seen.n + since.n, seen.x + since.x) for seen in counts)
-    return long.ratio > line or (short.ratio > line and short.x >= evidence.least)
+    by_latency = found.reason is Reason.LATENCY_5S
+    return "shared" if (is_latency_shared if by_latency else is_shared)(evidence, policy) else "canary"
 
 
 def _alert(found: _Finding, evidence: Evidence, policy: Policy) -> bool:
     """Whether people should know now: in the band and not by chance, or held while the bake goes on."""
     if found.action is not Action.CONTINUE or found.reason is Reason.COLLECTING:
         return False
+    if found.reason is Reason.SHARED_CAUSE:
+        return bool(evidence.set_aside_s)
     if found.reason is not Reason.ERRORS_IN_BAND:
         return True
     worse = evidence.relative.peak >= 1 / policy.alpha_relative
     return worse or evidence.healthy.peak >= 1 / policy.alpha_healthy
 
 
-def _eta_s(found: _Finding, evidence: Evidence, policy: Policy) -> float | None:
-    """Seconds until there are requests enough, at the rate and the error ratio seen so far."""
-    n, x, phi_hat = evidence.bake.n, evidence.bake.x, evidence.dispersion.phi_hat
-    if not n or (x and found.action is not Action.INCONCLUSIVE):
-        return None  # with errors it is worked out for the gate only: it costs more than everything else here
-    needed = requests_needed(n, x, phi_hat, policy.alpha_promote_now, policy.error_ratio_max)
-    if needed is None:
-        return None
-    return max(0.0, needed - n) / n * (evidence.now_s - evidence.bake_start_s)
-
-
-def _missing(found: _Finding, evidence: Evidence, policy: Policy) -> int | None:
-    """Requests that would let the next look promote, at the error ratio seen so far; worked out for the gate only."""
-    if found.action is not Action.INCONCLUSIVE:
-        return None
-    n, x, alpha = evidence.bake.n, evidence.bake.x, policy.extended(0).alpha_promote_now
-    needed = requests_needed(n, x, evidence.dispersion.phi_hat, alpha, policy.error_ratio_max)
-    return None if needed is None else max(0, math.ceil(needed - n))
-
-
-def _ruled_out(found: _Finding, evidence: Evidence, policy: Policy) -> float | None:
-    """What is ruled out where requests are too few to rule out 0.5 %: for the policy's step `promote` at the end.
-
-    None where anything else stands in the way: an error ratio that is itself above 0.5 %, or above 0.1 % even without
-    its worst scrape. A single error is forgiven.
-    """
-    bake = evidence.bake
-    if found.reason is not Reason.TOO_FEW_REQUESTS or bake.ratio > policy.error_ratio_max:
-        return None
-    if bake.above(policy.error_ratio_investigate, least=1):
-        return None
-    rounds = ((one.n, one.x) for one in evidence.rounds)
-    return small_fault_bound(rounds, evidence.dispersion.phi_hat, policy.alpha_small_now)
-
-
 def _verdict(found: _Finding, evidence: Evidence, policy: Policy, services: int, left_s: float) -> Verdict:
     """The finding with everything that people want to know about it."""
     row = row_for(found.reason)
-    eta_s = _eta_s(found, evidence, policy)
+    is_open = found.action is Action.INCONCLUSIVE
+    eta_s = outlook.eta_s(evidence, policy, is_open=is_open)
     attribution = _attribution(found, evidence, policy)
-    bound = _bound(evidence, policy)
-    return Verdict(
+    bound = outlook.bound(evidence, policy)
+    return Verdict.model_construct(  # at every look, of values that are right already
         service=evidence.service,
         action=found.action,
         reason=found.reason,
         explanation=_sentence(found, evidence, policy, bound, eta_s, left_s)
-        + (explanation.SHARED if attribution == "shared" else ""),
+        + (explanation.SHARED if attribution == "shared" and found.action in _SPEAKS_AGAINST else ""),
         signals=(
             *readings(evidence, policy, services),
             *(signal_judge.reading(evidence.signals, state, services) for state in evidence.signals.states),
@@ -406,8 +394,8 @@ def _verdict(found: _Finding, evidence: Evidence, policy: Policy, services: int,
         trigger=row.trigger if row else None,
         alert=_alert(found, evidence, policy),
         eta_s=eta_s,
-        ruled_out=_ruled_out(found, evidence, policy),
-        missing=_missing(found, evidence, policy),
+        ruled_out=outlook.ruled_out(evidence, policy) if found.reason is Reason.TOO_FEW_REQUESTS else None,
+        missing=outlook.missing(evidence, policy) if is_open else None,
         signal=found.state.signal.name if found.state else "",
         new_errors=evidence.new_errors,
         at_s=evidence.now_s,

@@ -88,6 +88,7 @@ class Reason(StrEnum):
     ERRORS_IN_BAND = "errors_in_band"
     NEW_ERRORS = "new_errors"  # error lines that stable does not have, where the policy holds for them
     ERRORS_WORSE = "errors_worse"  # below every fixed limit, and evidence that it is worse than stable
+    SHARED_CAUSE = "shared_cause"  # stable fails too, where the policy waits until it is well
     TOO_FEW_REQUESTS = "too_few_requests"
     # for it
     COLLECTING = "collecting"
@@ -168,6 +169,7 @@ SYMPTOM_OF: dict[Reason, Symptom | None] = {
     Reason.FIRST_REQUESTS_FAILED: None,
     Reason.NEW_ERRORS: None,
     Reason.ERRORS_WORSE: None,
+    Reason.SHARED_CAUSE: None,
     Reason.LATENCY_2S: None,
     Reason.CPU: None,
     Reason.MEMORY: None,

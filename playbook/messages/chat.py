@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from playbook.analysis.forecast import Forecast
-from playbook.analysis.verdict import Verdict
+from playbook.analysis.verdict import Reason, Verdict
 from playbook.checklist.items import Item
 from playbook.incident.response import Contact, roll_call
 from playbook.lease.lease import Lease
@@ -163,15 +163,17 @@ def resumed(report: Report, url: str) -> Message:
 
 
 def holding(report: Report, services: Sequence[str]) -> Message:
-    """The canary waits for requests: which services lack them, and until when."""
+    """The canary waits, for requests or until stable is well: which services, why, and until when."""
     lease, until = report.lease, clock(report.lease.gate_deadline_s or 0)
+    held = [verdict for verdict in report.verdicts if verdict.service in services]
+    is_shared = any(verdict.reason is Reason.SHARED_CAUSE for verdict in held)
+    what, without = ("stable", "if stable is not well by then,") if is_shared else ("requests", "without them")
     text = "\n".join(
         (
-            f"⏳ {report.environment.upper()} RELEASE HELD for requests, until {until} UTC; "
-            "without them it is reverted",
+            f"⏳ {report.environment.upper()} RELEASE HELD for {what}, until {until} UTC; {without} it is reverted",
             f"Version: {lease.version}",
-            *(f"Why: {v.service}: {v.explanation}" for v in report.verdicts if v.service in services),
-            "No decision is needed now: the policy waits for requests",
+            *(f"Why: {verdict.service}: {verdict.explanation}" for verdict in held),
+            f"No decision is needed now: the policy waits {'until stable is well' if is_shared else 'for requests'}",
         )
     )
     return Message(key=f"{lease.release_id}/holding/{len(lease.extensions_s)}", audience=Audience.INCIDENTS, text=text)

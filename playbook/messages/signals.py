@@ -33,6 +33,7 @@ DECIDING: dict[Reason, str] = {
     Reason.COLLECTING: "errors",
     Reason.FIRST_REQUESTS_FAILED: "errors",
     Reason.ERRORS_WORSE: "errors",
+    Reason.SHARED_CAUSE: "errors",
     Reason.NEW_ERRORS: "errors",
     Reason.CPU_UNKNOWN: "CPU",
     Reason.MEMORY_UNKNOWN: "memory",

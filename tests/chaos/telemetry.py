@@ -3,6 +3,7 @@
 Everything is a function of time, so a resumed release reads the same samples as the first one.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -28,6 +29,8 @@ class Telemetry:
         self.users_per_s = 1000.0
         self.users_of: dict[str, float] = {}
         """service -> users per second, where they are not ``users_per_s``"""
+        self.outage = (math.inf, math.inf)
+        """from when to when a fifth of the requests to every revision fails"""
         self.warnings: tuple[str, ...] = ()
         self.shown: Callable[[str, CounterSeries], CounterSeries] = lambda revision, one: one
         """How a series of a revision is shown: under other labels, for one."""
@@ -81,6 +84,11 @@ class Telemetry:
         )
         return users + ours
 
+    def _lost(self, revision: RevisionState, until_s: float) -> float:
+        """Requests that a dependency, which all revisions share, has failed."""
+        from_s, to_s = self.outage
+        return 0.2 * self.requests(revision, from_s, min(to_s, until_s)) if until_s > from_s else 0.0
+
     def _find(self, name: str) -> RevisionState | None:
         every = (state.revisions for state in self._cloud.services.values())
         found = next((revisions[name] for revisions in every if name in revisions), None)
@@ -112,13 +120,10 @@ class Telemetry:
         behaviour = revision.behaviour
         counts = [(at_s, self.requests(revision, revision.ready_at_s, at_s)) for at_s in times]
         if query.startswith("http_requests_total"):
-            yield CounterSeries(
-                {**labels, "status": "200"},
-                tuple((at_s, float(int(n) - int(n * behaviour.errors))) for at_s, n in counts),
-            )
-            yield CounterSeries(
-                {**labels, "status": "503"}, tuple((at_s, float(int(n * behaviour.errors))) for at_s, n in counts)
-            )
+            failed = [int(n * behaviour.errors + self._lost(revision, at_s)) for at_s, n in counts]
+            good = tuple((at_s, float(int(n) - bad)) for (at_s, n), bad in zip(counts, failed, strict=True))
+            yield CounterSeries({**labels, "status": "200"}, good)
+            yield CounterSeries({**labels, "status": "503"}, tuple(zip(times, map(float, failed), strict=True)))
             return
         for edge in EDGES:
             share = 1.0 if edge == "+Inf" else 1.0 - behaviour.very_slow
