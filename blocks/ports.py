@@ -96,6 +96,14 @@ class Channel(Protocol):
 
 
 @runtime_checkable
+class Reachable(Protocol):
+    """A desk that can be tried without saying anything there, for the flight check. A webhook cannot."""
+
+    async def reachable(self) -> None:
+        """It answers, and takes our token. Nothing is said there."""
+
+
+@runtime_checkable
 class Pager(Protocol):
     """Wakes the on-call engineer (PagerDuty)."""
 

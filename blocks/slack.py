@@ -57,6 +57,12 @@ class Slack(HttpBlock):
             "POST", "/chat.postMessage", f"to post {message.key} in {message.audience}", message.audience, json=said
         )
 
+    async def reachable(self) -> None:
+        """Every channel can be read with our token. One call for each. Raises: Transient, Refused (token, channel)."""
+        for audience, channel in self.channels.items():
+            asked = f"for the newest message in {audience}"
+            await self._call("GET", "/conversations.history", asked, audience, params={"channel": channel, "limit": 1})
+
     async def _has(self, channel: str, message: Message) -> bool:
         query = {"channel": channel, "limit": HISTORY, "include_all_metadata": "true"}
         asked = f"whether {message.key} stands in {message.audience}"

@@ -8,7 +8,7 @@ from prefect import get_run_logger, task
 
 from blocks.clock import unix_s
 from blocks.environment import Environment
-from blocks.ports import Secrets
+from blocks.ports import Reachable, Secrets
 from playbook.checklist.checks import secret_problem
 from playbook.errors import Conflict, NoData, Refused, ReleaseError, Transient
 from playbook.lease.record import Record, Unreadable
@@ -50,12 +50,18 @@ def doors(env: Environment) -> dict[str, Callable[[], Awaitable[object]]]:
         found["GitHub, checks and branches"] = partial(
             env.code_host.compare, env.gates.main_branch, env.gates.main_branch
         )
+        found["GitHub, releases"] = partial(env.code_host.release_notes, "none")
         found["GitHub, acknowledged load tests"] = partial(env.code_host.comments, env.gates.load_test_label)
     if env.secret_manager is not None:
         for name in env.secret_manager.names:
             found[f"Secret Manager, {name}"] = partial(_secret_lasts, env, env.secret_manager, name)
     for place, reference in env.references().items():
         found[f"the worker's {place}"] = reference.read
+    desks: dict[str, object] = {f"channel {one.name}": one for one in env.channels}
+    desks["release tracker"] = env.release_tracker
+    for name, desk in desks.items():
+        if isinstance(desk, Reachable):
+            found[name] = desk.reachable
     for pager in env.pagers:
         found[f"who is on call ({pager.name})"] = partial(pager.shifts, unix_s(), unix_s() + env.gates.on_call_s)
     return found
