@@ -24,6 +24,7 @@ from playbook.release.plan import Order
 from playbook.release.request import HotfixRequest
 from playbook.release.version import ReleaseRequest
 from tasks.announce import notify_hotfix_started, notify_not_started
+from tasks.deployments import record_beginning
 from tasks.drift import check_drift
 from tasks.each_service import finish_all
 from tasks.ending import ending
@@ -124,5 +125,6 @@ async def _fix(
     async with with_heartbeat(env, lease):
         report = await open_report(env, lease, checklist=items, notes=notes)
         report = await note(report, "; ".join(["lease acquired", *seen]))
+        record_beginning(env, lease)
         await notify_hotfix_started(env, report)
         return await carry_out(env, report)

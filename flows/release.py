@@ -21,6 +21,7 @@ from playbook.release.plan import Order
 from playbook.release.version import Image, ReleaseRequest, Version
 from tasks.announce import notify_not_started, notify_starting
 from tasks.build import check_build
+from tasks.deployments import record_beginning
 from tasks.drift import check_drift
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
@@ -115,6 +116,7 @@ async def release_to(
         words = "; ".join(["lease acquired", *map(str, lease.overrides)])
         report = await open_report(env, lease, checklist=items, changes=order.changes, notes=notes, forecasts=forecasts)
         report = await note(report, words)
+        record_beginning(env, lease)
         await notify_starting(env, report, order, items)
         return await carry_out(env, report)
 

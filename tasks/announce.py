@@ -21,7 +21,7 @@ from playbook.lease.record import Unreadable
 from playbook.messages import chat as messages
 from playbook.messages import hotfix, not_started
 from playbook.messages import page as pages
-from playbook.messages.facts import Deployed, Message, Page, Resolution, Ticket
+from playbook.messages.facts import Deployed, Message, Page, Recorded, Resolution, TakenBack, Ticket
 from playbook.messages.hold import question
 from playbook.messages.not_started import WITHOUT_A_WRITE, Asked
 from playbook.messages.report import Report
@@ -29,10 +29,11 @@ from playbook.messages.server_notices import UNTOLD
 from playbook.messages.set_aside import key_unreadable, late_promotion, not_reverted, set_aside
 from playbook.messages.status import linked
 from playbook.messages.watch import watched
+from playbook.messages.words import stable_names
 from playbook.release.outcome import FlowResult
 from playbook.release.plan import Order
 from playbook.release.request import MitigateRequest
-from playbook.release.version import Version
+from playbook.release.version import VERSION, Version
 from playbook.text import clean
 from tasks.incident import incident_ticket, note_incident, open_incidents, run_url
 from tasks.links import page_url
@@ -40,7 +41,7 @@ from tasks.place import place_of
 from tasks.retries import LATER, NOTIFY, TELL
 from tasks.start import form_link, start
 
-Fact = Message | Page | Ticket | Resolution | Deployed
+Fact = Message | Page | Ticket | Resolution | Deployed | Recorded | TakenBack
 """What can be said; each has a key, and is said once for it."""
 
 UNTOLD_MAX = 900
@@ -101,12 +102,30 @@ async def mark_deployed(env: Environment, deployed: Deployed, to: str = "") -> N
         await env.release_tracker.release(deployed.version, Version.parse(deployed.version).commit)
 
 
+@task(name="take back", task_run_name="mark {taken.version} taken back", **TELL)
+async def mark_taken_back(env: Environment, taken: TakenBack, to: str = "") -> None:
+    """The release tracker knows that the version was taken back; telling it twice is as good as once."""
+    if env.release_tracker is not None:
+        async with _within_a_try("the release tracker"):
+            await env.release_tracker.take_back(taken, Version.parse(taken.version).commit)
+
+
+@task(name="record deployment", task_run_name="record deployment: {recorded.state}", **NOTIFY)
+async def record_deployment(env: Environment, recorded: Recorded, to: str = "") -> None:
+    """The code host shows how the release stands; telling it twice is as good as once."""
+    if env.code_host is not None:
+        async with _within_a_try("the code host"):
+            await env.code_host.record(recorded)
+
+
 STEPS: dict[type[Fact], Task[..., Any]] = {
     Message: post,
     Page: page,
     Ticket: open_ticket,
     Resolution: resolve,
     Deployed: mark_deployed,
+    Recorded: record_deployment,
+    TakenBack: mark_taken_back,
 }
 
 
@@ -121,7 +140,9 @@ def recipients(env: Environment, fact: Fact) -> tuple[str, ...]:
             return tuple(pager.name for pager in env.pagers)
         case Ticket():
             return ("",) if env.tickets is not None else ()
-        case Deployed():
+        case Recorded():
+            return ("",) if env.code_host is not None else ()
+        case Deployed() | TakenBack():
             return ("",) if env.release_tracker is not None else ()
 
 
@@ -171,6 +192,26 @@ async def notify_with_retries(env: Environment, fact: Fact, to: str = "") -> Non
 async def track_release(env: Environment, lease: Lease) -> None:
     """The release tracker knows the release and that it is deployed here."""
     await notify(env, Deployed(key=lease.release_id, version=lease.version))
+
+
+async def track_taken_back(env: Environment, lease: Lease) -> None:
+    """The release tracker knows that users had the version, and that it was taken back from them."""
+    came_to = lease.came_to or lease.decision
+    had_users = lease.kind is Kind.ROLLBACK or came_to in (Decision.BAKE, Decision.PROMOTE)
+    if not (had_users and VERSION.fullmatch(lease.version)):
+        return
+    now_s, back_on = unix_s(), stable_names(lease)
+    taken = TakenBack(
+        key=f"{lease.release_id}/taken-back",
+        release_id=lease.release_id,
+        version=lease.version,
+        back_on=back_on if VERSION.fullmatch(back_on) else "",
+        reason=lease.reason,
+        from_s=min(lease.bake_start_s or float(lease.epoch), now_s),
+        until_s=now_s,
+        url=f"{env.ui_url}/runs/flow-run/{lease.flow_run_id}" if env.ui_url else "",
+    )
+    await notify(env, taken)
 
 
 async def notify_starting(env: Environment, report: Report, order: Order, items: tuple[Item, ...] = ()) -> None:

@@ -13,6 +13,7 @@ from playbook.text import clean
 from tasks import status
 from tasks.attempt import check_not_ended
 from tasks.binding import check_environment
+from tasks.deployments import all_recorded
 from tasks.run_name import name_end
 
 Notify = Callable[[FlowResult], Awaitable[None]]
@@ -49,6 +50,7 @@ async def ending(
     get_run_logger().info("%s: %s", outcome.end, message)
     if notify is not None:
         await notify(outcome.model_copy(update={"message": message}))
+    await all_recorded()
     await status.finish(outcome, await name_end(outcome.end.value))
     state = Completed if outcome.end.is_success else Failed
     return state(name=outcome.end.value, message=message)

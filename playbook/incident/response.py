@@ -49,6 +49,9 @@ class Contact(Frozen):
         pattern=r"^([UWS][A-Z0-9]{5,})?$",
         description="Slack's id of the person (U…) or user group (S…): with it they are notified, not only named.",
     )
+    github: str = Field(
+        "", pattern=r"^([A-Za-z0-9-]{1,39})?$", description="Login on the code host: tickets are assigned to it."
+    )
     escalation: str = Field("", description="When they are called, for example Primary on-call.")
     called_for: tuple[Call, ...] = Field((), description="The incidents in which they are called and mentioned.")
 
@@ -104,3 +107,17 @@ def _lines(contacts: Mapping[str, Contact]) -> list[str]:
         " ".join(filter(None, (f"• {role}: {one.slack}", one.name and f"({one.name})", one.escalation)))
         for role, one in contacts.items()
     ]
+
+
+BY_WORKFLOW = " (GitHub Actions)"
+"""Ends the name of who asked, where a workflow did: the name before it is their login."""
+
+
+def assignee(contacts: Mapping[str, Contact], requested_by: str, *calls: Call) -> str:
+    """The login of who follows a release up: whoever asked for it, else the first contact who is called for it."""
+    if requested_by.endswith(BY_WORKFLOW):
+        return requested_by.removesuffix(BY_WORKFLOW)
+    asked = requested_by.strip().lower()
+    own = (one.github for one in contacts.values() if asked and asked in (one.name.lower(), one.slack.lower()))
+    called_for = (one.github for one in contacts.values() if set(one.called_for) & set(calls))
+    return next(filter(None, [*own, *called_for]), "")

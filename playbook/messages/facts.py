@@ -47,6 +47,43 @@ class Ticket(Frozen):
     severity: Severity
     body: str
     labels: tuple[str, ...] = ("incident",)
+    assignee: str = Field("", description="login of who follows it up; empty: no one")
+
+
+class DeploymentState(StrEnum):
+    """How a deployment stands, in GitHub's words."""
+
+    IN_PROGRESS = "in_progress"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    INACTIVE = "inactive"
+
+
+class Recorded(Frozen):
+    """How a release stands: what the code host shows as a deployment."""
+
+    key: str
+    release_id: str
+    environment: str
+    is_production: bool
+    commit: str
+    state: DeploymentState
+    description: str
+    url: str = ""
+
+
+class TakenBack(Frozen):
+    """A version was taken back from users who had it: what Sentry is told. ``back_on`` is what they have now; empty
+    where that is no version."""
+
+    key: str
+    release_id: str
+    version: str
+    back_on: str = ""
+    reason: str
+    from_s: float = Field(description="unix seconds; when the first users had it")
+    until_s: float
+    url: str = ""
 
 
 class Deployed(Frozen):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Action
-from playbook.incident.decision_matrix import MATRIX, Severity, Symptom
+from playbook.incident.decision_matrix import MATRIX, SEVERITY_OF, Event, Symptom
 from playbook.incident.response import Call, Contact, called
 from playbook.lease.lease import HotfixLease, Lease
 from playbook.messages.checklist import overridden
@@ -125,7 +125,7 @@ def hotfix_debt(report: Report, policy: Policy) -> Ticket:
     return Ticket(
         key=f"{lease.release_id}/debt",
         title=f"Follow-up of hotfix {lease.version}: what was skipped",
-        severity=Severity.P2,
+        severity=SEVERITY_OF[Event.FOLLOW_UP],
         body="\n".join((approved, "", *owed)),
         labels=("hotfix", "follow-up"),
     )

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from playbook.base import Frozen
 from playbook.checklist.items import Item
-from playbook.incident.decision_matrix import MATRIX, Severity, Symptom
+from playbook.incident.decision_matrix import MATRIX, SEVERITY_OF, Event, Severity, Symptom
 from playbook.incident.response import Call
 from playbook.messages.checklist import chat_lines
 from playbook.messages.facts import SUMMARY_MAX, Audience, Message, Page
@@ -82,7 +82,7 @@ def asked_migration(migration: str, reason: str, by: str) -> Asked:
         subject=f"Migration: {migration or 'the one under way'} ({reason})",
         by=by,
         audience=Audience.INCIDENTS,
-        severity=Severity.P1,
+        severity=SEVERITY_OF[Event.MIGRATION_ROLLBACK],
     )
 
 

@@ -1,7 +1,7 @@
 """What wakes the on-call engineer."""
 
 from playbook.analysis.verdict import Verdict
-from playbook.incident.decision_matrix import Severity, Symptom, row_for
+from playbook.incident.decision_matrix import SEVERITY_OF, Event, Symptom, row_for
 from playbook.incident.response import Call
 from playbook.lease.lease import HotfixLease, Lease, RollbackLease
 from playbook.messages.facts import SUMMARY_MAX, Page
@@ -41,7 +41,7 @@ def alarm_page(lease: Lease, environment: str, verdict: Verdict, form: str) -> P
     """A promoted release turned bad. ``form`` is the link to the filled-in rollback form, or what to start by hand."""
     return Page(
         key=alarm_key(lease),
-        severity=verdict.severity or Severity.P1,
+        severity=verdict.severity or SEVERITY_OF[Event.TURNED_BAD],
         summary=alarm_summary(lease, environment, verdict)[:SUMMARY_MAX],
         details={"roll back": form, **({} if lease.is_back else {"roll back by hand": rollback_plan(lease)})},
     )

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from playbook.base import Frozen
-from playbook.incident.decision_matrix import Severity
+from playbook.incident.decision_matrix import SEVERITY_OF, Event, Severity
 from playbook.messages.facts import Audience
 
 POOL = "playbook"
@@ -58,7 +58,7 @@ class Notice(Frozen):
     text: str
     page: str = ""
     resolves: str = ""
-    severity: Severity = Field(Severity.P1, description="of the page")
+    severity: Severity = Field(SEVERITY_OF[Event.NOT_STARTED], description="of the page")
 
     def said(self, field: Callable[[str], str]) -> str:
         """The text, with what ``field`` makes of the name of each of its fields in its place."""
@@ -140,7 +140,7 @@ def _ended_badly(environment: str) -> tuple[Notice, ...]:
             audience=Audience.INCIDENTS,
             text=head + undelivered,
             page=f"{environment}/not-delivered",
-            severity=Severity.P2,
+            severity=SEVERITY_OF[Event.NOT_DELIVERED],
         ),
         Notice(
             name=f"{environment}: a check or review died",
@@ -157,6 +157,7 @@ def _ended_badly(environment: str) -> tuple[Notice, ...]:
             text=head + "Releases that lose their process stay half done until it works. It is tried again every "
             "minute, and this is said at most every half hour.\n{url}",
             page=f"{environment}/recovery-fails",
+            severity=SEVERITY_OF[Event.NO_RECOVERY],
         ),
     )
 
@@ -174,6 +175,7 @@ def _schedules(environment: str, *, is_production: bool) -> tuple[Notice, ...]:
             f"Do: see whether the worker of work queue emergency runs, and whether recovery/{environment} has its "
             "schedule switched on.",
             page=f"{environment}/no-recovery",
+            severity=SEVERITY_OF[Event.NO_RECOVERY],
         )
     ]
     if is_production:
