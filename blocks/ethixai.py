@@ -166,14 +166,14 @@ class EthixAI(HttpBlock):
         finally:
             await user.clean_up(dataset)
 
-    async def unreachable(self, url: str) -> str:
+    async def unreachable(self, url: str, audience: str = "") -> str:
         """Why Google's front end lets no request of ours through to ``url``, in one sentence; empty where it does.
 
         One call. A service that does not answer is not refused by the front end: it may hang, and the release that is
         asked for may be what mends it. Smoke tests ask the new revision itself. Raises: Transient (no ID token),
         Refused (no credentials for an ID token).
         """
-        service, every = await self._service(url, url), frozenset(range(300, 600))
+        service, every = await self._service(url, audience or url), frozenset(range(300, 600))
         try:
             answer = await service.send("GET", self.probe_path, "whether it may be called", every)
         except Transient:

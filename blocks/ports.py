@@ -96,6 +96,14 @@ class Channel(Protocol):
 
 
 @runtime_checkable
+class Reachable(Protocol):
+    """A desk that can be tried without saying anything there, for the flight check. A webhook cannot."""
+
+    async def reachable(self) -> None:
+        """It answers, and takes our token. Nothing is said there."""
+
+
+@runtime_checkable
 class Pager(Protocol):
     """Wakes the on-call engineer (PagerDuty)."""
 
@@ -180,6 +188,14 @@ class Secrets(Protocol):
 
 
 @runtime_checkable
+class Notices(Protocol):
+    """What the Prefect server itself tells people when no worker of ours can."""
+
+    async def publish(self, environment: str, *, is_production: bool) -> list[str]:
+        """The notices of ``environment`` are on the Prefect server. Returns their names."""
+
+
+@runtime_checkable
 class Application(Protocol):
     """The application itself, as its users reach it: smoke tests, probes, exploit checks.
 
@@ -189,7 +205,7 @@ class Application(Protocol):
     def sending(self, headers: Mapping[str, str]) -> "Application":
         """The same application, asked with these headers too: each value is a reference to a secret."""
 
-    async def unreachable(self, url: str) -> str:
+    async def unreachable(self, url: str, audience: str = "") -> str:
         """Why no request of ours reaches the service at ``url``, in one sentence; empty where one does."""
 
     async def run(self, test: SmokeTest, url: str, audience: str = "") -> str:

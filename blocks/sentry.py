@@ -28,7 +28,7 @@ class Sentry(HttpBlock):
 
         Two or three calls. Raises: Transient, Refused.
         """
-        releases = f"/api/0/organizations/{quote(self.organization, safe='')}/releases/"
+        releases = self._releases
         said = {"version": version, "ref": commit, "projects": self.projects}
         # Answered 201 when new and 208 when known already.
         await self._service().send("POST", releases, f"to create release {version}", json=said)
@@ -36,6 +36,14 @@ class Sentry(HttpBlock):
         if self.environment not in await self._service().json("GET", deploys, f"for the deploys of {version}", _places):
             deploy = {"environment": self.environment, "name": version[:NAME_MAX]}
             await self._service().send("POST", deploys, f"to note the deploy of {version}", json=deploy)
+
+    async def reachable(self) -> None:
+        """The organization's releases can be read with our token. One call. Raises: Transient, Refused."""
+        await self._service().json("GET", self._releases, "for the newest release", list, params={"per_page": 1})
+
+    @property
+    def _releases(self) -> str:
+        return f"/api/0/organizations/{quote(self.organization, safe='')}/releases/"
 
     def _service(self) -> HttpService:
         headers = {"Authorization": self.token.within("Bearer {}")}

@@ -52,10 +52,17 @@ class Slack(HttpBlock):
         if repeat and await self._has(channel, message):
             return
         metadata = {"event_type": EVENT_TYPE, "event_payload": {"key": message.key}}
-        said = {"channel": channel, "text": slack_text(message.text), "metadata": metadata, "unfurl_links": False}
+        text = "\n".join(filter(None, (slack_text(message.text), " ".join(map(_mention, message.mentions)))))
+        said = {"channel": channel, "text": text, "metadata": metadata, "unfurl_links": False}
         await self._call(
             "POST", "/chat.postMessage", f"to post {message.key} in {message.audience}", message.audience, json=said
         )
+
+    async def reachable(self) -> None:
+        """Every channel can be read with our token. One call for each. Raises: Transient, Refused (token, channel)."""
+        for audience, channel in self.channels.items():
+            asked = f"for the newest message in {audience}"
+            await self._call("GET", "/conversations.history", asked, audience, params={"channel": channel, "limit": 1})
 
     async def _has(self, channel: str, message: Message) -> bool:
         query = {"channel": channel, "limit": HISTORY, "include_all_metadata": "true"}
@@ -81,6 +88,8 @@ class Slack(HttpBlock):
         return Refused(f"{came} Check slack.token and its scopes.")
 
     def _channel(self, audience: Audience) -> str:
+        if audience is Audience.PLATFORM and audience not in self.channels:
+            audience = Audience.RELEASES
         if audience not in self.channels:
             raise Refused(
                 f"Slack has no channel for {audience}. Add slack.channels.{audience} to the environment file."
@@ -90,6 +99,11 @@ class Slack(HttpBlock):
     def _service(self) -> HttpService:
         headers = {"Authorization": self.token.within("Bearer {}")}
         return HttpService("Slack", "slack", self.api_url, "token", self.timeout_s, self._clients, headers)
+
+
+def _mention(one: str) -> str:
+    """What notifies a person, or a group of people, by their id."""
+    return f"<!subteam^{one}>" if one.startswith("S") else f"<@{one}>"
 
 
 def _answer(found: Any) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class Server:
         """
         await self.make_pool()
         name = f"worker-{time.time_ns()}"
-        start = ("-m", "blocks.bound_worker", "--pool", POOL, "--name", name)
+        start = ("-m", "worker", "--name", name)
         if queue:
             return await self.child(*start, "--work-queue", queue, log=f"worker-{queue}")
         self.worker = await self.child(*start, log="worker")

@@ -25,10 +25,17 @@ def url_of(env: Environment, snapshot: ServiceSnapshot, tag: str = "") -> str:
     return named
 
 
+def audience_of(env: Environment, snapshot: ServiceSnapshot) -> str:
+    """Whom an ID token for the service is for: its run.app URL, also at a tag's URL. Where that is off, the URL that
+    the file names, which is then to be one of the service's custom audiences."""
+    return snapshot.uri or env.service(snapshot.service).url
+
+
 async def unreachable(env: Environment, snapshot: ServiceSnapshot) -> str:
     """Why no request of ours can reach the service before it has users, in one sentence; empty where it can."""
     service = env.service(snapshot.service)
     is_named = bool(service.url and (service.tag_url or not service.has_tags))
     if not is_named and (closed := snapshot.unreachable()):
         return closed + " Or name the URLs that do answer: url and tag_url of the service in the environment file."
-    return await application(env, snapshot.service).unreachable(service.url or snapshot.uri)
+    url = service.url or snapshot.uri
+    return await application(env, snapshot.service).unreachable(url, audience_of(env, snapshot))

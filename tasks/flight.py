@@ -8,9 +8,10 @@ from prefect import get_run_logger, task
 
 from blocks.clock import unix_s
 from blocks.environment import Environment
-from blocks.ports import Secrets
+from blocks.ports import Reachable, Secrets
 from playbook.checklist.checks import secret_problem
-from playbook.errors import NoData, Refused, ReleaseError, Transient
+from playbook.errors import Conflict, NoData, Refused, ReleaseError, Transient
+from playbook.lease.record import Record, Unreadable
 from tasks.retries import READ, is_last_try
 
 
@@ -49,12 +50,38 @@ def doors(env: Environment) -> dict[str, Callable[[], Awaitable[object]]]:
         found["GitHub, checks and branches"] = partial(
             env.code_host.compare, env.gates.main_branch, env.gates.main_branch
         )
+        found["GitHub, releases"] = partial(env.code_host.release_notes, "none")
         found["GitHub, acknowledged load tests"] = partial(env.code_host.comments, env.gates.load_test_label)
     if env.secret_manager is not None:
         for name in env.secret_manager.names:
             found[f"Secret Manager, {name}"] = partial(_secret_lasts, env, env.secret_manager, name)
     for place, reference in env.references().items():
         found[f"the worker's {place}"] = reference.read
+    desks: dict[str, object] = {f"channel {one.name}": one for one in env.channels}
+    desks["release tracker"] = env.release_tracker
+    for name, desk in desks.items():
+        if isinstance(desk, Reachable):
+            found[name] = desk.reachable
     for pager in env.pagers:
         found[f"who is on call ({pager.name})"] = partial(pager.shifts, unix_s(), unix_s() + env.gates.on_call_s)
     return found
+
+
+@task(name="try a stale write", task_run_name="try a stale write", **READ)
+async def prove_conditional_writes(env: Environment) -> str | None:
+    """Cloud Run refuses a write under an older resource version: tried on the first service that no release holds,
+    which is written unchanged. Returns what is wrong, or None."""
+    for service in env.service_names:
+        snapshot = await env.cloud_run.snapshot(service)
+        record = Record.parse(service, snapshot.annotations)
+        if isinstance(record, Unreadable) or record.holder or snapshot.is_under_way:
+            continue
+        try:
+            await env.cloud_run.check_conditional_writes(snapshot)
+        except Conflict as moved:
+            raise Transient(f"{service} was changed meanwhile: {moved}") from moved
+        except Refused as accepted:
+            return str(accepted)
+        get_run_logger().info("%s: a stale write was refused", service)
+        return None
+    return "Whether stale writes are refused was not tried: every service is held, or changes. Start this again later."

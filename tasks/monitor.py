@@ -12,7 +12,7 @@ from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Action, Reason, Verdict, judge, severest_first
 from playbook.lease.lease import Lease, ServiceRollout
 from playbook.messages.report import Report
-from tasks.address import application, url_of
+from tasks.address import application, audience_of, url_of
 from tasks.announce import notify_noticed
 from tasks.attempt import check_not_paused
 from tasks.observer import PrometheusClock, ServiceObserver
@@ -59,7 +59,9 @@ async def probe(env: Environment, service: str, tag: str, missing: int, seconds:
     """
     snapshot = await env.cloud_run.snapshot(service)
     count = math.ceil(min(missing * PROBES_SPARE, PROBES_PER_S_MAX * seconds))
-    answered = await application(env, service).probe(url_of(env, snapshot, tag), count, seconds, snapshot.uri)
+    answered = await application(env, service).probe(
+        url_of(env, snapshot, tag), count, seconds, audience_of(env, snapshot)
+    )
     said = f"{service}: {answered} of {count} requests of our own to {snapshot.split.tags[tag]} were answered"
     get_run_logger().info("%s", said)
     return said

@@ -9,7 +9,7 @@ from playbook.errors import NoData, Refused, SmokeFailed, Transient
 from playbook.lease.lease import Lease
 from playbook.release.request import ExploitCheck
 from playbook.release.version import SmokeTest
-from tasks.address import application, url_of
+from tasks.address import application, audience_of, url_of
 from tasks.retries import READ, is_last_try, step
 
 
@@ -28,7 +28,7 @@ async def smoke_test(
     url = url_of(env, snapshot, tag)
     for test in (test for test in env.service(service).smoke if test in only):
         try:
-            seen = await application(env, service).run(test, url, snapshot.uri)
+            seen = await application(env, service).run(test, url, audience_of(env, snapshot))
         except SmokeFailed as failed:
             get_run_logger().error("%s: %s", service, failed)
             return f"{service}: {failed}"
@@ -46,7 +46,7 @@ async def exploit_check(env: Environment, check: ExploitCheck, tag: str = "") ->
     snapshot = await env.cloud_run.snapshot(check.service)
     try:
         url = url_of(env, snapshot, tag if env.service(check.service).has_tags else "")
-        status = await application(env, check.service).ask(check, url, snapshot.uri)
+        status = await application(env, check.service).ask(check, url, audience_of(env, snapshot))
     except Transient:
         if not is_last_try(READ):
             raise

@@ -78,3 +78,73 @@ def test_the_readme_explains_every_flow_that_is_deployed() -> None:
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     flows = {one["entrypoint"].rpartition(".")[2].replace("_", "-") for one in deployments}
     assert not [flow for flow in flows if f"`{flow}/" not in text]
+
+
+DEVIATIONS = ROOT / "docs" / "deviations.md"
+NAMED_IN = re.compile(r"`([^`]+)`(?: and `([^`]+)`)? in `([^`]+)`")
+
+
+def plain(text: str) -> str:
+    """A line of Markdown without its marks, and without what stands in brackets at its end."""
+    text = re.sub(r"^\s*(?:- \[ \]|-|\d+\.|##+)\s+|[*`]", "", text).strip()
+    return text.replace("\\|", "|")
+
+
+def lines_of_the_playbook() -> list[str]:
+    """Each heading of a step, item of a list, and first cell of a table's row, in the sections 1 to 10."""
+    found, in_code = [], False
+    text = PLAYBOOK.read_text().split("## 11. References")[0]
+    for line in text.splitlines():
+        if line.strip().startswith("```"):
+            in_code = not in_code
+        if in_code or line.startswith(("```", ">", "| Metric", "| Symptom", "| Role", "|-")) or line == "### Steps:":
+            continue
+        if re.match(r"### |\s*- |\s*\d+\. ", line):
+            found.append(plain(line))
+        elif line.startswith("| **"):
+            found.append(plain(line.split("|")[1]))
+    return found
+
+
+def table_of_lines() -> list[tuple[str, str]]:
+    """The playbook's line and what does it, from the table at the end of the page."""
+    text = DEVIATIONS.read_text().split("## Each line of the playbook")[1]
+    rows = [re.split(r"(?<!\\)\|", line)[2:4] for line in text.splitlines() if re.match(r"\| \d", line)]
+    return [(plain(line), what.strip()) for line, what in rows]
+
+
+def test_every_line_of_the_playbook_stands_in_the_table_in_its_order() -> None:
+    """A line that the team adds to the playbook is missing here until the table says what does it."""
+    lines, rows = lines_of_the_playbook(), [line for line, _ in table_of_lines()]
+    assert len(lines) > 90
+    missing, at = [], 0
+    for row in rows:
+        if row == "Post in #releases Slack channel":  # the one line of section 2 that is no item
+            row = "Post in #releases Slack channel:"
+        while at < len(lines) and not lines[at].startswith(row):
+            missing.append(lines[at])
+            at += 1
+        at += 1
+    assert not missing, f"not in the table, or not in this order: {missing}"
+    assert at == len(lines), lines[at:]
+
+
+def test_what_the_table_names_exists() -> None:
+    """The name stands in the file, the deployment in prefect.yaml; else a person does it, or the row above says it."""
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    known = {f"{one['entrypoint'].rpartition('.')[2].replace('_', '-')}/{one['name']}" for one in deployments}
+    wrong = []
+    for line, what in table_of_lines():
+        found = NAMED_IN.findall(what)
+        named = set(re.findall(r"`([a-z-]+/(?:production|staging))`", what))
+        wrong += [f"{line}: {one} is not deployed" for one in named - known]
+        for *names, path in found:
+            text = (ROOT / path).read_text()
+            defined = set(
+                re.findall(r"^[ \t]*(?:async def|def|class|- name:|\[{1,2})?[ ]?([\w-]+)", text, re.MULTILINE)
+            )
+            defined |= set(re.findall(r"slug: ([\w-]+)", text))
+            wrong += [f"{line}: no {name} in {path}" for name in names if name and name not in defined]
+        if not (found or named or re.match(r"a person|the same|the next release", what)):
+            wrong.append(f"{line}: nothing does it")
+    assert not wrong, "\n".join(wrong)

@@ -93,3 +93,17 @@ def test_no_file_names_a_package_registry() -> None:
     """A lock without host names installs wherever the machine's own registry is."""
     for name in ("requirements.lock", "requirements-dev.lock", "pyproject.toml", "Makefile"):
         assert "://" not in (ROOT / name).read_text().replace("https://docs", ""), name
+
+
+def test_a_flight_check_runs_a_day_and_an_hour_before_each_scheduled_release() -> None:
+    """What would fail the release is told while it can be mended. A schedule is minute, hour and day of the week."""
+    by_name = {(one["entrypoint"].rpartition(".")[2], one["name"]): one.get("schedules", []) for one in DEPLOYMENTS}
+    found = 0
+    for (flow, environment), schedules in by_name.items():
+        for minute, hour, day, month, weekday in (one["cron"].split() for one in schedules if flow == "release"):
+            assert (day, month) == ("*", "*")
+            checks = {one["cron"] for one in by_name["flight_check", environment] if one["active"]}
+            day_ahead = f"{minute} {hour} * * {(int(weekday) - 1) % 7}"
+            assert {day_ahead, f"{minute} {int(hour) - 1} * * {weekday}"} <= checks
+            found += 1
+    assert found == 1

@@ -15,7 +15,7 @@ from playbook.migration.plan import Batch, Migration
 from playbook.migration.progress import progress_of
 from tasks.migration.schema import modules
 from tasks.migration.steps import check_closed
-from tasks.retries import READ, WRITE
+from tasks.retries import READ, WRITE, step
 
 COPIES = 100
 """How many documents a change is tried on first."""
@@ -98,7 +98,7 @@ async def undo(env: Environment, lease: MigrationLease, name: str) -> Backfill:
     return backfill
 
 
-@task(name="count old values", task_run_name="count old values", **READ)
+@step("count old values", **READ)
 async def count_retained(env: Environment, lease: MigrationLease) -> int:
     """The old values of so many documents are kept."""
     return await _database(env).retained(lease.release_id)

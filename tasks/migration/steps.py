@@ -29,6 +29,7 @@ from playbook.migration.progress import details_of
 from playbook.release.traffic import ServiceSnapshot
 from playbook.release.version import SmokeTest
 from playbook.rollback.plan import ServiceState
+from tasks.address import application, audience_of, url_of
 from tasks.ensure import ensure
 from tasks.incident import postmortem_template, run_url
 from tasks.lease import holder
@@ -126,7 +127,9 @@ async def prove_closed(env: Environment, service: str) -> str:
     snapshot = await env.cloud_run.snapshot(service)
     has_accounts = SmokeTest.AUTH in env.service(service).smoke
     try:
-        seen = await env.ethixai.refuses_writes(snapshot.uri, may_take_none=not has_accounts, audience=snapshot.uri)
+        seen = await application(env, service).refuses_writes(
+            url_of(env, snapshot), may_take_none=not has_accounts, audience=audience_of(env, snapshot)
+        )
     except SmokeFailed as taken:
         if is_last_try(READ):
             raise

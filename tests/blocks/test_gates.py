@@ -12,14 +12,16 @@ from prefect import runtime
 from prefect.logging import disable_run_logger
 from pydantic import SecretStr
 
-from blocks import GitHub, PagerDuty, Registry, SecretManager, files
+from blocks import GitHub, PagerDuty, Registry, SecretManager, Sentry, Slack, files
 from blocks.environment import Environment
 from blocks.secret_reference import SecretReference
 from playbook.checklist.items import Answer, Item, Override, Topic
+from playbook.messages.facts import Audience
 from playbook.release.plan import Order
 from playbook.release.version import Image, Version
 from rehearsal.world.remote import RemoteWorld
 from tasks.checklist import check_item
+from tasks.flight import try_door
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT, VERSION = "abc123", "v20251116-abc123"
@@ -361,3 +363,30 @@ async def test_the_way_back_is_accepted_by_policy_or_read_by_a_person(with_secre
     read = order.model_copy(update={"plan_reviewed_by": "Ada"})
     found = await asked(strict, Topic.ROLLBACK_PLAN, read)
     assert (found.answer, "reviewed by Ada" in found.seen) == (Answer.ACKNOWLEDGED, True)
+
+
+FLIGHT = {
+    "github": "GitHub, checks and branches",
+    "registry": f"registry, {REPOSITORY}",
+    "pagerduty": "who is on call (pagerduty)",
+    "slack": "channel slack",
+    "sentry": "release tracker",
+}
+"""Each desk, and one of the doors to it that the flight check tries."""
+
+
+@pytest.mark.parametrize("vendor", FLIGHT)
+async def test_the_flight_check_finds_a_desk_that_refuses_and_says_nothing_there(
+    vendor: str, env: Environment, office: Any
+) -> None:
+    """A day and an hour before the release. Nothing is posted, paged, opened or noted."""
+    slack = Slack(token=TOKEN, channels=dict.fromkeys(Audience, "C0RELEASES"), api_url=f"{office.url}/slack/api")
+    sentry = Sentry(organization="ethixai", projects=["backend"], token=TOKEN, api_url=f"{office.url}/sentry")
+    env = env.model_copy(update={"channels": [slack], "release_tracker": sentry})
+    door = FLIGHT[vendor]
+    assert await inspect.unwrap(try_door)(env, door) is None
+    office.vendors.fault(vendor, status=403, count=None)
+    problem = await inspect.unwrap(try_door)(env, door)
+    assert problem is not None
+    assert problem.startswith(f"{door}: ")
+    assert office.vendors.calls == []

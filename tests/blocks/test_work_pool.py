@@ -11,11 +11,11 @@ import yaml
 from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from blocks.bound_worker import BoundConfiguration, BoundWorker
 from playbook.errors import Refused
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from rehearsal.server import POOL, Server, prefect_server
 from tasks.binding import check_environment
+from worker.bound import BoundConfiguration, BoundWorker
 
 ROOT = Path(__file__).resolve().parents[2]
 

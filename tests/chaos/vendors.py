@@ -253,7 +253,7 @@ class EthixAI:
         """As the block's; nothing here asks for a header."""
         return self
 
-    async def unreachable(self, url: str) -> str:
+    async def unreachable(self, url: str, audience: str = "") -> str:
         """As the block's: nothing is private here."""
         return await self._wire.carry("ethixai", "unreachable", url.removeprefix("https://"), str)
 

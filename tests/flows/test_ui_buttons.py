@@ -9,12 +9,14 @@ from driver import Run, TestEnvironment, play
 from fixture import NEW, OLD, SERVICES
 from prefect.client.schemas.objects import StateType
 
+from flows.hotfix import hotfix
+from flows.mitigate import mitigate
 from flows.recovery import recovery
 from flows.rollback import rollback
 from playbook.incident.decision_matrix import Symptom
 from playbook.lease.lease import Decision, Lease
 from playbook.lease.record import Record
-from playbook.release.request import RollbackRequest
+from playbook.release.request import HotfixRequest, Measure, MitigateRequest, RollbackRequest
 
 LEAD, BACKEND, FRONTEND = SERVICES
 ALL_OLD, ALL_NEW = dict.fromkeys(SERVICES, OLD), dict.fromkeys(SERVICES, NEW)
@@ -238,6 +240,53 @@ def test_a_retry_of_a_rollback_does_not_roll_back_once_more() -> None:
 
     test_env, again = play(scenario)
     assert (again.end, test_env.fixture.versions_served()) == ("Refused", ALL_NEW)
+
+
+async def retried(test_env: TestEnvironment, run: Run) -> Run:
+    """The run, which has ended, is retried in the UI; nothing was written before."""
+    await test_env.ended(run)
+    await test_env.catch_up()
+    for cloud in test_env.fixture.clouds.values():
+        cloud.writes.clear()
+    again = test_env.run_again(run, "AwaitingRetry")
+    await test_env.ended(again)
+    return again
+
+
+@pytest.mark.parametrize("is_good", [True, False], ids=["promoted", "reverted"])
+def test_a_retry_of_an_ended_hotfix_is_refused(is_good: bool) -> None:
+    """All users would get at once what was taken back before, without a canary."""
+
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
+        version = "v20251117-hotfix1-fed987"
+        test_env.fixture.publish(version, {BACKEND: Behaviour(smoke_serving=is_good)})
+        request = HotfixRequest(version=version, reason="a hole", incident="CVE-1", approver="ada")
+        run = test_env.start(hotfix, request=request, environment="production")
+        again = await retried(test_env, run)
+        assert (run.end, again.end) == ("Promoted" if is_good else "Reverted", "Refused")
+        return test_env, again
+
+    test_env, again = play(scenario)
+    assert "This run has ended already as" in again.message
+    assert all(cloud.writes == [] for cloud in test_env.fixture.clouds.values())
+
+
+def test_a_retry_of_a_mitigation_is_refused() -> None:
+    """A person has restored the service since: the measure is not taken once more behind their back."""
+
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
+        fields = {"service": BACKEND, "reason": "queue grows", "requested_by": "ada"}
+        scale = MitigateRequest(measure=Measure.SCALE, instances=2, **fields)
+        run = test_env.start(mitigate, request=scale, environment="production")
+        await test_env.ended(run)
+        back = MitigateRequest(measure=Measure.RESTORE, **fields)
+        await test_env.follow(mitigate, request=back, environment="production")
+        return test_env, await retried(test_env, run)
+
+    test_env, again = play(scenario)
+    assert again.end == "Refused"
+    assert test_env.fixture.production.writes == []
+    assert test_env.fixture.production.services[BACKEND].scaling.manual is None
 
 
 def test_a_cancelled_runs_page_says_what_recovery_did() -> None:

@@ -116,6 +116,7 @@ DEPLOY = Change(
 
 HTTP: dict[str, Call] = {
     "Slack.post": lambda url: slack(url).post(MESSAGE, repeat=True),
+    "Slack.reachable": lambda url: slack(url).reachable(),
     "PagerDuty.page": lambda url: pagerduty(url).page(PAGE),
     "PagerDuty.resolve": lambda url: pagerduty(url).resolve("r"),
     "PagerDuty.shifts": lambda url: pagerduty(url).shifts(0, 7200),
@@ -128,6 +129,9 @@ HTTP: dict[str, Call] = {
     "Sentry.release": lambda url: blocks.Sentry(
         organization="o", projects=["p"], token=SECRET, api_url=url, timeout_s=DEADLINE_S
     ).release("v20251116-abc123", "abc123"),
+    "Sentry.reachable": lambda url: blocks.Sentry(
+        organization="o", projects=["p"], token=SECRET, api_url=url, timeout_s=DEADLINE_S
+    ).reachable(),
     "Registry.image": lambda url: blocks.Registry(base_url=url, username="u", token=SECRET, timeout_s=DEADLINE_S).image(
         "ghcr.io/geoaziz/ethixai-backend", "sha-abc123"
     ),

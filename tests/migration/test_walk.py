@@ -30,7 +30,7 @@ class Walker:
         self.migration = Migration(name="m", from_schema=1, to_schema=2, is_reversible=True, up=down, down=down)
         self.database = MongoDB(uri=SecretStr("mongodb://nowhere"), database="x")
         self.env: Any = SimpleNamespace(
-            mongodb=self.database, migrations=SimpleNamespace(batch=SIZE), name="production"
+            mongodb=self.database, migrations=SimpleNamespace(batch=SIZE, keep_old_values=True), name="production"
         )
         self.writes = 0
 
@@ -66,7 +66,11 @@ class Walker:
 
 def _claim(epoch: int = 1, seen: str = "") -> Any:
     plan = {"undo": ["m"], "way": "down", "schema_now": 2, "schema_after": 1, "applied_at_s": 0}
-    return SimpleNamespace(epoch=epoch, details={"request": {}, "plan": plan, "environment": "test", "seen": seen})
+    return SimpleNamespace(
+        release_id="migration-m-1",
+        epoch=epoch,
+        details={"request": {}, "plan": plan, "environment": "test", "seen": seen},
+    )
 
 
 async def test_a_change_that_goes_on_matching_is_made_once_and_never_again() -> None:

@@ -45,6 +45,7 @@ class Sentry(Vendor):
         base = "/api/0/organizations/{organization}/releases/"
         return [
             Route(base, self._create, methods=["POST"]),
+            Route(base, self._list, methods=["GET"]),
             Route(base + "{version}/", self._get, methods=["GET"]),
             Route(base + "{version}/deploys/", self._list_deploys, methods=["GET"]),
             Route(base + "{version}/deploys/", self._deploy, methods=["POST"]),
@@ -78,6 +79,12 @@ class Sentry(Vendor):
         release["projects"] += added
         self.keep(request, said)
         return JSONResponse(release, 201 if is_new or added else 208)
+
+    async def _list(self, request: Request) -> Response:
+        """Newest first, one page of ``per_page``."""
+        self._check(request)
+        newest = list(reversed(self._releases.values()))
+        return JSONResponse(newest[: int(request.query_params.get("per_page", "100"))])
 
     async def _get(self, request: Request) -> Response:
         self._check(request)

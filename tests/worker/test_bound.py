@@ -11,7 +11,7 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.dispatch import lookup_type
 from prefect.workers.base import BaseWorker
 
-from blocks.bound_worker import ENGINE, BoundConfiguration, BoundWorker, entrypoints, problem
+from worker.bound import COMMAND, BoundConfiguration, BoundWorker, entrypoints, problem
 
 KNOWN = entrypoints()
 AS_DEPLOYED: dict[str, Any] = {
@@ -69,8 +69,8 @@ def test_the_template_of_the_pool_decides_nothing() -> None:
     evil: dict[str, Any] = {"command": "sh -c evil", "env": {"LD_PRELOAD": "/tmp/evil.so"}, "stream_output": True}
     configuration = BoundConfiguration(**evil, working_dir="/tmp", labels={})
     configuration.prepare_for_flow_run(FlowRun(id=uuid4(), flow_id=uuid4(), name="any"))
-    assert (configuration.command, configuration.working_dir, configuration.stream_output) == (ENGINE, None, False)
-    assert sys.executable in ENGINE
+    assert (configuration.command, configuration.working_dir, configuration.stream_output) == (COMMAND, None, False)
+    assert sys.executable in COMMAND
     assert "LD_PRELOAD" not in configuration.env
     assert configuration._command_configured
 

@@ -1,10 +1,8 @@
 """A process worker that starts this project's flows and nothing else, whatever stands on the Prefect server.
 
-    python -m blocks.bound_worker --pool playbook --work-queue default
-
-Every person with Prefect's login can change a pool's template, and the entrypoint and pull steps of a deployment. This
-worker takes none of them from the server: how a run is started, with which variables, and which flow it is stand in
-this module and in the prefect.yaml beside it.
+`python -m worker` becomes it. Every person with Prefect's login can change a pool's template, and the entrypoint and
+pull steps of a deployment. This worker takes none of them from the server: how a run is started, with which variables,
+and which flow it is stand in this module and in the prefect.yaml beside it.
 """
 
 import os
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
 DEPLOYMENTS = Path(__file__).resolve().parent.parent / "prefect.yaml"
-ENGINE = f"{shlex.quote(sys.executable)} -m prefect.engine"
+COMMAND = f"{shlex.quote(sys.executable)} -m worker.start"
 ENTRYPOINT = "PREFECT__FLOW_ENTRYPOINT"
 """With it Prefect's engine loads this flow, and reads neither entrypoint nor pull steps of the deployment."""
 
@@ -85,7 +83,7 @@ class BoundConfiguration(ProcessJobConfiguration):
 
     def prepare_for_flow_run(self, *arguments: Any, **named: Any) -> None:
         """As Prefect's, without a command, an environment or a folder from the server."""
-        self.command, self.env, self.working_dir, self.stream_output = ENGINE, {}, None, False
+        self.command, self.env, self.working_dir, self.stream_output = COMMAND, {}, None, False
         super().prepare_for_flow_run(*arguments, **named)
 
 

@@ -1,0 +1,29 @@
+"""``python -m worker [--work-queue QUEUE]``: our worker, and a warm process to fork its runs from.
+
+The arguments are those of ``prefect worker start``. This process becomes the worker: its process id, signals and exit
+status are the worker's.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+
+from worker.start import SOCKET
+
+POOL = "playbook"
+
+
+def main() -> None:
+    """Start the warm process, which ends when the worker has ended, then become the worker."""
+    ends_with_us, ours = os.pipe()
+    os.set_inheritable(ours, True)  # kept open by the worker, by nothing else
+    path = os.path.join(tempfile.mkdtemp(prefix="playbook-worker-"), "socket")  # readable by this user alone
+    subprocess.Popen([sys.executable, "-m", "worker.warm", path, str(ends_with_us)], pass_fds=(ends_with_us,))
+    os.close(ends_with_us)
+    os.environ[SOCKET] = path
+    os.execv(sys.executable, [sys.executable, "-m", "worker.bound", "--pool", POOL, *sys.argv[1:]])  # noqa: S606  # ours
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""The warm process of a worker: it has imported Prefect, every flow and the vendors' clients, and forks for each run.
+
+``python -m worker.warm SOCKET DESCRIPTOR`` listens at SOCKET and ends when DESCRIPTOR can no longer be read from: the
+worker is gone. Runs under way go on without either, as they do without a worker.
+
+For each run two processes are forked. The first follows the run for the client (`worker.start`): it passes signals on,
+sends SIGKILL if the client is gone, and tells it how the run ended. The second is the run. The warm process itself runs
+nothing, and has one thread and no connection: a fork of it is a process that has just imported.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import runpy
+import select
+import signal
+import socket
+import sys
+
+from worker.start import GO, LENGTH, READY, STATUS
+
+ENGINE = "prefect.engine"
+VENDORS = ("google.cloud.run_v2", "google.cloud.logging_v2", "prometheus_api_client", "pymongo")
+"""What blocks import when they first need it."""
+
+
+def main(path: str, worker: int) -> None:
+    """Listen, import, then fork for each connection. Returns in the process of a run, when the run is to begin."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    listener.listen(64)  # clients wait until everything is imported
+    import_all()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # what follows a run needs no wait
+    while True:
+        ready, _, _ = select.select([listener.fileno(), worker], [], [])
+        if worker in ready:
+            os.unlink(path)
+            os.rmdir(os.path.dirname(path))
+            os._exit(0)
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            os.close(worker)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            become_run(connection)
+            return
+        connection.close()
+
+
+def import_all() -> None:
+    """Import what a run imports. Prefect's settings are read again in each run, from its own environment."""
+    import flows
+
+    importlib.import_module("prefect.flow_engine")
+    importlib.import_module("prefect._internal.metrics")
+    for one in pkgutil.iter_modules(flows.__path__, "flows."):
+        importlib.import_module(one.name)
+    for name in VENDORS:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # the pages of what was imported stay shared between all runs
+
+
+def become_run(connection: socket.socket) -> None:
+    """Fork the run: it takes over the environment, folder and output of the client, and returns. Then follow it."""
+    os.setsid()  # signals come from the client alone, not once more to the whole group
+    header, descriptors, _, _ = socket.recv_fds(connection, LENGTH.size, 3)
+    (length,) = LENGTH.unpack(header)
+    request = json.loads(connection.recv(length, socket.MSG_WAITALL))
+    connection.sendall(READY)
+    if connection.recv(1) != GO:
+        os._exit(0)  # the client gave up, and has started the run in the other way
+    run = os.fork()
+    if run:
+        for one in descriptors:
+            os.close(one)
+        follow(run, connection)
+    connection.close()
+    for number, one in enumerate(descriptors):
+        os.dup2(one, number)
+        os.close(one)
+    os.environ.clear()
+    os.environ.update(request["environ"])
+    os.chdir(request["folder"])
+
+
+def follow(run: int, connection: socket.socket) -> None:
+    """Do to the process ``run`` what is done to the client, and tell the client how it ended. Does not return."""
+    woken, waker = os.pipe()
+    os.set_blocking(waker, False)
+    signal.set_wakeup_fd(waker)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    watched = [woken, connection.fileno()]
+    while (status := os.waitpid(run, os.WNOHANG)) == (0, 0):
+        ready, _, _ = select.select(watched, [], [])
+        if woken in ready:
+            os.read(woken, 1)
+        if connection.fileno() in ready:
+            number = connection.recv(1)
+            os.kill(run, number[0] if number else signal.SIGKILL)
+            if not number:
+                watched.remove(connection.fileno())
+    with contextlib.suppress(OSError):
+        connection.sendall(STATUS.pack(status[1]))
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
+    importlib.import_module("prefect.context").refresh_global_settings_context()
+    sys.argv = [ENGINE]
+    runpy.run_module(ENGINE, run_name="__main__", alter_sys=True)
