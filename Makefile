@@ -12,7 +12,7 @@ LOOPBACK := $(if $(NO_PROXY)$(no_proxy),$(or $(NO_PROXY),$(no_proxy))$(comma))12
 export NO_PROXY := $(LOOPBACK)
 export no_proxy := $(LOOPBACK)
 
-.PHONY: help setup lock system venv-package rehearse scenarios check test pictures fmt chaos chaos-real bench-judge deploy drain
+.PHONY: help setup lock system venv-package rehearse drill scenarios check test pictures fmt chaos chaos-real bench-judge deploy drain
 help:  ## say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
@@ -56,19 +56,24 @@ check: .venv/.done  ## the fast part: lint, types, layers, unit tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q tests/playbook tests/test_house.py
+	$(BIN)/pytest -q -n auto tests/playbook tests/test_house.py
 
 rehearse: setup  ## run the scenario healthy: a release, end to end, on this machine
 	$(BIN)/python -m rehearsal run healthy
 
-test: setup check  ## everything: the fast part, the world, the blocks, chaos, and six whole scenarios; with Chromium, a release day in the UI
-	$(BIN)/pytest -q --ignore=tests/playbook --ignore=tests/test_house.py
+# Whole rehearsals measure real time: they run after the other tests, one at a time.
+REAL := tests/rehearsal tests/browser
+test: setup check  ## everything: the fast part, the world, the blocks, chaos, three whole scenarios; with Chromium, a release day in the UI
+	$(BIN)/pytest -q -n auto --ignore=tests/playbook --ignore=tests/test_house.py $(REAL:%=--ignore=%)
+	$(BIN)/pytest -q $(REAL)
 
 pictures: setup  ## take the README's pictures: the browser tests keep what they see in docs/images
 	PICTURES=docs/images $(BIN)/pytest -q tests/browser
 
 scenarios: setup  ## run every scenario, one after another
 	$(BIN)/python -m rehearsal run all
+
+drill: scenarios chaos  ## every scenario, and every kill, fault and outage: some hours
 
 chaos: setup  ## kill the flow at every call it makes; then every fault and every outage at each
 	$(BIN)/python tests/chaos/run.py

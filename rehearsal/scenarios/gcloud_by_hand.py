@@ -14,7 +14,7 @@ async def meanwhile(test_env: TestEnvironment, run: Run) -> None:
     await test_env.until(run, "monitor")
     await asyncio.sleep(5)
     calls = await test_env.world.vendor_calls("slack")
-    text = next(str(one["body"]["text"]) for one in calls if "release starting" in str(one["body"]))
+    text = next(str(one["body"]["text"]) for one in calls if "Production release starting" in str(one["body"]))
     for command in commands_in(text):
         status, said = await run_text(command, test_env.world.gcloud_environ)
         test_env.event(f"{command}: {'done' if status == 0 else said.strip().splitlines()[-1]}")

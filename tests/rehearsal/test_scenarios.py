@@ -6,7 +6,7 @@ from rehearsal.runner import run_scenario
 from rehearsal.scenarios import SCENARIOS
 from rehearsal.test_environment import TestEnvironment
 
-RUN_HERE = ("healthy", "breach", "killed", "cancelled", "hotfix", "migration_killed")
+RUN_HERE = ("healthy", "breach", "killed")
 
 
 @pytest.mark.parametrize("name", RUN_HERE)
