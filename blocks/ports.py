@@ -188,6 +188,14 @@ class Secrets(Protocol):
 
 
 @runtime_checkable
+class Notices(Protocol):
+    """What the Prefect server itself tells people when no worker of ours can."""
+
+    async def publish(self, environment: str, *, is_production: bool) -> list[str]:
+        """The notices of ``environment`` are on the Prefect server. Returns their names."""
+
+
+@runtime_checkable
 class Application(Protocol):
     """The application itself, as its users reach it: smoke tests, probes, exploit checks.
 

@@ -14,6 +14,7 @@ from flows.preemption import recording_done
 from flows.steps import carry_out
 from playbook.checklist.items import Item
 from playbook.errors import BadRequest, Refused
+from playbook.messages.not_started import asked_release
 from playbook.messages.report import Note
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
@@ -51,7 +52,7 @@ async def release(request: ReleaseRequest, environment: str = "production") -> S
         request: What to release. An empty version means the one that passed staging last.
         environment: The environment to release to, by the name of its block.
     """
-    notify = partial(notify_not_started, environment, request.version, request.requested_by)
+    notify = partial(notify_not_started, environment, asked_release(request))
     return await ending(_release(request, environment), notify)
 
 

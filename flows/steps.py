@@ -139,6 +139,8 @@ async def revert_all(env: Environment, report: Report) -> FlowResult:
     outcome = FlowResult(end=end, message=" ".join([*words, *out_of_band]), release_id=lease.release_id)
     report = await closing(report, outcome)
     await (notify_given_way if lease.given_way_to else notify_reverted)(env, report)
+    if not lease.given_way_to:
+        await start_watch(env, lease)
     await let_go(env, lease)
     return outcome
 
@@ -195,6 +197,7 @@ async def rolled_back(env: Environment, report: Report, dropped: list[str]) -> F
     report = await closing(report, outcome)
     is_over = end is ReleaseOutcome.ROLLED_BACK
     await asyncio.gather(notify_reverted(env, report), *([end_incidents(env, lease.coordinator)] if is_over else []))
+    await start_watch(env, lease)
     await let_go(env, lease)
     return outcome
 

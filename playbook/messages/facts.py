@@ -6,6 +6,10 @@ from pydantic import AliasChoices, Field
 
 from playbook.base import Frozen
 from playbook.incident.decision_matrix import Severity
+from playbook.incident.response import Call
+
+SUMMARY_MAX = 1024
+"""PagerDuty takes no longer summary."""
 
 
 class Audience(StrEnum):
@@ -13,6 +17,7 @@ class Audience(StrEnum):
 
     RELEASES = "releases"
     INCIDENTS = "incidents"
+    PLATFORM = "platform"
 
 
 class Message(Frozen):
@@ -21,6 +26,7 @@ class Message(Frozen):
     key: str
     audience: Audience = Field(validation_alias=AliasChoices("audience", "room"))
     text: str
+    mentions: tuple[str, ...] = Field((), description="chat ids of the people who are notified")
 
 
 class Page(Frozen):
@@ -30,6 +36,7 @@ class Page(Frozen):
     severity: Severity
     summary: str
     details: dict[str, str] = Field(default_factory=dict)
+    calls: tuple[Call, ...] = Field((), description="whom it calls; empty: those who are called for its severity")
 
 
 class Ticket(Frozen):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from string import Template
 
 from playbook.incident.decision_matrix import Severity
-from playbook.incident.response import Contact, roll_call
+from playbook.incident.response import Call, Contact, roll_call
 from playbook.lease.lease import MigrationLease
 from playbook.messages.escape import code_span, markdown
 from playbook.messages.facts import Audience, Message, Ticket
@@ -19,7 +19,7 @@ def closing(lease: MigrationLease, environment: str, contacts: Mapping[str, Cont
     is seen.
     """
     plan = progress_of(lease).plan
-    people = roll_call(contacts)
+    people = roll_call(contacts, Call.P1)
     text = "\n".join(
         (
             f"🛑 {environment.upper()}: WRITES ARE BEING STOPPED",
