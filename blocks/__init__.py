@@ -13,6 +13,7 @@ from blocks.registry import Registry
 from blocks.release_records import ReleaseRecords
 from blocks.secret_manager import SecretManager
 from blocks.sentry import Sentry
+from blocks.server_notices import ServerNotices
 from blocks.slack import Slack
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "ReleaseRecords",
     "SecretManager",
     "Sentry",
+    "ServerNotices",
     "Slack",
 ]

@@ -17,12 +17,13 @@ from prefect.blocks.core import Block
 from prefect.settings import get_current_settings
 
 import blocks
-from blocks import Environment, files, forms
+from blocks import Environment, files, forms, rules
 from blocks.adopt import adopt
 from blocks.prefect_api import PREFECT_AWAY
+from blocks.server_notices import remove_notices
 from playbook.analysis.dashboard import alert_rules, dashboard
 from playbook.analysis.signals import playbook_table
-from playbook.errors import BadRequest
+from playbook.errors import BadRequest, ReleaseError
 
 NO_SERVER = "PREFECT_API_URL is not set; set it to the server's API, for example http://127.0.0.1:4200/api"
 
@@ -69,6 +70,7 @@ async def _run(paths: list[Path], *, with_secrets: bool, apply: bool) -> int:
     if problems:
         _say(sys.stderr, *problems)
         return 2
+    _say(sys.stderr, *(f"{one.name}: warning: {said}" for one in environments for said in rules.warnings(one)))
     if not apply:
         _say(sys.stdout, *(f"{environment.name}: nothing is wrong" for environment in environments))
         return 0
@@ -156,7 +158,23 @@ async def _apply(environments: list[Environment]) -> int:
         came = f"{type(error).__name__}: {error}"
         _say(sys.stderr, f"the Prefect server at {url} did not take it: {came}. Is PREFECT_API_AUTH_STRING right?")
         return 1
-    return max([await _finish(url, environment) for environment in environments], default=0)
+    ends = [await _finish(url, environment) for environment in environments]
+    return max([*ends, *[await _publish(environment) for environment in environments]], default=0)
+
+
+async def _publish(environment: Environment) -> int:
+    """What the server tells by itself is as the file says. Answers the exit status."""
+    notices = environment.server_notices
+    try:
+        if notices is None:
+            await remove_notices(environment.name)
+            return 0
+        told = await notices.publish(environment.name, is_production=environment.is_production)
+    except (ReleaseError, *PREFECT_AWAY) as error:
+        _say(sys.stderr, f"the server's notices of {environment.name} are as they were: {error} Apply the file again.")
+        return 1
+    _say(sys.stdout, f"the server has {len(told)} notices about {environment.name}")
+    return 0
 
 
 def _say(stream: TextIO, *lines: str) -> None:

@@ -21,6 +21,7 @@ from blocks.ports import (
     Images,
     Logs,
     Metrics,
+    Notices,
     Pager,
     ReleaseTracker,
     Secrets,
@@ -33,6 +34,7 @@ from blocks.registry import Registry
 from blocks.secret_manager import SecretManager
 from blocks.secret_reference import SecretReference
 from blocks.sentry import Sentry
+from blocks.server_notices import ServerNotices
 from blocks.signing import Signer, Signing
 from playbook.analysis.policy import Policy
 from playbook.analysis.signals import DEFAULT_SIGNALS, Signal, Signals, for_service, playbook_table
@@ -40,6 +42,7 @@ from playbook.analysis.telemetry import TelemetryForm
 from playbook.checklist.gates import Gates
 from playbook.errors import BadRequest
 from playbook.incident.response import Contact
+from playbook.messages.routing import Routing
 from playbook.migration.plan import Migrations
 from playbook.release.version import Service
 
@@ -118,6 +121,9 @@ class Environment(OutsideBlock):
     contacts: dict[str, Contact] = Field(
         default_factory=dict, title="Contacts", description="Whom an incident may need, by role (playbook 10)."
     )
+    routing: Routing = Field(
+        Routing(), title="Routing", description="Which channels get which messages, which pager is called for what."
+    )
     pager: Literal["", "none"] = Field(
         "", title="Pager", description='"none" says in so many words that this environment has no pager.'
     )
@@ -150,6 +156,9 @@ class Environment(OutsideBlock):
     )
     release_tracker: Annotated[ReleaseTracker | None, Plug(Sentry)] = Field(
         None, title="Release tracker", description="What relates errors to a release."
+    )
+    server_notices: Annotated[Notices | None, Plug(ServerNotices)] = Field(
+        None, title="Server notices", description="Where the Prefect server tells people that no worker is there."
     )
     secret_manager: Annotated[Secrets | None, Plug(SecretManager)] = Field(
         None, title="Secrets", description="Where the services' secrets are."
@@ -232,15 +241,23 @@ class Environment(OutsideBlock):
         return found
 
     def references(self) -> dict[str, SecretReference]:
-        """Every token that the worker reads for this environment, by its place in the file."""
+        """Every token that the worker reads for this environment, by its place in the file.
+
+        Those of [server_notices] are no part of it: `apply` reads them, and the Prefect server uses them.
+        """
         found: dict[str, SecretReference] = {}
         for name in type(self).model_fields:
-            value = getattr(self, name)
+            value = getattr(self, name) if name != "server_notices" else None
             for block in value if isinstance(value, list) else [value]:
                 if isinstance(block, OutsideBlock):
                     places = {f"{name}.{field}": getattr(block, field) for field in type(block).model_fields}
                     found |= {place: one for place, one in places.items() if isinstance(one, SecretReference)}
         return found
+
+    @property
+    def is_production(self) -> bool:
+        """Whether users are served here: by its name, or because another environment comes before it."""
+        return self.name == "production" or bool(self.staging)
 
     @property
     def service_names(self) -> tuple[str, ...]:

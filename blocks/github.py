@@ -3,14 +3,15 @@
 import datetime
 from collections.abc import Callable
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
+import httpx
 from pydantic import BaseModel, Field, HttpUrl
 
 from blocks.http import HttpBlock, HttpService, Parsed
 from blocks.secret_reference import Credential, SecretReference
 from playbook.checklist.checks import Check, Comment, Commit, Comparison
-from playbook.messages.facts import Ticket
+from playbook.messages.facts import DeploymentState, Recorded, Ticket
 from playbook.text import Cleaned
 
 PAGE = 100
@@ -19,16 +20,25 @@ ISSUES_MAX = 10
 MEMBERS = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
 """GitHub's words for the authors of comments who belong to the repository. Anyone may comment on a public one."""
 VERSION = "2022-11-28"
+DESCRIPTION_MAX = 140
+"""GitHub takes no longer description of a deployment."""
+BEFORE_MAX = 5
+"""So many deployments before the newest one are looked at for one that is still active."""
 
 
 class GitHub(HttpBlock):
-    """One GitHub repository (checks: read, commit statuses: read, contents: read, issues: write)."""
+    """One GitHub repository (checks, commit statuses, contents: read; issues, deployments: write)."""
 
     _block_type_name: ClassVar[str | None] = "EthixAI GitHub"
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://docs.github.com/en/rest")
 
     repository: str = Field(title="Repository", pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name.")
     token: SecretReference = Field(title="Token", description="Where a fine-grained token, or that of an app, is.")
+    deployments: bool = Field(
+        False,
+        title="Deployments",
+        description="Whether a release is shown as a deployment of the repository. A workflow's own is not repeated.",
+    )
     api_url: str = Field("https://api.github.com", title="API URL", description="Where GitHub's REST API is.")
 
     async def checks(self, commit: str) -> tuple[Check, ...]:
@@ -85,6 +95,55 @@ class GitHub(HttpBlock):
         found = await self._every("/releases", asked, lambda releases: [_notes(release) for release in releases])
         return next((notes for names, notes in found if version in names), None)
 
+    async def record(self, recorded: Recorded) -> None:
+        """The deployment of this release has this state, made now where there is none; what was active before is
+        inactive once it succeeds. GitHub does that by itself in no production environment.
+
+        Three to ten calls. Raises: Transient, Refused (no such commit, no permission).
+        """
+        found = await self._deployments(recorded.environment)
+        mine = next((one.id for one in found if one.release == recorded.release_id), None)
+        if mine is None:
+            mine = await self._deploy(recorded)
+        states = await self._states(mine)
+        is_late = recorded.state is DeploymentState.IN_PROGRESS and bool(states)
+        if not is_late and states[:1] != [recorded.state]:
+            await self._set_state(mine, recorded.state, recorded.description, recorded.url)
+        if recorded.state is DeploymentState.SUCCESS:
+            for one in [one for one in found if one.id != mine][:BEFORE_MAX]:
+                if (await self._states(one.id))[:1] == [DeploymentState.SUCCESS]:
+                    await self._set_state(one.id, DeploymentState.INACTIVE, f"Replaced: {recorded.description}", "")
+
+    async def _deployments(self, environment: str) -> list["_Deployment"]:
+        """The newest deployments to ``environment``, the newest first."""
+        query: dict[str, str | int] = {"environment": environment, "per_page": PAGE}
+        asked = f"for the deployments to {environment}"
+        return await self._service().json("GET", "/deployments", asked, _deployments, params=query)
+
+    async def _deploy(self, recorded: Recorded) -> int:
+        commit, asked = recorded.commit, f"to record the deployment of {recorded.release_id}"
+        sha = await self._service().json("GET", f"/commits/{commit}", f"for the full SHA of {commit}", _sha)
+        said = {
+            "ref": sha,
+            "environment": recorded.environment,
+            "description": recorded.description[:DESCRIPTION_MAX],
+            "production_environment": recorded.is_production,
+            "auto_merge": False,
+            "required_contexts": [],
+            "payload": {"release": recorded.release_id},
+        }
+        return await self._service().json("POST", "/deployments", asked, _identity, json=said)
+
+    async def _states(self, deployment: int) -> list[str]:
+        """The states that a deployment has had, the newest first."""
+        path, asked = f"/deployments/{deployment}/statuses", f"for the states of deployment {deployment}"
+        return await self._service().json("GET", path, asked, _states, params={"per_page": PAGE})
+
+    async def _set_state(self, deployment: int, state: DeploymentState, description: str, url: str) -> None:
+        said = {"state": state.value, "description": description[:DESCRIPTION_MAX], "log_url": url}
+        path, asked = f"/deployments/{deployment}/statuses", f"to set deployment {deployment} to {state}"
+        await self._service().send("POST", path, asked, json=said)
+
     def commits_url(self, since: str, until: str) -> str:
         """The comparison of two commits on GitHub's site, or the history of ``until``."""
         parts = urlsplit(self.api_url)
@@ -105,9 +164,18 @@ class GitHub(HttpBlock):
         ):
             if marker in body:
                 return url
-        said = {"title": ticket.title, "body": f"{ticket.body}\n\n{marker}\n", "labels": list(ticket.labels)}
+        said: dict[str, Any] = {"title": ticket.title, "body": f"{ticket.body}\n\n{marker}\n"}
+        said["labels"] = list(ticket.labels)
+        if ticket.assignee and await self._is_assignable(ticket.assignee):
+            said["assignees"] = [ticket.assignee]
         _, url = await self._service().json("POST", "/issues", f"to open ticket {ticket.key}", _issue, json=said)
         return url
+
+    async def _is_assignable(self, login: str) -> bool:
+        """Whether issues can be assigned to ``login``: GitHub refuses the whole issue otherwise."""
+        path, asked = f"/assignees/{quote(login, safe='')}", f"whether issues can be assigned to {login}"
+        answer = await self._service().send("GET", path, asked, frozenset({404}))
+        return answer.status_code == httpx.codes.NO_CONTENT
 
     async def _every(self, path: str, asked: str, parse: Callable[[Any], list[Parsed]]) -> tuple[Parsed, ...]:
         """Every entry of a list, a thousand at most."""
@@ -127,6 +195,22 @@ class GitHub(HttpBlock):
         }
         where = f"{self.api_url}/repos/{self.repository}"
         return HttpService("GitHub", "github", where, "token", self.timeout_s, self._clients, headers)
+
+
+def _sha(commit: dict[str, Any]) -> str:
+    return _Sha.model_validate(commit).sha
+
+
+def _identity(deployment: dict[str, Any]) -> int:
+    return _Deployment.model_validate(deployment).id
+
+
+def _deployments(found: list[object]) -> list["_Deployment"]:
+    return [_Deployment.model_validate(one) for one in found]
+
+
+def _states(found: list[object]) -> list[str]:
+    return [_State.model_validate(one).state for one in found]
 
 
 def _check(run: dict[str, Any]) -> Check:
@@ -155,6 +239,24 @@ def _comment(comment: object) -> Comment:
         is_edited=found.updated_at != found.created_at,
         is_member=found.author_association in MEMBERS,
     )
+
+
+class _Sha(BaseModel):
+    sha: str = Field(pattern=r"^[0-9a-f]{40,64}$")
+
+
+class _State(BaseModel):
+    state: str = Field(max_length=40)
+
+
+class _Deployment(BaseModel):
+    id: int = Field(ge=1)
+    payload: Any = None
+
+    @property
+    def release(self) -> str:
+        """The release that it is of; empty for one that is not ours."""
+        return str(self.payload.get("release", "")) if isinstance(self.payload, dict) else ""
 
 
 class _Output(BaseModel):

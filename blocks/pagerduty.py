@@ -1,7 +1,7 @@
 """PagerDuty: page the on-call engineer, resolve the incident, and say who is on call."""
 
 import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, HttpUrl
 
@@ -41,6 +41,11 @@ class PagerDuty(HttpBlock):
     escalation_policy: str = Field(
         "", title="Escalation policy", description="Whose people count as on call, by id. Empty: every policy's."
     )
+    severities: dict[Severity, Literal["critical", "error", "warning", "info"]] = Field(
+        default_factory=dict,
+        title="Severities",
+        description="PagerDuty's severity for one of ours. Its service makes the urgency of it.",
+    )
     source: str = Field("ethixai-playbook", title="Source", description="Who pages, as PagerDuty shows it.")
     events_url: str = Field("https://events.pagerduty.com", title="Events URL", description="Where events are sent.")
     api_url: str = Field("https://api.pagerduty.com", title="API URL", description="Where the REST API is.")
@@ -53,7 +58,7 @@ class PagerDuty(HttpBlock):
         payload = {
             "summary": page.summary[:SUMMARY_MAX],
             "source": self.source,
-            "severity": SEVERITIES[page.severity],
+            "severity": self.severities.get(page.severity, SEVERITIES[page.severity]),
             "custom_details": page.details,
         }
         await self._event("trigger", page.key, {"payload": payload})

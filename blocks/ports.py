@@ -14,7 +14,7 @@ from playbook.analysis.samples import CounterSeries, SeriesAnswer
 from playbook.checklist.checks import Check, Comment, Comparison, SecretState, Shift
 from playbook.incident.logs import LogLine
 from playbook.lease.change import Change
-from playbook.messages.facts import Message, Page, Ticket
+from playbook.messages.facts import Message, Page, Recorded, TakenBack, Ticket
 from playbook.release.drift import Drift
 from playbook.release.request import ExploitCheck
 from playbook.release.traffic import Revision, ServiceSnapshot
@@ -133,7 +133,10 @@ class Tickets(Protocol):
 
 @runtime_checkable
 class CodeHost(Protocol):
-    """Where the code is (GitHub): what CI says of a commit, and the release notes."""
+    """Where the code is (GitHub): what CI says of a commit, the release notes, and how each deployment stands."""
+
+    deployments: bool
+    """Whether it shows how a release stands."""
 
     async def checks(self, commit: str) -> tuple[Check, ...]:
         """Every run of every check of the commit (a SHA, short or long), the newest of each run, and every status."""
@@ -147,6 +150,9 @@ class CodeHost(Protocol):
     async def release_notes(self, version: str) -> str | None:
         """The notes of the release of that name; None where there is none."""
 
+    async def record(self, recorded: Recorded) -> None:
+        """The deployment of this release stands as ``recorded`` says. One that is over does not begin again."""
+
     def commits_url(self, since: str, until: str) -> str:
         """Where a person reads the commits after ``since`` up to ``until``; ``since`` empty: all of them."""
 
@@ -157,6 +163,12 @@ class ReleaseTracker(Protocol):
 
     async def release(self, version: str, commit: str) -> None:
         """The version is known there, and that it is deployed to this environment."""
+
+    async def take_back(self, taken: TakenBack, commit: str) -> None:
+        """The version is known there, for how long it was deployed, why it was taken back, and what users have now."""
+
+    def release_url(self, version: str) -> str:
+        """Where a person reads the errors of the version."""
 
 
 @runtime_checkable
@@ -185,6 +197,14 @@ class Secrets(Protocol):
 
     async def put(self, name: str, value: SecretStr) -> None:
         """The newest version is ``value``."""
+
+
+@runtime_checkable
+class Notices(Protocol):
+    """What the Prefect server itself tells people when no worker of ours can."""
+
+    async def publish(self, environment: str, *, is_production: bool) -> list[str]:
+        """The notices of ``environment`` are on the Prefect server. Returns their names."""
 
 
 @runtime_checkable

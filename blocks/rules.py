@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from blocks.cloud_run import CloudRun
 from blocks.environment import Environment
 from blocks.queries import KNOWN, PLACEHOLDER, Queries
+from blocks.slack import Slack
 from blocks.toml_lines import Place
 from playbook.analysis.policy import EVERY_SERVICE, Policy
 from playbook.analysis.signals import DEFAULT_SIGNALS
+from playbook.incident.response import Call
 from playbook.release.traffic import TAG_MAX
 
 Problem = tuple[Place, str]
@@ -26,8 +28,19 @@ def problems(environment: Environment) -> list[Problem]:
         *_policy(environment),
         *_signals(environment),
         *_pagers(environment),
+        *_routing(environment),
         *_signing(environment),
     ]
+
+
+def warnings(environment: Environment) -> list[str]:
+    """What a person should know of an environment that may be used as it is."""
+    if environment.is_production and environment.server_notices is None:
+        return [
+            "nobody is told when no worker is there and a release does not start: add [server_notices] "
+            "(docs/operations.md, What the server tells)"
+        ]
+    return []
 
 
 def _names(environment: Environment) -> Iterator[Problem]:
@@ -97,10 +110,9 @@ def _signals(environment: Environment) -> Iterator[Problem]:
 
 
 def _pagers(environment: Environment) -> Iterator[Problem]:
-    is_production = environment.name == "production" or bool(environment.staging)
     if environment.pager == "none" and environment.pagers:
         yield ("pager",), 'pager is "none", and there is a pager too. Remove one of them.'
-    if is_production and not environment.pagers and environment.pager != "none":
+    if environment.is_production and not environment.pagers and environment.pager != "none":
         yield (
             ("pagers",),
             "production has no pager: no person is told at night when a rollback fails. Add a table [pagerduty], or "
@@ -108,12 +120,35 @@ def _pagers(environment: Environment) -> Iterator[Problem]:
         )
 
 
+def _routing(environment: Environment) -> Iterator[Problem]:
+    pagers = [one.name for one in environment.pagers]
+    for name in environment.routing.pagers:
+        if name not in pagers:
+            known = ", ".join(pagers) or "none"
+            yield ("routing", "pagers", name), f"there is no pager {name!r}; there is {known}."
+    if pagers and all(name in environment.routing.pagers for name in pagers):
+        for call in (Call.P0, Call.P1):
+            if not any(call in wanted for wanted in environment.routing.pagers.values()):
+                yield ("routing", "pagers"), f"no pager is called for {call}; name one."
+    for kind, audiences in environment.routing.channels.items():
+        if not audiences:
+            yield ("routing", "channels", kind.value), "no audience gets it; remove the line, or name one."
+        for one in environment.channels:
+            if isinstance(one, Slack) and (missing := [str(a) for a in audiences if a not in one.channels]):
+                where = f"[slack.channels] has no {' and no '.join(missing)}"
+                yield ("routing", "channels", kind.value), f"{where}; add the channel's id there."
+    contacts = environment.contacts.values()
+    if any(one.called_for for one in contacts):
+        for call in (Call.P0, Call.P1, Call.SECURITY):
+            if not any(call in one.called_for for one in contacts):
+                yield ("contacts",), f"nobody is called for {call}; add it to called_for of one contact."
+
+
 def _signing(environment: Environment) -> Iterator[Problem]:
-    is_production = environment.name == "production" or bool(environment.staging)
     signing = environment.signing
     if signing.none and signing.secrets:
         yield ("signing",), "says that nothing is signed, and names keys too. Remove one of them."
-    if is_production and not signing.secrets and not signing.none:
+    if environment.is_production and not signing.secrets and not signing.none:
         yield (
             ("signing",),
             "production has no signing key: what another account writes into a service's annotations would be taken "

@@ -52,7 +52,8 @@ class Slack(HttpBlock):
         if repeat and await self._has(channel, message):
             return
         metadata = {"event_type": EVENT_TYPE, "event_payload": {"key": message.key}}
-        said = {"channel": channel, "text": slack_text(message.text), "metadata": metadata, "unfurl_links": False}
+        text = "\n".join(filter(None, (slack_text(message.text), " ".join(map(_mention, message.mentions)))))
+        said = {"channel": channel, "text": text, "metadata": metadata, "unfurl_links": False}
         await self._call(
             "POST", "/chat.postMessage", f"to post {message.key} in {message.audience}", message.audience, json=said
         )
@@ -87,6 +88,8 @@ class Slack(HttpBlock):
         return Refused(f"{came} Check slack.token and its scopes.")
 
     def _channel(self, audience: Audience) -> str:
+        if audience is Audience.PLATFORM and audience not in self.channels:
+            audience = Audience.RELEASES
         if audience not in self.channels:
             raise Refused(
                 f"Slack has no channel for {audience}. Add slack.channels.{audience} to the environment file."
@@ -96,6 +99,11 @@ class Slack(HttpBlock):
     def _service(self) -> HttpService:
         headers = {"Authorization": self.token.within("Bearer {}")}
         return HttpService("Slack", "slack", self.api_url, "token", self.timeout_s, self._clients, headers)
+
+
+def _mention(one: str) -> str:
+    """What notifies a person, or a group of people, by their id."""
+    return f"<!subteam^{one}>" if one.startswith("S") else f"<@{one}>"
 
 
 def _answer(found: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
-from playbook.messages.facts import Deployed, Message, Page, Resolution, Ticket
+from playbook.messages.facts import Deployed, Message, Page, Recorded, Resolution, TakenBack, Ticket
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import Fact, notify_with_retries, words_of
 from tasks.ending import ending
@@ -18,6 +18,8 @@ async def announce(
     ticket: Ticket | None = None,
     resolution: Resolution | None = None,
     deployed: Deployed | None = None,
+    recorded: Recorded | None = None,
+    takenback: TakenBack | None = None,
     to: str = "",
     signature: str = "",
 ) -> State[None]:
@@ -31,12 +33,13 @@ async def announce(
         ticket: An incident ticket.
         resolution: The end of an incident.
         deployed: A version that all users have.
+        recorded: How a release stands, for the code host.
+        takenback: A version that was taken back, for the release tracker.
         to: The channel or pager to tell, by its name. Empty: every one.
         signature: Of all of it, by the run that could not send it.
     """
-    return await ending(
-        _announce(environment, message or page or ticket or resolution or deployed, to, signature), is_repeatable=True
-    )
+    one = message or page or ticket or resolution or deployed or recorded or takenback
+    return await ending(_announce(environment, one, to, signature), is_repeatable=True)
 
 
 async def _announce(environment: str, one: Fact | None, to: str, signature: str) -> FlowResult:

@@ -9,27 +9,31 @@ from blocks.environment import Environment
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import notify_unfit
 from tasks.ending import ending
-from tasks.flight import doors, try_door
+from tasks.flight import doors, prove_conditional_writes, try_door
 from tasks.telemetry import check_serving_metrics
 
 
 @flow(name="flight-check", flow_run_name="flight check of {environment}")
-async def flight_check(environment: str = "production") -> State[None]:
+async def flight_check(environment: str = "production", allow_a_write: bool = False) -> State[None]:
     """Try everything a release needs of an environment: permissions, telemetry, logs, images, who is on call.
 
     Args:
         environment: The environment to look at, by the name of its block.
+        allow_a_write: Also write one service that no release holds, unchanged, to see that Cloud Run refuses a stale
+            write. No user is moved.
     """
-    return await ending(_flight_check(environment), is_repeatable=True)
+    return await ending(_flight_check(environment, allow_a_write), is_repeatable=True)
 
 
-async def _flight_check(environment: str) -> FlowResult:
+async def _flight_check(environment: str, allow_a_write: bool) -> FlowResult:
     env = await Environment.open(environment)
     names = doors(env)
     found = await asyncio.gather(
         *(try_door(env, door) for door in names),
         *(check_serving_metrics(env, service) for service in env.service_names),
     )
+    if allow_a_write:
+        found.append(await prove_conditional_writes(env))
     problems = [problem for problem in found if problem]
     if problems:
         await notify_unfit(env, "; ".join(problems))

@@ -17,12 +17,14 @@ from playbook.checklist.items import Item
 from playbook.errors import BadRequest
 from playbook.lease.lease import Kind
 from playbook.messages.hotfix import before_the_fix
+from playbook.messages.not_started import asked_hotfix
 from playbook.messages.report import Note
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.request import HotfixRequest
 from playbook.release.version import ReleaseRequest
-from tasks.announce import notify_not_started
+from tasks.announce import notify_hotfix_started, notify_not_started
+from tasks.deployments import record_beginning
 from tasks.drift import check_drift
 from tasks.each_service import finish_all
 from tasks.ending import ending
@@ -43,7 +45,7 @@ async def hotfix(request: HotfixRequest, environment: str = "production") -> Sta
         request: The version, what it fixes, and who allows to skip the canary.
         environment: The environment to fix, by the name of its block.
     """
-    notify = partial(notify_not_started, environment, request.version, request.requested_by)
+    notify = partial(notify_not_started, environment, asked_hotfix(request))
     return await ending(_hotfix(request, environment), notify)
 
 
@@ -123,4 +125,6 @@ async def _fix(
     async with with_heartbeat(env, lease):
         report = await open_report(env, lease, checklist=items, notes=notes)
         report = await note(report, "; ".join(["lease acquired", *seen]))
+        record_beginning(env, lease)
+        await notify_hotfix_started(env, report)
         return await carry_out(env, report)

@@ -16,12 +16,13 @@ from playbook.errors import BadRequest, Fenced, Held, Refused, ReleaseError
 from playbook.lease.lease import MigrationLease
 from playbook.lease.recovery import Owner
 from playbook.messages.facts import Resolution
+from playbook.messages.not_started import asked_migration
 from playbook.migration import write_freeze
 from playbook.migration.messages import ask_down, ask_several, asking_before, closing, done, kept_words
 from playbook.migration.plan import MigrationRequest, RollbackPlan, Way
 from playbook.migration.progress import gone_on, progress_of, with_progress
 from playbook.release.outcome import FlowResult, ReleaseOutcome
-from tasks.announce import notify
+from tasks.announce import notify, notify_not_started
 from tasks.ending import ending
 from tasks.halt import closed_services, notify_stopped
 from tasks.heartbeat import owner_of, with_heartbeat
@@ -55,7 +56,8 @@ async def migration_rollback(request: MigrationRequest, environment: str = "prod
         request: Which migration, and why. A rollback that is under way already goes on, whatever is asked here.
         environment: The environment whose database it is, by the name of its block.
     """
-    return await ending(_migration_rollback(request, environment))
+    asked = asked_migration(request.migration, request.reason, request.requested_by)
+    return await ending(_migration_rollback(request, environment), partial(notify_not_started, environment, asked))
 
 
 async def _migration_rollback(request: MigrationRequest, environment: str) -> FlowResult:

@@ -1,14 +1,17 @@
 """Immediate actions (playbook 7): more or fewer instances, or read-only, for one service; and the way back."""
 
+from functools import partial
+
 from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
 from playbook.errors import BadRequest
+from playbook.messages.not_started import asked_mitigation
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import Measure, MitigateRequest
 from tasks import status
-from tasks.announce import notify_mitigated
+from tasks.announce import notify_mitigated, notify_not_started
 from tasks.ending import ending
 from tasks.mitigation import check_maintenance_revision, mitigate_service, restore_service
 
@@ -21,7 +24,8 @@ async def mitigate(request: MitigateRequest, environment: str = "production") ->
         request: The service, the measure, why, and who asks.
         environment: The environment it is in, by the name of its block.
     """
-    return await ending(_mitigate(request, environment))
+    notify = partial(notify_not_started, environment, asked_mitigation(request))
+    return await ending(_mitigate(request, environment), notify)
 
 
 async def _mitigate(request: MitigateRequest, environment: str) -> FlowResult:

@@ -14,12 +14,14 @@ from flows.preemption import recording_done
 from flows.steps import carry_out
 from playbook.checklist.items import Item
 from playbook.errors import BadRequest, Refused
+from playbook.messages.not_started import asked_release
 from playbook.messages.report import Note
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.version import Image, ReleaseRequest, Version
 from tasks.announce import notify_not_started, notify_starting
 from tasks.build import check_build
+from tasks.deployments import record_beginning
 from tasks.drift import check_drift
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
@@ -51,7 +53,7 @@ async def release(request: ReleaseRequest, environment: str = "production") -> S
         request: What to release. An empty version means the one that passed staging last.
         environment: The environment to release to, by the name of its block.
     """
-    notify = partial(notify_not_started, environment, request.version, request.requested_by)
+    notify = partial(notify_not_started, environment, asked_release(request))
     return await ending(_release(request, environment), notify)
 
 
@@ -114,6 +116,7 @@ async def release_to(
         words = "; ".join(["lease acquired", *map(str, lease.overrides)])
         report = await open_report(env, lease, checklist=items, changes=order.changes, notes=notes, forecasts=forecasts)
         report = await note(report, words)
+        record_beginning(env, lease)
         await notify_starting(env, report, order, items)
         return await carry_out(env, report)
 

@@ -7,7 +7,7 @@ from blocks.clock import unix_s
 from blocks.environment import Environment
 from playbook.history.record import Run, moved_users
 from playbook.history.retrospective import BEFORE, action_items, retrospective_page, summary
-from playbook.incident.decision_matrix import Severity
+from playbook.incident.decision_matrix import SEVERITY_OF, Event
 from playbook.messages.facts import Audience, Message, Ticket
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import notify
@@ -56,7 +56,10 @@ async def look_back(env: Environment, run: Run, *before: Run) -> None:
     for item in items:
         body = f"{item.why}\n\n{run_url}"
         labels = ("retrospective",)
-        await notify(env, Ticket(key=item.key, title=item.title, severity=Severity.P3, body=body, labels=labels))
+        await notify(
+            env,
+            Ticket(key=item.key, title=item.title, severity=SEVERITY_OF[Event.ACTION_ITEM], body=body, labels=labels),
+        )
     where = f"{env.ui_url}/artifacts/key/{key}"
     text = summary(run, items, where)
     await notify(env, Message(key=f"retrospective/{run.run_id}", audience=Audience.RELEASES, text=text))

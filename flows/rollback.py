@@ -1,6 +1,7 @@
 """Manual rollback (playbook 4, scenario 2): back to what users had before, in seconds."""
 
 import asyncio
+from functools import partial
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -13,13 +14,14 @@ from playbook.errors import BadRequest, Refused, ReleaseError
 from playbook.lease.build import rollback_lease
 from playbook.lease.lease import Kind
 from playbook.lease.record import Unreadable
+from playbook.messages.not_started import asked_rollback
 from playbook.messages.set_aside import rolled_back_unrecorded
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import RollbackRequest
 from playbook.release.version import VERSION
 from playbook.rollback import unrecorded
 from playbook.rollback.plan import RollbackPlan, check_free, plan_rollback
-from tasks.announce import notify, notify_set_aside
+from tasks.announce import notify, notify_not_started, notify_set_aside
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
 from tasks.lease import acquire, holder, signing_key_problem
@@ -42,7 +44,8 @@ async def rollback(request: RollbackRequest, environment: str = "production") ->
         request: What is seen, why, who asks; and what to go back to, where it is not simply the release before.
         environment: The environment to take back, by the name of its block.
     """
-    return await ending(_rollback(request, environment))
+    notify = partial(notify_not_started, environment, asked_rollback(request))
+    return await ending(_rollback(request, environment), notify)
 
 
 async def _rollback(request: RollbackRequest, environment: str) -> FlowResult:

@@ -24,7 +24,9 @@ from tasks.announce import (
     notify_reverted,
     start_watch,
     track_release,
+    track_taken_back,
 )
+from tasks.deployments import record_end
 from tasks.each_service import finish_all
 from tasks.lease import release_lease
 from tasks.monitor import second_look
@@ -139,6 +141,10 @@ async def revert_all(env: Environment, report: Report) -> FlowResult:
     outcome = FlowResult(end=end, message=" ".join([*words, *out_of_band]), release_id=lease.release_id)
     report = await closing(report, outcome)
     await (notify_given_way if lease.given_way_to else notify_reverted)(env, report)
+    record_end(env, lease, end)
+    await track_taken_back(env, lease)
+    if not lease.given_way_to:
+        await start_watch(env, lease)
     await let_go(env, lease)
     return outcome
 
@@ -195,6 +201,9 @@ async def rolled_back(env: Environment, report: Report, dropped: list[str]) -> F
     report = await closing(report, outcome)
     is_over = end is ReleaseOutcome.ROLLED_BACK
     await asyncio.gather(notify_reverted(env, report), *([end_incidents(env, lease.coordinator)] if is_over else []))
+    record_end(env, lease, end)
+    await track_taken_back(env, lease)
+    await start_watch(env, lease)
     await let_go(env, lease)
     return outcome
 
@@ -224,6 +233,7 @@ async def complete(env: Environment, report: Report) -> FlowResult:
     if isinstance(lease, HotfixLease):
         message += f" {lease.request.approver} approved it ({lease.request.incident})."
     outcome = FlowResult(end=ReleaseOutcome.PROMOTED, message=message, release_id=lease.release_id)
+    record_end(env, lease, ReleaseOutcome.PROMOTED)
     await asyncio.gather(track_release(env, lease), notify_complete(env, report))
     await start_watch(env, lease)
     await closing(report, outcome)
@@ -248,6 +258,7 @@ async def step_back(env: Environment, report: Report, out_of_band: OutOfBandChan
     message = " ".join([*told, "The other services are back on stable."])
     outcome = FlowResult(end=ReleaseOutcome.INTERRUPTED, message=message, release_id=report.lease.release_id)
     report = await closing(report, outcome)
+    record_end(env, report.lease, outcome.end)
     await notify_interrupted(env, report)
     await let_go(env, report.lease)
     return outcome

@@ -1,4 +1,4 @@
-"""The hour after a promotion (playbook 3, step 3): look on, and page if it turns bad.
+"""The hour after a promotion or a rollback (playbook 3, step 3): look on, page if it turns bad, and tell how it went.
 
 It moves no traffic; where the policy says `revert_in_watch`, it starts the rollback that it otherwise only offers.
 """
@@ -13,9 +13,9 @@ from blocks.environment import Environment
 from playbook.analysis.verdict import Action, Verdict, alarming
 from playbook.lease.lease import AnyLease, Lease
 from playbook.messages.page import alarm_rollback
-from playbook.messages.times import minutes
+from playbook.messages.watch import watch_passed
 from playbook.release.outcome import FlowResult, ReleaseOutcome
-from tasks.announce import notify_alarm
+from tasks.announce import notify_alarm, notify_watched
 from tasks.ending import ending
 from tasks.lease import end_watch
 from tasks.monitor import clock, monitor
@@ -25,12 +25,12 @@ from tasks.story import story
 
 @flow(name="watch", flow_run_name="watch {lease.version} in {environment}")
 async def watch(lease: AnyLease, environment: str = "production", signature: str = "") -> State[None]:
-    """Watch a promoted release for the policy's hour. Started by the engine alone.
+    """Watch for the policy's hour what users were moved to. Started by the engine alone.
 
     Args:
-        lease: The release, as it was when it was promoted.
-        environment: The environment it was promoted in.
-        signature: Of the lease, by the run that promoted it.
+        lease: The release or rollback, as it was when it ended.
+        environment: The environment it ended in.
+        signature: Of the lease, by the run that ended it.
     """
     return await ending(_watch(environment, lease, signature), is_repeatable=True)
 
@@ -44,18 +44,19 @@ def why_alarmed(verdicts: Sequence[Verdict]) -> str:
 async def _watch(environment: str, lease: Lease, signature: str) -> FlowResult:
     env = await Environment.open(environment)
     await env.signer.check_words("watch", lease.stored(), signature)
-    baking = lease.baking_from(await clock(env))
+    baking = lease.watched().baking_from(await clock(env))
     watched = partial(monitor, env, baking, env.policy.watching(), is_held=False)
     verdicts = await story(f"monitor {lease.version} in {env.name}", watched, why_alarmed)
     if bad := alarming(verdicts):
         await notify_alarm(env, lease, bad)
-        if env.policy.revert_in_watch and bad.action is not Action.INCONCLUSIVE:
+        if env.policy.revert_in_watch and not lease.is_back and bad.action is not Action.INCONCLUSIVE:
             request = {**alarm_rollback(lease, bad), "requested_by": f"watch of {lease.release_id}"}
             asked = {"request": request, "environment": env.name}
             await start(f"rollback/{env.name}", asked, f"rollback/{env.name}/{lease.release_id}/watch")
         return FlowResult(end=ReleaseOutcome.ALARMED, message=bad.explanation, release_id=lease.release_id)
-    for service in lease.services:
+    for service in () if lease.is_back else lease.services:
         await end_watch(env, lease, service)
-    message = f"{lease.version}: nothing bad in the {minutes(env.policy.watch_s)} after its promotion."
     unsure = [f"{one.service}: {one.explanation}" for one in verdicts if one.action is Action.INCONCLUSIVE]
-    return FlowResult(end=ReleaseOutcome.PASSED, message=" Not certain: ".join([message, *unsure[:1]]))
+    message = watch_passed(lease, env.policy.watch_s, unsure)
+    await notify_watched(env, lease, message)
+    return FlowResult(end=ReleaseOutcome.PASSED, message=message)

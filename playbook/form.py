@@ -96,12 +96,17 @@ def _arrange(schema: JsonSchemaValue) -> None:
 
 
 def _leave_empty(one: JsonSchemaValue) -> None:
-    """A box instead of a choice between a value and none. A whole model stays a choice, and is shown where wanted."""
+    """A box instead of a choice between a value and none. A whole model stays a choice, and is shown where wanted.
+
+    The UI sends null for an empty box, and Prefect refuses null where the field has a default.
+    """
     kinds = [kind for kind in one.get("anyOf", ()) if kind != {"type": "null"}]
     if "anyOf" in one and len(kinds) == 1 and "$ref" not in kinds[0]:
         del one["anyOf"]
         one.pop("default", None)
         one.update(kinds[0])
+    if "anyOf" not in one and "default" in one and one["default"] is None:
+        del one["default"]
 
 
 def deployed(schema: dict[str, Any], environment: str, services: Sequence[str], *, is_internal: bool) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class Ui:
 
     def box(self, title: str) -> Locator:
         """The box of a field, by its title; a field that may stay empty says so."""
-        return self.page.get_by_label(re.compile(rf"^{re.escape(title)}( \(Optional\))?$")).first
+        return self.page.get_by_label(re.compile(rf"^(Select )?{re.escape(title)}( \(Optional\))?$")).first
 
     async def submit(self) -> None:
         """Ask for the run."""

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from prefect import Task, get_run_logger, runtime, task
+from prefect import Task, events, get_run_logger, runtime, task
 
 from blocks.clock import unix_s
 from blocks.environment import Environment
@@ -16,39 +16,35 @@ from blocks.prefect_api import PREFECT_AWAY
 from playbook.analysis.verdict import Verdict
 from playbook.checklist.items import Item
 from playbook.errors import BadRequest, Refused, ReleaseError, Transient
-from playbook.lease.lease import Kind, Lease
+from playbook.lease.lease import Decision, Kind, Lease
 from playbook.lease.record import Unreadable
 from playbook.messages import chat as messages
-from playbook.messages import hotfix
+from playbook.messages import hotfix, not_started
 from playbook.messages import page as pages
-from playbook.messages.facts import Deployed, Message, Page, Resolution, Ticket
+from playbook.messages.facts import Deployed, Message, Page, Recorded, Resolution, TakenBack, Ticket
 from playbook.messages.hold import question
+from playbook.messages.not_started import WITHOUT_A_WRITE, Asked
 from playbook.messages.report import Report
+from playbook.messages.server_notices import UNTOLD
 from playbook.messages.set_aside import key_unreadable, late_promotion, not_reverted, set_aside
 from playbook.messages.status import linked
-from playbook.release.outcome import FlowResult, ReleaseOutcome
+from playbook.messages.watch import watched
+from playbook.messages.words import stable_names
+from playbook.release.outcome import FlowResult
 from playbook.release.plan import Order
 from playbook.release.request import MitigateRequest
-from playbook.release.version import Version
+from playbook.release.version import VERSION, Version
+from playbook.text import clean
 from tasks.incident import incident_ticket, note_incident, open_incidents, run_url
 from tasks.links import page_url
 from tasks.place import place_of
 from tasks.retries import LATER, NOTIFY, TELL
 from tasks.start import form_link, start
 
-Fact = Message | Page | Ticket | Resolution | Deployed
+Fact = Message | Page | Ticket | Resolution | Deployed | Recorded | TakenBack
 """What can be said; each has a key, and is said once for it."""
 
-NOT_STARTED = frozenset(
-    {
-        ReleaseOutcome.REFUSED,
-        ReleaseOutcome.NOTHING_TO_RELEASE,
-        ReleaseOutcome.DUPLICATE,
-        ReleaseOutcome.PLANNED,
-    }
-)
-"""The outcomes of a release that has written nothing to its environment."""
-
+UNTOLD_MAX = 900
 TRY_S = 5
 """One try to say something may take so long. A release waits for its messages, and a vendor may hang."""
 
@@ -106,12 +102,30 @@ async def mark_deployed(env: Environment, deployed: Deployed, to: str = "") -> N
         await env.release_tracker.release(deployed.version, Version.parse(deployed.version).commit)
 
 
+@task(name="take back", task_run_name="mark {taken.version} taken back", **TELL)
+async def mark_taken_back(env: Environment, taken: TakenBack, to: str = "") -> None:
+    """The release tracker knows that the version was taken back; telling it twice is as good as once."""
+    if env.release_tracker is not None:
+        async with _within_a_try("the release tracker"):
+            await env.release_tracker.take_back(taken, Version.parse(taken.version).commit)
+
+
+@task(name="record deployment", task_run_name="record deployment: {recorded.state}", **NOTIFY)
+async def record_deployment(env: Environment, recorded: Recorded, to: str = "") -> None:
+    """The code host shows how the release stands; telling it twice is as good as once."""
+    if env.code_host is not None:
+        async with _within_a_try("the code host"):
+            await env.code_host.record(recorded)
+
+
 STEPS: dict[type[Fact], Task[..., Any]] = {
     Message: post,
     Page: page,
     Ticket: open_ticket,
     Resolution: resolve,
     Deployed: mark_deployed,
+    Recorded: record_deployment,
+    TakenBack: mark_taken_back,
 }
 
 
@@ -120,11 +134,15 @@ def recipients(env: Environment, fact: Fact) -> tuple[str, ...]:
     match fact:
         case Message():
             return tuple(channel.name for channel in env.channels)
-        case Page() | Resolution():
+        case Page():
+            return tuple(pager.name for pager in env.pagers if env.routing.calls(pager.name, fact))
+        case Resolution():
             return tuple(pager.name for pager in env.pagers)
         case Ticket():
             return ("",) if env.tickets is not None else ()
-        case Deployed():
+        case Recorded():
+            return ("",) if env.code_host is not None else ()
+        case Deployed() | TakenBack():
             return ("",) if env.release_tracker is not None else ()
 
 
@@ -134,8 +152,9 @@ async def notify(env: Environment, fact: Fact) -> None:
     What cannot be said now is said by an `announce` run, and this run's log shows so. One flow run takes a release
     through staging and production, so the environment is part of the fact's key.
     """
-    fact = fact.model_copy(update={"key": f"{env.name}/{fact.key}"})
-    await asyncio.gather(*(_tell(env, fact, to) for to in recipients(env, fact)))
+    facts = env.routing.copies(fact) if isinstance(fact, Message) else (fact,)
+    keyed = [one.model_copy(update={"key": f"{env.name}/{one.key}"}) for one in facts]
+    await asyncio.gather(*(_tell(env, one, to) for one in keyed for to in recipients(env, one)))
 
 
 async def _tell(env: Environment, fact: Fact, to: str) -> None:
@@ -175,6 +194,26 @@ async def track_release(env: Environment, lease: Lease) -> None:
     await notify(env, Deployed(key=lease.release_id, version=lease.version))
 
 
+async def track_taken_back(env: Environment, lease: Lease) -> None:
+    """The release tracker knows that users had the version, and that it was taken back from them."""
+    came_to = lease.came_to or lease.decision
+    had_users = lease.kind is Kind.ROLLBACK or came_to in (Decision.BAKE, Decision.PROMOTE)
+    if not (had_users and VERSION.fullmatch(lease.version)):
+        return
+    now_s, back_on = unix_s(), stable_names(lease)
+    taken = TakenBack(
+        key=f"{lease.release_id}/taken-back",
+        release_id=lease.release_id,
+        version=lease.version,
+        back_on=back_on if VERSION.fullmatch(back_on) else "",
+        reason=lease.reason,
+        from_s=min(lease.bake_start_s or float(lease.epoch), now_s),
+        until_s=now_s,
+        url=f"{env.ui_url}/runs/flow-run/{lease.flow_run_id}" if env.ui_url else "",
+    )
+    await notify(env, taken)
+
+
 async def notify_starting(env: Environment, report: Report, order: Order, items: tuple[Item, ...] = ()) -> None:
     """`#releases` knows that a release begins, what the checks said, who has overridden which, and the forecast."""
     lease, bake_s = report.lease, report.lease.policy(env.policy).bake_s
@@ -184,17 +223,17 @@ async def notify_starting(env: Environment, report: Report, order: Order, items:
 
 async def notify_unfit(env: Environment, message: str) -> None:
     """`#releases` knows before a release what would fail it."""
-    await notify(env, messages.flight_check_failed(env.name, message, this_run(env)))
+    await notify(env, not_started.flight_check_failed(env.name, message, this_run(env)))
 
 
 async def notify_late(env: Environment, order: Order, late_s: float) -> None:
     """`#releases` knows that a release starts long after its time, and where to let it go on."""
-    await notify(env, messages.late(env.name, str(order.version), late_s, this_run(env)))
+    await notify(env, not_started.late(env.name, str(order.version), late_s, this_run(env)))
 
 
 async def notify_approval(env: Environment, order: Order, items: tuple[Item, ...]) -> None:
     """`#releases` knows that a release waits for a person before production is touched."""
-    await notify(env, messages.approval(env.name, str(order.version), items, this_run(env)))
+    await notify(env, not_started.approval(env.name, str(order.version), items, this_run(env)))
 
 
 def this_run(env: Environment) -> str:
@@ -213,19 +252,27 @@ def planned_words(env: Environment, report: Report, order: Order, changes: str) 
     return start.text, messages.complete(report, env.policy.watch_s if bake_s else 0).text
 
 
-async def notify_not_started(environment: str, version: str, asked_by: str, outcome: FlowResult) -> None:
-    """`#releases` knows that a release ended before its first write. Other outcomes have their own messages.
+async def notify_not_started(environment: str, asked: Asked, outcome: FlowResult) -> None:
+    """People know that a run ended before its first write, and the on-call engineer where users wait for it. Other
+    outcomes have their own messages.
 
-    The run ends as it would have where the environment cannot be opened.
+    The run ends as it would have where the environment cannot be opened: then the Prefect server tells it.
     """
-    if outcome.end not in NOT_STARTED:
+    if outcome.end not in WITHOUT_A_WRITE:
         return
     try:
         env = await Environment.open(environment)
     except (BadRequest, *PREFECT_AWAY) as unknown:
         get_run_logger().warning("no channel is told: %s", unknown)
+        run = {"prefect.resource.id": f"playbook.untold.{runtime.flow_run.get_id()}"}
+        said = f"{asked.what} to {environment} ended {outcome.end}: {outcome.message}"
+        events.emit_event(UNTOLD, resource={**run, "prefect.resource.name": clean(said, UNTOLD_MAX)})
         return
-    await notify(env, messages.not_started(outcome, env.name, version, asked_by, this_run(env)))
+    url = this_run(env)
+    page = not_started.not_started_page(outcome, env.name, asked, url) if env.is_production else None
+    await notify(env, not_started.not_started(outcome, env.name, asked, url))
+    if page is not None:
+        await notify(env, page)
 
 
 async def notify_taken_up(env: Environment, lease: Lease) -> None:
@@ -254,12 +301,24 @@ async def notify_not_reverted(env: Environment, report: Report, why: str) -> Non
     await notify(env, not_reverted(report, why))
 
 
+async def notify_hotfix_started(env: Environment, report: Report) -> None:
+    """`#incident-response` and whoever is called for security know that a hotfix is on its way to all users."""
+    page = hotfix.hotfix_page(report, this_run(env))
+    await asyncio.gather(
+        notify(env, hotfix.hotfix_started(report, env.contacts, this_run(env))),
+        *([notify(env, page)] if any(env.routing.calls(one.name, page) for one in env.pagers) else []),
+    )
+
+
 async def notify_complete(env: Environment, report: Report) -> None:
     """`#releases` knows that all users have it; a hotfix's debt has its ticket; open incidents are over."""
     lease = report.lease
     facts: list[Fact] = [messages.complete(report, env.policy.watch_s if env.policy.bake_s else 0)]
     if lease.kind is Kind.HOTFIX:
         facts = [hotfix.hotfix_deployed(report, env.policy), hotfix.hotfix_debt(report, env.policy)]
+        page = hotfix.hotfix_page(report, this_run(env))
+        if any(env.routing.calls(one.name, page) for one in env.pagers):
+            facts.append(Resolution(key=page.key))
     await asyncio.gather(*(notify(env, fact) for fact in facts), end_incidents(env, lease.coordinator))
 
 
@@ -327,9 +386,17 @@ async def notify_alarm(env: Environment, lease: Lease, verdict: Verdict) -> None
     await note_incident(env, lease.coordinator, pages.alarm_key(lease))
 
 
+async def notify_watched(env: Environment, lease: Lease, message: str) -> None:
+    """`#releases` knows how the hour after a promotion or a rollback went."""
+    await notify(env, watched(lease, env.name, message))
+
+
 async def start_watch(env: Environment, lease: Lease) -> None:
-    """The hour of watching (playbook 3, step 3) goes on in a run of its own."""
-    if env.policy.bake_s:
+    """The hour of watching (playbook 3, step 3) goes on in a run of its own: after a promotion, and after users went
+    back from a revision that they had reached."""
+    came_to = lease.came_to or lease.decision
+    reached = lease.kind is Kind.ROLLBACK or not lease.is_back or came_to in (Decision.BAKE, Decision.PROMOTE)
+    if env.policy.bake_s and reached:
         try:
             signature = await env.signer.sign_words("watch", lease.stored())
         except Refused as unsigned:

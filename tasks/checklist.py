@@ -1,7 +1,7 @@
 """The checks before a release, each one a step of its own, side by side."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
 from prefect import get_run_logger, task
@@ -157,24 +157,37 @@ async def _migrations(asked: Question) -> Seen:
 
 async def _secrets(asked: Question) -> Seen:
     """Those of the file, those that the serving revisions read, and the worker's own tokens."""
-    env, manager = asked.env, asked.env.secret_manager
-    if manager is None:
+    env = asked.env
+    if env.secret_manager is None:
         return _unknown("secret manager", "secret_manager")
-    used, unread = await asyncio.gather(_used(asked), _unreadable(env))
+    problems, fact = await secrets_state(env, asked.order.images)
+    return _passes(not problems, "; ".join(problems) or fact)
+
+
+async def secrets_state(env: Environment, services: Iterable[str]) -> tuple[list[str], str]:
+    """What is wrong with the secrets that ``services`` and the worker read, and a sentence for where nothing is.
+
+    Raises: Transient, Refused (the Secret Manager does not say).
+    """
+    manager = env.secret_manager
+    if manager is None:
+        return [], "This environment names no Secret Manager."
+    used, unread = await asyncio.gather(_used(env, services), _unreadable(env))
     tokens = [place for reference in env.references().values() if (place := reference.secret_name)]
     names = list(dict.fromkeys([*manager.names, *used, *tokens]))
     until_s = unix_s() + env.gates.secrets_last_s
     states = await asyncio.gather(*(manager.state(name) for name in names))
     problems = [problem for state in states if (problem := secret_problem(state, until_s))] + unread
     last = f"each lasts at least {minutes(env.gates.secrets_last_s)}"
-    fact = f"{len(names)} secrets and {len(env.references())} tokens of the worker are there and enabled; {last}"
-    return _passes(not problems, "; ".join(problems) or fact)
+    return (
+        problems,
+        f"{len(names)} secrets and {len(env.references())} tokens of the worker are there and enabled; {last}",
+    )
 
 
-async def _used(asked: Question) -> list[str]:
+async def _used(env: Environment, services: Iterable[str]) -> list[str]:
     """The secrets that the revisions which serve now read: a new revision is made of one of them."""
-    env = asked.env
-    snapshots = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in asked.order.images))
+    snapshots = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in services))
     revisions = await asyncio.gather(*(env.cloud_run.revision(one.service, one.pinned.main) for one in snapshots))
     return [secret.removesuffix("/versions/latest") for revision in revisions for secret in revision.secrets]
 

@@ -13,6 +13,7 @@ from playbook.text import clean
 from tasks import status
 from tasks.attempt import check_not_ended
 from tasks.binding import check_environment
+from tasks.deployments import all_recorded
 from tasks.run_name import name_end
 
 Notify = Callable[[FlowResult], Awaitable[None]]
@@ -35,25 +36,26 @@ async def ending(
             await check_not_ended()
         outcome = await work
     except BadRequest as wrong:
-        outcome = FlowResult(end=ReleaseOutcome.REFUSED, message=f"{_before(wrong)} {'; '.join(wrong.problems)}")
+        refused = _refused(wrong, "; ".join(wrong.problems))
+        outcome = refused.model_copy(update={"is_request_wrong": True})
     except Fenced as newer:
         outcome = FlowResult(end=ReleaseOutcome.FENCED, message=str(newer))
     except Held as held:
-        outcome = FlowResult(
-            end=ReleaseOutcome.DUPLICATE if held.is_same else ReleaseOutcome.REFUSED, message=f"{_before(held)} {held}"
-        )
+        outcome = _refused(held, end=ReleaseOutcome.DUPLICATE if held.is_same else ReleaseOutcome.REFUSED)
     except (Refused, Conflict) as refusal:
-        outcome = FlowResult(end=ReleaseOutcome.REFUSED, message=f"{_before(refusal)} {refusal}")
+        outcome = _refused(refusal)
     finally:
         work.close()
     message = clean(outcome.message)
     get_run_logger().info("%s: %s", outcome.end, message)
     if notify is not None:
         await notify(outcome.model_copy(update={"message": message}))
+    await all_recorded()
     await status.finish(outcome, await name_end(outcome.end.value))
     state = Completed if outcome.end.is_success else Failed
     return state(name=outcome.end.value, message=message)
 
 
-def _before(error: ReleaseError) -> str:
-    return error.done_before or "Nothing was touched."
+def _refused(error: ReleaseError, why: str = "", end: ReleaseOutcome = ReleaseOutcome.REFUSED) -> FlowResult:
+    before = error.done_before or "Nothing was touched."
+    return FlowResult(end=end, message=f"{before} {why or error}", done_before=error.done_before)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from prefect import get_run_logger
 
 from blocks.environment import Environment
-from playbook.errors import Conflict, Refused, StartFailed
+from playbook.errors import Conflict, Refused, StartFailed, Transient
 from playbook.lease.change import Change
 from playbook.release.traffic import LATEST, ServiceSnapshot, TrafficSplit, is_our_tag
 
@@ -63,8 +63,8 @@ async def ensure(
 async def check_can_serve(env: Environment, snapshot: ServiceSnapshot, change: Change) -> None:
     """No user is sent to a revision that is gone: one that the service's traffic does not name now is looked up.
 
-    Where the revisions are not shown, Cloud Run itself will say it. One call, where there is such a revision.
-    Raises: Refused, Transient.
+    Where the revisions are not shown, Cloud Run itself will say it: users wait for no list. One call, where there is
+    such a revision. Raises: Refused.
     """
     if change.split is None:
         return
@@ -74,8 +74,8 @@ async def check_can_serve(env: Environment, snapshot: ServiceSnapshot, change: C
         return
     try:
         found = {revision.name for revision in await env.cloud_run.revisions(snapshot.service)}
-    except Refused as refusal:
-        get_run_logger().warning("%s: its revisions could not be looked at: %s", snapshot.service, refusal)
+    except (Refused, Transient) as unseen:
+        get_run_logger().warning("%s: its revisions could not be looked at: %s", snapshot.service, unseen)
         return
     if gone := sorted(unknown - found):
         raise Refused(

@@ -10,7 +10,8 @@ from blocks.clock import unix_s
 from blocks.environment import Environment
 from blocks.ports import Reachable, Secrets
 from playbook.checklist.checks import secret_problem
-from playbook.errors import NoData, Refused, ReleaseError, Transient
+from playbook.errors import Conflict, NoData, Refused, ReleaseError, Transient
+from playbook.lease.record import Record, Unreadable
 from tasks.retries import READ, is_last_try
 
 
@@ -64,3 +65,23 @@ def doors(env: Environment) -> dict[str, Callable[[], Awaitable[object]]]:
     for pager in env.pagers:
         found[f"who is on call ({pager.name})"] = partial(pager.shifts, unix_s(), unix_s() + env.gates.on_call_s)
     return found
+
+
+@task(name="try a stale write", task_run_name="try a stale write", **READ)
+async def prove_conditional_writes(env: Environment) -> str | None:
+    """Cloud Run refuses a write under an older resource version: tried on the first service that no release holds,
+    which is written unchanged. Returns what is wrong, or None."""
+    for service in env.service_names:
+        snapshot = await env.cloud_run.snapshot(service)
+        record = Record.parse(service, snapshot.annotations)
+        if isinstance(record, Unreadable) or record.holder or snapshot.is_under_way:
+            continue
+        try:
+            await env.cloud_run.check_conditional_writes(snapshot)
+        except Conflict as moved:
+            raise Transient(f"{service} was changed meanwhile: {moved}") from moved
+        except Refused as accepted:
+            return str(accepted)
+        get_run_logger().info("%s: a stale write was refused", service)
+        return None
+    return "Whether stale writes are refused was not tried: every service is held, or changes. Start this again later."

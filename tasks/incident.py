@@ -12,17 +12,24 @@ from prefect import get_run_logger, runtime
 
 from blocks.environment import Environment
 from playbook.errors import ReleaseError
-from playbook.incident.response import Signature, new_signatures
+from playbook.incident.response import Signature, assignee, new_signatures
 from playbook.lease import change
 from playbook.lease.lease import Kind, Lease, ServiceRollout
 from playbook.lease.record import Record
 from playbook.messages.facts import Ticket
+from playbook.messages.page import calls_of
 from playbook.messages.report import Report
-from playbook.messages.ticket import findings, folded, log_commands, postmortem, rollback_ticket
+from playbook.messages.ticket import causes, findings, folded, log_commands, postmortem, rollback_ticket
+from playbook.release.plan import commit_of
+from playbook.release.version import commit_of_version, is_version
+from tasks.checklist import secrets_state
 from tasks.ensure import ensure
+from tasks.links import commits_url
 from tasks.retries import READ, TELL, WRITE, step
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "docs" / "playbooks" / "postmortem-template.md"
+LOOK_S = 10
+"""A ticket waits so long for a system that it quotes."""
 LINES = 100
 """The playbook's own limit for a look at the logs."""
 
@@ -57,10 +64,46 @@ async def _new_errors(env: Environment, lease: Lease, rollout: ServiceRollout) -
 
 async def incident_ticket(env: Environment, report: Report) -> Ticket:
     """The ticket of a release that was taken back: evidence, new errors, links, and the draft of the post-mortem."""
-    signatures = await error_signatures(env, report.lease)
-    links = {"flow run": run_url(env, report.lease), **log_commands(report)}
+    lease = report.lease
+    signatures, where = await asyncio.gather(error_signatures(env, lease), where_to_look(env, lease))
+    links = {"flow run": run_url(env, lease), **log_commands(report)}
     draft = postmortem(await postmortem_template(), report, signatures)
-    return rollback_ticket(report, findings(report, signatures, links), folded("Draft of the post-mortem", draft))
+    who = assignee(env.contacts, lease.requested_by, *calls_of(report))
+    found = findings(report, signatures, links)
+    return rollback_ticket(report, where, found, folded("Draft of the post-mortem", draft), assignee=who)
+
+
+@step("where to look", **TELL)
+async def where_to_look(env: Environment, lease: Lease) -> str:
+    """The part of the ticket that playbook 4, scenario 1, step 3 asks for. What cannot be had says so. Markdown."""
+    url = commits_url(env, lease)
+    sentry = env.release_tracker.release_url(lease.version) if env.release_tracker and is_version(lease.version) else ""
+    commits, secrets = await asyncio.gather(_or_why(_commits(env, lease)), _or_why(_secrets(env, lease)))
+    return causes(commits, url, sentry, secrets)
+
+
+async def _commits(env: Environment, lease: Lease) -> list[str]:
+    """A line for each commit between what users had and this version, oldest first."""
+    new = commit_of_version(lease.version)
+    old = next(filter(None, (commit_of(one.service, one.from_revision) for one in lease.rollouts)), "")
+    if env.code_host is None or not (old and new) or old == new:
+        return []
+    compared = await env.code_host.compare(old, new)
+    return [f"{one.sha[:7]} {one.message.splitlines()[0]} ({one.author or 'unknown'})" for one in compared.commits]
+
+
+async def _secrets(env: Environment, lease: Lease) -> list[str]:
+    problems, fact = await secrets_state(env, lease.services)
+    return problems or [fact]
+
+
+async def _or_why(asked: Awaitable[list[str]]) -> list[str]:
+    """The lines, or a sentence for why there are none."""
+    try:
+        async with asyncio.timeout(LOOK_S):
+            return await asked
+    except (ReleaseError, TimeoutError) as away:
+        return [f"could not be asked: {away or 'no answer in time'}"]
 
 
 async def postmortem_template() -> str:

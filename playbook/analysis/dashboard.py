@@ -68,7 +68,7 @@ def dashboard(name: str, services: Sequence[Service], signals: Sequence[Signal],
                 *(_revisions(one, f"label_values({metric}, {label})") for one in ("canary", "stable")),
             ]
         },
-        "annotations": {"list": [_annotation("canary's first requests", _appears(requests, label))]},
+        "annotations": {"list": _annotations(services[0], text_of)},
         "panels": panels,
     }
 
@@ -150,8 +150,30 @@ def _filled(template: str, service: Service, revision: str) -> str:
     return known.replace("{job}", service.job).replace("{service}", service.name)
 
 
+def _annotations(service: Service, text_of: TextOf) -> list[Json]:
+    """Start, shift, verdict and end of a release, as what the coordinator's own metrics show of them.
+
+    No token and no write is needed: a revision that is scraped for the first time, users' first requests to the canary,
+    its last ones (taken back), and stable's last ones (promoted).
+    """
+    requests, up = text_of("requests"), text_of("up")
+    label, up_label = ((_REVISION.search(text) or ["", "revision"])[1] for text in (requests, up))
+    canary, stable = (_filled(requests, service, revisions) for revisions in (CANARY, STABLE))
+    return [
+        _annotation("start: the new revision runs", "blue", _appears(_filled(up, service, CANARY), up_label)),
+        _annotation("shift: the canary's first requests", "orange", _appears(canary, label)),
+        _annotation("verdict: taken back, the canary's last requests", "red", _ends(canary, label)),
+        _annotation("end: promoted, stable's last requests", "green", _ends(stable, label)),
+    ]
+
+
 def _appears(selector: str, label: str) -> str:
     return f"sum by ({label}) ({selector}) unless sum by ({label}) ({selector} offset 1m)"
+
+
+def _ends(selector: str, label: str) -> str:
+    rate = f"sum by ({label}) (rate({selector}[1m]))"
+    return f"({rate} == 0) and ({rate.replace('[1m]', '[1m] offset 1m')} > 0)"
 
 
 def _camel(name: str) -> str:
@@ -208,11 +230,11 @@ def _revisions(name: str, query: str) -> Json:
     }
 
 
-def _annotation(name: str, expression: str) -> Json:
+def _annotation(name: str, color: str, expression: str) -> Json:
     return {
         "name": name,
         "enable": True,
-        "iconColor": "blue",
+        "iconColor": color,
         "datasource": {"type": "prometheus", "uid": "${datasource}"},
         "expr": expression,
         "titleFormat": name,

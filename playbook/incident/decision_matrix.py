@@ -184,3 +184,37 @@ def row_for(reason: Reason) -> Row | None:
     """The matrix row of what the judge found; None where the matrix has none."""
     symptom = SYMPTOM_OF[reason]
     return None if symptom is None else MATRIX[symptom]
+
+
+class Event(StrEnum):
+    """What people are told with a severity although the matrix has no row for it."""
+
+    NO_USER_REACHED = "a release was taken back for something that no row names"
+    HALF_PROMOTED = "a step was refused while users were being promoted"
+    TURNED_BAD = "what all users have turned bad, for something that no row names"
+    NOT_REVERTED = "users could not be taken back everywhere"
+    SET_ASIDE = "a service, or every service, that the engine does nothing with"
+    LATE_PROMOTION = "a release that stands half promoted waits for a person"
+    MIGRATION_ROLLBACK = "a migration is taken back, or that is refused or stopped: users cannot write"
+    NOT_STARTED = "a run that users wait for does not start, or the worker that would start it is gone"
+    NO_RECOVERY = "recovery fails or does not run"
+    NOT_DELIVERED = "a message, page or ticket was not delivered"
+    FOLLOW_UP = "what a hotfix skipped"
+    ACTION_ITEM = "what a retrospective found"
+
+
+SEVERITY_OF: dict[Event, Severity] = {
+    Event.NO_USER_REACHED: Severity.P2,
+    Event.HALF_PROMOTED: Severity.P1,
+    Event.TURNED_BAD: Severity.P1,
+    Event.NOT_REVERTED: Severity.P1,
+    Event.SET_ASIDE: Severity.P1,
+    Event.LATE_PROMOTION: Severity.P1,
+    Event.MIGRATION_ROLLBACK: Severity.P1,
+    Event.NOT_STARTED: Severity.P1,
+    Event.NO_RECOVERY: Severity.P1,
+    Event.NOT_DELIVERED: Severity.P2,
+    Event.FOLLOW_UP: Severity.P2,
+    Event.ACTION_ITEM: Severity.P3,
+}
+"""With `MATRIX` the one place that says how severe something is: page, room, ticket and post-mortem read it."""

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 
 from pydantic import Field
 
@@ -28,12 +29,31 @@ _VARIABLE = (
 )
 
 
+class Call(StrEnum):
+    """What a person or a pager is called for: a severity, or a matter of security."""
+
+    P0 = "P0"
+    P1 = "P1"
+    P2 = "P2"
+    P3 = "P3"
+    SECURITY = "security"
+
+
 class Contact(Frozen):
     """A person whom an incident may need (playbook 10)."""
 
     name: str = Field("", description="Of the person. It may change; the role stays.")
-    slack: str = Field(description="Handle, for example @platform-lead.")
+    slack: str = Field(min_length=1, description="Handle, for example @platform-lead.")
+    slack_id: str = Field(
+        "",
+        pattern=r"^([UWS][A-Z0-9]{5,})?$",
+        description="Slack's id of the person (U…) or user group (S…): with it they are notified, not only named.",
+    )
+    github: str = Field(
+        "", pattern=r"^([A-Za-z0-9-]{1,39})?$", description="Login on the code host: tickets are assigned to it."
+    )
     escalation: str = Field("", description="When they are called, for example Primary on-call.")
+    called_for: tuple[Call, ...] = Field((), description="The incidents in which they are called and mentioned.")
 
 
 class Signature(Frozen):
@@ -67,10 +87,37 @@ def new_signatures(service: str, canary: Sequence[LogLine], stable: Sequence[Log
     return tuple(Signature(service=service, text=text, count=count) for count, text in new[:SIGNATURES_MAX])
 
 
-def roll_call(contacts: Mapping[str, Contact]) -> list[str]:
-    """Which roles to fill, and whom to call; one line each."""
-    people = [
+def roll_call(contacts: Mapping[str, Contact], *calls: Call) -> list[str]:
+    """Which roles to fill, who is called for any of ``calls``, and the other contacts; one line each."""
+    return ["Roles to fill: " + ", ".join(f"{role}: ?" for role in ROLES), *called(contacts, *calls)]
+
+
+def called(contacts: Mapping[str, Contact], *calls: Call) -> list[str]:
+    """Who is called for any of ``calls``, and the other contacts; one line each."""
+    now = {role: one for role, one in contacts.items() if set(one.called_for) & set(calls)}
+    others = {role: one for role, one in contacts.items() if role not in now}
+    return [
+        *(["Called:", *_lines(now)] if now else []),
+        *(["Contacts:", *_lines(others)] if others else []),
+    ]
+
+
+def _lines(contacts: Mapping[str, Contact]) -> list[str]:
+    return [
         " ".join(filter(None, (f"• {role}: {one.slack}", one.name and f"({one.name})", one.escalation)))
         for role, one in contacts.items()
     ]
-    return ["Roles to fill: " + ", ".join(f"{role}: ?" for role in ROLES), *(["Contacts:", *people] if people else [])]
+
+
+BY_WORKFLOW = " (GitHub Actions)"
+"""Ends the name of who asked, where a workflow did: the name before it is their login."""
+
+
+def assignee(contacts: Mapping[str, Contact], requested_by: str, *calls: Call) -> str:
+    """The login of who follows a release up: whoever asked for it, else the first contact who is called for it."""
+    if requested_by.endswith(BY_WORKFLOW):
+        return requested_by.removesuffix(BY_WORKFLOW)
+    asked = requested_by.strip().lower()
+    own = (one.github for one in contacts.values() if asked and asked in (one.name.lower(), one.slack.lower()))
+    called_for = (one.github for one in contacts.values() if set(one.called_for) & set(calls))
+    return next(filter(None, [*own, *called_for]), "")

@@ -233,6 +233,31 @@ class Lease(Stored):
         """The revision that is known to be good."""
         return rollout.from_revision
 
+    @property
+    def is_back(self) -> bool:
+        """Whether users go back to what they had before."""
+        return self.decision is Decision.REVERT
+
+    def watched(self) -> Self:
+        """The same lease as its watch reads it: ``to_revision`` is what users are on now, ``found`` what they left."""
+        if not self.is_back:
+            return self
+        left = {
+            one.service: TrafficSplit.all_to(self.suspect(one)) if one.to_revision == self.suspect(one) else one.found
+            for one in self.rollouts
+        }
+        rollouts = tuple(
+            one.model_copy(
+                update={
+                    "to_revision": self.trusted(one),
+                    "from_revision": self.suspect(one),
+                    "found": left[one.service],
+                }
+            )
+            for one in self.rollouts
+        )
+        return self.model_copy(update={"rollouts": rollouts})
+
     def share(self, rollout: ServiceRollout) -> int:
         """Percent of its users that the service's canary has while it bakes."""
         return rollout.canary_percent or self.canary_percent

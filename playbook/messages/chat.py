@@ -10,12 +10,12 @@ from playbook.lease.lease import Lease
 from playbook.messages.checklist import chat_lines, overridden
 from playbook.messages.facts import Audience, Message
 from playbook.messages.forecast import sentence
-from playbook.messages.page import alarm_key, alarm_summary
+from playbook.messages.page import alarm_key, alarm_summary, calls_of
 from playbook.messages.plan import rollback_plan
 from playbook.messages.report import Report
+from playbook.messages.routing import mentions
 from playbook.messages.times import clock, clock_s, minutes
 from playbook.messages.words import impact, next_steps, severity, stable_names, users_now, which
-from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import Measure, MitigateRequest
 
 
@@ -207,63 +207,15 @@ def scaled(report: Report, instances: int) -> Message:
 
 
 def alarm(lease: Lease, environment: str, verdict: Verdict, form: str) -> Message:
-    """A promoted release turned bad: a person decides, with the filled-in form or the command to roll back.
+    """What users were moved to turned bad: a person decides, with the filled-in form or the command to roll back.
 
     ``form`` is the link to the form, or what to start by hand.
     """
     summary = alarm_summary(lease, environment, verdict)
-    text = f"🔥 {summary}\nRoll back: {form}\nBy hand:\n```{rollback_plan(lease)}```"
+    by_hand = "" if lease.is_back else f"\nBy hand:\n```{rollback_plan(lease)}```"
+    further = " (name the release to go back to in `to`)" if lease.is_back else ""
+    text = f"🔥 {summary}\nRoll back{further}: {form}{by_hand}"
     return Message(key=alarm_key(lease), audience=Audience.INCIDENTS, text=text)
-
-
-def not_started(outcome: FlowResult, environment: str, version: str, asked_by: str, run_url: str) -> Message:
-    """A release that people wait for ended before its first write: why, and that users have what they had."""
-    is_plan = outcome.end is ReleaseOutcome.PLANNED
-    title = "📝 {} RELEASE PLANNED, NOT STARTED" if is_plan else f"⏹ {{}} RELEASE DID NOT START ({outcome.end})"
-    text = "\n".join(
-        (
-            title.format(environment.upper()),
-            f"Version: {version or 'the one that passed staging last'}",
-            f"{'Plan' if is_plan else 'Reason'}: {outcome.message}",
-            f"Users: nothing changed for them in {environment}",
-            *((f"Requested by: {asked_by}",) if asked_by else ()),
-            f"Run: {run_url}",
-        )
-    )
-    return Message(key=f"{run_url.rsplit('/', 1)[-1]}/not-started", audience=Audience.RELEASES, text=text)
-
-
-def flight_check_failed(environment: str, message: str, run_url: str) -> Message:
-    """What would fail a release is told before one starts."""
-    lines = (f"🛠 {environment.upper()} IS NOT READY FOR A RELEASE", message, f"Run: {run_url}")
-    return Message(key=f"{run_url.rsplit('/', 1)[-1]}/flight-check", audience=Audience.RELEASES, text="\n".join(lines))
-
-
-def late(environment: str, version: str, late_s: float, run_url: str) -> Message:
-    """A release starts long after its time, and asks before it goes on."""
-    text = "\n".join(
-        (
-            f"⏰ {environment.upper()} RELEASE IS LATE: it starts {late_s / 60:.0f} minutes after its time",
-            f"Version: {version}",
-            f"Users: nothing changed for them in {environment}",
-            f"Decide whether it goes on: {run_url}",
-        )
-    )
-    return Message(key=f"{run_url.rsplit('/', 1)[-1]}/late", audience=Audience.RELEASES, text=text)
-
-
-def approval(environment: str, version: str, items: Sequence[Item], run_url: str) -> Message:
-    """A release waits for a person before production is touched."""
-    text = "\n".join(
-        (
-            f"🖐 {environment.upper()} RELEASE WAITS FOR APPROVAL",
-            f"Version: {version}",
-            *chat_lines(items),
-            f"Users: nothing changed for them in {environment}",
-            f"Decide: {run_url}",
-        )
-    )
-    return Message(key=f"{run_url.rsplit('/', 1)[-1]}/approval", audience=Audience.RELEASES, text=text)
 
 
 def war_room(report: Report, contacts: Mapping[str, Contact], run_url: str) -> Message:
@@ -275,8 +227,13 @@ def war_room(report: Report, contacts: Mapping[str, Contact], run_url: str) -> M
             f"Reason: {lease.reason}",
             f"Users: all back on {stable_names(lease)}. Impact: {impact(report)}",
             *overridden(lease.overrides),
-            *roll_call(contacts),
+            *roll_call(contacts, *calls_of(report)),
             f"Run: {run_url}",
         )
     )
-    return Message(key=f"{lease.release_id}/war-room", audience=Audience.INCIDENTS, text=text)
+    return Message(
+        key=f"{lease.release_id}/war-room",
+        audience=Audience.INCIDENTS,
+        text=text,
+        mentions=mentions(contacts, calls_of(report)),
+    )

@@ -1,6 +1,6 @@
 """What people read of a migration rollback that stopped: P1, since users cannot write."""
 
-from playbook.incident.decision_matrix import Severity
+from playbook.incident.decision_matrix import SEVERITY_OF, Event
 from playbook.lease.lease import MigrationLease
 from playbook.messages.facts import Page
 
@@ -14,7 +14,7 @@ def halted(lease: MigrationLease, environment: str, why: str) -> Page:
     """Nothing goes on by itself, and ``why`` says whose writes are off: P1."""
     return Page(
         key=lease.release_id,
-        severity=Severity.P1,
+        severity=SEVERITY_OF[Event.MIGRATION_ROLLBACK],
         summary=f"{environment.capitalize()} migration rollback stopped: {why}"[:1024],
         details={
             "release": lease.release_id,

@@ -1,13 +1,17 @@
 """What people read of a hotfix (playbook 6): that it is live and how long it took, and what is left to do."""
 
+from collections.abc import Mapping
+
 from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Action
-from playbook.incident.decision_matrix import Severity
+from playbook.incident.decision_matrix import MATRIX, SEVERITY_OF, Event, Symptom
+from playbook.incident.response import Call, Contact, called
 from playbook.lease.lease import HotfixLease, Lease
 from playbook.messages.checklist import overridden
 from playbook.messages.escape import markdown
-from playbook.messages.facts import Audience, Message, Ticket
+from playbook.messages.facts import SUMMARY_MAX, Audience, Message, Page, Ticket
 from playbook.messages.report import Report
+from playbook.messages.routing import mentions
 from playbook.messages.times import minutes
 from playbook.release.request import ExploitCheck, HotfixRequest
 
@@ -16,6 +20,46 @@ def request_of(report: Report) -> HotfixRequest:
     """What was asked for; only of a hotfix."""
     assert isinstance(report.lease, HotfixLease)
     return report.lease.request
+
+
+def hotfix_started(report: Report, contacts: Mapping[str, Contact], run_url: str) -> Message:
+    """A hotfix goes to all users within minutes, without a canary: who allowed it, and who is called (playbook 10)."""
+    lease, asked = report.lease, request_of(report)
+    text = "\n".join(
+        (
+            f"🚨 {report.environment.upper()} HOTFIX STARTED: {lease.version}",
+            f"Reason: {asked.reason} ({asked.incident})",
+            "Users: all of them get it at once when its smoke tests have passed; until then they have what they had",
+            f"Approved by: {asked.approver}",
+            *overridden(lease.overrides),
+            *called(contacts, Call.SECURITY),
+            f"Run: {run_url}",
+        )
+    )
+    return Message(
+        key=f"{lease.release_id}/hotfix-started",
+        audience=Audience.INCIDENTS,
+        text=text,
+        mentions=mentions(contacts, (Call.SECURITY,)),
+    )
+
+
+def hotfix_page(report: Report, run_url: str) -> Page:
+    """Calls whoever is on call for security, and no one else."""
+    lease, asked = report.lease, request_of(report)
+    return Page(
+        key=f"{lease.release_id}/hotfix",
+        severity=MATRIX[Symptom.VULNERABILITY].severity,
+        calls=(Call.SECURITY,),
+        summary=f"{report.environment.capitalize()} hotfix {lease.version} started: {asked.reason}"[:SUMMARY_MAX],
+        details={
+            "fixes": asked.incident,
+            "users": "all of them get it at once when its smoke tests have passed",
+            "approved by": asked.approver,
+            "what to do": "see that the fix closes the hole; the message HOTFIX DEPLOYED says what was verified",
+            "run": run_url,
+        },
+    )
 
 
 def hotfix_deployed(report: Report, policy: Policy) -> Message:
@@ -81,7 +125,7 @@ def hotfix_debt(report: Report, policy: Policy) -> Ticket:
     return Ticket(
         key=f"{lease.release_id}/debt",
         title=f"Follow-up of hotfix {lease.version}: what was skipped",
-        severity=Severity.P2,
+        severity=SEVERITY_OF[Event.FOLLOW_UP],
         body="\n".join((approved, "", *owed)),
         labels=("hotfix", "follow-up"),
     )

@@ -1,15 +1,13 @@
 """What wakes the on-call engineer."""
 
 from playbook.analysis.verdict import Verdict
-from playbook.incident.decision_matrix import Severity, Symptom, row_for
-from playbook.lease.lease import Lease
-from playbook.messages.facts import Page
+from playbook.incident.decision_matrix import SEVERITY_OF, Event, Symptom, row_for
+from playbook.incident.response import Call
+from playbook.lease.lease import HotfixLease, Lease, RollbackLease
+from playbook.messages.facts import SUMMARY_MAX, Page
 from playbook.messages.plan import rollback_plan
 from playbook.messages.report import Report
-from playbook.messages.words import impact, severity
-
-SUMMARY_MAX = 1024
-"""PagerDuty takes no more."""
+from playbook.messages.words import impact, severity, stable_names
 
 
 def rollback_page(report: Report) -> Page:
@@ -18,6 +16,7 @@ def rollback_page(report: Report) -> Page:
     return Page(
         key=lease.release_id,
         severity=severity(report),
+        calls=calls_of(report),
         summary=f"{report.environment.capitalize()} deployment failure: {lease.version}. {lease.reason}"[:SUMMARY_MAX],
         details={
             "release": lease.release_id,
@@ -30,19 +29,34 @@ def rollback_page(report: Report) -> Page:
     )
 
 
+def calls_of(report: Report) -> tuple[Call, ...]:
+    """Whom the incident calls: those of its severity, and those of security where a vulnerability was reported."""
+    lease = report.lease
+    is_security = isinstance(lease, RollbackLease) and lease.request.symptom is Symptom.VULNERABILITY
+    is_security = is_security or isinstance(lease, HotfixLease)
+    return (Call(severity(report).value), *((Call.SECURITY,) if is_security else ()))
+
+
 def alarm_page(lease: Lease, environment: str, verdict: Verdict, form: str) -> Page:
     """A promoted release turned bad. ``form`` is the link to the filled-in rollback form, or what to start by hand."""
     return Page(
         key=alarm_key(lease),
-        severity=verdict.severity or Severity.P1,
+        severity=verdict.severity or SEVERITY_OF[Event.TURNED_BAD],
         summary=alarm_summary(lease, environment, verdict)[:SUMMARY_MAX],
-        details={"roll back": form, "roll back by hand": rollback_plan(lease)},
+        details={"roll back": form, **({} if lease.is_back else {"roll back by hand": rollback_plan(lease)})},
     )
 
 
 def alarm_summary(lease: Lease, environment: str, verdict: Verdict) -> str:
     """What turned bad, in one line."""
-    return f"{environment.capitalize()} {lease.version} turned bad after promotion: {verdict.explanation}"
+    return f"{environment.capitalize()} {turned_bad(lease, verdict)}"
+
+
+def turned_bad(lease: Lease, verdict: Verdict) -> str:
+    """What users have, that it is bad, and since when they have it."""
+    if lease.is_back:
+        return f"{stable_names(lease)} is bad too, after the rollback of {lease.version}: {verdict.explanation}"
+    return f"{lease.version} turned bad after promotion: {verdict.explanation}"
 
 
 def alarm_key(lease: Lease) -> str:
@@ -54,5 +68,5 @@ def alarm_rollback(lease: Lease, verdict: Verdict) -> dict[str, str]:
     """The rollback form as an alarm fills it in."""
     row = row_for(verdict.reason)
     symptom = row.symptom if row else Symptom.SOMETHING_ELSE
-    reason = f"{lease.version} turned bad after promotion: {verdict.explanation}"
+    reason = turned_bad(lease, verdict)
     return {"symptom": symptom.value, "reason": reason[:500]}

@@ -10,7 +10,7 @@ from playbook.analysis.forecast import Forecast
 from playbook.analysis.verdict import Verdict
 from playbook.base import Frozen
 from playbook.checklist.items import Item
-from playbook.incident.decision_matrix import Severity
+from playbook.incident.decision_matrix import SEVERITY_OF, Event
 from playbook.lease.lease import Decision, Lease, Measured
 from playbook.release.outcome import FlowResult
 
@@ -51,7 +51,9 @@ class Report(Frozen):
         lease = self.lease
         if lease.decision is Decision.PROMOTE:
             seen = lease.measured or Measured(severity=None, failed=0, requests=0)
-            lease = lease.model_copy(update={"measured": seen.model_copy(update={"severity": Severity.P1})})
+            lease = lease.model_copy(
+                update={"measured": seen.model_copy(update={"severity": SEVERITY_OF[Event.HALF_PROMOTED]})}
+            )
         return self.at(lease.decided(Decision.REVERT, reason))
 
     def at(self, lease: Lease) -> Self:

@@ -1,6 +1,6 @@
 """What people read when the engine cannot act: annotations that are set aside, users that are not back."""
 
-from playbook.incident.decision_matrix import Severity
+from playbook.incident.decision_matrix import SEVERITY_OF, Event
 from playbook.lease.lease import Lease
 from playbook.lease.record import PREFIX, Unreadable
 from playbook.messages.facts import Audience, Message, Page
@@ -19,7 +19,7 @@ def set_aside(one: Unreadable, environment: str, place: str) -> Page:
     """
     return Page(
         key=f"set-aside/{one.service}",
-        severity=Severity.P1,
+        severity=SEVERITY_OF[Event.SET_ASIDE],
         summary=f"{environment.capitalize()} {one}"[:1024],
         details={
             "service": one.service,
@@ -34,7 +34,7 @@ def key_unreadable(problem: str, environment: str) -> Page:
     """No record can be checked or written: the engine does nothing with any service, and releases do not start: P1."""
     return Page(
         key="signing-key",
-        severity=Severity.P1,
+        severity=SEVERITY_OF[Event.SET_ASIDE],
         summary=f"{environment.capitalize()}: the engine cannot read its signing key. {problem}"[:1024],
         details={
             "what users have": "what they had: no release is recovered, started or taken back meanwhile",
@@ -48,7 +48,7 @@ def late_promotion(lease: Lease, environment: str, why: str) -> Page:
     """A release stands half promoted after its deadline. Nothing late goes forward without a person: P1."""
     return Page(
         key=lease.release_id,
-        severity=Severity.P1,
+        severity=SEVERITY_OF[Event.LATE_PROMOTION],
         summary=f"{environment.capitalize()}: {lease.version} was not finished, and needs a person: {why}"[:1024],
         details={
             "release": lease.release_id,
@@ -65,7 +65,7 @@ def not_reverted(report: Report, why: str) -> Page:
     lease = report.lease
     return Page(
         key=lease.release_id,
-        severity=Severity.P1,
+        severity=SEVERITY_OF[Event.NOT_REVERTED],
         summary=f"{report.environment.capitalize()}: {lease.version} could not be taken back everywhere: {why}"[:1024],
         details={
             "release": lease.release_id,

@@ -14,11 +14,17 @@ from playbook.messages.report import Report
 from playbook.messages.times import clock_s, day
 from playbook.messages.words import impact, severity, stable_names
 
+COMMITS_MAX = 20
+"""Of a release's commits, so many are in its ticket; the link leads to all."""
 
-def rollback_ticket(report: Report, *more: str) -> Ticket:
-    """Playbook 4, scenario 1: title and severity as written there, the evidence in the body. ``more`` is Markdown."""
+
+def rollback_ticket(report: Report, *more: str, assignee: str = "") -> Ticket:
+    """Playbook 4, scenario 1: title and severity as written there, the evidence in the body. ``more`` is Markdown.
+
+    ``assignee`` is the login of who follows it up.
+    """
     lease = report.lease
-    level = severity(report) if lease.kind is Kind.ROLLBACK else Severity.P2
+    level = severity(report)
     title = {Kind.RELEASE: "canary rollback triggered", Kind.HOTFIX: "hotfix rolled back"}.get(
         lease.kind, f"rollback of {lease.version}"
     )
@@ -33,7 +39,25 @@ def rollback_ticket(report: Report, *more: str) -> Ticket:
         severity=level,
         body="\n\n".join((opening, *more, page(report))),
         labels=("incident", level.value),
+        assignee=assignee,
     )
+
+
+def causes(commits: Sequence[str], commits_url: str, sentry_url: str, secrets: Sequence[str]) -> str:
+    """Playbook 4, scenario 1, step 3: Sentry's traces, the secrets, the code changes. Markdown; the arguments are not.
+
+    An empty URL is left out.
+    """
+    shown = [f"- {markdown(one)}" for one in commits[-COMMITS_MAX:]] or ["- not known"]
+    if len(commits) > COMMITS_MAX:
+        shown.append(f"- and {len(commits) - COMMITS_MAX} before these")
+    parts = [
+        "## Root cause: where to look",
+        *([f"Error traces: {sentry_url}"] if sentry_url else []),
+        "\n".join(("Secrets when this was written:", *(f"- {markdown(one)}" for one in secrets))),
+        "\n".join((f"Commits of this release{f' ({commits_url})' if commits_url else ''}:", *shown)),
+    ]
+    return "\n\n".join(parts)
 
 
 def findings(report: Report, signatures: Sequence[Signature], links: Mapping[str, str]) -> str:

@@ -1,7 +1,7 @@
 """What several messages say of one release: how bad it was, whom it hurt, what users have now, what to do next."""
 
 from playbook.analysis.telemetry_checks import is_about_telemetry
-from playbook.incident.decision_matrix import MATRIX, Severity
+from playbook.incident.decision_matrix import MATRIX, SEVERITY_OF, Event, Severity
 from playbook.lease.lease import Decision, Kind, Lease, RollbackLease
 from playbook.messages.plan import canary_share
 from playbook.messages.report import Report
@@ -13,7 +13,7 @@ def severity(report: Report) -> Severity:
     lease = report.lease
     if isinstance(lease, RollbackLease):
         return MATRIX[lease.request.symptom].severity
-    return (lease.measured.severity if lease.measured else None) or Severity.P2
+    return (lease.measured.severity if lease.measured else None) or SEVERITY_OF[Event.NO_USER_REACHED]
 
 
 def impact(report: Report) -> str:

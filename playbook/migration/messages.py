@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from string import Template
 
-from playbook.incident.decision_matrix import Severity
-from playbook.incident.response import Contact, roll_call
+from playbook.incident.decision_matrix import SEVERITY_OF, Event
+from playbook.incident.response import Call, Contact, roll_call
 from playbook.lease.lease import MigrationLease
 from playbook.messages.escape import code_span, markdown
 from playbook.messages.facts import Audience, Message, Ticket
@@ -19,7 +19,7 @@ def closing(lease: MigrationLease, environment: str, contacts: Mapping[str, Cont
     is seen.
     """
     plan = progress_of(lease).plan
-    people = roll_call(contacts)
+    people = roll_call(contacts, Call.P1)
     text = "\n".join(
         (
             f"🛑 {environment.upper()}: WRITES ARE BEING STOPPED",
@@ -44,7 +44,7 @@ def ticket(lease: MigrationLease, environment: str, template: str, lines: Sequen
     values = {
         "title": f"{environment.capitalize()}: {', '.join(plan.undo)} was taken back",
         "date": day(began_s),
-        "severity": Severity.P1.value,
+        "severity": SEVERITY_OF[Event.MIGRATION_ROLLBACK].value,
         "version": lease.version,
         "services": ", ".join(lease.services),
         "stable": ", ".join(f"{rollout.service}: {rollout.to_revision}" for rollout in lease.rollouts),
@@ -58,13 +58,15 @@ def ticket(lease: MigrationLease, environment: str, template: str, lines: Sequen
         errors="- not looked for: the data was wrong, see the reason",
     )
     folded = f"<details><summary>Draft of the post-mortem</summary>\n\n{draft}\n</details>"
-    opening = f"Severity: {Severity.P1}\nRequested by: {markdown(lease.requested_by)}\nRun: {url}"
+    opening = (
+        f"Severity: {SEVERITY_OF[Event.MIGRATION_ROLLBACK]}\nRequested by: {markdown(lease.requested_by)}\nRun: {url}"
+    )
     return Ticket(
         key=f"{lease.release_id}/ticket",
         title=f"{environment.capitalize()} migration rollback: {', '.join(plan.undo)}",
-        severity=Severity.P1,
+        severity=SEVERITY_OF[Event.MIGRATION_ROLLBACK],
         body="\n\n".join((opening, folded, page(lease, environment, lines))),
-        labels=("incident", Severity.P1.value),
+        labels=("incident", SEVERITY_OF[Event.MIGRATION_ROLLBACK].value),
     )
 
 

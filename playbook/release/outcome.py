@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from pydantic import Field
+
 from playbook.base import Frozen
 
 
@@ -46,3 +48,5 @@ class FlowResult(Frozen):
     end: ReleaseOutcome
     message: str
     release_id: str = ""
+    done_before: str = Field("", description="what had been done when it was refused; empty: nothing")
+    is_request_wrong: bool = Field(False, description="refused because its form was filled in wrong")

@@ -282,3 +282,14 @@ class ReleaseRequest(Form):
         elif percent is not None and percent != int(percent):
             found.append(f"canary_percent: {percent:g} is not a whole number; write one between {low} and {high}")
         return found + override_problems(self.overrides)
+
+
+def is_version(text: str) -> bool:
+    """Whether it is the name of a version."""
+    return VERSION.fullmatch(text) is not None
+
+
+def commit_of_version(text: str) -> str:
+    """The commit that a version names; empty where the text names none."""
+    found = VERSION.fullmatch(text)
+    return found["commit"] if found else ""

@@ -217,13 +217,14 @@ class Proxy:
             target.known.add(server.name)
             target.servers[server.name] = server
 
-    async def remove(self, names: Sequence[str], timeout_s: float) -> None:
-        """These servers are gone from every route, their requests answered; after ``timeout_s`` they are cut off."""
+    async def remove(self, service: str, names: Sequence[str], timeout_s: float) -> None:
+        """These servers are gone from every route of ``service``, their requests answered; after ``timeout_s`` they are
+        cut off. Another project's revision may have the same name."""
         places = [
             (route, f"{route.section}/{name}")
-            for route in self._routes.values()
+            for at, route in self._routes.items()
             for name in names
-            if name in route.servers
+            if name in route.servers and at.partition("#")[0] == service
         ]
         for _, place in places:
             await self._order(f"set server {place} state drain")

@@ -6,6 +6,7 @@ import io
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -20,28 +21,46 @@ from rehearsal.server import Server, prefect_server
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCTION = ROOT / "environments/production.toml"
 TOKEN = "xoxb-1-very-secret"
+WEBHOOKS = {"releases": "C0RELEASES", "incidents": "C0INCIDENTS", "platform": "C0PLATFORM"}
+IMPATIENT = {
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "1",
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "1",
+    "PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS": "1",
+    "PREFECT_SERVER_SERVICES_FOREMAN_WORK_QUEUE_LAST_POLLED_TIMEOUT_SECONDS": "3",
+    "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT1S",
+}
+"""The server notices in seconds what takes it minutes in production."""
 
 
 @pytest.fixture(scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
     """A Prefect server on its own database; this process is a client of it."""
-    async with prefect_server(tmp_path_factory.mktemp("prefect")) as running:
+    async with prefect_server(tmp_path_factory.mktemp("prefect"), environ=IMPATIENT) as running:
         with temporary_settings({PREFECT_API_URL: running.api_url}):
             yield running
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Production's file, with each secret in an environment variable."""
+def file(tmp_path_factory: pytest.TempPathFactory, whole_office) -> Iterator[Path]:
+    """Production's file, with each secret in an environment variable; those of its server's notices are real ones."""
     lines = PRODUCTION.read_text().splitlines()
     text = "\n".join(
         f'{line.split("=")[0]}= {{env = "BLOCKS_APPLY_TOKEN"}}' if " = {secret_manager" in line else line
         for line in lines
     )
+    before, table, after = text.partition("[server_notices]\n")
+    for name in (*WEBHOOKS, "routing_key"):
+        after = after.replace('{env = "BLOCKS_APPLY_TOKEN"}', f'{{env = "BLOCKS_NOTICES_{name.upper()}"}}', 1)
+    text = f'{before}{table}events_url = "{whole_office.url}/pagerduty"\n{after}'
     path = tmp_path_factory.mktemp("environments") / "production.toml"
     path.write_text(text)
     with pytest.MonkeyPatch.context() as environ:
         environ.setenv("BLOCKS_APPLY_TOKEN", TOKEN)  # as the worker has it; `apply` does without
+        environ.setenv("BLOCKS_NOTICES_ROUTING_KEY", "0123456789abcdef0123456789abcdef")
+        for name, channel in WEBHOOKS.items():
+            environ.setenv(f"BLOCKS_NOTICES_{name.upper()}", f"{whole_office.url}/slack/hooks/T0ETHIXAI/{channel}")
+        environ.setattr("playbook.messages.server_notices.START_S", 10)
+        environ.setattr("playbook.messages.server_notices.NET_S", 15)
         yield path
 
 
@@ -70,8 +89,9 @@ def test_applying_says_what_it_did(applied: Done) -> None:
     """One line for each block, and no secret. There is no deployment yet whose form would get its choices."""
     assert applied.status == 0, applied.said
     lines = applied.said.splitlines()
-    assert len(lines) == len(blocks.__all__) + 1
-    assert lines[-1].startswith(
+    assert len(lines) == len(blocks.__all__) + 2
+    assert lines[-1].startswith("the server has 1")
+    assert lines[-2].startswith(
         "saved production (ethixai-ai-core, ethixai-backend, ethixai-frontend; policy playbook)"
     )
     assert TOKEN not in applied.said
@@ -188,3 +208,63 @@ def test_without_a_server_nothing_is_started(file: Path) -> None:
         done = apply(file)
     assert done.status == 1
     assert "PREFECT_API_URL" in done.said
+
+
+async def post(server: Server, path: str, **body: object) -> dict[str, Any]:
+    """What the server answers."""
+    async with server.client as client:
+        answer = await client.post(path, json=body)
+    assert answer.is_success, answer.text
+    return dict(answer.json()) if answer.text.startswith("{") else {}
+
+
+async def heard(office, words: str) -> list[dict[str, Any]]:
+    """What the desks were told with these words, once they were; fails after 40 s."""
+    for _ in range(80):
+        calls = [entry for entry in office.vendors.calls if words in str(entry["body"])]
+        if {"slack", "pagerduty"} <= {entry["vendor"] for entry in calls}:
+            return calls
+        await asyncio.sleep(0.5)
+    raise AssertionError(f"{words!r} was not told; told was {office.vendors.calls}")
+
+
+async def test_with_no_worker_alive_the_server_itself_tells_and_pages(applied: Done, server: Server, office) -> None:
+    """A rollback that no worker begins, the worker that is gone, and a recovery that stays away: each in Slack, and as
+    a page with its own key. No process of ours runs."""
+    flow = await post(server, "/flows/", name="rollback")
+    await post(server, "/work_pools/", name="playbook", type="process")
+    deployment = await post(
+        server, "/deployments/", name="production", flow_id=flow["id"], tags=["production"], work_pool_name="playbook"
+    )
+    await post(server, "/work_pools/playbook/workers/heartbeat", name="the only worker", heartbeat_interval_seconds=1)
+    await post(server, "/work_pools/playbook/get_scheduled_flow_runs")  # it polls once, and then it is dead
+    await post(server, f"/deployments/{deployment['id']}/create_flow_run", name="<!channel> & a run")
+    late = await heard(office, "rollback/production HAS NOT STARTED")
+    said = {entry["vendor"]: entry["body"] for entry in late}
+    assert said["slack"]["channel"] == "C0INCIDENTS"
+    assert "work queue default" in said["slack"]["text"]
+    assert said["pagerduty"]["dedup_key"] == "production/not-started"
+    assert said["pagerduty"]["payload"]["severity"] == "critical"
+    gone = await heard(office, "WORK POOL playbook HAS NO WORKER")
+    assert {entry["body"].get("channel") for entry in gone} == {"C0PLATFORM", None}
+    await heard(office, "NO WORKER FOR WORK QUEUE default")
+    await heard(office, "NO RECOVERY HAS RUN")
+
+
+async def test_the_death_of_a_release_is_told_as_text(applied: Done, server: Server, office) -> None:
+    """The name of a run is a person's: it calls nobody. The reason is the run's."""
+    flow = await post(server, "/flows/", name="release")
+    deployment = await post(
+        server, "/deployments/", name="production", flow_id=flow["id"], tags=["production"], work_pool_name="playbook"
+    )
+    run = await post(server, f"/deployments/{deployment['id']}/create_flow_run", name="<!channel> & a run")
+    crash = {"type": "CRASHED", "name": "Crashed", "message": "out of <memory>"}
+    await post(server, f"/flow_runs/{run['id']}/set_state", state=crash, force=True)
+    for _ in range(60):
+        told = [str(body["text"]) for body in office.told("slack") if "ENDED Crashed" in str(body)]
+        if told:
+            break
+        await asyncio.sleep(0.5)
+    assert "release/production ENDED Crashed" in told[0]
+    assert "&lt;!channel&gt; &amp; a run" in told[0]
+    assert "out of &lt;memory&gt;" in told[0]

@@ -49,6 +49,7 @@ MAKERS = {
     "Slack": lambda secret: blocks.Slack(token=secret, channels={Audience.RELEASES: "C0"}),
     "GitHub": lambda secret: blocks.GitHub(repository="a/b", token=secret),
     "Sentry": lambda secret: blocks.Sentry(organization="a", projects=["b"], token=secret),
+    "ServerNotices": lambda secret: blocks.ServerNotices(releases=secret, incidents=secret, routing_key=secret),
     "PagerDuty": lambda secret: blocks.PagerDuty(routing_key=secret, api_token=secret),
     "MongoDB": lambda secret: blocks.MongoDB(uri=secret, database="ethixai"),
     "Registry": lambda secret: blocks.Registry(token=secret),

@@ -58,6 +58,15 @@ def test_every_expression_of_the_dashboard_is_promql(capsys: pytest.CaptureFixtu
     )
 
 
+def test_start_shift_verdict_and_end_are_annotated(capsys: pytest.CaptureFixture[str]) -> None:
+    """From metrics that exist: the requests and the scrapes of the coordinator. promtool has checked each above."""
+    found = {one["name"].split(":")[0]: one["expr"] for one in printed(capsys, str(PRODUCTION))["annotations"]["list"]}
+    assert list(found) == ["start", "shift", "verdict", "end"]
+    assert found["start"].count("up{") == 2
+    assert all('revision_name=~"$stable"' in found[name] or name != "end" for name in found)
+    assert all("ethixai-ai-core" in expression for expression in found.values())
+
+
 def test_no_panel_covers_another(capsys: pytest.CaptureFixture[str]) -> None:
     """Grafana's grid is 24 wide; ids are unique."""
     panels = printed(capsys, str(PRODUCTION))["panels"]

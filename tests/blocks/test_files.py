@@ -152,7 +152,7 @@ MISTAKES = [
         "an unknown audience",
         "releases =",
         "release =",
-        "slack.channels.release: Input should be 'releases' or 'incidents'",
+        "slack.channels.release: Input should be 'releases', 'incidents' or 'platform'",
     ),
     (
         "an unset variable",
@@ -269,6 +269,46 @@ RULES = [
     ),
     ("a signing key that is short", lambda t: t + SIGNING, "signing.keys[0]: a signing key has at least 32"),
     ("an unknown word about signing", lambda t: 'signing = "no"\n' + t, "signing: "),
+    (
+        "a pager that is not there",
+        lambda t: t + PAGER + "[routing]\npagers = {security = ['security']}\n",
+        "routing.pagers.security: there is no pager 'security'; there is pagerduty",
+    ),
+    (
+        "nobody for P1",
+        lambda t: t + PAGER + "[routing]\npagers = {pagerduty = ['P0']}\n",
+        "routing.pagers: no pager is called for P1",
+    ),
+    (
+        "a channel that Slack does not have",
+        lambda t: t + "[routing]\nchannels = {late = ['platform']}\n",
+        "routing.channels.late: [slack.channels] has no platform",
+    ),
+    (
+        "a message for nobody",
+        lambda t: t + "[routing]\nchannels = {late = []}\n",
+        "routing.channels.late: no audience gets it",
+    ),
+    (
+        "nobody for security",
+        lambda t: t + "[contacts]\nCTO = {slack = '@cto', called_for = ['P0', 'P1']}\n",
+        "contacts: nobody is called for security",
+    ),
+    (
+        "an unknown kind of message",
+        lambda t: t + "[routing]\nchannels = {lates = ['releases']}\n",
+        "routing.channels.lates: Input should be 'starting', ",
+    ),
+    (
+        "an unknown severity",
+        lambda t: t + "[contacts]\nCTO = {slack = '@cto', called_for = ['P9']}\n",
+        "contacts.CTO.called_for[0]: Input should be 'P0', ",
+    ),
+    (
+        "an id that Slack does not have",
+        lambda t: t + "[contacts]\nCTO = {slack = '@cto', slack_id = '@cto'}\n",
+        "contacts.CTO.slack_id: String should match pattern",
+    ),
     ("no pager, and one", lambda t: 'pager = "none"\n' + t + PAGER, 'pager: pager is "none", and there is a pager too'),
 ]
 UNSIGNED = 'signing = "none"\n'
@@ -396,7 +436,7 @@ def test_nothing_of_an_environment_is_optional_by_accident() -> None:
     optional = {name for name, field in Environment.model_fields.items() if not field.is_required()}
     assert optional == {
         "gates",
-        *("staging", "required_checks", "ui_url", "contacts"),
+        *("staging", "required_checks", "ui_url", "contacts", "routing", "server_notices"),
         *("channels", "pagers", "pager", "tickets", "code_host", "release_tracker"),
         *("secret_manager", "mongodb", "migrations", "atlas", "signing", "signals", "telemetry", "dashboard"),
     }

@@ -163,11 +163,20 @@ RELEASE_FORM = "'vYYYYMMDD-<commit>, for example v20251116-abc123' was expected"
 HOTFIX_FORM = "'vYYYYMMDD-hotfixN-<commit>, for example v20251116-hotfix1-abc123' was expected"
 TO_FORM = "'a release such as v20251115-abc123, or revisions separated by commas' was expected"
 KNOWN = "['ethixai-ai-core', 'ethixai-backend', 'ethixai-frontend']"
+EMPTY = [("release/production", "canary_percent"), ("mitigate/production", "instances")]
+
+
+@pytest.mark.parametrize(("name", "field"), EMPTY)
+def test_a_number_that_may_stay_empty_may_stay_empty(name: str, field: str) -> None:
+    """The UI sends null for an empty box of numbers."""
+    assert refusals(name, **RIGHT[name] | {field: None}) == {}
+
+
 WRONG: list[tuple[str, str, Any, str]] = [
     ("release/production", "canary_percent", 0, "0 is less than the minimum of 1"),
     ("release/production", "canary_percent", 100, "100 is greater than the maximum of 99"),
     ("release/production", "canary_percent", 101, "101 is greater than the maximum of 99"),
-    ("release/production", "canary_percent", 5.5, "5.5 is not of type 'integer'"),
+    ("release/production", "canary_percent", 5.5, "5.5 is not valid under any of the given schemas"),
     ("release/production", "version", "1.2.3", RELEASE_FORM),
     ("release/production", "version", "v20251116-abc123 and more", RELEASE_FORM),
     ("hotfix/production", "version", "v20251116-abc123", HOTFIX_FORM),

@@ -83,7 +83,7 @@ async def many(server: Server, run_id: str, count: int) -> None:
     ).replace("state_id", "NULL")
     insert = (
         f"INSERT INTO flow_run (id, {columns}) SELECT gen_random_uuid(), {moved} "  # no text from outside
-        "FROM flow_run, generate_series(1, $2) AS n WHERE id = $1"
+        "FROM flow_run, generate_series(1, $2::int) AS n WHERE id = $1"
     )
     await in_database(server, insert, run_id, count)
 

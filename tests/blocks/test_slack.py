@@ -61,12 +61,19 @@ async def test_slacks_own_word_decides(slack: Slack, office, error: str, ours: t
         await slack.post(FACT)
 
 
-@pytest.mark.parametrize("order", [{"status": 429}, {"status": 503}, {"garbage": True}], ids=str)
+async def test_a_slack_that_is_busy_has_the_message_when_its_time_is_over(slack: Slack, office) -> None:
+    """It did not take the first try, so the message stands there once."""
+    office.vendors.fault("slack", status=429)
+    await slack.post(FACT)
+    assert len(office.told("slack")) == 1
+
+
+@pytest.mark.parametrize("order", [{"status": 429, "count": None}, {"status": 503}, {"garbage": True}], ids=str)
 async def test_a_slack_that_is_away_is_asked_again(slack: Slack, office, order: dict[str, object]) -> None:
     """Neither a status nor a gateway's page is a yes."""
     office.vendors.fault("slack", **order)
     with pytest.raises(Transient):
-        await slack.post(FACT)
+        await slack.model_copy(update={"timeout_s": 3}).post(FACT)
     assert office.told("slack") == []
 
 

@@ -148,7 +148,7 @@ class Fixture:
         return self.behaviours.get((where, image.rsplit("@", 1)[-1]), Behaviour())
 
     def _environment(self, name: str, written: Environment, policy: Policy) -> Environment:
-        github = self._wired(written.tickets, api_url="http://production/github")
+        github = self._wired(written.tickets, api_url="http://production/github", deployments=False)
         paging = {
             "events_url": "http://production/pagerduty",
             "api_url": "http://production/pagerduty/api",

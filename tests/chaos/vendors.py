@@ -40,6 +40,10 @@ METHODS = {
     "GET deploys": "deploys",
     "POST deploys": "deploy",
     "GET token": "token",
+    "GET deployments": "deployments",
+    "POST deployments": "record",
+    "GET statuses": "states",
+    "POST statuses": "state",
 }
 """HTTP method and last segment of the path -> what a call is named; any other is a registry's manifest"""
 SEVERITIES_OF = {"critical": "P1", "error": "P2", "warning": "P3"}

@@ -6,6 +6,8 @@ import pytest
 from driver import Run, TestEnvironment, play
 from fixture import NEW, SERVICES
 
+from flows.flight_check import flight_check
+from playbook.lease.record import Participant, Record
 from playbook.release.traffic import ServiceSnapshot
 
 
@@ -53,3 +55,31 @@ def test_a_service_that_cannot_be_tested_is_refused_before_its_lease(front: dict
     assert says in run.message
     assert SERVICES[-1] in run.message
     assert not test_env.fixture.production.writes
+
+
+@pytest.mark.parametrize(
+    ("enforces", "is_held", "end", "says"),
+    [
+        (True, False, "Passed", ""),
+        (False, False, "Unfit", "conditional writes are not enforced here"),
+        (True, True, "Unfit", "every service is held"),
+    ],
+)
+def test_a_flight_check_proves_conditional_writes_where_a_person_allows_it(
+    enforces: bool, is_held: bool, end: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a service that no release holds; what a release has is not written to."""
+    monkeypatch.setattr("flows.flight_check.doors", lambda env: {})
+
+    async def scenario(test_env: TestEnvironment) -> Run:
+        cloud = test_env.fixture.production
+        cloud.enforces_versions = enforces
+        for name in cloud.services if is_held else ():
+            split = cloud.read(name).pinned
+            held = Participant(release_id=f"{NEW}-1f2e3d", epoch=1, coordinator="ethixai-ai-core", split=split)
+            cloud.store(name, Record(participant=held, epoch=1))
+        return await test_env.follow(flight_check, environment="production", allow_a_write=True)
+
+    run = play(scenario)
+    assert run.end == end, run.message
+    assert says in run.message

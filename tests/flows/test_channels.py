@@ -136,9 +136,10 @@ def test_what_a_channel_missed_is_told_when_it_is_back() -> None:
     test_env = play(scenario)
     assert sorted(card.split(" at ")[0].splitlines()[0] for card in desk.cards) == [
         "✅ Production release complete",
+        "👍 Production watch is over",
         "🚀 Production release starting",
     ]
-    assert test_env.fixture.slack.keys == ["starting", "complete"]
+    assert test_env.fixture.slack.keys == ["starting", "complete", "watched"]
 
 
 async def test_an_environment_file_names_it_by_its_block_type(tmp_path: Path) -> None:

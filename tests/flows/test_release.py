@@ -66,7 +66,7 @@ def test_a_healthy_release_is_promoted_in_dependency_order() -> None:
         *(f"{name}: {name}-00001-old 90 %, {name}-abc123-x 10 %" for name in SERVICES),
         *(f"{name}: {name}-abc123-x 100 %" for name in SERVICES),
     ]
-    assert test_env.fixture.slack.keys == ["starting", "complete"]
+    assert test_env.fixture.slack.keys == ["starting", "complete", "watched"]
     assert "🚀 Production release starting at 14:00 UTC" in test_env.fixture.slack.text
     assert "Changes: Bug fixes for analyze endpoint" in test_env.fixture.slack.text
     assert "✅ Production release complete" in test_env.fixture.slack.text
@@ -141,7 +141,7 @@ def test_more_instances_that_help_let_it_be_promoted() -> None:
     """Playbook 8: a p95 above 5 s is answered with more instances first."""
     test_env, run = released(Behaviour(very_slow=0.3, cured_by_instances=True))
     assert (run.end, test_env.fixture.versions_served()) == ("Promoted", ALL_NEW)
-    assert test_env.fixture.slack.keys == ["starting", "scaled", "complete"]
+    assert test_env.fixture.slack.keys == ["starting", "scaled", "complete", "watched"]
 
 
 def test_more_instances_that_do_not_help_are_followed_by_a_revert() -> None:

@@ -226,3 +226,57 @@ def test_a_database_that_does_not_answer_stops_no_rollback() -> None:
 
     back, release = play(scenario)
     assert (back.end, release.end) == ("RolledBack", "Failed")
+
+
+def watches(test_env: TestEnvironment) -> list[Run]:
+    """The runs of `watch`, in the order they began."""
+    return [run for run in test_env.runs if run.process.name.startswith("watch")]
+
+
+def test_what_users_went_back_to_is_watched_and_the_outcome_is_told() -> None:
+    """As after a promotion, for the policy's time; both ends stand in #releases."""
+    test_env, run = after(NEW)
+    assert run.end == "RolledBack"
+    promotion, rolled_back = watches(test_env)
+    assert (promotion.end, rolled_back.end) == ("Passed", "Passed")
+    assert told(test_env, f"{NEW}: no alarm in the") == 1
+    assert told(test_env, f"since users went back to it from {NEW}") == 1
+
+
+def test_what_users_went_back_to_turns_bad_later() -> None:
+    """A page and a message name the release that users have now; a rollback is offered, and none is started."""
+
+    async def scenario(test_env: TestEnvironment) -> TestEnvironment:
+        test_env.fixture.publish(NEW)
+        await test_env.release(NEW)
+        await test_env.catch_up()
+        run = test_env.start(rollback, request=REQUEST, environment="production")
+        await test_env.ended(run)
+        assert run.end == "RolledBack"
+        old = test_env.fixture.production.services[BACKEND].revisions[f"{BACKEND}-00001-old"]
+        old.behaviour = Behaviour(errors=0.05)
+        await test_env.catch_up()
+        return test_env
+
+    test_env = play(scenario)
+    assert watches(test_env)[-1].end == "Alarmed"
+    assert told(test_env, f"is bad too, after the rollback of {NEW}") == 1
+    (page,) = [one for key, one in test_env.fixture.pagerduty.incidents.items() if key.endswith("/watch")]
+    assert page.severity == "P1"
+    assert "roll back by hand" not in page.details
+
+
+def test_a_release_that_was_taken_back_from_users_is_watched_too() -> None:
+    """Its canary had users: they are watched where they are now. One that no user met is not."""
+
+    async def scenario(test_env: TestEnvironment, **behaviour: Any) -> TestEnvironment:
+        test_env.fixture.publish(NEW, {BACKEND: Behaviour(**behaviour)})
+        assert (await test_env.release(NEW)).end == "Reverted"
+        await test_env.catch_up()
+        return test_env
+
+    test_env = play(lambda test_env: scenario(test_env, errors=0.05))
+    (watch,) = watches(test_env)
+    assert watch.end == "Passed"
+    assert told(test_env, f"since users went back to it from {NEW}") == 1
+    assert watches(play(lambda test_env: scenario(test_env, starts=False))) == []

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import shutil
 import ssl
 
@@ -10,8 +11,11 @@ import httpx
 import pytest
 from google.cloud.logging_v2.types import LogEntry
 
+from playbook.lease.lease import ReleaseLease, ServiceRollout
+from playbook.messages.chat import starting
+from playbook.release.traffic import TrafficSplit
 from rehearsal.world.gateway import is_ours
-from rehearsal.world.gcloud import UNWANTED
+from rehearsal.world.gcloud import UNWANTED, commands_in, run_text
 
 COMMAND_TIMEOUT_S = 90
 BACKEND = "ethixai-backend"
@@ -144,6 +148,38 @@ async def test_logs_are_tailed(cloud, gcloud: Gcloud) -> None:
         if tail.returncode is None:
             tail.kill()
         await tail.communicate()
+
+
+async def test_the_commands_of_the_start_message_roll_back(cloud) -> None:
+    """The very text that stands in the channel, pasted into a shell: all users of each service are back. Without gcloud
+    the text is still what a shell takes."""
+    await cloud.deploy("ethixai-backend-v2", traffic=[cloud.target("ethixai-backend-v2", 100, "c-1f2e3d")])
+    rollout = ServiceRollout(
+        service=BACKEND,
+        from_revision=cloud.STABLE,
+        found=TrafficSplit.all_to(cloud.STABLE),
+        to_revision="ethixai-backend-v2",
+        image="r@sha256:1",
+    )
+    lease = ReleaseLease(
+        release_id="v20251116-abc123-1f2e3d",
+        version="v20251116-abc123",
+        flow_run_id="123e4567-e89b-12d3-a456-426614174000",
+        epoch=1,
+        rollouts=(rollout,),
+        canary_percent=10,
+        deadline_s=1,
+        place="--project=ethixai-production --region=us-east1",
+    )
+    text = starting(lease, "production", 0, 900, "Bug fixes").text
+    (command,) = commands_in(text)
+    words = shlex.split(command.replace("\\\n", ""))
+    assert words[:5] == ["gcloud", "run", "services", "update-traffic", BACKEND]
+    if shutil.which("gcloud") is None:
+        pytest.skip("gcloud is not installed: the start message's commands were not run")
+    status, said = await run_text(command, cloud.world.gcloud_environ)
+    assert status == 0, said
+    assert await cloud.served() == {cloud.STABLE: 100}
 
 
 async def test_nothing_leaves_the_machine(cloud) -> None:

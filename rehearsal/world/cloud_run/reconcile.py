@@ -278,7 +278,7 @@ class Reconciler:
                 surplus = revision.instances[needed:]
                 if surplus:
                     del revision.instances[needed:]
-                    self.later(self._stop(revision.name, surplus))
+                    self.later(self._stop(state, revision.name, surplus))
         self._changed()
 
     def _hold_tags(self, state: ServiceState, plan: Plan, routes: Collection[str]) -> dict[str, str]:
@@ -301,10 +301,10 @@ class Reconciler:
             state.tag_routes.pop(route, None)
         await self._follow(state, state.plan, time.monotonic(), None)
 
-    async def _stop(self, revision: str, instances: list[Instance]) -> None:
+    async def _stop(self, state: ServiceState, revision: str, instances: list[Instance]) -> None:
         """The instances have answered what they had in hand, and have ended."""
         names = [f"{revision}.{instance.number}" for instance in instances]
-        await self._proxy.remove(names, self._knobs.drain_timeout_s)
+        await self._proxy.remove(str(state.name), names, self._knobs.drain_timeout_s)
         await asyncio.gather(*(self._end(instance, self._knobs.drain_timeout_s) for instance in instances))
 
 

@@ -30,6 +30,10 @@ LOAD_TEST_LABEL = "load-test"
 CHECKS = ("build", "test", "trivy")
 """What CI runs on each commit."""
 CONCLUSIONS = ("action_required", "cancelled", "failure", "neutral", "success", "skipped", "stale", "timed_out")
+STATES = ("error", "failure", "inactive", "in_progress", "queued", "pending", "success")
+DESCRIPTION_MAX = 140
+ASSIGNABLE = ("ada", "grace", "geoaziz")
+"""Who can follow up an issue."""
 DOCUMENTATION = "https://docs.github.com/rest"
 PER_PAGE, PER_PAGE_MAX = 30, 100
 MESSAGES = {
@@ -64,6 +68,8 @@ class GitHub(Vendor):
         self._statuses: dict[str, dict[str, str]] = {}
         self._outputs: dict[str, str] = {}
         self._off_main: set[str] = set()
+        self._deployments: list[Json] = []
+        self._states: dict[int, list[Json]] = {}
         self._history: list[tuple[str, str]] = []
         self._load_tests: list[Json] = []
         self.acknowledge("load test reviewed: 900 days https://grafana.example/load-tests/day-14")
@@ -125,6 +131,12 @@ class GitHub(Vendor):
         below = [
             Route("/commits/{ref}/check-runs", self._check_runs, methods=["GET"]),
             Route("/commits/{ref}/status", self._status, methods=["GET"]),
+            Route("/commits/{ref}", self._get_commit, methods=["GET"]),
+            Route("/deployments", self._list_deployments, methods=["GET"]),
+            Route("/deployments", self._deploy, methods=["POST"]),
+            Route("/deployments/{number:int}/statuses", self._list_states, methods=["GET"]),
+            Route("/deployments/{number:int}/statuses", self._set_state, methods=["POST"]),
+            Route("/assignees/{login}", self._assignee, methods=["GET"]),
             Route("/compare/{basehead}", self._compare, methods=["GET"]),
             Route("/releases", self._list_releases, methods=["GET"]),
             Route("/releases/tags/{tag}", self._release_of_tag, methods=["GET"]),
@@ -199,6 +211,83 @@ class GitHub(Vendor):
         url = f"https://github.com/{REPOSITORY}/compare/{base}...{head}"
         whole = {"status": status, "html_url": url, "total_commits": len(commits), "ahead_by": len(commits)}
         return self._paged(request, commits, lambda shown: {**whole, "commits": shown})
+
+    async def _get_commit(self, request: Request) -> Response:
+        self._enter(request)
+        commit = self._commit(request)
+        return JSONResponse({"sha": commit.ljust(40, "0"), "commit": {"message": f"Change of {commit}"}})
+
+    async def _list_deployments(self, request: Request) -> Response:
+        """The newest first."""
+        self._enter(request)
+        wanted = request.query_params.get("environment")
+        found = [one for one in reversed(self._deployments) if wanted in (None, one["environment"])]
+        return self._paged(request, found)
+
+    async def _deploy(self, request: Request) -> Response:
+        """A ref that is named must exist; checks are asked for unless ``required_contexts`` is empty."""
+        self._enter(request)
+        said = await self._body(request)
+        if not said.get("ref"):
+            raise self._invalid("ref", "missing_field")
+        if not any(self._is_commit(str(said["ref"])[:length]) for length in range(6, 41)):
+            raise self._refused(422, f"No ref found for: {said['ref']}")
+        if said.get("auto_merge", True) or said.get("required_contexts") != []:
+            raise self._refused(501, "not taught: merging, or waiting for checks")
+        if len(said.get("description") or "") > DESCRIPTION_MAX:
+            raise self._invalid("description", "too_long")
+        number = len(self._deployments) + 1
+        made = {
+            "id": number,
+            "sha": said["ref"],
+            "ref": said["ref"],
+            "task": "deploy",
+            "payload": said.get("payload", {}),
+            "environment": said.get("environment", "production"),
+            "description": said.get("description"),
+            "production_environment": said.get("production_environment", False),
+            "transient_environment": False,
+            "created_at": stamp(),
+        }
+        self._deployments.append(made)
+        self._states[number] = []
+        self.keep(request, said)
+        return JSONResponse(made, 201)
+
+    async def _list_states(self, request: Request) -> Response:
+        """The newest first."""
+        self._enter(request)
+        return self._paged(request, list(reversed(self._states_of(request))))
+
+    async def _set_state(self, request: Request) -> Response:
+        self._enter(request)
+        states, said = self._states_of(request), await self._body(request)
+        if said.get("state") not in STATES:
+            raise self._invalid("state", "invalid")
+        if len(said.get("description") or "") > DESCRIPTION_MAX:
+            raise self._invalid("description", "too_long")
+        state = {"id": len(states) + 1, "state": said["state"], "created_at": stamp()}
+        states.append(state | {key: said.get(key, "") for key in ("description", "log_url")})
+        self.keep(request, said)
+        return JSONResponse(states[-1], 201)
+
+    def _states_of(self, request: Request) -> list[Json]:
+        number = int(request.path_params["number"])
+        if number not in self._states:
+            raise self._refused(404)
+        return self._states[number]
+
+    def deployed(self, environment: str) -> list[tuple[str, list[str]]]:
+        """Each deployment to ``environment``, oldest first: its commit, and the states that it has had."""
+        found = [one for one in self._deployments if one["environment"] == environment]
+        return [(one["sha"].rstrip("0"), [state["state"] for state in self._states[one["id"]]]) for one in found]
+
+    async def _assignee(self, request: Request) -> Response:
+        """Whether issues can be assigned to this login."""
+        self._enter(request)
+        if request.path_params["login"] not in ASSIGNABLE:
+            raise self._refused(404)
+        return Response(status_code=204)
 
     def _output(self, commit: str, name: str) -> Json:
         """What a check run says of itself; only the scan says something."""
@@ -369,7 +458,9 @@ class GitHub(Vendor):
 
     def _content(self, said: Json, default: Json) -> Json:
         """The fields of an issue that its writer chooses, with labels as GitHub shows them."""
-        chosen = {**default, **{key: said[key] for key in ("title", "body", "labels") if key in said}}
+        if set(said.get("assignees") or ()) - set(ASSIGNABLE):
+            raise self._invalid("assignees", "invalid")
+        chosen = {**default, **{key: said[key] for key in ("title", "body", "labels", "assignees") if key in said}}
         if "labels" in chosen:
             if not isinstance(chosen["labels"], list) or not all(isinstance(one, str) for one in chosen["labels"]):
                 raise self._invalid("labels", "invalid")

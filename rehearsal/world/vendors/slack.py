@@ -4,12 +4,12 @@ import time
 from collections.abc import Sequence
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from rehearsal.world.vendors.vendor import Json, Refused, Said, Vendor, bearer, is_wrong, json_object, may_only_read
 
-CHANNELS = {"C0RELEASES": "releases", "C0INCIDENTS": "incident-response"}
+CHANNELS = {"C0RELEASES": "releases", "C0INCIDENTS": "incident-response", "C0PLATFORM": "platform-engineering"}
 """Channels the app was invited to: id and name."""
 TEXT_CHARS, BLOCKS, HISTORY_DEFAULT, HISTORY_MAX = 40_000, 50, 100, 999
 BOT = {"type": "message", "subtype": "bot_message", "bot_id": "B0PLAYBOOK", "app_id": "A0PLAYBOOK", "team": "T0ETHIXAI"}
@@ -31,8 +31,9 @@ class Slack(Vendor):
         self._last_ts = 0
 
     def routes(self) -> Sequence[BaseRoute]:
-        """Two methods."""
+        """Two methods, and an incoming webhook for each channel: ``/hooks/T0ETHIXAI/CHANNEL``."""
         return [
+            Route("/hooks/T0ETHIXAI/{channel}", self._hook, methods=["POST"]),
             Route("/api/chat.postMessage", self._post, methods=["POST"]),
             Route("/api/conversations.history", self._history, methods=["GET", "POST"]),
         ]
@@ -53,6 +54,19 @@ class Slack(Vendor):
         self._messages[channel].append(message)
         self.keep(request, said)
         return JSONResponse({"ok": True, "channel": channel, "ts": message["ts"], "message": message})
+
+    async def _hook(self, request: Request) -> Response:
+        """Slack answers a webhook in plain text."""
+        channel = request.path_params["channel"]
+        if channel not in CHANNELS:
+            return PlainTextResponse("no_service", 404)
+        said = await json_object(request, Refused(400, self.error(400, "invalid_payload")))
+        if not said.get("text"):
+            return PlainTextResponse("no_text", 400)
+        message = {**BOT, "text": said["text"], "ts": self._next_ts()}
+        self._messages[channel].append(message)
+        self.keep(request, {**said, "channel": channel})
+        return PlainTextResponse("ok")
 
     async def _history(self, request: Request) -> Response:
         """Newest first. Metadata is left out unless ``include_all_metadata`` is asked for."""

@@ -6,14 +6,13 @@ from playbook.analysis.verdict import Action, Verdict
 from playbook.checklist.items import Answer, Item, Override, Topic
 from playbook.incident.decision_matrix import Reason
 from playbook.lease.lease import Decision, Lease, ReleaseLease, ServiceRollout
-from playbook.messages.chat import complete, interrupted, not_started, rolled_back, starting, war_room
+from playbook.messages.chat import complete, interrupted, rolled_back, starting, war_room
 from playbook.messages.page import alarm_rollback, rollback_page
 from playbook.messages.plan import rollback_plan
 from playbook.messages.release_page import page
 from playbook.messages.report import Report
 from playbook.messages.ticket import rollback_ticket
 from playbook.messages.words import impact
-from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import RollbackRequest
 from playbook.release.traffic import TrafficSplit
 
@@ -135,17 +134,3 @@ def test_the_form_that_an_alarm_fills_in_can_be_sent(reason: Reason) -> None:
 def test_the_impact_says_whom_a_release_had_reached(lease: Lease, users: str) -> None:
     """No share is made up where none is known."""
     assert impact(Report(environment="production", lease=lease)).startswith(users)
-
-
-@pytest.mark.parametrize(
-    ("end", "title"),
-    [
-        (ReleaseOutcome.PLANNED, "📝 PRODUCTION RELEASE PLANNED, NOT STARTED"),
-        (ReleaseOutcome.REFUSED, "⏹ PRODUCTION RELEASE DID NOT START (Refused)"),
-    ],
-)
-def test_a_release_that_wrote_nothing_says_whether_that_was_asked_for(end: ReleaseOutcome, title: str) -> None:
-    """A plan is no failure; braces in the reason stay as they are."""
-    said = not_started(FlowResult(end=end, message="Checks: {all} pass."), "production", "", "Ada", "https://p/runs/1")
-    assert said.text.splitlines()[0] == title
-    assert "Checks: {all} pass." in said.text

@@ -1,0 +1,133 @@
+"""What the judge does to healthy canaries beside promoting them: `python -m bench.holds`.
+
+Of every healthy family at every rate: how many bakes were rolled back, and how many the shipped signals of [[signals]]
+hold that errors alone would promote. Each bake is folded at once and judged at its end, which is quick and gives what
+looking at every scrape does: what rolls back at any time is latched. Families in which latency plays a part are looked
+at scrape by scrape, because more instances may be given in between.
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.held_out import HELD_OUT
+from bench.judge import SEEDS
+from bench.simulator import FAMILIES, RATES, TICK_S, Family, generate, past
+from bench.tables import markdown
+from bench.traces import LES, STATUSES, observations, replay
+from playbook.analysis.evidence import CounterSeries, Evidence, Observation, RevisionSamples
+from playbook.analysis.policy import Policy
+from playbook.analysis.samples import Dispersion
+from playbook.analysis.signals import DEFAULT_SIGNALS, Signals
+from playbook.analysis.verdict import Action, Reason, Verdict, judge
+
+POLICY = Policy(allow_unseen=("cpu", "memory"))
+HEALTHY = tuple(family for family in (*FAMILIES, *HELD_OUT) if family.truth == "healthy")
+
+
+@dataclass
+class Cell:
+    """One family at one rate. ``held``: by signals, where errors alone would promote."""
+
+    family: Family
+    rate: float
+    runs: int = 0
+    promoted: int = 0
+    rolled_back: int = 0
+    worse: int = 0  # held as surely worse than stable
+    held: Counter[str] = field(default_factory=Counter)
+
+
+def measure(family: Family, rate: float, runs: int) -> Cell:
+    """One cell."""
+    traces, cell = generate(family, rate, runs, SEEDS[family.group]), Cell(family, rate, runs)
+    for run in range(runs):
+        known = past(traces.history[0][run], traces.history[1][run], Policy())
+        verdict = _judged(family, traces.counters[run], traces.gauges[run], known, DEFAULT_SIGNALS)
+        cell.promoted += verdict.action is Action.PROMOTE
+        cell.rolled_back += verdict.action is Action.ROLLBACK
+        cell.worse += verdict.reason is Reason.ERRORS_WORSE
+        if verdict.signal and verdict.action is Action.INCONCLUSIVE:
+            alone = _judged(family, traces.counters[run], traces.gauges[run], known, ())
+            cell.held[verdict.signal] += alone.action is Action.PROMOTE
+    return cell
+
+
+def _judged(
+    family: Family,
+    counters: NDArray[np.int32],
+    gauges: NDArray[np.float32],
+    known: Dispersion,
+    signals: Signals,
+) -> Verdict:
+    evidence = Evidence.start(
+        service="s",
+        canary="new",
+        stable=("old",),
+        bake_start_s=0.0,
+        policy=POLICY,
+        dispersion=known,
+        signals=signals,
+    )
+    if family.timed:
+        return replay(evidence, observations(counters, gauges, TICK_S), POLICY)[1]
+    return judge(evidence.observe(_whole(counters)), POLICY)
+
+
+def _whole(counters: NDArray[np.int32]) -> Observation:
+    """A bake in one observation."""
+
+    def series(column: int, label: str, value: str) -> CounterSeries:
+        counts = enumerate(counters[:, column].tolist())
+        return CounterSeries({label: value}, tuple((k * TICK_S, float(count)) for k, count in counts if count >= 0))
+
+    def revision(first: int) -> RevisionSamples:
+        return RevisionSamples(
+            requests=_present(series(first + k, "status", one) for k, one in enumerate(STATUSES)),
+            latency=_present(series(first + 3 + k, "le", one) for k, one in enumerate(LES)),
+        )
+
+    return Observation((len(counters) - 1) * float(TICK_S), revision(0), revision(12), oom_kills=0)
+
+
+def _present(found: Iterable[CounterSeries]) -> tuple[CounterSeries, ...]:
+    return tuple(one for one in found if one.samples)
+
+
+def table(cells: Sequence[Cell]) -> str:
+    """By rate: bakes, promoted, rolled back, held by signals that errors alone would promote."""
+    rows = []
+    for rate in sorted({cell.rate for cell in cells}):
+        mine = [cell for cell in cells if cell.rate == rate]
+        held = sum((cell.held for cell in mine), Counter[str]())
+        told = ", ".join(f"{name} {count}" for name, count in held.items() if count) or "none"
+        counts = (sum(getattr(cell, name) for cell in mine) for name in ("runs", "promoted", "rolled_back", "worse"))
+        rows.append([f"{rate:g}", *(f"{count:,}" for count in counts), told])
+    return markdown(
+        ["requests/s", "healthy bakes", "promoted", "rolled back", "held as worse", "held by signals"], rows
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.holds", description=__doc__)
+    parser.add_argument("--runs", type=int, default=60, help="bakes of each family and rate")
+    parser.add_argument("--rates", type=float, nargs="*", default=RATES)
+    options = parser.parse_args(arguments)
+    cells = []
+    for rate in options.rates:
+        for family in HEALTHY:
+            cells.append(measure(family, rate, options.runs))
+            if cells[-1].rolled_back or cells[-1].worse or +cells[-1].held:
+                print(f"{family.name} at {rate:g}/s: {cells[-1]}", flush=True)
+        print(table(cells), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""What people read of a run that wrote nothing: refused, nothing to do, asked for twice, only planned, late, or waiting
+for a person."""
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from playbook.base import Frozen
+from playbook.checklist.items import Item
+from playbook.incident.decision_matrix import MATRIX, SEVERITY_OF, Event, Severity, Symptom
+from playbook.incident.response import Call
+from playbook.messages.checklist import chat_lines
+from playbook.messages.facts import SUMMARY_MAX, Audience, Message, Page
+from playbook.release.outcome import FlowResult, ReleaseOutcome
+from playbook.release.request import HotfixRequest, MitigateRequest, RollbackRequest
+from playbook.release.version import ReleaseRequest
+
+WITHOUT_A_WRITE = frozenset(
+    {
+        ReleaseOutcome.REFUSED,
+        ReleaseOutcome.NOTHING_TO_RELEASE,
+        ReleaseOutcome.DUPLICATE,
+        ReleaseOutcome.PLANNED,
+    }
+)
+"""The outcomes of a run that has written nothing to its environment."""
+
+
+class Asked(Frozen):
+    """What a run was asked for, as far as people are told: where they wait for it, and whether users wait, too."""
+
+    what: str = Field(description="release, hotfix, rollback, ...")
+    subject: str = Field(description="the version or the service")
+    by: str = ""
+    audience: Audience = Audience.RELEASES
+    severity: Severity | None = Field(None, description="of the page where it is refused; None: nobody is paged")
+    is_security: bool = False
+
+
+def asked_release(request: ReleaseRequest) -> Asked:
+    """A release: it can wait until a person has looked."""
+    return Asked(
+        what="release",
+        subject=f"Version: {request.version or 'the one that passed staging last'}",
+        by=request.requested_by,
+    )
+
+
+def asked_hotfix(request: HotfixRequest) -> Asked:
+    """A hotfix: the matrix has it for a vulnerability."""
+    return Asked(
+        what="hotfix",
+        subject=f"Version: {request.version} ({request.reason}, {request.incident})",
+        by=request.requested_by or request.approver,
+        severity=MATRIX[Symptom.VULNERABILITY].severity,
+        is_security=True,
+    )
+
+
+def asked_rollback(request: RollbackRequest) -> Asked:
+    """A rollback: users stay on what is bad."""
+    to = request.to or "the release before"
+    return Asked(
+        what="rollback",
+        subject=f"Back to: {to} ({request.symptom.value}: {request.reason})",
+        by=request.requested_by,
+        audience=Audience.INCIDENTS,
+        severity=MATRIX[request.symptom].severity,
+    )
+
+
+def asked_mitigation(request: MitigateRequest) -> Asked:
+    """A mitigation: a person waits for it, in an incident."""
+    subject = f"Measure: {request.measure} {request.service} ({request.reason})"
+    return Asked(what="mitigation", subject=subject, by=request.requested_by, audience=Audience.INCIDENTS)
+
+
+def asked_migration(migration: str, reason: str, by: str) -> Asked:
+    """A migration rollback: the data stays as it is."""
+    return Asked(
+        what="migration rollback",
+        subject=f"Migration: {migration or 'the one under way'} ({reason})",
+        by=by,
+        audience=Audience.INCIDENTS,
+        severity=SEVERITY_OF[Event.MIGRATION_ROLLBACK],
+    )
+
+
+def not_started(outcome: FlowResult, environment: str, asked: Asked, run_url: str) -> Message:
+    """A run that people wait for ended before its first write: why, and that users have what they had."""
+    is_plan = outcome.end is ReleaseOutcome.PLANNED
+    what = f"{environment.upper()} {asked.what.upper()}"
+    has_moved = outcome.done_before and f"{environment} was not touched" not in outcome.done_before
+    text = "\n".join(
+        (
+            f"📝 {what} PLANNED, NOT STARTED" if is_plan else f"⏹ {what} DID NOT START ({outcome.end})",
+            asked.subject,
+            f"{'Plan' if is_plan else 'Reason'}: {outcome.message}",
+            *(() if has_moved else (f"Users: nothing changed for them in {environment}",)),
+            *((f"Requested by: {asked.by}",) if asked.by else ()),
+            f"Run: {run_url}",
+        )
+    )
+    return Message(key=f"{run_of(run_url)}/not-started", audience=asked.audience, text=text)
+
+
+def not_started_page(outcome: FlowResult, environment: str, asked: Asked, run_url: str) -> Page | None:
+    """Users wait for it and nothing goes on by itself: a person is paged. None where that is not so, or where whoever
+    asked only has to correct the form."""
+    if asked.severity is None or outcome.end is not ReleaseOutcome.REFUSED or outcome.is_request_wrong:
+        return None
+    return Page(
+        key=f"{run_of(run_url)}/refused",
+        severity=asked.severity,
+        calls=(Call(asked.severity.value), *((Call.SECURITY,) if asked.is_security else ())),
+        summary=f"{environment.capitalize()} {asked.what} was refused: {outcome.message}"[:SUMMARY_MAX],
+        details={
+            "asked for": asked.subject,
+            "requested by": asked.by or "not known",
+            "users": "they stay on what they have; nothing goes on by itself",
+            "what to do": "remove the reason and start it again, or move users by hand (docs/operations.md)",
+            "run": run_url,
+        },
+    )
+
+
+def flight_check_failed(environment: str, message: str, run_url: str) -> Message:
+    """What would fail a release is told before one starts."""
+    lines = (f"🛠 {environment.upper()} IS NOT READY FOR A RELEASE", message, f"Run: {run_url}")
+    return Message(key=f"{run_of(run_url)}/flight-check", audience=Audience.PLATFORM, text="\n".join(lines))
+
+
+def late(environment: str, version: str, late_s: float, run_url: str) -> Message:
+    """A release starts long after its time, and asks before it goes on."""
+    text = "\n".join(
+        (
+            f"⏰ {environment.upper()} RELEASE IS LATE: it starts {late_s / 60:.0f} minutes after its time",
+            f"Version: {version}",
+            f"Users: nothing changed for them in {environment}",
+            f"Decide whether it goes on: {run_url}",
+        )
+    )
+    return Message(key=f"{run_of(run_url)}/late", audience=Audience.RELEASES, text=text)
+
+
+def approval(environment: str, version: str, items: Sequence[Item], run_url: str) -> Message:
+    """A release waits for a person before production is touched."""
+    text = "\n".join(
+        (
+            f"🖐 {environment.upper()} RELEASE WAITS FOR APPROVAL",
+            f"Version: {version}",
+            *chat_lines(items),
+            f"Users: nothing changed for them in {environment}",
+            f"Decide: {run_url}",
+        )
+    )
+    return Message(key=f"{run_of(run_url)}/approval", audience=Audience.RELEASES, text=text)
+
+
+def run_of(url: str) -> str:
+    """The id of the run that ``url`` leads to."""
+    return url.rsplit("/", 1)[-1]
