@@ -10,6 +10,8 @@ import os
 import sys
 from typing import Any
 
+REFERENCES = ("secret-manager:", "env:EXPLOIT_")
+"""How the place of an exploit check begins."""
 FIELDS = {
     "release": ("version", "changes", "plan_reviewed_by"),
     "hotfix": ("version", "reason", "incident", "approver"),
@@ -29,18 +31,22 @@ def overrides(text: str, by: str) -> list[dict[str, str]]:
 
 
 def exploits(text: str) -> list[dict[str, Any]]:
-    """``GET /api/users/1; POST /api/login ethixai-backend`` as one exploit check for each: method, path and service.
+    """``env:EXPLOIT_USERS; env:EXPLOIT_LOGIN ethixai-backend`` as one exploit check for each: its place, its service.
 
-    A JSON list is taken as it is: the form's fields, for a check with headers or a body. Raises ValueError.
+    A JSON list is taken as it is: the form's fields. The request itself is never an input: everyone who sees the
+    workflow can read those. Raises ValueError.
     """
     if text.lstrip().startswith("["):
         return list(json.loads(text))
     found = []
     for part in filter(None, (one.strip() for one in text.replace("\n", ";").split(";"))):
         words = part.split()
-        if len(words) not in (2, 3) or not words[1].startswith("/"):
-            raise ValueError(f"exploit: {part[:80]!r} is not METHOD /PATH SERVICE. Separate several with a semicolon.")
-        found.append(dict(zip(("method", "path", "service"), words, strict=False)))
+        if len(words) not in (1, 2) or not words[0].startswith(REFERENCES):
+            raise ValueError(
+                "exploit: give where each check is kept, secret-manager:projects/P/secrets/exploit-… or env:EXPLOIT_…, "
+                "and its service. Separate several with a semicolon."
+            )
+        found.append(dict(zip(("request", "service"), words, strict=False)))
     return found
 
 

@@ -113,4 +113,4 @@ async def reopen(env: Environment, lease: MigrationLease) -> FlowResult:
     for service in reversed(lease.services):
         await end_at(env, lease, service)
     message = f"{progress_of(lease).declined}. The data was not touched. Open again: {as_found(lease)}."
-    return FlowResult(end=ReleaseOutcome.REFUSED, message=message, release_id=lease.release_id)
+    return FlowResult(end=ReleaseOutcome.REFUSED, message=message, release_id=lease.release_id, is_declined=True)

@@ -102,7 +102,7 @@ async def mark_deployed(env: Environment, deployed: Deployed, to: str = "") -> N
         await env.release_tracker.release(deployed.version, Version.parse(deployed.version).commit)
 
 
-@task(name="take back", task_run_name="mark {taken.version} taken back", **TELL)
+@task(name="take back", task_run_name="mark {taken.version} taken back in {env.name}", **TELL)
 async def mark_taken_back(env: Environment, taken: TakenBack, to: str = "") -> None:
     """The release tracker knows that the version was taken back; telling it twice is as good as once."""
     if env.release_tracker is not None:
@@ -258,7 +258,7 @@ async def notify_not_started(environment: str, asked: Asked, outcome: FlowResult
 
     The run ends as it would have where the environment cannot be opened: then the Prefect server tells it.
     """
-    if outcome.end not in WITHOUT_A_WRITE:
+    if outcome.end not in WITHOUT_A_WRITE or outcome.is_declined:
         return
     try:
         env = await Environment.open(environment)

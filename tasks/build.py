@@ -15,7 +15,7 @@ LOOK_AGAIN_S = 5.0
 """Between two looks for an image that CI has not pushed yet."""
 
 
-@task(name="check build", task_run_name="check build {service}", **READ)
+@task(name="check build", task_run_name="check build {service} in {env.name}", **READ)
 async def check_build(env: Environment, service: str, version: Version) -> Image | str:
     """The image that CI pushed for ``version``, by digest and as Cloud Run pulls it; or one line that says what is
     missing.

@@ -40,7 +40,7 @@ class Question(NamedTuple):
     staging: Environment | None
 
 
-@task(name="checklist", task_run_name="checklist: {topic.words}", **TELL)
+@task(name="checklist", task_run_name="checklist: {topic.words} in {env.name}", **TELL)
 async def check_item(
     env: Environment, topic: Topic, order: Order, staging: Environment | None = None, is_hotfix: bool = False
 ) -> Item:

@@ -100,7 +100,7 @@ GIVEN = {
     "REASON": "closes a hole",
     "INCIDENT": "CVE-2025-1",
     "APPROVER": "Grace",
-    "EXPLOIT": "GET /api/users/1; POST /api/auth/login ethixai-ai-core",
+    "EXPLOIT": "env:EXPLOIT_USERS; env:EXPLOIT_LOGIN ethixai-ai-core",
     "GITHUB_ACTOR": "ada",
 }
 """Every input of deploy-production.yml, as its job sees it."""
@@ -121,21 +121,27 @@ def test_the_workflow_offers_every_field_of_the_form(kind: str, form: type[Relea
     made = form.model_validate(asked)
     assert [str(one.item) for one in made.overrides] == ["on_call", "scan"]
     if isinstance(made, HotfixRequest):
-        assert [(one.method, one.path, one.service) for one in made.exploit] == [
-            ("GET", "/api/users/1", "ethixai-backend"),
-            ("POST", "/api/auth/login", "ethixai-ai-core"),
+        assert [(one.request, one.service) for one in made.exploit] == [
+            ("env:EXPLOIT_USERS", "ethixai-backend"),
+            ("env:EXPLOIT_LOGIN", "ethixai-ai-core"),
         ]
     job = yaml.safe_load((WORKFLOWS / "deploy-production.yml").read_text())["jobs"]["release"]
     assert set(GIVEN) - {"GITHUB_ACTOR"} <= set(job["env"])
 
 
-def test_an_exploit_check_with_headers_is_given_as_json() -> None:
-    """The fields of the form; the run refuses what is wrong in it, and a text that is no check is refused here."""
-    check = {"path": "/api/admin", "headers": {"x-role": "admin"}}
+def test_an_exploit_check_may_be_given_as_json() -> None:
+    """The fields of the form; the run refuses what is wrong in it."""
+    check = {"request": "env:EXPLOIT_USERS", "refused_with": [403]}
     assert requested("hotfix", EXPLOIT=json.dumps([check]))["exploit"] == [check]
+
+
+@pytest.mark.parametrize("text", ["api/admin", "GET /api/users/1", "POST /api/login ethixai-backend"])
+def test_an_exploit_itself_is_no_input_of_a_workflow(text: str) -> None:
+    """It is refused, and not repeated in the job's log."""
     with pytest.raises(subprocess.CalledProcessError) as raised:
-        requested("hotfix", EXPLOIT="api/admin")
-    assert "is not METHOD /PATH SERVICE" in raised.value.stderr
+        requested("hotfix", EXPLOIT=text)
+    assert "give where each check is kept" in raised.value.stderr
+    assert text not in raised.value.stderr
 
 
 LINTERS = {"actionlint": [], "zizmor": ["--offline", "--no-progress"]}

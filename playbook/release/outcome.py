@@ -50,3 +50,4 @@ class FlowResult(Frozen):
     release_id: str = ""
     done_before: str = Field("", description="what had been done when it was refused; empty: nothing")
     is_request_wrong: bool = Field(False, description="refused because its form was filled in wrong")
+    is_declined: bool = Field(False, description="a person said no to it, or none answered; people have been told so")

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import prefect_away
@@ -13,28 +14,33 @@ from prefect import Task
 from prefect.client.schemas.objects import State
 
 BACKEND = SERVICES[1]
-STEPS_MAX = 28
-"""Of a release of three services through two environments, with its messages."""
+STEPS_MAX = 31
+"""Of a release of three services through two environments, with its messages. A check is a step inside a step."""
 Nodes = list[tuple[str, bool]]
 """A step's name as the UI shows it, and whether it is red."""
 
 
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> Nodes:
-    """The steps of the runs that are played, in the order in which they ended."""
+    """The steps of the runs that are played, in the order in which they ended; without those inside another step."""
     found: Nodes = []
+    depth: ContextVar[int] = ContextVar("depth", default=0)
     carry_out = prefect_away.run_task
 
     async def recorded(task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         bound = inspect.signature(task.fn).bind(*args, **kwargs)
         bound.apply_defaults()
         name = str(task.task_run_name or task.name).format(**bound.arguments)
+        is_inside = depth.get() > 0
+        entered = depth.set(depth.get() + 1)
         try:
             result = await carry_out(task, args, kwargs)
         except BaseException:
-            found.append((name, True))
+            found.extend([] if is_inside else [(name, True)])
             raise
-        found.append((name, isinstance(result, State) and result.is_failed()))
+        finally:
+            depth.reset(entered)
+        found.extend([] if is_inside else [(name, isinstance(result, State) and result.is_failed())])
         return result
 
     monkeypatch.setattr(prefect_away, "run_task", recorded)

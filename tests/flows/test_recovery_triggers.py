@@ -81,10 +81,11 @@ def test_recoveries_that_fail_side_by_side_are_followed_by_one() -> None:
     assert [trigger["for_each"] for trigger in after] == [["related:flow:prefect.resource.id"]] * 2
 
 
+@pytest.mark.parametrize("environment", ["production", "staging"])
 @pytest.mark.parametrize("state", ["Crashed", "Failed", "Cancelled"])
-def test_a_migration_rollback_that_dies_is_looked_for(state: str) -> None:
+def test_a_migration_rollback_that_dies_is_looked_for(environment: str, state: str) -> None:
     """Writes may be off: nobody waits for the silence to be noticed."""
-    assert recoveries_after("migration-rollback", "production", state) == {"production"}
+    assert recoveries_after("migration-rollback", environment, state) == {environment}
 
 
 def test_what_holds_no_claim_starts_no_recovery() -> None:

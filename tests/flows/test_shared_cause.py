@@ -69,4 +69,4 @@ def test_a_canary_that_fails_alone_is_reverted_all_the_same() -> None:
 
     run = play(scenario, HOLD)
     assert run.end == "Reverted"
-    assert "Error rate 20 %" in run.message
+    assert "is above 0.5 %" in run.message

@@ -14,7 +14,7 @@ from playbook.errors import ReleaseError
 from playbook.incident.decision_matrix import Severity
 from playbook.lease.change import Change, Deployment
 from playbook.lease.record import Record
-from playbook.messages.facts import Audience, Message, Page, Ticket
+from playbook.messages.facts import Audience, DeploymentState, Message, Page, Recorded, TakenBack, Ticket
 from playbook.migration.backfill import Backfill, Range
 from playbook.migration.plan import Batch, Check
 from playbook.release.request import ExploitCheck
@@ -103,6 +103,18 @@ async def every_smoke_test(url: str) -> None:
 MESSAGE = Message(key="r/starting", audience=Audience.RELEASES, text="v1 starts")
 PAGE = Page(key="r", severity=Severity.P1, summary="v1 was taken back", details={})
 TICKET = Ticket(key="r", title="v1 was taken back", severity=Severity.P1, body="why", labels=("incident",))
+RECORDED = Recorded(
+    key="r/recorded",
+    release_id="r",
+    environment="production",
+    is_production=True,
+    commit="abc123",
+    state=DeploymentState.SUCCESS,
+    description="all users",
+)
+TAKEN_BACK = TakenBack(
+    key="r/back", release_id="r", version="v1", back_on="v0", reason="errors", from_s=1_000.0, until_s=1_100.0
+)
 BATCH = Batch(collection="users", match={"a": 1}, change={"$set": {"a": 2}})
 WALK = Backfill(migration="20251030093000-x", epoch=1)
 RANGE = Range(first=1, last=2)
@@ -129,6 +141,10 @@ HTTP: dict[str, Call] = {
     "Sentry.release": lambda url: blocks.Sentry(
         organization="o", projects=["p"], token=SECRET, api_url=url, timeout_s=DEADLINE_S
     ).release("v20251116-abc123", "abc123"),
+    "GitHub.record": lambda url: github(url).record(RECORDED),
+    "Sentry.take_back": lambda url: blocks.Sentry(
+        organization="o", projects=["p"], token=SECRET, api_url=url, timeout_s=DEADLINE_S
+    ).take_back(TAKEN_BACK, "abc123"),
     "Sentry.reachable": lambda url: blocks.Sentry(
         organization="o", projects=["p"], token=SECRET, api_url=url, timeout_s=DEADLINE_S
     ).reachable(),
@@ -183,6 +199,9 @@ MONGODB: dict[str, Callable[[Any], Awaitable[Any]]] = {
     "MongoDB.left": lambda database: database.left(BATCH, RANGE),
 }
 """Methods that speak MongoDB's protocol, of a block."""
+
+PREFECT = ("ServerNotices.publish",)
+"""Methods that speak to the Prefect server alone, as the flows do. Its answers are Prefect's client's to judge."""
 
 
 class Ends(NamedTuple):

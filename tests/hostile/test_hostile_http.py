@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from answers import ANSWERS, Server, hostile_server
-from calls import DEADLINE_S, GRPC, HTTP, MONGODB, SECRET, public_methods
+from calls import DEADLINE_S, GRPC, HTTP, MONGODB, PREFECT, SECRET, public_methods
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth.crypt import RSASigner
@@ -35,7 +35,7 @@ async def hostile() -> AsyncIterator[Server]:
 
 def test_every_block_method_has_an_example_call() -> None:
     """A new method joins the suite with one line in tests/hostile/calls.py."""
-    known = {name.partition(",")[0] for name in (*HTTP, *MONGODB, *GRPC)}
+    known = {name.partition(",")[0] for name in (*HTTP, *MONGODB, *GRPC, *PREFECT)}
     missing = [name for name in public_methods() if name not in known]
     assert not missing, f"{missing}: add an example call to tests/hostile/calls.py"
     gone = known - set(public_methods())
