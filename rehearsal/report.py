@@ -51,6 +51,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     "messages": (
         *("post to", "page", "open ticket", "resolve", "mark deployed", "report: ", "second look", "form of"),
         *("error signatures", "open incidents", "note incident", "keep page", "read runs", "read steps"),
+        *("record deployment", "keep records", "read error ratio"),
     ),
     "release the lease": ("release lease", "end migration", "end at ", "end watch", "start "),
 }
