@@ -67,7 +67,7 @@ test: setup check  ## everything: the fast part, the world, the blocks, chaos, t
 	$(BIN)/pytest -q -n auto --ignore=tests/playbook --ignore=tests/test_house.py $(REAL:%=--ignore=%)
 	$(BIN)/pytest -q $(REAL)
 
-pictures: setup  ## take the README's pictures: the browser tests keep what they see in docs/images
+pictures: setup  ## take the README's pictures with a release day in Chromium (has not passed yet)
 	RELEASE_DAY=1 PICTURES=docs/images $(BIN)/pytest -q tests/browser
 
 scenarios: setup  ## run every scenario, one after another

@@ -33,7 +33,7 @@ class Asked(Frozen):
     subject: str = Field(description="the version or the service")
     by: str = ""
     audience: Audience = Audience.RELEASES
-    severity: Severity | None = Field(None, description="of the page where it is refused; None: nobody is paged")
+    severity: Severity | None = Field(None, description="of the page where it is refused; None: no page")
     is_security: bool = False
 
 
@@ -105,8 +105,8 @@ def not_started(outcome: FlowResult, environment: str, asked: Asked, run_url: st
 
 
 def not_started_page(outcome: FlowResult, environment: str, asked: Asked, run_url: str) -> Page | None:
-    """Users wait for it and nothing goes on by itself: a person is paged. None where that is not so, or where whoever
-    asked only has to correct the form."""
+    """Users wait for it and nothing goes on by itself: a person is paged. None where that is not so, or where the
+    form only has to be corrected."""
     if asked.severity is None or outcome.end is not ReleaseOutcome.REFUSED or outcome.is_request_wrong:
         return None
     return Page(
