@@ -40,7 +40,7 @@ async def _review(environment: str, first_day: date | None, last_day: date | Non
     text = f"{figures.promoted} promoted, {figures.reverted} reverted, {figures.rolled_back} rolled back"
     await keep_page(key, review_page(figures), text)
     todo = "".join(f"\n• {one}" for one in automation_candidates(figures))
-    said = f"📊 Review of {environment}, {days}: {text}.{todo}\n{env.ui_url}/artifacts/key/{key}"
+    said = f"📊 Review of {environment}, {days}: {text}.{todo}\n{env.ui(f'/artifacts/key/{key}')}"
     await notify(env, Message(key=key, audience=Audience.RELEASES, text=said))
     return FlowResult(end=ReleaseOutcome.PASSED, message=f"{days}: {text}.")
 

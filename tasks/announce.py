@@ -210,7 +210,7 @@ async def track_taken_back(env: Environment, lease: Lease) -> None:
         reason=lease.reason,
         from_s=min(lease.bake_start_s or float(lease.epoch), now_s),
         until_s=now_s,
-        url=f"{env.ui_url}/runs/flow-run/{lease.flow_run_id}" if env.ui_url else "",
+        url=env.run_url(lease.flow_run_id),
     )
     await notify(env, taken)
 
@@ -239,7 +239,7 @@ async def notify_approval(env: Environment, order: Order, items: tuple[Item, ...
 
 def this_run(env: Environment) -> str:
     """Where this run is seen in the Prefect UI."""
-    return f"{env.ui_url}/runs/flow-run/{runtime.flow_run.get_id()}"
+    return env.run_url(runtime.flow_run.get_id())
 
 
 def planned_words(env: Environment, report: Report, order: Order, changes: str) -> tuple[str, ...]:
@@ -362,7 +362,7 @@ async def notify_interrupted(env: Environment, report: Report) -> None:
 async def notify_asking(env: Environment, report: Report) -> None:
     """`#incident-response` knows that a person is asked, where, and until when."""
     lines = question(report, page_url(env, report.key))
-    await notify(env, messages.asking(report, lines, f"{env.ui_url}/runs/flow-run/{report.lease.flow_run_id}"))
+    await notify(env, messages.asking(report, lines, env.run_url(report.lease.flow_run_id)))
 
 
 async def notify_holding(env: Environment, report: Report, services: Sequence[str]) -> None:

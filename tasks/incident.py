@@ -116,12 +116,12 @@ async def postmortem_template() -> str:
 
 def run_url(env: Environment, lease: Lease) -> str:
     """Where the run that holds ``lease`` is seen in the Prefect UI."""
-    return f"{env.ui_url}/runs/flow-run/{lease.flow_run_id}"
+    return env.run_url(lease.flow_run_id)
 
 
 def own_url(env: Environment) -> str:
     """Where this run is seen in the Prefect UI."""
-    return f"{env.ui_url}/runs/flow-run/{runtime.flow_run.get_id()}"
+    return env.run_url(runtime.flow_run.get_id())
 
 
 @step("open incidents", **READ)

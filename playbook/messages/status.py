@@ -58,6 +58,7 @@ class Status(Frozen):
     released_by: str = ""
     ended: tuple[Ended, ...] = ()
     next_start_s: float | None = None
+    rollback: str = ""
     notices: tuple[str, ...] = ()
     forms: tuple[Link, ...] = ()
     places: tuple[Link, ...] = ()
@@ -131,6 +132,8 @@ def page(status: Status) -> str:
     blocks = [f"# {title(status)}", since(status), under_way(status)]
     blocks += [f"**{markdown(one)}**" for one in status.notices]
     blocks.append(_next(status))
+    if status.rollback:
+        blocks.append(f"**A rollback now** {markdown(status.rollback)}")
     if status.forms:
         blocks.append("**Start** " + _links(status.forms))
     if status.places:

@@ -21,9 +21,11 @@ from rehearsal.prefect_api import Run
 from rehearsal.test_environment import TestEnvironment, running_environment
 from rehearsal.world.serving import serve
 
-POLICY = training.POLICY.replace("90", "60")
+POLICY = training.POLICY.replace("90", "30") + "bake_max_s = 30\ncanary_percent_max = 10\n"
 """A shorter bake: no test promotes a release without a person."""
-RUNS_MAX_S = 300.0
+RUNS_MAX_S = 120.0
+SLOW = dict.fromkeys(("ethixai-backend", "ethixai-frontend"), "slow=2.5@0.1")
+"""A person decides about both services, so that each may have a release of its own beside the other."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -87,6 +89,7 @@ async def ground() -> AsyncIterator[Ground]:
         lessons = await training.prepare(test_env, POLICY)
         calls, resolve = test_env.world.vendor_calls, partial(training.resolve, test_env)
         async with serve(inbox.application(calls, resolve=resolve)) as page:
+            await test_env.publish(lessons[2].version, SLOW)
             yield Ground(test_env, lessons, page.url)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from playbook.incident.decision_matrix import Symptom
 from playbook.lease.lease import Decision, ReleaseLease, RollbackLease, ServiceRollout
-from playbook.lease.record import LAST_GOOD, LEASE, MITIGATION
+from playbook.lease.record import EPOCH, LAST_GOOD, LEASE, MITIGATION
 from playbook.messages.status import (
     Ended,
     Link,
@@ -22,6 +22,7 @@ from playbook.messages.status import (
 )
 from playbook.release.request import RollbackRequest
 from playbook.release.traffic import ServiceSnapshot, TrafficSplit
+from playbook.rollback.plan import preview
 
 AT_S = 1_763_647_200.0  # Thu 20 Nov 2025, 14:00 UTC
 DIGEST = "sha256:" + "a" * 64
@@ -170,6 +171,23 @@ def test_a_rollback_under_way_is_called_one() -> None:
     asked = RollbackRequest(symptom=Symptom.SOMETHING_ELSE, reason="sales have stopped", requested_by="Aziz")
     text = page(status(under_way=(RollbackLease(**COMMON, request=asked),)))
     assert "[rollback of v20251116-abc123](" in text
+
+
+@pytest.mark.parametrize(
+    ("annotations", "says"),
+    [
+        ({LAST_GOOD: GOODS}, "takes all users of ethixai-backend back to v20251114-aaaaaa."),
+        ({}, "is refused. There is nothing to roll back to: "),
+        ({LEASE: "no JSON"}, "is not possible: no service can be read."),
+        ({LEASE: RELEASE.stored(), EPOCH: "7"}, "takes back what is under way; without a target nothing else moves."),
+    ],
+    ids=["one back", "nothing recorded", "unreadable", "under way"],
+)
+def test_what_a_rollback_would_do_is_said_before_it_is_asked_for(annotations: dict[str, str], says: str) -> None:
+    """On the status page, in a sentence."""
+    said = preview([snapshot({"backend-3": 100}, **annotations)])
+    assert said.startswith(says)
+    assert f"**A rollback now** {says[:20]}" in page(status(rollback=said))
 
 
 def test_each_end_has_its_reason_and_a_link() -> None:
