@@ -35,9 +35,10 @@ from playbook.release.plan import Order
 from playbook.release.request import MitigateRequest
 from playbook.release.version import VERSION, Version
 from playbook.text import clean
+from tasks import status
 from tasks.incident import incident_ticket, note_incident, open_incidents, run_url
-from tasks.links import page_url
 from tasks.place import place_of
+from tasks.report import page_url
 from tasks.retries import LATER, NOTIFY, TELL
 from tasks.served import users_of
 from tasks.start import form_link, start
@@ -69,7 +70,7 @@ async def post(env: Environment, message: Message, to: str) -> None:
     for channel in env.channels:
         if channel.name == to:
             async with _within_a_try(to):
-                await channel.post(linked(message, env.name, env.ui_url), repeat=True)
+                await channel.post(linked(message, status.address(env)), repeat=True)
 
 
 @task(name="page", task_run_name="page {page.severity} ({env.name})", **NOTIFY)

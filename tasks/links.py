@@ -31,11 +31,6 @@ async def links_of(env: Environment, lease: Lease) -> dict[str, str]:
     return {name: url for name, url in found.items() if url}
 
 
-def page_url(env: Environment, key: str) -> str:
-    """Where the newest page under ``key`` is seen; empty where the environment's file does not say where the UI is."""
-    return env.ui(f"/artifacts/key/{quote(key)}")
-
-
 def logs_url(env: Environment, lease: Lease) -> str:
     """Google's console with the logs of the revisions that matter: the newest first."""
     names = " OR ".join(f'"{lease.suspect(rollout)}"' for rollout in lease.rollouts)

@@ -9,14 +9,16 @@ import json
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
-from prefect import artifacts, get_run_logger
+from prefect import get_run_logger
 from prefect.client import orchestration
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas import filters, sorting
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
 
+from blocks import status_page
 from blocks.clock import unix_s
 from blocks.environment import Environment
 from blocks.prefect_api import PREFECT_AWAY
@@ -30,7 +32,7 @@ from playbook.messages.status import (
     Link,
     Serving,
     Status,
-    key_of,
+    link_to,
     page,
     people,
     serving_of,
@@ -64,6 +66,7 @@ _held: dict[str, Environment] = {}
 _writing: dict[str, "asyncio.Task[None]"] = {}
 _words: dict[str, str] = {}
 _waiting: set[str] = set()
+_pages: dict[str, UUID] = {}
 _written: dict[str, str] = {}
 
 
@@ -134,23 +137,20 @@ async def write(env: Environment, mine: Ended | None = None) -> None:
     try:
         async with asyncio.timeout(WRITE_WAITS_S):
             text = clean(page(await status_of(env, mine)), PAGE_MAX)
-            if text != (_written.get(env.name) or await _shown(env.name)):
-                await artifacts.acreate_markdown_artifact(
-                    text, key=key_of(env.name), description=f"What serves {env.name} now"
-                )
-            _written[env.name] = text
+            async with orchestration.get_client() as client:
+                if env.name not in _pages:
+                    _pages[env.name], _written[env.name] = await status_page.find(client, env.name)
+                if text != _written[env.name]:
+                    _pages[env.name] = await status_page.write(client, env.name, _pages[env.name], text)
+                    _written[env.name] = text
     except (*PREFECT_AWAY, ObjectNotFound, ReleaseError, TimeoutError) as away:
         get_run_logger().warning("the status page of %s was not written: %r", env.name, away)
 
 
-async def _shown(environment: str) -> str:
-    """The page as another run has written it; empty where there is none."""
-    key = filters.ArtifactFilterKey(any_=[key_of(environment)])
-    async with orchestration.get_client() as client:
-        found = await client.read_artifacts(
-            artifact_filter=filters.ArtifactFilter(key=key), sort=sorting.ArtifactSort.CREATED_DESC, limit=1
-        )
-    return str(found[0].data) if found else ""
+def address(env: Environment) -> str:
+    """Where the page is seen: its own address where this process knows it, which it does once it has written it."""
+    page_id = _pages.get(env.name)
+    return env.ui(f"/artifacts/artifact/{page_id}") if page_id else link_to(env.name, env.ui_url)
 
 
 async def status_of(env: Environment, mine: Ended | None = None) -> Status:

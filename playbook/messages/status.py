@@ -71,21 +71,20 @@ def key_of(environment: str) -> str:
 
 
 def link_to(environment: str, ui_url: str) -> str:
-    """Where the status page is seen."""
-    return f"{ui_url}/v2/artifacts/key/{key_of(environment)}"
+    """The lasting address of the status page: Prefect's UI shows one entry there, which is the page. Empty without a
+    UI."""
+    return f"{ui_url}/v2/artifacts/key/{key_of(environment)}" if ui_url else ""
 
 
-def described(description: str, environment: str, ui_url: str) -> str:
+def described(description: str, environment: str, url: str) -> str:
     """A deployment's description with the link to the status page of its environment. It may be given again."""
     text = description.partition(f"\n\n{LINK}")[0].rstrip()
-    return f"{text}\n\n{LINK}[{environment}]({link_to(environment, ui_url)})" if ui_url else text
+    return f"{text}\n\n{LINK}[{environment}]({url})" if url else text
 
 
-def linked(message: Message, environment: str, ui_url: str) -> Message:
+def linked(message: Message, url: str) -> Message:
     """``message`` with a last line that leads to the status page."""
-    if not ui_url:
-        return message
-    return message.model_copy(update={"text": f"{message.text}\n{LINK}{link_to(environment, ui_url)}"})
+    return message.model_copy(update={"text": f"{message.text}\n{LINK}{url}"}) if url else message
 
 
 def serving_of(snapshot: ServiceSnapshot) -> Serving:

@@ -24,6 +24,7 @@ from rehearsal.world.serving import serve
 POLICY = training.POLICY.replace("90", "30") + "bake_max_s = 30\ncanary_percent_max = 10\n"
 """A shorter bake: no test promotes a release without a person."""
 RUNS_MAX_S = 120.0
+SETTLES_MS = 1500
 SLOW = dict.fromkeys(("ethixai-backend", "ethixai-frontend"), "slow=2.5@0.1")
 """A person decides about both services, so that each may have a release of its own beside the other."""
 
@@ -125,7 +126,7 @@ def picture(browser: Browser, ground: Ground) -> Picture:
     async def _screen(ui: Ui, scheme: Any, size: tuple[int, int], path: Path) -> None:
         await ui.page.emulate_media(color_scheme=scheme)
         await ui.page.set_viewport_size({"width": size[0], "height": size[1]})
-        await ui.page.wait_for_timeout(500)
+        await ui.page.wait_for_timeout(SETTLES_MS)
         await ui.picture(path)
         await ui.page.emulate_media(color_scheme="light")
         await ui.page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})

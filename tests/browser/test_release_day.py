@@ -7,7 +7,6 @@ from typing import Any
 
 from playwright.async_api import expect
 
-from playbook.messages.status import link_to
 from rehearsal.browser import PATIENCE_MS, Ui
 
 BACKEND, FRONTEND = "ethixai-backend", "ethixai-frontend"
@@ -17,7 +16,7 @@ RUN_S = 120.0
 async def test_a_release_is_started_by_filling_the_form(ui: Ui, ground: Any, picture: Any) -> None:
     """Two fields and a button. The run's name says what it releases and where to."""
     await ui.open("/deployments")
-    await ui.sees("Deployments")
+    await ui.sees("urgent-fix")
     await picture(ui, "deployments")
     await ui.form(await ground.deployment("release/production"))
     await ui.box("Version").fill(ground.bad.version)
@@ -42,7 +41,7 @@ async def test_a_bad_release_is_watched_until_it_is_reverted(ui: Ui, ground: Any
 async def test_an_incident_is_resolved_where_people_received_it(ui: Ui, ground: Any, picture: Any) -> None:
     """The inbox shows what each vendor got. Until the incident is resolved the next release is refused."""
     await ui.open(ground.inbox_url)
-    await ui.sees("PRODUCTION RELEASE ROLLED BACK")
+    await ui.sees("PRODUCTION ROLLBACK EXECUTED")
     await picture(ui, "inbox")
     await ui.page.get_by_role("button", name="Resolve").first.click()
     await ui.sees("The incident is over.")
@@ -54,7 +53,7 @@ async def test_an_incident_is_resolved_where_people_received_it(ui: Ui, ground: 
 async def test_the_releases_page_says_everything_on_its_first_screen(ui: Ui, ground: Any, picture: Any) -> None:
     """One click from the run: phases, outcome, users affected, who asked, what was done when, links."""
     await ui.run(ground.runs["bad"].id, "Artifacts")
-    await ui.page.get_by_role("link", name=f"production-{ground.bad.version}").first.click()
+    await ui.page.get_by_role("link", name=re.compile(rf"MARKDOWN\s+production-{ground.bad.version}")).first.click()
     heading = ui.page.get_by_role("heading", name=f"{ground.bad.version} to production: Reverted")
     await expect(heading).to_be_visible(timeout=PATIENCE_MS)
     for words in ("Users: all are back", "Affected:", "Asked by:", "Aziz", "ended: Reverted"):
@@ -69,6 +68,7 @@ async def test_retry_of_a_release_that_has_ended_is_refused(ui: Ui, ground: Any)
     await ui.run(ground.runs["bad"].id, "Details")
     await ui.menu("Retry", "Retry")
     await ui.sees("This run has ended already as Reverted, and a run is not retried.", RUN_S)
+    await ui.sees(f"release {ground.bad.version} to production: Reverted")
     served = await ground.test_env.world.served()
     commit = ground.bad.version.rpartition("-")[2]
     assert not [name for split in served.values() for name, share in split.items() if commit in name and share]
@@ -149,9 +149,9 @@ async def test_the_status_page_says_what_serves(ui: Ui, ground: Any, picture: An
     """The deployment's description leads there; its link opens a filled-in rollback form."""
     await ui.open(f"/deployments/deployment/{await ground.deployment('release/production')}")
     await ui.page.get_by_text("Description", exact=True).last.click()
-    url = link_to("production", ground.test_env.server.ui_url)
-    await expect(ui.page.locator(f'a[href="{url}"]').first).to_be_visible(timeout=PATIENCE_MS)
-    await ui.open(url)
+    link = ui.page.locator("a[href*='/v2/artifacts/artifact/']").first
+    await expect(link).to_be_visible(timeout=PATIENCE_MS)
+    await ui.open(await link.get_attribute("href"))
     await ui.sees(f"100 % on {ground.slow.version}")
     await ui.sees("Reverted")
     await picture(ui, "status")

@@ -218,8 +218,9 @@ def test_forms_and_places_are_links() -> None:
 
 def test_a_deployments_description_has_one_link_to_the_page() -> None:
     """However often it is deployed; none where the UI's address is not known."""
-    once = described("Releases a version.", "production", "https://prefect")
+    url = link_to("production", "https://prefect")
+    once = described("Releases a version.", "production", url)
     assert once == f"Releases a version.\n\nWhat serves now: [production]({link_to('production', 'https://prefect')})"
-    assert described(once, "production", "https://prefect") == once
+    assert described(once, "production", url) == once
     assert described("Releases a version.", "production", "") == "Releases a version."
     assert key_of("production") == "production-now"
