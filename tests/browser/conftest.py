@@ -1,7 +1,7 @@
 """One training ground for all browser tests, and Chromium to look at it.
 
 Where there is no Chromium the tests are skipped, and say so. `.ci/run` installs it. With PICTURES=FOLDER each test
-keeps what it saw there: these are the README's pictures (`make pictures`). With SCREENS=FOLDER it keeps each screen
+keeps what it saw there, if it is one of the README's pictures (`make pictures`). With SCREENS=FOLDER it keeps each screen
 light and dark, large and small.
 """
 
@@ -25,6 +25,8 @@ POLICY = training.POLICY.replace("90", "30") + "bake_max_s = 30\ncanary_percent_
 """A shorter bake: no test promotes a release without a person."""
 RUNS_MAX_S = 120.0
 SETTLES_MS = 1500
+KEPT = ("form", "reverted", "report", "hold", "status", "inbox")
+"""The README's pictures."""
 SLOW = dict.fromkeys(("ethixai-backend", "ethixai-frontend"), "slow=2.5@0.1")
 """A person decides about both services, so that each may have a release of its own beside the other."""
 
@@ -116,7 +118,8 @@ def picture(browser: Browser, ground: Ground) -> Picture:
     """Keeps what a window shows under a name, where that was asked for."""
 
     async def keep(ui: Ui, name: str) -> None:
-        if folder := os.environ.get("PICTURES"):
+        if (folder := os.environ.get("PICTURES")) and name in KEPT:
+            await ui.page.wait_for_timeout(SETTLES_MS)
             await ui.picture(Path(folder) / f"{name}.png")
         if folder := os.environ.get("SCREENS"):
             for scheme in ("light", "dark"):
