@@ -1,8 +1,8 @@
 """One training ground for all browser tests, and Chromium to look at it.
 
 Where there is no Chromium the tests are skipped, and say so. `.ci/run` installs it. With PICTURES=FOLDER each test
-keeps what it saw there, if it is one of the README's pictures (`make pictures`). With SCREENS=FOLDER it keeps each screen
-light and dark, large and small.
+keeps what it saw there, if it is one of the README's pictures (`make pictures`). With SCREENS=FOLDER it keeps each
+screen light and dark, large and small.
 """
 
 import os
