@@ -38,7 +38,7 @@ from playbook.text import clean
 from tasks import status
 from tasks.incident import incident_ticket, note_incident, open_incidents, run_url
 from tasks.place import place_of
-from tasks.report import page_url
+from tasks.report import page_url, show_page
 from tasks.retries import LATER, NOTIFY, TELL
 from tasks.served import users_of
 from tasks.start import form_link, start
@@ -148,20 +148,22 @@ def recipients(env: Environment, fact: Fact) -> tuple[str, ...]:
             return ("",) if env.release_tracker is not None else ()
 
 
-async def notify(env: Environment, fact: Fact) -> None:
-    """Tell every recipient, side by side: one that is slow or away delays no other.
+async def notify(env: Environment, fact: Fact) -> str:
+    """Tell every recipient, side by side: one that is slow or away delays no other. Returns the address of what was
+    made, which a ticket has.
 
     What cannot be said now is said by an `announce` run, and this run's log shows so. One flow run takes a release
     through staging and production, so the environment is part of the fact's key.
     """
     facts = env.routing.copies(fact) if isinstance(fact, Message) else (fact,)
     keyed = [one.model_copy(update={"key": f"{env.name}/{one.key}"}) for one in facts]
-    await asyncio.gather(*(_tell(env, one, to) for one in keyed for to in recipients(env, one)))
+    made = await asyncio.gather(*(_tell(env, one, to) for one in keyed for to in recipients(env, one)))
+    return next(filter(None, made), "")
 
 
-async def _tell(env: Environment, fact: Fact, to: str) -> None:
+async def _tell(env: Environment, fact: Fact, to: str) -> str:
     try:
-        await STEPS[type(fact)](env, fact, to)
+        return str(await STEPS[type(fact)](env, fact, to) or "")
     except ReleaseError as unsaid:
         get_run_logger().warning("%s will be sent later by an announce run: %s", fact.key, unsaid)
         kind = type(fact).__name__.lower()
@@ -169,10 +171,11 @@ async def _tell(env: Environment, fact: Fact, to: str) -> None:
             signature = await env.signer.sign_words("announce", words_of(fact, to))
         except Refused as unsigned:
             get_run_logger().error("%s will not be sent: %s", fact.key, unsigned)
-            return
+            return ""
         fields = {kind: fact.model_dump(mode="json"), "to": to, "signature": signature}
         key = "/".join(filter(None, ("announce", kind, fact.key, to)))
         await start(f"announce/{env.name}", {"environment": env.name, **fields}, key)
+        return ""
 
 
 def words_of(fact: Fact, to: str) -> str:
@@ -334,14 +337,17 @@ async def end_incidents(env: Environment, coordinator: str) -> None:
 
 
 async def notify_reverted(env: Environment, report: Report) -> None:
-    """Whoever must act first is told first: the page, then the rooms, and the ticket once the logs have been read."""
+    """Whoever must act first is told first: the page, then the rooms, and the ticket once the logs have been read. The
+    release's page leads to the ticket."""
     await notify(env, pages.rollback_page(report))
 
-    async def ticket() -> None:
-        await notify(env, await incident_ticket(env, report))
+    async def ticket() -> str:
+        return await notify(env, await incident_ticket(env, report))
 
     channel = messages.war_room(report, env.contacts, run_url(env, report.lease))
-    await asyncio.gather(notify(env, messages.rolled_back(report)), notify(env, channel), ticket())
+    *_, url = await asyncio.gather(notify(env, messages.rolled_back(report)), notify(env, channel), ticket())
+    if url:
+        await show_page(report.linked("ticket", url), f"{report.lease.version}: the ticket is open")
 
 
 async def notify_given_way(env: Environment, report: Report) -> None:

@@ -143,10 +143,14 @@ def page(status: Status) -> str:
 
 def title(status: Status) -> str:
     """What serves, in one line."""
-    releases = list(dict.fromkeys(one.release for one in status.serving if one.release))
-    if len(releases) == 1:
-        return f"{status.environment} serves {markdown(releases[0])}"
-    return f"{status.environment} serves {len(releases)} releases" if releases else f"{status.environment}: not known"
+    recorded = list(dict.fromkeys(one.release for one in status.serving if one.since_s is not None))
+    others = [one.service for one in status.serving if one.release and one.since_s is None]
+    if not recorded:
+        what = "serves what was there before the first release of this playbook" if others else "is not known"
+        return f"{status.environment} {what}"
+    names = markdown(" and ".join(recorded))
+    before = f", and on {', '.join(others)} what was there before" if others else ""
+    return f"{status.environment} serves {names}{before}"
 
 
 def since(status: Status) -> str:
@@ -169,14 +173,14 @@ def under_way(status: Status) -> str:
     """What runs now, and where it stands."""
     if not status.under_way:
         return "**Under way:** nothing."
-    return "\n".join(f"**Under way:** {_lease(status, lease)}" for lease in status.under_way)
+    return "  \n".join(f"**Under way:** {_lease(status, lease)}" for lease in status.under_way)
 
 
 def _lease(status: Status, lease: Lease) -> str:
     what = {Kind.RELEASE: "release", Kind.HOTFIX: "hotfix", Kind.ROLLBACK: "rollback of"}.get(lease.kind, "migration")
     name = markdown(f"{what} {lease.version}")
     link = f"[{name}]({status.ui_url}/v2/runs/flow-run/{lease.flow_run_id})" if status.ui_url else name
-    by = f" {markdown(lease.requested_by)} asked for it." if lease.requested_by else ""
+    by = f" Asked for by {markdown(lease.requested_by)}." if lease.requested_by else ""
     words = f" Last step: {markdown(status.last_words)}." if status.last_words else ""
     return f"{link}: {standing(lease)}{by}{words}"
 

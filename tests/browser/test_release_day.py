@@ -51,7 +51,7 @@ async def test_an_incident_is_resolved_where_people_received_it(ui: Ui, ground: 
 
 
 async def test_the_releases_page_says_everything_on_its_first_screen(ui: Ui, ground: Any, picture: Any) -> None:
-    """One click from the run: phases, outcome, users affected, who asked, what was done when, links."""
+    """One click from the run's artifacts: phases, outcome, users affected, who asked, what was done when, links."""
     await ui.run(ground.runs["bad"].id, "Artifacts")
     await ui.page.get_by_role("link", name=re.compile(rf"MARKDOWN\s+production-{ground.bad.version}")).first.click()
     heading = ui.page.get_by_role("heading", name=f"{ground.bad.version} to production: Reverted")
@@ -87,13 +87,14 @@ async def test_an_earlier_reverted_release_is_found_under_the_default_filter(ui:
 
 
 async def _ended_before(ground: Any, name: str) -> None:
-    """A run as a reverted release has left it behind. The API takes no time of another day."""
-    waiting = {"type": "SCHEDULED", "name": "Scheduled", "state_details": {"scheduled_time": "2030-01-01T00:00:00Z"}}
+    """A run as a reverted release has left it behind. The API takes no time of another day, and no worker takes a run
+    without a work queue."""
     ended = {"type": "FAILED", "name": "Reverted", "message": "Error rate 4.8 % is above 0.5 %."}
+    deployment = await ground.deployment("release/production")
     async with ground.test_env.server.client as api:
-        path = f"/deployments/{await ground.deployment('release/production')}/create_flow_run"
-        body = {"name": name, "state": waiting, "tags": ["v20251115-def456", "Reverted"]}
-        run = (await api.post(path, json=body)).raise_for_status().json()
+        flow = (await api.get(f"/deployments/{deployment}")).raise_for_status().json()["flow_id"]
+        body = {"name": name, "flow_id": flow, "deployment_id": deployment, "tags": ["v20251115-def456", "Reverted"]}
+        run = (await api.post("/flow_runs/", json=body)).raise_for_status().json()
         for state in ({"type": "RUNNING", "name": "Running"}, ended):
             answer = await api.post(f"/flow_runs/{run['id']}/set_state", json={"state": state, "force": True})
             answer.raise_for_status()

@@ -95,16 +95,23 @@ def test_the_same_status_gives_the_same_page() -> None:
 
 
 def test_services_on_different_releases_are_said_to_be() -> None:
-    """No release is named as if it were everywhere."""
-    two = (*status().serving, Serving(service="ethixai-frontend", users_on="100 % on v2", release="v20251114-aaaaaa"))
-    assert page(status(serving=two)).startswith("# production serves 2 releases\n")
+    """No release is named as if it were everywhere, and what is not recorded is no release."""
+    other = Serving(service="ethixai-frontend", users_on="100 % on v2", release="v20251114-aaaaaa", since_s=AT_S)
+    before = Serving(service="ethixai-frontend", users_on="100 % on frontend-1", release="frontend-1")
+    (mine,) = status().serving
+    heads = [page(status(serving=found)).splitlines()[0] for found in ((mine, other), (mine, before), (before,))]
+    assert heads == [
+        "# production serves v20251115-def456 and v20251114-aaaaaa",
+        "# production serves v20251115-def456, and on ethixai-frontend what was there before",
+        "# production serves what was there before the first release of this playbook",
+    ]
 
 
 def test_nothing_that_can_be_read_is_said_to_be_not_known() -> None:
     """The problem stands beside its service."""
     lost = Serving(service="ethixai-backend", problem="could not be read: 403")
     text = page(status(serving=(lost,)))
-    assert text.startswith("# production: not known\n")
+    assert text.startswith("# production is not known\n")
     assert "| ethixai-backend | not known | not recorded | could not be read: 403 |" in text
 
 
@@ -163,7 +170,7 @@ def test_a_release_under_way_says_where_its_users_are(lease: ReleaseLease, says:
     assert standing(lease) == says
     text = page(status(under_way=(lease,), last_words="smoke tests passed"))
     run = "https://prefect/v2/runs/flow-run/0a1b2c3d-0000-4000-8000-000000000000"
-    assert f"**Under way:** [release v20251116-abc123]({run}): {says} Aziz asked for it. Last step: smoke" in text
+    assert f"**Under way:** [release v20251116-abc123]({run}): {says} Asked for by Aziz. Last step: smoke" in text
 
 
 def test_a_rollback_under_way_is_called_one() -> None:
