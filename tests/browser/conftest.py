@@ -25,6 +25,8 @@ POLICY = training.POLICY.replace("90", "30") + "bake_max_s = 30\ncanary_percent_
 """A shorter bake: no test promotes a release without a person."""
 RUNS_MAX_S = 120.0
 SETTLES_MS = 1500
+DRAWN_MS = 40_000
+"""A run's graph is drawn by the processor."""
 KEPT = ("form", "reverted", "report", "hold", "status", "inbox")
 """The README's pictures."""
 SLOW = dict.fromkeys(("ethixai-backend", "ethixai-frontend"), "slow=2.5@0.1")
@@ -119,7 +121,7 @@ def picture(browser: Browser, ground: Ground) -> Picture:
 
     async def keep(ui: Ui, name: str) -> None:
         if (folder := os.environ.get("PICTURES")) and name in KEPT:
-            await ui.page.wait_for_timeout(SETTLES_MS)
+            await ui.page.wait_for_timeout(DRAWN_MS if name == "reverted" else SETTLES_MS)
             await ui.picture(Path(folder) / f"{name}.png")
         if folder := os.environ.get("SCREENS"):
             for scheme in ("light", "dark"):
