@@ -5,7 +5,7 @@ Nothing here can fail or delay a release: what cannot be said now is said later 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from prefect import Task, events, get_run_logger, runtime, task
@@ -39,6 +39,7 @@ from tasks.incident import incident_ticket, note_incident, open_incidents, run_u
 from tasks.links import page_url
 from tasks.place import place_of
 from tasks.retries import LATER, NOTIFY, TELL
+from tasks.served import users_of
 from tasks.start import form_link, start
 
 Fact = Message | Page | Ticket | Resolution | Deployed | Recorded | TakenBack
@@ -283,22 +284,25 @@ async def notify_taken_up(env: Environment, lease: Lease) -> None:
 async def notify_set_aside(env: Environment, aside: Sequence[Unreadable]) -> None:
     """The on-call engineer knows each service that the engine does nothing with, and why; a key that cannot be read is
     one reason for all of them."""
-    pages_due = {page.key: page for page in (_page_of(env, one) for one in aside)}
+    users = await users_of(env, {one.service for one in aside if one.has_key})
+    pages_due = {page.key: page for page in (_page_of(env, one, users) for one in aside)}
     await asyncio.gather(*(notify(env, page) for page in pages_due.values()))
 
 
-def _page_of(env: Environment, one: Unreadable) -> Page:
-    return set_aside(one, env.name, place_of(env)) if one.has_key else key_unreadable(one.problem, env.name)
+def _page_of(env: Environment, one: Unreadable, users: Mapping[str, str]) -> Page:
+    if not one.has_key:
+        return key_unreadable(one.problem, env.name)
+    return set_aside(one, env.name, place_of(env), {one.service: users[one.service]})
 
 
 async def notify_late_promotion(env: Environment, lease: Lease, why: str) -> None:
     """The on-call engineer knows that a release stands half promoted and waits for a person."""
-    await notify(env, late_promotion(lease, env.name, why))
+    await notify(env, late_promotion(lease, env.name, why, await users_of(env, lease.services)))
 
 
 async def notify_not_reverted(env: Environment, report: Report, why: str) -> None:
     """The on-call engineer knows at once that users are not back everywhere, and why."""
-    await notify(env, not_reverted(report, why))
+    await notify(env, not_reverted(report, why, await users_of(env, report.lease.services)))
 
 
 async def notify_hotfix_started(env: Environment, report: Report) -> None:
