@@ -43,9 +43,10 @@ def settings(redis_port: int) -> dict[str, str]:
     return found
 
 
-def proxy_configuration(port: int, api_ports: list[int]) -> str:
-    """deploy/haproxy.cfg without TLS, on ``port``, with API servers at these ports."""
+def proxy_configuration(port: int, api_ports: list[int], engine_hosts: Path) -> str:
+    """deploy/haproxy.cfg without TLS, on ``port``, with these API servers and this list of hosts."""
     text = re.sub(r"^  bind .*$", f"  bind 127.0.0.1:{port}", PROXY.read_text(), flags=re.MULTILINE)
+    text = text.replace("/etc/playbook/engine-hosts.lst", str(engine_hosts))
     text = text.partition("\nresolvers ")[0].replace(" resolvers engine init-addr last,libc,none", "")
     for number, api_port in enumerate(api_ports, 1):
         text = re.sub(
@@ -125,7 +126,9 @@ class ScaledServer(Server):
             await self.answers(port)
         await self.start_part("services", python, *server, "services", "start")
         configuration = self.folder / "haproxy.cfg"
-        configuration.write_text(proxy_configuration(self.port, self.api_ports))
+        engine_hosts = self.folder / "engine-hosts.lst"
+        engine_hosts.write_text("127.0.0.1\n")
+        configuration.write_text(proxy_configuration(self.port, self.api_ports, engine_hosts))
         await self.start_part("proxy", "haproxy", "-db", "-f", str(configuration))
         await self.answers(self.port)
         self._supervisor = asyncio.create_task(self._supervise())
