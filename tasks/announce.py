@@ -28,7 +28,7 @@ from playbook.messages.report import Report
 from playbook.messages.server_notices import UNTOLD
 from playbook.messages.set_aside import key_unreadable, late_promotion, not_reverted, set_aside
 from playbook.messages.status import linked
-from playbook.messages.watch import watched
+from playbook.messages.watch import watch_of, watched
 from playbook.messages.words import stable_names
 from playbook.release.outcome import FlowResult
 from playbook.release.plan import Order
@@ -356,8 +356,10 @@ async def notify_given_way(env: Environment, report: Report) -> None:
 
 
 async def notify_mitigated(env: Environment, request: MitigateRequest, serves: str) -> None:
-    """`#incident-response` knows which measure is in force, who took it and why, and how to end it."""
-    await notify(env, messages.mitigated(request, env.name, serves, str(runtime.flow_run.get_id())))
+    """`#incident-response` knows which measure is in force, who took it and why, how to end it, and whether its effect
+    is watched."""
+    watch = watch_of(request, env.policy.watch_s, env.policy.bake_s)
+    await notify(env, messages.mitigated(request, env.name, serves, str(runtime.flow_run.get_id()), watch))
 
 
 async def notify_interrupted(env: Environment, report: Report) -> None:
@@ -387,19 +389,19 @@ async def notify_scaled(env: Environment, report: Report, instances: int) -> Non
     await notify(env, messages.scaled(report, instances))
 
 
-async def notify_alarm(env: Environment, lease: Lease, verdict: Verdict) -> None:
-    """The on-call engineer and `#incident-response` know that a promoted release turned bad, with the filled-in form
-    that takes it back."""
-    filled = {"request": pages.alarm_rollback(lease, verdict), "environment": env.name}
+async def notify_alarm(env: Environment, lease: Lease, verdict: Verdict, measure: str = "") -> None:
+    """The on-call engineer and `#incident-response` know that what users have turned bad, with the filled-in form that
+    takes it back; ``measure`` is the mitigation that is watched."""
+    filled = {"request": pages.alarm_rollback(lease, verdict, measure), "environment": env.name}
     form = await form_link(env.ui_url, f"rollback/{env.name}", filled)
-    await notify(env, pages.alarm_page(lease, env.name, verdict, form))
-    await notify(env, messages.alarm(lease, env.name, verdict, form))
+    await notify(env, pages.alarm_page(lease, env.name, verdict, form, measure))
+    await notify(env, messages.alarm(lease, env.name, verdict, form, measure))
     await note_incident(env, lease.coordinator, pages.alarm_key(lease))
 
 
-async def notify_watched(env: Environment, lease: Lease, message: str) -> None:
-    """`#releases` knows how the hour after a promotion or a rollback went."""
-    await notify(env, watched(lease, env.name, message))
+async def notify_watched(env: Environment, lease: Lease, message: str, measure: str = "") -> None:
+    """`#releases` knows how the hour after a promotion or a rollback went, `#incident-response` that of a measure."""
+    await notify(env, watched(lease, env.name, message, measure))
 
 
 async def start_watch(env: Environment, lease: Lease) -> None:
@@ -408,10 +410,21 @@ async def start_watch(env: Environment, lease: Lease) -> None:
     came_to = lease.came_to or lease.decision
     reached = lease.kind is Kind.ROLLBACK or not lease.is_back or came_to in (Decision.BAKE, Decision.PROMOTE)
     if env.policy.bake_s and reached:
-        try:
-            signature = await env.signer.sign_words("watch", lease.stored())
-        except Refused as unsigned:
-            get_run_logger().error("the release will not be watched: %s", unsigned)
-            return
-        parameters = {"environment": env.name, "lease": lease.model_dump(mode="json"), "signature": signature}
-        await start(f"watch/{env.name}", parameters, f"watch/{env.name}/{lease.release_id}")
+        await begin_watch(env, lease)
+
+
+async def begin_watch(env: Environment, lease: Lease, measure: str = "") -> None:
+    """A run of its own watches what users have since they were moved, or since the ``measure`` of a mitigation."""
+    try:
+        signature = await env.signer.sign_words("watch", watch_words(lease, measure))
+    except Refused as unsigned:
+        get_run_logger().error("%s will not be watched: %s", lease.release_id, unsigned)
+        return
+    parameters = {"environment": env.name, "lease": lease.model_dump(mode="json"), "signature": signature}
+    more = {"measure": measure} if measure else {}
+    await start(f"watch/{env.name}", parameters | more, f"watch/{env.name}/{lease.release_id}")
+
+
+def watch_words(lease: Lease, measure: str) -> str:
+    """What a `watch` run looks at and would say, as it is signed."""
+    return f"{lease.stored()} {measure}" if measure else lease.stored()

@@ -270,6 +270,22 @@ def test_a_release_whose_claim_is_served_late_is_left_alone_too() -> None:
     assert (run.end, looking.end) == ("Promoted", "Passed")
 
 
+def test_a_release_whose_first_heartbeats_are_not_stored_yet_is_left_alone() -> None:
+    """Prefect's server stores an event up to five seconds after it was sent; the scheduled recovery may look first."""
+
+    async def scenario(test_env: TestEnvironment) -> tuple[Run, Run]:
+        test_env.fixture.publish(NEW)
+        test_env.server.events_late_s = 5.0
+        run = test_env.start_release()
+        await test_env.until(lambda: Record.read(test_env.fixture.production.read(LEAD)).lease is not None)
+        looking = test_env.start(recovery, environment="production")
+        await test_env.ended(looking, run)
+        return run, looking
+
+    run, looking = play(scenario)
+    assert (run.end, looking.end) == ("Promoted", "Passed")
+
+
 async def looked_at(test_env: TestEnvironment, run: Run, where: str) -> Run:
     """A recovery that looks when the claim of ``run`` has stood there for longer than a silence; both have ended."""
 
