@@ -16,6 +16,8 @@ ROOT = Path.cwd()
 SILENCE_S = 40
 """After so long without a heartbeat a release counts as lost."""
 ROOMS = ("playbook", "blocks", "tasks", "flows")
+IS_FIRST_EDITION = (ROOT / "tests" / "chaos" / "scene.py").exists()
+"""Whether the tree in which this runs is the first edition, whose driver calls some things otherwise."""
 sys.path.insert(0, str(ROOT / "tests" / "chaos"))
 
 
@@ -53,9 +55,9 @@ async def promoted(stage: Any, counter: Counter) -> None:
 
 async def rolled_back(stage: Any, counter: Counter) -> None:
     """A manual rollback of what was promoted before."""
-    emergencies = __import__("emergencies")
-    await emergencies.Rollback("rollback").set_the_scene(stage)
-    flow, request = emergencies.Rollback("rollback").asked()
+    plot = __import__("emergencies").Rollback("rollback")
+    await getattr(plot, "set_the_scene" if IS_FIRST_EDITION else "prepare")(stage)
+    flow, request = plot.asked()
     sys.setprofile(counter)
     run = stage.start(flow, request=request, environment="production")
     await stage.ended(run)
@@ -80,11 +82,10 @@ async def recovered(stage: Any, counter: Counter) -> None:
 
 
 def from_chaos(name: str) -> Any:
-    """A name of the driver; the first edition called some of its modules otherwise."""
-    is_first_edition = (ROOT / "tests" / "chaos" / "scene.py").exists()
-    module = __import__("scene" if is_first_edition else "fixture")
+    """A name of the driver."""
+    module = __import__("scene" if IS_FIRST_EDITION else "fixture")
     if name == "publish":
-        return lambda stage: (stage.scene if is_first_edition else stage.fixture).publish(module.NEW)
+        return lambda stage: (stage.scene if IS_FIRST_EDITION else stage.fixture).publish(module.NEW)
     return getattr(module, name)
 
 

@@ -7,10 +7,10 @@ from weakref import WeakKeyDictionary
 
 import httpx
 from prefect.blocks.core import Block
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from blocks import google_api
-from blocks.secret_reference import SecretReference
+from blocks.secret_reference import Reader, SecretReference
 
 Client = TypeVar("Client")
 
@@ -53,6 +53,9 @@ class OutsideBlock(Block):
     reads_secrets: ClassVar[bool] = False
     """Whether it is the block through which the secrets of an environment are read."""
 
+    _reader: Reader | None = PrivateAttr(default=None)
+    """Reads the secrets that a request names: through the environment's own Secret Manager, where it has one."""
+
     @field_validator("*", mode="after")
     @classmethod
     def _is_an_address(cls, value: object, field: ValidationInfo) -> object:
@@ -76,6 +79,7 @@ class OutsideBlock(Block):
         manager = next((one for one in fields if isinstance(one, OutsideBlock) and one.reads_secrets), None)
         if manager is not None:
             for block in (one for one in fields if isinstance(one, OutsideBlock)):
+                block._reader = manager.value  # type: ignore[attr-defined]
                 for name in type(block).model_fields:
                     if isinstance(found := getattr(block, name), SecretReference):
                         setattr(block, name, found.read_by(manager.value))  # type: ignore[attr-defined]

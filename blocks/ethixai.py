@@ -13,7 +13,7 @@ from pydantic import Field, HttpUrl, PrivateAttr, ValidationError
 from blocks.base import PerLoop
 from blocks.google_token import IdToken
 from blocks.http import UNREADABLE, HttpBlock, HttpService, json_of, quoted
-from blocks.secret_reference import Credential, SecretReference, remember
+from blocks.secret_reference import Credential, Reader, SecretReference, remember
 from playbook.errors import Refused, ReleaseError, SmokeFailed, Transient
 from playbook.release.request import EXPLOIT_REFERENCE, ExploitCheck, ExploitRequest
 from playbook.release.version import SmokeTest
@@ -71,7 +71,7 @@ class EthixAI(HttpBlock):
     def sending(self, headers: Mapping[str, str]) -> "EthixAI":
         """The same application, asked with ``headers`` too: each value is a reference to a secret, read when sent."""
         other = self.model_copy()
-        other._extra = {name: _reference(value) for name, value in headers.items()}
+        other._extra = {name: _secret(value, self._reader).within("{}") for name, value in headers.items()}
         return other
 
     async def run(self, test: SmokeTest, url: str, audience: str = "") -> str:
@@ -139,9 +139,11 @@ class EthixAI(HttpBlock):
         Raises: Transient (no answer, or 429, 502, 503, 504: it says nothing of the hole), Refused (the request cannot
         be read, or has a header that HTTP does not allow).
         """
-        every, asked = frozenset(range(300, 600)), check.literal or await _exploit(check.request)
+        every = frozenset(range(300, 600))
+        asked = check.literal or await _exploit(check.request, self._reader)
+        headers = _headers_of(asked, self._reader)
         answer = await (await self._service(url, audience)).send(
-            asked.method, asked.path, f"{check}", every, headers=_headers_of(asked), content=asked.body.encode()
+            asked.method, asked.path, f"{check}", every, headers=headers, content=asked.body.encode()
         )
         if answer.status_code in NOT_THERE_YET:
             raise Transient(f"{url}: {check} answered {answer.status_code}; ask again.")
@@ -289,12 +291,12 @@ class User:
                 continue
 
 
-async def _exploit(reference: str) -> ExploitRequest:
+async def _exploit(reference: str, reader: Reader | None) -> ExploitRequest:
     """The request that ``reference`` leads to. Its parts are masked in whatever is published from now on.
 
     Raises: Refused (there is none, or it is none; without a word of it), Transient.
     """
-    text = (await _secret(reference).read_text()).get_secret_value()
+    text = (await _secret(reference, reader).read_text()).get_secret_value()
     try:
         found = ExploitRequest.model_validate_json(text)
     except ValidationError as wrong:
@@ -309,26 +311,18 @@ async def _exploit(reference: str) -> ExploitRequest:
     return found
 
 
-def _headers_of(check: ExploitRequest) -> dict[str, str | Credential]:
+def _headers_of(check: ExploitRequest, reader: Reader | None) -> dict[str, str | Credential]:
     """The headers of an exploit check: where a value is a reference, the secret is read when it is sent."""
-    found: dict[str, str | Credential] = {}
-    for name, value in check.headers.items():
-        if not EXPLOIT_REFERENCE.match(value):
-            found[name] = value
-            continue
-        found[name] = _reference(value)
-    return found
+    return {
+        name: _secret(value, reader).within("{}") if EXPLOIT_REFERENCE.match(value) else value
+        for name, value in check.headers.items()
+    }
 
 
-def _reference(value: str) -> Credential:
-    """A header's value that ``value`` refers to."""
-    return _secret(value).within("{}")
-
-
-def _secret(value: str) -> SecretReference:
-    """The secret that ``value`` refers to, in its newest version where none is named."""
+def _secret(value: str, reader: Reader | None) -> SecretReference:
+    """The secret that ``value`` refers to, in its newest version where none is named, read through ``reader``."""
     is_whole = value.startswith("env:") or "/versions/" in value
-    return SecretReference(value if is_whole else f"{value}/versions/latest")
+    return SecretReference(value if is_whole else f"{value}/versions/latest", reader=reader)
 
 
 def _part(text: str) -> str:

@@ -1,12 +1,13 @@
 """An environment file (TOML) as an Environment, or everything that is wrong with it at once."""
 
 import asyncio
+import copy
 import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -55,15 +56,17 @@ async def read(path: Path, *, with_secrets: bool = True) -> Environment:
         *of_signals,
         *_write_references(table, path.parent),
     ]
-    seen = {place for place, _ in found}
+    seen = {place for place, _ in found} | _meant(found)
     environment = None
     try:
         environment = Environment.model_validate(table)
     except ValidationError as error:
         wrong = [(_row(place, rows), text) for place, text in map(_problem, error.errors())]
         found += [problem for problem in wrong if problem[0] not in seen]
-    if environment is not None and not found:
-        found = [(_row(place, rows), text) for place, text in rules.problems(environment)]
+    seen = {place for place, _ in found}
+    trusted = environment or _without(table, seen)
+    ruled = [(_row(place, rows), text) for place, text in rules.problems(trusted)] if trusted is not None else []
+    found += [problem for problem in ruled if problem[0] not in seen]
     found += await _unreadable_secrets(table, written) if with_secrets else []
     if environment is None or found:
         raise BadRequest(_lines(path, TomlLines(text), written, found))
@@ -127,6 +130,30 @@ def _unknown_keys(table: Table) -> Iterator[Problem]:
 def _unknown(place: Place, known: Iterable[str]) -> Problem:
     near = difflib.get_close_matches(str(place[-1]), known, 1)
     return place, f"unknown key; {f'did you mean {near[0]}?' if near else 'remove it.'}"
+
+
+def _meant(found: Iterable[Problem]) -> set[Place]:
+    """What keys that are misspelt mean: those are not missing besides."""
+    return {(*place[:-1], text.rpartition("did you mean ")[2].rstrip("?")) for place, text in found if "mean" in text}
+
+
+def _without(table: Table, wrong: Iterable[Place]) -> Environment | None:
+    """The environment with its defaults for what is wrong, so that its other mistakes are found in the same look; None
+    where there is none without what is wrong."""
+    rest = copy.deepcopy(table)
+    for place in wrong:
+        while place and isinstance(place[-1], int):
+            place = place[:-1]
+        around: Any = rest
+        for step in place[:-1]:
+            known = step in around if isinstance(around, dict) else isinstance(around, list) and isinstance(step, int)
+            around = around[step] if known else None
+        if isinstance(around, dict) and place:
+            around.pop(place[-1], None)
+    try:
+        return Environment.model_validate(rest)
+    except ValidationError:
+        return None
 
 
 def _apply_policy(table: Table) -> Iterator[Problem]:
@@ -238,7 +265,12 @@ def _problem(error: Any) -> Problem:
             needed = ", ".join(name for name, wanted in plug.default.model_fields.items() if wanted.is_required())
             return place, f"missing; add a table [{place[0]}]" + (f" with {needed}." if needed else ".")
         return place, f"missing; add it. {getattr(field, 'description', None) or ''}".rstrip()
-    return place, f"{error['msg'].removeprefix('Value error, ')}."
+    return place, _said(error)
+
+
+def _said(error: Any) -> str:
+    """What is wrong with a value, in a sentence."""
+    return f"{error['msg'].removeprefix('Value error, ').replace('Input should be', 'must be')}."
 
 
 def _problem_of_signal(place: Place, error: Any) -> Problem:
@@ -249,23 +281,27 @@ def _problem_of_signal(place: Place, error: Any) -> Problem:
         return _unknown(where, kind.model_fields)
     if error["type"] == "missing":
         return where, f"missing; add it. {getattr(field, 'description', None) or ''}".rstrip()
-    text = f"{error['msg'].removeprefix('Value error, ')}."
+    text = _said(error)
     return where, f"{text} {field.description}" if field is not None and field.description else text
 
 
 def _fields(place: Place) -> Mapping[str, Any]:
     """The fields of the table at ``place``; none inside a vendor's, which says itself what it lacks."""
-    model: type[BaseModel] = Environment
-    for step in place:
-        if isinstance(step, int):
-            continue
-        field = model.model_fields[step]
+    fields: Mapping[str, Any] = Environment.model_fields
+    steps = iter([step for step in place if isinstance(step, str)])
+    for step in steps:
+        field = fields.get(step)
+        if field is None:
+            return {}
         plug = plug_of(field)
         if plug is not None:
             return plug.default.model_fields if plug.default else {}
         found = (kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type))
-        model = next(kind for kind in found if issubclass(kind, BaseModel))
-    return model.model_fields
+        model = next((kind for kind in found if issubclass(kind, BaseModel)), None)
+        if get_origin(field.annotation) is dict:
+            next(steps, None)  # the name of an entry, which is no field
+        fields = model.model_fields if model is not None else {}
+    return fields
 
 
 def _path(place: Place) -> str:

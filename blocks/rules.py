@@ -141,7 +141,7 @@ def _routing(environment: Environment) -> Iterator[Problem]:
     if any(one.called_for for one in contacts):
         for call in (Call.P0, Call.P1, Call.SECURITY):
             if not any(call in one.called_for for one in contacts):
-                yield ("contacts",), f"nobody is called for {call}; add it to called_for of one contact."
+                yield ("contacts",), f"no contact is called for {call}; add it to called_for of one contact."
 
 
 def _signing(environment: Environment) -> Iterator[Problem]:

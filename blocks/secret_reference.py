@@ -59,8 +59,8 @@ class SecretReference:
         kind, _, place = self.text.partition(":")
         return place if kind == "secret-manager" else ""
 
-    def read_by(self, reader: Reader) -> Self:
-        """The same reference, read through ``reader`` where it leads to Secret Manager."""
+    def read_by(self, reader: Reader | None) -> Self:
+        """The same reference, read through ``reader`` where it leads to Secret Manager; None: Google's own endpoint."""
         return type(self)(self.text, reader=reader, given=self._given)
 
     def within(self, template: str) -> "Credential":

@@ -11,13 +11,13 @@ from prefect.types import SecretDict
 from pydantic import Field, HttpUrl
 
 from blocks.base import OutsideBlock
+from blocks.pagerduty import SEVERITIES
 from blocks.secret_reference import SecretReference
 from playbook.incident.decision_matrix import Severity
 from playbook.messages.facts import Audience
 from playbook.messages.server_notices import FIELDS, Notice, server_notices
 
 TAG = "playbook-notice"
-SEVERITIES = {Severity.P0: "critical", Severity.P1: "critical", Severity.P2: "error", Severity.P3: "warning"}
 
 
 class ServerNotices(OutsideBlock):

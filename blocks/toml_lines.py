@@ -37,10 +37,11 @@ class TomlLines:
                 open_quote = quotes[0] if len(quotes) == 1 else ""
 
     def of(self, place: Place) -> int:
-        """The line of ``place``, or of the nearest table around it; 1 where neither stands in the file."""
-        while place and place not in self._lines:
+        """The line of ``place`` (a list's is its first entry's), or of the nearest table around it; 1 where there is
+        none."""
+        while place and place not in self._lines and (*place, 0) not in self._lines:
             place = place[:-1]
-        return self._lines.get(place, 1)
+        return self._lines.get(place) or self._lines.get((*place, 0), 1)
 
 
 def _words(dotted: str) -> Place:

@@ -95,10 +95,14 @@ def no_failed_requests(result: ScenarioResult, least: int) -> None:
     result.expect(failed == 0, f"{failed} of {total} user requests failed")
 
 
-def reverted(result: ScenarioResult, because: str, *, met: bool = True) -> None:
+TICKET = "Production canary rollback triggered"
+
+
+def reverted(result: ScenarioResult, because: str, *, met: bool = True, ticket: str = TICKET) -> None:
     """All users are on the stable revisions, and revert, page and messages came in this order.
 
     ``because`` is a pattern that the reason and the page must match. ``met``: each canary has answered users before.
+    ``ticket``: its title.
     """
     result.expect(bool(re.search(because, result.message)), f"the reason does not match {because!r}: {result.message}")
     pages = "; ".join(result.words("pagerduty"))
@@ -106,10 +110,10 @@ def reverted(result: ScenarioResult, because: str, *, met: bool = True) -> None:
     for service in SERVICES if met else ():
         result.expect(result.reached(service) > 0, f"the canary of {service} never answered a user")
     result.expect(bool(result.steps_named("revert")), "no step reverted a service")
-    reverted_in_order(result)
+    reverted_in_order(result, ticket)
 
 
-def reverted_in_order(result: ScenarioResult) -> None:
+def reverted_in_order(result: ScenarioResult, ticket: str = TICKET) -> None:
     """All users are on the stable revisions, and revert, page and messages came in this order."""
     for service in SERVICES:
         result.expect(
@@ -124,7 +128,7 @@ def reverted_in_order(result: ScenarioResult) -> None:
     tickets = [str(one["body"]) for one in result.vendor_calls if one["vendor"] == "github"]
     result.expect(len(pages) == 1, f"{len(pages)} pages were sent, expected 1")
     result.expect(len(words) == 1, f"{len(words)} rollback messages were sent, expected 1")
-    result.expect(any("Production canary rollback triggered" in ticket for ticket in tickets), "no ticket was opened")
+    result.expect(any(ticket in one for one in tickets), f"no ticket {ticket!r} was opened")
     if reverts and pages and words:
         result.expect(max(reverts) <= pages[0] <= words[0], "the order was not: revert, page, message")
 

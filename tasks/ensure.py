@@ -42,8 +42,7 @@ async def ensure(
         except StartFailed:
             raise
         except Refused as refusal:
-            found = await dead_tags(env, service, change.split) if change.split is not None else {}
-            if not found:
+            if not (found := await dead_tags(env, service, change.split)):
                 raise
             dead |= found
             told = [f"{service}: tag {tag} was removed, since {why}." for tag, why in found.items()]
@@ -84,14 +83,23 @@ async def check_can_serve(env: Environment, snapshot: ServiceSnapshot, change: C
         )
 
 
-async def dead_tags(env: Environment, service: str, split: TrafficSplit) -> dict[str, str]:
-    """Other people's tags in ``split`` whose revision cannot serve, with the reason. One call, where there are tags."""
+async def dead_tags(env: Environment, service: str, split: TrafficSplit | None) -> dict[str, str]:
+    """Other people's tags in ``split`` whose revision cannot serve, with the reason. One call, where there are tags.
+
+    Where the revisions may not be listed, none is known. Raises: Transient.
+    """
     theirs = {
-        tag: revision for tag, revision in split.tags.items() if not is_our_tag(tag, revision) and revision != LATEST
+        tag: revision
+        for tag, revision in (split.tags if split else {}).items()
+        if not is_our_tag(tag, revision) and revision != LATEST
     }
     if not theirs:
         return {}
-    ready = {revision.name: revision.is_ready for revision in await env.cloud_run.revisions(service)}
+    try:
+        ready = {revision.name: revision.is_ready for revision in await env.cloud_run.revisions(service)}
+    except Refused as unseen:
+        get_run_logger().warning("%s: whether its tags can serve could not be looked at: %s", service, unseen)
+        return {}
     return {
         tag: f"revision {revision} {'never became ready' if revision in ready else 'does not exist any more'}"
         for tag, revision in theirs.items()

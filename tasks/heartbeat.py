@@ -146,7 +146,9 @@ async def owner_of(env: Environment, lease: Lease) -> Owner:
             last = await _last_sign(client, env, lease)
             if state.is_paused() and last != HEARTBEAT:
                 return Owner.PAUSED
-            return Owner.ALIVE if last == HEARTBEAT else Owner.SILENT
+            # Prefect stores an event seconds after it was sent, so a young lease may not have been heard yet.
+            is_young = unix_s() < lease.epoch + _silence_s(env)
+            return Owner.ALIVE if last == HEARTBEAT or is_young else Owner.SILENT
     except ObjectNotFound:
         return Owner.ENDED
     except PREFECT_AWAY as away:
@@ -176,7 +178,7 @@ async def _named_run(
 async def _last_sign(client: orchestration.PrefectClient, env: Environment, lease: Lease) -> str:
     """The name of the newest event by which the release gave a sign of life, or said that it is paused; empty where it
     is silent."""
-    since = datetime.fromtimestamp(unix_s() - HEARTBEATS_MISSED * env.policy.beat_s, UTC)
+    since = datetime.fromtimestamp(unix_s() - _silence_s(env), UTC)
     signs = EventFilter(
         occurred=EventOccurredFilter(since=since),
         event=EventNameFilter(name=[HEARTBEAT, PAUSED]),
@@ -186,3 +188,8 @@ async def _last_sign(client: orchestration.PrefectClient, env: Environment, leas
     answer = await client.request("POST", "/events/filter", json={"filter": signs.model_dump(mode="json"), "limit": 1})
     found = answer.json()["events"]
     return str(found[0]["event"]) if found else ""
+
+
+def _silence_s(env: Environment) -> float:
+    """Seconds without a heartbeat after which a process counts as lost."""
+    return HEARTBEATS_MISSED * env.policy.beat_s

@@ -26,6 +26,11 @@ class Severity(StrEnum):
     P2 = "P2"
     P3 = "P3"
 
+    @property
+    def in_words(self) -> str:
+        """As the playbook writes it in a ticket (4, scenario 1)."""
+        return f"{self} (high)" if self is Severity.P2 else str(self)
+
 
 class Response(StrEnum):
     """What the playbook has us do."""

@@ -1,5 +1,7 @@
 """What people read when the engine cannot act: annotations that are set aside, users that are not back."""
 
+from collections.abc import Mapping
+
 from playbook.incident.decision_matrix import SEVERITY_OF, Event
 from playbook.lease.lease import Lease
 from playbook.lease.record import PREFIX, Unreadable
@@ -8,14 +10,19 @@ from playbook.messages.plan import rollback_plan
 from playbook.messages.report import Report
 from playbook.release.request import RollbackRequest, StandDown
 
-NOT_KNOWN = "not known to the engine: it neither recovers nor rolls back this service"
-WHERE_STUCK = "what the release left them; recovery tries again every 10 minutes"
+LEFT_ALONE = "the engine neither recovers nor rolls back this service until its annotations are right"
+STUCK = "recovery tries again every 10 minutes"
 
 
-def set_aside(one: Unreadable, environment: str, place: str) -> Page:
+def _users(users: Mapping[str, str]) -> str:
+    """A line for each service: where its users were when the page was written."""
+    return "\n".join(f"{service}: {where}" for service, where in users.items())
+
+
+def set_aside(one: Unreadable, environment: str, place: str, users: Mapping[str, str]) -> Page:
     """The engine does nothing with this service, and users may be on a release that nothing watches: P1.
 
-    ``place`` is gcloud's flags for the project and region.
+    ``place`` is gcloud's flags for the project and region; ``users``: service -> where its users are.
     """
     return Page(
         key=f"set-aside/{one.service}",
@@ -23,7 +30,8 @@ def set_aside(one: Unreadable, environment: str, place: str) -> Page:
         summary=f"{environment.capitalize()} {one}"[:1024],
         details={
             "service": one.service,
-            "what users have": WHERE_STUCK if one.is_stuck else NOT_KNOWN,
+            "what users have": _users(users),
+            "what happens now": STUCK if one.is_stuck else LEFT_ALONE,
             "look": f"gcloud run services describe {one.service} {place}",
             "what to do": f"send users to a good revision, then correct or remove the annotations {PREFIX}*",
         },
@@ -44,7 +52,7 @@ def key_unreadable(problem: str, environment: str) -> Page:
     )
 
 
-def late_promotion(lease: Lease, environment: str, why: str) -> Page:
+def late_promotion(lease: Lease, environment: str, why: str, users: Mapping[str, str]) -> Page:
     """A release stands half promoted after its deadline. Nothing late goes forward without a person: P1."""
     return Page(
         key=lease.release_id,
@@ -52,7 +60,7 @@ def late_promotion(lease: Lease, environment: str, why: str) -> Page:
         summary=f"{environment.capitalize()}: {lease.version} was not finished, and needs a person: {why}"[:1024],
         details={
             "release": lease.release_id,
-            "what users have": f"{', '.join(lease.services)}: some may be on the new revisions, some on the old ones",
+            "what users have": _users(users),
             "to take it back": f"start rollback/{environment}",
             "to keep what users have": f"start recovery/{environment} with stand_down, release {lease.release_id}",
             "by hand": rollback_plan(lease),
@@ -60,8 +68,8 @@ def late_promotion(lease: Lease, environment: str, why: str) -> Page:
     )
 
 
-def not_reverted(report: Report, why: str) -> Page:
-    """Users could not be moved back everywhere: P1, with what a person can do by hand."""
+def not_reverted(report: Report, why: str, users: Mapping[str, str]) -> Page:
+    """Users could not be moved back everywhere: P1, with where they are and what a person can do by hand."""
     lease = report.lease
     return Page(
         key=lease.release_id,
@@ -71,6 +79,7 @@ def not_reverted(report: Report, why: str) -> Page:
             "release": lease.release_id,
             "why it is taken back": lease.reason,
             "what failed": why,
+            "what users have": _users(users),
             "what happens now": "recovery tries again every minute, until a person stands the release down",
             "by hand": rollback_plan(lease),
         },

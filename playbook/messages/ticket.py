@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from string import Template
 
 from playbook.analysis.telemetry_checks import is_about_telemetry
-from playbook.incident.decision_matrix import Severity
 from playbook.incident.response import Signature
 from playbook.lease.lease import Kind
 from playbook.messages.escape import code_span, markdown, shell
@@ -32,7 +31,7 @@ def rollback_ticket(report: Report, *more: str, assignee: str = "") -> Ticket:
     if is_about_telemetry(lease.reason):
         title = "release stopped: its metrics cannot be judged"
         more = ("The telemetry is at fault and not the code. Correct it, then release the same version again.", *more)
-    opening = f"Severity: {level}{' (high)' if level is Severity.P2 else ''}\nRelease engineer: {engineer}"
+    opening = f"Severity: {level.in_words}\nRelease engineer: {engineer}"
     return Ticket(
         key=f"{lease.release_id}/ticket",
         title=f"{report.environment.capitalize()} {title}",

@@ -19,7 +19,7 @@ def closing(lease: MigrationLease, environment: str, contacts: Mapping[str, Cont
     is seen.
     """
     plan = progress_of(lease).plan
-    people = roll_call(contacts, Call.P1)
+    people = roll_call(contacts, Call(SEVERITY_OF[Event.MIGRATION_ROLLBACK].value))
     text = "\n".join(
         (
             f"🛑 {environment.upper()}: WRITES ARE BEING STOPPED",

@@ -6,7 +6,8 @@ from rehearsal.scenario import Scenario, ScenarioResult
 
 def then(result: ScenarioResult) -> None:
     """Reverted before any user was sent there, with the label that was found and the line that mends it."""
-    checks.reverted(result, because=r'Set telemetry\.status_label = "code"', met=False)
+    title = "Production release stopped: its metrics cannot be judged"
+    checks.reverted(result, because=r'Set telemetry\.status_label = "code"', met=False, ticket=title)
     checks.never_shifted(result)
 
 

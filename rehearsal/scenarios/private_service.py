@@ -5,13 +5,15 @@ from rehearsal.scenario import Scenario, ScenarioResult
 from rehearsal.test_environment import PRODUCTION, STAGING, TestEnvironment
 
 SERVICE = "ethixai-ai-core"
+PROBED = f'low_traffic = {{ "*" = ["promote"], {SERVICE} = ["probe", "promote"] }}\n'
 
 
 async def given(test_env: TestEnvironment) -> None:
-    """Google's front end answers 403 without a token; the environment file says that the worker signs in."""
+    """Google's front end answers 403 without a token. The environment file says that the worker signs in, and that
+    it sends requests of its own to a canary of this service, which no user reaches."""
     for project in (PRODUCTION, STAGING):
         await test_env.world.front(test_env.world.find(SERVICE, project), is_private=True)
-    await test_env.policy(ethixai="id_tokens = true\n")
+    await test_env.policy(PROBED, ethixai="id_tokens = true\n")
 
 
 def then(result: ScenarioResult) -> None:

@@ -144,7 +144,7 @@ MISTAKES = [
     ("a missing key", 'region = "r"', "", "cloud_run.region: missing; add it. Region of the services"),
     ("a misspelt key of a service", "job =", "jop =", "services[0].jop: unknown key; did you mean job?"),
     ("a missing table", '[cloud_logging]\nproject = "p"', "", "cloud_logging: missing; add a table [cloud_logging]"),
-    ("a wrong type", 'url = "http://x"', "url = 3", "prometheus.url: Input should be a valid string"),
+    ("a wrong type", 'url = "http://x"', "url = 3", "prometheus.url: must be a valid string"),
     ("a wrong address", "http://x", "nonsense", "prometheus.url: must be http://HOST or https://HOST"),
     ("an unknown placeholder", "{revision}", "{revison}", "queries.requests: {revison} is no placeholder; use {job}"),
     ("a missing query", "memory = 'd'", "", "queries.memory: missing; add it."),
@@ -152,7 +152,7 @@ MISTAKES = [
         "an unknown audience",
         "releases =",
         "release =",
-        "slack.channels.release: Input should be 'releases', 'incidents' or 'platform'",
+        "slack.channels.release: must be 'releases', 'incidents' or 'platform'",
     ),
     (
         "an unset variable",
@@ -175,7 +175,7 @@ MISTAKES = [
         '[policy]\nbase = "strict"\n[registry]',
         "policy.base: there is no policy 'strict'",
     ),
-    ("a wrong threshold", "[registry]", "[policy]\nbake_s = -1\n[registry]", "policy.bake_s: Input should be greater"),
+    ("a wrong threshold", "[registry]", "[policy]\nbake_s = -1\n[registry]", "policy.bake_s: must be greater"),
     ("an unknown threshold", "[registry]", "[policy]\nbake = 1\n[registry]", "policy.bake: unknown key; did you mean"),
     ("a table that is none", 'name = "small"', 'name = "small"\ngithub = 3', "github: must be a table, [github]."),
     ("no TOML", "[registry]", "[registry", "cannot be read: "),
@@ -218,6 +218,13 @@ async def test_a_secret_with_a_flaw_is_refused_and_not_repeated(write: Write, tm
     assert "xoxb" not in found[0]
 
 
+async def test_a_wrong_value_hides_no_rule_that_is_broken(write: Write) -> None:
+    """A value that is no number, and a service that does not exist: both in the first look."""
+    low = '[policy]\ncanary_percent = 101\nlow_traffic = {ethixai-bakend = "hold"}\n'
+    places = [problem.split(":", 1)[0] for problem in await problems(write(RIGHT + low))]
+    assert places == ["policy.canary_percent", "policy.low_traffic.ethixai-bakend"]
+
+
 async def test_a_service_is_named_once(write: Write) -> None:
     """Two of one name could not be told apart in a release."""
     service = RIGHT[RIGHT.index("[[services]]") : RIGHT.index("[queries]")]
@@ -231,9 +238,10 @@ async def test_a_mistake_has_the_line_of_its_key_or_of_its_table(write: Write) -
     text = RIGHT.replace("error_ratio = 'f'", "error_ratio = '''\nf\nurl = 3\n'''").replace('"http://x"', "3")
     lines = await problem_lines(write(text.replace('region = "r"', 'regoin = "r"')))
     written = text.splitlines()
-    assert lines[0].startswith(f":{written.index('[cloud_run]') + 1}: cloud_run.region: missing")
-    assert lines[1].startswith(f":{written.index('[cloud_run]') + 3}: cloud_run.regoin: unknown key")
-    assert lines[2].startswith(f":{written.index('url = 3', written.index('[prometheus]')) + 1}: prometheus.url:")
+    assert lines[0].startswith(
+        f":{written.index('[cloud_run]') + 3}: cloud_run.regoin: unknown key; did you mean region?"
+    )
+    assert lines[1].startswith(f":{written.index('url = 3', written.index('[prometheus]')) + 1}: prometheus.url:")
 
 
 LOW = '[policy]\nlow_traffic = {ethixai-bakend = "hold"}\n'
@@ -292,17 +300,22 @@ RULES = [
     (
         "nobody for security",
         lambda t: t + "[contacts]\nCTO = {slack = '@cto', called_for = ['P0', 'P1']}\n",
-        "contacts: nobody is called for security",
+        "contacts: no contact is called for security",
     ),
     (
         "an unknown kind of message",
         lambda t: t + "[routing]\nchannels = {lates = ['releases']}\n",
-        "routing.channels.lates: Input should be 'starting', ",
+        "routing.channels.lates: must be 'starting', ",
     ),
     (
         "an unknown severity",
         lambda t: t + "[contacts]\nCTO = {slack = '@cto', called_for = ['P9']}\n",
-        "contacts.CTO.called_for[0]: Input should be 'P0', ",
+        "contacts.CTO.called_for[0]: must be 'P0', ",
+    ),
+    (
+        "a key that no contact has",
+        lambda t: t + "[contacts]\nCTO = {slak = '@cto', slack = '@cto'}\n",
+        "contacts.CTO.slak: unknown key; did you mean slack?",
     ),
     (
         "an id that Slack does not have",
@@ -470,8 +483,8 @@ async def test_a_signal_of_the_teams_own_stands_beside_those_that_are_shipped(wr
     ("change", "problem"),
     [
         (("limit = 0.02", "limt = 0.02"), "signals[0].limt: unknown key; did you mean limit?"),
-        (("limit = 0.02", "limit = 2"), "signals[0].limit: Input should be less than 1."),
-        (('"rollback"', '"rolback"'), "signals[0].breach: Input should be 'rollback', 'scale' or 'hold'."),
+        (("limit = 0.02", "limit = 2"), "signals[0].limit: must be less than 1."),
+        (('"rollback"', '"rolback"'), "signals[0].breach: must be 'rollback', 'scale' or 'hold'."),
         (
             ('kind = "ratio"', 'kind = "rate"'),
             "signals[0].kind: there is no kind 'rate'; use ratio, gauge, count, share.",

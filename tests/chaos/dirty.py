@@ -18,6 +18,8 @@ from playbook.release.traffic import TrafficSplit
 
 PREVIEW, OTHER = "pr-9", "pr-1"
 """Other people's tags: one that comes with a preview, and one that is there from the start."""
+WHY = {"annotation garbage": "annotations", "write accepted, then failing": "Container import failed"}
+"""A word of the reason that a page has to give, where the event itself is the reason."""
 LONGEST_S = 3 * 7200.0
 """A release may live for two hours; then a recovery ends it."""
 
@@ -144,17 +146,18 @@ def wrong(test_env: TestEnvironment, scenario: ChaosScenario, event: Event, serv
     for one in test_env.runs:
         if one.end == "Running" or (one.end == "Failed" and not isinstance(one.error, Unfinished)):
             yield f"{one.process.name} ended {one.end}: {one.message[:200]}"
-    pages = " ".join(str(page) for page in fixture.pagerduty.incidents.values())
+    pages = [str(page) for page in fixture.pagerduty.incidents.values()]
     may_serve = {OLD, NEW} if isinstance(scenario, Release) and scenario.is_good else {OLD}
     images = {fixture.image(name, version).digest for name in SERVICES for version in may_serve}
     for name, state in fixture.production.services.items():
         serving = state.served.percent
         is_good = all(state.revisions[on].image.rsplit("@", 1)[-1] in images for on in serving)
         is_settled = len(serving) == 1 and is_good
-        if not is_settled and name not in pages:
-            yield f"{name} serves {state.served}, and no page says so"
+        says = (f"{name}: ", *(f"{share} % on {on}" for on, share in serving.items()), WHY.get(event.name, ""))
+        if not is_settled and not any(all(words in page for words in says) for page in pages):
+            yield f"{name} serves {state.served}, and no page says so and why"
         is_ours = any(key in state.annotations for key in (PREFIX + "claim", PREFIX + "member"))
-        if is_ours and name not in pages and service not in pages:
+        if is_ours and not any(name in page or service in page for page in pages):
             yield f"{name} still carries a lease, and no page names it or the service that it waits for"
     yield from _others(test_env, event, service)
     for where, channel in fixture.rooms.items():

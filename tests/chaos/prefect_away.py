@@ -70,6 +70,8 @@ class Server:
     """the texts above the forms"""
     histories: dict[str, list[State[Any]]] = field(default_factory=dict)
     """the states of runs that run again, oldest first"""
+    events_late_s: float = 0.0
+    """seconds from an event's sending until the server finds it"""
 
     def forget(self) -> None:
         """Forget runs, artifacts, events, logs and forms."""
@@ -210,7 +212,8 @@ class Server:
         names, resources = asked["event"]["name"], asked["resource"]["id"]
 
         def found() -> Any:
-            events = [e for e in self.events if e[0] >= since_s and e[1] in names and e[2] in resources]
+            stored = [e for e in self.events if e[0] <= self.fixture.now() - self.events_late_s]
+            events = [e for e in stored if e[0] >= since_s and e[1] in names and e[2] in resources]
             newest = [{"event": name} for _, name, _ in reversed(events)]
             return SimpleNamespace(json=lambda: {"events": newest})
 

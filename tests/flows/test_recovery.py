@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import re
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from unittest.mock import patch
@@ -47,7 +46,7 @@ async def cancelled_once(test_env: TestEnvironment, is_so: Callable[[Lease], boo
 
 
 IMPACT = "{} % of users on the new revisions; {} {} requests failed"
-"""How the page says it; the exact count depends on how long the calls take."""
+"""How the page says it. Time is virtual, so the counts are the same in every run."""
 
 
 def impact(is_so: Callable[[Lease], bool], backend: Behaviour) -> str:
@@ -60,8 +59,8 @@ def test_what_was_measured_outlives_the_process_that_measured_it() -> None:
     bad = Behaviour(errors=0.05)
     page = play(lambda test_env: cancelled_once(test_env, lambda lease: lease.decision is Decision.REVERT, bad))
     assert page.severity == "P1"
-    assert re.search(r"\(1\d of 3\d\d requests", page.summary)
-    assert re.fullmatch(IMPACT.format("10", r"1\d of their", r"1,[01]\d\d"), page.details["impact"])
+    assert "(17 of 348 requests" in page.summary
+    assert page.details["impact"] == IMPACT.format("10", "17 of their", "1,096")
 
 
 def test_what_was_not_measured_is_said_to_be_so() -> None:
@@ -84,7 +83,7 @@ def test_nobody_was_hurt_by_what_nobody_had() -> None:
 def test_who_was_promoted_is_no_canary() -> None:
     """Smoke tests failed once all users had it, and the process died: all of them had it."""
     said = impact(lambda lease: lease.decision is Decision.REVERT, Behaviour(smoke_serving=False))
-    assert re.fullmatch(IMPACT.format("100", "0 of the canary's", r"3,[45]\d\d"), said)
+    assert said == IMPACT.format("100", "0 of the canary's", "3,496")
 
 
 def test_a_release_that_went_on_while_it_was_judged_is_reverted_from_where_it_is() -> None:
@@ -266,6 +265,22 @@ def test_a_release_whose_claim_is_served_late_is_left_alone_too() -> None:
         with patch("cloud.RECONCILE_S", 60):
             run = test_env.start_release(environment="staging")
             return run, await looked_at(test_env, run, "staging")
+
+    run, looking = play(scenario)
+    assert (run.end, looking.end) == ("Promoted", "Passed")
+
+
+def test_a_release_whose_first_heartbeats_are_not_stored_yet_is_left_alone() -> None:
+    """Prefect's server stores an event up to five seconds after it was sent; the scheduled recovery may look first."""
+
+    async def scenario(test_env: TestEnvironment) -> tuple[Run, Run]:
+        test_env.fixture.publish(NEW)
+        test_env.server.events_late_s = 5.0
+        run = test_env.start_release()
+        await test_env.until(lambda: Record.read(test_env.fixture.production.read(LEAD)).lease is not None)
+        looking = test_env.start(recovery, environment="production")
+        await test_env.ended(looking, run)
+        return run, looking
 
     run, looking = play(scenario)
     assert (run.end, looking.end) == ("Promoted", "Passed")

@@ -1,22 +1,26 @@
 """The one way of writing, against the stand-in: doing it twice writes once, whatever became of the first reply."""
 
+from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prefect.logging import disable_run_logger
 
-from playbook.errors import Transient
+from playbook.errors import Refused, Transient
 from playbook.lease import change
 from playbook.lease.change import Change
 from playbook.lease.lease import Lease, ReleaseLease, ServiceRollout
 from playbook.lease.record import Record
-from playbook.release.traffic import ServiceSnapshot
+from playbook.release.traffic import ServiceSnapshot, TrafficSplit
 from rehearsal.world.remote import RemoteWorld
 from tasks.ensure import ensure
 
 BACKEND = "ethixai-backend"
 UPDATE = "Services.ReplaceService"
+LIST = "Revisions.ListRevisions"
+Step = Callable[[ServiceSnapshot], Change | None]
 
 
 async def lease_of(env: SimpleNamespace) -> Lease:
@@ -81,3 +85,62 @@ async def test_a_service_that_changed_is_read_and_decided_again(world: RemoteWor
     found = await ensure(meddled, BACKEND, partial(change.to_acquire, lease=lease))
     assert found.annotations["team"] == "theirs"
     assert Record.read(found).lease == lease
+
+
+async def not_serving(world: RemoteWorld, env: SimpleNamespace) -> tuple[str, str]:
+    """A revision of the backend that serves no user and has no tag, and the one that serves."""
+    serving = (await env.cloud_run.snapshot(BACKEND)).pinned.main
+    image = (await env.cloud_run.revision(BACKEND, serving)).image
+    revision, full = f"{BACKEND}-00009-new", world.find(BACKEND)
+    await world.out_of_band(full, traffic=[{"revision": serving, "percent": 100}])
+    await world.out_of_band(full, deploy={"revision": revision, "image": image})
+    await world.out_of_band(full, deploy={"revision": f"{BACKEND}-00010-last", "image": image})
+    return revision, serving
+
+
+def all_to(revision: str) -> Step:
+    """The step that sends all users to ``revision``."""
+
+    def step(snapshot: ServiceSnapshot) -> Change | None:
+        split = TrafficSplit.all_to(revision)
+        is_so = snapshot.served is not None and snapshot.served.moves_like(split)
+        return None if is_so else Change(record=Record.read(snapshot), split=split)
+
+    return step
+
+
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "DEADLINE_EXCEEDED", "PERMISSION_DENIED"])
+async def test_users_wait_for_no_list_of_revisions(world: RemoteWorld, env: SimpleNamespace, code: str) -> None:
+    """Where Cloud Run does not list them, the write goes ahead: it is refused if the revision is not there."""
+    revision, serving = await not_serving(world, env)
+    await world.fault(LIST, code, count=None)
+    with disable_run_logger():
+        found = await ensure(env, BACKEND, all_to(revision))
+        assert found.served == TrafficSplit.all_to(revision)
+        with pytest.raises(Refused, match="gone"):
+            await ensure(env, BACKEND, all_to(f"{BACKEND}-gone"))
+    found = await env.cloud_run.snapshot(BACKEND)
+    assert found.served == TrafficSplit.all_to(revision) != TrafficSplit.all_to(serving)
+
+
+async def test_no_user_is_sent_to_a_revision_that_is_gone(world: RemoteWorld, env: SimpleNamespace) -> None:
+    """The list says so before anything is written."""
+    with pytest.raises(Refused, match="has no revision ethixai-backend-gone"):
+        await ensure(env, BACKEND, all_to(f"{BACKEND}-gone"))
+    assert not await world.writes()
+
+
+async def test_a_refusal_keeps_its_reason_where_tags_cannot_be_looked_at(
+    world: RemoteWorld, env: SimpleNamespace
+) -> None:
+    """Another person's tag may be the reason. Without the list it is not known, and Cloud Run's own words are told."""
+    serving = (await env.cloud_run.snapshot(BACKEND)).pinned.main
+    tagged = [{"revision": serving, "percent": 100}, {"revision": serving, "tag": "pr-1"}]
+    await world.out_of_band(world.find(BACKEND), traffic=tagged)
+    await world.fault(LIST, "PERMISSION_DENIED", count=None)
+
+    def step(snapshot: ServiceSnapshot) -> Change:
+        return Change(record=Record.read(snapshot), split=TrafficSplit.all_to(serving, {"pr-1": f"{BACKEND}-gone"}))
+
+    with disable_run_logger(), pytest.raises(Refused, match="gone"):
+        await ensure(env, BACKEND, step)
