@@ -89,7 +89,7 @@ class CloudRunRest:
             return parse(json_of(answer))
         except UNREADABLE as error:
             raise Transient(
-                f"{who}, answered something in which it is not found ({type(error).__name__}). "
+                f"{who}, answered something else ({type(error).__name__}). "
                 f"Ask again; if it stays so, check cloud_run.api_url ({self.http.base_url})."
             ) from error
 

@@ -26,7 +26,7 @@ async def fix_verified(env: Environment, lease: Lease, service: str, tag: str = 
 
 
 def bad_fix(verdicts: Sequence[Verdict]) -> str:
-    """Why the first minutes are red: the first verdict against what everybody has."""
+    """Why the first minutes are red: the first verdict against what all users have."""
     bad = against(verdicts)
     return f"{bad.service}: {bad.explanation}" if bad else ""
 

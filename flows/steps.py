@@ -217,7 +217,7 @@ async def look_back(env: Environment, report: Report, asked_at_s: float | None) 
     report = await note(report, served)
     looks = (smoke_test(env, service, only=AFTER_ROLLBACK) for service in lease.services)
     problems = [problem for problem in await asyncio.gather(*looks) if problem]
-    seen = f"{served}, and that is not well either: {'; '.join(problems)}" if problems else f"{served}."
+    seen = f"{served}, and that fails too: {'; '.join(problems)}" if problems else f"{served}."
     return report, seen[0].upper() + seen[1:], not problems
 
 

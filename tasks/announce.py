@@ -306,7 +306,7 @@ async def notify_not_reverted(env: Environment, report: Report, why: str) -> Non
 
 
 async def notify_hotfix_started(env: Environment, report: Report) -> None:
-    """`#incident-response` and whoever is called for security know that a hotfix is on its way to all users."""
+    """`#incident-response` and those who are called for security know that a hotfix is on its way to all users."""
     page = hotfix.hotfix_page(report, this_run(env))
     await asyncio.gather(
         notify(env, hotfix.hotfix_started(report, env.contacts, this_run(env))),
@@ -333,7 +333,7 @@ async def end_incidents(env: Environment, coordinator: str) -> None:
 
 
 async def notify_reverted(env: Environment, report: Report) -> None:
-    """Whoever must act first is told first: the page, then the rooms, and the ticket once the logs have been read."""
+    """Those who must act first are told first: the page, then the rooms, and the ticket once the logs are read."""
     await notify(env, pages.rollback_page(report))
 
     async def ticket() -> None:
@@ -344,7 +344,7 @@ async def notify_reverted(env: Environment, report: Report) -> None:
 
 
 async def notify_given_way(env: Environment, report: Report) -> None:
-    """`#releases` knows that a release was taken back for something that cannot wait. Nobody is woken for it."""
+    """`#releases` knows that a release was taken back for something that cannot wait. No one is paged for it."""
     await notify(env, messages.given_way(report))
 
 
