@@ -19,6 +19,7 @@ class SignalReading:
     threshold: float | None = None  # the playbook's line for the ratio
     evidence: float | None = None  # highest e-value so far
     evidence_needed: float | None = None
+    factor: float | None = None  # stable's odds of a bad one times this are the line
     is_minimum: bool = False  # the threshold is the least that is fine
     is_number: bool = False  # the ratio is a number of any unit
     query: str | None = None  # filled in by whoever asked it
