@@ -8,16 +8,19 @@ python -m rehearsal list                          list the scenarios, one line e
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import secrets
 import shlex
+import shutil
 import signal
 import sys
 import traceback
 from functools import partial
 from pathlib import Path
 
-from rehearsal import inbox, training
+from rehearsal import inbox, scale, training
+from rehearsal.files import SCALED_BAKE_S, THIRD
 from rehearsal.report import phases_table
 from rehearsal.runner import run_scenario
 from rehearsal.scenario import Scenario, ScenarioResult
@@ -29,6 +32,7 @@ from rehearsal.world.serving import serve
 
 PAGES = Path("rehearsal-pages")
 """Where `run` keeps the pages of the releases, in the folder that it is started in."""
+SCALED_USERS_PER_S = 25.0
 STARTING = "Starting the stand-in world and a Prefect server with its database. This takes about 30 seconds."
 
 
@@ -38,7 +42,10 @@ def main() -> int:
         prog="python -m rehearsal", description="Run releases against a stand-in world on this machine."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("up", help="start everything and stay until Ctrl-C")
+    up_command = commands.add_parser("up", help="start everything and stay until Ctrl-C")
+    up_command.add_argument(
+        "--scale", action="store_true", help="two API servers, Redis, two workers: as on several machines"
+    )
     commands.add_parser("list", help="list the scenarios")
     run = commands.add_parser("run", help="run scenarios")
     run.add_argument("scenarios", nargs="+", metavar="SCENARIO", help="the name of a scenario, or all")
@@ -49,7 +56,7 @@ def main() -> int:
             print(f"{scenario.name:24} {scenario.description} Expected outcome: {scenario.ends}.")
         return 0
     if arguments.command == "up":
-        return asyncio.run(up())
+        return asyncio.run(up_scaled() if arguments.scale else up())
     names = list(SCENARIOS) if arguments.scenarios == ["all"] else arguments.scenarios
     if unknown := [name for name in names if name not in SCENARIOS]:
         parser.error(f"unknown scenario: {', '.join(unknown)}. Choose from {', '.join(SCENARIOS)}.")
@@ -65,7 +72,8 @@ async def up() -> int:
     login = f"rehearsal:{secrets.token_hex(4)}"
     async with running_environment(auth=login, policy=training.POLICY) as test_env:
         lessons = await training.prepare(test_env)
-        head = training.head(test_env, lessons, await training.forms(test_env, lessons), login)
+        status = await training.status_page(test_env)
+        head = training.head(test_env, lessons, await training.forms(test_env, lessons), status, login)
         async with serve(
             inbox.application(test_env.world.vendor_calls, lambda: head, partial(training.resolve, test_env))
         ) as page:
@@ -79,6 +87,7 @@ async def up() -> int:
                 f"{for_scripts(test_env.world)}"
                 f"{for_gcloud(test_env.world)}\n"
                 f"Prefect UI   {test_env.server.ui_url}   login {login}\n"
+                f"Status       {status}   what serves production now\n"
                 f"Start here   {page.url}   links to the forms below, and what Slack, PagerDuty, GitHub and Sentry "
                 "received\n\n"
                 "Try these, in this order (in the UI: Deployments, Run, Custom run):\n"
@@ -87,6 +96,39 @@ async def up() -> int:
                 flush=True,
             )
             await stop.wait()
+    return 0
+
+
+async def up_scaled() -> int:
+    """Start everything as on several machines, with three environments, and stay until SIGINT or SIGTERM."""
+    if shutil.which(scale.NEEDS) is None:
+        print(f"{scale.NEEDS} is not installed. Install it with this machine's package manager, then run this again.")
+        return 1
+    stop = asyncio.Event()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+    print(STARTING, flush=True)
+    login = f"rehearsal:{secrets.token_hex(4)}"
+    async with running_environment(auth=login, is_scaled=True) as test_env:
+        server = test_env.server
+        assert isinstance(server, scale.ScaledServer)
+        await test_env.clean(SCALED_USERS_PER_S, head_start_s=0)
+        version = test_env.new_version()
+        await test_env.publish(version)
+        parts = "".join(
+            f"  {name:9} process group {part.child.pid}, log {part.folder / part.name}.log\n"
+            for name, part in server.parts.items()
+            if part.child
+        )
+        print(
+            f"{for_gcloud(test_env.world)}\n"
+            f"Prefect UI   {server.ui_url}   login {login}\n"
+            f"Release {version} to production, staging and {THIRD}. Each bakes its canary for {SCALED_BAKE_S} s.\n"
+            f"Kill what you like (kill -9 -PROCESS_GROUP): it is started again {scale.RESTART_S:g} s later.\n{parts}"
+            "Ctrl-C stops everything.",
+            flush=True,
+        )
+        await stop.wait()
     return 0
 
 
@@ -104,19 +146,23 @@ def for_gcloud(world: RemoteWorld) -> str:
 
 
 async def run_scenarios(names: list[str], path: Path | None) -> int:
-    """Run the scenarios one after another in one test environment. Returns the exit status."""
+    """Run the scenarios one after another in one test environment; those on several machines in another, at the end.
+
+    Returns the exit status.
+    """
     task = asyncio.current_task()
     assert task is not None
     for sign in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(sign, task.cancel)
     results: list[ScenarioResult] = []
     print(STARTING, flush=True)
+    names = sorted(names, key=lambda name: SCENARIOS[name].is_scaled)
     with contextlib.suppress(asyncio.CancelledError):
-        async with running_environment() as test_env:
-            for name in names:
-                results.append(await result_of(test_env, SCENARIOS[name]))
+        for is_scaled, group in itertools.groupby(names, lambda name: SCENARIOS[name].is_scaled):
+            await _run_group(list(group), results, is_scaled=is_scaled)
     stopped = "The rehearsal was stopped before this scenario had finished."
-    results += [ScenarioResult.not_run(SCENARIOS[name], stopped) for name in names[len(results) :]]
+    has_run = {result.scenario.name for result in results}
+    results += [ScenarioResult.not_run(SCENARIOS[name], stopped) for name in names if name not in has_run]
     if path:
         written = [result.json() for result in results]
         path.write_text(json.dumps(written if len(names) > 1 else written[0], indent=2) + "\n")
@@ -124,6 +170,16 @@ async def run_scenarios(names: list[str], path: Path | None) -> int:
         verdict = "skipped" if result.skipped else "passed" if result.passed else "FAILED"
         print(f"{verdict} {result.scenario.name:24} {result.outcome}: {'; '.join(result.wrong) or result.message}")
     return 0 if all(result.passed for result in results) else 1
+
+
+async def _run_group(names: list[str], results: list[ScenarioResult], *, is_scaled: bool) -> None:
+    """Add the results of scenarios that share a test environment. One is started only if a scenario can run in it."""
+    lacking = [SCENARIOS[name] for name in names if SCENARIOS[name].lacks]
+    results += [ScenarioResult.skip(one, one.lacks) for one in lacking]
+    if can_run := [SCENARIOS[name] for name in names if not SCENARIOS[name].lacks]:
+        async with running_environment(is_scaled=is_scaled) as test_env:
+            for scenario in can_run:
+                results.append(await result_of(test_env, scenario))  # what was stopped keeps the rest
 
 
 async def kept(test_env: TestEnvironment, result: ScenarioResult) -> list[Path]:

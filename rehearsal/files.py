@@ -1,5 +1,8 @@
 """The environment files of a rehearsal: the same format as production's, pointed at the stand-in world."""
 
+import json
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from secrets import token_hex
 
@@ -13,6 +16,13 @@ SECRETS = {
     "EXPLOIT_DEBUG_USERS": '{"path": "/api/debug/users"}',
 }
 
+SERVICES = ("ethixai-ai-core", "ethixai-backend", "ethixai-frontend")
+"""In order of promotion."""
+THIRD = "europe"
+"""The environment that a rehearsal on several machines has beside production and staging."""
+SCALED_BAKE_S = 360
+SCALED_POLICY = f"bake_s = {SCALED_BAKE_S}\nbake_max_s = {SCALED_BAKE_S}\nhorizon_s = {SCALED_BAKE_S}\n"
+"""Long enough to kill each part of the Prefect side in turn."""
 MAINTENANCE = "ethixai-ai-core-maintenance"
 """The maintenance revision in production's file. The other services have none."""
 TEMPLATE = """\
@@ -24,25 +34,7 @@ required_checks = ["build", "test", "trivy"]
 [policy]
 base = "compressed"
 {policy}
-[[services]]
-name = "ethixai-ai-core"
-repository = "ghcr.io/geoaziz/ethixai-ai-core"
-job = "ai-core"
-smoke = ["health", "metrics"]
-{maintenance}
-[[services]]
-name = "ethixai-backend"
-repository = "ghcr.io/geoaziz/ethixai-backend"
-job = "backend"
-smoke = ["health", "auth", "analyze", "metrics"]
-
-[[services]]
-name = "ethixai-frontend"
-repository = "ghcr.io/geoaziz/ethixai-frontend"
-job = "frontend"
-{frontend}smoke = ["health", "page"]
-
-[gates]
+{services}[gates]
 build_deadline_s = 60
 late_after_s = 300
 not_needed = {{ migrations = "a rehearsal's migrations run in production only" }}
@@ -116,6 +108,16 @@ project = "{project}"
 api_endpoint = "{grpc}"
 names = ["mongodb-uri", "jwt-signing-key"]
 """
+SERVICE = """\
+[[services]]
+name = "{name}"
+repository = "ghcr.io/geoaziz/{name}"
+job = "{job}"
+{more}smoke = {smoke}
+
+"""
+SMOKE = {"ai-core": ["health", "metrics"], "backend": ["health", "auth", "analyze", "metrics"]}
+"""The smoke tests of each job; a page is what every other one shows."""
 PAGERDUTY = """
 [pagerduty]
 events_url = "{vendors}/pagerduty"
@@ -150,6 +152,16 @@ poll_interval_s = 0.5
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 
 
+def services_table(names: Sequence[str], more: Mapping[str, str]) -> str:
+    """The tables of these services, in order of promotion. ``more``: further lines of some of them."""
+    rows = []
+    for name in names:
+        job = re.sub(r"-\d+$", "", name.removeprefix("ethixai-"))
+        smoke = json.dumps(SMOKE.get(job, ["health", "page"]))
+        rows.append(SERVICE.format(name=name, job=job, smoke=smoke, more=more.get(name, "")))
+    return "".join(rows)
+
+
 def secrets(world: RemoteWorld) -> dict[str, str]:
     """The environment variables that the files refer to, for the command that applies them."""
     return {**SECRETS, "REHEARSAL_MONGODB_URI": world.mongodb_uri, "REHEARSAL_RESTORED_URI": world.restored_uri}
@@ -164,13 +176,61 @@ def write_environments(
     signals: str = "",
     frontend: str = "",
     ethixai: str = "",
+    services: Sequence[str] = SERVICES,
 ) -> tuple[Path, Path]:
     """Write production.toml and staging.toml for this world. Returns their paths, staging first.
 
     ``policy`` and ``gates`` are added to the tables [policy] and [gates] of production, ``signals`` to its [[signals]],
-    and ``frontend`` to its last service. ``ethixai`` is added to the table [ethixai] of both.
+    and ``frontend`` to its last service. ``ethixai`` is added to the table [ethixai] of both. ``services``: in order of
+    promotion.
     """
-    places = {
+    places = _places(world, ui_url, ethixai)
+    staging = plain_environment("staging", "bake_s = 0\n", services, places)
+    more = {"ethixai-ai-core": f'maintenance_revision = "{MAINTENANCE}"\n', "ethixai-frontend": frontend}
+    production = TEMPLATE.format(
+        name="production",
+        project="ethixai-production",
+        staging='staging = "staging"\n',
+        policy=policy,
+        gates=gates,
+        signals=signals,
+        services=services_table(services, more),
+        **places,
+    )
+    database = MONGODB.format(migrations=MIGRATIONS, **places)
+    files = {"staging": staging, "production": production + PAGERDUTY.format(**places) + database}
+    staging_file, production_file = _written(folder, files)
+    return staging_file, production_file
+
+
+def write_scaled(
+    folder: Path, world: RemoteWorld, ui_url: str, policy: str = "", services: Sequence[str] = SERVICES
+) -> tuple[Path, ...]:
+    """Three environments that no other one comes before, each with a canary: production, staging and `THIRD`.
+
+    Returns their paths.
+    """
+    places = _places(world, ui_url)
+    names = ("production", "staging", THIRD)
+    return _written(folder, {name: plain_environment(name, SCALED_POLICY + policy, services, places) for name in names})
+
+
+def plain_environment(name: str, policy: str, services: Sequence[str], places: Mapping[str, str]) -> str:
+    """The file of an environment without a pager, a database and an environment before it."""
+    return TEMPLATE.format(
+        name=name,
+        project=f"ethixai-{name}",
+        staging='pager = "none"\n',
+        policy=policy,
+        gates="",
+        signals="",
+        services=services_table(services, {}),
+        **places,
+    )
+
+
+def _places(world: RemoteWorld, ui_url: str, ethixai: str = "") -> dict[str, str]:
+    return {
         "ui_url": ui_url,
         "grpc": world.grpc_endpoint,
         "rest": world.rest_url,
@@ -178,33 +238,9 @@ def write_environments(
         "vendors": world.vendors_url,
         "ethixai": ethixai,
     }
-    staging = TEMPLATE.format(
-        name="staging",
-        project="ethixai-staging",
-        staging='pager = "none"\n',
-        policy="bake_s = 0\n",
-        gates="",
-        maintenance="",
-        signals="",
-        frontend="",
-        **places,
-    )
-    production = TEMPLATE.format(
-        name="production",
-        project="ethixai-production",
-        staging='staging = "staging"\n',
-        policy=policy,
-        gates=gates,
-        maintenance=f'maintenance_revision = "{MAINTENANCE}"\n',
-        signals=signals,
-        frontend=frontend,
-        **places,
-    )
-    database = MONGODB.format(migrations=MIGRATIONS, **places)
-    files = {"staging": staging, "production": production + PAGERDUTY.format(**places) + database}
-    paths = []
+
+
+def _written(folder: Path, files: Mapping[str, str]) -> tuple[Path, ...]:
     for name, text in files.items():
-        path = folder / f"{name}.toml"
-        path.write_text(text)
-        paths.append(path)
-    return paths[0], paths[1]
+        (folder / f"{name}.toml").write_text(text)
+    return tuple(folder / f"{name}.toml" for name in files)

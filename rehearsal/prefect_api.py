@@ -130,8 +130,12 @@ class PrefectApi:
 
     async def states(self, run_id: str) -> list[str]:
         """The names of the run's states, oldest first."""
+        return [name for _, name in await self.state_times(run_id)]
+
+    async def state_times(self, run_id: str) -> list[tuple[float, str]]:
+        """When each state of the run began (unix seconds), and its name, oldest first."""
         found = await self._ask("GET", f"/flow_run_states/?flow_run_id={run_id}")
-        return [one["name"] for one in sorted(found, key=lambda state: state["timestamp"])]
+        return sorted((_unix(one["timestamp"]) or 0.0, one["name"]) for one in found)
 
     async def answer(self, run_id: str, given: dict[str, Any]) -> str:
         """Answer the form of a paused run as the UI does. Waits for the form: it appears a moment after the pause.

@@ -1,9 +1,10 @@
 """Runs one scenario in a test environment and checks how it ended."""
 
 import asyncio
-import shutil
 import sys
 import time
+
+import httpx
 
 from rehearsal import checks
 from rehearsal.prefect_api import PrefectApi, Run
@@ -12,6 +13,8 @@ from rehearsal.scenario import Scenario, ScenarioResult
 from rehearsal.test_environment import PRODUCTION, SERVICES, TestEnvironment, sums
 
 PRINT_EVERY_S = 1.0
+NOT_THE_END = ("Passed", "Crashed", "Cancelled", "Fenced")
+"""Ends of a recovery that had nothing to do, died itself, or gave way to a newer one."""
 
 
 async def run_scenario(test_env: TestEnvironment, scenario: Scenario) -> ScenarioResult:
@@ -19,8 +22,8 @@ async def run_scenario(test_env: TestEnvironment, scenario: Scenario) -> Scenari
 
     One that needs a program which is not here is skipped.
     """
-    if scenario.needs and shutil.which(scenario.needs) is None:
-        result = ScenarioResult.skip(scenario, f"{scenario.needs} is not installed, so this was not rehearsed.")
+    if scenario.lacks:
+        result = ScenarioResult.skip(scenario, scenario.lacks)
         test_env.say(f"{scenario.name}: SKIPPED. {result.skipped}")
         return result
     await test_env.clean(scenario.users_per_s)
@@ -32,7 +35,7 @@ async def run_scenario(test_env: TestEnvironment, scenario: Scenario) -> Scenari
     began_s = time.time()
     test_env.say(f"{scenario.name}: {scenario.description} Expected outcome: {scenario.ends}.")
     run = await test_env.prefect.start(*scenario.starts(test_env, version), due_s_ago=scenario.due_s_ago)
-    test_env.say(f"  {test_env.server.ui_url}/runs/flow-run/{run.id}")
+    test_env.say(f"  {test_env.server.ui_url}/v2/runs/flow-run/{run.id}")
     recovery: Run | None = None
     printing = asyncio.create_task(_print_steps(test_env, run.id))
     problems: list[str] = []
@@ -61,7 +64,7 @@ async def _recovery_since(prefect: PrefectApi, began_s: float, timeout_s: float)
     """The first recovery run since ``began_s`` that had work to do, once it has ended. Raises TimeoutError."""
     for _ in range(int(timeout_s)):
         for run in await prefect.runs_of("recovery/production"):
-            if run.created_at_s >= began_s and run.is_over and run.state not in ("Passed", "Crashed", "Cancelled"):
+            if run.created_at_s >= began_s and run.is_over and run.state not in NOT_THE_END:
                 return run
         await asyncio.sleep(1)
     raise TimeoutError(f"no recovery run ended within {timeout_s:.0f} s")
@@ -106,7 +109,10 @@ async def _print_steps(test_env: TestEnvironment, run_id: str) -> None:
     bakes = BakePrinter(test_env.say, is_terminal=sys.stdout.isatty())
     while True:
         await asyncio.sleep(PRINT_EVERY_S)
-        steps, writes = await test_env.prefect.steps(run_id), await test_env.world.writes()
+        try:
+            steps, writes = await test_env.prefect.steps(run_id), await test_env.world.writes()
+        except (RuntimeError, httpx.HTTPError):
+            continue  # a scenario may take Prefect away
         if printer.has_news(steps):
             bakes.end()
         printer.show(steps, writes)

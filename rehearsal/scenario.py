@@ -1,5 +1,6 @@
 """A scenario, and its result."""
 
+import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,9 +52,18 @@ class Scenario:
     then: Callable[["ScenarioResult"], None] = _no_checks
     needs: str = ""
     """a program without which it is not run, and skipped in so many words"""
+    is_scaled: bool = False
+    """Prefect runs as on several machines, with three environments: `rehearsal/scale.py`"""
     recovery_ends: str = ""
     """the state that a recovery run must end in, where the scenario needs one"""
     timeout_s: float = 240.0
+
+    @property
+    def lacks(self) -> str:
+        """Why it cannot be run on this machine; empty where it can."""
+        if self.needs and shutil.which(self.needs) is None:
+            return f"{self.needs} is not installed, so this was not rehearsed."
+        return ""
 
 
 @dataclass

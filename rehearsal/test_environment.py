@@ -12,8 +12,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from rehearsal.files import secrets, write_environments
+from rehearsal.files import SERVICES as SERVICES
+from rehearsal.files import THIRD, secrets, write_environments, write_scaled
 from rehearsal.prefect_api import PrefectApi, Run
+from rehearsal.scale import scaled_server
 from rehearsal.server import Server, prefect_server
 from rehearsal.world.load import FAILED, UNSENT
 from rehearsal.world.loopback import reach_directly
@@ -24,7 +26,6 @@ Say = Callable[[str], None]
 LOOK_S = 0.3
 PRODUCTION = "ethixai-production"
 STAGING = "ethixai-staging"
-SERVICES = ("ethixai-ai-core", "ethixai-backend", "ethixai-frontend")
 SIGKILL = "SIGKILL of "
 """How the event of a kill begins."""
 REPOSITORY = "ghcr.io/geoaziz"
@@ -39,7 +40,15 @@ class TestEnvironment:
     __test__ = False  # a name that pytest would otherwise collect
 
     def __init__(
-        self, world: RemoteWorld, server: Server, prefect: PrefectApi, users: Users, say: Say, policy: str = ""
+        self,
+        world: RemoteWorld,
+        server: Server,
+        prefect: PrefectApi,
+        users: Users,
+        say: Say,
+        policy: str = "",
+        *,
+        is_scaled: bool = False,
     ) -> None:
         self.world = world
         self.server = server
@@ -49,6 +58,11 @@ class TestEnvironment:
         self.events: list[tuple[float, str]] = []
         self._commits = int(time.time())
         self._policy = {"policy": policy}
+        self.services = services_of(world)
+        self.projects = tuple(dict.fromkeys(name.split("/")[1] for name in world.addresses["services"]))
+        self.loaded = self.projects if is_scaled else (PRODUCTION,)
+        """The projects whose services users ask."""
+        self._write_files: Callable[..., tuple[Path, ...]] = write_scaled if is_scaled else write_environments
         self.newest_version = ""
 
     def event(self, text: str) -> None:
@@ -70,7 +84,7 @@ class TestEnvironment:
         ``behaviours`` says how they behave by service, ``staging`` how they behave in staging; the default is healthy.
         """
         commit = version.rsplit("-", 1)[-1]
-        for service in SERVICES:
+        for service in self.services:
             env = {
                 **self.world.addresses["image_env"],
                 "BEHAVIOUR": (behaviours or {}).get(service, "healthy"),
@@ -83,7 +97,8 @@ class TestEnvironment:
         ``signals``, ``frontend`` or ``gates``, and for how every environment's services are asked (``ethixai``)."""
         wanted = {"policy": lines, **more}
         if any(self._policy.get(name, "") != wanted.get(name, "") for name in {*wanted, *self._policy}):
-            files = write_environments(self.server.folder, self.world, self.server.ui_url, lines, **more)
+            where = (self.server.folder, self.world, self.server.ui_url)
+            files = self._write_files(*where, lines, services=self.services, **more)
             await self.server.apply(*files)
             self._policy = wanted
 
@@ -108,11 +123,12 @@ class TestEnvironment:
         await self.prefect.cancel_all()
         await self.policy(policy)
         await self.world.reset()
-        for project in (PRODUCTION, STAGING):
+        for project in self.projects:
             for secret in ("mongodb-uri", "jwt-signing-key"):
                 await self.world.put_secret(project, secret, "initial")
         self.events.clear()
-        await self.users.rates({self.world.url(service): users_per_s for service in SERVICES})
+        asked = [self.world.url(service, project) for project in self.loaded for service in self.services]
+        await self.users.rates(dict.fromkeys(asked, users_per_s))
         await self.users.reset()
         await asyncio.sleep(head_start_s if users_per_s else 0)
 
@@ -161,21 +177,34 @@ def sums(counts: list[dict[str, Any]]) -> dict[str, Any]:
     return {"total": total, "failed": failed, "by_revision": by_revision}
 
 
+def services_of(world: RemoteWorld) -> tuple[str, ...]:
+    """The services of production in order of promotion: the known ones first."""
+    found = [name.rpartition("/")[2] for name in world.addresses["services"] if f"/{PRODUCTION}/" in name]
+    known = [name for name in SERVICES if name in found]
+    return (*known, *sorted(set(found) - set(known)))
+
+
 @asynccontextmanager
-async def running_environment(say: Say = print, *, auth: str = "", policy: str = "") -> AsyncIterator[TestEnvironment]:
+async def running_environment(
+    say: Say = print, *, auth: str = "", policy: str = "", services: int = len(SERVICES), is_scaled: bool = False
+) -> AsyncIterator[TestEnvironment]:
     """A complete test environment, ready for its first scenario. Everything is stopped when the block ends.
 
-    ``policy``: lines that production's policy begins with.
+    ``policy``: lines that production's policy begins with. ``services``: how many there are.
+    ``is_scaled``: Prefect runs as on several machines, and there are three environments.
     """
     reach_directly()
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as name:
         folder = Path(name)
-        async with RemoteWorld.start(folder / "world") as world:
+        projects = (PRODUCTION, STAGING, *([f"ethixai-{THIRD}"] if is_scaled else []))
+        start_server, write_files = (scaled_server, write_scaled) if is_scaled else (prefect_server, write_environments)
+        async with RemoteWorld.start(folder / "world", services=services, projects=projects) as world:
             environ = {**world.client_environ, **secrets(world)}
             async with (
-                prefect_server(folder, auth=auth, environ=environ) as server,
+                start_server(folder, auth=auth, environ=environ) as server,
                 Users.start() as users,
                 server.client as http,
             ):
-                await server.deploy(*write_environments(folder, world, server.ui_url, policy))
-                yield TestEnvironment(world, server, PrefectApi(http), users, say, policy)
+                files = write_files(folder, world, server.ui_url, policy, services=services_of(world))
+                await server.deploy(*files)
+                yield TestEnvironment(world, server, PrefectApi(http), users, say, policy, is_scaled=is_scaled)

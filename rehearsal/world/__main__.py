@@ -13,13 +13,15 @@ from pathlib import Path
 
 from rehearsal.world.control import addresses, application
 from rehearsal.world.serving import serve
-from rehearsal.world.world import SMALL, WHOLE, World
+from rehearsal.world.world import PRODUCTION, SMALL, STAGING, World, whole
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m rehearsal.world", description=__doc__.partition("\n")[0])
     parser.add_argument("--folder", type=Path, required=True, help="where the world keeps its files")
     parser.add_argument("--small", action="store_true", help="two services of production only")
+    parser.add_argument("--services", type=int, default=3, metavar="N", help="so many services in each project")
+    parser.add_argument("--projects", nargs="+", default=[PRODUCTION, STAGING], help="the projects that have them")
     parser.add_argument("--json", type=Path, help="write the addresses to this file as well")
     parser.add_argument("--authority", type=Path, help="folder of the certificate authority (default: in the folder)")
     parser.add_argument("--balance", choices=["random", "roundrobin"], default="random", help="how requests are split")
@@ -35,7 +37,7 @@ async def run(options: argparse.Namespace) -> None:
         loop.add_signal_handler(number, ended.set)
     if options.follow_stdin:
         loop.add_reader(sys.stdin.fileno(), lambda: None if os.read(sys.stdin.fileno(), 4096) else ended.set())
-    specs = SMALL if options.small else WHOLE
+    specs = SMALL if options.small else whole(options.services, options.projects)
     folder = options.folder.resolve()
     world = World(folder, specs, authority=options.authority, balance=options.balance)
     async with world, serve(application(world)) as served:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import socket
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -51,8 +52,8 @@ class Program:
 
     @property
     def job(self) -> str:
-        """The service's name without the product's."""
-        return self.service.removeprefix("ethixai-")
+        """The service's name without the product's, and without the number of one that there are more of."""
+        return re.sub(r"-\d+$", "", self.service.removeprefix("ethixai-"))
 
 
 class StartFailedError(Exception):

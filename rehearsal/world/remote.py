@@ -54,15 +54,20 @@ class RemoteWorld:
         folder: Path,
         *,
         small: bool = False,
+        services: int = 3,
+        projects: Sequence[str] = ("ethixai-production", "ethixai-staging"),
         balance: str = "random",
         authority: Path | None = None,
     ) -> AsyncIterator[Self]:
-        """A world runs in its own process within the block. Its log is ``folder/world.log``."""
+        """A world runs in its own process within the block, with so many services in each project.
+
+        Its log is ``folder/world.log``.
+        """
         reach_directly()
         folder.mkdir(parents=True, exist_ok=True)  # once, before anything runs
         command = [sys.executable, "-m", "rehearsal.world", "--folder", str(folder), "--follow-stdin"]
         command += ["--authority", str(authority or shared_authority()), "--balance", balance]
-        command += ["--small"] if small else []
+        command += ["--small"] if small else ["--services", str(services), "--projects", *projects]
         with (folder / "world.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log

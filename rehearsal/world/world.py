@@ -79,7 +79,16 @@ BACKEND, AI_CORE, FRONTEND = (
     ("ethixai-frontend", "00031-xyz"),
 )
 SMALL = tuple(ServiceSpec(PRODUCTION, *service) for service in (BACKEND, FRONTEND))
-WHOLE = tuple(ServiceSpec(project, *s) for project in (PRODUCTION, STAGING) for s in (BACKEND, AI_CORE, FRONTEND))
+
+
+def whole(count: int = 3, projects: Sequence[str] = (PRODUCTION, STAGING)) -> tuple[ServiceSpec, ...]:
+    """So many services in each project: the three, then more of the ai-core (``ethixai-ai-core-4``)."""
+    more = [(f"{AI_CORE[0]}-{number}", AI_CORE[1]) for number in range(4, count + 1)]
+    services = [AI_CORE, BACKEND, FRONTEND, *more][:count]
+    return tuple(ServiceSpec(project, *service) for project in projects for service in services)
+
+
+WHOLE = whole()
 
 
 class World:

@@ -26,7 +26,7 @@ def replace_runner(monkeypatch: pytest.MonkeyPatch, run_scenario: Runner) -> Non
         return {}
 
     @asynccontextmanager
-    async def running_environment() -> AsyncIterator[object]:
+    async def running_environment(*, is_scaled: bool) -> AsyncIterator[object]:
         yield SimpleNamespace(prefect=SimpleNamespace(pages=pages))
 
     monkeypatch.setattr(command_line, "running_environment", running_environment)
