@@ -74,7 +74,8 @@ pictures: setup  ## take the README's pictures with a release day in Chromium (h
 scenarios: setup  ## run every scenario, one after another
 	$(BIN)/python -m rehearsal run all
 
-drill: scenarios chaos  ## every scenario, and every kill, fault and outage: some hours
+drill: scenarios chaos  ## every scenario, every kill, fault and outage, and a soak of the worker: some hours
+	$(BIN)/python -m bench.soak
 
 chaos: setup  ## kill the flow at every call it makes; then every fault and every outage at each
 	$(BIN)/python tests/chaos/run.py

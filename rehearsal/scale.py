@@ -39,6 +39,7 @@ def settings(redis_port: int) -> dict[str, str]:
     """What deploy/production.env.example sets for several server processes, with this Redis."""
     found = dict(match.groups() for line in SETTINGS.read_text().splitlines() if (match := SHARED.match(line)))
     found["PREFECT_SERVER_DOCKET_URL"] = f"redis://127.0.0.1:{redis_port}/1"
+    found["PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL"] = f"redis://127.0.0.1:{redis_port}/2"
     found["PREFECT_REDIS_MESSAGING_HOST"], found["PREFECT_REDIS_MESSAGING_PORT"] = "127.0.0.1", str(redis_port)
     return found
 

