@@ -203,6 +203,17 @@ class ScaledServer(Server):
         if name == "postgres":
             await self._kill_postgres(away_s)
             return
+        await self.take_away(name)
+        await asyncio.sleep(away_s)
+        await self.bring_back(name)
+
+    async def bring_back(self, name: str) -> None:
+        """A part that was taken away runs again."""
+        await self.parts[name].start()
+        self.parts[name].is_wanted = True
+
+    async def take_away(self, name: str) -> None:
+        """SIGKILL to a part, and to all that runs on a host. It is not started again."""
         part = self.parts[name]
         part.is_wanted = False
         host = next((one for one in self.hosts if one.part is part), None)
@@ -213,9 +224,6 @@ class ScaledServer(Server):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(part.child.pid, signal.SIGKILL)
         await part.child.process.wait()
-        await asyncio.sleep(away_s)
-        await part.start()
-        part.is_wanted = True
 
     async def _kill_postgres(self, away_s: float) -> None:
         assert self.database is not None
