@@ -199,6 +199,17 @@ class Environment(OutsideBlock):
         """What signs for this environment."""
         return self._signer
 
+    def ui(self, path: str) -> str:
+        """The address of a page of Prefect's default UI, such as ``/variables``; empty where the file names no UI.
+
+        Without ``/v2`` a page below the root opens in the UI of before.
+        """
+        return f"{self.ui_url}/v2{path}" if self.ui_url else ""
+
+    def run_url(self, flow_run_id: str | None) -> str:
+        """Where a flow run is seen."""
+        return self.ui(f"/runs/flow-run/{flow_run_id}") if flow_run_id else ""
+
     @field_validator("channels", "pagers")
     @classmethod
     def _have_names(cls, held: list[Any]) -> list[Any]:

@@ -1,5 +1,6 @@
 """GitHub: what CI says of a commit, the release notes, and the incident ticket."""
 
+import contextlib
 import datetime
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -8,9 +9,10 @@ from urllib.parse import quote, urlsplit
 import httpx
 from pydantic import BaseModel, Field, HttpUrl
 
-from blocks.http import HttpBlock, HttpService, Parsed
+from blocks.http import HttpBlock, HttpService, Parsed, quoted
 from blocks.secret_reference import Credential, SecretReference
 from playbook.checklist.checks import Check, Comment, Commit, Comparison
+from playbook.errors import Transient
 from playbook.messages.facts import DeploymentState, Recorded, Ticket
 from playbook.text import Cleaned
 
@@ -20,6 +22,9 @@ ISSUES_MAX = 10
 MEMBERS = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
 """GitHub's words for the authors of comments who belong to the repository. Anyone may comment on a public one."""
 VERSION = "2022-11-28"
+EXPIRATION = "github-authentication-token-expiration"
+"""The header in which GitHub says when a personal access token ends."""
+EXPIRATION_FORMS = ("%Y-%m-%d %H:%M:%S %z", "%Y-%m-%dT%H:%M:%S%z")
 DESCRIPTION_MAX = 140
 """GitHub takes no longer description of a deployment."""
 BEFORE_MAX = 5
@@ -39,16 +44,27 @@ class GitHub(HttpBlock):
         title="Deployments",
         description="Whether a release is shown as a deployment of the repository. A workflow's own is not repeated.",
     )
+    checks_apps: tuple[str, ...] = Field(
+        ("github-actions",),
+        title="Apps of the checks",
+        description=(
+            "Slugs of the GitHub apps whose check runs count; others may use the same names. "
+            "Empty: those of every app count, and commit statuses too."
+        ),
+    )
     api_url: str = Field("https://api.github.com", title="API URL", description="Where GitHub's REST API is.")
 
     async def checks(self, commit: str) -> tuple[Check, ...]:
-        """Every check run of ``commit`` (a SHA, short or long), the newest try of each, and the newest commit status of
-        each context. Two may have one name.
+        """Every check run of ``commit`` (a SHA, short or long) by one of `checks_apps`, the newest try of each; where
+        every app counts, the newest commit status of each context too. Two may have one name.
 
         One call for each hundred of either. Raises: Transient, Refused (no such commit).
         """
         path, asked = f"/commits/{commit}/check-runs", f"for the checks of {commit}"
-        runs = await self._every(path, asked, lambda answer: [_check(run) for run in answer["check_runs"]])
+        every = await self._every(path, asked, lambda answer: [_check_of(run) for run in answer["check_runs"]])
+        runs = tuple(check for check, app in every if not self.checks_apps or app in self.checks_apps)
+        if self.checks_apps:
+            return runs
         path, asked = f"/commits/{commit}/status", f"for the statuses of {commit}"
         return runs + await self._every(path, asked, lambda answer: [_status(one) for one in answer["statuses"]])
 
@@ -94,6 +110,22 @@ class GitHub(HttpBlock):
         asked = f"for the release notes of {version}"
         found = await self._every("/releases", asked, lambda releases: [_notes(release) for release in releases])
         return next((notes for names, notes in found if version in names), None)
+
+    async def token_ends_s(self) -> float | None:
+        """When the token ends (unix seconds); None where it has no end. One call.
+
+        Raises: Transient (also: an end that is no time), Refused (the token is revoked).
+        """
+        service, asked = self._service(), "when its token ends"
+        answer = await service.send("GET", "", asked)
+        service.parsed(answer, asked, _Repository.model_validate)  # another network's page says nothing of a token
+        said = answer.headers.get(EXPIRATION, "")
+        if not said:
+            return None
+        for form in EXPIRATION_FORMS:
+            with contextlib.suppress(ValueError, OverflowError):
+                return datetime.datetime.strptime(said[:40].replace("UTC", "+0000"), form).timestamp()
+        raise Transient(f"GitHub, asked when its token ends, answered {quoted(said)}, which is no time. Ask again.")
 
     async def record(self, recorded: Recorded) -> None:
         """The deployment of this release has this state, made now where there is none; what was active before is
@@ -213,10 +245,12 @@ def _states(found: list[object]) -> list[str]:
     return [_State.model_validate(one).state for one in found]
 
 
-def _check(run: dict[str, Any]) -> Check:
+def _check_of(run: dict[str, Any]) -> tuple[Check, str]:
+    """A check run, and the slug of the app that made it."""
     found = _CheckRun.model_validate(run)
     output = found.output.text or found.output.summary or "" if found.output else ""
-    return Check(name=found.name, conclusion=found.conclusion or "pending", url=found.html_url or "", output=output)
+    conclusion, url = found.conclusion or "pending", found.html_url or ""
+    return Check(name=found.name, conclusion=conclusion, url=url, output=output), found.app.slug if found.app else ""
 
 
 def _status(status: object) -> Check:
@@ -264,11 +298,20 @@ class _Output(BaseModel):
     text: Cleaned | None = None
 
 
+class _Repository(BaseModel):
+    full_name: Cleaned
+
+
+class _App(BaseModel):
+    slug: Cleaned
+
+
 class _CheckRun(BaseModel):
     name: Cleaned
     conclusion: Cleaned | None
     html_url: str | None = Field(None, max_length=2000)
     output: _Output | None = None
+    app: _App | None = None
 
 
 class _Status(BaseModel):

@@ -140,7 +140,10 @@ class HttpService:
         Raises as ``send``, and Transient if the answer is not JSON or not of that shape: something else,
         such as a gateway, has answered.
         """
-        answer = await self.send(method, path, asked, **request)
+        return self.parsed(await self.send(method, path, asked, **request), asked, parse)
+
+    def parsed(self, answer: httpx.Response, asked: str, parse: Callable[[Any], Parsed]) -> Parsed:
+        """What ``parse`` makes of the JSON of ``answer``. Raises: Transient, where something else has answered."""
         try:
             return parse(json_of(answer))
         except UNREADABLE as error:

@@ -104,6 +104,14 @@ class Reachable(Protocol):
 
 
 @runtime_checkable
+class TokenEnds(Protocol):
+    """A desk that says until when our token is good (GitHub). Most do not say it."""
+
+    async def token_ends_s(self) -> float | None:
+        """Unix seconds; None where it has no end."""
+
+
+@runtime_checkable
 class Pager(Protocol):
     """Wakes the on-call engineer (PagerDuty)."""
 

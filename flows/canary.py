@@ -19,9 +19,8 @@ from tasks.announce import notify_asking, notify_holding, notify_scaled
 from tasks.each_service import finish_all
 from tasks.gate import JUDGE, ask_person
 from tasks.lease import save_lease
-from tasks.links import page_url
 from tasks.monitor import clock, monitor, probe, until_bad
-from tasks.report import note
+from tasks.report import note, page_url
 from tasks.story import story
 from tasks.traffic import scale, shift_to_canary
 

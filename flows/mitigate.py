@@ -13,7 +13,7 @@ from playbook.release.request import Measure, MitigateRequest
 from tasks import status
 from tasks.announce import notify_mitigated, notify_not_started
 from tasks.ending import ending
-from tasks.mitigation import check_maintenance_revision, mitigate_service, restore_service
+from tasks.mitigation import check_maintenance_revision, mitigate_service, restore_service, watch_effect
 
 
 @flow(name="mitigate", flow_run_name="{request.measure} {request.service} in {environment}")
@@ -43,4 +43,5 @@ async def _mitigate(request: MitigateRequest, environment: str) -> FlowResult:
         snapshot = await mitigate_service(env, request)
     serves = f"{request.service} serves {snapshot.split}, {snapshot.scaling}."
     await notify_mitigated(env, request, serves)
+    await watch_effect(env, request, snapshot)
     return FlowResult(end=ReleaseOutcome.PASSED, message=serves)

@@ -232,6 +232,8 @@ async def complete(env: Environment, report: Report) -> FlowResult:
     message = f"{lease.version} serves all users of {', '.join(lease.services)} in {env.name}."
     if isinstance(lease, HotfixLease):
         message += f" {lease.request.approver} approved it ({lease.request.incident})."
+    elif lease.gate_deadline_s is not None:  # a person was asked
+        message += f" {lease.reason.rstrip('.')}."
     outcome = FlowResult(end=ReleaseOutcome.PROMOTED, message=message, release_id=lease.release_id)
     record_end(env, lease, ReleaseOutcome.PROMOTED)
     await asyncio.gather(track_release(env, lease), notify_complete(env, report))

@@ -1,4 +1,4 @@
-"""The hour after a promotion or a rollback (playbook 3, step 3): look on, page if it turns bad, and tell how it went.
+"""The hour after a promotion, a rollback or a mitigation (playbook 3, step 3): page if it turns bad, tell how it went.
 
 It moves no traffic; where the policy says `revert_in_watch`, it starts the rollback that it otherwise only offers.
 """
@@ -15,7 +15,7 @@ from playbook.lease.lease import AnyLease, Lease
 from playbook.messages.page import alarm_rollback
 from playbook.messages.watch import watch_passed
 from playbook.release.outcome import FlowResult, ReleaseOutcome
-from tasks.announce import notify_alarm, notify_watched
+from tasks.announce import notify_alarm, notify_watched, watch_words
 from tasks.ending import ending
 from tasks.lease import end_watch
 from tasks.monitor import clock, monitor
@@ -24,15 +24,18 @@ from tasks.story import story
 
 
 @flow(name="watch", flow_run_name="watch {lease.version} in {environment}")
-async def watch(lease: AnyLease, environment: str = "production", signature: str = "") -> State[None]:
+async def watch(
+    lease: AnyLease, environment: str = "production", signature: str = "", measure: str = ""
+) -> State[None]:
     """Watch for the policy's hour what users were moved to. Started by the engine alone.
 
     Args:
         lease: The release or rollback, as it was when it ended.
         environment: The environment it ended in.
-        signature: Of the lease, by the run that ended it.
+        signature: Of the lease and the measure, by the run that ended it.
+        measure: What a mitigation did to the lease's service; empty after a release or rollback.
     """
-    return await ending(_watch(environment, lease, signature), is_repeatable=True)
+    return await ending(_watch(environment, lease, signature, measure), is_repeatable=True)
 
 
 def why_alarmed(verdicts: Sequence[Verdict]) -> str:
@@ -41,22 +44,23 @@ def why_alarmed(verdicts: Sequence[Verdict]) -> str:
     return f"{bad.service}: {bad.explanation}" if bad else ""
 
 
-async def _watch(environment: str, lease: Lease, signature: str) -> FlowResult:
+async def _watch(environment: str, lease: Lease, signature: str, measure: str) -> FlowResult:
     env = await Environment.open(environment)
-    await env.signer.check_words("watch", lease.stored(), signature)
+    await env.signer.check_words("watch", watch_words(lease, measure), signature)
     baking = lease.watched().baking_from(await clock(env))
     watched = partial(monitor, env, baking, env.policy.watching(), is_held=False)
     verdicts = await story(f"monitor {lease.version} in {env.name}", watched, why_alarmed)
     if bad := alarming(verdicts):
-        await notify_alarm(env, lease, bad)
-        if env.policy.revert_in_watch and not lease.is_back and bad.action is not Action.INCONCLUSIVE:
+        await notify_alarm(env, lease, bad, measure)
+        is_taken_back = env.policy.revert_in_watch and not (lease.is_back or measure)
+        if is_taken_back and bad.action is not Action.INCONCLUSIVE:
             request = {**alarm_rollback(lease, bad), "requested_by": f"watch of {lease.release_id}"}
             asked = {"request": request, "environment": env.name}
             await start(f"rollback/{env.name}", asked, f"rollback/{env.name}/{lease.release_id}/watch")
         return FlowResult(end=ReleaseOutcome.ALARMED, message=bad.explanation, release_id=lease.release_id)
-    for service in () if lease.is_back else lease.services:
+    for service in () if lease.is_back or measure else lease.services:
         await end_watch(env, lease, service)
     unsure = [f"{one.service}: {one.explanation}" for one in verdicts if one.action is Action.INCONCLUSIVE]
-    message = watch_passed(lease, env.policy.watch_s, unsure)
-    await notify_watched(env, lease, message)
+    message = watch_passed(lease, env.policy.watch_s, unsure, measure)
+    await notify_watched(env, lease, message, measure)
     return FlowResult(end=ReleaseOutcome.PASSED, message=message)

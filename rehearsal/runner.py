@@ -35,7 +35,7 @@ async def run_scenario(test_env: TestEnvironment, scenario: Scenario) -> Scenari
     began_s = time.time()
     test_env.say(f"{scenario.name}: {scenario.description} Expected outcome: {scenario.ends}.")
     run = await test_env.prefect.start(*scenario.starts(test_env, version), due_s_ago=scenario.due_s_ago)
-    test_env.say(f"  {test_env.server.ui_url}/runs/flow-run/{run.id}")
+    test_env.say(f"  {test_env.server.ui_url}/v2/runs/flow-run/{run.id}")
     recovery: Run | None = None
     printing = asyncio.create_task(_print_steps(test_env, run.id))
     problems: list[str] = []

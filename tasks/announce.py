@@ -28,16 +28,17 @@ from playbook.messages.report import Report
 from playbook.messages.server_notices import UNTOLD
 from playbook.messages.set_aside import key_unreadable, late_promotion, not_reverted, set_aside
 from playbook.messages.status import linked
-from playbook.messages.watch import watched
+from playbook.messages.watch import watch_of, watched
 from playbook.messages.words import stable_names
 from playbook.release.outcome import FlowResult
 from playbook.release.plan import Order
 from playbook.release.request import MitigateRequest
 from playbook.release.version import VERSION, Version
 from playbook.text import clean
+from tasks import status
 from tasks.incident import incident_ticket, note_incident, open_incidents, run_url
-from tasks.links import page_url
 from tasks.place import place_of
+from tasks.report import page_url, show_page
 from tasks.retries import LATER, NOTIFY, TELL
 from tasks.served import users_of
 from tasks.start import form_link, start
@@ -69,7 +70,7 @@ async def post(env: Environment, message: Message, to: str) -> None:
     for channel in env.channels:
         if channel.name == to:
             async with _within_a_try(to):
-                await channel.post(linked(message, env.name, env.ui_url), repeat=True)
+                await channel.post(linked(message, status.address(env)), repeat=True)
 
 
 @task(name="page", task_run_name="page {page.severity} ({env.name})", **NOTIFY)
@@ -147,20 +148,22 @@ def recipients(env: Environment, fact: Fact) -> tuple[str, ...]:
             return ("",) if env.release_tracker is not None else ()
 
 
-async def notify(env: Environment, fact: Fact) -> None:
-    """Tell every recipient, side by side: one that is slow or away delays no other.
+async def notify(env: Environment, fact: Fact) -> str:
+    """Tell every recipient, side by side: one that is slow or away delays no other. Returns the address of what was
+    made, which a ticket has.
 
     What cannot be said now is said by an `announce` run, and this run's log shows so. One flow run takes a release
     through staging and production, so the environment is part of the fact's key.
     """
     facts = env.routing.copies(fact) if isinstance(fact, Message) else (fact,)
     keyed = [one.model_copy(update={"key": f"{env.name}/{one.key}"}) for one in facts]
-    await asyncio.gather(*(_tell(env, one, to) for one in keyed for to in recipients(env, one)))
+    made = await asyncio.gather(*(_tell(env, one, to) for one in keyed for to in recipients(env, one)))
+    return next(filter(None, made), "")
 
 
-async def _tell(env: Environment, fact: Fact, to: str) -> None:
+async def _tell(env: Environment, fact: Fact, to: str) -> str:
     try:
-        await STEPS[type(fact)](env, fact, to)
+        return str(await STEPS[type(fact)](env, fact, to) or "")
     except ReleaseError as unsaid:
         get_run_logger().warning("%s will be sent later by an announce run: %s", fact.key, unsaid)
         kind = type(fact).__name__.lower()
@@ -168,10 +171,11 @@ async def _tell(env: Environment, fact: Fact, to: str) -> None:
             signature = await env.signer.sign_words("announce", words_of(fact, to))
         except Refused as unsigned:
             get_run_logger().error("%s will not be sent: %s", fact.key, unsigned)
-            return
+            return ""
         fields = {kind: fact.model_dump(mode="json"), "to": to, "signature": signature}
         key = "/".join(filter(None, ("announce", kind, fact.key, to)))
         await start(f"announce/{env.name}", {"environment": env.name, **fields}, key)
+        return ""
 
 
 def words_of(fact: Fact, to: str) -> str:
@@ -210,7 +214,7 @@ async def track_taken_back(env: Environment, lease: Lease) -> None:
         reason=lease.reason,
         from_s=min(lease.bake_start_s or float(lease.epoch), now_s),
         until_s=now_s,
-        url=f"{env.ui_url}/runs/flow-run/{lease.flow_run_id}" if env.ui_url else "",
+        url=env.run_url(lease.flow_run_id),
     )
     await notify(env, taken)
 
@@ -239,7 +243,7 @@ async def notify_approval(env: Environment, order: Order, items: tuple[Item, ...
 
 def this_run(env: Environment) -> str:
     """Where this run is seen in the Prefect UI."""
-    return f"{env.ui_url}/runs/flow-run/{runtime.flow_run.get_id()}"
+    return env.run_url(runtime.flow_run.get_id())
 
 
 def planned_words(env: Environment, report: Report, order: Order, changes: str) -> tuple[str, ...]:
@@ -333,14 +337,17 @@ async def end_incidents(env: Environment, coordinator: str) -> None:
 
 
 async def notify_reverted(env: Environment, report: Report) -> None:
-    """Whoever must act first is told first: the page, then the rooms, and the ticket once the logs have been read."""
+    """Whoever must act first is told first: the page, then the rooms, and the ticket once the logs have been read. The
+    release's page leads to the ticket."""
     await notify(env, pages.rollback_page(report))
 
-    async def ticket() -> None:
-        await notify(env, await incident_ticket(env, report))
+    async def ticket() -> str:
+        return await notify(env, await incident_ticket(env, report))
 
     channel = messages.war_room(report, env.contacts, run_url(env, report.lease))
-    await asyncio.gather(notify(env, messages.rolled_back(report)), notify(env, channel), ticket())
+    *_, url = await asyncio.gather(notify(env, messages.rolled_back(report)), notify(env, channel), ticket())
+    if url:
+        await show_page(report.linked("ticket", url), f"{report.lease.version}: the ticket is open")
 
 
 async def notify_given_way(env: Environment, report: Report) -> None:
@@ -349,8 +356,10 @@ async def notify_given_way(env: Environment, report: Report) -> None:
 
 
 async def notify_mitigated(env: Environment, request: MitigateRequest, serves: str) -> None:
-    """`#incident-response` knows which measure is in force, who took it and why, and how to end it."""
-    await notify(env, messages.mitigated(request, env.name, serves, str(runtime.flow_run.get_id())))
+    """`#incident-response` knows which measure is in force, who took it and why, how to end it, and whether its effect
+    is watched."""
+    watch = watch_of(request, env.policy.watch_s, env.policy.bake_s)
+    await notify(env, messages.mitigated(request, env.name, serves, str(runtime.flow_run.get_id()), watch))
 
 
 async def notify_interrupted(env: Environment, report: Report) -> None:
@@ -362,7 +371,7 @@ async def notify_interrupted(env: Environment, report: Report) -> None:
 async def notify_asking(env: Environment, report: Report) -> None:
     """`#incident-response` knows that a person is asked, where, and until when."""
     lines = question(report, page_url(env, report.key))
-    await notify(env, messages.asking(report, lines, f"{env.ui_url}/runs/flow-run/{report.lease.flow_run_id}"))
+    await notify(env, messages.asking(report, lines, env.run_url(report.lease.flow_run_id)))
 
 
 async def notify_holding(env: Environment, report: Report, services: Sequence[str]) -> None:
@@ -380,19 +389,19 @@ async def notify_scaled(env: Environment, report: Report, instances: int) -> Non
     await notify(env, messages.scaled(report, instances))
 
 
-async def notify_alarm(env: Environment, lease: Lease, verdict: Verdict) -> None:
-    """The on-call engineer and `#incident-response` know that a promoted release turned bad, with the filled-in form
-    that takes it back."""
-    filled = {"request": pages.alarm_rollback(lease, verdict), "environment": env.name}
+async def notify_alarm(env: Environment, lease: Lease, verdict: Verdict, measure: str = "") -> None:
+    """The on-call engineer and `#incident-response` know that what users have turned bad, with the filled-in form that
+    takes it back; ``measure`` is the mitigation that is watched."""
+    filled = {"request": pages.alarm_rollback(lease, verdict, measure), "environment": env.name}
     form = await form_link(env.ui_url, f"rollback/{env.name}", filled)
-    await notify(env, pages.alarm_page(lease, env.name, verdict, form))
-    await notify(env, messages.alarm(lease, env.name, verdict, form))
+    await notify(env, pages.alarm_page(lease, env.name, verdict, form, measure))
+    await notify(env, messages.alarm(lease, env.name, verdict, form, measure))
     await note_incident(env, lease.coordinator, pages.alarm_key(lease))
 
 
-async def notify_watched(env: Environment, lease: Lease, message: str) -> None:
-    """`#releases` knows how the hour after a promotion or a rollback went."""
-    await notify(env, watched(lease, env.name, message))
+async def notify_watched(env: Environment, lease: Lease, message: str, measure: str = "") -> None:
+    """`#releases` knows how the hour after a promotion or a rollback went, `#incident-response` that of a measure."""
+    await notify(env, watched(lease, env.name, message, measure))
 
 
 async def start_watch(env: Environment, lease: Lease) -> None:
@@ -401,10 +410,21 @@ async def start_watch(env: Environment, lease: Lease) -> None:
     came_to = lease.came_to or lease.decision
     reached = lease.kind is Kind.ROLLBACK or not lease.is_back or came_to in (Decision.BAKE, Decision.PROMOTE)
     if env.policy.bake_s and reached:
-        try:
-            signature = await env.signer.sign_words("watch", lease.stored())
-        except Refused as unsigned:
-            get_run_logger().error("the release will not be watched: %s", unsigned)
-            return
-        parameters = {"environment": env.name, "lease": lease.model_dump(mode="json"), "signature": signature}
-        await start(f"watch/{env.name}", parameters, f"watch/{env.name}/{lease.release_id}")
+        await begin_watch(env, lease)
+
+
+async def begin_watch(env: Environment, lease: Lease, measure: str = "") -> None:
+    """A run of its own watches what users have since they were moved, or since the ``measure`` of a mitigation."""
+    try:
+        signature = await env.signer.sign_words("watch", watch_words(lease, measure))
+    except Refused as unsigned:
+        get_run_logger().error("%s will not be watched: %s", lease.release_id, unsigned)
+        return
+    parameters = {"environment": env.name, "lease": lease.model_dump(mode="json"), "signature": signature}
+    more = {"measure": measure} if measure else {}
+    await start(f"watch/{env.name}", parameters | more, f"watch/{env.name}/{lease.release_id}")
+
+
+def watch_words(lease: Lease, measure: str) -> str:
+    """What a `watch` run looks at and would say, as it is signed."""
+    return f"{lease.stored()} {measure}" if measure else lease.stored()

@@ -1,10 +1,10 @@
-"""The checks before a release, each one a step of its own, side by side."""
+"""The checks before a release, side by side. Their table stands in the UI; the graph has one step for all of them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 
 from blocks.clock import unix_s
 from blocks.environment import Environment
@@ -21,7 +21,8 @@ from playbook.release.plan import Order
 from playbook.release.version import VERSION, Image
 from tasks import windows
 from tasks.migration.tested import migrations_tested
-from tasks.retries import TELL, is_last_try
+from tasks.retries import TELL, is_last_try, step
+from tasks.tokens import token_problems
 
 
 class Seen(NamedTuple):
@@ -40,7 +41,7 @@ class Question(NamedTuple):
     staging: Environment | None
 
 
-@task(name="checklist", task_run_name="checklist: {topic.words} in {env.name}", **TELL)
+@step("checklist item", **TELL)
 async def check_item(
     env: Environment, topic: Topic, order: Order, staging: Environment | None = None, is_hotfix: bool = False
 ) -> Item:
@@ -172,10 +173,10 @@ async def secrets_state(env: Environment, services: Iterable[str]) -> tuple[list
     manager = env.secret_manager
     if manager is None:
         return [], "This environment names no Secret Manager."
-    used, unread = await asyncio.gather(_used(env, services), _unreadable(env))
+    until_s = unix_s() + env.gates.secrets_last_s
+    used, unread = await asyncio.gather(_used(env, services), token_problems(env, until_s))
     tokens = [place for reference in env.references().values() if (place := reference.secret_name)]
     names = list(dict.fromkeys([*manager.names, *used, *tokens]))
-    until_s = unix_s() + env.gates.secrets_last_s
     states = await asyncio.gather(*(manager.state(name) for name in names))
     problems = [problem for state in states if (problem := secret_problem(state, until_s))] + unread
     last = f"each lasts at least {minutes(env.gates.secrets_last_s)}"
@@ -190,20 +191,6 @@ async def _used(env: Environment, services: Iterable[str]) -> list[str]:
     snapshots = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in services))
     revisions = await asyncio.gather(*(env.cloud_run.revision(one.service, one.pinned.main) for one in snapshots))
     return [secret.removesuffix("/versions/latest") for revision in revisions for secret in revision.secrets]
-
-
-async def _unreadable(env: Environment) -> list[str]:
-    """A sentence for each token of the worker that it cannot read now; a system that is away raises Transient."""
-
-    async def problem(field: str, read: Callable[[], Awaitable[object]]) -> str:
-        try:
-            await read()
-        except Refused as refused:
-            return f"the worker's {field}: {refused}"
-        return ""
-
-    found = await asyncio.gather(*(problem(field, one.read) for field, one in env.references().items()))
-    return [one for one in found if one]
 
 
 async def _load_test(asked: Question) -> Seen:

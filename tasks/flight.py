@@ -13,6 +13,7 @@ from playbook.checklist.checks import secret_problem
 from playbook.errors import Conflict, NoData, Refused, ReleaseError, Transient
 from playbook.lease.record import Record, Unreadable
 from tasks.retries import READ, is_last_try
+from tasks.tokens import token_problems
 
 
 @task(name="try", task_run_name="try {door}", **READ)
@@ -36,6 +37,12 @@ async def _secret_lasts(env: Environment, manager: Secrets, name: str) -> None:
         raise Refused(problem)
 
 
+async def _tokens_last(env: Environment) -> None:
+    """Raises: Refused where one cannot be read, is revoked or ends too soon; Transient."""
+    if problems := await token_problems(env, unix_s() + env.gates.secrets_last_s):
+        raise Refused("; ".join(problems))
+
+
 def doors(env: Environment) -> dict[str, Callable[[], Awaitable[object]]]:
     """What can be tried without changing anything: name -> the call."""
     coordinator = env.service_names[0]
@@ -57,6 +64,7 @@ def doors(env: Environment) -> dict[str, Callable[[], Awaitable[object]]]:
             found[f"Secret Manager, {name}"] = partial(_secret_lasts, env, env.secret_manager, name)
     for place, reference in env.references().items():
         found[f"the worker's {place}"] = reference.read
+    found["how long the worker's tokens last"] = partial(_tokens_last, env)
     desks: dict[str, object] = {f"channel {one.name}": one for one in env.channels}
     desks["release tracker"] = env.release_tracker
     for name, desk in desks.items():

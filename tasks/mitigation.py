@@ -2,14 +2,17 @@
 
 from functools import partial
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger, runtime, task
 
 from blocks.clock import unix_s
 from blocks.environment import Environment
 from playbook.errors import Refused
 from playbook.lease import mitigation
+from playbook.lease.lease import Decision, ReleaseLease, ServiceRollout
+from playbook.messages.watch import measure_of
 from playbook.release.request import Measure, MitigateRequest
 from playbook.release.traffic import Scaling, ServiceSnapshot, TrafficSplit
+from tasks.announce import begin_watch
 from tasks.ensure import ensure
 from tasks.retries import READ, REVERT
 
@@ -38,6 +41,33 @@ async def mitigate_service(env: Environment, request: MitigateRequest) -> Servic
     snapshot = await ensure(env, service.name, step)
     get_run_logger().info("%s serves %s with %s", service.name, snapshot.served, snapshot.scaling)
     return snapshot
+
+
+async def watch_effect(env: Environment, request: MitigateRequest, snapshot: ServiceSnapshot) -> None:
+    """A run of its own watches the service since the measure, where that can tell whether it helped."""
+    is_stopped = request.measure is Measure.READ_ONLY or request.instances == 0
+    if is_stopped or not env.policy.bake_s:
+        return
+    run_id, now_s, serving = str(runtime.flow_run.get_id()), unix_s(), snapshot.pinned.main
+    rollout = ServiceRollout(
+        service=request.service,
+        from_revision=serving,
+        to_revision=serving,
+        found=TrafficSplit(percent=snapshot.pinned.percent),
+        image="",
+    )
+    lease = ReleaseLease(
+        release_id=f"mitigate-{request.service}-{run_id[:6]}",
+        version=f"{request.measure} {request.service}",
+        flow_run_id=run_id,
+        epoch=int(now_s),
+        decision=Decision.PROMOTE,
+        rollouts=(rollout,),
+        canary_percent=100,
+        requested_by=request.requested_by,
+        deadline_s=now_s + env.policy.watch_s,
+    )
+    await begin_watch(env, lease, measure_of(request))
 
 
 @task(name="restore", task_run_name="restore {service}", **REVERT)

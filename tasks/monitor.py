@@ -143,6 +143,8 @@ async def _watched(
                 progress.of([observer_of[verdict.service].card(verdict) for verdict in verdicts], now_s, ends_s)
         notice.of(verdicts)
         if decided:
+            if progress:
+                progress.over(verdicts, now_s, ends_s)
             return tuple(observer_of[verdict.service].card(verdict) for verdict in verdicts)
         await asyncio.sleep(policy.tick_s)
 

@@ -166,6 +166,7 @@ def _ratio_reading(signal: Ratio, state: State, slot: str, services: int) -> Sig
         bad=int(one.bake.x) if one else None,
         ratio=one.bake.ratio if one and one.bake.n else None,
         threshold=signal.limit,
+        factor=signal.factor,
         evidence=max(one.ceiling.peak, one.relative.peak) if one else None,
         evidence_needed=tests / signal.alpha,
     )

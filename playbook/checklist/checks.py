@@ -1,5 +1,7 @@
 """What outside systems answer to the checks before a release, and what is wrong with it."""
 
+import base64
+import json
 from collections.abc import Sequence
 
 from pydantic import Field
@@ -9,6 +11,9 @@ from playbook.lease.record import Record
 from playbook.messages.times import clock, day
 from playbook.release.traffic import ServiceSnapshot
 
+JWT_MAX = 8192
+TIME_MAX_S = 253_402_300_800.0
+"""The year 10,000: no calendar here goes further."""
 PASSED = frozenset({"success", "neutral", "skipped"})
 """The conclusions with which GitHub, too, lets a required check pass."""
 
@@ -90,6 +95,23 @@ def secret_problem(state: SecretState, until_s: float) -> str | None:
     if state.expires_at_s is not None and state.expires_at_s < until_s:
         return f"{state.name} expires on {day(state.expires_at_s)} at {clock(state.expires_at_s)} UTC"
     return None
+
+
+def jwt_ends_s(token: str) -> float | None:
+    """When a JSON Web Token says that it ends (RFC 7519, ``exp``, unix seconds); None where it is none or does not say.
+
+    Its signature is not checked: this only warns of an end.
+    """
+    parts = token.split(".")
+    if len(parts) != 3 or len(token) > JWT_MAX:
+        return None
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        ends_s = claims["exp"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    is_time = isinstance(ends_s, int | float) and not isinstance(ends_s, bool) and 0 <= ends_s < TIME_MAX_S
+    return float(ends_s) if is_time else None
 
 
 def uncovered(shifts: Sequence[Shift], from_s: float, until_s: float) -> tuple[float, float] | None:

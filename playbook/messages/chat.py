@@ -104,14 +104,18 @@ def given_way(report: Report) -> Message:
     return Message(key=f"{lease.release_id}/gave-way", audience=Audience.RELEASES, text=text)
 
 
-def mitigated(request: MitigateRequest, environment: str, serves: str, run: str) -> Message:
-    """Playbook 7: which measure is in force, by whom and why, and how it is ended. ``run`` makes it one fact."""
+def mitigated(request: MitigateRequest, environment: str, serves: str, run: str, watch: str) -> Message:
+    """Playbook 7: which measure is in force, by whom and why, whether its effect is watched, and how it is ended.
+
+    ``run`` makes it one fact.
+    """
     is_over = request.measure is Measure.RESTORE
     text = "\n".join(
         (
             f"🩹 {environment.upper()} {'RESTORED' if is_over else 'MITIGATED'}: {request.measure} {request.service}",
             f"Reason: {request.reason} ({request.requested_by})",
             f"Now: {serves}",
+            f"Watch: {watch}",
             *(() if is_over else (f"To end it: start mitigate/{environment} with restore {request.service}",)),
         )
     )
@@ -206,13 +210,13 @@ def scaled(report: Report, instances: int) -> Message:
     return Message(key=f"{lease.release_id}/scaled", audience=Audience.RELEASES, text=text)
 
 
-def alarm(lease: Lease, environment: str, verdict: Verdict, form: str) -> Message:
-    """What users were moved to turned bad: a person decides, with the filled-in form or the command to roll back.
+def alarm(lease: Lease, environment: str, verdict: Verdict, form: str, measure: str = "") -> Message:
+    """What users have turned bad: a person decides, with the filled-in form or the command to roll back.
 
-    ``form`` is the link to the form, or what to start by hand.
+    ``form`` is the link to the form, or what to start by hand; ``measure`` the mitigation since which it is so.
     """
-    summary = alarm_summary(lease, environment, verdict)
-    by_hand = "" if lease.is_back else f"\nBy hand:\n```{rollback_plan(lease)}```"
+    summary = alarm_summary(lease, environment, verdict, measure)
+    by_hand = "" if lease.is_back or measure else f"\nBy hand:\n```{rollback_plan(lease)}```"
     further = " (name the release to go back to in `to`)" if lease.is_back else ""
     text = f"🔥 {summary}\nRoll back{further}: {form}{by_hand}"
     return Message(key=alarm_key(lease), audience=Audience.INCIDENTS, text=text)

@@ -37,23 +37,29 @@ def calls_of(report: Report) -> tuple[Call, ...]:
     return (Call(severity(report).value), *((Call.SECURITY,) if is_security else ()))
 
 
-def alarm_page(lease: Lease, environment: str, verdict: Verdict, form: str) -> Page:
-    """A promoted release turned bad. ``form`` is the link to the filled-in rollback form, or what to start by hand."""
+def alarm_page(lease: Lease, environment: str, verdict: Verdict, form: str, measure: str = "") -> Page:
+    """What all users have is bad: after a promotion, a rollback, or the ``measure`` of a mitigation.
+
+    ``form`` is the link to the filled-in rollback form, or what to start by hand.
+    """
+    by_hand = {} if lease.is_back or measure else {"roll back by hand": rollback_plan(lease)}
     return Page(
         key=alarm_key(lease),
         severity=verdict.severity or SEVERITY_OF[Event.TURNED_BAD],
-        summary=alarm_summary(lease, environment, verdict)[:SUMMARY_MAX],
-        details={"roll back": form, **({} if lease.is_back else {"roll back by hand": rollback_plan(lease)})},
+        summary=alarm_summary(lease, environment, verdict, measure)[:SUMMARY_MAX],
+        details={"roll back": form, **by_hand},
     )
 
 
-def alarm_summary(lease: Lease, environment: str, verdict: Verdict) -> str:
+def alarm_summary(lease: Lease, environment: str, verdict: Verdict, measure: str = "") -> str:
     """What turned bad, in one line."""
-    return f"{environment.capitalize()} {turned_bad(lease, verdict)}"
+    return f"{environment.capitalize()} {turned_bad(lease, verdict, measure)}"
 
 
-def turned_bad(lease: Lease, verdict: Verdict) -> str:
+def turned_bad(lease: Lease, verdict: Verdict, measure: str = "") -> str:
     """What users have, that it is bad, and since when they have it."""
+    if measure:
+        return f"{lease.coordinator} is bad since it was {measure}: {verdict.explanation}"
     if lease.is_back:
         return f"{stable_names(lease)} is bad too, after the rollback of {lease.version}: {verdict.explanation}"
     return f"{lease.version} turned bad after promotion: {verdict.explanation}"
@@ -64,9 +70,9 @@ def alarm_key(lease: Lease) -> str:
     return f"{lease.release_id}/watch"
 
 
-def alarm_rollback(lease: Lease, verdict: Verdict) -> dict[str, str]:
+def alarm_rollback(lease: Lease, verdict: Verdict, measure: str = "") -> dict[str, str]:
     """The rollback form as an alarm fills it in."""
     row = row_for(verdict.reason)
     symptom = row.symptom if row else Symptom.SOMETHING_ELSE
-    reason = turned_bad(lease, verdict)
+    reason = turned_bad(lease, verdict, measure)
     return {"symptom": symptom.value, "reason": reason[:500]}

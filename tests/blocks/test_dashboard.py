@@ -1,11 +1,16 @@
-"""The dashboard and the alert rules that are generated from an environment's signals, checked by promtool."""
+"""The dashboard and the alert rules that are generated from an environment's signals, checked by promtool
+and by Grafana's own types."""
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from blocks.__main__ import main
 
@@ -65,6 +70,50 @@ def test_start_shift_verdict_and_end_are_annotated(capsys: pytest.CaptureFixture
     assert found["start"].count("up{") == 2
     assert all('revision_name=~"$stable"' in found[name] or name != "end" for name in found)
     assert all("ethixai-ai-core" in expression for expression in found.values())
+
+
+PLUGINS_OWN = {"annotations.list[].titleFormat"}
+"""What Grafana's Prometheus plugin reads of an annotation, beside the fields that every plugin has."""
+
+
+def lost(ours: Any, theirs: Any, at: str = "") -> Iterator[str]:
+    """Each place where ``theirs``, read by Grafana's types and written again, is not ``ours``."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key, value in ours.items():
+            yield from lost(value, theirs.get(key, f"no {key}"), f"{at}.{key}".lstrip("."))
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for one, other in zip(ours, theirs, strict=True):
+            yield from lost(one, other, f"{at}[]")
+    elif ours != theirs:
+        yield at
+
+
+def as_grafana_reads(board: Any) -> Any:
+    """The dashboard as Grafana's own types have it: a field that they do not know is gone."""
+    register_default_plugins()
+    return json.loads(JSONEncoder().encode(Dashboard.from_json(board)))
+
+
+@pytest.mark.parametrize("environment", ["production", "staging"])
+def test_grafana_knows_every_field_of_the_dashboard(capsys: pytest.CaptureFixture[str], environment: str) -> None:
+    """Of the dashboard, its variables, annotations, panels and queries, by the types that Grafana publishes."""
+    board = printed(capsys, str(PRODUCTION.with_stem(environment)))
+    assert set(lost(board, as_grafana_reads(board))) <= PLUGINS_OWN
+    assert {panel["type"] for panel in board["panels"]} == {"row", "timeseries"}
+
+
+@pytest.mark.parametrize("wrong", ["gridpos", "thresholds", "targets"])
+def test_a_field_that_grafana_does_not_know_is_found(capsys: pytest.CaptureFixture[str], wrong: str) -> None:
+    """Misspelt keys of a panel and of its limits, and a query that Prometheus's plugin does not have."""
+    board = printed(capsys, str(PRODUCTION))
+    panel = next(one for one in board["panels"] if one["type"] == "timeseries")
+    if wrong == "gridpos":
+        panel["gridpos"] = panel.pop("gridPos")
+    elif wrong == "targets":
+        panel["targets"][0]["query"] = panel["targets"][0].pop("expr")
+    else:
+        panel["fieldConfig"]["defaults"]["treshold"] = panel["fieldConfig"]["defaults"].pop("thresholds")
+    assert set(lost(board, as_grafana_reads(board))) - PLUGINS_OWN
 
 
 def test_no_panel_covers_another(capsys: pytest.CaptureFixture[str]) -> None:

@@ -175,13 +175,30 @@ GREEN = {"test_backend": "success", "test_ai_core": "success", "test_frontend": 
 
 
 def with_status(**statuses: str) -> Given:
-    """All checks have passed, and the commit has these statuses too."""
+    """All checks have passed, and the commit has these statuses too. Every app counts, and so do statuses."""
 
     def given(office: Any, env: Environment) -> Environment:
         office.vendors.github.reported(COMMIT, statuses)
-        return env.model_copy(update={"required_checks": (*env.required_checks, *statuses)})
+        every = env.code_host.model_copy(update={"checks_apps": ()})  # type: ignore[union-attr]
+        return env.model_copy(update={"required_checks": (*env.required_checks, *statuses), "code_host": every})
 
     return given
+
+
+def from_another_app(conclusion: str, **own: str) -> Given:
+    """Another app, which may write checks, has made a run of the name ``ci / test-backend``; ``own`` are CI's."""
+
+    def given(office: Any, env: Environment) -> None:
+        checks(**own)(office, env)
+        office.vendors.github.checked_by_another("helpful-bot", "ci / test-backend", conclusion)
+
+    return given
+
+
+def status_of_that_name(office: Any, env: Environment) -> None:
+    """CI has not run, and a commit status has the name of its check."""
+    checks(**{name: one for name, one in GREEN.items() if name != "test_backend"})(office, env)
+    office.vendors.github.reported(COMMIT, {"ci / test-backend": "success"})
 
 
 def many_checks(office: Any, env: Environment) -> None:
@@ -209,6 +226,18 @@ CI: dict[str, tuple[Given, Answer, str]] = {
     ),
     "an empty list": (checks(), Answer.FAIL, "ci / test-backend has not run"),
     "many pages": (many_checks, Answer.FAIL, "ci / test-backend is failure"),
+    "another app passes it": (
+        from_another_app("success", test_ai_core="success", test_frontend="success"),
+        Answer.FAIL,
+        "ci / test-backend has not run",
+    ),
+    "another app outvotes it": (
+        from_another_app("success", **GREEN | {"test_backend": "failure"}),
+        Answer.FAIL,
+        "ci / test-backend is failure",
+    ),
+    "another app fails it": (from_another_app("failure", **GREEN), Answer.PASS, "ci / test-backend"),
+    "a status of that name": (status_of_that_name, Answer.FAIL, "ci / test-backend has not run"),
     "a status that passed": (with_status(coverage="success"), Answer.PASS, "coverage"),
     "a status that failed": (with_status(coverage="failure"), Answer.FAIL, "coverage is failure"),
     "a status in error": (with_status(coverage="error"), Answer.FAIL, "coverage is error"),

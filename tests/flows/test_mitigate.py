@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from driver import Run, TestEnvironment, play
+from cloud import Behaviour
+from driver import Run, TestEnvironment, flow_of, play
 from fixture import NEW, OLD, SERVICES
 from wire import Call, Process
 
@@ -42,6 +43,77 @@ def test_a_service_is_scaled_and_restored() -> None:
     assert f"PRODUCTION RESTORED: restore {BACKEND}" in words
 
 
+def watches(test_env: TestEnvironment) -> list[Any]:
+    """The watches that were asked for."""
+    return [one for one in test_env.server.started.values() if one.deployment == "watch/production"]
+
+
+def test_the_effect_of_a_measure_is_watched_and_told() -> None:
+    """For the policy's time, in a run of its own: here all is well, and those who wait for it read so."""
+
+    async def scenario(test_env: TestEnvironment) -> TestEnvironment:
+        assert (await ask(test_env)).end == "Passed"
+        assert "Watch: its errors and latency are watched for" in test_env.fixture.slack.text
+        await test_env.catch_up()
+        return test_env
+
+    test_env = play(scenario)
+    assert [run.end for run in test_env.runs] == ["Passed", "Passed"]
+    (told,) = [message for message in test_env.fixture.slack.said if message.key.endswith("/watched")]
+    assert f"{BACKEND}: no alarm in the" in told.text
+    assert "since it was scaled to 13 instances." in told.text
+    assert test_env.fixture.pagerduty.incidents == {}
+    assert len(test_env.fixture.production.writes) == 1
+
+
+def test_a_measure_that_does_not_help_pages() -> None:
+    """The service goes on failing: the page says since which measure, and offers the rollback form."""
+
+    async def scenario(test_env: TestEnvironment) -> TestEnvironment:
+        backend = test_env.fixture.production.services[BACKEND]
+        backend.revisions[backend.served.main].behaviour = Behaviour(errors=0.05)
+        assert (await ask(test_env)).end == "Passed"
+        await test_env.catch_up()
+        return test_env
+
+    test_env = play(scenario)
+    assert [run.end for run in test_env.runs] == ["Passed", "Alarmed"]
+    (page,) = test_env.fixture.pagerduty.incidents.values()
+    assert f"{BACKEND} is bad since it was scaled to 13 instances: " in page.summary
+    assert "by hand" not in str(page.details)
+    assert len(test_env.fixture.production.writes) == 2, "the measure, and the note of the incident"
+
+
+def test_a_restored_service_is_watched_and_a_stopped_one_is_not() -> None:
+    """A stopped service has no requests, and the message says that nothing watches it."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        assert (await ask(test_env, instances=0)).end == "Passed"
+        assert watches(test_env) == []
+        assert "Watch: not watched: a service that is stopped has no requests." in test_env.fixture.slack.text
+        assert (await ask(test_env, measure=Measure.RESTORE, instances=None)).end == "Passed"
+        (watch,) = watches(test_env)
+        assert watch.parameters["measure"] == "restored to what it was before the first measure"
+
+    play(scenario)
+
+
+def test_a_watch_says_only_what_the_engine_has_signed() -> None:
+    """The words of the measure are part of what is signed: another's words are refused, and nothing is told."""
+
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
+        await ask(test_env)
+        (watch,) = watches(test_env)
+        changed = {**watch.parameters, "measure": "sold to <!channel>"}
+        run = test_env.start(flow_of(watch.deployment), **flow_of(watch.deployment).validate_parameters(changed))
+        await test_env.ended(run)
+        return test_env, run
+
+    test_env, run = play(scenario)
+    assert run.end == "Refused"
+    assert "sold to" not in test_env.fixture.slack.text
+
+
 def test_read_only_needs_a_maintenance_revision() -> None:
     """The field, and what to do where the environment names none."""
 
@@ -66,6 +138,8 @@ def test_read_only_sends_everybody_to_the_maintenance_revision() -> None:
         state.revisions[f"{BACKEND}-maintenance"] = state.revisions[f"{BACKEND}-00001-old"]
         assert (await ask(test_env, measure=Measure.READ_ONLY, instances=None)).end == "Passed"
         assert test_env.split(BACKEND) == {f"{BACKEND}-maintenance": 100}
+        assert watches(test_env) == []
+        assert "Watch: not watched: refused writes are answered 503" in test_env.fixture.slack.text
         test_env.fixture.publish(NEW)
         refused = await test_env.release(NEW)
         assert refused.end == "Refused"

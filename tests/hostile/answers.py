@@ -100,6 +100,16 @@ LOGIN = b"<!doctype html><title>Sign in</title><form action=/login method=post>"
 SAMPLE = [1.0, "1"]
 
 
+TIMES = {
+    "never": "",
+    "soon": "soon",
+    "in a thousand years": "3026-01-01 00:00:00 UTC",
+    "beyond the calendar": "99999-01-01 00:00:00 UTC",
+    "before the calendar": "0001-01-01 00:00:00 +1400",
+    "in a long word": "9" * 5_000,
+}
+
+
 def answers() -> dict[str, Write]:
     """Name and answer."""
     ok = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
@@ -146,6 +156,12 @@ def answers() -> dict[str, Write]:
         "an error with NUL and terminal codes": body(b"\x00\x1b[31mno\x07" * 50, "503 No", "text/plain"),
         "an error with invalid UTF-8": body(b"\xff\xfe\xed\xa0\x80" * 50, "400 No", "text/plain"),
         "retry-after in a thousand years": body(b"no", "429 Slow", extra="retry-after: 31556952000\r\n"),
+        **{
+            f"a token that ends {name}": body(
+                b'{"full_name": "a/b"}', extra=f"github-authentication-token-expiration: {at}\r\n"
+            )
+            for name, at in TIMES.items()
+        },
         "retry-after nonsense": body(b"no", "503 No", extra="retry-after: soon\r\n"),
         "deep nesting": body(b"[" * 200_000),
         "deep objects": body(b'{"a":' * 100_000),
@@ -314,6 +330,16 @@ def cloud_run_shapes() -> list[object]:
 
 
 ANSWERS = answers()
+ENDLESS = {
+    "silence",
+    "an endless chunk stream",
+    "a byte at a time",
+    "a header byte at a time",
+    "informational answers for ever",
+}
+"""What only a deadline ends."""
+WAITS = {name for name in ANSWERS if "Retry-After" in name}
+"""What asks to come again in a second, which a call does as long as its deadline allows."""
 SLUGS = {name: str(number) for number, name in enumerate(ANSWERS)}
 """The first part of the path at which an answer is given: a base URL may have a path, so one server gives them all."""
 

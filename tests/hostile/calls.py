@@ -3,9 +3,11 @@
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from answers import SERVICE
+from answers import ENDLESS, SERVICE, WAITS
 from pydantic import SecretStr
 
 import blocks
@@ -24,9 +26,25 @@ from playbook.release.version import Image, SmokeTest
 Call = Callable[[str], Awaitable[Any]]
 """Makes one call to the server at a base URL."""
 
-DEADLINE_S = 0.4
+_DEADLINE_S = ContextVar("deadline", default=0.4)
 """Of each call; some methods make a few."""
 SECRET = SecretStr("very-secret-token")
+
+
+def deadline_s() -> float:
+    """The deadline of the calls that are made now."""
+    return _DEADLINE_S.get()
+
+
+@contextmanager
+def against(answer: str) -> Iterator[None]:
+    """The calls inside have a deadline that suits ``answer``: what never ends is soon given up, and what ends is read,
+    however busy the machine is."""
+    token = _DEADLINE_S.set(0.1 if answer in ENDLESS else 0.4 if answer in WAITS else 5.0)
+    try:
+        yield
+    finally:
+        _DEADLINE_S.reset(token)
 
 
 def public_methods() -> Iterator[str]:
@@ -40,17 +58,17 @@ def public_methods() -> Iterator[str]:
 
 def slack(url: str) -> Any:
     """One that is told to post."""
-    return blocks.Slack(token=SECRET, channels=dict.fromkeys(Audience, "C0"), api_url=url, timeout_s=DEADLINE_S)
+    return blocks.Slack(token=SECRET, channels=dict.fromkeys(Audience, "C0"), api_url=url, timeout_s=deadline_s())
 
 
 def pagerduty(url: str) -> Any:
     """With both of its addresses there."""
-    return blocks.PagerDuty(routing_key=SECRET, api_token=SECRET, events_url=url, api_url=url, timeout_s=DEADLINE_S)
+    return blocks.PagerDuty(routing_key=SECRET, api_token=SECRET, events_url=url, api_url=url, timeout_s=deadline_s())
 
 
 def github(url: str) -> Any:
     """A repository."""
-    return blocks.GitHub(repository="geoaziz/ethixai", token=SECRET, api_url=url, timeout_s=DEADLINE_S)
+    return blocks.GitHub(repository="geoaziz/ethixai", token=SECRET, api_url=url, timeout_s=deadline_s())
 
 
 def atlas(url: str) -> Any:
@@ -62,18 +80,28 @@ def atlas(url: str) -> Any:
         cluster="c",
         restore_cluster="r",
         api_url=url,
-        timeout_s=DEADLINE_S,
+        timeout_s=deadline_s(),
     )
+
+
+def registry(url: str) -> Any:
+    """One that asks for a login."""
+    return blocks.Registry(base_url=url, username="u", token=SECRET, timeout_s=deadline_s())
+
+
+def sentry(url: str) -> Any:
+    """A project."""
+    return blocks.Sentry(organization="o", projects=["p"], token=SECRET, api_url=url, timeout_s=deadline_s())
 
 
 def ethixai() -> Any:
     """Asked quickly, and not often."""
-    return blocks.EthixAI(timeout_s=DEADLINE_S, poll_interval_s=0.01, polls=2)
+    return blocks.EthixAI(timeout_s=deadline_s(), poll_interval_s=0.01, polls=2)
 
 
 def prometheus(url: str) -> Any:
     """With a token."""
-    return blocks.Prometheus(url=url, bearer=SECRET, timeout_s=DEADLINE_S)
+    return blocks.Prometheus(url=url, bearer=SECRET, timeout_s=deadline_s())
 
 
 def cloud_run(url: str, endpoint: str = "127.0.0.1:1") -> Any:
@@ -83,8 +111,8 @@ def cloud_run(url: str, endpoint: str = "127.0.0.1:1") -> Any:
         region="r",
         api_url=url,
         api_endpoint=endpoint,
-        read_timeout_s=DEADLINE_S,
-        write_timeout_s=DEADLINE_S,
+        read_timeout_s=deadline_s(),
+        write_timeout_s=deadline_s(),
     )
 
 
@@ -137,23 +165,18 @@ HTTP: dict[str, Call] = {
     "GitHub.compare": lambda url: github(url).compare("main", "abc123"),
     "GitHub.comments": lambda url: github(url).comments("load-test"),
     "GitHub.release_notes": lambda url: github(url).release_notes("v20251116-abc123"),
+    "GitHub.token_ends_s": lambda url: github(url).token_ends_s(),
     "GitHub.ticket": lambda url: github(url).ticket(TICKET),
-    "Sentry.release": lambda url: blocks.Sentry(
-        organization="o", projects=["p"], token=SECRET, api_url=url, timeout_s=DEADLINE_S
-    ).release("v20251116-abc123", "abc123"),
+    "Sentry.release": lambda url: sentry(url).release("v20251116-abc123", "abc123"),
     "GitHub.record": lambda url: github(url).record(RECORDED),
-    "Sentry.take_back": lambda url: blocks.Sentry(
-        organization="o", projects=["p"], token=SECRET, api_url=url, timeout_s=DEADLINE_S
-    ).take_back(TAKEN_BACK, "abc123"),
-    "Sentry.reachable": lambda url: blocks.Sentry(
-        organization="o", projects=["p"], token=SECRET, api_url=url, timeout_s=DEADLINE_S
-    ).reachable(),
-    "Registry.image": lambda url: blocks.Registry(base_url=url, username="u", token=SECRET, timeout_s=DEADLINE_S).image(
-        "ghcr.io/geoaziz/ethixai-backend", "sha-abc123"
+    "Sentry.take_back": lambda url: sentry(url).take_back(TAKEN_BACK, "abc123"),
+    "Sentry.reachable": lambda url: sentry(url).reachable(),
+    "Registry.image": lambda url: blocks.Registry(
+        base_url=url, username="u", token=SECRET, timeout_s=deadline_s()
+    ).image("ghcr.io/geoaziz/ethixai-backend", "sha-abc123"),
+    "Registry.revision_of": lambda url: registry(url).revision_of(
+        Image(repository="ghcr.io/geoaziz/ethixai-backend", digest="sha256:" + "0" * 64)
     ),
-    "Registry.revision_of": lambda url: blocks.Registry(
-        base_url=url, username="u", token=SECRET, timeout_s=DEADLINE_S
-    ).revision_of(Image(repository="ghcr.io/geoaziz/ethixai-backend", digest="sha256:" + "0" * 64)),
     "Atlas.backups": lambda url: atlas(url).backups(),
     "Atlas.restore": lambda url: atlas(url).restore("b"),
     "Atlas.restore_job": lambda url: atlas(url).restore_job("j"),
@@ -213,12 +236,12 @@ class Ends(NamedTuple):
 
 def cloud_logging(at: Ends) -> Any:
     """One project's logs."""
-    return blocks.CloudLogging(project="p", api_endpoint=at.grpc, timeout_s=DEADLINE_S)
+    return blocks.CloudLogging(project="p", api_endpoint=at.grpc, timeout_s=deadline_s())
 
 
 def secret_manager(at: Ends) -> Any:
     """One project's secrets."""
-    return blocks.SecretManager(project="p", api_endpoint=at.grpc, timeout_s=DEADLINE_S)
+    return blocks.SecretManager(project="p", api_endpoint=at.grpc, timeout_s=deadline_s())
 
 
 VERSION = "projects/p/secrets/s/versions/latest"

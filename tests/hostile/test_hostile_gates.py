@@ -4,6 +4,7 @@ A new check joins by itself: every port of the environment leads to the server t
 """
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from unittest.mock import patch
 
 import pytest
 from answers import ANSWERS, Server, hostile_server
-from calls import Ends, github, pagerduty, prometheus
+from calls import Ends, against, deadline_s, github, pagerduty, prometheus
 from prefect import runtime
 from prefect.logging import disable_run_logger
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
@@ -27,10 +28,13 @@ from playbook.checklist.items import Item, Topic
 from playbook.migration.plan import Migrations
 from playbook.release.plan import Order
 from playbook.release.version import Image, Version
+from tasks import windows
 from tasks.checklist import check_item
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 1.0
+MONGODB_S = 0.2
+"""It waits for an answer of its own protocol, which never comes here."""
+PREFECT_S = 1.0
 ENDS_S = 60.0
 BACKEND = "ethixai-backend"
 DIGEST = "sha256:" + "0" * 64
@@ -63,8 +67,9 @@ async def server() -> AsyncIterator[Server]:
 
 
 @pytest.fixture(autouse=True)
-def as_a_last_try(without_an_account: None) -> Iterator[None]:
-    """What is away on the last try cannot be told. Prefect's client does not try again either."""
+def as_a_last_try(without_an_account: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What is away on the last try cannot be told. Prefect's client does not try again either, and is soon given up."""
+    monkeypatch.setattr(windows, "ANSWERS_S", PREFECT_S)
     last = patch.dict(runtime.task_run.FIELDS, {"run_count": lambda: 99})
     with disable_run_logger(), last, temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
         yield
@@ -87,26 +92,26 @@ def moved(written: Environment, url: str, at: Ends) -> Environment:
     database = blocks.MongoDB(
         uri=given(f"mongodb://127.0.0.1:{port}/?directConnection=true"),
         database="x",
-        timeout_s=DEADLINE_S,
-        connect_timeout_s=DEADLINE_S,
+        timeout_s=MONGODB_S,
+        connect_timeout_s=MONGODB_S,
     )
     gates = written.gates.model_copy(update={"alerts": ("ErrorBudgetBurn",), "not_needed": {}})
     ports: dict[str, Any] = {
         "code_host": github(url),
         "tickets": github(url),
         "pagers": [pagerduty(url)],
-        "registry": blocks.Registry(base_url=url, username="u", token=given("t"), timeout_s=DEADLINE_S),
+        "registry": blocks.Registry(base_url=url, username="u", token=given("t"), timeout_s=deadline_s()),
         "prometheus": prometheus(url),
         "cloud_run": blocks.CloudRun(
             project="p",
             region="r",
             api_url=at.rest or url,
             api_endpoint=at.grpc,
-            read_timeout_s=DEADLINE_S,
-            write_timeout_s=DEADLINE_S,
+            read_timeout_s=deadline_s(),
+            write_timeout_s=deadline_s(),
         ),
         "secret_manager": blocks.SecretManager(
-            project="p", api_endpoint=at.grpc, names=("mongodb-uri",), timeout_s=DEADLINE_S
+            project="p", api_endpoint=at.grpc, names=("mongodb-uri",), timeout_s=deadline_s()
         ),
         "mongodb": database,
         "migrations": Migrations(folder=str(ROOT / "rehearsal" / "migrations"), services=(BACKEND,)),
@@ -118,12 +123,12 @@ def moved(written: Environment, url: str, at: Ends) -> Environment:
     return written.model_copy(update=ports)
 
 
-async def asked(written: Environment, topic: Topic, url: str, at: Ends) -> Item:
-    """One check, through the task's own function, within a time. Staging answers as production does."""
-    env = moved(written, url, at)
-    with temporary_settings({PREFECT_API_URL: url}):
+async def asked(written: Environment, topic: Topic, name: str, url: str, at: Ends) -> Item:
+    """One check, asked once, within a time. Staging answers as production does, with ``name``."""
+    with against(name), temporary_settings({PREFECT_API_URL: url}):
+        env = moved(written, url, at)
         async with asyncio.timeout(ENDS_S):
-            found: Item = await check_item.fn(env, topic, ORDER, staging=env)
+            found: Item = await inspect.unwrap(check_item)(env, topic, ORDER, staging=env)
     return found
 
 
@@ -138,7 +143,9 @@ async def test_no_answer_over_http_opens_a_gate(
     """FAIL or CANNOT TELL, and never an error of another kind: an answer that is not a yes stops a release."""
     handler, ends = hostile
     handler.answer = GRPC_ANSWERS["status UNAVAILABLE"]
-    found = await asyncio.gather(*(asked(written, topic, server.url(name), Ends(ends.grpc, "")) for name in CHOSEN))
+    found = await asyncio.gather(
+        *(asked(written, topic, name, server.url(name), Ends(ends.grpc, "")) for name in CHOSEN)
+    )
     items = dict(zip(CHOSEN, found, strict=True))
     assert {name for name, item in items.items() if item.is_met} <= set(MAY_PASS.get(topic, {})), items
     assert all(item.is_met or item.model_copy(update={"blocks": True}).is_open for item in found)
@@ -156,5 +163,5 @@ async def test_no_answer_over_grpc_opens_a_gate(
     handler, ends = hostile
     for name in sorted(GRPC_ANSWERS.keys() - LARGE):
         handler.answer = GRPC_ANSWERS[name]
-        found = await asked(written, topic, server.url("503"), ends)
+        found = await asked(written, topic, name, server.url("a token that ends never"), ends)
         assert not found.is_met, f"{name}: {found}"

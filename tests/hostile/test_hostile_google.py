@@ -14,7 +14,7 @@ from blocks import google_api
 from playbook.errors import ReleaseError
 from playbook.text import MESSAGE_MAX, clean
 
-ENDS_S = 20.0
+ENDS_S = 60.0
 Reply = Callable[[Any], Awaitable[bytes]]
 
 

@@ -72,6 +72,8 @@ class GitHub(Vendor):
         self._states: dict[int, list[Json]] = {}
         self._history: list[tuple[str, str]] = []
         self._load_tests: list[Json] = []
+        self._token_ends = ""
+        self._by_other_apps: list[tuple[str, str, str]] = []
         self.acknowledge("load test reviewed: 900 days https://grafana.example/load-tests/day-14")
 
     def checked(self, commit: str, conclusions: Mapping[str, str]) -> None:
@@ -79,6 +81,14 @@ class GitHub(Vendor):
         if wrong := set(conclusions.values()) - {"", *CONCLUSIONS}:
             raise ValueError(f"no such conclusion: {', '.join(sorted(wrong))}; there are {', '.join(CONCLUSIONS)}")
         self._checks[commit] = dict(conclusions)
+
+    def checked_by_another(self, app: str, name: str, conclusion: str) -> None:
+        """Another app has made a check run of this name on every commit."""
+        self._by_other_apps.append((app, name, conclusion))
+
+    def token_ends(self, at: str) -> None:
+        """The tokens of all callers end then, as GitHub writes it; empty: never."""
+        self._token_ends = at
 
     def reported(self, commit: str, statuses: Mapping[str, str]) -> None:
         """Set the commit statuses of ``commit``: context -> error, failure, pending or success."""
@@ -148,6 +158,7 @@ class GitHub(Vendor):
             Route("/issues/{number:int}/comments", self._comment, methods=["POST"]),
         ]
         return [
+            Route("/repos/{owner}/{repo}", self._repository, methods=["GET"]),
             Mount("/repos/{owner}/{repo}", routes=below),
             Route("/search/issues", self._search, methods=["GET"]),
         ]
@@ -156,6 +167,12 @@ class GitHub(Vendor):
         """An error in GitHub's format."""
         words = message or MESSAGES.get(status, "Server Error")
         return {"message": words, "documentation_url": DOCUMENTATION, "status": str(status)}
+
+    async def _repository(self, request: Request) -> Response:
+        """The repository itself, and when the caller's token ends."""
+        self._enter(request)
+        headers = {"GitHub-Authentication-Token-Expiration": self._token_ends} if self._token_ends else None
+        return JSONResponse({"full_name": REPOSITORY, "private": False, "default_branch": MAIN}, headers=headers)
 
     async def _check_runs(self, request: Request) -> Response:
         self._enter(request)
@@ -171,9 +188,9 @@ class GitHub(Vendor):
                 "started_at": stamp(),
                 "completed_at": stamp() if conclusion else None,
                 "output": self._output(commit, name),
-                "app": {"slug": "github-actions"},
+                "app": {"slug": app},
             }
-            for number, (name, conclusion) in enumerate(self._conclusions(commit).items(), start=1)
+            for number, (app, name, conclusion) in enumerate(self._runs(commit), start=1)
             if request.query_params.get("check_name", name) == name
         ]
         return self._paged(request, runs, lambda shown: {"total_count": len(runs), "check_runs": shown})
@@ -446,6 +463,11 @@ class GitHub(Vendor):
         if ref not in self._checks and not self._is_commit(ref):
             raise self._refused(422, f"No commit found for SHA: {ref}")
         return ref
+
+    def _runs(self, commit: str) -> list[tuple[str, str, str]]:
+        """App, name and conclusion of each run."""
+        ours = [("github-actions", name, conclusion) for name, conclusion in self._conclusions(commit).items()]
+        return ours + self._by_other_apps
 
     def _conclusions(self, commit: str) -> dict[str, str]:
         return self._checks.get(commit, dict.fromkeys(CHECKS, "success"))

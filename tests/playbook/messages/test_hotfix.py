@@ -175,7 +175,8 @@ def test_a_measure_says_how_it_is_ended() -> None:
     """Once it is restored there is nothing to end."""
     request = MitigateRequest(service="backend", measure=Measure.READ_ONLY, reason="a flood", requested_by="ada")
     assert (
-        "To end it: start mitigate/production with restore backend" in mitigated(request, "production", "x", "1").text
+        "To end it: start mitigate/production with restore backend"
+        in mitigated(request, "production", "x", "1", "for an hour").text
     )
     ended = request.model_copy(update={"measure": Measure.RESTORE})
-    assert "way back" not in mitigated(ended, "production", "x", "1").text
+    assert "way back" not in mitigated(ended, "production", "x", "1", "for an hour").text
