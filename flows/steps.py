@@ -12,6 +12,7 @@ from playbook.analysis.verdict import Action
 from playbook.errors import Conflict, OutOfBandChange, Refused, Transient, Unfinished
 from playbook.lease.lease import Decision, HotfixLease, Kind, Lease
 from playbook.messages.report import Report
+from playbook.messages.times import minutes
 from playbook.messages.words import stable_names
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.version import SmokeTest
@@ -211,9 +212,10 @@ async def rolled_back(env: Environment, report: Report, dropped: list[str]) -> F
 async def look_back(env: Environment, report: Report, asked_at_s: float | None) -> tuple[Report, str, bool]:
     """How long it took since a person asked, and whether readiness and login pass there: a sentence, and whether all is
     well."""
-    lease, took_s = report.lease, seconds_since(asked_at_s)
+    lease, took_s, budget_s = report.lease, seconds_since(asked_at_s), env.policy.rollback_budget_s
     served = f"users are on {stable_names(lease)} again"
     served += f", {took_s:.1f} s after it was asked for" if took_s is not None else ""
+    served += f", later than the {minutes(budget_s)} allowed" if took_s is not None and took_s > budget_s else ""
     report = await note(report, served)
     looks = (smoke_test(env, service, only=AFTER_ROLLBACK) for service in lease.services)
     problems = [problem for problem in await asyncio.gather(*looks) if problem]

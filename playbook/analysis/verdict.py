@@ -409,5 +409,6 @@ def _sentence(
         return explanation.sentence(found.reason, evidence, policy, bound=bound, eta_s=eta_s, left_s=left_s)
     if found.reason is Reason.SIGNAL_UNKNOWN:
         return signal_judge.unknown(found.state)
-    text = signal_judge.sentence(evidence.signals, found.state, policy)
+    is_held = found.reason is Reason.SIGNAL_HELD
+    text = signal_judge.sentence(evidence.signals, found.state, policy, is_held=is_held)
     return f"{text} {left_s:.0f} s of the bake are left." if found.action is Action.CONTINUE else text
