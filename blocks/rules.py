@@ -1,4 +1,4 @@
-"""What an environment must be to be trusted with a release, beyond the shape of its file."""
+"""What must be true of an environment beyond the types of its fields: rules across fields and vendors."""
 
 import difflib
 from collections.abc import Iterator

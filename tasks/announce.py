@@ -36,8 +36,8 @@ from playbook.release.request import MitigateRequest
 from playbook.release.version import VERSION, Version
 from playbook.text import clean
 from tasks import status
+from tasks.gcloud import gcloud_flags
 from tasks.incident import incident_ticket, note_incident, open_incidents, run_url
-from tasks.place import place_of
 from tasks.report import page_url, show_page
 from tasks.retries import LATER, NOTIFY, TELL
 from tasks.served import users_of
@@ -296,7 +296,7 @@ async def notify_set_aside(env: Environment, aside: Sequence[Unreadable]) -> Non
 def _page_of(env: Environment, one: Unreadable, users: Mapping[str, str]) -> Page:
     if not one.has_key:
         return key_unreadable(one.problem, env.name)
-    return set_aside(one, env.name, place_of(env), {one.service: users[one.service]})
+    return set_aside(one, env.name, gcloud_flags(env), {one.service: users[one.service]})
 
 
 async def notify_late_promotion(env: Environment, lease: Lease, why: str) -> None:

@@ -66,7 +66,7 @@ def test_no_flow_file_is_named_like_a_top_level_package() -> None:
 
 def test_the_playbook_has_no_clock_and_no_chance() -> None:
     """What decides gets the time as a value; import-linter cannot see a call, so the names are looked for here."""
-    for path in (ROOT / "playbook").glob("*.py"):
+    for path in (ROOT / "playbook").rglob("*.py"):
         assert not re.search(r"\b(datetime\.now|utcnow|time\.time|random\.|os\.environ)\b", path.read_text()), path
 
 

@@ -1,8 +1,7 @@
 """What one update of a service writes, and the pure steps that say which update is due.
 
-Every step takes a fresh read and answers the Change that is still missing, or None where that is so already.
-Doing a step
-twice therefore writes once, and a lost reply is found out by asking again.
+Every step takes a fresh read and returns the Change that is still missing, or None where nothing is. A step that is
+done twice therefore writes once, and after a lost reply the step is done again.
 """
 
 from collections.abc import Mapping
