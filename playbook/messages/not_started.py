@@ -38,7 +38,7 @@ class Asked(Frozen):
 
 
 def asked_release(request: ReleaseRequest) -> Asked:
-    """A release that did not start is no emergency: nobody is paged."""
+    """A release that did not start is no emergency: no one is paged."""
     return Asked(
         what="release",
         subject=f"Version: {request.version or 'the one that passed staging last'}",
