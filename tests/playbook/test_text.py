@@ -45,6 +45,25 @@ def test_marks_that_turn_the_direction_of_text_go() -> None:
     assert clean("a\u202eb\u2066c") == "abc"
 
 
+UNSEEN = [0x061C, 0x200B, 0x200E, 0x200F, 0x2060, 0x2064, 0xFEFF, 0xE0001, 0xE0041, 0xE007F]
+
+
+@pytest.mark.parametrize("code", UNSEEN, ids=hex)
+def test_letters_that_are_not_seen_go(code: int) -> None:
+    """Two names that look alike would be two names: ``ada`` and ``a<zero width>da``; tags hide whole sentences."""
+    assert clean(f"a{chr(code)}da") == "ada"
+    asked = RollbackRequest.model_validate(
+        {"symptom": "Something else", "reason": f"bad{chr(code)}", "requested_by": f"a{chr(code)}da"}
+    )
+    assert (asked.reason, asked.requested_by) == ("bad", "ada")
+
+
+def test_joined_emoji_and_right_to_left_letters_stay() -> None:
+    """They are text: a family, and Hebrew and Arabic words."""
+    text = "👩‍👧 שלום مرحبا"
+    assert clean(text) == text
+
+
 def test_everything_in_parameters_is_cleaned() -> None:
     """Keys, lists and nested values; a structure without an end has one afterwards."""
     assert clean_deep({"a\0": ["b\ud800", {"c": ("d\0", 1, None)}]}) == {"a": ["b", {"c": ["d", 1, None]}]}
