@@ -228,7 +228,7 @@ class Policy(Frozen):
         return self.model_copy(update={"bake_s": self.bake_s + seconds, "extensions": self.extensions + 1})
 
     def first_minutes(self) -> Self:
-        """The same policy for the minutes after a hotfix: what a canary would have shown, seen on everybody."""
+        """The same policy for the minutes after a hotfix: what a canary would have shown, seen on all users."""
         return self.model_copy(update={"name": f"{self.name}, first minutes", "bake_s": self.hotfix_watch_s})
 
     def watching(self) -> Self:
