@@ -372,7 +372,7 @@ RULES = [
         lambda t: t + "[contacts]\nCTO = {slack = '@cto', slack_id = '@cto'}\n",
         "contacts.CTO.slack_id: String should match pattern",
     ),
-    ("itself before it", lambda t: 'staging = "small"\n' + t, "staging: small would have to pass itself first"),
+    ("itself before it", lambda t: ALONE + t, "staging: small would have to pass itself first"),
     (
         "a bake that outlives the lease",
         lambda t: t + "[policy]\nbake_s = 7201\n",
@@ -401,6 +401,7 @@ RULES = [
     ("no pager, and one", lambda t: 'pager = "none"\n' + t + PAGER, 'pager: pager is "none", and there is a pager too'),
 ]
 UNSIGNED = 'signing = "none"\n'
+ALONE = UNSIGNED + 'pager = "none"\nstaging = "small"\n'
 SIGNING = '[signing]\nkeys = [{env = "BLOCKS_TEST_TOKEN"}]\n'
 PAGER = '[pagerduty]\nrouting_key = {env = "BLOCKS_TEST_TOKEN"}\n'
 
