@@ -203,7 +203,7 @@ def main() -> int:
     deployment = api.ask("GET", f"/deployments/name/{arguments.deployment}")
     body = {"parameters": parameters, "idempotency_key": arguments.key, "tags": ["github"]}
     run = api.ask("POST", f"/deployments/{deployment['id']}/create_flow_run", body)
-    link = f"{url.removesuffix('/api')}/runs/flow-run/{run['id']}"
+    link = f"{url.removesuffix('/api')}/v2/runs/flow-run/{run['id']}"
     print(actions_text(f"{run['name']}: {link}"), flush=True)
     state = follow(api, run, link)
     sign = "✅" if state["type"] == "COMPLETED" else "❌"

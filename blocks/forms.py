@@ -10,6 +10,7 @@ from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.responses import DeploymentResponse
 
+from blocks import status_page
 from blocks.environment import Environment
 from playbook.errors import BadRequest
 from playbook.form import deployed
@@ -41,6 +42,7 @@ async def finish_deployments(only: Environment | None = None) -> list[str]:
     """
     done: list[str] = []
     environments: dict[str, Environment | None] = {only.name: only} if only else {}
+    pages: dict[str, str] = {}
     async with get_client() as client:
         names = {flow.id: flow.name for flow in await client.read_flows(limit=200)}
         async for one in _deployments(client):
@@ -50,13 +52,16 @@ async def finish_deployments(only: Environment | None = None) -> list[str]:
             if name not in environments:
                 environments[name] = await _opened(name)
             if (environment := environments[name]) is not None:
-                await client.update_deployment(one.id, finished(one, environment))
+                if name not in pages:
+                    page, _ = await status_page.find(client, name)
+                    pages[name] = environment.ui(f"/artifacts/artifact/{page}")
+                await client.update_deployment(one.id, finished(one, environment, pages[name]))
                 done.append(f"{names.get(one.flow_id, '?')}/{one.name}")
     return sorted(done)
 
 
-def finished(one: DeploymentResponse, environment: Environment) -> DeploymentUpdate:
-    """What is changed of a deployment."""
+def finished(one: DeploymentResponse, environment: Environment, page_url: str = "") -> DeploymentUpdate:
+    """What is changed of a deployment. ``page_url``: of its environment's status page."""
     schema = deployed(
         one.parameter_openapi_schema or {},
         environment.name,
@@ -65,7 +70,7 @@ def finished(one: DeploymentResponse, environment: Environment) -> DeploymentUpd
     )
     return DeploymentUpdate(
         parameter_openapi_schema=schema,
-        description=described(one.description or "", environment.name, environment.ui_url),
+        description=described(one.description or "", environment.name, page_url),
         version=version(),
     )
 

@@ -167,7 +167,7 @@ class Prometheus(HttpBlock):
         if isinstance(found, Matrix):
             raise Refused(f"Prometheus gave samples over time for {query}; make it one number in [queries].")
         if len(found.result) == 0:
-            raise NoData(f"Prometheus knows nothing that matches {query}")
+            raise NoData(f"Prometheus has no series that match {query}")
         if isinstance(found, Vector) and len(found.result) > 1:
             raise Refused(
                 f"Prometheus gave {len(found.result)} series for {query}; aggregate them to one in [queries]."

@@ -1,4 +1,4 @@
-"""What an environment must be to be trusted with a release, beyond the shape of its file."""
+"""What must be true of an environment beyond the types of its fields: rules across fields and vendors."""
 
 import difflib
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ def warnings(environment: Environment) -> list[str]:
     """What a person should know of an environment that may be used as it is."""
     if environment.is_production and environment.server_notices is None:
         return [
-            "nobody is told when no worker is there and a release does not start: add [server_notices] "
+            "people are not told when no worker is there and a release does not start: add [server_notices] "
             "(docs/operations.md, What the server tells)"
         ]
     return []

@@ -22,11 +22,11 @@ from playbook.migration.messages import ask_down, ask_several, asking_before, cl
 from playbook.migration.plan import MigrationRequest, RollbackPlan, Way
 from playbook.migration.progress import gone_on, progress_of, with_progress
 from playbook.release.outcome import FlowResult, ReleaseOutcome
-from tasks.announce import notify, notify_not_started
+from tasks.announce import notify, notify_not_started, this_run
 from tasks.ending import ending
 from tasks.halt import closed_services, notify_stopped
 from tasks.heartbeat import owner_of, with_heartbeat
-from tasks.incident import own_url, run_url
+from tasks.incident import run_url
 from tasks.lease import acquire, as_it_stands, save_lease, take_over
 from tasks.migration.backfill import count_losses, count_retained, dry_run, forget, still_applied, undo, verify
 from tasks.migration.consent import ask_consent
@@ -93,7 +93,7 @@ async def take_or_go_on(env: Environment, request: MigrationRequest) -> tuple[Mi
         return new, f"; {tried}"
     lease = await as_it_stands(env, found, partial(go_on_with, env, request))
     if lease is None:
-        raise Refused(f"{found.release_id} has ended just now. Look how, before you start anything again.")
+        raise Refused(f"{found.release_id} has ended just now. Read how it ended before you start it again.")
     return lease, ""
 
 
@@ -128,7 +128,7 @@ async def agreed_to_losses(env: Environment, request: MigrationRequest, plan: Ro
     questions += [ask_several(plan)] if is_several else []
     agreed: list[str] = []
     for number, question in enumerate(questions):
-        await notify(env, asking_before(plan, request, env.name, own_url(env), number))
+        await notify(env, asking_before(plan, request, env.name, this_run(env), number))
         answer = await ask_consent(question, env.policy.gate_deadline_s)
         if not answer.is_yes:
             raise Refused(f"{answer}. {', '.join(plan.undo)} stays.")

@@ -38,9 +38,9 @@ async def _review(environment: str, first_day: date | None, last_day: date | Non
     days = f"{day(from_s)} to {day(to_s - 1)}"
     key = f"review-{environment}-{day(from_s)}-{day(to_s - 1)}"
     text = f"{figures.promoted} promoted, {figures.reverted} reverted, {figures.rolled_back} rolled back"
-    await keep_page(key, review_page(figures), text)
+    where = await keep_page(env, key, review_page(figures), text)
     todo = "".join(f"\n• {one}" for one in automation_candidates(figures))
-    said = f"📊 Review of {environment}, {days}: {text}.{todo}\n{env.ui_url}/artifacts/key/{key}"
+    said = f"📊 Review of {environment}, {days}: {text}.{todo}\n{where}"
     await notify(env, Message(key=key, audience=Audience.RELEASES, text=said))
     return FlowResult(end=ReleaseOutcome.PASSED, message=f"{days}: {text}.")
 

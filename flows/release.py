@@ -143,7 +143,11 @@ async def make_order(env: Environment, staging: Environment | None, request: Rel
         raise BadRequest(missing)
     return Order(
         version=version,
-        images={service: build for service, build in zip(services, builds, strict=True) if isinstance(build, Image)},
+        images={  # copies: Prefect would draw a line from each check to every later step that knows its image
+            service: build.model_copy()
+            for service, build in zip(services, builds, strict=True)
+            if isinstance(build, Image)
+        },
         canary_percent=int(request.canary_percent or env.policy.canary_percent),
         canary_percent_max=int(request.canary_percent or env.policy.canary_percent_max),
         changes=request.changes,

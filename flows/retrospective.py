@@ -49,10 +49,10 @@ async def _retrospective(environment: str, run: str) -> FlowResult:
 async def look_back(env: Environment, run: Run, *before: Run) -> None:
     """The page of one release stands in the UI; its action items are issues; the channel has a summary of it."""
     items = action_items(run, before)
-    run_url = f"{env.ui_url}/runs/flow-run/{run.run_id}"
+    run_url = env.run_url(run.run_id)
     page = retrospective_page(run, before, items, {"the run": run_url}, await error_ratios(env, run))
     key = f"retrospective-{run.run_id}"
-    await keep_page(key, page, f"{run.version} {run.outcome}")
+    where = await keep_page(env, key, page, f"{run.version} {run.outcome}")
     for item in items:
         body = f"{item.why}\n\n{run_url}"
         labels = ("retrospective",)
@@ -60,6 +60,5 @@ async def look_back(env: Environment, run: Run, *before: Run) -> None:
             env,
             Ticket(key=item.key, title=item.title, severity=SEVERITY_OF[Event.ACTION_ITEM], body=body, labels=labels),
         )
-    where = f"{env.ui_url}/artifacts/key/{key}"
     text = summary(run, items, where)
     await notify(env, Message(key=f"retrospective/{run.run_id}", audience=Audience.RELEASES, text=text))

@@ -70,9 +70,10 @@ async def up() -> int:
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
     print(STARTING, flush=True)
     login = f"rehearsal:{secrets.token_hex(4)}"
-    async with running_environment(auth=login, policy=training.POLICY) as test_env:
+    async with running_environment(auth=login, policy=training.POLICY, notices="yes") as test_env:
         lessons = await training.prepare(test_env)
-        head = training.head(test_env, lessons, await training.forms(test_env, lessons), login)
+        status = await training.status_page(test_env)
+        head = training.head(test_env, lessons, await training.forms(test_env, lessons), status, login)
         async with serve(
             inbox.application(test_env.world.vendor_calls, lambda: head, partial(training.resolve, test_env))
         ) as page:
@@ -86,6 +87,7 @@ async def up() -> int:
                 f"{for_scripts(test_env.world)}"
                 f"{for_gcloud(test_env.world)}\n"
                 f"Prefect UI   {test_env.server.ui_url}   login {login}\n"
+                f"Status       {status}   what serves production now\n"
                 f"Start here   {page.url}   links to the forms below, and what Slack, PagerDuty, GitHub and Sentry "
                 "received\n\n"
                 "Try these, in this order (in the UI: Deployments, Run, Custom run):\n"

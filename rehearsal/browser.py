@@ -85,11 +85,11 @@ class Ui:
         await self.page.get_by_role("menuitem", name=entry, exact=True).click()
         await self.page.get_by_role("button", name=confirm, exact=True).click()
 
-    def text(self, words: str) -> Locator:
+    def text(self, words: str | re.Pattern[str]) -> Locator:
         """The first place that shows these words."""
         return self.page.get_by_text(words).first
 
-    async def sees(self, words: str, timeout_s: float = PATIENCE_MS / 1000) -> None:
+    async def sees(self, words: str | re.Pattern[str], timeout_s: float = PATIENCE_MS / 1000) -> None:
         """Wait until the page shows these words."""
         await expect(self.text(words)).to_be_visible(timeout=timeout_s * 1000)
 

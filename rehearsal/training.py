@@ -99,6 +99,8 @@ async def prepare(test_env: TestEnvironment, policy: str = POLICY) -> tuple[Less
     for lesson in found:
         if lesson.version:
             await test_env.publish(lesson.version, lesson.behaviours)
+    for name in ("production", "staging"):  # it finds nothing, and writes the page of what serves
+        await test_env.prefect.start(f"recovery/{name}", {"environment": name})
     return found
 
 
@@ -114,6 +116,13 @@ async def _form(http: httpx.AsyncClient, ui_url: str, lesson: Lesson) -> str:
     return f"{ui_url}/v2/deployments/deployment/{answer.json()['id']}/run?parameters={filled}"
 
 
+async def status_page(test_env: TestEnvironment) -> str:
+    """The address of the page that says what serves production now. Raises httpx.HTTPStatusError."""
+    async with test_env.server.client as http:
+        answer = (await http.get("/artifacts/production-now/latest")).raise_for_status()
+    return f"{test_env.server.ui_url}/v2/artifacts/artifact/{answer.json()['latest_id']}"
+
+
 async def resolve(test_env: TestEnvironment, key: str) -> None:
     """A person resolves an incident in PagerDuty. Raises httpx.HTTPStatusError."""
     event = {"routing_key": SECRETS["REHEARSAL_ROUTING_KEY"], "event_action": "resolve", "dedup_key": key}
@@ -127,8 +136,11 @@ def printed(found: tuple[Lesson, ...]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def head(test_env: TestEnvironment, found: tuple[Lesson, ...], addresses: tuple[str, ...], login: str) -> str:
-    """The same as HTML, with links to the filled-in forms."""
+def head(
+    test_env: TestEnvironment, found: tuple[Lesson, ...], addresses: tuple[str, ...], status: str, login: str
+) -> str:
+    """The same as HTML, with links to the filled-in forms and to the page of what serves."""
     links = ((url, f"{one.deployment} {one.what}", one.happens) for one, url in zip(found, addresses, strict=True))
-    ui = f"<p>{link(test_env.server.ui_url, 'Prefect UI')}: the login is <code>{login}</code></p>"
+    now = link(status, "What serves production now")
+    ui = f"<p>{link(test_env.server.ui_url, 'Prefect UI')}: the login is <code>{login}</code> · {now}</p>"
     return f"<h1>What to try: each link opens a filled-in form; press Submit there</h1>{ui}{listed(links)}"

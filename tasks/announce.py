@@ -35,9 +35,10 @@ from playbook.release.plan import Order
 from playbook.release.request import MitigateRequest
 from playbook.release.version import VERSION, Version
 from playbook.text import clean
+from tasks import status
+from tasks.gcloud import gcloud_flags
 from tasks.incident import incident_ticket, note_incident, open_incidents, run_url
-from tasks.links import page_url
-from tasks.place import place_of
+from tasks.report import page_url, show_page
 from tasks.retries import LATER, NOTIFY, TELL
 from tasks.served import users_of
 from tasks.start import form_link, start
@@ -69,7 +70,7 @@ async def post(env: Environment, message: Message, to: str) -> None:
     for channel in env.channels:
         if channel.name == to:
             async with _within_a_try(to):
-                await channel.post(linked(message, env.name, env.ui_url), repeat=True)
+                await channel.post(linked(message, status.address(env)), repeat=True)
 
 
 @task(name="page", task_run_name="page {page.severity} ({env.name})", **NOTIFY)
@@ -147,20 +148,22 @@ def recipients(env: Environment, fact: Fact) -> tuple[str, ...]:
             return ("",) if env.release_tracker is not None else ()
 
 
-async def notify(env: Environment, fact: Fact) -> None:
-    """Tell every recipient, side by side: one that is slow or away delays no other.
+async def notify(env: Environment, fact: Fact) -> str:
+    """Tell every recipient, side by side: one that is slow or away delays no other. Returns the address of what was
+    made, which a ticket has.
 
     What cannot be said now is said by an `announce` run, and this run's log shows so. One flow run takes a release
     through staging and production, so the environment is part of the fact's key.
     """
     facts = env.routing.copies(fact) if isinstance(fact, Message) else (fact,)
     keyed = [one.model_copy(update={"key": f"{env.name}/{one.key}"}) for one in facts]
-    await asyncio.gather(*(_tell(env, one, to) for one in keyed for to in recipients(env, one)))
+    made = await asyncio.gather(*(_tell(env, one, to) for one in keyed for to in recipients(env, one)))
+    return next(filter(None, made), "")
 
 
-async def _tell(env: Environment, fact: Fact, to: str) -> None:
+async def _tell(env: Environment, fact: Fact, to: str) -> str:
     try:
-        await STEPS[type(fact)](env, fact, to)
+        return str(await STEPS[type(fact)](env, fact, to) or "")
     except ReleaseError as unsaid:
         get_run_logger().warning("%s will be sent later by an announce run: %s", fact.key, unsaid)
         kind = type(fact).__name__.lower()
@@ -168,10 +171,11 @@ async def _tell(env: Environment, fact: Fact, to: str) -> None:
             signature = await env.signer.sign_words("announce", words_of(fact, to))
         except Refused as unsigned:
             get_run_logger().error("%s will not be sent: %s", fact.key, unsigned)
-            return
+            return ""
         fields = {kind: fact.model_dump(mode="json"), "to": to, "signature": signature}
         key = "/".join(filter(None, ("announce", kind, fact.key, to)))
         await start(f"announce/{env.name}", {"environment": env.name, **fields}, key)
+        return ""
 
 
 def words_of(fact: Fact, to: str) -> str:
@@ -210,7 +214,7 @@ async def track_taken_back(env: Environment, lease: Lease) -> None:
         reason=lease.reason,
         from_s=min(lease.bake_start_s or float(lease.epoch), now_s),
         until_s=now_s,
-        url=f"{env.ui_url}/runs/flow-run/{lease.flow_run_id}" if env.ui_url else "",
+        url=env.run_url(lease.flow_run_id),
     )
     await notify(env, taken)
 
@@ -239,7 +243,7 @@ async def notify_approval(env: Environment, order: Order, items: tuple[Item, ...
 
 def this_run(env: Environment) -> str:
     """Where this run is seen in the Prefect UI."""
-    return f"{env.ui_url}/runs/flow-run/{runtime.flow_run.get_id()}"
+    return env.run_url(runtime.flow_run.get_id())
 
 
 def planned_words(env: Environment, report: Report, order: Order, changes: str) -> tuple[str, ...]:
@@ -292,7 +296,7 @@ async def notify_set_aside(env: Environment, aside: Sequence[Unreadable]) -> Non
 def _page_of(env: Environment, one: Unreadable, users: Mapping[str, str]) -> Page:
     if not one.has_key:
         return key_unreadable(one.problem, env.name)
-    return set_aside(one, env.name, place_of(env), {one.service: users[one.service]})
+    return set_aside(one, env.name, gcloud_flags(env), {one.service: users[one.service]})
 
 
 async def notify_late_promotion(env: Environment, lease: Lease, why: str) -> None:
@@ -306,7 +310,7 @@ async def notify_not_reverted(env: Environment, report: Report, why: str) -> Non
 
 
 async def notify_hotfix_started(env: Environment, report: Report) -> None:
-    """`#incident-response` and whoever is called for security know that a hotfix is on its way to all users."""
+    """`#incident-response` and those who are called for security know that a hotfix is on its way to all users."""
     page = hotfix.hotfix_page(report, this_run(env))
     await asyncio.gather(
         notify(env, hotfix.hotfix_started(report, env.contacts, this_run(env))),
@@ -333,18 +337,21 @@ async def end_incidents(env: Environment, coordinator: str) -> None:
 
 
 async def notify_reverted(env: Environment, report: Report) -> None:
-    """Whoever must act first is told first: the page, then the rooms, and the ticket once the logs have been read."""
+    """Those who must act first are told first: the page, then the rooms, and the ticket once the logs are read. The
+    release's page leads to the ticket."""
     await notify(env, pages.rollback_page(report))
 
-    async def ticket() -> None:
-        await notify(env, await incident_ticket(env, report))
+    async def ticket() -> str:
+        return await notify(env, await incident_ticket(env, report))
 
     channel = messages.war_room(report, env.contacts, run_url(env, report.lease))
-    await asyncio.gather(notify(env, messages.rolled_back(report)), notify(env, channel), ticket())
+    *_, url = await asyncio.gather(notify(env, messages.rolled_back(report)), notify(env, channel), ticket())
+    if url:
+        await show_page(report.linked("ticket", url), f"{report.lease.version}: the ticket is open")
 
 
 async def notify_given_way(env: Environment, report: Report) -> None:
-    """`#releases` knows that a release was taken back for something that cannot wait. Nobody is woken for it."""
+    """`#releases` knows that a release was taken back for something that cannot wait. No one is paged for it."""
     await notify(env, messages.given_way(report))
 
 
@@ -364,7 +371,7 @@ async def notify_interrupted(env: Environment, report: Report) -> None:
 async def notify_asking(env: Environment, report: Report) -> None:
     """`#incident-response` knows that a person is asked, where, and until when."""
     lines = question(report, page_url(env, report.key))
-    await notify(env, messages.asking(report, lines, f"{env.ui_url}/runs/flow-run/{report.lease.flow_run_id}"))
+    await notify(env, messages.asking(report, lines, env.run_url(report.lease.flow_run_id)))
 
 
 async def notify_holding(env: Environment, report: Report, services: Sequence[str]) -> None:

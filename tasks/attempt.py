@@ -8,6 +8,7 @@ from prefect.context import FlowRunContext
 
 from playbook.errors import Refused
 
+SO = " It ended so: "
 RESUMING = "Resuming"
 """Prefect's name for the state of a run that a person resumes after Suspend."""
 
@@ -28,14 +29,21 @@ async def attempt() -> Attempt:
     return of_states(await _states())
 
 
-async def check_not_ended() -> None:
-    """This run has not ended before: Retry in the UI does not start it a second time. Raises: Refused."""
+async def ended_before() -> State | None:
+    """How this run has ended before, where Retry in the UI has started it once more; None where it has not."""
     states = await _states()
     if of_states(states) is not Attempt.RETRIED:
-        return
-    ended = [state for state in states if state.is_final()]
-    how = f" as {ended[-1].name}" if ended else ""
-    raise Refused(f"This run has ended already{how}, and a run is not retried. Start a new one.")
+        return None
+    return [state for state in states if state.is_final()][-1]
+
+
+def not_retried(ended: State) -> Refused:
+    """Why a run that has ended so does not run again; how it ended stays readable."""
+    _, _, why = (ended.message or "").rpartition(SO)
+    return Refused(
+        f"This run has ended already as {ended.name}, and a run is not retried. Start a new one."
+        + (f"{SO}{why}" if why else "")
+    )
 
 
 def of_states(states: list[State]) -> Attempt:
@@ -47,8 +55,10 @@ def of_states(states: list[State]) -> Attempt:
 
 
 def check_not_paused() -> None:
-    """A person has not paused this run in the UI. Raises Prefect's Pause, which ends the process: a step that lasts
-    asks this itself, since Prefect looks only between steps."""
+    """No person has paused this run in the UI. A long step calls this itself, since Prefect looks only between steps.
+
+    Raises: Prefect's Pause, which ends the process.
+    """
     if context := FlowRunContext.get():
         context.flow_run_suspension_request.raise_if_requested()
 

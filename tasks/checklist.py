@@ -1,10 +1,10 @@
-"""The checks before a release, each one a step of its own, side by side."""
+"""The checks before a release, side by side. Their table stands in the UI; the graph has one step for all of them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 
 from blocks.clock import unix_s
 from blocks.environment import Environment
@@ -21,7 +21,7 @@ from playbook.release.plan import Order
 from playbook.release.version import VERSION, Image
 from tasks import windows
 from tasks.migration.tested import migrations_tested
-from tasks.retries import TELL, is_last_try
+from tasks.retries import TELL, is_last_try, step
 from tasks.tokens import token_problems
 
 
@@ -41,7 +41,7 @@ class Question(NamedTuple):
     staging: Environment | None
 
 
-@task(name="checklist", task_run_name="checklist: {topic.words} in {env.name}", **TELL)
+@step("checklist item", **TELL)
 async def check_item(
     env: Environment, topic: Topic, order: Order, staging: Environment | None = None, is_hotfix: bool = False
 ) -> Item:

@@ -78,5 +78,5 @@ def _recorded(env: Environment, lease: Lease, state: DeploymentState, descriptio
         commit=version["commit"],
         state=state,
         description=description,
-        url=f"{env.ui_url}/runs/flow-run/{lease.flow_run_id}" if env.ui_url else "",
+        url=env.run_url(lease.flow_run_id),
     )

@@ -11,7 +11,7 @@ from playbook.errors import BadRequest, Conflict, Fenced, Held, Refused, Release
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.text import clean
 from tasks import status
-from tasks.attempt import check_not_ended
+from tasks.attempt import ended_before, not_retried
 from tasks.binding import check_environment
 from tasks.deployments import all_recorded
 from tasks.run_name import name_end
@@ -30,10 +30,14 @@ async def ending(
 
     An error that the project knows is an end like any other; an unforeseen one is Failed.
     """
+    name = ""
     try:
         await check_environment()
         if not is_repeatable:
-            await check_not_ended()
+            ended = await ended_before()
+            if ended is not None:
+                name = ended.name or ""
+                raise not_retried(ended)
         outcome = await work
     except BadRequest as wrong:
         refused = _refused(wrong, "; ".join(wrong.problems))
@@ -51,7 +55,7 @@ async def ending(
     if notify is not None:
         await notify(outcome.model_copy(update={"message": message}))
     await all_recorded()
-    await status.finish(outcome, await name_end(outcome.end.value))
+    await status.finish(outcome, await name_end(name or outcome.end.value))
     state = Completed if outcome.end.is_success else Failed
     return state(name=outcome.end.value, message=message)
 

@@ -143,9 +143,12 @@ async def with_steps(runs: Sequence[Run]) -> tuple[Run, ...]:
 
 
 @task(name="keep page", task_run_name="keep page {key}", **TELL)
-async def keep_page(key: str, page: str, description: str) -> None:
-    """The page (Markdown) stands in the UI under its key."""
-    await artifacts.acreate_markdown_artifact(clean(page, len(page)), key=key, description=clean(description, 500))
+async def keep_page(env: Environment, key: str, page: str, description: str) -> str:
+    """The page (Markdown) stands in the UI under its key. Returns the address that shows it."""
+    kept = await artifacts.acreate_markdown_artifact(
+        clean(page, len(page)), key=key, description=clean(description, 500)
+    )
+    return env.ui(f"/artifacts/artifact/{kept}")
 
 
 async def _steps(client: PrefectClient, run_id: str) -> tuple[Step, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from functools import partial
 from pathlib import Path
 
-from prefect import get_run_logger, runtime
+from prefect import get_run_logger
 
 from blocks.environment import Environment
 from playbook.errors import ReleaseError
@@ -116,12 +116,7 @@ async def postmortem_template() -> str:
 
 def run_url(env: Environment, lease: Lease) -> str:
     """Where the run that holds ``lease`` is seen in the Prefect UI."""
-    return f"{env.ui_url}/runs/flow-run/{lease.flow_run_id}"
-
-
-def own_url(env: Environment) -> str:
-    """Where this run is seen in the Prefect UI."""
-    return f"{env.ui_url}/runs/flow-run/{runtime.flow_run.get_id()}"
+    return env.run_url(lease.flow_run_id)
 
 
 @step("open incidents", **READ)

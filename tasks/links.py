@@ -18,22 +18,17 @@ CONSOLE = "https://console.cloud.google.com/logs/query"
 async def links_of(env: Environment, lease: Lease) -> dict[str, str]:
     """Name -> URL, what is needed first stands first. What this environment does not have is left out."""
     found = {
-        "run": f"{env.ui_url}/runs/flow-run/{lease.flow_run_id}" if env.ui_url else "",
+        "run": env.run_url(lease.flow_run_id),
         "logs": logs_url(env, lease),
         "commits": commits_url(env, lease),
         "dashboard": env.dashboard,
     }
-    if lease.decision is not Decision.REVERT and env.ui_url:  # nobody waits for a link who waits to be taken back
+    if lease.decision is not Decision.REVERT and env.ui_url:  # a release that is taken back waits for no link
         with contextlib.suppress(TimeoutError):
             asked = form_link(env.ui_url, f"rollback/{env.name}", {"environment": env.name})
             form = await asyncio.wait_for(asked, LINK_WAITS_S)
             found["roll back"] = form if form.startswith("http") else ""
     return {name: url for name, url in found.items() if url}
-
-
-def page_url(env: Environment, key: str) -> str:
-    """Where the newest page under ``key`` is seen; empty where the environment's file does not say where the UI is."""
-    return f"{env.ui_url}/v2/artifacts/key/{quote(key)}" if env.ui_url else ""
 
 
 def logs_url(env: Environment, lease: Lease) -> str:

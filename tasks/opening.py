@@ -59,7 +59,7 @@ async def open_page(env: Environment, order: Order, kind: Kind = Kind.RELEASE) -
             why=order.changes,
             has_staging=bool(env.staging),
             bake_s=env.policy.bake_s,
-            run_url=f"{env.ui_url}/runs/flow-run/{runtime.flow_run.get_id()}" if env.ui_url else "",
+            run_url=env.run_url(runtime.flow_run.get_id()),
         )
     )
     await shown.at("checks", f"asked for by {order.requested_by or 'an unnamed person'}")

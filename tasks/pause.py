@@ -87,7 +87,7 @@ async def notify_resumed(env: Environment, report: Report) -> None:
 
 def run_url_of(env: Environment, lease: Lease) -> str:
     """Where a person resumes the paused run."""
-    return f"{env.ui_url}/runs/flow-run/{lease.runs[-1]}"
+    return env.run_url(lease.runs[-1])
 
 
 @step("say what became of it", **READ)

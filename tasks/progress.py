@@ -1,6 +1,7 @@
 """The course of a bake in the UI: a progress artifact with what is left, and the release's page with what is seen."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -17,6 +18,8 @@ from playbook.text import clean
 from tasks.report import PAGE_WAITS_S, show_page
 
 LINE_MAX = 1500
+_last: set["asyncio.Task[None]"] = set()
+"""What is being written of bakes that are over: asyncio itself keeps no task alive."""
 
 
 class Progress:
@@ -37,6 +40,20 @@ class Progress:
         if self._under_way is not None:
             self._under_way.cancel()
             await asyncio.gather(self._under_way, return_exceptions=True)
+
+    def over(self, verdicts: Sequence[Verdict], now_s: float, ends_s: float) -> None:
+        """The bake is over, and the artifact says why. It is written in the background: users come first."""
+        if self._report is None or self._artifact is None or not verdicts:
+            return
+        worst, start_s = verdicts[0], self._report.lease.bake_start_s or now_s
+        line = clean(f"Over. {worst.service}: {worst.explanation}", LINE_MAX)
+        last = asyncio.ensure_future(self._last(self._report, done_percent(now_s, start_s, ends_s), line))
+        _last.add(last)
+        last.add_done_callback(_last.discard)
+
+    async def _last(self, report: Report, percent: float, line: str) -> None:
+        with contextlib.suppress(*PREFECT_AWAY, ObjectNotFound, TimeoutError):
+            await asyncio.wait_for(self._progress(report, percent, line), PAGE_WAITS_S)
 
     async def _show(self, report: Report, verdicts: Sequence[Verdict], now_s: float, ends_s: float) -> None:
         start_s = report.lease.bake_start_s or now_s

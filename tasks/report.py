@@ -1,6 +1,7 @@
 """The page of a release in the Prefect UI: one artifact, written in place at every step."""
 
 import asyncio
+from urllib.parse import quote
 from uuid import UUID
 
 from prefect import artifacts, get_run_logger, runtime
@@ -38,6 +39,13 @@ _reported: set[tuple[str, str]] = set()
 def has_report(key: str) -> bool:
     """Whether this run has opened a report under ``key``: the page is the report's from then on."""
     return (str(runtime.flow_run.get_id()), key) in _reported
+
+
+def page_url(env: Environment, key: str) -> str:
+    """Where this run's page under ``key`` is seen: its own address once it is written, before that the key's, which
+    lists it."""
+    page = _written.get((str(runtime.flow_run.get_id()), key))
+    return env.ui(f"/artifacts/artifact/{page}" if page else f"/artifacts/key/{quote(key)}")
 
 
 async def open_report(
@@ -80,8 +88,10 @@ async def note(report: Report, text: str) -> Report:
 
 async def show_checklist(env: Environment, version: str, items: tuple[Item, ...]) -> None:
     """The checks stand in the UI as one table, written anew as more of them are answered."""
-    not_met = [item.topic.value for item in items if not item.is_met]
-    described = f"{version}: {'not met: ' + ', '.join(not_met) if not_met else 'every item is met'}"
+    stopping = [item.topic.words for item in items if item.is_open]
+    others = [item.topic.words for item in items if not item.is_open and not item.is_met]
+    said = f"stopped by: {', '.join(stopping)}" if stopping else "nothing stops it"
+    described = f"{version}: {said}" + (f"; not met, and allowed to be: {', '.join(others)}" if others else "")
     try:
         table = artifacts.acreate_table_artifact(
             [{key: clean(value) for key, value in row.items()} for row in rows(items)],

@@ -9,14 +9,16 @@ import json
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
-from prefect import artifacts, get_run_logger
+from prefect import get_run_logger
 from prefect.client import orchestration
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas import filters, sorting
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
 
+from blocks import status_page
 from blocks.clock import unix_s
 from blocks.environment import Environment
 from blocks.prefect_api import PREFECT_AWAY
@@ -30,7 +32,7 @@ from playbook.messages.status import (
     Link,
     Serving,
     Status,
-    key_of,
+    link_to,
     page,
     people,
     serving_of,
@@ -39,10 +41,11 @@ from playbook.messages.status import (
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.traffic import ServiceSnapshot
 from playbook.release.version import VERSION
+from playbook.rollback.plan import preview
 from playbook.text import clean
 from tasks import windows
 from tasks.links import all_logs_url
-from tasks.run_name import deployed_run
+from tasks.run_name import deployed_run, name_scheduled
 
 LISTED = ("release", "hotfix", "rollback", "migration-rollback", "mitigate", "recovery", "watch")
 """The flows whose outcomes are listed."""
@@ -51,6 +54,8 @@ OBSERVING = frozenset({"recovery", "watch"})
 SERVED = (ReleaseOutcome.PROMOTED.value, ReleaseOutcome.ROLLED_BACK.value, "Running")
 """States of a run that may have brought what serves now."""
 OVER = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
+REFRESHING = "recovery"
+"""The flow that writes the page although it changed nothing: what another tool changed is there within 10 minutes."""
 WRITE_WAITS_S = 10
 END_WAITS_S = 8
 """How long the end of a run waits for the page. What it does for users is long done then."""
@@ -61,6 +66,7 @@ _held: dict[str, Environment] = {}
 _writing: dict[str, "asyncio.Task[None]"] = {}
 _words: dict[str, str] = {}
 _waiting: set[str] = set()
+_pages: dict[str, UUID] = {}
 _written: dict[str, str] = {}
 
 
@@ -88,8 +94,9 @@ async def finish(outcome: FlowResult, name: str) -> None:
     if run is None or not name:
         return
     environment = str((run.parameters or {}).get("environment", ""))
+    await name_scheduled(environment)
     is_listed = listed(run, outcome) and bool(environment)
-    if is_listed and environment not in _held:
+    if environment and environment not in _held and (is_listed or REFRESHING in run.tags):
         try:
             _held[environment] = await Environment.open(environment)
         except (BadRequest, *PREFECT_AWAY) as unknown:
@@ -99,7 +106,7 @@ async def finish(outcome: FlowResult, name: str) -> None:
             await asyncio.gather(*_writing.values(), return_exceptions=True)
             for env in _held.values():
                 _words.pop(env.name, None)
-                url = f"{env.ui_url}/v2/runs/flow-run/{run.id}"
+                url = env.run_url(str(run.id))
                 mine = Ended(name=name, url=url, outcome=outcome.end.value, reason=outcome.message, at_s=unix_s())
                 await write(env, mine if is_listed and env.name == environment else None)
     except TimeoutError:
@@ -130,13 +137,20 @@ async def write(env: Environment, mine: Ended | None = None) -> None:
     try:
         async with asyncio.timeout(WRITE_WAITS_S):
             text = clean(page(await status_of(env, mine)), PAGE_MAX)
-            if text != _written.get(env.name):
-                await artifacts.acreate_markdown_artifact(
-                    text, key=key_of(env.name), description=f"What serves {env.name} now"
-                )
-                _written[env.name] = text
+            async with orchestration.get_client() as client:
+                if env.name not in _pages:
+                    _pages[env.name], _written[env.name] = await status_page.find(client, env.name)
+                if text != _written[env.name]:
+                    _pages[env.name] = await status_page.write(client, env.name, _pages[env.name], text)
+                    _written[env.name] = text
     except (*PREFECT_AWAY, ObjectNotFound, ReleaseError, TimeoutError) as away:
         get_run_logger().warning("the status page of %s was not written: %r", env.name, away)
+
+
+def address(env: Environment) -> str:
+    """Where the page is seen: its own address where this process knows it, which it does once it has written it."""
+    page_id = _pages.get(env.name)
+    return env.ui(f"/artifacts/artifact/{page_id}") if page_id else link_to(env.name, env.ui_url)
 
 
 async def status_of(env: Environment, mine: Ended | None = None) -> Status:
@@ -158,6 +172,7 @@ async def status_of(env: Environment, mine: Ended | None = None) -> Status:
             released_by=await _released_by(client, env.name, serving),
             ended=tuple([*([mine] if mine else []), *ended][:ENDED_MAX]),
             next_start_s=await _next_start_s(client, env.name),
+            rollback=preview(snapshots),
             notices=await _notices(env),
             forms=await _forms(client, env, ways_back(snapshots)),
             places=places_of(env, serving),
@@ -206,13 +221,18 @@ async def _ended_runs(client: PrefectClient, environment: str) -> list[FlowRun]:
         sort=sorting.FlowRunSort.END_TIME_DESC,
         limit=3 * ENDED_MAX,
     )
-    return [one for one in found if not (OBSERVING & set(one.tags) and one.state_name == ReleaseOutcome.PASSED.value)]
+    return [one for one in found if not (OBSERVING & set(one.tags) and _found_nothing(one))]
+
+
+def _found_nothing(run: FlowRun) -> bool:
+    """Whether a run that observes has nothing to tell: it passed, was cancelled, or never started."""
+    return run.start_time is None or run.state_name in (ReleaseOutcome.PASSED.value, "Cancelled")
 
 
 def _ended(env: Environment, run: FlowRun) -> Ended:
     return Ended(
         name=run.name,
-        url=f"{env.ui_url}/v2/runs/flow-run/{run.id}",
+        url=env.run_url(str(run.id)),
         outcome=run.state_name or "Unknown",
         reason=(run.state.message or "") if run.state else "",
         at_s=run.end_time.timestamp() if run.end_time else unix_s(),

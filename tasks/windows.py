@@ -42,8 +42,8 @@ async def line(env: Environment) -> Found:
     """No person has stopped the line: a Prefect variable, whose text is the reason. Raises: Transient."""
     for name in stop_names(env.name):
         if reason := await _variable(name):
-            return Answer.FAIL, f"the line is stopped ({name}): {reason}", f"{env.ui_url}/variables"
-    return Answer.PASS, f"the variable {stop_names(env.name)[0]} is not set", f"{env.ui_url}/variables"
+            return Answer.FAIL, f"the line is stopped ({name}): {reason}", env.ui("/variables")
+    return Answer.PASS, f"the variable {stop_names(env.name)[0]} is not set", env.ui("/variables")
 
 
 def stop_names(environment: str) -> tuple[str, str]:

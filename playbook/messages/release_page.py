@@ -136,18 +136,23 @@ def facts(report: Report) -> str:
         case _:
             rows += [("Asked by", asked)]
             rows += [("Changes", markdown(report.changes))] if report.changes else []
+            rows += [("Decision", markdown(lease.reason))] if _is_promoted(report) and lease.reason else []
     rows += [("Overridden", markdown(str(override))) for override in lease.overrides]
     if report.links:
         rows.append(("Links", _links(report.links)))
     return BREAK.join(f"**{name}:** {value}" for name, value in rows)
 
 
+def _is_promoted(report: Report) -> bool:
+    return report.outcome is not None and report.outcome.end is ReleaseOutcome.PROMOTED
+
+
 def _affected(report: Report) -> str:
-    """Whom it reached so far. A release that went well has harmed nobody: its requests are counted below."""
+    """Whom it reached so far. A release that went well has harmed no user: its requests are counted below."""
     lease = report.lease
     if report.outcome is None and lease.decision is Decision.DEPLOY:
         return "no user so far"
-    if report.outcome is not None and report.outcome.end is ReleaseOutcome.PROMOTED:
+    if _is_promoted(report):
         seen = lease.measured
         counted = f"; {seen.failed:,} of {seen.requests:,} measured requests failed" if seen and seen.requests else ""
         return f"all users have it{counted}"

@@ -28,7 +28,7 @@ UNTOLD = "playbook.untold"
 FIELDS = {
     "deployment": "flow.name ~ '/' ~ deployment.name",
     "run": "flow_run.name",
-    "url": "flow_run | ui_url",
+    "url": "flow_run | ui_url | default('', true) | replace('/runs/', '/v2/runs/')",
     "due": "flow_run.expected_start_time.strftime('%H:%M')",
     "state": "flow_run.state.name",
     "why": "flow_run.state.message or 'no reason was given'",
@@ -49,7 +49,7 @@ BEGUN = ("Running", "Completed", "Failed", "Crashed", "Cancelling", "Cancelled",
 class Notice(Frozen):
     """One automation: when it fires, who is told, and what.
 
-    ``page`` is the page's dedup key, empty where nobody is paged; ``resolves`` is the key of a page that is over then.
+    ``page`` is the page's dedup key, empty where no one is paged; ``resolves`` is the key of a page that is over then.
     """
 
     name: str

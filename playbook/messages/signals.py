@@ -142,8 +142,11 @@ def measured(signal: SignalReading) -> str:
 
 def limit(signal: SignalReading) -> str:
     """The limit of the value."""
+    against_stable = f"{signal.factor:g} × stable" if signal.factor is not None else ""
     if signal.threshold is None:
-        return "–"
+        return against_stable or "–"
+    if against_stable:
+        return f"{percent(signal.threshold)}, {against_stable}"
     if signal.is_number:
         return f"{'at least ' if signal.is_minimum else ''}{signal.threshold:g}"
     if signal.is_minimum:

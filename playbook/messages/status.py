@@ -58,6 +58,7 @@ class Status(Frozen):
     released_by: str = ""
     ended: tuple[Ended, ...] = ()
     next_start_s: float | None = None
+    rollback: str = ""
     notices: tuple[str, ...] = ()
     forms: tuple[Link, ...] = ()
     places: tuple[Link, ...] = ()
@@ -70,21 +71,20 @@ def key_of(environment: str) -> str:
 
 
 def link_to(environment: str, ui_url: str) -> str:
-    """Where the status page is seen."""
-    return f"{ui_url}/v2/artifacts/key/{key_of(environment)}"
+    """The lasting address of the status page: Prefect's UI shows one entry there, which is the page. Empty without a
+    UI."""
+    return f"{ui_url}/v2/artifacts/key/{key_of(environment)}" if ui_url else ""
 
 
-def described(description: str, environment: str, ui_url: str) -> str:
+def described(description: str, environment: str, url: str) -> str:
     """A deployment's description with the link to the status page of its environment. It may be given again."""
     text = description.partition(f"\n\n{LINK}")[0].rstrip()
-    return f"{text}\n\n{LINK}[{environment}]({link_to(environment, ui_url)})" if ui_url else text
+    return f"{text}\n\n{LINK}[{environment}]({url})" if url else text
 
 
-def linked(message: Message, environment: str, ui_url: str) -> Message:
+def linked(message: Message, url: str) -> Message:
     """``message`` with a last line that leads to the status page."""
-    if not ui_url:
-        return message
-    return message.model_copy(update={"text": f"{message.text}\n{LINK}{link_to(environment, ui_url)}"})
+    return message.model_copy(update={"text": f"{message.text}\n{LINK}{url}"}) if url else message
 
 
 def serving_of(snapshot: ServiceSnapshot) -> Serving:
@@ -131,6 +131,8 @@ def page(status: Status) -> str:
     blocks = [f"# {title(status)}", since(status), under_way(status)]
     blocks += [f"**{markdown(one)}**" for one in status.notices]
     blocks.append(_next(status))
+    if status.rollback:
+        blocks.append(f"**A rollback now** {markdown(status.rollback)}")
     if status.forms:
         blocks.append("**Start** " + _links(status.forms))
     if status.places:
@@ -141,10 +143,14 @@ def page(status: Status) -> str:
 
 def title(status: Status) -> str:
     """What serves, in one line."""
-    releases = list(dict.fromkeys(one.release for one in status.serving if one.release))
-    if len(releases) == 1:
-        return f"{status.environment} serves {markdown(releases[0])}"
-    return f"{status.environment} serves {len(releases)} releases" if releases else f"{status.environment}: not known"
+    recorded = list(dict.fromkeys(one.release for one in status.serving if one.since_s is not None))
+    others = [one.service for one in status.serving if one.release and one.since_s is None]
+    if not recorded:
+        what = "serves what was there before the first release of this playbook" if others else "is not known"
+        return f"{status.environment} {what}"
+    names = markdown(" and ".join(recorded))
+    before = f", and on {', '.join(others)} what was there before" if others else ""
+    return f"{status.environment} serves {names}{before}"
 
 
 def since(status: Status) -> str:
@@ -167,14 +173,14 @@ def under_way(status: Status) -> str:
     """What runs now, and where it stands."""
     if not status.under_way:
         return "**Under way:** nothing."
-    return "\n".join(f"**Under way:** {_lease(status, lease)}" for lease in status.under_way)
+    return "  \n".join(f"**Under way:** {_lease(status, lease)}" for lease in status.under_way)
 
 
 def _lease(status: Status, lease: Lease) -> str:
     what = {Kind.RELEASE: "release", Kind.HOTFIX: "hotfix", Kind.ROLLBACK: "rollback of"}.get(lease.kind, "migration")
     name = markdown(f"{what} {lease.version}")
     link = f"[{name}]({status.ui_url}/v2/runs/flow-run/{lease.flow_run_id})" if status.ui_url else name
-    by = f" {markdown(lease.requested_by)} asked for it." if lease.requested_by else ""
+    by = f" Asked for by {markdown(lease.requested_by)}." if lease.requested_by else ""
     words = f" Last step: {markdown(status.last_words)}." if status.last_words else ""
     return f"{link}: {standing(lease)}{by}{words}"
 

@@ -1,6 +1,6 @@
 """Which revision each service goes back to (playbook 4, scenario 2): found before anything moves, or refused."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from playbook.base import Frozen
 from playbook.errors import BadRequest, Refused
@@ -102,6 +102,26 @@ def previous(found: Mapping[str, ServiceState]) -> dict[str, Promotion]:
         )
         raise Refused(f"There is nothing to roll back to: {told}. Name a revision in `to`, or fix forward.")
     return {service: goods[0] for service, goods in older.items()}
+
+
+def preview(snapshots: Iterable[ServiceSnapshot]) -> str:
+    """What a rollback without a target would do now, in a sentence. Whether the revisions still exist is not looked
+    at: `plan_rollback` does that."""
+    records = {one.service: (one, Record.parse(one.service, one.annotations)) for one in snapshots}
+    readable = {name: one for name, (one, record) in records.items() if isinstance(record, Record)}
+    if any(isinstance(record, Record) and record.lease is not None for _, record in records.values()):
+        return "takes back what is under way; without a target nothing else moves."
+    if not readable:
+        return "is not possible: no service can be read."
+    found = {name: ServiceState(snapshot=one, revisions=()) for name, one in readable.items()}
+    try:
+        targets = previous(found)
+    except Refused as refusal:
+        return f"is refused. {refusal}"
+    by_release: dict[str, list[str]] = {}
+    for name, good in targets.items():
+        by_release.setdefault(good.name, []).append(name)
+    return "; ".join(f"takes all users of {', '.join(names)} back to {to}" for to, names in by_release.items()) + "."
 
 
 def named(found: Mapping[str, ServiceState], to: str) -> dict[str, Promotion]:

@@ -1,8 +1,8 @@
 """One training ground for all browser tests, and Chromium to look at it.
 
 Where there is no Chromium the tests are skipped, and say so. `.ci/run` installs it. With PICTURES=FOLDER each test
-keeps what it saw there: these are the README's pictures (`make pictures`). With SCREENS=FOLDER it keeps each screen
-light and dark, large and small.
+keeps what it saw there, if it is one of the README's pictures (`make pictures`). With SCREENS=FOLDER it keeps each
+screen light and dark, large and small.
 """
 
 import os
@@ -21,9 +21,16 @@ from rehearsal.prefect_api import Run
 from rehearsal.test_environment import TestEnvironment, running_environment
 from rehearsal.world.serving import serve
 
-POLICY = training.POLICY.replace("90", "60")
+POLICY = training.POLICY.replace("90", "30") + "bake_max_s = 30\ncanary_percent_max = 10\n"
 """A shorter bake: no test promotes a release without a person."""
-RUNS_MAX_S = 300.0
+RUNS_MAX_S = 120.0
+SETTLES_MS = 1500
+DRAWN_MS = 40_000
+"""A run's graph is drawn by the processor."""
+KEPT = ("form", "reverted", "report", "hold", "status", "inbox")
+"""The README's pictures."""
+SLOW = dict.fromkeys(("ethixai-backend", "ethixai-frontend"), "slow=2.5@0.1")
+"""A person decides about both services, so that each may have a release of its own beside the other."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -87,6 +94,7 @@ async def ground() -> AsyncIterator[Ground]:
         lessons = await training.prepare(test_env, POLICY)
         calls, resolve = test_env.world.vendor_calls, partial(training.resolve, test_env)
         async with serve(inbox.application(calls, resolve=resolve)) as page:
+            await test_env.publish(lessons[2].version, SLOW)
             yield Ground(test_env, lessons, page.url)
 
 
@@ -112,7 +120,8 @@ def picture(browser: Browser, ground: Ground) -> Picture:
     """Keeps what a window shows under a name, where that was asked for."""
 
     async def keep(ui: Ui, name: str) -> None:
-        if folder := os.environ.get("PICTURES"):
+        if (folder := os.environ.get("PICTURES")) and name in KEPT:
+            await ui.page.wait_for_timeout(DRAWN_MS if name == "reverted" else SETTLES_MS)
             await ui.picture(Path(folder) / f"{name}.png")
         if folder := os.environ.get("SCREENS"):
             for scheme in ("light", "dark"):
@@ -122,7 +131,7 @@ def picture(browser: Browser, ground: Ground) -> Picture:
     async def _screen(ui: Ui, scheme: Any, size: tuple[int, int], path: Path) -> None:
         await ui.page.emulate_media(color_scheme=scheme)
         await ui.page.set_viewport_size({"width": size[0], "height": size[1]})
-        await ui.page.wait_for_timeout(500)
+        await ui.page.wait_for_timeout(SETTLES_MS)
         await ui.picture(path)
         await ui.page.emulate_media(color_scheme="light")
         await ui.page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})

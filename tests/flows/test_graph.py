@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import State
 
 BACKEND = SERVICES[1]
 STEPS_MAX = 31
-"""Of a release of three services through two environments, with its messages. A check is a step inside a step."""
+"""Of a release of three services through two environments, with its messages."""
 Nodes = list[tuple[str, bool]]
 """A step's name as the UI shows it, and whether it is red."""
 

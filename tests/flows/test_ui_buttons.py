@@ -221,6 +221,7 @@ def test_a_retry_of_an_ended_release_is_refused(backend: Behaviour) -> None:
     test_env, again = play(scenario)
     assert again.end == "Refused"
     assert "This run has ended already as" in again.message
+    assert ("is above 0.5 %" if backend.errors else "serves all users of") in again.message
     assert all(cloud.writes == [] for cloud in test_env.fixture.clouds.values())
 
 

@@ -4,6 +4,7 @@ A new check joins by itself: every port of the environment leads to the server t
 """
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -123,11 +124,11 @@ def moved(written: Environment, url: str, at: Ends) -> Environment:
 
 
 async def asked(written: Environment, topic: Topic, name: str, url: str, at: Ends) -> Item:
-    """One check, through the task's own function, within a time. Staging answers as production does, with ``name``."""
+    """One check, asked once, within a time. Staging answers as production does, with ``name``."""
     with against(name), temporary_settings({PREFECT_API_URL: url}):
         env = moved(written, url, at)
         async with asyncio.timeout(ENDS_S):
-            found: Item = await check_item.fn(env, topic, ORDER, staging=env)
+            found: Item = await inspect.unwrap(check_item)(env, topic, ORDER, staging=env)
     return found
 
 

@@ -280,7 +280,7 @@ async def test_the_production_workflow_reports_the_outcome_of_a_real_run(
     code, said = await run_workflow("deploy-production.yml", summary, server.api_url, server.auth, inputs)
     assert code == 1, said
     assert "Reverted" in summary.read_text()
-    assert f"{server.ui_url}/runs/flow-run/" in summary.read_text()
+    assert f"{server.ui_url}/v2/runs/flow-run/" in summary.read_text()
 
 
 PROBLEMS: dict[str, tuple[dict[str, Any], str]] = {

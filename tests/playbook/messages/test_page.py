@@ -92,6 +92,20 @@ def test_a_promoted_hotfix_is_not_called_undecided(bake, tick) -> None:
     assert "CVE-2025-12345" in text
 
 
+def test_a_release_that_a_person_promoted_says_who_and_why(bake, tick) -> None:
+    """Its errors were never decided: without the person, *Promoted* would contradict them."""
+    lease = LEASE.decided(Decision.PROMOTE, "Ada decided to promote: known and harmless")
+    outcome = FlowResult(end=ReleaseOutcome.PROMOTED, message="all users have it.")
+    text = page(Report(environment="production", lease=lease, verdicts=(judged(bake, tick, 3),), outcome=outcome))
+    assert "**Decision:** Ada decided to promote: known and harmless" in text
+
+
+def test_a_signal_that_is_compared_with_stable_shows_by_how_much(bake, tick) -> None:
+    """Its limit has no percentage of its own."""
+    (row,) = [one for one in signals.table((judged(bake, tick, 3),)).splitlines() if "client errors" in one]
+    assert "| 2 × stable |" in row
+
+
 def test_what_ended_waits_for_nothing(bake, tick) -> None:
     """A reverted release has rows that were never decided; none of them says what is still missing."""
     text = signals.table((judged(bake, tick, 3),), is_over=True)

@@ -6,7 +6,7 @@ import pytest
 
 from playbook.incident.decision_matrix import Symptom
 from playbook.lease.lease import Decision, ReleaseLease, RollbackLease, ServiceRollout
-from playbook.lease.record import LAST_GOOD, LEASE, MITIGATION
+from playbook.lease.record import EPOCH, LAST_GOOD, LEASE, MITIGATION
 from playbook.messages.status import (
     Ended,
     Link,
@@ -22,6 +22,7 @@ from playbook.messages.status import (
 )
 from playbook.release.request import RollbackRequest
 from playbook.release.traffic import ServiceSnapshot, TrafficSplit
+from playbook.rollback.plan import preview
 
 AT_S = 1_763_647_200.0  # Thu 20 Nov 2025, 14:00 UTC
 DIGEST = "sha256:" + "a" * 64
@@ -94,16 +95,23 @@ def test_the_same_status_gives_the_same_page() -> None:
 
 
 def test_services_on_different_releases_are_said_to_be() -> None:
-    """No release is named as if it were everywhere."""
-    two = (*status().serving, Serving(service="ethixai-frontend", users_on="100 % on v2", release="v20251114-aaaaaa"))
-    assert page(status(serving=two)).startswith("# production serves 2 releases\n")
+    """No release is named as if it were everywhere, and what is not recorded is no release."""
+    other = Serving(service="ethixai-frontend", users_on="100 % on v2", release="v20251114-aaaaaa", since_s=AT_S)
+    before = Serving(service="ethixai-frontend", users_on="100 % on frontend-1", release="frontend-1")
+    (mine,) = status().serving
+    heads = [page(status(serving=found)).splitlines()[0] for found in ((mine, other), (mine, before), (before,))]
+    assert heads == [
+        "# production serves v20251115-def456 and v20251114-aaaaaa",
+        "# production serves v20251115-def456, and on ethixai-frontend what was there before",
+        "# production serves what was there before the first release of this playbook",
+    ]
 
 
 def test_nothing_that_can_be_read_is_said_to_be_not_known() -> None:
     """The problem stands beside its service."""
     lost = Serving(service="ethixai-backend", problem="could not be read: 403")
     text = page(status(serving=(lost,)))
-    assert text.startswith("# production: not known\n")
+    assert text.startswith("# production is not known\n")
     assert "| ethixai-backend | not known | not recorded | could not be read: 403 |" in text
 
 
@@ -162,7 +170,7 @@ def test_a_release_under_way_says_where_its_users_are(lease: ReleaseLease, says:
     assert standing(lease) == says
     text = page(status(under_way=(lease,), last_words="smoke tests passed"))
     run = "https://prefect/v2/runs/flow-run/0a1b2c3d-0000-4000-8000-000000000000"
-    assert f"**Under way:** [release v20251116-abc123]({run}): {says} Aziz asked for it. Last step: smoke" in text
+    assert f"**Under way:** [release v20251116-abc123]({run}): {says} Asked for by Aziz. Last step: smoke" in text
 
 
 def test_a_rollback_under_way_is_called_one() -> None:
@@ -170,6 +178,23 @@ def test_a_rollback_under_way_is_called_one() -> None:
     asked = RollbackRequest(symptom=Symptom.SOMETHING_ELSE, reason="sales have stopped", requested_by="Aziz")
     text = page(status(under_way=(RollbackLease(**COMMON, request=asked),)))
     assert "[rollback of v20251116-abc123](" in text
+
+
+@pytest.mark.parametrize(
+    ("annotations", "says"),
+    [
+        ({LAST_GOOD: GOODS}, "takes all users of ethixai-backend back to v20251114-aaaaaa."),
+        ({}, "is refused. There is nothing to roll back to: "),
+        ({LEASE: "no JSON"}, "is not possible: no service can be read."),
+        ({LEASE: RELEASE.stored(), EPOCH: "7"}, "takes back what is under way; without a target nothing else moves."),
+    ],
+    ids=["one back", "nothing recorded", "unreadable", "under way"],
+)
+def test_what_a_rollback_would_do_is_said_before_it_is_asked_for(annotations: dict[str, str], says: str) -> None:
+    """On the status page, in a sentence."""
+    said = preview([snapshot({"backend-3": 100}, **annotations)])
+    assert said.startswith(says)
+    assert f"**A rollback now** {says[:20]}" in page(status(rollback=said))
 
 
 def test_each_end_has_its_reason_and_a_link() -> None:
@@ -200,8 +225,9 @@ def test_forms_and_places_are_links() -> None:
 
 def test_a_deployments_description_has_one_link_to_the_page() -> None:
     """However often it is deployed; none where the UI's address is not known."""
-    once = described("Releases a version.", "production", "https://prefect")
+    url = link_to("production", "https://prefect")
+    once = described("Releases a version.", "production", url)
     assert once == f"Releases a version.\n\nWhat serves now: [production]({link_to('production', 'https://prefect')})"
-    assert described(once, "production", "https://prefect") == once
+    assert described(once, "production", url) == once
     assert described("Releases a version.", "production", "") == "Releases a version."
     assert key_of("production") == "production-now"
