@@ -27,7 +27,7 @@ _RANGES = (
 )
 _CONTROLS = dict.fromkeys(code for first, last in _RANGES for code in range(first, last + 1))
 """C0 and C1 controls but newline and tab, line separators, marks that turn the direction of text, lone surrogates; and
-letters that are not seen (zero width, tags), with which two names look alike."""
+letters that are not seen (zero width, tags): two names look alike with them, and a reason of these alone is none."""
 
 
 def clean(text: str, limit: int = MESSAGE_MAX) -> str:
