@@ -70,7 +70,7 @@ async def up() -> int:
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
     print(STARTING, flush=True)
     login = f"rehearsal:{secrets.token_hex(4)}"
-    async with running_environment(auth=login, policy=training.POLICY) as test_env:
+    async with running_environment(auth=login, policy=training.POLICY, notices="yes") as test_env:
         lessons = await training.prepare(test_env)
         status = await training.status_page(test_env)
         head = training.head(test_env, lessons, await training.forms(test_env, lessons), status, login)

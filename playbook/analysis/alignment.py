@@ -10,6 +10,7 @@
 - What is no number, and what has no time or one far ahead of the clock, is no sample.
 """
 
+import copy
 import math
 from collections import defaultdict
 from collections.abc import Iterable
@@ -95,28 +96,11 @@ class Aligner:
         return cls(start_s, policy, requests=Increments(2 * policy.scrape_s))
 
     def copy(self) -> "Aligner":
-        """One that can be fed without changing this one. What a series is, is shared: it never changes."""
-        return Aligner(
-            self.start_s,
-            self.policy,
-            self.series,  # these three are replaced, never changed in place
-            self.edges,
-            self.idle,
-            self.seen.copy(),
-            self.requests.copy(),
-            self.buckets.copy(),
-            self.replaced,
-            self.doubtful,
-            self.unread,
-            self.live,
-            self.reported,
-            self.opened_s,
-            self.closed_s,
-            self.latest_s,
-            self.open.copy(),
-            self.cpu,
-            self.memory,
-        )
+        """One that can be fed without changing this one. What a series is, is shared: it is replaced, never changed."""
+        made = copy.copy(self)
+        made.seen, made.requests = self.seen.copy(), self.requests.copy()
+        made.buckets, made.open = self.buckets.copy(), self.open.copy()
+        return made
 
     @property
     def unread_series(self) -> tuple[CounterSeries, ...]:

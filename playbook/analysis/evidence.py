@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from playbook.analysis.alignment import Aligner, Round
-from playbook.analysis.levels import BLOCK, Block, Latency, Level, Recent, Saturation, Tests, Window
+from playbook.analysis.levels import BLOCK, Block, Lasting, Latency, Level, Recent, Saturation, Tests, Window
 from playbook.analysis.policy import Policy
 from playbook.analysis.samples import CounterSeries, Dispersion, Observation, RevisionSamples, dispersion
 from playbook.analysis.sequential import Ceiling, Onset
@@ -44,6 +44,7 @@ class Evidence(NamedTuple):
     ceiling: Level
     healthy: Level
     relative: Level
+    lasting: Lasting  # errors, where they are known to come alone
     latency: Latency
     recent: Recent  # the last literal_window_s
     aligner: Aligner
@@ -105,6 +106,7 @@ class Evidence(NamedTuple):
             ceiling=Level(tests.ceiling.nothing),
             healthy=Level(tests.healthy.nothing),
             relative=Level(tests.relative.nothing),
+            lasting=Lasting.of(tests.lasting),
             latency=_latency_from(tests, from_s),
             recent=Recent(policy.literal_window_s, from_s, bursty=found.phi_hat >= 2),
             aligner=Aligner.of(bake_start_s, policy),
@@ -166,6 +168,7 @@ class Evidence(NamedTuple):
             onset=Onset(),
             ceiling=Level(tests.ceiling.nothing),
             healthy=Level(tests.healthy.nothing),
+            lasting=Lasting.of(tests.lasting),
             latency=_latency_from(tests, self.latency.from_s),
             recent=Recent(policy.literal_window_s, self.latency.from_s, self.bursty),
             rounds=(),
@@ -216,7 +219,7 @@ class Evidence(NamedTuple):
         return Window(m, y)
 
     def stable_peak(self, test: Ceiling) -> float:
-        """The highest e-value that ``test`` ever had of stable; folded when somebody is to be blamed only."""
+        """The highest e-value that ``test`` ever had of stable; folded only where the canary or stable is blamed."""
         onset, level = Onset(), Level(test.nothing)
         for seen in self.rounds:
             share, onset = onset.spend(seen.dt_s, self.policy.horizon_s)
@@ -232,6 +235,7 @@ class Evidence(NamedTuple):
         ceiling = self.ceiling.at(tests.ceiling.step(self.ceiling.masses, share, n, x), onset.cash)
         healthy = self.healthy.at(tests.healthy.step(self.healthy.masses, share, n, x), onset.cash)
         relative, block = self._compared(seen, share, onset.cash)
+        lasting = self.lasting.after(tests.lasting, seen, policy, self.dispersion.is_alone)
         recent = self.recent.after(seen)
         window = recent.of("n", "x", min(policy.error_ratio_investigate, policy.error_ratio_max))
         measured = window.above(policy.error_ratio_max, self.least)
@@ -245,6 +249,7 @@ class Evidence(NamedTuple):
             healthy=healthy,
             relative=relative,
             block=block,
+            lasting=lasting,
             latency=latency,
             recent=recent,
             rounds=(*self.rounds, seen),
@@ -253,9 +258,9 @@ class Evidence(NamedTuple):
             bake=self.bake.plus(n, x, before.x),
             stable_bake=self.stable_bake.plus(seen.m, seen.y, before.y),
             covered_s=self.covered_s + min(seen.dt_s, policy.freshness_s / 2),
-            healthy_confirmed=healthy.peak if measured else self.healthy_confirmed,
+            healthy_confirmed=max(healthy.peak if measured else self.healthy_confirmed, lasting.confirmed),
             relative_confirmed=relative.peak if measured else self.relative_confirmed,
-            literal=self.literal or self._literal(window),
+            literal=self.literal or self._literal(window, seen.at_s),
             **self._saturation(seen),
             **more,
         )
@@ -280,9 +285,11 @@ class Evidence(NamedTuple):
             "memory": self.memory.after(seen, seen.memory, policy.memory_max, policy),
         }
 
-    def _literal(self, window: Window) -> bool:
-        """Whether the playbook's bare ratio is above its line, on requests enough; a known burst is left out of it."""
-        x = window.x - window.worst if self.bursty else window.x
+    def _literal(self, window: Window, at_s: float) -> bool:
+        """Whether the playbook's bare ratio is above its line, on requests enough. The worst burst is left out where
+        bursts are known, and until the window is whole: it weighs too much beside few requests."""
+        is_whole = at_s - self.bake_start_s >= self.policy.literal_window_s
+        x = window.x if is_whole and not self.bursty else window.x - window.worst
         return (
             self._enough(window) and window.x >= self.policy.errors_min and x > self.policy.error_ratio_max * window.n
         )

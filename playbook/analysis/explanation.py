@@ -53,16 +53,18 @@ def _against(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
 
 
 def _errors(evidence: Evidence, policy: Policy) -> str:
-    """The error rate that is above the limit: of the last minutes, or of the whole bake."""
+    """The error rate that is above the limit: of the last minutes, the whole bake, or the part that exceeds it most."""
     line = percent(policy.error_ratio_max)
     if evidence.window.ratio > policy.error_ratio_max:
         return f"Error rate {counted(evidence.window, f'last {policy.literal_window_s:.0f} s')} is above {line}."
     if evidence.bake.ratio > policy.error_ratio_max:
         return f"Error rate {counted(evidence.bake, 'whole bake')} is above {line}."
-    return (
-        f"Error rate {counted(evidence.window, f'last {policy.literal_window_s:.0f} s')}: the errors came in a burst, "
-        f"far above {line} while it lasted."
-    )
+    part, worst, since_s = Window(), Window(), evidence.now_s
+    for one in reversed(evidence.recent.rounds):
+        part = part.plus(one.n, one.x, 0.0)
+        if part.x - policy.error_ratio_max * part.n > worst.x - policy.error_ratio_max * worst.n:
+            worst, since_s = part, one.at_s - one.dt_s
+    return f"Error rate {counted(worst, f'last {evidence.now_s - since_s:.0f} s')} is above {line}."
 
 
 def _missing(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:

@@ -99,6 +99,8 @@ class Tests:
     healthy: Ceiling
     relative: Relative
     slow: Ceiling
+    lasting: tuple[Ceiling, Ceiling]
+    """Of errors that come alone: that they are above the healthy ratio, and above most of the limit."""
 
     @classmethod
     def of(cls, policy: Policy, phi_hat: float) -> Self:
@@ -109,7 +111,69 @@ class Tests:
             healthy=Ceiling.at(policy.error_ratio_investigate, phi, tilted=0.2),
             relative=Relative(policy.relative_max, phi),
             slow=Ceiling.at(policy.slow_ratio_max, phi),
+            lasting=(
+                Ceiling.alone(policy.error_ratio_investigate),
+                Ceiling.alone(policy.error_ratio_max * policy.lasting_part),
+            ),
         )
+
+
+class Falls(NamedTuple):
+    """Whether bad requests come in bursts, told by how they end: a burst ends, a fault that lasts does not.
+
+    Of two scrapes in a row with bad requests, the later one has fewer in half of the pairs, and how many fewer squared
+    is half of what independent ones differ by: 1/2 a pair on average. Bursts make it more; a rise counts for nothing.
+    """
+
+    n: float = 0.0  # of the last scrape
+    x: float = 0.0
+    pairs: int = 0
+    excess: float = 0.0
+
+    def after(self, n: float, x: float) -> "Falls":
+        """After a scrape with ``n`` requests, ``x`` of them bad."""
+        both = self.x + x
+        if not n or not self.n or not both:
+            return Falls(n or self.n, x, self.pairs, self.excess)
+        share = self.n / (self.n + n)
+        fell = max(0.0, self.x - share * both)
+        return Falls(n, x, self.pairs + 1, self.excess + fell * fell / (both * share * (1 - share)))
+
+    @property
+    def are_bursts(self) -> bool:
+        """Whether it is more than chance explains: by 3 and one and a half deviations."""
+        return self.excess > self.pairs / 2 + 3 + 1.5 * math.sqrt(self.pairs)
+
+
+class Lasting(NamedTuple):
+    """Whether a ratio is above its line and stays there, where bad requests come alone. See `Ceiling.alone`."""
+
+    onset: Onset
+    healthy: Level  # against what is healthy
+    line: Level  # against most of the line
+    canary: Falls = Falls()
+    stable: Falls = Falls()
+    confirmed: float = 0.0  # peak of `healthy` when `line` was last sure and no bursts were known
+
+    @classmethod
+    def of(cls, tests: tuple[Ceiling, Ceiling]) -> "Lasting":
+        """Before the first scrape."""
+        healthy, line = tests
+        return cls(Onset(first=0.005), Level(healthy.nothing), Level(line.nothing))
+
+    def after(self, tests: tuple[Ceiling, Ceiling], seen: Round, policy: Policy, alone: bool) -> "Lasting":
+        """After a round. ``alone``: whether it was known before that errors come alone; it says nothing otherwise."""
+        if not alone:
+            return self
+        n, x = seen.n, seen.x
+        share, onset = self.onset.spend(seen.dt_s, policy.horizon_s)
+        healthy, line = (
+            level.at(test.step(level.masses, share, n, x), onset.cash)
+            for level, test in zip((self.healthy, self.line), tests, strict=True)
+        )
+        canary, stable = self.canary.after(n, x), self.stable.after(seen.m, seen.y)
+        is_sure = line.value >= 1 / policy.alpha_lasting and not (canary.are_bursts or stable.are_bursts)
+        return Lasting(onset, healthy, line, canary, stable, healthy.peak if is_sure else self.confirmed)
 
 
 BLOCK = 3

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from playbook.analysis.evidence import Evidence
+from playbook.analysis.levels import Window
 from playbook.analysis.policy import Policy
 
 
@@ -22,64 +23,32 @@ class SignalReading:
     factor: float | None = None  # stable's odds of a bad one times this are the line
     is_minimum: bool = False  # the threshold is the least that is fine
     is_number: bool = False  # the ratio is a number of any unit
-    query: str | None = None  # filled in by whoever asked it
+    query: str | None = None  # filled in where it is asked
 
 
 def readings(evidence: Evidence, policy: Policy, services: int) -> tuple[SignalReading, ...]:
     """All signals, in the order in which the judge looks at them."""
     bake, stable, latency = evidence.bake, evidence.stable_bake, evidence.latency
     slow = evidence.recent.of("timed", "slow")
-    very_slow = evidence.recent.of("timed", "very_slow")
+    very_slow, line = evidence.recent.of("timed", "very_slow"), policy.slow_ratio_max
     return (
         SignalReading(name="OOM kills", slot="oom_kills", bad=evidence.oom_kills, threshold=0),
-        SignalReading(
-            name="errors",
-            slot="requests",
-            requests=int(bake.n),
-            bad=int(bake.x),
-            ratio=bake.ratio if bake.n else None,
-            threshold=policy.error_ratio_max,
-            evidence=evidence.ceiling.peak,
-            evidence_needed=services / policy.alpha_ceiling,
+        _counted("errors", bake, policy.error_ratio_max, evidence.ceiling.peak, services / policy.alpha_ceiling),
+        _counted(
+            "errors, against healthy",
+            evidence.window,
+            policy.error_ratio_investigate,
+            max(evidence.healthy.peak, evidence.lasting.healthy.peak),
+            services / policy.alpha_healthy,
         ),
-        SignalReading(
-            name="errors, against healthy",
-            slot="requests",
-            requests=int(evidence.window.n),
-            bad=int(evidence.window.x),
-            ratio=evidence.window.ratio if evidence.window.n else None,
-            threshold=policy.error_ratio_investigate,
-            evidence=evidence.healthy.peak,
-            evidence_needed=services / policy.alpha_healthy,
-        ),
-        SignalReading(
-            name="errors, against stable",
-            slot="requests",
-            requests=int(stable.n),
-            bad=int(stable.x),
-            ratio=stable.ratio if stable.n else None,
-            evidence=evidence.relative.peak,
-            evidence_needed=services / policy.alpha_relative,
-        ),
-        SignalReading(
-            name=f"slower than {policy.p95_max_s:g} s",
-            slot="latency",
-            requests=int(slow.n),
-            bad=int(slow.x),
-            ratio=slow.ratio if slow.n else None,
-            threshold=policy.slow_ratio_max,
-            evidence=latency.slow.peak,
-            evidence_needed=1 / policy.alpha_latency,
-        ),
-        SignalReading(
-            name=f"slower than {policy.p95_rollback_s:g} s",
-            slot="latency",
-            requests=int(very_slow.n),
-            bad=int(very_slow.x),
-            ratio=very_slow.ratio if very_slow.n else None,
-            threshold=policy.slow_ratio_max,
-            evidence=latency.very_slow.peak,
-            evidence_needed=services / policy.alpha_latency,
+        _counted("errors, against stable", stable, None, evidence.relative.peak, services / policy.alpha_relative),
+        _counted(f"slower than {policy.p95_max_s:g} s", slow, line, latency.slow.peak, 1 / policy.alpha_latency),
+        _counted(
+            f"slower than {policy.p95_rollback_s:g} s",
+            very_slow,
+            line,
+            latency.very_slow.peak,
+            services / policy.alpha_latency,
         ),
         SignalReading(name="CPU", slot="cpu", ratio=_level(evidence.cpu.level), threshold=policy.cpu_max),
         SignalReading(name="memory", slot="memory", ratio=_level(evidence.memory.level), threshold=policy.memory_max),
@@ -88,3 +57,16 @@ def readings(evidence: Evidence, policy: Policy, services: int) -> tuple[SignalR
 
 def _level(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+def _counted(name: str, seen: Window, line: float | None, peak: float, needed: float) -> SignalReading:
+    return SignalReading(
+        name=name,
+        slot="requests" if name.startswith("errors") else "latency",
+        requests=int(seen.n),
+        bad=int(seen.x),
+        ratio=seen.ratio if seen.n else None,
+        threshold=line,
+        evidence=peak,
+        evidence_needed=needed,
+    )

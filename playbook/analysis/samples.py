@@ -1,7 +1,7 @@
 """What telemetry says, as values: raw samples with their true timestamps, and the dispersion of a past hour.
 
 Blocks turn a vendor's answer into these; `evidence` folds them. Plain dataclasses, not models: there are
-thousands of them in a bake, and whoever makes them has checked them already.
+thousands of them in a bake, and their makers have checked them already.
 """
 
 import functools
@@ -12,9 +12,12 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from playbook.analysis.policy import Policy
+from playbook.analysis.sequential import ALONE
 from playbook.analysis.status import status_of
 
 INSTANCE_LABEL = "instance"
+ALONE_MIN = 30
+"""Errors that must have been seen before it is known that they come alone."""
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -95,13 +98,20 @@ class Observation:
 class Dispersion:
     """How bursty errors are: the variance of errors in a scrape, as a multiple of what independent errors would have.
 
-    1 means independent; 20 that they come twenty at a time. ``requests`` and ``seconds`` say what it rests on.
+    1 means independent; 20 that they come twenty at a time. ``requests``, ``seconds`` and ``errors`` say what it rests
+    on.
     """
 
     phi_hat: float
     source: Literal["history", "default", "given"]
     requests: int = 0
     seconds: float = 0.0
+    errors: int = 0
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether errors are known to come alone: enough of them were seen. A figure that is given is believed."""
+        return self.phi_hat < ALONE and (self.source == "given" or self.errors >= ALONE_MIN)
 
 
 def increment(value: float, before: float) -> float:
@@ -136,7 +146,10 @@ def dispersion(history: Sequence[CounterSeries], policy: Policy) -> Dispersion:
     """
     steps: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
     first, last = math.inf, -math.inf
-    known_s = _first_seen(history)
+    known_s: dict[str, float] = {}  # instance -> first sample of any of its series
+    for series in filter(lambda one: one.samples, history):
+        instance = series.labels.get(INSTANCE_LABEL, "")
+        known_s[instance] = min(series.samples[0][0], known_s.get(instance, math.inf))
     for series in history:
         bad = is_error(series.labels)
         is_late = bool(series.samples) and series.samples[0][0] > known_s[series.labels.get(INSTANCE_LABEL, "")]
@@ -155,13 +168,13 @@ def dispersion(history: Sequence[CounterSeries], policy: Policy) -> Dispersion:
     seconds = max(0.0, last - first)
     # Scrapes do not start and end on the second: two of them may be missing at the edges.
     if requests < policy.history_min_requests or seconds < policy.history_min_s - 2 * policy.scrape_s:
-        return Dispersion(policy.phi_unknown, "default", int(requests), seconds)
+        return Dispersion(policy.phi_unknown, "default", int(requests), seconds, int(errors))
     if errors < 10:
-        return Dispersion(1.0, "history", int(requests), seconds)
+        return Dispersion(1.0, "history", int(requests), seconds, int(errors))
     ratio = errors / requests
     excess = sum((x - n * ratio) ** 2 / (n * ratio * max(1 - ratio, 1e-9)) for n, x in steps.values())
     phi_hat = excess / max(1, len(steps) - 1)
-    return Dispersion(min(200.0, max(1.0, phi_hat)), "history", int(requests), seconds)
+    return Dispersion(min(200.0, max(1.0, phi_hat)), "history", int(requests), seconds, int(errors))
 
 
 def requests_per_s(history: Sequence[CounterSeries], policy: Policy) -> float | None:
@@ -175,13 +188,3 @@ def requests_per_s(history: Sequence[CounterSeries], policy: Policy) -> float | 
     seen = dispersion(history, policy)
     whole_s = policy.history_s - 3 * policy.scrape_s
     return seen.requests / (seen.seconds if seen.seconds >= whole_s else policy.history_s)
-
-
-def _first_seen(history: Sequence[CounterSeries]) -> dict[str, float]:
-    """Instance -> unix seconds of the first sample of any of its series."""
-    found: dict[str, float] = defaultdict(lambda: math.inf)
-    for series in history:
-        if series.samples:
-            instance = series.labels.get(INSTANCE_LABEL, "")
-            found[instance] = min(found[instance], series.samples[0][0])
-    return found

@@ -8,7 +8,9 @@ stops. Each test here is an average of simple e-processes, one for each way in w
 - *tilts* are likelihood ratios taken to the power 1/phi. They see a large fault within one scrape, and hold as long as
   errors come at most phi together;
 - both start anew at every scrape with a little of the initial 1 (`onset`), so that a good beginning need not be undone
-  when the fault comes late. What is not yet spent stays as cash.
+  when the fault comes late. What is not yet spent stays as cash;
+- where bad requests are known to come alone, tilts with a small phi see a fault that *lasts*. No scrape multiplies
+  them by more than `MOST_ALONE`, so that three scrapes must agree.
 
 Proofs, and the simulation that checks them: docs/judge.md.
 """
@@ -20,35 +22,52 @@ from typing import NamedTuple, Self
 
 SINGLE_MAX = 2.0
 """A dispersion below this means that errors come one at a time; from there on one burst may hold several."""
+ALONE = 1.25
+"""Below this dispersion bad requests come alone, and the tilts that rely on it allow for so many together."""
+MOST_ALONE = 80.0
+"""What a scrape may multiply such a tilt by. Two scrapes alone never reach 200 to 1, whatever they count: after the
+first one, a 190th of the initial 1 enters at a scrape of 5 s, a 63rd at one of 15 s."""
 _HUGE = 1e60  # a mass is cut off here: less than it may be, so still an e-process, and never an overflow
+_MOST = 99.0
 _FIRST = 0.5  # share of the initial 1 that bets on a fault from the first scrape on
-_LATER = 0.45  # share that is spread evenly over the horizon; the rest is for what comes after it
+_PLANNED = 0.95  # share that is spent at the horizon's end, evenly but for the first; the rest is for what comes after
 
 
 class Onset(NamedTuple):
-    """How much of the initial 1 is still cash, and for how long the test has run (seconds)."""
+    """How much of the initial 1 is still cash, for how long the test has run (seconds), and the share of the start."""
 
     cash: float = 1.0
     elapsed_s: float = 0.0
+    first: float = _FIRST
 
     def spend(self, dt_s: float, horizon_s: float) -> tuple[float, "Onset"]:
         """The share that starts to play at this scrape, ``dt_s`` after the one before, and what is left."""
         if self.cash == 1.0:
-            share = _FIRST
+            share = self.first
         elif self.elapsed_s < horizon_s:
-            share = _LATER * min(dt_s, horizon_s - self.elapsed_s) / horizon_s
+            share = (_PLANNED - self.first) * min(dt_s, horizon_s - self.elapsed_s) / horizon_s
         else:
             share = self.cash * min(1.0, dt_s / horizon_s)
         share = min(share, self.cash)
-        return share, Onset(self.cash - share, self.elapsed_s + dt_s)
+        return share, Onset(self.cash - share, self.elapsed_s + dt_s, self.first)
 
 
 Masses = tuple[float, ...]
 """What each simple e-process of a test is worth now. The test's e-value is their sum and the cash."""
 
 
+class _Test:
+    __slots__ = ()
+    start: Masses
+
+    @property
+    def nothing(self) -> Masses:
+        """The masses before the first scrape: all of the initial 1 is cash."""
+        return (0.0,) * len(self.start)
+
+
 @dataclass(frozen=True, slots=True)
-class Ceiling:
+class Ceiling(_Test):
     """H0: each request is bad with a chance of at most ``p0``, given everything before its scrape."""
 
     p0: float
@@ -56,11 +75,7 @@ class Ceiling:
     tilts: tuple[tuple[float, float], ...]
     start: Masses = field(repr=False)
     losses: tuple[float, ...] = field(repr=False)  # what is left of each bet after a scrape without a bad request
-
-    @property
-    def nothing(self) -> Masses:
-        """The masses before the first scrape: all of the initial 1 is cash."""
-        return (0.0,) * len(self.start)
+    most: float = _MOST  # the logarithm of what a scrape may multiply a tilt by
 
     @classmethod
     def at(cls, p0: float, phi: float, tilted: float = 0.5) -> Self:
@@ -69,10 +84,15 @@ class Ceiling:
         ``tilted``: the share of the initial 1 that goes to the tilts.
         """
         bets = (0.05, 0.15, 0.4, 0.7, 0.95)
-        rates = sorted({min(0.9, p0 * times) for times in (2, 6, 20, 100)})
-        tilts = tuple((math.log(q / p0) / phi, math.log((1 - q) / (1 - p0)) / phi) for q in rates)
+        tilts = _tilts(p0, phi, (2, 6, 20, 100))
         start = ((1 - tilted) / len(bets),) * len(bets) + (tilted / len(tilts),) * len(tilts)
         return cls(p0, bets, tilts, start, tuple(1 - c for c in bets))
+
+    @classmethod
+    def alone(cls, p0: float) -> Self:
+        """The test of the ceiling ``p0`` that relies on bad requests coming alone: tilts only, cut at `MOST_ALONE`."""
+        tilts = _tilts(p0, ALONE, (2, 4, 12, 50))
+        return cls(p0, (), tilts, (1 / len(tilts),) * len(tilts), (), math.log(MOST_ALONE))
 
     def step(self, masses: Masses, share: float, n: float, x: float) -> Masses:
         """The masses after a scrape with ``n`` requests, ``x`` of them bad (0 <= x <= n)."""
@@ -84,12 +104,18 @@ class Ceiling:
         edge = x / n / self.p0 - 1
         ok = n - x
         factors = [1 + c * edge for c in self.bets]
-        factors += [math.exp(min(99.0, x * a + ok * b)) for a, b in self.tilts]
+        factors += [math.exp(min(self.most, x * a + ok * b)) for a, b in self.tilts]
         return _grow(masses, self.start, share, factors)
 
 
+def _tilts(p0: float, phi: float, times: Iterable[float]) -> tuple[tuple[float, float], ...]:
+    """What a bad request and what a good one add to the logarithm of each tilt."""
+    rates = sorted({min(0.9, p0 * each) for each in times})
+    return tuple((math.log(q / p0) / phi, math.log((1 - q) / (1 - p0)) / phi) for q in rates)
+
+
 @dataclass(frozen=True, slots=True)
-class Relative:
+class Relative(_Test):
     """H0: the canary's odds of a bad request are at most ``rho`` times stable's, given everything before.
 
     Only how the bad requests of a scrape split between the two is looked at: their number, which a shared cause may
@@ -104,11 +130,6 @@ class Relative:
         default=(0.1, 0.15, 0.25, 0.5 / 3, 0.5 / 3, 0.5 / 3), repr=False
     )  # large bets weigh more: errors are rare, so few scrapes decide
 
-    @property
-    def nothing(self) -> Masses:
-        """The masses before the first scrape: all of the initial 1 is cash."""
-        return (0.0,) * len(self.start)
-
     def step(self, masses: Masses, share: float, n: float, x: float, m: float, y: float) -> Masses:
         """The masses after a scrape: canary ``n`` requests, ``x`` bad; stable ``m`` requests, ``y`` bad."""
         bad = x + y
@@ -120,12 +141,12 @@ class Relative:
         for r in self.ratios:
             tilted = r * self.rho * n / (r * self.rho * n + m)
             gain = x * math.log(tilted / theta) + y * math.log((1 - tilted) / (1 - theta))
-            factors.append(math.exp(min(99.0, gain / self.phi)))
+            factors.append(math.exp(min(_MOST, gain / self.phi)))
         return _grow(masses, self.start, share, factors)
 
 
 @dataclass(frozen=True, slots=True)
-class Shortfall:
+class Shortfall(_Test):
     """H0: each request is the canary's with a chance of at least ``share``. Tilts only: which of two revisions gets a
     request is drawn for each one, so hardly any come together (``phi``)."""
 
@@ -133,20 +154,16 @@ class Shortfall:
     phi: float = 5.0
     lower: tuple[float, ...] = (0.9, 0.75, 0.5, 0.1)
 
-    @property
-    def nothing(self) -> Masses:
-        """The masses before the first scrape: all of the initial 1 is cash."""
-        return (0.0,) * len(self.lower)
+    start: Masses = (0.25,) * 4
 
     def step(self, masses: Masses, share: float, n: float, m: float) -> Masses:
         """The masses after a scrape with ``n`` requests of the canary and ``m`` of stable."""
-        start = (1 / len(self.lower),) * len(self.lower)
         factors = []
         for part in self.lower:
             less = part * self.share
             gain = n * math.log(part) + m * math.log((1 - less) / (1 - self.share))
-            factors.append(math.exp(max(-99.0, min(99.0, gain / self.phi))))
-        return _grow(masses, start, share, factors)
+            factors.append(math.exp(max(-_MOST, min(_MOST, gain / self.phi))))
+        return _grow(masses, self.start, share, factors)
 
 
 def _grow(masses: Masses, start: Masses, share: float, factors: list[float]) -> Masses:

@@ -5,6 +5,7 @@ and a comparison with stable when both have: telemetry of one of them that is la
 What comes later still joins the stretch that is open then.
 """
 
+import copy
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -81,23 +82,10 @@ class State:
 
     def copy(self) -> "State":
         """One that can be fed without changing this one."""
-        return State(
-            self.signal,
-            self.is_seen,
-            {index: cells.copy() for index, cells in self.bins.items()},
-            self.next_own,
-            self.next_pair,
-            self.own,
-            self.pair,
-            self.compared.copy(),
-            self.columns,
-            self.share,
-            self.recent,
-            self.unpaired,
-            self.timers.copy(),
-            self.is_held,
-            self.events,
-        )
+        made = copy.copy(self)
+        made.bins = {index: cells.copy() for index, cells in self.bins.items()}
+        made.compared, made.timers = self.compared.copy(), self.timers.copy()
+        return made
 
     @property
     def level(self) -> float | None:
@@ -135,13 +123,10 @@ class SignalStates:
 
     def copy(self) -> "SignalStates":
         """One that can be fed without changing this one."""
-        return SignalStates(
-            self.start_s,
-            self.policy,
-            self.canary_share,
-            [state.copy() for state in self.states],
-            {query: source.copy() for query, source in self.sources.items()},
-        )
+        made = copy.copy(self)
+        made.states = [state.copy() for state in self.states]
+        made.sources = {query: source.copy() for query, source in self.sources.items()}
+        return made
 
     def after_scaling(self) -> "SignalStates":
         """The same once the canary was given more instances: what scales is looked at anew."""

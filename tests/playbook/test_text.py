@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from playbook.errors import BadRequest, Refused
 from playbook.incident import response
+from playbook.incident.decision_matrix import Symptom
 from playbook.incident.logs import LogLine
 from playbook.incident.response import signature
 from playbook.release.request import ExploitCheck, ExploitRequest, RollbackRequest
@@ -32,6 +33,13 @@ def test_ordinary_text_stays_as_it_is() -> None:
     """Umlauts, emoji, line breaks and tabs are no danger."""
     text = "Prüfung 🚨 failed:\n\tline 2 — «ok»"
     assert clean(text) == text
+
+
+def test_spaces_without_width_are_no_text() -> None:
+    """They come with what is copied from a chat: a version stays a version, and a reason of nothing else is none."""
+    assert clean("v20251116-abc123\u200b\ufeff") == "v20251116-abc123"
+    asked = RollbackRequest(symptom=Symptom.UI_BUG, reason="\u200b\u200e", requested_by="\ufeff", override_reason="x")
+    assert [problem.split(":")[0] for problem in asked.problems()] == ["reason", "requested_by"]
 
 
 def test_what_is_cut_says_so() -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playbook.analysis.sequential import Ceiling, Onset, Relative, requests_needed, upper_bound
+from playbook.analysis.levels import Falls
+from playbook.analysis.sequential import MOST_ALONE, Ceiling, Onset, Relative, requests_needed, upper_bound
 
 
 def binomial(n: int, p: float) -> list[float]:
@@ -44,6 +45,58 @@ def test_bursts_up_to_phi_do_not_break_it(blocks, phi, p0):
         stepped = test.step(masses, 0.0, blocks * phi, failed * phi)
         means = [a + chance * b for a, b in zip(means, stepped, strict=True)]
     assert all(mean <= before * (1 + 1e-9) for mean, before in zip(means, masses, strict=True))
+
+
+@given(n=st.integers(1, 300), p0=st.sampled_from([0.001, 0.00375, 0.0375]), share=st.floats(0, 1))
+def test_what_relies_on_errors_that_come_alone_never_grows_on_average(n, p0, share):
+    """Exactly, over all outcomes: with the ratio at or below the line, a cut tilt is worth no more after a scrape."""
+    test = Ceiling.alone(p0)
+    masses = tuple(1.0 + i for i in range(len(test.start)))
+    at_start = list(test.step(masses, share, 0, 0))
+    for p in (0.0, p0 / 3, p0):
+        means = [0.0] * len(masses)
+        for x, chance in enumerate(binomial(n, p)):
+            means = [a + chance * b for a, b in zip(means, test.step(masses, share, n, x), strict=True)]
+        assert all(mean <= before * (1 + 1e-9) for mean, before in zip(means, at_start, strict=True))
+
+
+@given(n=st.integers(1, 10**6), x=st.floats(0, 1), p0=st.sampled_from([0.001, 0.00375]))
+def test_one_scrape_never_multiplies_what_relies_on_it_by_more_than_its_cut(n, x, p0):
+    """However many requests it counted: a burst that stable never showed is one scrape's word."""
+    test = Ceiling.alone(p0)
+    assert sum(test.step(test.start, 0.0, n, x * n)) <= MOST_ALONE * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("scrape_s", [1, 5, 15])
+def test_two_scrapes_never_decide_that_a_fault_lasts(scrape_s):
+    """All requests of two scrapes fail, at any time of the bake: less than 200 to 1. The third decides."""
+    for clean in range(0, 900 // scrape_s, 20):
+        test, onset, masses = Ceiling.alone(0.001), Onset(first=0.005), Ceiling.alone(0.001).nothing
+        values = []
+        for bad in [0] * clean + [1000] * 3:
+            share, onset = onset.spend(scrape_s, 900)
+            masses = test.step(masses, share, 1000, bad)
+            values.append(sum(masses) + onset.cash)
+        assert values[-2] < 200 <= values[-1]
+
+
+@given(both=st.integers(1, 200), n=st.integers(1, 5000))
+def test_independent_errors_fall_by_one_half_a_pair_on_average(both, n):
+    """Exactly, over all ways in which the bad requests of two scrapes of the same size may split."""
+    pairs = [Falls(n, x).after(n, both - x).excess for x in range(both + 1)]
+    chances = binomial(both, 0.5)
+    assert sum(c * excess for c, excess in zip(chances, pairs, strict=True)) == pytest.approx(0.5)
+
+
+def test_a_burst_is_known_by_its_end_and_a_fault_that_stays_is_not_one():
+    """Two bursts of ten that are over: a burst. Ten errors in every scrape from some scrape on: none."""
+    burst, fault = Falls(), Falls()
+    for x in (0, 0, 10, 0, 0, 10, 0):
+        burst = burst.after(100, x)
+    for x in (0, 0, 1, 0, 10, 12, 8, 9, 11):
+        fault = fault.after(100, x)
+    assert burst.are_bursts
+    assert not fault.are_bursts
 
 
 @given(n=st.integers(1, 500), m=st.integers(1, 5000), bad=st.integers(1, 40), phi=st.floats(1, 40))

@@ -239,9 +239,28 @@ def test_another_policy_than_the_evidence_was_folded_with_is_refused(bake, tick)
         judge(bake().folded([tick(**CLEAN)]), Policy(error_ratio_max=0.01))
 
 
+@pytest.mark.parametrize("clean", [1, 60, 150])
+def test_a_fault_that_lasts_is_rolled_back_within_three_scrapes(bake, tick, clean):
+    """Where errors are known to come alone, a fault of 5 % is, whenever it begins; 1 error in 20 scrapes is none."""
+    ticks = [tick(**CLEAN)] * clean + [tick(n=100, x=5, m=900)] * 3
+    assert bake(phi_hat=1).verdict(ticks[:-1]).action is Action.CONTINUE
+    assert bake(phi_hat=1).verdict(ticks).action is Action.ROLLBACK
+    rare = ([tick(**CLEAN)] * 19 + [tick(n=100, x=1, m=900)]) * 9
+    assert bake(phi_hat=1).verdict(rare).action is not Action.ROLLBACK
+
+
+def test_a_canary_with_bursts_of_its_own_is_not_taken_for_a_fault_that_lasts(bake, tick):
+    """Bursts that ended before, of the canary or of stable, show that errors do not come alone after all."""
+    ticks = [tick(**CLEAN)] * 60 + [tick(n=100, x=3, m=900)] * 5
+    assert bake(phi_hat=1).verdict(ticks).action is Action.ROLLBACK
+    for burst in (tick(n=100, x=12, m=900), tick(n=100, x=0, m=900, y=20)):
+        bursts = [tick(**CLEAN)] * 8 + [burst, *[tick(**CLEAN)] * 40]
+        assert bake(phi_hat=1).verdict(bursts + ticks).action is not Action.ROLLBACK
+
+
 def test_a_past_with_bursts_makes_it_patient(bake, tick):
-    """Twenty errors in one scrape and the next are one burst where bursts are known, and a fault where they are not."""
-    ticks = [tick(**CLEAN)] * 5 + [tick(n=100, x=10, m=900)] * 2 + [tick(**CLEAN)] * 173
+    """24 errors in three scrapes on end may be a burst where bursts are known, and are a fault where they are not."""
+    ticks = [tick(**CLEAN)] * 5 + [tick(n=100, x=8, m=900)] * 3 + [tick(**CLEAN)] * 172
     assert bake(phi_hat=20).verdict(ticks).action is not Action.ROLLBACK
     assert bake(phi_hat=1).verdict(ticks).action is Action.ROLLBACK
 
