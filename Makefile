@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 UV_VERSION := 0.13.9
+ENV ?= production
 LOCK := --universal --no-strip-extras --generate-hashes --python-version 3.11
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PREFECT_CLI_PROMPT := false
@@ -12,7 +13,7 @@ LOOPBACK := $(if $(NO_PROXY)$(no_proxy),$(or $(NO_PROXY),$(no_proxy))$(comma))12
 export NO_PROXY := $(LOOPBACK)
 export no_proxy := $(LOOPBACK)
 
-.PHONY: help setup lock system venv-package rehearse drill scenarios check test pictures fmt chaos chaos-real bench-judge deploy drain
+.PHONY: help setup lock system venv-package rehearse drill scenarios check test pictures fmt chaos chaos-real bench-judge deploy drain production-check
 help:  ## say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
@@ -63,17 +64,18 @@ rehearse: setup  ## run the scenario healthy: a release, end to end, on this mac
 
 # Whole rehearsals measure real time: they run after the other tests, one at a time.
 REAL := tests/rehearsal tests/browser
-test: setup check  ## everything: the fast part, the world, the blocks, chaos, three whole scenarios; with Chromium, the forms
+test: setup check  ## everything: the fast part, the world, the blocks, chaos, three whole scenarios; with Chromium, a release day
 	$(BIN)/pytest -q -n auto --ignore=tests/playbook --ignore=tests/test_house.py $(REAL:%=--ignore=%)
 	$(BIN)/pytest -q $(REAL)
 
-pictures: setup  ## take the README's pictures with a release day in Chromium (has not passed yet)
+pictures: setup  ## take the README's pictures with a whole release day in Chromium
 	RELEASE_DAY=1 PICTURES=docs/images $(BIN)/pytest -q tests/browser
 
 scenarios: setup  ## run every scenario, one after another
 	$(BIN)/python -m rehearsal run all
 
-drill: scenarios chaos  ## every scenario, and every kill, fault and outage: some hours
+drill: scenarios chaos  ## every scenario, every kill, fault and outage, and a soak of the worker: some hours
+	$(BIN)/python -m bench.soak
 
 chaos: setup  ## kill the flow at every call it makes; then every fault and every outage at each
 	$(BIN)/python tests/chaos/run.py
@@ -88,6 +90,9 @@ bench-judge: setup  ## measure the judge against its peers and write docs/judge.
 
 deploy: .venv/.done  ## put every deployment of prefect.yaml on the server that PREFECT_API_URL names
 	$(BIN)/python -m blocks deploy
+
+production-check: .venv/.done  ## say what is still missing before the first release, in order: make production-check ENV=production
+	$(BIN)/python -m blocks production-check environments/$(ENV).toml
 
 drain: .venv/.done  ## start no more releases and wait for those under way; rollback and recovery go on (docs/operations.md)
 	$(BIN)/prefect work-queue pause default --pool playbook

@@ -24,6 +24,7 @@ from bench.footprint import Usage, watched
 from bench.speed_table import DOCS, table
 from bench.tables import fill
 from rehearsal.prefect_api import Run
+from rehearsal.server import Backup
 from rehearsal.test_environment import TestEnvironment, running_environment
 
 Figures = dict[str, Any]
@@ -141,6 +142,7 @@ async def hand(test_env: TestEnvironment) -> Figures:
 async def ours(test_env: TestEnvironment) -> Figures:
     """A release and rollbacks of ours."""
     version = await published(test_env)
+    before = await Backup(test_env.server).size_bytes()
     run, trigger_s, writes = await carried_out(
         test_env, "release/production", request_of(test_env, version), "Promoted"
     )
@@ -150,6 +152,7 @@ async def ours(test_env: TestEnvironment) -> Figures:
     promoted = [one["served_at"] for one in writes if one["served_at"] and one["at"] > decided_s and one["traffic"]]
     assert run.ended_at_s is not None
     found: Figures = {
+        "database kB": round((await Backup(test_env.server).size_bytes() - before) / 1000),
         "ours release": run.ended_at_s - trigger_s - BAKE_S,
         "ours bake": decided_s - max(one["served_at"] for one in shifted),
         "ours first act": min(one["at"] for one in writes) - trigger_s,

@@ -20,6 +20,7 @@ import blocks
 from blocks import Environment, files, forms, rules
 from blocks.adopt import adopt
 from blocks.prefect_api import PREFECT_AWAY
+from blocks.production_check import production_check
 from blocks.server_notices import remove_notices
 from playbook.analysis.dashboard import alert_rules, dashboard
 from playbook.analysis.signals import playbook_table
@@ -40,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     for command in (apply, check):
         command.add_argument("files", nargs="+", type=Path, metavar="FILE")
     commands.add_parser("deploy", help="deploy prefect.yaml with the choices of each environment")
+    ready = commands.add_parser("production-check", help="say what is still missing before the first release, in order")
+    ready.add_argument("files", nargs=1, type=Path, metavar="FILE")
     sign = commands.add_parser("adopt", help="show the records on the services that are not signed, ask, and sign them")
     sign.add_argument("environment", metavar="ENVIRONMENT", help="the name of a saved environment")
     sign.add_argument(
@@ -53,6 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
         return asyncio.run(_dashboard(asked.files[0], is_rules=asked.rules))
     if asked.command == "adopt":
         return asyncio.run(_adopt(asked.environment, asked.remove))
+    if asked.command == "production-check":
+        return asyncio.run(_production_check(asked.files[0]))
     if asked.command == "deploy":
         return asyncio.run(_deploy())
     is_apply = asked.command == "apply"
@@ -95,6 +100,19 @@ async def _deploy() -> int:
         _say(sys.stderr, "prefect deploy --all failed; its output above says why. The forms were not changed.")
         return 1
     return await _finish(url)
+
+
+async def _production_check(path: Path) -> int:
+    """Look at everything, and print each step as it is known. Answers the exit status."""
+    if not _server():
+        return 1
+    missing = 0
+    async for looked in production_check(path):
+        _say(sys.stdout, *looked.lines)
+        sys.stdout.flush()
+        missing += len(looked.problems)
+    _say(sys.stdout, f"{missing} missing. Mend the first, then run this again." if missing else "nothing is missing")
+    return 1 if missing else 0
 
 
 async def _finish(url: str, only: Environment | None = None) -> int:

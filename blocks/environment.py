@@ -1,4 +1,4 @@
-"""Environment: one named world, and the one door to it."""
+"""Environment: one named set of services, policy and vendors. Flows reach the outside through it alone."""
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -37,7 +37,7 @@ from blocks.sentry import Sentry
 from blocks.server_notices import ServerNotices
 from blocks.signing import Signer, Signing
 from playbook.analysis.policy import Policy
-from playbook.analysis.signals import DEFAULT_SIGNALS, Signal, Signals, for_service, playbook_table
+from playbook.analysis.signals import DEFAULT_SIGNALS, Signal, Signals
 from playbook.analysis.telemetry import TelemetryForm
 from playbook.checklist.gates import Gates
 from playbook.errors import BadRequest
@@ -78,7 +78,7 @@ def plug_in(table: dict[str, Any]) -> dict[str, Any]:
 
 
 class Environment(OutsideBlock):
-    """One world that releases go to, with its services, rules, queries and everything outside that they need.
+    """One environment that releases go to, with its services, rules, queries and everything outside that they need.
 
     It is written in a file under `environments/` and applied with `python -m blocks apply FILE`.
     """
@@ -274,10 +274,6 @@ class Environment(OutsideBlock):
     def service_names(self) -> tuple[str, ...]:
         """The services, in order of promotion."""
         return tuple(service.name for service in self.services)
-
-    def signal_table(self, service: str) -> Signals:
-        """Every signal that is looked at for ``service``: the playbook's table, and then [[signals]]."""
-        return (*playbook_table(self.policy), *for_service(self.signals, service))
 
     @property
     def untagged(self) -> tuple[str, ...]:

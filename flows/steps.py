@@ -12,6 +12,7 @@ from playbook.analysis.verdict import Action
 from playbook.errors import Conflict, OutOfBandChange, Refused, Transient, Unfinished
 from playbook.lease.lease import Decision, HotfixLease, Kind, Lease
 from playbook.messages.report import Report
+from playbook.messages.times import minutes
 from playbook.messages.words import stable_names
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.version import SmokeTest
@@ -32,10 +33,10 @@ from tasks.lease import release_lease
 from tasks.monitor import second_look
 from tasks.report import closing, note
 from tasks.start import seconds_since
-from tasks.story import problem, story
 from tasks.telemetry import check_metrics, wait_for_scrapes
 from tasks.traffic import check_settled, deploy_canary, promote, revert
 from tasks.validation import check_error_ratio, smoke_test
+from tasks.visible_step import problem, visible_step
 
 AFTER_ROLLBACK = (SmokeTest.HEALTH, SmokeTest.AUTH, SmokeTest.PAGE)
 """Playbook 4, scenario 2, step 3: readiness and login. The rest takes longer than the rollback itself."""
@@ -89,7 +90,7 @@ async def introduce(env: Environment, report: Report) -> Report:
             or (await check_metrics(env, lease, service) if has_canary else None)
         )
 
-    steps = (story(f"deploy canary {one} in {env.name}", partial(ready, one), problem) for one in lease.services)
+    steps = (visible_step(f"deploy canary {one} in {env.name}", partial(ready, one), problem) for one in lease.services)
     problems = [found for found in await finish_all(steps) if found]
     if problems:
         return await note(report.deciding(Decision.REVERT, problems[0]), "a new revision is not fit for users")
@@ -107,7 +108,7 @@ async def promote_all(env: Environment, report: Report) -> Report:
     """All users are on the new revisions, one service after another, and the smoke tests pass there."""
     lease = report.lease
     for service in lease.services:
-        await story(f"promote {service} in {env.name}", partial(promote, env, lease, service))
+        await visible_step(f"promote {service} in {env.name}", partial(promote, env, lease, service))
     report = await note(report, "all users are on the new revisions")
 
     async def fit(service: str) -> str | None:
@@ -120,7 +121,7 @@ async def promote_all(env: Environment, report: Report) -> Report:
     async def all_fit() -> list[str]:
         return [found for found in await finish_all(map(fit, lease.services)) if found]
 
-    problems = await story(f"smoke tests in {env.name}", all_fit, "; ".join)
+    problems = await visible_step(f"smoke tests in {env.name}", all_fit, "; ".join)
     return report.deciding(Decision.REVERT, problems[0]) if problems else report
 
 
@@ -211,13 +212,14 @@ async def rolled_back(env: Environment, report: Report, dropped: list[str]) -> F
 async def look_back(env: Environment, report: Report, asked_at_s: float | None) -> tuple[Report, str, bool]:
     """How long it took since a person asked, and whether readiness and login pass there: a sentence, and whether all is
     well."""
-    lease, took_s = report.lease, seconds_since(asked_at_s)
+    lease, took_s, budget_s = report.lease, seconds_since(asked_at_s), env.policy.rollback_budget_s
     served = f"users are on {stable_names(lease)} again"
     served += f", {took_s:.1f} s after it was asked for" if took_s is not None else ""
+    served += f", later than the {minutes(budget_s)} allowed" if took_s is not None and took_s > budget_s else ""
     report = await note(report, served)
     looks = (smoke_test(env, service, only=AFTER_ROLLBACK) for service in lease.services)
     problems = [problem for problem in await asyncio.gather(*looks) if problem]
-    seen = f"{served}, and that is not well either: {'; '.join(problems)}" if problems else f"{served}."
+    seen = f"{served}, and that fails too: {'; '.join(problems)}" if problems else f"{served}."
     return report, seen[0].upper() + seen[1:], not problems
 
 

@@ -72,6 +72,14 @@ class PrefectApi:
             await asyncio.sleep(POLL_S)
         raise TimeoutError(f"flow run {run_id} is still {state} after {timeout_s:.0f} s")
 
+    async def take_overs(self, environment: str) -> list[float]:
+        """When recoveries of an environment took a release over, in unix seconds, oldest first."""
+        found: list[float] = []
+        for run in await self.runs_of(f"recovery/{environment}"):
+            steps = await self.steps(run.id)
+            found += [one.ended_at_s for one in steps if one.name.startswith("take over") and one.state == "Completed"]
+        return sorted(found)
+
     async def runs_of(self, deployment: str) -> list[Run]:
         """Every run of a deployment, oldest first."""
         found = await self._ask("GET", f"/deployments/name/{deployment}")

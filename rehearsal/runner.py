@@ -41,14 +41,16 @@ async def run_scenario(test_env: TestEnvironment, scenario: Scenario) -> Scenari
     problems: list[str] = []
     try:
         run = await scenario.meanwhile(test_env, run) or run
-        if scenario.recovery_ends:  # the run itself may never end: its host is gone
+        if scenario.is_forgotten:
+            pass
+        elif scenario.recovery_ends:  # the run itself may never end: its host is gone
             recovery = await _recovery_since(test_env.prefect, began_s, scenario.timeout_s)
             run = await test_env.prefect.run(run.id)
         else:
             run = await test_env.prefect.wait(run.id, scenario.timeout_s)
     except (TimeoutError, RuntimeError, AssertionError) as error:  # the result shows how far the run came
         problems.append(f"{type(error).__name__}: {error}")
-        run = await test_env.prefect.run(run.id)
+        run = run if scenario.is_forgotten else await test_env.prefect.run(run.id)
     finally:
         printing.cancel()
     result = await _collect(test_env, scenario, run, recovery, before, began_s)

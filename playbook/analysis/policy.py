@@ -90,7 +90,9 @@ class Policy(Frozen):
         300,
         "After a hotfix reaches all users: a bad one is reverted automatically. Playbook 6 skips the canary, not this.",
     )
-    rollback_budget_s: float = _s(300, "For a whole rollback. Playbook 4, scenario 2: less than 5 minutes.")
+    rollback_budget_s: float = _s(
+        300, "For a whole rollback; later is said. Playbook 4, scenario 2: less than 5 minutes."
+    )
     hotfix_budget_s: float = _s(1800, "For a whole hotfix, build to verified. Playbook 6: less than 30 minutes.")
     drain_s: float = _s(
         300,
@@ -226,7 +228,7 @@ class Policy(Frozen):
         return self.model_copy(update={"bake_s": self.bake_s + seconds, "extensions": self.extensions + 1})
 
     def first_minutes(self) -> Self:
-        """The same policy for the minutes after a hotfix: what a canary would have shown, seen on everybody."""
+        """The same policy for the minutes after a hotfix: what a canary would have shown, seen on all users."""
         return self.model_copy(update={"name": f"{self.name}, first minutes", "bake_s": self.hotfix_watch_s})
 
     def watching(self) -> Self:

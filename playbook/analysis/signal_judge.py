@@ -68,9 +68,11 @@ def _worst(state: State, signal: Ratio) -> tuple[Column, Compared] | None:
     return max(found, key=lambda one: max(one[1].relative.peak, one[1].ceiling.peak), default=None)
 
 
-def sentence(states: SignalStates, state: State, policy: Policy) -> str:
-    """What was measured, and the limit."""
+def sentence(states: SignalStates, state: State, policy: Policy, *, is_held: bool) -> str:
+    """What was measured, the limit, and what follows. ``is_held``: a person decides, whatever its row says."""
     name, ends = state.signal.name[:1].upper() + state.signal.name[1:], _NEXT[state.signal.breach]
+    if is_held and state.signal.breach is not Breach.HOLD:
+        ends = f"Stable failed meanwhile, too. {_NEXT[Breach.HOLD]}"
     match state.signal:
         case Ratio() as signal:
             return f"{_ratio_sentence(name, state, signal)} {ends}"

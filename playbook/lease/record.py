@@ -137,11 +137,15 @@ class Record(Stored):
             return Unreadable(service=service, problem=f"{EPOCH} is no number of at most 11 digits")
         try:
             record = cls(
-                lease=_LEASE.validate_json(found[LEASE]) if LEASE in found else None,
-                participant=Participant.model_validate_json(found[PARTICIPANT]) if PARTICIPANT in found else None,
+                lease=_LEASE.validate_json(found[LEASE], extra="ignore") if LEASE in found else None,
+                participant=Participant.model_validate_json(found[PARTICIPANT], extra="ignore")
+                if PARTICIPANT in found
+                else None,
                 epoch=int(found.get(EPOCH, "0")),
-                last_good=_PROMOTIONS.validate_json(found.get(LAST_GOOD, "[]")),
-                mitigation=Mitigation.model_validate_json(found[MITIGATION]) if MITIGATION in found else None,
+                last_good=_PROMOTIONS.validate_json(found.get(LAST_GOOD, "[]"), extra="ignore"),
+                mitigation=Mitigation.model_validate_json(found[MITIGATION], extra="ignore")
+                if MITIGATION in found
+                else None,
                 incidents=tuple(filter(None, found.get(INCIDENTS, "").split(","))),
             )
         except ValidationError as wrong:
@@ -187,7 +191,7 @@ class Record(Stored):
         return beside(annotations, self.annotations())
 
     def stands_in(self, annotations: Mapping[str, str]) -> bool:
-        """Whether our annotations among these are this record, whoever has signed them."""
+        """Whether our annotations among these are this record, with any signature."""
         found = ours(annotations)
         found.pop(SIGNATURE, None)
         return found == self.annotations()

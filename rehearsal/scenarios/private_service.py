@@ -5,7 +5,11 @@ from rehearsal.scenario import Scenario, ScenarioResult
 from rehearsal.test_environment import PRODUCTION, STAGING, TestEnvironment
 
 SERVICE = "ethixai-ai-core"
-PROBED = f'low_traffic = {{ "*" = ["promote"], {SERVICE} = ["probe", "promote"] }}\n'
+PROBED = f"""\
+low_traffic = {{ "*" = ["promote"], {SERVICE} = ["probe", "promote"] }}
+phi_unknown = 1
+"""
+"""Stable has no past, as no user reaches it. Were its errors taken to come in bursts, the probes would last minutes."""
 
 
 async def given(test_env: TestEnvironment) -> None:

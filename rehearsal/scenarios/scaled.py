@@ -3,6 +3,7 @@ background services, Redis, PostgreSQL, and both workers' hosts."""
 
 import asyncio
 import contextlib
+import json
 import time
 
 import httpx
@@ -12,7 +13,7 @@ from rehearsal.files import THIRD
 from rehearsal.prefect_api import Run
 from rehearsal.scale import NEEDS, Host, ScaledServer
 from rehearsal.scenario import Scenario, ScenarioResult
-from rehearsal.test_environment import SIGKILL, TestEnvironment
+from rehearsal.test_environment import SERVICES, SIGKILL, TestEnvironment
 
 ENVIRONMENTS = ("production", "staging", THIRD)
 AWAY_S = 20.0
@@ -38,12 +39,14 @@ async def meanwhile(test_env: TestEnvironment, run: Run) -> Run:
         test_env.event(f"killing {part}, which is away for {away_s:g} s")
         began_s = time.monotonic()
         await server.kill(part, away_s)
-        await back(test_env, server)
+        await answering(test_env)
         test_env.event(f"{part} was killed; the API answers {time.monotonic() - began_s:.1f} s after the kill")
+        for port in server.api_ports:
+            await server.answers(port, BACK_S)
         await asyncio.sleep(SETTLE_S)
     problems = await still_running(test_env, runs, "before a host was killed")
     for host in server.hosts:
-        problems += await host_dies(test_env, server, host, runs)
+        problems += await host_dies(test_env, server, host)
     ends = [await ended(test_env, name, one) for name, one in runs.items()]
     problems += [problem for problem in ends if problem]
     problems += await done_twice(test_env)
@@ -52,16 +55,14 @@ async def meanwhile(test_env: TestEnvironment, run: Run) -> Run:
     return await test_env.prefect.run(run.id)
 
 
-async def back(test_env: TestEnvironment, server: ScaledServer) -> None:
-    """The API answers a question that needs the database, and every server of it answers. Raises TimeoutError."""
+async def answering(test_env: TestEnvironment) -> None:
+    """The API answers a question that needs the database. Raises TimeoutError."""
     async with asyncio.timeout(BACK_S):
         while True:
             with contextlib.suppress(RuntimeError, httpx.HTTPError):
                 await test_env.prefect.runs_of("release/production")
                 break
             await asyncio.sleep(0.2)
-    for port in server.api_ports:
-        await server.answers(port, BACK_S)
 
 
 async def still_running(test_env: TestEnvironment, runs: dict[str, Run], when: str) -> list[str]:
@@ -70,47 +71,40 @@ async def still_running(test_env: TestEnvironment, runs: dict[str, Run], when: s
     return [f"{when}, {name} was {run.state}: {run.message}" for name, run in found.items() if run.is_over]
 
 
-async def host_dies(test_env: TestEnvironment, server: ScaledServer, host: Host, runs: dict[str, Run]) -> list[str]:
+async def host_dies(test_env: TestEnvironment, server: ScaledServer, host: Host) -> list[str]:
     """SIGKILL to all that runs on a host, which stays away until its releases have been taken over elsewhere."""
-    taken_before = {name: await take_overs(test_env, name) for name in ENVIRONMENTS}
-    held = [name for name in ENVIRONMENTS if await on_host(test_env, host, name, runs[name])]
+    taken_before = {name: await test_env.prefect.take_overs(name) for name in ENVIRONMENTS}
+    held = [name for name in ENVIRONMENTS if host.runs(await holder(test_env, name))]
     test_env.event(f"{SIGKILL}{host.name}, which runs {', '.join(held) or 'no release'}")
     killed_s, problems = time.time(), []
-    killing = asyncio.create_task(server.kill(host.part.name, checks.HOST_DIED_S + SETTLE_S))
+    await server.take_away(host.part.name)
     for name in held:
         try:
             took_s = await taken_over(test_env, name, taken_before[name]) - killed_s
-            test_env.event(f"{name} was taken over {took_s:.1f} s after its host was killed")
-            if took_s > checks.HOST_DIED_S:
-                problems.append(f"{name} was taken over {took_s:.1f} s after its host was killed")
         except TimeoutError:
             problems.append(f"{name} was not taken over after {host.name} was killed")
-    await killing
+            continue
+        test_env.event(f"{name} was taken over {took_s:.1f} s after its host was killed")
+        if took_s > checks.HOST_DIED_S:
+            problems.append(f"{name} was taken over {took_s:.1f} s after its host was killed")
+    await server.bring_back(host.part.name)
+    await asyncio.sleep(SETTLE_S)
     return problems
+
+
+async def holder(test_env: TestEnvironment, name: str) -> str:
+    """The flow run that holds the release of an environment, by the lease on its coordinator; or nothing."""
+    found = await test_env.world.service(SERVICES[0], f"ethixai-{name}")
+    return str(json.loads(found["annotations"].get(f"{checks.OURS}claim", "{}")).get("flow_run_id", "no run"))
 
 
 async def taken_over(test_env: TestEnvironment, name: str, before: list[float]) -> float:
     """When a recovery took the release over that had not done so ``before``. Raises TimeoutError."""
     for _ in range(int((checks.HOST_DIED_S + SETTLE_S) / 0.5)):
-        if new := [at_s for at_s in await take_overs(test_env, name) if at_s not in before]:
+        if new := [at_s for at_s in await test_env.prefect.take_overs(name) if at_s not in before]:
             return min(new)
         await asyncio.sleep(0.5)
     raise TimeoutError(f"{name} was not taken over")
-
-
-async def on_host(test_env: TestEnvironment, host: Host, name: str, run: Run) -> bool:
-    """Whether the run that holds the release of this environment now is on this host."""
-    holders = [run, *await test_env.prefect.runs_of(f"recovery/{name}")]
-    return any(host.runs(one.id) for one in holders if not one.is_over)
-
-
-async def take_overs(test_env: TestEnvironment, name: str) -> list[float]:
-    """When recoveries of this environment took its release over, in unix seconds."""
-    found = []
-    for run in await test_env.prefect.runs_of(f"recovery/{name}"):
-        steps = await test_env.prefect.steps(run.id)
-        found += [step.ended_at_s for step in steps if step.name.startswith("take over") and step.state == "Completed"]
-    return found
 
 
 async def ended(test_env: TestEnvironment, name: str, run: Run) -> str:

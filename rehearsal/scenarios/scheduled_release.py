@@ -10,7 +10,6 @@ from rehearsal.test_environment import TestEnvironment
 
 AHEAD_S = 20
 """How long before its time a scheduled run must be known to the server."""
-BY_SCHEDULE = "schedule (Thursdays 14:00 UTC)"
 
 
 def starts(test_env: TestEnvironment, version: str) -> Start:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,6 +209,57 @@ def test_without_a_server_nothing_is_started(file: Path) -> None:
         done = apply(file)
     assert done.status == 1
     assert "PREFECT_API_URL" in done.said
+
+
+def production_check(path: Path) -> Done:
+    """What is missing, as the command says it."""
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        status = main(["production-check", str(path)])
+    return Done(status, said.getvalue())
+
+
+def test_what_is_missing_is_said_in_the_order_of_the_guide(applied: Done, server: Server, file: Path) -> None:
+    """The server has the block; pool, deployments and workers are named with the command that makes them."""
+    done = production_check(file)
+    assert done.status == 1
+    found = [line.split("  ")[0] for line in done.said.splitlines()]
+    assert found == [
+        "ok",
+        "ok",
+        "ok",
+        "MISSING",
+        "MISSING",
+        "MISSING",
+        "MISSING",
+        "MISSING",
+        done.said.splitlines()[-1],
+    ]
+    lines = done.said.splitlines()
+    assert "prefect work-pool create playbook" in lines[3]
+    assert "release/production" in lines[4]
+    assert "blocks deploy" in lines[4]
+    assert [word in lines[5 + number] for number, word in enumerate(("default", "emergency"))] == [True, True]
+    assert "flight-check/production is not deployed" in lines[7]
+
+
+def test_a_file_that_was_changed_after_it_was_applied_is_found(
+    applied: Done, server: Server, file: Path, tmp_path
+) -> None:
+    """The step names what differs and the command."""
+    changed = tmp_path / "production.toml"
+    text = re.sub(r"^dashboard = .*\n", "", file.read_text(), flags=re.MULTILINE)
+    changed.write_text(f'dashboard = "https://other.example"\n{text}')
+    said = production_check(changed).said
+    assert "the file was changed since it was applied (dashboard)" in said, said
+
+
+def test_a_server_that_is_not_there_is_the_first_thing_missing(file: Path) -> None:
+    """Nothing after it can be looked at, and nothing is guessed."""
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        done = production_check(file)
+    assert done.status == 1
+    assert "MISSING  the Prefect server" in done.said
+    assert "work pool" not in done.said
 
 
 async def post(server: Server, path: str, **body: object) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from cloud import Behaviour
 from driver import Run, TestEnvironment, play
-from fixture import NEW, OLD, ROOT, SERVICES
+from fixture import NEW, OLD, QUICK, ROOT, SERVICES
 
 from flows.rollback import rollback
 from playbook.checklist.items import Override, Topic
@@ -136,8 +136,21 @@ def test_what_a_release_that_still_runs_is_taken_back_to_is_looked_at() -> None:
     assert re.search(r"again, \d+\.\d s after it was asked for", run.message)
     test_env, run = play(lambda test_env: scenario(test_env, smoke_serving=False))
     assert (run.end, test_env.fixture.versions_served()) == ("Unfit", ALL_OLD)
-    assert "that is not well either" in run.message
+    assert "that fails too" in run.message
     assert told(test_env, "CHECK AT ONCE") == 1
+
+
+def test_a_rollback_that_took_longer_than_the_playbook_allows_says_so() -> None:
+    """Section 4, scenario 2: less than five minutes, or what the policy says."""
+
+    async def scenario(test_env: TestEnvironment) -> Run:
+        test_env.fixture.publish(NEW)
+        await test_env.release(NEW)
+        return await ask(test_env)
+
+    assert "later than" not in play(scenario).message
+    run = play(scenario, QUICK.model_copy(update={"rollback_budget_s": 0.25}))
+    assert re.search(r"again, \d+\.\d s after it was asked for, later than the 0 seconds allowed", run.message)
 
 
 def test_what_is_gone_back_to_is_not_well_either() -> None:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from playbook.analysis.evidence import CounterSeries, Evidence, Observation
-from playbook.analysis.policy import Policy
+from playbook.analysis.policy import Policy, SharedCause
 from playbook.analysis.samples import Sides
 from playbook.analysis.signals import (
     DEFAULT_SIGNALS,
@@ -45,9 +45,11 @@ def level(*values: float) -> CounterSeries:
     )
 
 
-def told(bake: Any, tick: Any, signal: Signal, **found: Sides) -> Verdict:
-    """The verdict on a canary that is healthy by the playbook's table, and has this signal."""
-    maker = bake()
+def told(
+    bake: Any, tick: Any, signal: Signal, policy: Policy | None = None, course: Any = (), **found: Sides
+) -> Verdict:
+    """The verdict on a canary that is healthy by the playbook's table, or has ``course``, and has this signal."""
+    maker = bake(policy=policy) if policy is not None else bake()
     evidence = Evidence.start(
         service="backend",
         canary="backend-new",
@@ -57,7 +59,7 @@ def told(bake: Any, tick: Any, signal: Signal, **found: Sides) -> Verdict:
         phi_hat=1.0,
         signals=(signal,),
     )
-    for look in maker.looks([tick(**CLEAN)] * 180):
+    for look in maker.looks(course or [tick(**CLEAN)] * 180):
         more = {query: Sides(*(upto(side, look.now_s) for side in sides)) for query, sides in found.items()}
         evidence = evidence.observe(Observation(look.now_s, look.canary, look.stable, look.oom_kills, more=more))
         verdict = judge(evidence, maker.policy)
@@ -171,7 +173,17 @@ def test_the_sentence_has_the_numbers_and_the_limit(bake: Any, tick: Any) -> Non
     """As people read it at night."""
     verdict = told(bake, tick, DECLINED, payments=Sides(paid(10)))
     assert "Declined: 10 % (" in verdict.explanation
-    assert "the limit is 2 %" in verdict.explanation
+    assert verdict.explanation.endswith("the limit is 2 %. Rolling back.")
+
+
+def test_a_signal_that_rolls_back_is_held_where_stable_failed_and_the_policy_waits(bake: Any, tick: Any) -> None:
+    """It is not known when it was beyond its limit, so it says that a person decides."""
+    policy = Policy().model_copy(update={"shared_cause": SharedCause.HOLD})
+    outage = [tick(n=100, m=900, x=20, y=180)] * 12
+    course = outage + [tick(**CLEAN)] * 168
+    verdict = told(bake, tick, DECLINED, policy, course, payments=Sides(paid(10)))
+    assert (verdict.action, verdict.reason) == (Action.INCONCLUSIVE, Reason.SIGNAL_HELD)
+    assert verdict.explanation.endswith("Stable failed meanwhile, too. A person decides when the bake ends.")
 
 
 @pytest.mark.parametrize(

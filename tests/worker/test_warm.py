@@ -1,0 +1,22 @@
+"""What the warm process does once, so that no run has to."""
+
+import subprocess
+import sys
+
+SHARED = """
+import ssl, certifi, httpx
+from worker.warm import share_certificates
+share_certificates()
+first, second = (ssl.create_default_context(cafile=certifi.where()) for _ in range(2))
+assert first is second
+insecure = ssl.create_default_context()
+insecure.check_hostname = False
+assert insecure is not ssl.create_default_context() and first.check_hostname
+assert first.verify_mode is ssl.CERT_REQUIRED and first.get_ca_certs() or first.cert_store_stats()["x509_ca"]
+httpx.Client(), httpx.AsyncClient()
+"""
+
+
+def test_trusted_certificates_are_read_once_and_a_context_of_its_own_stays_one() -> None:
+    """The same file gives the same context; one that its maker changes is not shared."""
+    subprocess.run([sys.executable, "-c", SHARED], check=True, timeout=60)
