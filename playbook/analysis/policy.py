@@ -132,7 +132,7 @@ class Policy(Frozen):
     alpha_relative: float = _ratio(0.005, "Chance to call a canary worse than stable when it is not. Judge.")
     alpha_latency: float = _ratio(0.005, "Chance to call a p95 too slow when it is not. Judge.")
     alpha_lasting: float = _ratio(
-        0.1, "Chance to call a ratio of `lasting_part` x its limit, or less, above it for some scrapes. Judge."
+        0.2, "Chance to call a ratio of `lasting_part` x its limit, or less, above it for some scrapes. Judge."
     )
     lasting_part: float = _ratio(0.75, "Part of the limit that a fault of a few scrapes must surely exceed. Judge.")
     alpha_promote: float = _ratio(0.05, "Chance to promote a canary above 0.5 %. 598 clean requests do. Judge.")
