@@ -64,11 +64,11 @@ rehearse: setup  ## run the scenario healthy: a release, end to end, on this mac
 
 # Whole rehearsals measure real time: they run after the other tests, one at a time.
 REAL := tests/rehearsal tests/browser
-test: setup check  ## everything: the fast part, the world, the blocks, chaos, three whole scenarios; with Chromium, the forms
+test: setup check  ## everything: the fast part, the world, the blocks, chaos, three whole scenarios; with Chromium, a release day
 	$(BIN)/pytest -q -n auto --ignore=tests/playbook --ignore=tests/test_house.py $(REAL:%=--ignore=%)
 	$(BIN)/pytest -q $(REAL)
 
-pictures: setup  ## take the README's pictures with a release day in Chromium (has not passed yet)
+pictures: setup  ## take the README's pictures with a whole release day in Chromium
 	RELEASE_DAY=1 PICTURES=docs/images $(BIN)/pytest -q tests/browser
 
 scenarios: setup  ## run every scenario, one after another

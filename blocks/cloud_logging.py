@@ -1,4 +1,4 @@
-"""Cloud Logging: what a revision complained about."""
+"""Cloud Logging: the errors that a revision logged."""
 
 import asyncio
 from datetime import UTC, datetime

@@ -91,7 +91,7 @@ class CloudRun(GoogleBlock):
                 "Give it whole percents that sum to 100 and start again."
             ) from error
         except UNREADABLE as error:
-            raise Transient(f"{service}: Cloud Run answered something that is no service ({error!r}).") from error
+            raise Transient(f"{service}: Cloud Run's answer is not a service ({error!r}).") from error
 
     async def revision(self, service: str, name: str) -> Revision:
         """One revision of ``service``. One call. Raises: Transient, Refused (no such revision, permission)."""
@@ -271,7 +271,8 @@ def _check_drift(snapshot: ServiceSnapshot, change: Change, base: Json | None) -
     if now.lines != new.planned:
         raise Refused(
             f"{snapshot.service}: its template was changed by {snapshot.last_modifier or 'another person'} since the "
-            f"release was planned: {'; '.join(now.lines) or 'it is what serves again'}. Look, and start a new release."
+            f"release was planned: {'; '.join(now.lines) or 'it is what serves again'}. "
+            "Check the change, then start a new release."
         )
 
 

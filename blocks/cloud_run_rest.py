@@ -1,4 +1,4 @@
-"""The v1 calls of Cloud Run over HTTP: each one request; what goes wrong comes out as one of this project's errors."""
+"""The v1 calls of Cloud Run over HTTP: one request each, and only this project's errors."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -89,7 +89,7 @@ class CloudRunRest:
             return parse(json_of(answer))
         except UNREADABLE as error:
             raise Transient(
-                f"{who}, answered something in which it is not found ({type(error).__name__}). "
+                f"{who}, answered JSON that cannot be read as that ({type(error).__name__}). "
                 f"Ask again; if it stays so, check cloud_run.api_url ({self.http.base_url})."
             ) from error
 
@@ -105,7 +105,7 @@ class CloudRunRest:
 def error_of(answer: httpx.Response, asked: str, permission: str, *, is_write: bool) -> ReleaseError:
     """The error that says what to do about an answer that is none of 2xx, with Google's own words. Total.
 
-    A read has nothing that could have moved under it: it is asked again after a conflict.
+    After a conflict a read is asked again: it writes nothing.
     """
     status, (code, words) = answer.status_code, _words(answer)
     came = f"{asked}: {status} {code}: {words}".replace(" :", ":")

@@ -1,4 +1,4 @@
-"""Environment: one named world, and the one door to it."""
+"""Environment: one named set of services, policy and vendors. Flows reach the outside through it alone."""
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -78,7 +78,7 @@ def plug_in(table: dict[str, Any]) -> dict[str, Any]:
 
 
 class Environment(OutsideBlock):
-    """One world that releases go to, with its services, rules, queries and everything outside that they need.
+    """One environment that releases go to, with its services, rules, queries and everything outside that they need.
 
     It is written in a file under `environments/` and applied with `python -m blocks apply FILE`.
     """

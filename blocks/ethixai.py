@@ -120,7 +120,7 @@ class EthixAI(HttpBlock):
         Raises: SmokeFailed (it was taken, or refused otherwise), Transient (no answer).
         """
         every = frozenset(range(300, 600))
-        sign_in = {"email": f"smoke-test-{secrets.token_hex(8)}@example.com", "password": "Sm0ke-nobody-signs-in"}
+        sign_in = {"email": f"smoke-test-{secrets.token_hex(8)}@example.com", "password": "Sm0ke-test-only"}
         service = await self._service(url, audience)
         answer = await service.send("POST", "/api/auth/register", "whether it takes a write", every, json=sign_in)
         if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:

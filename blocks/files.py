@@ -42,16 +42,23 @@ async def read(path: Path, *, with_secrets: bool = True) -> Environment:
     Raises BadRequest: every mistake once, with its line, its place in the file and the next step.
     """
     try:
-        text = await asyncio.to_thread(path.read_text)
+        text = await asyncio.to_thread(path.read_text, encoding="utf-8-sig")  # some editors begin a file with a mark
         written: Table = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise BadRequest([f"{path}: cannot be read: it is not UTF-8 ({error.reason}). Save it as UTF-8."]) from error
+    except RecursionError as error:
+        raise BadRequest([f"{path}: cannot be read: too many lists or tables lie in each other."]) from error
+    except (OSError, tomllib.TOMLDecodeError) as error:
         raise BadRequest([f"{path}: cannot be read: {error}"]) from error
+    except ValueError as error:
+        raise BadRequest([f"{path}: cannot be read: a number has thousands of digits. Correct it."]) from error
     table = plug_in(written)
     policy_written = dict(written["policy"]) if isinstance(written.get("policy"), dict) else {}
     of_policy = list(_apply_policy(table))
     of_signals, rows = signal_rows.apply(table, policy_written)
     found = [
         *_unknown_keys(table),
+        *_single_tables(written),
         *of_policy,
         *of_signals,
         *_write_references(table, path.parent),
@@ -127,6 +134,13 @@ def _unknown_keys(table: Table) -> Iterator[Problem]:
             yield _unknown((*place, key), vendor.model_fields)
 
 
+def _single_tables(written: Table) -> Iterator[Problem]:
+    """Lists that are written as one table, beside the vendor's own table of which the list is made."""
+    for name in sorted(LISTS & written.keys()):
+        if not isinstance(written[name], list):
+            yield (name,), f"must be a list of tables, [[{name}]]."
+
+
 def _unknown(place: Place, known: Iterable[str]) -> Problem:
     near = difflib.get_close_matches(str(place[-1]), known, 1)
     return place, f"unknown key; {f'did you mean {near[0]}?' if near else 'remove it.'}"
@@ -162,7 +176,7 @@ def _apply_policy(table: Table) -> Iterator[Problem]:
     if not isinstance(overrides, dict):
         return
     base = overrides.get("base", "playbook")
-    if base not in POLICIES:
+    if not isinstance(base, str) or base not in POLICIES:
         yield ("policy", "base"), f"there is no policy {base!r}; use {' or '.join(POLICIES)}."
         base = "playbook"
     table["policy"] = POLICIES[base]().model_dump() | {key: one for key, one in overrides.items() if key != "base"}
@@ -270,7 +284,8 @@ def _problem(error: Any) -> Problem:
 
 def _said(error: Any) -> str:
     """What is wrong with a value, in a sentence."""
-    return f"{error['msg'].removeprefix('Value error, ').replace('Input should be', 'must be')}."
+    text = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"{text.replace('must be a valid tuple', 'must be a list')}."
 
 
 def _problem_of_signal(place: Place, error: Any) -> Problem:

@@ -12,9 +12,9 @@ from pydantic import BaseModel, Field, HttpUrl
 from blocks.http import HttpBlock, HttpService, Parsed, quoted
 from blocks.secret_reference import Credential, SecretReference
 from playbook.checklist.checks import Check, Comment, Commit, Comparison
-from playbook.errors import Transient
+from playbook.errors import Refused, Transient
 from playbook.messages.facts import DeploymentState, Recorded, Ticket
-from playbook.text import Cleaned
+from playbook.text import Cleaned, clean
 
 PAGE = 100
 PAGES_MAX = 10
@@ -61,7 +61,7 @@ class GitHub(HttpBlock):
         One call for each hundred of either. Raises: Transient, Refused (no such commit).
         """
         path, asked = f"/commits/{commit}/check-runs", f"for the checks of {commit}"
-        every = await self._every(path, asked, lambda answer: [_check_of(run) for run in answer["check_runs"]])
+        every = await self._every(path, asked, lambda answer: [_check_of(run, commit) for run in answer["check_runs"]])
         runs = tuple(check for check, app in every if not self.checks_apps or app in self.checks_apps)
         if self.checks_apps:
             return runs
@@ -245,9 +245,17 @@ def _states(found: list[object]) -> list[str]:
     return [_State.model_validate(one).state for one in found]
 
 
-def _check_of(run: dict[str, Any]) -> tuple[Check, str]:
-    """A check run, and the slug of the app that made it."""
+def _check_of(run: dict[str, Any], commit: str) -> tuple[Check, str]:
+    """A check run of this commit, and the slug of the app that made it.
+
+    A branch or a tag may have the name of a short SHA: GitHub answers for that one.
+    """
     found = _CheckRun.model_validate(run)
+    if found.head_sha and not found.head_sha.startswith(commit):
+        raise Refused(
+            f"GitHub, asked for the checks of {commit}, answered with those of {clean(found.head_sha, 12)}. Is there a "
+            "branch or a tag of that name? Rename it."
+        )
     output = found.output.text or found.output.summary or "" if found.output else ""
     conclusion, url = found.conclusion or "pending", found.html_url or ""
     return Check(name=found.name, conclusion=conclusion, url=url, output=output), found.app.slug if found.app else ""
@@ -308,6 +316,7 @@ class _App(BaseModel):
 
 class _CheckRun(BaseModel):
     name: Cleaned
+    head_sha: str = Field("", max_length=64)
     conclusion: Cleaned | None
     html_url: str | None = Field(None, max_length=2000)
     output: _Output | None = None

@@ -150,7 +150,7 @@ class HttpService:
             # The body itself is not quoted: where a pass was asked for, it may be one.
             kind = clean(answer.headers.get("content-type", "no content type"), 60)
             raise Transient(
-                f"{self.name}, asked {asked}, answered {kind} in which it is not found ({type(error).__name__}). "
+                f"{self.name}, asked {asked}, answered {kind} without it ({type(error).__name__}). "
                 f"Ask again; if it stays so, check {self.block}.{self.url_field} ({self.base_url})."
             ) from error
 

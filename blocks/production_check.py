@@ -94,7 +94,8 @@ async def block_problems(env: Environment, path: Path) -> list[str]:
         saved = await Environment.open(env.name)
     except BadRequest as wrong:
         return [f"{'; '.join(wrong.problems)} Run: {apply}"]
-    fields = [name for name in type(env).model_fields if getattr(saved, name) != getattr(env, name)]
+    now, then = env.model_dump(mode="json"), saved.model_dump(mode="json")
+    fields = [name for name in type(env).model_fields if now[name] != then[name]]
     return [f"the file was changed since it was applied ({', '.join(fields)}). Run: {apply}"] if fields else []
 
 

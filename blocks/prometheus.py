@@ -1,12 +1,13 @@
 """Prometheus: raw samples for the judge, and single values."""
 
 import asyncio
+import hashlib
 import math
 import re
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import httpx
-from pydantic import BaseModel, Field, HttpUrl, PrivateAttr
+from pydantic import BaseModel, BeforeValidator, Field, HttpUrl, PrivateAttr
 
 from blocks.http import HttpBlock, HttpService, quoted
 from blocks.prometheus_transport import request_of
@@ -28,9 +29,20 @@ ANSWER_MAX_BYTES = 64 * 1024 * 1024
 WARNINGS_MAX, WARNING_MAX = 5, 300
 """So many of an answer's warnings are kept, and so many characters of each: people read them."""
 
-Labels = dict[Annotated[Cleaned, Field(max_length=200)], Annotated[Cleaned, Field(max_length=2000)]]
+LABEL_MAX = 2000
+
+
+def _label(value: object) -> object:
+    """A label's value, cut where it is too long; what was cut off still tells two series apart."""
+    if not isinstance(value, str) or len(value) <= LABEL_MAX:
+        return value
+    return f"{value[: LABEL_MAX // 2]}… {hashlib.sha256(value.encode(errors='replace')).hexdigest()}"
+
+
+LabelValue = Annotated[Cleaned, Field(max_length=LABEL_MAX), BeforeValidator(_label)]
+Labels = dict[Annotated[Cleaned, Field(max_length=200)], LabelValue]
 At = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
-Value = Annotated[str, Field(max_length=40, pattern=r"^[+-]?(?:[0-9.]+(?:e[+-]?[0-9]+)?|Inf|NaN)$")]
+Value = Annotated[str, Field(max_length=40, pattern=r"^[+-]?(?:[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?|Inf|NaN)$")]
 Sample = tuple[At, Value]
 
 
@@ -155,7 +167,7 @@ class Prometheus(HttpBlock):
         if isinstance(found, Matrix):
             raise Refused(f"Prometheus gave samples over time for {query}; make it one number in [queries].")
         if len(found.result) == 0:
-            raise NoData(f"Prometheus knows nothing that matches {query}")
+            raise NoData(f"Prometheus has no series that match {query}")
         if isinstance(found, Vector) and len(found.result) > 1:
             raise Refused(
                 f"Prometheus gave {len(found.result)} series for {query}; aggregate them to one in [queries]."
@@ -173,7 +185,14 @@ class Prometheus(HttpBlock):
         """An instant query's answer, validated."""
         url, params = await request_of(self.url, query, {} if at_s is None else {"time": f"{at_s:.3f}"})
         service = self._service(await self._sign_in())
-        return await service.json("GET", url, query, Answer.model_validate, params=params)
+        return await service.json("GET", url, query, self._understood, params=params)
+
+    def _understood(self, found: object) -> Answer:
+        """The answer, validated. A proxy may send Prometheus's refusal with the status 200. Raises: Transient."""
+        if isinstance(found, dict) and found.get("status") == "error":
+            said = quoted(f"{found.get('errorType', '')}: {found.get('error', '')}")
+            raise Transient(f"Prometheus at {self.url} answered 200 with an error: {said} Ask again.")
+        return Answer.model_validate(found)
 
     def _service(self, headers: dict[str, str | Credential]) -> PrometheusService:
         return PrometheusService(

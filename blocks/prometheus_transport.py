@@ -25,8 +25,8 @@ def _written(base_url: str, query: str, params: dict[str, str]) -> str:
 
     written: list[str] = []
 
-    class Desk(BaseAdapter):
-        """Takes down the request that requests would send."""
+    class Recorder(BaseAdapter):
+        """Records the request that requests would send."""
 
         def send(self, request: PreparedRequest, *_: Any, **__: Any) -> Response:
             written.append(str(request.url))
@@ -48,6 +48,6 @@ def _written(base_url: str, query: str, params: dict[str, str]) -> str:
     session = Session()
     session.trust_env = False
     connection = PrometheusConnect(url=base_url, session=session)
-    session.mount(base_url, Desk())
+    session.mount(base_url, Recorder())
     connection.custom_query(query, params=params)
     return written[0]

@@ -1,7 +1,9 @@
-"""What an environment must be to be trusted with a release, beyond the shape of its file."""
+"""What must be true of an environment beyond the types of its fields: rules across fields and vendors."""
 
 import difflib
 from collections.abc import Iterator
+
+from pydantic import BaseModel
 
 from blocks.cloud_run import CloudRun
 from blocks.environment import Environment
@@ -19,13 +21,28 @@ Problem = tuple[Place, str]
 TAG_AND_SERVICE_MAX = 46
 """Characters of a traffic tag and its service's name together. Cloud Run refuses more."""
 NAME_MAX = TAG_AND_SERVICE_MAX - TAG_MAX
+DURATION_MAX_S = 366 * 86_400.0
+"""A longer one is a mistake: a clock that many seconds ahead of now may not even be a date."""
+ORDERED = (
+    ("error_ratio_investigate", "error_ratio_max", "nothing would be left for a person to decide"),
+    ("p95_max_s", "p95_rollback_s", "a canary would be scaled before it is investigated"),
+    ("scale_min_instances", "scale_max_instances", "a service could not be scaled"),
+    ("scrape_s", "freshness_s", "every sample would be stale"),
+    ("bake_s", "claim_deadline_s", "the lease would end before the bake, and recovery would revert the release"),
+    ("bake_max_s", "claim_deadline_s", "the lease could end before the bake, and recovery would revert the release"),
+)
+"""Fields of [policy] of which the first must not be above the second, and what would happen."""
 
 
 def problems(environment: Environment) -> list[Problem]:
     """Everything that is wrong with an environment whose fields are each right."""
     return [
         *_names(environment),
+        *_staging(environment),
         *_policy(environment),
+        *_order(environment),
+        *_durations(environment),
+        *_queries(environment),
         *_signals(environment),
         *_pagers(environment),
         *_routing(environment),
@@ -37,7 +54,7 @@ def warnings(environment: Environment) -> list[str]:
     """What a person should know of an environment that may be used as it is."""
     if environment.is_production and environment.server_notices is None:
         return [
-            "nobody is told when no worker is there and a release does not start: add [server_notices] "
+            "people are not told when no worker is there and a release does not start: add [server_notices] "
             "(docs/operations.md, What the server tells)"
         ]
     return []
@@ -74,6 +91,43 @@ def _policy(environment: Environment) -> Iterator[Problem]:
             f"a bake of {policy.bake_s:g} s is too short to collect evidence; it needs at least {needed_s:g} s "
             "(literal_window_s, freshness_s, and two scrapes after the shift). Use 0 for no canary phase.",
         )
+
+
+def _staging(environment: Environment) -> Iterator[Problem]:
+    if environment.staging == environment.name:
+        yield (
+            ("staging",),
+            f"{environment.name} would have to pass itself first. Name another environment, or leave it out.",
+        )
+
+
+def _order(environment: Environment) -> Iterator[Problem]:
+    for low, high, otherwise in ORDERED:
+        least, most = getattr(environment.policy, low), getattr(environment.policy, high)
+        if least > most:
+            text = f"{low} = {least:g} is above {high} = {most:g}: {otherwise}. Correct one of them."
+            yield ("policy", low), text
+
+
+def _durations(environment: Environment) -> Iterator[Problem]:
+    """Seconds that are no duration: infinite, or longer than a year."""
+    tables: list[tuple[Place, object]] = []
+    for name in type(environment).model_fields:
+        value = getattr(environment, name)
+        entries = enumerate(value) if isinstance(value, list | tuple) else ()
+        tables += [((name,), value), *(((name, index), entry) for index, entry in entries)]
+    for place, table in tables:
+        for field in type(table).model_fields if isinstance(table, BaseModel) else ():
+            value = getattr(table, field) if field.endswith("_s") else None
+            if isinstance(value, int | float) and value > DURATION_MAX_S:
+                yield (*place, field), f"{value:g} s is longer than a year. Write it in seconds: 15 minutes is 900."
+
+
+def _queries(environment: Environment) -> Iterator[Problem]:
+    for slot in Queries.model_fields:
+        query = getattr(environment.queries, slot)
+        if query and "{revision}" not in query:
+            yield ("queries", slot), "{revision} is missing, so canary and stable cannot be told apart."
 
 
 def _signals(environment: Environment) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""Sentry: a release that its errors can be traced to."""
+"""Sentry: which release is deployed, so that errors are shown with the release they came with."""
 
 import datetime
 from typing import ClassVar

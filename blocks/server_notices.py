@@ -42,7 +42,7 @@ class ServerNotices(OutsideBlock):
         None, title="Platform", description="That of #platform-engineering. Empty: #incident-response gets its notices."
     )
     routing_key: SecretReference | None = Field(
-        None, title="Routing key", description="Where PagerDuty's integration key is. Empty: nobody is paged."
+        None, title="Routing key", description="Where PagerDuty's integration key is. Empty: no one is paged."
     )
     events_url: str = Field("https://events.pagerduty.com", title="Events URL", description="Where events are sent.")
 
@@ -80,7 +80,7 @@ class _Documents:
         return await self._save(audience.value, "{{webhook}}", {"text": "{{body}}"}, {"webhook": reference})
 
     async def pager(self, severity: Severity, *, resolves: bool = False) -> UUID | None:
-        """The id of the block that pages, or that resolves the page; None where nobody is paged.
+        """The id of the block that pages, or that resolves the page; None where no one is paged.
 
         The subject of what it sends is the page's dedup key.
         """

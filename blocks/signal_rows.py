@@ -29,9 +29,17 @@ def apply(table: Table, policy_written: Table) -> tuple[list[Problem], list[int]
     problems: list[Problem] = []
     rows: list[Any] = []
     places: list[int] = []
+    tuned: set[str] = set()
     for index, row in enumerate(written):
-        name = row.get("name") if isinstance(row, dict) else None
+        name, kind_of = (row.get("name"), row.get("kind")) if isinstance(row, dict) else (None, None)
+        wrong = [key for key, value in (("name", name), ("kind", kind_of)) if not isinstance(value, str | None)]
+        if wrong:
+            problems += [(("signals", index, key), "must be a text in quotes.") for key in wrong]
+            continue
         if name in PLAYBOOK:
+            if name in tuned:
+                problems.append((("signals", index, "name"), f"{name!r} is named twice; say it in one row."))
+            tuned.add(name)
             problems += _to_policy(row, index, table, policy_written)
             continue
         if name in DEFAULTS:
@@ -42,8 +50,8 @@ def apply(table: Table, policy_written: Table) -> tuple[list[Problem], list[int]
                 )
                 continue
             row = DEFAULTS[name] | row
-        elif isinstance(row, dict) and row.get("kind") not in KINDS:
-            problems.append((("signals", index, "kind"), _unknown_kind(row.get("kind"), name)))
+        elif isinstance(row, dict) and kind_of not in KINDS:
+            problems.append((("signals", index, "kind"), _unknown_kind(kind_of, name)))
             continue
         rows.append(row)
         places.append(index)

@@ -1,4 +1,4 @@
-"""Sentences: the DAGs that a person, a schedule or an event starts. No vendor name appears here."""
+"""The flows that a person, a schedule or an event starts. No vendor name appears here."""
 
 from tasks.quiet import quiet_steps
 

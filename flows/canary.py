@@ -21,8 +21,8 @@ from tasks.gate import JUDGE, ask_person
 from tasks.lease import save_lease
 from tasks.monitor import clock, monitor, probe, until_bad
 from tasks.report import note, page_url
-from tasks.story import story
 from tasks.traffic import scale, shift_to_canary
+from tasks.visible_step import visible_step
 
 SCRAPES_TO_SEE = 2
 """After the last request of ours, so that the next look counts them all."""
@@ -49,7 +49,7 @@ async def has_baked(env: Environment, lease: Lease) -> bool:
 async def look(env: Environment, report: Report) -> Report:
     """The bake has been watched until the judge has decided, and what it said stands on the page."""
     watched = partial(monitor, env, report.lease, report.lease.policy(env.policy), report=report)
-    verdicts = await story(f"monitor {report.lease.version} in {env.name}", watched, bad_canary)
+    verdicts = await visible_step(f"monitor {report.lease.version} in {env.name}", watched, bad_canary)
     return await note(report.judged(verdicts), verdict_line(verdicts[0], report.lease.kind))
 
 
@@ -84,7 +84,7 @@ async def shift_all(env: Environment, lease: Lease) -> None:
         await shift_to_canary(env, lease, lease.coordinator)
         await finish_all(shift_to_canary(env, lease, service) for service in lease.services[1:])
 
-    await story(f"canary {lease.canary_percent} % in {env.name}", shifted)
+    await visible_step(f"canary {lease.canary_percent} % in {env.name}", shifted)
 
 
 async def scale_up(env: Environment, report: Report, verdict: Verdict) -> Report:

@@ -13,7 +13,7 @@ from tasks.checklist import check_item
 from tasks.gate import ask_approval
 from tasks.report import show_checklist
 from tasks.start import requested_at_s, seconds_since
-from tasks.story import story
+from tasks.visible_step import visible_step
 
 
 async def check_first(
@@ -21,7 +21,7 @@ async def check_first(
 ) -> tuple[Item, ...]:
     """Everything that can be asked before anything is written anywhere."""
     looked_up = partial(_check, env, staging, order, (*WINDOWS, *BEFORE_STAGING), (), is_hotfix=is_hotfix)
-    return await story(f"checklist in {env.name}", looked_up, refusal)
+    return await visible_step(f"checklist in {env.name}", looked_up, refusal)
 
 
 async def check_last(
@@ -32,7 +32,7 @@ async def check_last(
     Raises: Refused, naming every item that is open.
     """
     looked_up = partial(_check, env, staging, order, (*WINDOWS, *AFTER_STAGING), items, is_hotfix=is_hotfix)
-    found = await story(f"checklist after staging in {env.name}", looked_up, refusal)
+    found = await visible_step(f"checklist after staging in {env.name}", looked_up, refusal)
     refuse_open(found)
     return found
 

@@ -11,8 +11,8 @@ from playbook.messages.report import Report
 from tasks.lease import save_lease
 from tasks.monitor import clock, monitor
 from tasks.report import note
-from tasks.story import story
 from tasks.validation import exploit_check
+from tasks.visible_step import visible_step
 
 
 async def fix_verified(env: Environment, lease: Lease, service: str, tag: str = "") -> str | None:
@@ -26,7 +26,7 @@ async def fix_verified(env: Environment, lease: Lease, service: str, tag: str = 
 
 
 def bad_fix(verdicts: Sequence[Verdict]) -> str:
-    """Why the first minutes are red: the first verdict against what everybody has."""
+    """Why the first minutes are red: the first verdict against what all users have."""
     bad = against(verdicts)
     return f"{bad.service}: {bad.explanation}" if bad else ""
 
@@ -42,7 +42,7 @@ async def first_minutes(env: Environment, report: Report) -> Report:
         await save_lease(env, lease)
         report = report.at(lease)
     watched = partial(monitor, env, lease, env.policy.first_minutes(), report=report)
-    verdicts = await story(f"monitor {lease.version} in {env.name}", watched, bad_fix)
+    verdicts = await visible_step(f"monitor {lease.version} in {env.name}", watched, bad_fix)
     report = await note(report.judged(verdicts), verdict_line(verdicts[0], lease.kind))
     if bad := against(verdicts):
         return report.deciding(Decision.REVERT, f"{bad.service}: {bad.explanation}")

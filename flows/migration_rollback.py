@@ -93,7 +93,7 @@ async def take_or_go_on(env: Environment, request: MigrationRequest) -> tuple[Mi
         return new, f"; {tried}"
     lease = await as_it_stands(env, found, partial(go_on_with, env, request))
     if lease is None:
-        raise Refused(f"{found.release_id} has ended just now. Look how, before you start anything again.")
+        raise Refused(f"{found.release_id} has ended just now. Read how it ended before you start it again.")
     return lease, ""
 
 

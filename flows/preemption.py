@@ -48,11 +48,14 @@ async def take_back_running(
                 continue
             if lease is None:
                 continue
-            done.append(f"{found.release_id} had to give way in {env.name}.")
+            done.append(f"{found.release_id} was taken back in {env.name} to make way.")
             async with with_heartbeat(env, lease):
                 outcome = await carry_out(env, await note(await open_report(env, lease), lease.reason))
             if outcome.end is ReleaseOutcome.INTERRUPTED:
-                raise Refused(f"{found.release_id} could not give way: {outcome.message} Look, and start this again.")
+                raise Refused(
+                    f"{found.release_id} could not be taken back to make way: {outcome.message} "
+                    "Check where its users are, then start this again."
+                )
             ended.append(outcome)
     return tuple(ended)
 

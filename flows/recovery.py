@@ -26,10 +26,11 @@ from tasks.pause import pause_of, say_what_became
 from tasks.quiet import NOTHING_FOUND, forget_quiet_run
 from tasks.report import note, open_report
 from tasks.run_name import name_run
+from tasks.schedule_names import name_scheduled_runs
 from tasks.start import start
 
 
-@flow(name="recovery", flow_run_name="recover {environment}", on_completion=[forget_quiet_run])
+@flow(name="recovery", flow_run_name="recover {environment}", on_completion=[name_scheduled_runs, forget_quiet_run])
 async def recovery(environment: str = "production", stand_down: StandDown | None = None) -> State[None]:
     """Resume or revert every release of an environment that has lost its process; leave those that live.
 

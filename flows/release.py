@@ -144,7 +144,7 @@ async def make_order(env: Environment, staging: Environment | None, request: Rel
     return Order(
         version=version,
         images={  # copies: Prefect would draw a line from each check to every later step that knows its image
-            service: build.model_copy()
+            service: Image.model_validate_json(build.model_dump_json())
             for service, build in zip(services, builds, strict=True)
             if isinstance(build, Image)
         },

@@ -77,7 +77,7 @@ async def restored(env: Environment, lease: MigrationLease, backup: Backup) -> M
         await save_lease(env, with_progress(lease, restore_job=""))  # the next try is a new one
         raise Refused(f"{problem}.")
     if problem := await verify_restore(env, lease):
-        raise Refused(f"What was restored is not what is needed: {problem}.")
+        raise Refused(f"The restored database is not as it has to be: {problem}.")
     return lease
 
 

@@ -33,10 +33,10 @@ from tasks.lease import release_lease
 from tasks.monitor import second_look
 from tasks.report import closing, note
 from tasks.start import seconds_since
-from tasks.story import problem, story
 from tasks.telemetry import check_metrics, wait_for_scrapes
 from tasks.traffic import check_settled, deploy_canary, promote, revert
 from tasks.validation import check_error_ratio, smoke_test
+from tasks.visible_step import problem, visible_step
 
 AFTER_ROLLBACK = (SmokeTest.HEALTH, SmokeTest.AUTH, SmokeTest.PAGE)
 """Playbook 4, scenario 2, step 3: readiness and login. The rest takes longer than the rollback itself."""
@@ -90,7 +90,7 @@ async def introduce(env: Environment, report: Report) -> Report:
             or (await check_metrics(env, lease, service) if has_canary else None)
         )
 
-    steps = (story(f"deploy canary {one} in {env.name}", partial(ready, one), problem) for one in lease.services)
+    steps = (visible_step(f"deploy canary {one} in {env.name}", partial(ready, one), problem) for one in lease.services)
     problems = [found for found in await finish_all(steps) if found]
     if problems:
         return await note(report.deciding(Decision.REVERT, problems[0]), "a new revision is not fit for users")
@@ -108,7 +108,7 @@ async def promote_all(env: Environment, report: Report) -> Report:
     """All users are on the new revisions, one service after another, and the smoke tests pass there."""
     lease = report.lease
     for service in lease.services:
-        await story(f"promote {service} in {env.name}", partial(promote, env, lease, service))
+        await visible_step(f"promote {service} in {env.name}", partial(promote, env, lease, service))
     report = await note(report, "all users are on the new revisions")
 
     async def fit(service: str) -> str | None:
@@ -121,7 +121,7 @@ async def promote_all(env: Environment, report: Report) -> Report:
     async def all_fit() -> list[str]:
         return [found for found in await finish_all(map(fit, lease.services)) if found]
 
-    problems = await story(f"smoke tests in {env.name}", all_fit, "; ".join)
+    problems = await visible_step(f"smoke tests in {env.name}", all_fit, "; ".join)
     return report.deciding(Decision.REVERT, problems[0]) if problems else report
 
 
@@ -219,7 +219,7 @@ async def look_back(env: Environment, report: Report, asked_at_s: float | None) 
     report = await note(report, served)
     looks = (smoke_test(env, service, only=AFTER_ROLLBACK) for service in lease.services)
     problems = [problem for problem in await asyncio.gather(*looks) if problem]
-    seen = f"{served}, and that is not well either: {'; '.join(problems)}" if problems else f"{served}."
+    seen = f"{served}, and that fails too: {'; '.join(problems)}" if problems else f"{served}."
     return report, seen[0].upper() + seen[1:], not problems
 
 

@@ -20,7 +20,7 @@ from tasks.ending import ending
 from tasks.lease import end_watch
 from tasks.monitor import clock, monitor
 from tasks.start import start
-from tasks.story import story
+from tasks.visible_step import visible_step
 
 
 @flow(name="watch", flow_run_name="watch {lease.version} in {environment}")
@@ -49,7 +49,7 @@ async def _watch(environment: str, lease: Lease, signature: str, measure: str) -
     await env.signer.check_words("watch", watch_words(lease, measure), signature)
     baking = lease.watched().baking_from(await clock(env))
     watched = partial(monitor, env, baking, env.policy.watching(), is_held=False)
-    verdicts = await story(f"monitor {lease.version} in {env.name}", watched, why_alarmed)
+    verdicts = await visible_step(f"monitor {lease.version} in {env.name}", watched, why_alarmed)
     if bad := alarming(verdicts):
         await notify_alarm(env, lease, bad, measure)
         is_taken_back = env.policy.revert_in_watch and not (lease.is_back or measure)

@@ -1,4 +1,4 @@
-"""The shape of every value in this room: frozen, and strict about unknown fields."""
+"""The shape of every value in this package: frozen, and strict about unknown fields."""
 
 from pydantic import BaseModel, ConfigDict
 

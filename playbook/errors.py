@@ -50,7 +50,7 @@ class Fenced(ReleaseError):
 
 
 class OutOfBandChange(ReleaseError):
-    """Somebody else changed a service of this release: a person, or another tool."""
+    """A person or another tool changed a service of this release."""
 
     def __init__(self, message: str, *, service: str) -> None:
         super().__init__(message)

@@ -21,9 +21,13 @@ PAGE_MAX = 200_000
 CUT = " …"
 MASK = "<secret>"
 
-_RANGES = ((0x00, 0x08), (0x0B, 0x1F), (0x7F, 0x9F), (0x2028, 0x202E), (0x2066, 0x2069), (0xD800, 0xDFFF))
+_RANGES = (
+    *((0x00, 0x08), (0x0B, 0x1F), (0x7F, 0x9F), (0x2028, 0x202E), (0x2066, 0x2069), (0xD800, 0xDFFF)),
+    *((0x061C, 0x061C), (0x200B, 0x200B), (0x200E, 0x200F), (0x2060, 0x2064), (0xFEFF, 0xFEFF), (0xE0000, 0xE007F)),
+)
 _CONTROLS = dict.fromkeys(code for first, last in _RANGES for code in range(first, last + 1))
-"""C0 and C1 controls but newline and tab, line separators, marks that turn the direction of text, lone surrogates."""
+"""C0 and C1 controls but newline and tab, line separators, marks that turn the direction of text, lone surrogates; and
+letters that are not seen (zero width, tags): two names look alike with them, and a reason of these alone is none."""
 
 
 def clean(text: str, limit: int = MESSAGE_MAX) -> str:

@@ -70,7 +70,7 @@ async def up() -> int:
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
     print(STARTING, flush=True)
     login = f"rehearsal:{secrets.token_hex(4)}"
-    async with running_environment(auth=login, policy=training.POLICY) as test_env:
+    async with running_environment(auth=login, policy=training.POLICY, notices="yes") as test_env:
         lessons = await training.prepare(test_env)
         status = await training.status_page(test_env)
         head = training.head(test_env, lessons, await training.forms(test_env, lessons), status, login)
@@ -183,8 +183,11 @@ async def _run_group(names: list[str], results: list[ScenarioResult], *, is_scal
 
 
 async def kept(test_env: TestEnvironment, result: ScenarioResult) -> list[Path]:
-    """The pages of the scenario's runs as HTML files below `PAGES`, readable when the world is gone."""
+    """The pages of the scenario's runs and of what serves now, as HTML files below `PAGES`: readable when the world is
+    gone."""
     pages: dict[str, str] = {}
+    with contextlib.suppress(RuntimeError):  # there is none yet
+        pages["production-now"] = await test_env.prefect.artifact("production-now")
     for run in filter(None, (result.run, result.recovery)):
         pages |= await test_env.prefect.pages(run.id)
     written = [PAGES / result.scenario.name / f"{key}.html" for key in pages]

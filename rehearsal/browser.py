@@ -15,16 +15,18 @@ CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.whic
 ARGUMENTS = ("--no-sandbox", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run", "--hide-scrollbars")
 GRAPH = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 """A run's graph is drawn with WebGL: without a graphics card the processor draws it."""
+NO_GRAPH = ("--disable-gpu",)
 PATIENCE_MS = 60_000
 """For one step: the machine may be busy."""
 WIDE, SMALL = (1440, 900), (1024, 768)
 
 
 @asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
-    """One Chromium."""
+async def chromium(*, draws_graphs: bool = False) -> AsyncIterator[Browser]:
+    """One Chromium. ``draws_graphs``: of runs, which keeps a processor busy and every page slow."""
     async with async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, *GRAPH])
+        arguments = [*ARGUMENTS, *(GRAPH if draws_graphs else NO_GRAPH)]
+        started = await playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         try:
             yield started
         finally:

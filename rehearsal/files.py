@@ -89,11 +89,12 @@ poll_interval_s = 0.2
 [slack]
 api_url = "{vendors}/slack/api"
 token = {{ env = "REHEARSAL_TOKEN" }}
-channels = {{ releases = "C0RELEASES", incidents = "C0INCIDENTS" }}
+channels = {{ releases = "C0RELEASES", incidents = "C0INCIDENTS", platform = "C0PLATFORM" }}
 
 [github]
 api_url = "{vendors}/github"
 repository = "geoaziz/ethixai"
+deployments = true
 token = {{ env = "REHEARSAL_TOKEN" }}
 
 [sentry]
@@ -126,6 +127,17 @@ routing_key = {{ env = "REHEARSAL_ROUTING_KEY" }}
 api_token = {{ env = "REHEARSAL_TOKEN" }}
 escalation_policy = "PABC123"
 """
+
+NOTICES = """
+[server_notices]
+releases = {{ env = "REHEARSAL_HOOK_RELEASES" }}
+incidents = {{ env = "REHEARSAL_HOOK_INCIDENTS" }}
+platform = {{ env = "REHEARSAL_HOOK_PLATFORM" }}
+routing_key = {{ env = "REHEARSAL_ROUTING_KEY" }}
+events_url = "{vendors}/pagerduty"
+"""
+HOOKS = {"RELEASES": "C0RELEASES", "INCIDENTS": "C0INCIDENTS", "PLATFORM": "C0PLATFORM"}
+"""Slack's incoming webhooks, by which the Prefect server tells people what no worker can."""
 
 MONGODB = """
 [mongodb]
@@ -164,7 +176,9 @@ def services_table(names: Sequence[str], more: Mapping[str, str]) -> str:
 
 def secrets(world: RemoteWorld) -> dict[str, str]:
     """The environment variables that the files refer to, for the command that applies them."""
-    return {**SECRETS, "REHEARSAL_MONGODB_URI": world.mongodb_uri, "REHEARSAL_RESTORED_URI": world.restored_uri}
+    hooks = {f"REHEARSAL_HOOK_{name}": f"{world.vendors_url}/slack/hooks/T0ETHIXAI/{to}" for name, to in HOOKS.items()}
+    databases = {"REHEARSAL_MONGODB_URI": world.mongodb_uri, "REHEARSAL_RESTORED_URI": world.restored_uri}
+    return {**SECRETS, **hooks, **databases}
 
 
 def write_environments(
@@ -177,12 +191,13 @@ def write_environments(
     frontend: str = "",
     ethixai: str = "",
     services: Sequence[str] = SERVICES,
+    notices: str = "",
 ) -> tuple[Path, Path]:
     """Write production.toml and staging.toml for this world. Returns their paths, staging first.
 
     ``policy`` and ``gates`` are added to the tables [policy] and [gates] of production, ``signals`` to its [[signals]],
     and ``frontend`` to its last service. ``ethixai`` is added to the table [ethixai] of both. ``services``: in order of
-    promotion.
+    promotion. ``notices``: "yes" where the Prefect server tells people what no worker can.
     """
     places = _places(world, ui_url, ethixai)
     staging = plain_environment("staging", "bake_s = 0\n", services, places)
@@ -198,7 +213,8 @@ def write_environments(
         **places,
     )
     database = MONGODB.format(migrations=MIGRATIONS, **places)
-    files = {"staging": staging, "production": production + PAGERDUTY.format(**places) + database}
+    told = NOTICES.format(**places) if notices else ""
+    files = {"staging": staging, "production": production + PAGERDUTY.format(**places) + told + database}
     staging_file, production_file = _written(folder, files)
     return staging_file, production_file
 

@@ -25,7 +25,7 @@ Calls = Sequence[Mapping[str, Any]]
 REFRESH_S = 5
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 NAMES = {"slack": "Slack", "pagerduty": "PagerDuty", "github": "GitHub", "sentry": "Sentry"}
-CHANNELS = {"C0RELEASES": "#releases", "C0INCIDENTS": "#incident-response"}
+CHANNELS = {"C0RELEASES": "#releases", "C0INCIDENTS": "#incident-response", "C0PLATFORM": "#platform-engineering"}
 STYLE = """
 :root{color-scheme:light dark;--line:#8885;--soft:#8882}
 body{font:15px/1.45 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem}
@@ -191,6 +191,9 @@ def _table(rows: Mapping[str, Any]) -> str:
 
 
 def _github(path: str, body: Mapping[str, Any]) -> tuple[str, str]:
+    if "/deployments" in path:
+        shown = {name: body[name] for name in ("environment", "ref", "state", "description") if body.get(name)}
+        return escape(path), _table(shown)
     labels = body.get("labels") if isinstance(body.get("labels"), list) else []
     pills = " ".join(f'<span class="pill">{escape(str(label))}</span>' for label in labels or ())
     title = f"<b>{escape(str(body['title']))}</b> " if "title" in body else ""

@@ -93,8 +93,10 @@ class TestEnvironment:
             await self.world.publish(f"{REPOSITORY}/{service}", f"sha-{commit}", env)
 
     async def policy(self, lines: str = "", **more: str) -> None:
-        """Add ``lines`` to the policy in production's environment file until the next `clean`; ``more`` is for its
-        ``signals``, ``frontend`` or ``gates``, and for how every environment's services are asked (``ethixai``)."""
+        """Add ``lines`` to the policy in production's environment file until the next `clean`.
+
+        ``more``: as `write_environments` has it, of its ``signals``, ``frontend``, ``gates``, ``notices``, ``ethixai``.
+        """
         wanted = {"policy": lines, **more}
         if any(self._policy.get(name, "") != wanted.get(name, "") for name in {*wanted, *self._policy}):
             where = (self.server.folder, self.world, self.server.ui_url)
@@ -186,12 +188,19 @@ def services_of(world: RemoteWorld) -> tuple[str, ...]:
 
 @asynccontextmanager
 async def running_environment(
-    say: Say = print, *, auth: str = "", policy: str = "", services: int = len(SERVICES), is_scaled: bool = False
+    say: Say = print,
+    *,
+    auth: str = "",
+    policy: str = "",
+    services: int = len(SERVICES),
+    is_scaled: bool = False,
+    notices: str = "",
 ) -> AsyncIterator[TestEnvironment]:
     """A complete test environment, ready for its first scenario. Everything is stopped when the block ends.
 
     ``policy``: lines that production's policy begins with. ``services``: how many there are.
-    ``is_scaled``: Prefect runs as on several machines, and there are three environments.
+    ``is_scaled``: Prefect runs as on several machines, and there are three environments. ``notices``: "yes" where the
+    Prefect server tells people what no worker can (not with ``is_scaled``).
     """
     reach_directly()
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as name:
@@ -205,6 +214,7 @@ async def running_environment(
                 Users.start() as users,
                 server.client as http,
             ):
-                files = write_files(folder, world, server.ui_url, policy, services=services_of(world))
+                told = {"notices": notices} if notices else {}
+                files = write_files(folder, world, server.ui_url, policy, services=services_of(world), **told)
                 await server.deploy(*files)
                 yield TestEnvironment(world, server, PrefectApi(http), users, say, policy, is_scaled=is_scaled)

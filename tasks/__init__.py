@@ -1,6 +1,6 @@
-"""Verbs: one visible, retryable step each, thin.
+"""The steps of the flows: each is visible in the UI and retried by itself.
 
-What to do is decided in `playbook`; how it is said to the outside, in `blocks`.
+`playbook` decides what to do; `blocks` calls the outside.
 """
 
 from tasks.logs import clean_logs

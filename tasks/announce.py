@@ -36,8 +36,8 @@ from playbook.release.request import MitigateRequest
 from playbook.release.version import VERSION, Version
 from playbook.text import clean
 from tasks import status
+from tasks.gcloud import gcloud_flags
 from tasks.incident import incident_ticket, note_incident, open_incidents, run_url
-from tasks.place import place_of
 from tasks.report import page_url, show_page
 from tasks.retries import LATER, NOTIFY, TELL
 from tasks.served import users_of
@@ -296,7 +296,7 @@ async def notify_set_aside(env: Environment, aside: Sequence[Unreadable]) -> Non
 def _page_of(env: Environment, one: Unreadable, users: Mapping[str, str]) -> Page:
     if not one.has_key:
         return key_unreadable(one.problem, env.name)
-    return set_aside(one, env.name, place_of(env), {one.service: users[one.service]})
+    return set_aside(one, env.name, gcloud_flags(env), {one.service: users[one.service]})
 
 
 async def notify_late_promotion(env: Environment, lease: Lease, why: str) -> None:
@@ -310,7 +310,7 @@ async def notify_not_reverted(env: Environment, report: Report, why: str) -> Non
 
 
 async def notify_hotfix_started(env: Environment, report: Report) -> None:
-    """`#incident-response` and whoever is called for security know that a hotfix is on its way to all users."""
+    """`#incident-response` and those who are called for security know that a hotfix is on its way to all users."""
     page = hotfix.hotfix_page(report, this_run(env))
     await asyncio.gather(
         notify(env, hotfix.hotfix_started(report, env.contacts, this_run(env))),
@@ -337,7 +337,7 @@ async def end_incidents(env: Environment, coordinator: str) -> None:
 
 
 async def notify_reverted(env: Environment, report: Report) -> None:
-    """Whoever must act first is told first: the page, then the rooms, and the ticket once the logs have been read. The
+    """Those who must act first are told first: the page, then the rooms, and the ticket once the logs are read. The
     release's page leads to the ticket."""
     await notify(env, pages.rollback_page(report))
 
@@ -351,7 +351,7 @@ async def notify_reverted(env: Environment, report: Report) -> None:
 
 
 async def notify_given_way(env: Environment, report: Report) -> None:
-    """`#releases` knows that a release was taken back for something that cannot wait. Nobody is woken for it."""
+    """`#releases` knows that a release was taken back for something that cannot wait. No one is paged for it."""
     await notify(env, messages.given_way(report))
 
 

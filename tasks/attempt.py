@@ -55,8 +55,10 @@ def of_states(states: list[State]) -> Attempt:
 
 
 def check_not_paused() -> None:
-    """A person has not paused this run in the UI. Raises Prefect's Pause, which ends the process: a step that lasts
-    asks this itself, since Prefect looks only between steps."""
+    """No person has paused this run in the UI. A long step calls this itself, since Prefect looks only between steps.
+
+    Raises: Prefect's Pause, which ends the process.
+    """
     if context := FlowRunContext.get():
         context.flow_run_suspension_request.raise_if_requested()
 

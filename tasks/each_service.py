@@ -1,4 +1,4 @@
-"""One service's trouble is one service's: what is done for each of several goes on where one of them fails."""
+"""The same work for each of several services: an error at one of them does not stop the others."""
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence

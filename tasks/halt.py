@@ -1,4 +1,4 @@
-"""A migration rollback stops: a person is paged with whose writes are off."""
+"""A migration rollback stops: a person is paged, and the page names the services whose writes are off."""
 
 import asyncio
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from tasks.retries import WRITE
 
 
 class Closed(NamedTuple):
-    """Whose writes are off right now, and which services could not be looked at."""
+    """The services whose writes are off right now, and those that could not be read."""
 
     off: tuple[str, ...]
     unseen: tuple[str, ...] = ()
@@ -25,8 +25,8 @@ class Closed(NamedTuple):
 
 @task(name="where writes are off", task_run_name="where writes are off", **WRITE)
 async def closed_services(env: Environment, lease: MigrationLease) -> Closed:
-    """Where writes are off: what the page says, so one that cannot be read keeps nothing from being
-    said.
+    """The services whose writes are off, for the page. A service that cannot be read is listed; it does not stop the
+    page.
 
     Raises: Fenced (a newer run has the coordinator).
     """
@@ -54,6 +54,6 @@ async def notify_stopped(env: Environment, lease: MigrationLease, why: str) -> F
     """
     closed = await closed_services(env, lease)
     state = f"Writes to {', '.join(closed.off)} are off. " if closed.off else ""
-    state += f"Whether they are to {', '.join(closed.unseen)} could not be seen. " if closed.unseen else ""
+    state += f"Whether writes to {', '.join(closed.unseen)} are off could not be checked. " if closed.unseen else ""
     await notify(env, halted(lease, env.name, f"{why} {state}"))
     return FlowResult(end=ReleaseOutcome.HALTED, message=f"{why} {state}{go_on(env.name)}", release_id=lease.release_id)

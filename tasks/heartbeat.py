@@ -1,6 +1,6 @@
-"""Signs of life.
+"""Heartbeats: events that a run sends while it holds a lease, and what they say of the run of a lease that was found.
 
-A release that stops giving them is found by its silence, whatever became of its process or its host.
+A run whose heartbeats stop counts as silent, whatever became of its process or its host.
 """
 
 import asyncio
@@ -31,9 +31,9 @@ from tasks.start import start
 
 HEARTBEAT, ENDED, PAUSED = "release.beat", "release.ended", "release.paused"
 HEARTBEATS_MISSED = 3
-"""So many missing heartbeats in a row make a silence. The automation in prefect.yaml waits as long."""
+"""After so many missing heartbeats in a row a run is silent. The automation in prefect.yaml waits as long."""
 
-LETS_GO = frozenset(
+LEASE_RELEASED = frozenset(
     end.value
     for end in (
         ReleaseOutcome.PROMOTED,
@@ -42,7 +42,7 @@ LETS_GO = frozenset(
         ReleaseOutcome.INTERRUPTED,
     )
 )
-"""A run ends so only after every service has been let go: a lease that still names it is an older record."""
+"""A run ends in these states only after its lease was released: a lease that still names it is an older record."""
 
 RESOURCE_MAX = 255
 """Characters of a resource's id: one that cannot be stored would lose every event that is sent with it."""
@@ -54,7 +54,7 @@ def resource(environment: str, release_id: str) -> str:
 
 
 def heartbeat(env: Environment, lease: Lease) -> None:
-    """The release gives one sign of life. Acquiring a lease begins and ends with it, so that a silence is noticed."""
+    """Send one heartbeat. Acquiring a lease begins and ends with one, so that a silence is noticed."""
     events.emit_event(HEARTBEAT, resource={"prefect.resource.id": resource(env.name, lease.release_id)})
 
 
@@ -68,16 +68,16 @@ async def heartbeat_paused(env: Environment, lease: Lease) -> None:
 
 
 def heartbeat_ended(env: Environment, lease: Lease) -> None:
-    """The release has ended on its own terms: the silence that follows starts no recovery."""
+    """Say that the run is done with its lease: the silence that follows starts no recovery."""
     events.emit_event(ENDED, resource={"prefect.resource.id": resource(env.name, lease.release_id)})
 
 
 @contextlib.asynccontextmanager
 async def with_heartbeat(env: Environment, lease: Lease) -> AsyncIterator[None]:
-    """The release gives a sign of life every ``beat_s`` while the block runs, and a last one when it ends on its own
-    terms. Everything that is done under a lease is done in here, so that a vendor that hangs is no silence.
+    """Send a heartbeat every ``beat_s`` seconds while the block runs, and `ENDED` when the block ends without an error.
+    Everything that is done under a lease is done in here, so that a vendor that hangs is no silence.
 
-    An error, a cancellation or a kill sends no last one: then the silence says that a person must look.
+    After an error, a cancellation or a kill `ENDED` is not sent: the silence starts a recovery.
     """
     try:
         async with sending_heartbeats(env, lease):
@@ -91,18 +91,18 @@ async def with_heartbeat(env: Environment, lease: Lease) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def sending_heartbeats(env: Environment, lease: Lease) -> AsyncIterator[None]:
-    """The release gives a sign of life at once, and every ``beat_s`` while the block runs.
+    """Send a heartbeat at once, and every ``beat_s`` seconds while the block runs.
 
-    A lease is written in here: it stands on the service at once, and may be served minutes later.
+    Leases are written in here: a lease is on its service at once, and the write may take minutes to be served.
     """
 
-    async def go_on() -> None:
+    async def send_all() -> None:
         while True:
             await asyncio.sleep(env.policy.beat_s)
             heartbeat(env, lease)
 
     heartbeat(env, lease)
-    heartbeats = asyncio.create_task(go_on())
+    heartbeats = asyncio.create_task(send_all())
     try:
         yield
     finally:
@@ -137,13 +137,13 @@ async def owner_of(env: Environment, lease: Lease) -> Owner:
                 get_run_logger().error("%s", odd)
                 return Owner.FOREIGN
             state = run.state
-            if state is not None and state.is_final() and state.name in LETS_GO:
+            if state is not None and state.is_final() and state.name in LEASE_RELEASED:
                 return Owner.DONE
             if state is None or (state.is_final() and not state.is_cancelled()):
                 return Owner.ENDED
             if state.is_cancelled() or state.is_cancelling():
                 return Owner.CANCELLED
-            last = await _last_sign(client, env, lease)
+            last = await _last_heartbeat(client, env, lease)
             if state.is_paused() and last != HEARTBEAT:
                 return Owner.PAUSED
             # Prefect stores an event seconds after it was sent, so a young lease may not have been heard yet.
@@ -175,9 +175,8 @@ async def _named_run(
     return named, (env.name, where) if passes_here else (env.name,)
 
 
-async def _last_sign(client: orchestration.PrefectClient, env: Environment, lease: Lease) -> str:
-    """The name of the newest event by which the release gave a sign of life, or said that it is paused; empty where it
-    is silent."""
+async def _last_heartbeat(client: orchestration.PrefectClient, env: Environment, lease: Lease) -> str:
+    """The name of the newest event of the release, `HEARTBEAT` or `PAUSED`; empty where it is silent."""
     since = datetime.fromtimestamp(unix_s() - _silence_s(env), UTC)
     signs = EventFilter(
         occurred=EventOccurredFilter(since=since),

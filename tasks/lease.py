@@ -21,9 +21,9 @@ from playbook.release.traffic import PREVIOUS_TAG, ServiceSnapshot
 from tasks.address import unreachable
 from tasks.each_service import first_of, read_services
 from tasks.ensure import CONFLICTS_MAX, dead_tags, ensure
+from tasks.gcloud import gcloud_flags
 from tasks.heartbeat import heartbeat, heartbeat_ended, sending_heartbeats
 from tasks.incident import run_url
-from tasks.place import place_of
 from tasks.retries import READ, REVERT, WRITE, is_last_try, step
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ async def look(env: Environment, services: tuple[str, ...]) -> dict[str, Service
     dead = {one.service: await dead_tags(env, one.service, one.split) for one in reads}
     if problems := [
         f"{service}: tag {tag} is dead: {why}, and Cloud Run refuses every change of traffic for it. Remove it: "
-        f"gcloud run services update-traffic {service} {place_of(env)} --remove-tags={tag}"
+        f"gcloud run services update-traffic {service} {gcloud_flags(env)} --remove-tags={tag}"
         for service, tags in dead.items()
         for tag, why in tags.items()
     ]:
@@ -78,7 +78,7 @@ def taken_tag(env: Environment, snapshot: ServiceSnapshot) -> str:
         return ""
     if on in {good.revision for good in record.last_good}:
         return ""
-    command = f"gcloud run services update-traffic {snapshot.service} {place_of(env)} --remove-tags={PREVIOUS_TAG}"
+    command = f"gcloud run services update-traffic {snapshot.service} {gcloud_flags(env)} --remove-tags={PREVIOUS_TAG}"
     return (
         f"{snapshot.service}: tag {PREVIOUS_TAG} is on {on}, and no release of ours put it there; a release needs it. "
         f"Give it another name: {command} --update-tags=NAME={on}"
@@ -146,7 +146,7 @@ def holder(env: Environment, requested_at_s: float | None = None) -> Holder:
         flow_run_id=str(runtime.flow_run.get_id()),
         now_s=now_s,
         deadline_s=now_s + env.policy.claim_deadline_s,
-        place=place_of(env),
+        place=gcloud_flags(env),
         requested_at_s=requested_at_s,
     )
 

@@ -23,7 +23,7 @@ async def links_of(env: Environment, lease: Lease) -> dict[str, str]:
         "commits": commits_url(env, lease),
         "dashboard": env.dashboard,
     }
-    if lease.decision is not Decision.REVERT and env.ui_url:  # nobody waits for a link who waits to be taken back
+    if lease.decision is not Decision.REVERT and env.ui_url:  # a release that is taken back waits for no link
         with contextlib.suppress(TimeoutError):
             asked = form_link(env.ui_url, f"rollback/{env.name}", {"environment": env.name})
             form = await asyncio.wait_for(asked, LINK_WAITS_S)

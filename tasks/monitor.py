@@ -153,7 +153,7 @@ async def _watched(
 async def second_look(env: Environment, lease: Lease, verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
     """The verdicts, with the blame as it looks a moment after users are safe.
 
-    Stable is scraped at other instants than the canary: what both share is seen on the canary first, and nobody waits
+    Stable is scraped at other instants than the canary: what both share is seen on the canary first, and no user waits
     for that before going back. Telemetry that is away changes nothing.
     """
     policy = lease.policy(env.policy)

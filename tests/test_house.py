@@ -66,7 +66,7 @@ def test_no_flow_file_is_named_like_a_top_level_package() -> None:
 
 def test_the_playbook_has_no_clock_and_no_chance() -> None:
     """What decides gets the time as a value; import-linter cannot see a call, so the names are looked for here."""
-    for path in (ROOT / "playbook").glob("*.py"):
+    for path in (ROOT / "playbook").rglob("*.py"):
         assert not re.search(r"\b(datetime\.now|utcnow|time\.time|random\.|os\.environ)\b", path.read_text()), path
 
 
@@ -107,3 +107,14 @@ def test_a_flight_check_runs_a_day_and_an_hour_before_each_scheduled_release() -
             assert {day_ahead, f"{minute} {int(hour) - 1} * * {weekday}"} <= checks
             found += 1
     assert found == 1
+
+
+def test_sentences_have_a_subject() -> None:
+    """A person, the engine or a thing does something; "whoever" and "nobody" leave open who."""
+    vague = re.compile(r"\b(whoever|nobody|somebody|anybody|everybody)\b", re.IGNORECASE)
+    rooms = ("playbook", "blocks", "tasks", "flows", "worker", ".github")
+    files = [path for room in rooms for path in (ROOT / room).rglob("*.py")]
+    assert files
+    assert [
+        f"{path.relative_to(ROOT)}: {found[0]}" for path in files if (found := vague.search(path.read_text()))
+    ] == []

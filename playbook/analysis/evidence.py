@@ -106,7 +106,7 @@ class Evidence(NamedTuple):
             ceiling=Level(tests.ceiling.nothing),
             healthy=Level(tests.healthy.nothing),
             relative=Level(tests.relative.nothing),
-            lasting=Lasting.of(tests.lasting),
+            lasting=Lasting.of(),
             latency=_latency_from(tests, from_s),
             recent=Recent(policy.literal_window_s, from_s, bursty=found.phi_hat >= 2),
             aligner=Aligner.of(bake_start_s, policy),
@@ -168,7 +168,7 @@ class Evidence(NamedTuple):
             onset=Onset(),
             ceiling=Level(tests.ceiling.nothing),
             healthy=Level(tests.healthy.nothing),
-            lasting=Lasting.of(tests.lasting),
+            lasting=Lasting.of(),
             latency=_latency_from(tests, self.latency.from_s),
             recent=Recent(policy.literal_window_s, self.latency.from_s, self.bursty),
             rounds=(),
@@ -219,7 +219,7 @@ class Evidence(NamedTuple):
         return Window(m, y)
 
     def stable_peak(self, test: Ceiling) -> float:
-        """The highest e-value that ``test`` ever had of stable; folded when somebody is to be blamed only."""
+        """The highest e-value that ``test`` ever had of stable; folded only where the canary or stable is blamed."""
         onset, level = Onset(), Level(test.nothing)
         for seen in self.rounds:
             share, onset = onset.spend(seen.dt_s, self.policy.horizon_s)
@@ -235,7 +235,8 @@ class Evidence(NamedTuple):
         ceiling = self.ceiling.at(tests.ceiling.step(self.ceiling.masses, share, n, x), onset.cash)
         healthy = self.healthy.at(tests.healthy.step(self.healthy.masses, share, n, x), onset.cash)
         relative, block = self._compared(seen, share, onset.cash)
-        lasting = self.lasting.after(tests.lasting, seen, policy, self.dispersion.is_alone)
+        alone = self.dispersion.is_alone
+        lasting = self.lasting.after(tests.lasting, seen, policy, alone) if alone else self.lasting
         recent = self.recent.after(seen)
         window = recent.of("n", "x", min(policy.error_ratio_investigate, policy.error_ratio_max))
         measured = window.above(policy.error_ratio_max, self.least)
@@ -303,16 +304,19 @@ class Evidence(NamedTuple):
         past, test, line = self.latency, self.tests.slow, self.policy.slow_ratio_max
         share, onset = past.onset.spend(seen.dt_s, self.policy.horizon_s)
         very_slow = past.very_slow.at(test.step(past.very_slow.masses, share, seen.timed, seen.very_slow), onset.cash)
-        measured, confirmed = past.measured, past.very_slow_confirmed
+        both = Round(seen.at_s, seen.dt_s, seen.timed, seen.very_slow, seen.stable_timed, seen.stable_slow)
+        lasting = past.lasting.after(self.tests.lasting_slow, both, self.policy, alone=False)
+        measured, confirmed = past.measured, max(past.very_slow_confirmed, lasting.confirmed)
         if seen.very_slow > 0:
             window = recent.of("timed", "very_slow", line)
             if window.above(line, self.least):
-                measured, confirmed = measured or self._enough(window), very_slow.peak
+                measured, confirmed = measured or self._enough(window), max(confirmed, very_slow.peak)
         return Latency(
             from_s=past.from_s,
             onset=onset,
             slow=past.slow.at(test.step(past.slow.masses, share, seen.timed, seen.slow), onset.cash),
             very_slow=very_slow,
+            lasting=lasting,
             very_slow_confirmed=confirmed,
             measured=measured,
             bake=past.bake.plus(seen.timed, seen.maybe_slow, before.maybe_slow),
@@ -322,4 +326,4 @@ class Evidence(NamedTuple):
 def _latency_from(tests: Tests, from_s: float) -> Latency:
     """Latency before it counts."""
     blank = Level(tests.slow.nothing)
-    return Latency(from_s, Onset(), blank, blank)
+    return Latency(from_s, Onset(), blank, blank, Lasting.of())

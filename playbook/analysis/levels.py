@@ -10,7 +10,8 @@ from typing import NamedTuple, Self
 
 from playbook.analysis.alignment import COUNTS, LATENCY_COUNTS, Round
 from playbook.analysis.policy import Policy
-from playbook.analysis.sequential import Ceiling, Masses, Onset, Relative
+from playbook.analysis.samples import ALONE_MIN
+from playbook.analysis.sequential import LASTING_TIMES, Ceiling, Masses, Onset, Relative
 
 
 class Level(NamedTuple):
@@ -104,7 +105,7 @@ class Tests:
     relative: Relative
     slow: Ceiling
     lasting: tuple[Ceiling, Ceiling]
-    """Of errors that come alone: that they are above the healthy ratio, and above most of the limit."""
+    lasting_slow: tuple[Ceiling, Ceiling]
 
     @classmethod
     def of(cls, policy: Policy, phi_hat: float) -> Self:
@@ -115,10 +116,8 @@ class Tests:
             healthy=Ceiling.at(policy.error_ratio_investigate, phi, tilted=0.2),
             relative=Relative(policy.relative_max, phi),
             slow=Ceiling.at(policy.slow_ratio_max, phi),
-            lasting=(
-                Ceiling.alone(policy.error_ratio_investigate),
-                Ceiling.alone(policy.error_ratio_max * policy.lasting_part),
-            ),
+            lasting=lasting_tests(policy.error_ratio_investigate, policy.error_ratio_max, policy),
+            lasting_slow=lasting_tests(policy.slow_ratio_max, policy.slow_ratio_max, policy),
         )
 
 
@@ -131,6 +130,7 @@ class Falls(NamedTuple):
 
     n: float = 0.0  # of the last scrape
     x: float = 0.0
+    bad: float = 0.0  # in all
     pairs: int = 0
     excess: float = 0.0
 
@@ -138,15 +138,25 @@ class Falls(NamedTuple):
         """After a scrape with ``n`` requests, ``x`` of them bad."""
         both = self.x + x
         if not n or not self.n or not both:
-            return Falls(n or self.n, x, self.pairs, self.excess)
+            return Falls(n or self.n, x, self.bad + x, self.pairs, self.excess)
         share = self.n / (self.n + n)
         fell = max(0.0, self.x - share * both)
-        return Falls(n, x, self.pairs + 1, self.excess + fell * fell / (both * share * (1 - share)))
+        return Falls(n, x, self.bad + x, self.pairs + 1, self.excess + fell * fell / (both * share * (1 - share)))
 
     @property
     def are_bursts(self) -> bool:
         """Whether it is more than chance explains: by 3 and one and a half deviations."""
         return self.excess > self.pairs / 2 + 3 + 1.5 * math.sqrt(self.pairs)
+
+    @property
+    def are_alone(self) -> bool:
+        """Whether enough bad requests were seen to say that they come alone."""
+        return self.bad >= ALONE_MIN and not self.are_bursts
+
+
+def lasting_tests(healthy: float, limit: float, policy: Policy) -> tuple[Ceiling, Ceiling]:
+    """That a ratio is above what is ``healthy``, and above most of its ``limit``."""
+    return Ceiling.alone(healthy), Ceiling.alone(limit * policy.lasting_part)
 
 
 class Lasting(NamedTuple):
@@ -160,22 +170,23 @@ class Lasting(NamedTuple):
     confirmed: float = 0.0  # peak of `healthy` when `line` was last sure and no bursts were known
 
     @classmethod
-    def of(cls, tests: tuple[Ceiling, Ceiling]) -> "Lasting":
+    def of(cls) -> "Lasting":
         """Before the first scrape."""
-        healthy, line = tests
-        return cls(Onset(first=0.005), Level(healthy.nothing), Level(line.nothing))
+        nothing = Level((0.0,) * len(LASTING_TIMES))
+        return cls(Onset(first=0.005), nothing, nothing)
 
     def after(self, tests: tuple[Ceiling, Ceiling], seen: Round, policy: Policy, alone: bool) -> "Lasting":
-        """After a round. ``alone``: whether it was known before that errors come alone; it says nothing otherwise."""
-        if not alone:
-            return self
+        """After a round. ``alone``: it was known before the bake that bad requests come alone; else stable must have
+        shown it in the bake, before this round. Until then nothing is bet."""
         n, x = seen.n, seen.x
+        canary, stable = self.canary.after(n, x), self.stable.after(seen.m, seen.y)
+        if not (alone or self.stable.are_alone):
+            return self._replace(canary=canary, stable=stable)
         share, onset = self.onset.spend(seen.dt_s, policy.horizon_s)
         healthy, line = (
             level.at(test.step(level.masses, share, n, x), onset.cash)
             for level, test in zip((self.healthy, self.line), tests, strict=True)
         )
-        canary, stable = self.canary.after(n, x), self.stable.after(seen.m, seen.y)
         is_sure = line.value >= 1 / policy.alpha_lasting and not (canary.are_bursts or stable.are_bursts)
         return Lasting(onset, healthy, line, canary, stable, healthy.peak if is_sure else self.confirmed)
 
@@ -203,15 +214,8 @@ class Block(NamedTuple):
 
     def plus(self, seen: Round, share: float) -> "Block":
         """With one more round."""
-        return Block(
-            rounds=self.rounds + 1,
-            n=self.n + seen.n,
-            x=self.x + seen.x,
-            m=self.m + seen.m,
-            y=self.y + seen.y,
-            last_y=seen.y,
-            share=self.share + share,
-        )
+        n, x, m, y = self.n + seen.n, self.x + seen.x, self.m + seen.m, self.y + seen.y
+        return Block(self.rounds + 1, n, x, m, y, seen.y, self.share + share)
 
     def next(self) -> "Block":
         """The block after this one: it begins with stable's last errors."""
@@ -225,6 +229,7 @@ class Latency(NamedTuple):
     onset: Onset
     slow: Level
     very_slow: Level
+    lasting: Lasting  # very slow ones; stable's slow ones say whether they come alone
     very_slow_confirmed: float = 0.0  # peak of `very_slow` when the window last measured above the line
     measured: bool = False  # p95 literally above p95_rollback_s, latched
     bake: Window = Window()  # requests with a latency, and those not surely faster than p95_max_s

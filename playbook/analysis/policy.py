@@ -132,7 +132,7 @@ class Policy(Frozen):
     alpha_relative: float = _ratio(0.005, "Chance to call a canary worse than stable when it is not. Judge.")
     alpha_latency: float = _ratio(0.005, "Chance to call a p95 too slow when it is not. Judge.")
     alpha_lasting: float = _ratio(
-        0.1, "Chance to call a ratio of `lasting_part` x its limit, or less, above it for some scrapes. Judge."
+        0.2, "Chance to call a ratio of `lasting_part` x its limit, or less, above it for some scrapes. Judge."
     )
     lasting_part: float = _ratio(0.75, "Part of the limit that a fault of a few scrapes must surely exceed. Judge.")
     alpha_promote: float = _ratio(0.05, "Chance to promote a canary above 0.5 %. 598 clean requests do. Judge.")
@@ -228,7 +228,7 @@ class Policy(Frozen):
         return self.model_copy(update={"bake_s": self.bake_s + seconds, "extensions": self.extensions + 1})
 
     def first_minutes(self) -> Self:
-        """The same policy for the minutes after a hotfix: what a canary would have shown, seen on everybody."""
+        """The same policy for the minutes after a hotfix: what a canary would have shown, seen on all users."""
         return self.model_copy(update={"name": f"{self.name}, first minutes", "bake_s": self.hotfix_watch_s})
 
     def watching(self) -> Self:

@@ -23,7 +23,7 @@ class SignalReading:
     factor: float | None = None  # stable's odds of a bad one times this are the line
     is_minimum: bool = False  # the threshold is the least that is fine
     is_number: bool = False  # the ratio is a number of any unit
-    query: str | None = None  # filled in by whoever asked it
+    query: str | None = None  # filled in where it is asked
 
 
 def readings(evidence: Evidence, policy: Policy, services: int) -> tuple[SignalReading, ...]:

@@ -1,7 +1,7 @@
 """What telemetry says, as values: raw samples with their true timestamps, and the dispersion of a past hour.
 
 Blocks turn a vendor's answer into these; `evidence` folds them. Plain dataclasses, not models: there are
-thousands of them in a bake, and whoever makes them has checked them already.
+thousands of them in a bake, and their makers have checked them already.
 """
 
 import functools

@@ -24,6 +24,8 @@ SINGLE_MAX = 2.0
 """A dispersion below this means that errors come one at a time; from there on one burst may hold several."""
 ALONE = 1.25
 """Below this dispersion bad requests come alone, and the tilts that rely on it allow for so many together."""
+LASTING_TIMES = (2.5, 6.0)
+"""The faults that they look for, as multiples of the line."""
 MOST_ALONE = 80.0
 """What a scrape may multiply such a tilt by. Two scrapes alone never reach 200 to 1, whatever they count: after the
 first one, a 190th of the initial 1 enters at a scrape of 5 s, a 63rd at one of 15 s."""
@@ -84,14 +86,14 @@ class Ceiling(_Test):
         ``tilted``: the share of the initial 1 that goes to the tilts.
         """
         bets = (0.05, 0.15, 0.4, 0.7, 0.95)
-        tilts = _tilts(p0, phi, (2, 6, 20, 100))
+        tilts = _tilts(p0, phi, sorted({min(0.9, p0 * times) for times in (2, 6, 20, 100)}))
         start = ((1 - tilted) / len(bets),) * len(bets) + (tilted / len(tilts),) * len(tilts)
         return cls(p0, bets, tilts, start, tuple(1 - c for c in bets))
 
     @classmethod
     def alone(cls, p0: float) -> Self:
         """The test of the ceiling ``p0`` that relies on bad requests coming alone: tilts only, cut at `MOST_ALONE`."""
-        tilts = _tilts(p0, ALONE, (2, 4, 12, 50))
+        tilts = _tilts(p0, ALONE, [min(0.9, p0 * times) for times in LASTING_TIMES])
         return cls(p0, (), tilts, (1 / len(tilts),) * len(tilts), (), math.log(MOST_ALONE))
 
     def step(self, masses: Masses, share: float, n: float, x: float) -> Masses:
@@ -108,9 +110,8 @@ class Ceiling(_Test):
         return _grow(masses, self.start, share, factors)
 
 
-def _tilts(p0: float, phi: float, times: Iterable[float]) -> tuple[tuple[float, float], ...]:
+def _tilts(p0: float, phi: float, rates: Iterable[float]) -> tuple[tuple[float, float], ...]:
     """What a bad request and what a good one add to the logarithm of each tilt."""
-    rates = sorted({min(0.9, p0 * each) for each in times})
     return tuple((math.log(q / p0) / phi, math.log((1 - q) / (1 - p0)) / phi) for q in rates)
 
 

@@ -35,7 +35,7 @@ def _above_limit(one: Compared, signal: Ratio, least: float, services: int, at_e
         return False
     lately, _ = one.lately
     measured = one.bake.above(signal.limit, least) or lately.above(signal.limit, least)
-    is_proven = one.ceiling.peak >= services / signal.alpha
+    is_proven = max(one.ceiling.peak, one.lasting.confirmed) >= services / signal.alpha
     if signal.breach is Breach.HOLD:  # as long as it is true
         return (at_end and measured) or (is_proven and max(one.bake.ratio, lately.ratio) > signal.limit)
     return is_proven or (at_end and measured)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from playbook.analysis.alignment import Round
 from playbook.analysis.increments import Increments
-from playbook.analysis.levels import Block, Level, Window
+from playbook.analysis.levels import Block, Lasting, Level, Window, lasting_tests
 from playbook.analysis.policy import Policy
 from playbook.analysis.samples import Observation, edge_of
 from playbook.analysis.sequential import Ceiling, Onset, Relative, Shortfall
@@ -43,6 +43,7 @@ class Compared(NamedTuple):
 
     ceiling: Level
     relative: Level
+    lasting: Lasting
     block: Block = Block()
     bake: Window = Window()  # the canary, since the bake's start
     stable: Window = Window()
@@ -255,10 +256,12 @@ class SignalStates:
         cells = state.bins[index]
         if self._is_settling(signal, index):
             return
-        for column, (n, x, _, _) in self._pairs(signal, cells, with_stable=False).items():
+        tests = lasting_tests(signal.limit, signal.limit, self.policy)
+        for column, (n, x, m, y) in self._pairs(signal, cells, with_stable=False).items():
             before = state.compared.get(column) or _nothing(test)
+            lasting = before.lasting.after(tests, self._stretch(index, n, x, m, y), self.policy, alone=False)
             level = before.ceiling.at(test.step(before.ceiling.masses, share, n, x), state.own.cash)
-            found = before._replace(ceiling=level, bake=before.bake.plus(n, x, 0.0))
+            found = before._replace(ceiling=level, lasting=lasting, bake=before.bake.plus(n, x, 0.0))
             if signal.factor is None:
                 found = found._replace(recent=self._recent(before.recent, self._stretch(index, n, x)))
             state.compared[column] = found
@@ -278,8 +281,7 @@ class SignalStates:
                 block = block.next()
             seen = self._stretch(index, n, x, m, y)
             block = block.plus(seen, share)
-            state.compared[column] = Compared(
-                ceiling=before.ceiling,
+            state.compared[column] = before._replace(
                 relative=before.relative.at(masses, state.pair.cash + block.share),
                 block=block,
                 bake=before.bake.plus(n, x, 0.0) if signal.limit is None else before.bake,
@@ -373,4 +375,4 @@ def _above(cells: _Bin, is_canary: bool, total: float, edge: float) -> float:
 
 
 def _nothing(test: Ceiling | None) -> Compared:
-    return Compared(Level(test.nothing if test else ()), Level(()))
+    return Compared(Level(test.nothing if test else ()), Level(()), Lasting.of())

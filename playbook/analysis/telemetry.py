@@ -94,9 +94,10 @@ def understood(found: RevisionSamples, form: TelemetryForm) -> RevisionSamples:
 
 
 def single(found: Sequence[CounterSeries], form: TelemetryForm) -> tuple[CounterSeries, ...]:
-    """One copy of each series: that of the replica with the most samples, the first by name among equals.
+    """One copy of each series: that of the first replica by name that has more than half as many samples as the best.
 
-    A replica that is away has fewer, and the other one's counters go on where its own ended.
+    A replica that is away has fewer, and the other one's counters go on where its own ended. One that missed a scrape
+    is kept: where two clocks differ, each change between them would look like a counter that fell.
     """
     replicas = set(form.replica_labels)
     if not any(replicas & one.labels.keys() for one in found):
@@ -106,12 +107,13 @@ def single(found: Sequence[CounterSeries], form: TelemetryForm) -> tuple[Counter
         which = ",".join(one.labels.get(name, "") for name in sorted(replicas))
         bare = {name: value for name, value in one.labels.items() if name not in replicas}
         copies[frozenset(bare.items())].append((which, replace(one, labels=bare)))
-    return tuple(min(group, key=_most_samples_first)[1] for group in copies.values())
+    return tuple(map(_steadiest, copies.values()))
 
 
-def _most_samples_first(copy: tuple[str, CounterSeries]) -> tuple[int, str]:
-    which, one = copy
-    return -len(one.samples), which
+def _steadiest(copies: Sequence[tuple[str, CounterSeries]]) -> CounterSeries:
+    most = max(len(one.samples) for _, one in copies)
+    steady = (copy for copy in copies if 2 * len(copy[1].samples) > most or not most)
+    return min(steady, key=lambda copy: copy[0])[1]
 
 
 def _with_status(one: CounterSeries, form: TelemetryForm) -> CounterSeries:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from playbook.analysis.policy import Policy
-from playbook.analysis.samples import INSTANCE_LABEL, CounterSeries, RevisionSamples
+from playbook.analysis.samples import INSTANCE_LABEL, CounterSeries, RevisionSamples, edge_of
 from playbook.analysis.status import status_of
 from playbook.analysis.telemetry import NAME, TelemetryForm, Unit, edges_of, single
 
@@ -139,6 +139,12 @@ def _histogram(new: RevisionTelemetry, form: TelemetryForm, policy: Policy) -> I
         yield f"the latency is {kind} only; the judge reads classic buckets. Expose them, with edges at {needed}."
         return
     if not latency:
+        return
+    if not any(edge_of(one.labels) == math.inf for one in latency):
+        yield (
+            'the latency histogram has no bucket le="+Inf", so it is not known how many requests there were. Keep that '
+            "bucket: look for a relabelling rule that drops it."
+        )
         return
     scale = 1000.0 if form.is_in_ms(latency) else 1.0
     edges = [edge / scale for edge in edges_of(latency)]

@@ -65,7 +65,7 @@ class Verdict(Frozen):
     signal: str = ""  # the row of [[signals]] that decided, if one did
     new_errors: tuple[str, ...] = ()  # error lines of the canary that stable does not have
     at_s: float = 0.0
-    trace: tuple[Moment, ...] = ()  # the bake so far, for the picture; filled in by whoever shows it
+    trace: tuple[Moment, ...] = ()  # the bake so far, for the picture; filled in where it is shown
 
     def with_queries(self, queries: Mapping[str, str]) -> Self:
         """The same verdict with the query that gave each signal, by the signal's slot."""
@@ -165,7 +165,7 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 def against(verdicts: Iterable[Verdict]) -> Verdict | None:
-    """The first verdict that speaks against what everybody has already; None where there is none.
+    """The first verdict that speaks against what all users have already; None where there is none.
 
     A p95 above 5 s does whenever it is found: after the end, where a canary would be a person's to decide, too.
     """
@@ -174,7 +174,7 @@ def against(verdicts: Iterable[Verdict]) -> Verdict | None:
 
 
 def alarming(verdicts: Iterable[Verdict]) -> Verdict | None:
-    """The first verdict that wakes somebody in the hour after a promotion: what speaks against the release, or what
+    """The first verdict that pages in the hour after a promotion: what speaks against the release, or what
     the matrix leaves to a person."""
     verdicts = tuple(verdicts)
     return against(verdicts) or next((v for v in verdicts if v.action is Action.INCONCLUSIVE and v.severity), None)

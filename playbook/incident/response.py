@@ -114,7 +114,7 @@ BY_WORKFLOW = " (GitHub Actions)"
 
 
 def assignee(contacts: Mapping[str, Contact], requested_by: str, *calls: Call) -> str:
-    """The login of who follows a release up: whoever asked for it, else the first contact who is called for it."""
+    """The login of the person who follows a release up: who asked for it, else the first contact called for it."""
     if requested_by.endswith(BY_WORKFLOW):
         return requested_by.removesuffix(BY_WORKFLOW)
     asked = requested_by.strip().lower()

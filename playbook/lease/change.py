@@ -1,8 +1,7 @@
 """What one update of a service writes, and the pure steps that say which update is due.
 
-Every step takes a fresh read and answers the Change that is still missing, or None where that is so already.
-Doing a step
-twice therefore writes once, and a lost reply is found out by asking again.
+Every step takes a fresh read and returns the Change that is still missing, or None where nothing is. A step that is
+done twice therefore writes once, and after a lost reply the step is done again.
 """
 
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from pydantic import Field
 
 from playbook.base import Frozen
 from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, StillStarting
-from playbook.lease.lease import Decision, Kind, Lease, ServiceRollout
+from playbook.lease.lease import Decision, Kind, Lease, ServiceRollout, overtaken
 from playbook.lease.record import MITIGATION, Participant, Record
 from playbook.lease.settled import was_taken_over
 from playbook.release.promotion import Promotion
@@ -53,7 +52,7 @@ def guard(snapshot: ServiceSnapshot, lease: Lease) -> Record:
     record = Record.read(snapshot)
     name = snapshot.service
     if record.epoch > lease.epoch or is_anothers(record, lease):
-        raise Fenced(f"{name}: epoch {record.epoch} holds it, this run has {lease.epoch}; nothing more is written.")
+        raise Fenced(f"{name}: {overtaken(record.epoch, lease)}")
     if not any(snapshot.pinned.moves_like(ours) for ours in lease.expected(lease.rollout(name))):
         raise OutOfBandChange(
             f"{name}: traffic is {snapshot.split}, set by {snapshot.last_modifier or 'another person'} during release "
@@ -131,7 +130,7 @@ def to_undo_acquire(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
     """
     record, rollout = Record.read(snapshot), lease.rollout(snapshot.service)
     if record.epoch > lease.epoch:
-        raise Fenced(f"{snapshot.service}: epoch {record.epoch} holds it, this run has {lease.epoch}.")
+        raise Fenced(f"{snapshot.service}: {overtaken(record.epoch, lease)}")
     if record.holder != lease.release_id:
         return None
     before = rollout.asked or rollout.found
@@ -158,7 +157,7 @@ def check_available(snapshot: ServiceSnapshot, lease: Lease) -> Record:
     """The record of a service that ``lease`` may take. Raises: Held, Fenced, Refused, as `to_acquire`."""
     record = check_not_held(snapshot, lease.version, lease.release_id)
     if record.epoch > lease.epoch:
-        raise Fenced(f"{snapshot.service}: epoch {record.epoch} is newer than this run's {lease.epoch}.")
+        raise Fenced(f"{snapshot.service}: {overtaken(record.epoch, lease)}")
     if lease.release_id in record.incidents and not record.holder:
         raise Refused(
             f"{lease.release_id} was taken back, and this run is a retry of it. Start a new run: what was seen of it "
@@ -195,7 +194,7 @@ def to_begin_rollback(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
     if not Record.read(snapshot).holder and not snapshot.pinned.moves_like(found):
         raise Conflict(
             f"{snapshot.service}: traffic became {snapshot.split} (by {snapshot.last_modifier or 'another person'}) "
-            "while the rollback was being planned. Look, and start it again."
+            "while the rollback was being planned. Check its traffic, then start it again."
         )
     return to_revert(snapshot, lease)
 

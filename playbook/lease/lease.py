@@ -421,6 +421,11 @@ AnyLease = Annotated[
 """A lease of any kind as it is stored, by this version or by the first edition."""
 
 
+def overtaken(epoch: int, lease: Lease) -> str:
+    """That a run of a newer epoch holds the service, in a sentence and a half: "SERVICE: a newer run …"."""
+    return f"a newer run (epoch {epoch}) holds it. This run (epoch {lease.epoch}) writes nothing more."
+
+
 def is_uuid(text: str) -> bool:
     """Whether it is a flow run's id."""
     try:

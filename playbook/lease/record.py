@@ -191,7 +191,7 @@ class Record(Stored):
         return beside(annotations, self.annotations())
 
     def stands_in(self, annotations: Mapping[str, str]) -> bool:
-        """Whether our annotations among these are this record, whoever has signed them."""
+        """Whether our annotations among these are this record, with any signature."""
         found = ours(annotations)
         found.pop(SIGNATURE, None)
         return found == self.annotations()

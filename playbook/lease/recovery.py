@@ -1,4 +1,4 @@
-"""What is found after a crash -> what to do about it. Pure and total: the same find gives the same decision."""
+"""From a lease and the state of its run to what a recovery does with it. Pure and total."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -28,9 +28,9 @@ class Owner(StrEnum):
     """What is known of the process that holds the lease."""
 
     ALIVE = "alive"
-    SILENT = "silent"  # it stopped beating
+    SILENT = "silent"  # its heartbeats stopped
     ENDED = "ended"  # its run is over, and the lease is still there
-    DONE = "done"  # its run ended in a way that lets go of the lease: what is found is an older record
+    DONE = "done"  # its run ended in a state that follows the release of the lease: what is found is an older record
     CANCELLED = "cancelled"
     PAUSED = "paused"  # a person paused its run in the UI, and its process has ended
     FOREIGN = "another's"  # the run exists, and is none that could hold the lease

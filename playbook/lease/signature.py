@@ -69,7 +69,7 @@ def why_not_ours(annotations: Mapping[str, str], scope: Scope, keys: Sequence[Ke
         return "they are not signed"
     form = _FORM.fullmatch(found[SIGNATURE])
     if form is None:
-        return "their signature has no form of ours"
+        return "their signature is malformed"
     key = next((one for one in keys if one.id == form[1]), None)
     if key is None:
         return f"they are signed with key {form[1]}, and {scope.environment} has {', '.join(one.id for one in keys)}"

@@ -46,7 +46,7 @@ def starting(
         does = "takes along" if rollout.takes_template else "leaves out"
         if rollout.drift:
             lines.append(
-                f"⚠️ {rollout.service}: {does} what its template says beyond what serves: {'; '.join(rollout.drift)}"
+                f"⚠️ {rollout.service}: {does} what a person changed in its template: {'; '.join(rollout.drift)}"
             )
     lines.append(f"To take it back while Prefect is down:\n```\n{rollback_plan(lease)}\n```")
     text = "\n".join(lines)

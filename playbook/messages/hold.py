@@ -13,6 +13,10 @@ from playbook.messages.words import stable_names
 
 REASONS_MAX = 3
 """Undecided services that are named; the page has all."""
+NEEDED = (
+    "An answer without decision, name and reason is not taken: the run stays Paused, although this dialog says resumed."
+)
+"""Prefect 3.9.1 checks the answer on its server, not in the dialog, which shows no refusal."""
 PERCENT_MAX = 50
 """The largest share that a person may give a canary."""
 
@@ -41,7 +45,7 @@ def question(report: Report, page_url: str = "") -> tuple[str, ...]:
 def form_text(lines: Sequence[str]) -> str:
     """The lines as Markdown above the form: the question and the name of each answer are bold."""
     first, *others = lines
-    return "  \n".join([f"**{markdown(first)}**", *map(_line, others)])
+    return "  \n".join([f"**{markdown(first)}**", *map(_line, others), f"*{NEEDED}*"])
 
 
 def _line(text: str) -> str:

@@ -45,7 +45,7 @@ def hotfix_started(report: Report, contacts: Mapping[str, Contact], run_url: str
 
 
 def hotfix_page(report: Report, run_url: str) -> Page:
-    """Calls whoever is on call for security, and no one else."""
+    """Calls those who are on call for security, and no one else."""
     lease, asked = report.lease, request_of(report)
     return Page(
         key=f"{lease.release_id}/hotfix",

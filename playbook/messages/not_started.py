@@ -38,7 +38,7 @@ class Asked(Frozen):
 
 
 def asked_release(request: ReleaseRequest) -> Asked:
-    """A release: it can wait until a person has looked."""
+    """A release that did not start is no emergency: no one is paged."""
     return Asked(
         what="release",
         subject=f"Version: {request.version or 'the one that passed staging last'}",
@@ -47,7 +47,7 @@ def asked_release(request: ReleaseRequest) -> Asked:
 
 
 def asked_hotfix(request: HotfixRequest) -> Asked:
-    """A hotfix: the matrix has it for a vulnerability."""
+    """A hotfix: its page has the severity of a vulnerability in the decision matrix."""
     return Asked(
         what="hotfix",
         subject=f"Version: {request.version} ({request.reason}, {request.incident})",
@@ -58,7 +58,7 @@ def asked_hotfix(request: HotfixRequest) -> Asked:
 
 
 def asked_rollback(request: RollbackRequest) -> Asked:
-    """A rollback: users stay on what is bad."""
+    """A rollback: without it users stay on the bad version, so a refusal pages."""
     to = request.to or "the release before"
     return Asked(
         what="rollback",
@@ -76,7 +76,7 @@ def asked_mitigation(request: MitigateRequest) -> Asked:
 
 
 def asked_migration(migration: str, reason: str, by: str) -> Asked:
-    """A migration rollback: the data stays as it is."""
+    """A migration rollback: without it the data stays as it is, so a refusal pages."""
     return Asked(
         what="migration rollback",
         subject=f"Migration: {migration or 'the one under way'} ({reason})",
@@ -105,8 +105,8 @@ def not_started(outcome: FlowResult, environment: str, asked: Asked, run_url: st
 
 
 def not_started_page(outcome: FlowResult, environment: str, asked: Asked, run_url: str) -> Page | None:
-    """Users wait for it and nothing goes on by itself: a person is paged. None where that is not so, or where the
-    form only has to be corrected."""
+    """The page about a refused run that users wait for. None where they do not wait, or where the form only has to be
+    corrected."""
     if asked.severity is None or outcome.end is not ReleaseOutcome.REFUSED or outcome.is_request_wrong:
         return None
     return Page(

@@ -148,7 +148,7 @@ def _is_promoted(report: Report) -> bool:
 
 
 def _affected(report: Report) -> str:
-    """Whom it reached so far. A release that went well has harmed nobody: its requests are counted below."""
+    """Whom it reached so far. A release that went well has harmed no user: its requests are counted below."""
     lease = report.lease
     if report.outcome is None and lease.decision is Decision.DEPLOY:
         return "no user so far"

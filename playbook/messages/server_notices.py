@@ -49,7 +49,7 @@ BEGUN = ("Running", "Completed", "Failed", "Crashed", "Cancelling", "Cancelled",
 class Notice(Frozen):
     """One automation: when it fires, who is told, and what.
 
-    ``page`` is the page's dedup key, empty where nobody is paged; ``resolves`` is the key of a page that is over then.
+    ``page`` is the page's dedup key, empty where no one is paged; ``resolves`` is the key of a page that is over then.
     """
 
     name: str

@@ -24,13 +24,13 @@ def impact(report: Report) -> str:
     came_to = lease.came_to or lease.decision
     if came_to is Decision.DEPLOY:
         return "none: no user reached the new revisions"
-    is_everybody = came_to is Decision.PROMOTE
-    users = f"{'100 %' if is_everybody else canary_share(lease)} of users on the new revisions"
+    is_all_users = came_to is Decision.PROMOTE
+    users = f"{'100 %' if is_all_users else canary_share(lease)} of users on the new revisions"
     if came_to is Decision.REVERT:  # decided by a version of ours that did not write it down
         users = "share of users on the new revisions not known"
     failed = "failed requests were not measured"
     if seen is not None and seen.requests:
-        whose = "the canary's" if is_everybody and lease.kind is Kind.RELEASE else "their"
+        whose = "the canary's" if is_all_users and lease.kind is Kind.RELEASE else "their"
         failed = f"{seen.failed:,} of {whose} {seen.requests:,} requests failed"
     return f"{users}; {failed}"
 

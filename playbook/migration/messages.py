@@ -146,7 +146,7 @@ KEEPS = (
     "The old values are copied to the collection `playbook_kept` first, one document for each that loses one "
     "(docs/migrations.md says how to put them back)."
 )
-KEEPS_NOT = "Lost values cannot be had again but from a backup: `keep_old_values` is off in the environment file."
+KEEPS_NOT = "Only a backup will have the lost values: `keep_old_values` is off in the environment file."
 
 
 def kept_words(lease: MigrationLease) -> str:

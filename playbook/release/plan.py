@@ -1,4 +1,4 @@
-"""From a request to an order: which version, which images, which services. Nothing has moved yet."""
+"""A request with everything looked up: which version, which images, which services. Nothing is written yet."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ REVISION_NAME_MAX = 63
 
 
 class Order(Frozen):
-    """A request made whole: the version is known, every image is pinned, services stand in order of promotion."""
+    """A request with everything looked up: version, images pinned to digests, services in order of promotion."""
 
     version: Version
     images: dict[str, Image] = Field(description="service -> image, in order of promotion")

@@ -14,7 +14,7 @@ from playbook.base import Frozen
 from playbook.checklist.items import Override, override_problems
 from playbook.errors import BadRequest
 from playbook.form import SERVICES, Form, field, must_match
-from playbook.text import Cleaned
+from playbook.text import Cleaned, clean
 
 VERSION = re.compile(r"v(?P<date>[0-9]{8})-(?:hotfix(?P<hotfix>[0-9]+)-)?(?P<commit>[0-9a-f]{6,40})")
 VERSION_IN_FORM = r"v[0-9]{8}-(hotfix[0-9]+-)?[0-9a-f]{6,40}"
@@ -277,7 +277,8 @@ class ReleaseRequest(Form):
         percent, low, high = self.canary_percent, CANARY_PERCENT_MIN, CANARY_PERCENT_MAX
         if percent is not None and not low <= percent <= high:
             found.append(
-                f"canary_percent: {percent:g} is not between {low} and {high}; to skip the canary use the hotfix flow"
+                f"canary_percent: {clean(str(percent), 20)} is not between {low} and {high}; to skip the canary use "
+                "the hotfix flow"
             )
         elif percent is not None and percent != int(percent):
             found.append(f"canary_percent: {percent:g} is not a whole number; write one between {low} and {high}")

@@ -99,9 +99,9 @@ def then(result: ScenarioResult) -> None:
     result.expect(answered.get(MAINTENANCE, 0) > 0, "the maintenance revision answered no user")
     for words in ("MITIGATED: scale", "MITIGATED: read-only", "RESTORED: restore"):
         checks.sent_once(result, "slack", f"PRODUCTION {words} {SERVICE}")
-    result.expect(
-        all(f"Reason: {REASON} ({WHO})" in text for text in result.words("slack")), "a message does not say who and why"
-    )
+    said = [text for text in result.words("slack") if "MITIGATED" in text or "RESTORED" in text]
+    result.expect(all(f"Reason: {REASON} ({WHO})" in text for text in said), "a message does not say who and why")
+    result.expect(result.watches == 2, f"{result.watches} watches were started, expected those of scale and restore")
 
 
 SCENARIO = Scenario(

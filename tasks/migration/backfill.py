@@ -59,7 +59,7 @@ async def undo(env: Environment, lease: MigrationLease, name: str) -> Backfill:
 
     What the ``down`` takes from documents is copied first, unless the environment file says that it is not.
 
-    Raises: Fenced (a newer run has it), Transient (asked again from where it is), Interrupted (somebody has turned
+    Raises: Fenced (a newer run has it), Transient (asked again from where it is), Interrupted (a person has turned
     writes on), Refused.
     """
     database, migration = _database(env), _migration(env, name)
@@ -69,7 +69,7 @@ async def undo(env: Environment, lease: MigrationLease, name: str) -> Backfill:
     ranges = 0
     while backfill.batch < len(migration.down):
         batch = migration.down[backfill.batch]
-        # Whoever goes on meets first what a change has left matching, and must not change it once more.
+        # The run that goes on meets first what a change has left matching, and must not change it once more.
         await _tried(database, name, batch)
         fields = kept_fields(batch) if env.migrations.keep_old_values else ()
         while within := next_range(await _ids(database, batch, backfill.after, env.migrations.batch)):
@@ -180,7 +180,7 @@ async def _show(backfill: Backfill, shown: UUID | None = None) -> UUID | None:
 
 
 async def _look(env: Environment, lease: MigrationLease) -> None:
-    """Nobody has turned writes on, as far as can be seen: no walk waits for Cloud Run. Raises: Interrupted, Fenced."""
+    """Writes are still off, as far as can be seen: no walk waits for Cloud Run. Raises: Interrupted, Fenced."""
     try:
         await check_closed(env, lease)
     except Transient as unseen:

@@ -1,4 +1,4 @@
-"""What the blocks talk to: one small world for the folder, and the desks, each on real sockets."""
+"""What the blocks talk to: one small world for the folder, and the vendors' stand-ins, each on real sockets."""
 
 import os
 import uuid
@@ -107,19 +107,19 @@ def backend(world: RemoteWorld, cloud_run: CloudRun) -> Backend:
 
 @dataclass
 class Office:
-    """The desks and where they are."""
+    """The vendors' stand-ins, in this process, and the URL that they are served at."""
 
     vendors: Vendors
     url: str
 
     def told(self, vendor: str) -> list[dict[str, object]]:
-        """The bodies that a desk took, in order."""
+        """The bodies that a vendor accepted, in order."""
         return [entry["body"] for entry in self.vendors.calls if entry["vendor"] == vendor]
 
 
 @pytest.fixture(scope="session")
 async def whole_office() -> AsyncIterator[Office]:
-    """The desks of Slack, PagerDuty, Sentry, GitHub and the registry, served in this process."""
+    """Every vendor's stand-in, served in this process."""
     vendors = Vendors()
     async with serve(vendors.app) as served:
         yield Office(vendors, served.url)
@@ -127,6 +127,6 @@ async def whole_office() -> AsyncIterator[Office]:
 
 @pytest.fixture
 def office(whole_office: Office) -> Office:
-    """The desks, which nobody has told anything yet."""
+    """The vendors' stand-ins, as they are at the start: no calls, no faults."""
     whole_office.vendors.reset()
     return whole_office

@@ -26,11 +26,11 @@ repository = "ghcr.io/geoaziz/ethixai-backend"
 job = "backend"
 [queries]
 requests = 'a{revision="{revision}"}'
-latency = 'b'
-cpu = 'c'
-memory = 'd'
-up = 'e'
-error_ratio = 'f'
+latency = 'b{revision="{revision}"}'
+cpu = 'c{revision="{revision}"}'
+memory = 'd{revision="{revision}"}'
+up = 'e{revision="{revision}"}'
+error_ratio = 'f{revision="{revision}"}'
 [cloud_run]
 project = "p"
 region = "r"
@@ -133,6 +133,7 @@ async def test_a_secret_may_be_in_secret_manager(write: Write, world: RemoteWorl
     assert await slack_token(short) == await slack_token(environment)
 
 
+SINGLE = "[pagerduty]\nrouting_key = {env = 'BLOCKS_TEST_TOKEN'}\n[pagers]\ntype = 'pagerduty'\nname = 'second'\n"
 MISTAKES = [
     ("a misspelt key", 'name = "small"', 'name = "small"\nstagin = "x"', "stagin: unknown key; did you mean staging?"),
     (
@@ -147,7 +148,7 @@ MISTAKES = [
     ("a wrong type", 'url = "http://x"', "url = 3", "prometheus.url: must be a valid string"),
     ("a wrong address", "http://x", "nonsense", "prometheus.url: must be http://HOST or https://HOST"),
     ("an unknown placeholder", "{revision}", "{revison}", "queries.requests: {revison} is no placeholder; use {job}"),
-    ("a missing query", "memory = 'd'", "", "queries.memory: missing; add it."),
+    ("a missing query", "memory = 'd{revision=\"{revision}\"}'", "", "queries.memory: missing; add it."),
     (
         "an unknown audience",
         "releases =",
@@ -179,6 +180,46 @@ MISTAKES = [
     ("an unknown threshold", "[registry]", "[policy]\nbake = 1\n[registry]", "policy.bake: unknown key; did you mean"),
     ("a table that is none", 'name = "small"', 'name = "small"\ngithub = 3', "github: must be a table, [github]."),
     ("no TOML", "[registry]", "[registry", "cannot be read: "),
+    ("too deep", "[registry]", "x = " + "[" * 20_000, "cannot be read: too many lists or tables"),
+    ("too many digits", "[registry]", "x = " + "1" * 5000, "cannot be read: a number has thousands of digits"),
+    (
+        "no policy's name",
+        "[registry]",
+        "[policy]\nbase = ['playbook']\n[registry]",
+        "policy.base: there is no policy ['",
+    ),
+    (
+        "a pager in single brackets",
+        "[registry]",
+        SINGLE + "[registry]",
+        "pagers: must be a list of tables, [[pagers]].",
+    ),
+    (
+        "a signal's name that is a list",
+        "[registry]",
+        "[[signals]]\nname = ['a']\n[registry]",
+        "signals[0].name: must be",
+    ),
+    (
+        "a signal's kind that is a list",
+        "[registry]",
+        "[[signals]]\nkind = ['a']\n[registry]",
+        "signals[0].kind: must be",
+    ),
+    (
+        "a list that is none",
+        'name = "small"',
+        'name = "small"\nrequired_checks = "ci"',
+        "required_checks: must be a list.",
+    ),
+    ("an infinite bake", "[registry]", "[policy]\nbake_s = inf\n[registry]", "policy.bake_s: inf s is longer than"),
+    (
+        "a date that is none",
+        "[registry]",
+        "[gates]\non_call_s = 1e300\n[registry]",
+        "gates.on_call_s: 1e+300 s is longer",
+    ),
+    ("an endless step", 'url = "http://x"', 'url = "http://x"\nstep_s = inf', "prometheus.step_s: inf s is longer"),
 ]
 
 
@@ -191,9 +232,18 @@ async def test_a_mistake_is_named_with_its_place_and_the_next_step(
     assert any(problem.startswith(said) for problem in await problems(write(RIGHT.replace(right, wrong, 1))))
 
 
+async def test_a_mark_at_the_beginning_and_other_line_ends_do_not_matter(write: Write) -> None:
+    """As editors of other systems write them; another encoding is refused in a sentence."""
+    path = write("")
+    path.write_bytes(b"\xef\xbb\xbf" + RIGHT.replace("\n", "\r\n").encode())
+    assert (await files.read(path)).name == "small"
+    path.write_bytes(RIGHT.encode("utf-16"))
+    assert await problems(path) == ["cannot be read: it is not UTF-8 (invalid start byte). Save it as UTF-8."]
+
+
 async def test_every_mistake_is_named_at_once(write: Write) -> None:
     """Nobody has to apply a file five times to get it right, and no mistake is named twice."""
-    text = RIGHT.replace('region = "r"', "").replace("http://x", "x").replace("{revision}", "{r}")
+    text = RIGHT.replace('region = "r"', "").replace("http://x", "x").replace("{revision}", "{r}", 1)
     found = await problems(write(text.replace("BLOCKS_TEST_TOKEN", "NOT_SET") + "[sentyr]\n"))
     places = [problem.split(":", 1)[0] for problem in found]
     assert sorted(places) == ["cloud_run.region", "prometheus.url", "queries.requests", "sentyr", "slack.token"]
@@ -235,7 +285,7 @@ async def test_a_service_is_named_once(write: Write) -> None:
 
 async def test_a_mistake_has_the_line_of_its_key_or_of_its_table(write: Write) -> None:
     """In the order of the file, also behind a text of several lines."""
-    text = RIGHT.replace("error_ratio = 'f'", "error_ratio = '''\nf\nurl = 3\n'''").replace('"http://x"', "3")
+    text = RIGHT.replace('f{revision="{revision}"}', "''\nf{revision}\nurl = 3\n''").replace('"http://x"', "3")
     lines = await problem_lines(write(text.replace('region = "r"', 'regoin = "r"')))
     written = text.splitlines()
     assert lines[0].startswith(
@@ -322,9 +372,36 @@ RULES = [
         lambda t: t + "[contacts]\nCTO = {slack = '@cto', slack_id = '@cto'}\n",
         "contacts.CTO.slack_id: String should match pattern",
     ),
+    ("itself before it", lambda t: ALONE + t, "staging: small would have to pass itself first"),
+    (
+        "a bake that outlives the lease",
+        lambda t: t + "[policy]\nbake_s = 7201\n",
+        "policy.bake_s: bake_s = 7201 is above claim_deadline_s = 7200: the lease would end before the bake",
+    ),
+    (
+        "limits in the wrong order",
+        lambda t: t + "[policy]\nerror_ratio_max = 0.0005\n",
+        "policy.error_ratio_investigate: error_ratio_investigate = 0.001 is above error_ratio_max = 0.0005",
+    ),
+    (
+        "samples that are always stale",
+        lambda t: t + "[policy]\nscrape_s = 90\n",
+        "policy.scrape_s: scrape_s = 90 is above freshness_s = 60: every sample would be stale",
+    ),
+    (
+        "a query for every revision at once",
+        lambda t: t.replace('a{revision="{revision}"}', "a"),
+        "queries.requests: {revision} is missing, so canary and stable cannot be told apart",
+    ),
+    (
+        "a row of the playbook's table twice",
+        lambda t: t + "[[signals]]\nname = 'CPU'\nlimit = 0.7\n[[signals]]\nname = 'CPU'\nlimit = 0.9\n",
+        "signals[1].name: 'CPU' is named twice",
+    ),
     ("no pager, and one", lambda t: 'pager = "none"\n' + t + PAGER, 'pager: pager is "none", and there is a pager too'),
 ]
 UNSIGNED = 'signing = "none"\n'
+ALONE = UNSIGNED + 'pager = "none"\nstaging = "small"\n'
 SIGNING = '[signing]\nkeys = [{env = "BLOCKS_TEST_TOKEN"}]\n'
 PAGER = '[pagerduty]\nrouting_key = {env = "BLOCKS_TEST_TOKEN"}\n'
 

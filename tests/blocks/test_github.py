@@ -4,6 +4,7 @@ import pytest
 from pydantic import SecretStr
 
 from blocks import GitHub
+from blocks.github import _check_of
 from blocks.secret_reference import SecretReference
 from playbook.checklist.checks import Check, ci_findings
 from playbook.errors import Refused, Transient
@@ -85,3 +86,11 @@ async def test_a_wrong_token_is_named(github: GitHub) -> None:
 def test_a_check_without_an_address_is_still_a_check() -> None:
     """GitHub leaves the address out for some apps."""
     assert ci_findings([Check(name="build", conclusion="neutral")], ["build"]) == []
+
+
+async def test_checks_of_another_commit_are_refused(office, github: GitHub) -> None:
+    """A branch has the name of a short SHA, and GitHub answers for its newest commit."""
+    office.vendors.github.checked("abc123", {"build": "success"})
+    assert {one.name for one in await github.checks("abc123")} >= {"build"}
+    with pytest.raises(Refused, match="answered with those of fedcba"):
+        _check_of({"name": "build", "conclusion": "success", "head_sha": "fedcba" + "0" * 34}, "abc123")

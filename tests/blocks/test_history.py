@@ -6,11 +6,13 @@ from typing import Any
 
 import asyncpg
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from playbook.history.review import review
 from rehearsal.server import Server, prefect_server
 from tasks import history
+from tasks.schedule_names import name_scheduled_runs
 
 NOW = datetime.now(UTC)
 
@@ -64,6 +66,49 @@ async def test_every_release_is_read_once_whatever_the_pages(server: Server, mon
     assert (newest.version, newest.requested_by, newest.overrides) == ("v20251116-abc123", "Ada", ("ci",))
     assert newest.waited_s == pytest.approx(900, abs=1)
     assert newest.outcome == "Promoted"
+
+
+async def scheduled(server: Server, flow: str, cron: str, *tags: str) -> str:
+    """A deployment of ``flow`` with a schedule, and the runs that Prefect's scheduler makes of it. Returns its id."""
+    async with server.client as client:
+        flow_id = (await client.post("/flows/", json={"name": flow})).json()["id"]
+        one = {"schedule": {"cron": cron, "timezone": "UTC"}, "active": True, "slug": "s"}
+        body = {"flow_id": flow_id, "name": "scheduled", "tags": list(tags), "schedules": [one]}
+        deployment = (await client.post("/deployments/", json=body)).json()["id"]
+        done = await client.post(f"/deployments/{deployment}/schedule", json={"min_runs": 3})
+        assert done.is_success, done.text
+    return str(deployment)
+
+
+async def names_of(server: Server, deployment: str) -> dict[str, str]:
+    """When each run of a deployment begins, and its name."""
+    async with server.client as client:
+        wanted = {"flow_runs": {"deployment_id": {"any_": [deployment]}}, "sort": "NEXT_SCHEDULED_START_TIME_ASC"}
+        found = (await client.post("/flow_runs/filter", json=wanted)).json()
+    return {run["next_scheduled_start_time"][:16]: run["name"] for run in found}
+
+
+async def test_a_scheduled_run_says_what_it_is_before_it_begins(server: Server) -> None:
+    """What it will do, where and when; other environments and the recoveries keep the names that Prefect gave."""
+    release = await scheduled(server, "release", "0 14 * * 4", "release", "production")
+    other = await scheduled(server, "flight-check", "0 14 * * 3", "flight-check", "staging")
+    recovery = await scheduled(server, "recovery", "*/10 * * * *", "recovery", "production")
+    before = [await names_of(server, one) for one in (other, recovery)]
+    of = FlowRun.model_construct(parameters={"environment": "production"})
+    for _ in range(2):
+        await name_scheduled_runs(None, of, None)  # type: ignore[arg-type]
+        found = await names_of(server, release)
+        assert len(found) >= 3
+        for at, name in found.items():
+            due = datetime.fromisoformat(at)
+            assert name == f"release to production, Thu {due:%d %b} 14:00 UTC"
+    assert [await names_of(server, one) for one in (other, recovery)] == before
+
+
+async def test_a_server_that_is_away_leaves_the_names_and_the_recovery_as_they_are() -> None:
+    """The next recovery does it."""
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api", PREFECT_CLIENT_MAX_RETRIES: 0}):
+        await name_scheduled_runs(None, FlowRun.model_construct(parameters={}), None)  # type: ignore[arg-type]
 
 
 ROWS = 3000

@@ -184,6 +184,31 @@ async def test_a_native_histogram_is_a_series_without_samples() -> None:
     assert [(one.labels, one.samples) for one in found.series] == [({"__name__": "d"}, ())]
 
 
+@pytest.mark.parametrize("value", ["1.2.3", ".", "1e", "0x1", ""])
+async def test_a_value_that_is_no_number_is_no_answer(value: str) -> None:
+    """One of our errors, whatever it looks like."""
+    series = {"metric": {"__name__": "up"}, "values": [[1.0, value]]}
+    with pytest.raises(Transient):
+        await answered(samples(data={"resultType": "matrix", "result": [series]}))
+
+
+async def test_a_long_label_costs_no_other_series() -> None:
+    """It is cut, and two of them are still two series."""
+    metrics = [{"path": "/a"}, {"path": "x" * 2_000_000 + "1"}, {"path": "x" * 2_000_000 + "2"}]
+    result = [{"metric": one, "values": [[1.0, "1"]]} for one in metrics]
+    found = (await answered(samples(data={"resultType": "matrix", "result": result}))).series
+    paths = [one.labels["path"] for one in found]
+    assert (paths[0], len(set(paths)), max(map(len, paths)) < 2000) == ("/a", 3, True)
+
+
+async def test_an_error_with_the_status_200_is_quoted() -> None:
+    """A proxy may send it so."""
+    with pytest.raises(Transient, match="200 with an error: execution: query timed out in expression evaluation"):
+        await answered(
+            {"status": "error", "errorType": "execution", "error": "query timed out in expression evaluation"}
+        )
+
+
 def test_a_token_is_in_no_message() -> None:
     """Nor in what a block looks like."""
     block = Prometheus(url="http://127.0.0.1:1", bearer=SecretStr("very-secret-token"))

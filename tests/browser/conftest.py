@@ -21,8 +21,15 @@ from rehearsal.prefect_api import Run
 from rehearsal.test_environment import TestEnvironment, running_environment
 from rehearsal.world.serving import serve
 
-POLICY = training.POLICY.replace("90", "30") + "bake_max_s = 30\ncanary_percent_max = 10\n"
-"""A shorter bake: no test promotes a release without a person."""
+POLICY = """\
+bake_s = 30
+bake_max_s = 30
+horizon_s = 30
+canary_percent_max = 10
+gate_deadline_s = 900
+watch_s = 60
+"""
+"""A bake that decides nothing but what is bad: no test promotes a release without a person."""
 RUNS_MAX_S = 120.0
 SETTLES_MS = 1500
 DRAWN_MS = 40_000
@@ -100,8 +107,8 @@ async def ground() -> AsyncIterator[Ground]:
 
 @pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """One Chromium for all tests."""
-    async with chromium() as started:
+    """One Chromium for all tests. It draws graphs for pictures only."""
+    async with chromium(draws_graphs="PICTURES" in os.environ or "SCREENS" in os.environ) as started:
         yield started
 
 

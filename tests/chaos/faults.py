@@ -106,7 +106,7 @@ def _prometheus(fault: Fault, query: str) -> Exception:
     if fault in _STATUS:
         return service.unexpected(httpx.Response(_STATUS[fault], text="no"), query)
     if fault is Fault.GARBAGE:
-        return Transient(f"Prometheus, asked {query}, answered text/html in which it is not found.")
+        return Transient(f"Prometheus, asked {query}, answered text/html without it.")
     return service.translate(
         httpx.ReadError("reset") if fault is Fault.REPLY_LOST else httpx.ReadTimeout("none"), query
     )
@@ -138,6 +138,6 @@ def _http(fault: Fault, call: "Call") -> Exception:
     if fault in _STATUS:
         return service.unexpected(httpx.Response(_STATUS[fault], text="no"), call.subject)
     if fault is Fault.GARBAGE:
-        return Transient(f"{call.system}, asked {call.subject}, answered text/html in which it is not found.")
+        return Transient(f"{call.system}, asked {call.subject}, answered text/html without it.")
     error = httpx.ReadTimeout("no answer") if fault.takes_all_time else httpx.RemoteProtocolError("disconnected")
     return service.translate(error, call.subject)

@@ -65,7 +65,7 @@ class Telemetry:
             revision, now_s = self._find(name), self._now()
             asked = 0.0 if revision is None else self.requests(revision, now_s - ERROR_WINDOW_S, now_s)
             if revision is None or asked == 0:
-                raise NoData(f"Prometheus knows nothing that matches {query}")
+                raise NoData(f"Prometheus has no series that match {query}")
             return revision.behaviour.errors
 
         return await self._wire.carry("prometheus", "value", f"{self._cloud.name}/{name}", found, timeout_s=5)

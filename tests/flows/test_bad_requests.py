@@ -70,7 +70,7 @@ def test_every_wrong_field_is_named_at_once() -> None:
 
 
 def without_an_answer(test_env: TestEnvironment) -> None:
-    """GitHub is away."""
+    """GitHub is away: neither does it say until when our token is good."""
     test_env.fixture.wire.faults.append(lambda _, call: Fault.REPLY_LOST if call.system == "github" else None)
 
 
@@ -94,7 +94,7 @@ def overriding(*items: Topic) -> tuple[Override, ...]:
 @pytest.mark.parametrize(
     ("given", "items"),
     [
-        (without_an_answer, (Topic.CI, Topic.SCAN, Topic.LOAD_TEST)),
+        (without_an_answer, (Topic.CI, Topic.SCAN, Topic.LOAD_TEST, Topic.SECRETS)),
         (without_required_checks, (Topic.CI,)),
         (without_a_pager, (Topic.ON_CALL,)),
     ],

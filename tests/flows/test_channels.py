@@ -1,4 +1,4 @@
-"""A chat of another kind is plugged in from outside: this file is what CONTRIBUTING describes."""
+"""Another kind of chat is plugged in without touching product code. CONTRIBUTING, "Add a chat channel", starts here."""
 
 import asyncio
 from pathlib import Path
@@ -19,8 +19,9 @@ from blocks import files
 from blocks.http import HttpBlock, HttpService
 from blocks.ports import Channel
 from blocks.secret_reference import SecretReference
+from playbook.errors import Transient
 from playbook.messages.escape import markdown
-from playbook.messages.facts import Message
+from playbook.messages.facts import Audience, Message
 
 BACKEND = "ethixai-backend"
 STAGING = Path(__file__).resolve().parents[2] / "environments" / "staging.toml"
@@ -40,11 +41,14 @@ class Teams(HttpBlock):
         card = {"type": "AdaptiveCard", "version": "1.4", "body": lines}
         said = {"attachments": [{"contentType": "application/vnd.microsoft.card.adaptive", "content": card}]}
         url = (await self.webhook.read()).get_secret_value()
-        teams = HttpService("Teams", "channels", url, "webhook", self.timeout_s, self._clients)
-        await teams.send("POST", "", f"to post {message.key}", json=said)
+        # Errors quote the base URL, and this URL is the secret: it is given as the path, which they do not quote.
+        teams = HttpService(
+            "Teams", "channels", "its webhook", "webhook", self.timeout_s, self._clients, url_field="webhook"
+        )
+        await teams.send("POST", url, f"to post {message.key}", json=said)
 
 
-class Desk:
+class TeamsStandIn:
     """Microsoft's side: it keeps each card; ``hangs`` is how many requests it takes and never answers."""
 
     def __init__(self) -> None:
@@ -73,33 +77,33 @@ class Desk:
 
 def test_a_releases_messages_arrive_in_every_channel() -> None:
     """Nothing of the product was touched for it, and Slack has what it always had."""
-    desk = Desk()
+    stand_in = TeamsStandIn()
 
     async def scenario(test_env: TestEnvironment) -> TestEnvironment:
-        desk.plug_into(test_env)
+        stand_in.plug_into(test_env)
         test_env.fixture.publish(NEW)
         await test_env.release(changes="<b>SHAP</b> [caching](https://evil.example)")
         return test_env
 
     test_env = play(scenario)
     assert test_env.fixture.slack.keys == ["starting", "complete"]
-    assert [card.splitlines()[0].split(" at ")[0] for card in desk.cards] == [
+    assert [card.splitlines()[0].split(" at ")[0] for card in stand_in.cards] == [
         "🚀 Production release starting",
         "✅ Production release complete",
     ]
-    assert r"Changes: &lt;b&gt;SHAP&lt;/b&gt; \[caching\](https://evil.example)" in desk.cards[0]
+    assert r"Changes: &lt;b&gt;SHAP&lt;/b&gt; \[caching\](https://evil.example)" in stand_in.cards[0]
 
 
 @pytest.mark.parametrize("errors", [0.0, 0.05], ids=["promoted", "reverted"])
 def test_a_channel_that_hangs_delays_no_other_and_no_revert(errors: float) -> None:
-    """It is tried for seconds, then it is told by runs of its own; users and Slack notice nothing."""
+    """It is tried for seconds; then `announce` runs deliver to it. Users and Slack notice nothing."""
 
-    def told(hangs: int) -> tuple[Desk, TestEnvironment, float]:
-        desk = Desk()
-        desk.hangs = hangs
+    def told(hangs: int) -> tuple[TeamsStandIn, TestEnvironment, float]:
+        stand_in = TeamsStandIn()
+        stand_in.hangs = hangs
 
         async def scenario(test_env: TestEnvironment) -> float:
-            desk.plug_into(test_env)
+            stand_in.plug_into(test_env)
             test_env.fixture.publish(NEW, {BACKEND: Behaviour(errors=errors)})
             await test_env.release()
             envs.append(test_env)
@@ -110,7 +114,7 @@ def test_a_channel_that_hangs_delays_no_other_and_no_revert(errors: float) -> No
 
         envs: list[TestEnvironment] = []
         took_s = play(scenario)
-        return desk, envs[0], took_s
+        return stand_in, envs[0], took_s
 
     well, hung = told(0), told(100)
     assert hung[2] == pytest.approx(well[2], abs=0.5), "from the canary's first user to the last move of users"
@@ -121,20 +125,20 @@ def test_a_channel_that_hangs_delays_no_other_and_no_revert(errors: float) -> No
     assert not [one for one in well[1].server.started.values() if one.deployment == "announce/production"]
 
 
-def test_what_a_channel_missed_is_told_when_it_is_back() -> None:
-    """Once, and the other channel does not hear it again."""
-    desk = Desk()
-    desk.hangs = 3
+def test_what_a_channel_missed_is_sent_when_it_is_back() -> None:
+    """Once, and the other channel does not get it again."""
+    stand_in = TeamsStandIn()
+    stand_in.hangs = 3
 
     async def scenario(test_env: TestEnvironment) -> TestEnvironment:
-        desk.plug_into(test_env)
+        stand_in.plug_into(test_env)
         test_env.fixture.publish(NEW)
         await test_env.release()
         await test_env.catch_up()
         return test_env
 
     test_env = play(scenario)
-    assert sorted(card.split(" at ")[0].splitlines()[0] for card in desk.cards) == [
+    assert sorted(card.split(" at ")[0].splitlines()[0] for card in stand_in.cards) == [
         "✅ Production release complete",
         "👍 Production watch is over",
         "🚀 Production release starting",
@@ -150,3 +154,11 @@ async def test_an_environment_file_names_it_by_its_block_type(tmp_path: Path) ->
     assert [channel.name for channel in environment.channels] == ["slack", "teams"]
     assert isinstance(environment.channels[1], Teams)
     assert isinstance(environment.channels[1], Channel)
+
+
+async def test_an_error_shows_no_address_that_is_a_secret() -> None:
+    """Who has the address of a webhook can post there."""
+    teams = Teams(webhook=SecretReference.given(SecretStr("http://127.0.0.1:1/hook?sig=very-secret")), timeout_s=5)
+    with pytest.raises(Transient, match=r"check channels\.webhook") as raised:
+        await teams.post(Message(key="v1/complete", audience=Audience.RELEASES, text="complete"))
+    assert "very-secret" not in str(raised.value)

@@ -99,6 +99,19 @@ def test_a_canary_that_errs_is_reverted_and_then_told() -> None:
     assert "claim" not in left_behind(test_env)
 
 
+def test_the_page_of_a_reverted_release_leads_to_its_ticket() -> None:
+    """It is opened after users are back, so the page is written once more."""
+
+    async def scenario(test_env: TestEnvironment) -> list[str]:
+        test_env.fixture.publish(NEW, {BACKEND: Behaviour(errors=0.05)})
+        await test_env.release()
+        return [pages[-1] for key, pages in test_env.server.artifacts.items() if key.startswith("production-v")]
+
+    (page,) = play(scenario)
+    assert "production: Reverted" in page.splitlines()[0]
+    assert "[ticket](<https://" in page
+
+
 def test_a_revision_that_does_not_start_is_reverted_before_any_user_met_it() -> None:
     """Traffic never moved; the claim and the tag are gone; the message says which revision."""
     test_env, run = released(Behaviour(starts=False))

@@ -136,7 +136,7 @@ def test_what_a_release_that_still_runs_is_taken_back_to_is_looked_at() -> None:
     assert re.search(r"again, \d+\.\d s after it was asked for", run.message)
     test_env, run = play(lambda test_env: scenario(test_env, smoke_serving=False))
     assert (run.end, test_env.fixture.versions_served()) == ("Unfit", ALL_OLD)
-    assert "that is not well either" in run.message
+    assert "that fails too" in run.message
     assert told(test_env, "CHECK AT ONCE") == 1
 
 

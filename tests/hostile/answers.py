@@ -110,6 +110,20 @@ TIMES = {
 }
 
 
+LATER = {
+    "before now": "-5",
+    "at no number": "NaN",
+    "after a number without an end": "9" * 5_000,
+    "after infinity": "1e9999",
+    "at a day that is over": "Wed, 21 Oct 2015 07:28:00 GMT",
+    "at a day in a thousand years": "Wed, 21 Oct 3015 07:28:00 GMT",
+    "at a day that does not exist": "Wed, 99 Foo 20155 99:99:99 GMT",
+    "at two times": "1, 2",
+    "in Arabic digits": "\u0661".encode().decode("latin-1"),
+}
+"""What Retry-After may say that is no number of seconds to wait."""
+
+
 def answers() -> dict[str, Write]:
     """Name and answer."""
     ok = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
@@ -161,6 +175,10 @@ def answers() -> dict[str, Write]:
                 b'{"full_name": "a/b"}', extra=f"github-authentication-token-expiration: {at}\r\n"
             )
             for name, at in TIMES.items()
+        },
+        **{
+            f"429, to be asked again {name}": body(b"no", "429 Slow", extra=f"retry-after: {at}\r\n")
+            for name, at in LATER.items()
         },
         "retry-after nonsense": body(b"no", "503 No", extra="retry-after: soon\r\n"),
         "deep nesting": body(b"[" * 200_000),
@@ -338,7 +356,7 @@ ENDLESS = {
     "informational answers for ever",
 }
 """What only a deadline ends."""
-WAITS = {name for name in ANSWERS if "Retry-After" in name}
+WAITS = {name for name in ANSWERS if "Retry-After" in name or "asked again" in name}
 """What asks to come again in a second, which a call does as long as its deadline allows."""
 SLUGS = {name: str(number) for number, name in enumerate(ANSWERS)}
 """The first part of the path at which an answer is given: a base URL may have a path, so one server gives them all."""

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from playbook.errors import BadRequest, Refused
 from playbook.incident import response
+from playbook.incident.decision_matrix import Symptom
 from playbook.incident.logs import LogLine
 from playbook.incident.response import signature
 from playbook.release.request import ExploitCheck, ExploitRequest, RollbackRequest
@@ -34,6 +35,13 @@ def test_ordinary_text_stays_as_it_is() -> None:
     assert clean(text) == text
 
 
+def test_spaces_without_width_are_no_text() -> None:
+    """They come with what is copied from a chat: a version stays a version, and a reason of nothing else is none."""
+    assert clean("v20251116-abc123\u200b\ufeff") == "v20251116-abc123"
+    asked = RollbackRequest(symptom=Symptom.UI_BUG, reason="\u200b\u200e", requested_by="\ufeff", override_reason="x")
+    assert [problem.split(":")[0] for problem in asked.problems()] == ["reason", "requested_by"]
+
+
 def test_what_is_cut_says_so() -> None:
     """With an ellipsis, also where most of the text was control characters."""
     assert clean("a" * 50, 10) == "aaaaaaaa …"
@@ -43,6 +51,25 @@ def test_what_is_cut_says_so() -> None:
 def test_marks_that_turn_the_direction_of_text_go() -> None:
     """A reader must see what a machine reads."""
     assert clean("a\u202eb\u2066c") == "abc"
+
+
+UNSEEN = [0x061C, 0x200B, 0x200E, 0x200F, 0x2060, 0x2064, 0xFEFF, 0xE0001, 0xE0041, 0xE007F]
+
+
+@pytest.mark.parametrize("code", UNSEEN, ids=hex)
+def test_letters_that_are_not_seen_go(code: int) -> None:
+    """Two names that look alike would be two names: ``ada`` and ``a<zero width>da``; tags hide whole sentences."""
+    assert clean(f"a{chr(code)}da") == "ada"
+    asked = RollbackRequest.model_validate(
+        {"symptom": "Something else", "reason": f"bad{chr(code)}", "requested_by": f"a{chr(code)}da"}
+    )
+    assert (asked.reason, asked.requested_by) == ("bad", "ada")
+
+
+def test_joined_emoji_and_right_to_left_letters_stay() -> None:
+    """They are text: a family, and Hebrew and Arabic words."""
+    text = "👩‍👧 שלום مرحبا"
+    assert clean(text) == text
 
 
 def test_everything_in_parameters_is_cleaned() -> None:

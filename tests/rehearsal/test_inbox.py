@@ -17,6 +17,7 @@ CALLS = (
      "severity": HOSTILE, "custom_details": {HOSTILE: HOSTILE}}}),
     ("github", f"/repos/{HOSTILE}", {"title": HOSTILE, "body": HOSTILE, "labels": [HOSTILE]}),
     ("github", "/repos/a", {"title": 7, "body": ["not", "text"], "labels": "none"}),
+    ("github", "/repos/a/deployments/1/statuses", {"state": HOSTILE, "description": HOSTILE, "log_url": HOSTILE}),
     ("sentry", "/releases", {HOSTILE: HOSTILE}),
     ("slack", "/api/chat.postMessage", [HOSTILE]),
 )  # fmt: skip

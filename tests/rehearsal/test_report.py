@@ -20,12 +20,12 @@ def names() -> list[str]:
     found: set[str] = set()
     for path in (*TASKS.rglob("*.py"), *TASKS.with_name("flows").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "story":
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "visible_step":
                 title = ast.unparse(node.args[0]).removeprefix("f").strip("'\"")
                 found.add(re.sub(r"\{[^}]*\}", "x", title))
             if isinstance(node, ast.keyword) and node.arg == "task_run_name":
                 assert isinstance(node.value, ast.Constant)
-                if node.value.value == "{title}":  # that of `story`
+                if node.value.value == "{title}":  # that of `visible_step`
                     continue
                 for measure in Measure:
                     found.add(re.sub(r"\{[^}]*\}", "x", str(node.value.value).replace("{request.measure}", measure)))

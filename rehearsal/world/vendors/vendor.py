@@ -88,7 +88,7 @@ class Refused(Exception):
 
 
 class Vendor:
-    """One vendor, as an ASGI application. A subclass gives `routes`, `error` and `clear`."""
+    """One vendor, as an ASGI application. A subclass gives `routes`, `error` and `forget`."""
 
     name = ""
 

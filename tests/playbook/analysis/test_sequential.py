@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playbook.analysis.levels import Falls
+from playbook.analysis.alignment import Round
+from playbook.analysis.levels import Falls, Lasting, lasting_tests
+from playbook.analysis.policy import Policy
 from playbook.analysis.sequential import MOST_ALONE, Ceiling, Onset, Relative, requests_needed, upper_bound
 
 
@@ -97,6 +99,20 @@ def test_a_burst_is_known_by_its_end_and_a_fault_that_stays_is_not_one():
         fault = fault.after(100, x)
     assert burst.are_bursts
     assert not fault.are_bursts
+
+
+def test_nothing_is_bet_before_stable_has_shown_that_bad_requests_come_alone():
+    """30 of them one at a time; what the canary had before that is forgotten, and bursts of stable never count."""
+    policy = Policy()
+    tests = lasting_tests(0.05, 0.05, policy)
+    quiet, shown, bursts = Lasting.of(), Lasting.of(), Lasting.of()
+    for k in range(40):
+        quiet = quiet.after(tests, Round(5.0 * k, 5, 100, 30, 900, 0), policy, alone=False)
+        shown = shown.after(tests, Round(5.0 * k, 5, 100, 30, 900, 5), policy, alone=False)
+        bursts = bursts.after(tests, Round(5.0 * k, 5, 100, 30, 900, 50 * (k % 10 == 0)), policy, alone=False)
+    assert quiet.confirmed == bursts.confirmed == 0
+    assert quiet.healthy.peak == 1
+    assert shown.confirmed >= 200
 
 
 @given(n=st.integers(1, 500), m=st.integers(1, 5000), bad=st.integers(1, 40), phi=st.floats(1, 40))

@@ -81,6 +81,28 @@ def paid(declined: float) -> tuple[CounterSeries, ...]:
     return grows(100 - declined, result="ok"), grows(declined, result="declined")
 
 
+def breaks(before: int, after: int) -> tuple[CounterSeries, ...]:
+    """Payments of a revision that is declined more of 100 from the middle of the bake on."""
+    declined = [before * k + (after - before) * max(0, k - 90) for k in range(181)]
+    counts = (("declined", declined), ("ok", [100 * k - x for k, x in enumerate(declined)]))
+    return tuple(
+        CounterSeries(
+            {"instance": "a", "result": name}, tuple((START_S + 5 * k, float(v)) for k, v in enumerate(found))
+        )
+        for name, found in counts
+    )
+
+
+def test_a_ratio_that_breaks_in_mid_bake_is_found_within_three_scrapes_where_stable_shows_it_alone(bake, tick):
+    """Where stable has the same events one at a time, three scrapes of the canary do; else more are asked."""
+    stable = (grows(891, result="ok"), grows(9, result="declined"))
+    known, unknown = (
+        told(bake, tick, DECLINED, payments=Sides(breaks(1, 10), side)).at_s - START_S - 450 for side in (stable, ())
+    )
+    assert known == 15
+    assert unknown > 2 * known
+
+
 @pytest.mark.parametrize(
     ("signal", "found", "action", "reason"),
     [

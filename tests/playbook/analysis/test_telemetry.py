@@ -1,5 +1,7 @@
 """The telemetry of an environment in the judge's form: status, seconds, one copy of each series."""
 
+from dataclasses import replace
+
 import pytest
 from pydantic import ValidationError
 
@@ -93,6 +95,18 @@ def test_one_copy_of_replicated_series_is_kept() -> None:
         {"instance": "a", "status": "500"},
     ]
     assert len(kept[0].samples) == 2
+
+
+def test_a_replica_that_missed_a_scrape_is_kept() -> None:
+    """Clocks differ: a change to the other one and back would look like a counter that fell."""
+    times = [5.0 * k for k in range(12)]
+    missed = CounterSeries({"instance": "a", "status": "200", "replica": "a"}, tuple((t, t) for t in times[1:]))
+    ahead = CounterSeries({"instance": "a", "status": "200", "replica": "b"}, tuple((t + 7, t) for t in times))
+    (kept,) = understood(RevisionSamples(requests=(ahead, missed)), TelemetryForm()).requests
+    assert kept.samples == missed.samples
+    away = replace(missed, samples=missed.samples[:5])
+    (kept,) = understood(RevisionSamples(requests=(ahead, away)), TelemetryForm()).requests
+    assert kept.samples == ahead.samples
 
 
 def test_replicas_of_another_name_can_be_named() -> None:

@@ -115,6 +115,12 @@ def test_edges_that_the_limits_need_are_missing(edges: tuple[str, ...], text: st
     assert text in problems(seen(latency=histogram(*edges)))
 
 
+def test_a_histogram_without_its_last_bucket_is_named() -> None:
+    """Without le="+Inf" no request has a duration: 15 minutes of a bake would show nothing."""
+    assert 'the latency histogram has no bucket le="+Inf"' in problems(seen(latency=histogram("0.5", "2", "5")))
+    assert problems(seen(latency=histogram("0.5", "2.0", "5.0", "inf"))) == ""
+
+
 def test_edges_in_milliseconds_do() -> None:
     """2000 and 5000 are 2 and 5 s."""
     assert problems(seen(latency=histogram("500", "2000", "5000", "+Inf"))) == ""

@@ -132,7 +132,8 @@ def test_the_question_of_a_hold_is_ten_lines(bake, tick) -> None:
         "extend",
         "raise",
     ]
-    assert form_text(["<script>?", "promote: all *users*"]) == "**&lt;script&gt;?**  \n**promote:** all \\*users\\*"
+    asked = form_text(["<script>?", "promote: all *users*"])
+    assert asked.startswith("**&lt;script&gt;?**  \n**promote:** all \\*users\\*  \n*An answer without decision, ")
 
 
 @pytest.mark.parametrize("share", [1, 10, 49, 50, 60])

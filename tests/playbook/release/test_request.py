@@ -165,3 +165,10 @@ def test_what_a_mitigation_lacks_is_named(fields: dict[str, object], words: str)
     assert MitigateRequest.model_validate(whole).problems(SERVICES, "") == []
     (problem,) = MitigateRequest.model_validate(whole | fields).problems(SERVICES, "")
     assert problem.startswith(words)
+
+
+def test_a_share_of_four_hundred_digits_is_refused_in_words() -> None:
+    """It is no float any more."""
+    (problem,) = ReleaseRequest(canary_percent=10**400).problems(("ethixai-backend",))
+    assert problem.startswith("canary_percent: 1000")
+    assert len(problem) < 200

@@ -290,7 +290,7 @@ def test_a_service_that_moved_since_the_plan_is_not_rolled_back() -> None:
     """What a person has just changed is looked at again first."""
     services = both(C, B, A)
     moved = services[CORE].snapshot.model_copy(update={"split": TrafficSplit.all_to(name(CORE, A))})
-    with pytest.raises(Conflict, match="Look, and start it again"):
+    with pytest.raises(Conflict, match="Check its traffic, then start it again"):
         change.to_begin_rollback(moved, lease_of(services))
 
 

@@ -1,8 +1,8 @@
-"""What a run's graph shows: the steps of the story, with the environment in their names, and red where one went badly.
+"""What a run's graph shows: named steps, each with its environment, and red where one went badly.
 
-Looks and bookkeeping are `tasks.retries.step`: they are asked again in the same way and are no nodes of the graph.
+Reads and bookkeeping are `tasks.retries.step`: they are retried in the same way and are no nodes of the graph.
 Nested flows are not used for this: Prefect lists them as runs of their own, a run that is killed leaves them Running
-for ever, and a question would pause the nested run and not the release.
+for ever, and a gate would pause the nested run and not the release.
 """
 
 from collections.abc import Awaitable, Callable
@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 
 def problem(found: str | None) -> str:
-    """A problem is what makes its step red; None is none."""
+    """Why a step is red: ``found``, or nothing where it is None."""
     return found or ""
 
 
-async def story(title: str, work: Callable[[], Awaitable[T]], bad: Callable[[T], str] | None = None) -> T:
+async def visible_step(title: str, work: Callable[[], Awaitable[T]], bad: Callable[[T], str] | None = None) -> T:
     """The result of ``work``, shown as one step called ``title``.
 
     ``bad``: the reason for which the step is red although it returned. What ``work`` raises is raised, and is red, too.
