@@ -10,11 +10,10 @@
 - What is no number, and what has no time or one far ahead of the clock, is no sample.
 """
 
-import copy
 import math
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from playbook.analysis.increments import COUNTER_MAX, Counter, Increments
@@ -26,10 +25,7 @@ _Key = tuple[int, frozenset[tuple[str, str]]]
 
 
 class Round(NamedTuple):
-    """What was seen in one round. Counts are increments; ``dt_s`` is the time since the round before.
-
-    The counts stand together from the third field on, those of latency last: `levels.Recent` goes by place.
-    """
+    """What was seen in one round. Counts are increments; ``dt_s`` is the time since the round before."""
 
     at_s: float
     dt_s: float
@@ -46,6 +42,11 @@ class Round(NamedTuple):
     stable_very_slow: float = 0.0
     cpu: float = math.nan  # canary: the busiest instance, 0-1; not a number when none reported
     memory: float = math.nan
+
+
+LATENCY_COUNTS = ("timed", "slow", "maybe_slow", "very_slow", "stable_timed", "stable_slow", "stable_very_slow")
+COUNTS = ("n", "x", "m", "y", *LATENCY_COUNTS)
+"""The fields of a round that are counts."""
 
 
 class _Series(NamedTuple):
@@ -86,7 +87,7 @@ class Aligner:
     opened_s: float = 0.0
     closed_s: float = -math.inf
     latest_s: float = -math.inf  # last sample of the canary's requests
-    open: list[float] = field(default_factory=lambda: [0.0] * 11)
+    open: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0.0))  # of the open round
     cpu: float = math.nan
     memory: float = math.nan
 
@@ -97,10 +98,13 @@ class Aligner:
 
     def copy(self) -> "Aligner":
         """One that can be fed without changing this one. What a series is, is shared: it is replaced, never changed."""
-        made = copy.copy(self)
-        made.seen, made.requests = self.seen.copy(), self.requests.copy()
-        made.buckets, made.open = self.buckets.copy(), self.open.copy()
-        return made
+        return replace(
+            self,
+            seen=self.seen.copy(),
+            requests=self.requests.copy(),
+            buckets=self.buckets.copy(),
+            open=self.open.copy(),
+        )
 
     @property
     def unread_series(self) -> tuple[CounterSeries, ...]:
@@ -247,10 +251,10 @@ class Aligner:
             is_bad = what.bad
             if what.unread:
                 self.unread += grown.by + grown.doubtful
-            first = 0 if counter.is_canary else 2
-            self.open[first] += grown.by
+            requests, errors = ("n", "x") if counter.is_canary else ("m", "y")
+            self.open[requests] += grown.by
             if is_bad:
-                self.open[first + 1] += grown.by
+                self.open[errors] += grown.by
             if grown.doubtful:
                 n, x = self.doubtful
                 self.doubtful = n + grown.doubtful, x + (grown.doubtful if is_bad else 0.0)
@@ -293,17 +297,19 @@ class Aligner:
             before = [0.0] * 4
         timed = found[_TOTAL] - before[_TOTAL]
         slow, maybe, very = (min(timed, max(0.0, timed - (found[s] - before[s]))) for s in (_SLOW, _MAYBE, _VERY))
-        grown = (timed, slow, maybe, very) if kind == _CANARY_LATENCY else (timed, slow, very)
-        first = 4 if kind == _CANARY_LATENCY else 8
-        for offset, value in enumerate(grown):
-            self.open[first + offset] += value
+        if kind == _CANARY_LATENCY:
+            grown = {"timed": timed, "slow": slow, "maybe_slow": maybe, "very_slow": very}
+        else:
+            grown = {"stable_timed": timed, "stable_slow": slow, "stable_very_slow": very}
+        for name, value in grown.items():
+            self.open[name] += value
 
     def _close(self, rounds: list[Round]) -> None:
         """End the round that is open."""
         begun = max(self.closed_s, self.start_s)
         at_s = max(begun, self.latest_s)
-        rounds.append(Round._make((at_s, at_s - begun, *self.open, self.cpu, self.memory)))
+        rounds.append(Round(at_s, at_s - begun, **self.open, cpu=self.cpu, memory=self.memory))
         self.closed_s = at_s
         self.live, self.reported = self.reported, frozenset()
-        self.open = [0.0] * 11
+        self.open = dict.fromkeys(COUNTS, 0.0)
         self.cpu = self.memory = math.nan

@@ -215,7 +215,7 @@ class Evidence(NamedTuple):
     @property
     def stable_since(self) -> Window:
         """What stable has reported after the last round: a canary that users have left ends none any more."""
-        m, y = self.aligner.open[2:4]
+        m, y = self.aligner.open["m"], self.aligner.open["y"]
         return Window(m, y)
 
     def stable_peak(self, test: Ceiling) -> float:

@@ -5,10 +5,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from operator import add, sub
+from operator import add, attrgetter, sub
 from typing import NamedTuple, Self
 
-from playbook.analysis.alignment import Round
+from playbook.analysis.alignment import COUNTS, LATENCY_COUNTS, Round
 from playbook.analysis.policy import Policy
 from playbook.analysis.samples import ALONE_MIN
 from playbook.analysis.sequential import LASTING_TIMES, Ceiling, Masses, Onset, Relative
@@ -48,9 +48,9 @@ class Window(NamedTuple):
         return self.x >= least and self.x - self.worst > line * self.n
 
 
-_PLACES = {name: place for place, name in enumerate(Round._fields[2:13])}  # of the counts in a round
-_TIMED = _PLACES["timed"]  # from there on they are about latency
-_NOTHING = (0.0,) * len(_PLACES)
+_PLACES = {name: place for place, name in enumerate(COUNTS)}
+_all_counts = attrgetter(*COUNTS)
+_NOTHING = (0.0,) * len(COUNTS)
 
 
 class Recent(NamedTuple):
@@ -73,12 +73,11 @@ class Recent(NamedTuple):
 
     def of(self, requests: str, bad: str, line: float = math.inf) -> Window:
         """Any two counts of `Round`, by their names; with their worst burst if the ratio is above ``line``."""
-        place = _PLACES[bad]
-        n, x = self.totals[_PLACES[requests]], self.totals[place]
+        n, x = self.totals[_PLACES[requests]], self.totals[_PLACES[bad]]
         if x <= line * n:  # at every scrape: all rounds are looked at only when it matters
             return Window(n, x)
-        column, since_s = place + 2, -math.inf if place < _TIMED else self.latency_from_s
-        return Window(n, x, worst_burst([one[column] for one in self.rounds if one[0] > since_s], self.bursty))
+        since_s = self.latency_from_s if bad in LATENCY_COUNTS else -math.inf
+        return Window(n, x, worst_burst([getattr(one, bad) for one in self.rounds if one.at_s > since_s], self.bursty))
 
     def newest(self, count: int) -> "Recent":
         """Only the last ``count`` rounds."""
@@ -89,7 +88,12 @@ class Recent(NamedTuple):
         return functools.reduce(Recent.after, self.rounds, Recent(self.length_s, from_s, self.bursty))
 
     def _counts(self, one: Round) -> tuple[float, ...]:
-        return one[2:13] if one.at_s > self.latency_from_s else (*one[2:6], *[0.0] * 7)
+        counts: tuple[float, ...] = _all_counts(one)
+        return (
+            counts
+            if one.at_s > self.latency_from_s
+            else (*counts[: -len(LATENCY_COUNTS)], *[0.0] * len(LATENCY_COUNTS))
+        )
 
 
 @dataclass(frozen=True, slots=True)

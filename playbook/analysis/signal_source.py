@@ -98,9 +98,10 @@ class Source:
         """Work out what the counters are that are seen for the first time."""
         learnt: tuple[dict[Labels, Counter], dict[Labels, Counter]] = {}, {}
         for _, is_canary, labels, _ in new:
+            known, found = self.known[is_canary], learnt[is_canary]
             for one in labels:
-                if one not in self.known[is_canary]:
-                    learnt[is_canary][one] = self._counter(is_canary, one)
+                if one not in known and one not in found:
+                    found[one] = self._counter(is_canary, one)
         if any(learnt):
             (stable, canary), (new_stable, new_canary) = self.known, learnt
             self.known = stable | new_stable, canary | new_canary

@@ -5,11 +5,10 @@ and a comparison with stable when both have: telemetry of one of them that is la
 What comes later still joins the stretch that is open then.
 """
 
-import copy
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from playbook.analysis.alignment import Round
@@ -83,10 +82,8 @@ class State:
 
     def copy(self) -> "State":
         """One that can be fed without changing this one."""
-        made = copy.copy(self)
-        made.bins = {index: cells.copy() for index, cells in self.bins.items()}
-        made.compared, made.timers = self.compared.copy(), self.timers.copy()
-        return made
+        bins = {index: cells.copy() for index, cells in self.bins.items()}
+        return replace(self, bins=bins, compared=self.compared.copy(), timers=self.timers.copy())
 
     @property
     def level(self) -> float | None:
@@ -124,10 +121,11 @@ class SignalStates:
 
     def copy(self) -> "SignalStates":
         """One that can be fed without changing this one."""
-        made = copy.copy(self)
-        made.states = [state.copy() for state in self.states]
-        made.sources = {query: source.copy() for query, source in self.sources.items()}
-        return made
+        return replace(
+            self,
+            states=[state.copy() for state in self.states],
+            sources={query: source.copy() for query, source in self.sources.items()},
+        )
 
     def after_scaling(self) -> "SignalStates":
         """The same once the canary was given more instances: what scales is looked at anew."""
