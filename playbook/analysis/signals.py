@@ -190,6 +190,7 @@ DEFAULT_SIGNALS: Signals = (
         name="client errors (4xx)",
         total="requests",
         bad_where={"status": "4.."},
+        limit=0.9,  # where hardly a request succeeds, stable is no measure
         factor=2,
         floor=0.01,
         breach=Breach.HOLD,

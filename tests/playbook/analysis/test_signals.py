@@ -176,6 +176,15 @@ def test_the_sentence_has_the_numbers_and_the_limit(bake: Any, tick: Any) -> Non
     assert verdict.explanation.endswith("the limit is 2 %. Rolling back.")
 
 
+def test_a_service_that_answers_hardly_a_request_is_not_called_healthy(bake: Any, tick: Any) -> None:
+    """All requests of both sides get a 4xx: stable's equal ratio is no measure."""
+    (shipped,) = (one for one in DEFAULT_SIGNALS if one.name == "client errors (4xx)")
+    signal = shipped.model_copy(update={"total": "http"})
+    verdict = told(bake, tick, signal, http=Sides((grows(100, status="429"),), (grows(900, status="429"),)))
+    assert (verdict.action, verdict.signal) == (Action.INCONCLUSIVE, signal.name)
+    assert "the limit is 90 %" in verdict.explanation
+
+
 def test_a_signal_that_rolls_back_is_held_where_stable_failed_and_the_policy_waits(bake: Any, tick: Any) -> None:
     """It is not known when it was beyond its limit, so it says that a person decides."""
     policy = Policy().model_copy(update={"shared_cause": SharedCause.HOLD})
