@@ -16,6 +16,12 @@ from rehearsal import __main__ as command_line
 from rehearsal.scenario import Scenario, ScenarioResult
 from rehearsal.scenarios import SCENARIOS
 
+
+async def no_artifact(key: str) -> str:
+    """There is no page of what serves now."""
+    raise RuntimeError(f"no artifact {key}")
+
+
 Runner = Callable[[object, Scenario], Awaitable[ScenarioResult]]
 
 
@@ -27,7 +33,7 @@ def replace_runner(monkeypatch: pytest.MonkeyPatch, run_scenario: Runner) -> Non
 
     @asynccontextmanager
     async def running_environment(*, is_scaled: bool) -> AsyncIterator[object]:
-        yield SimpleNamespace(prefect=SimpleNamespace(pages=pages))
+        yield SimpleNamespace(prefect=SimpleNamespace(pages=pages, artifact=no_artifact))
 
     monkeypatch.setattr(command_line, "running_environment", running_environment)
     monkeypatch.setattr(command_line, "run_scenario", run_scenario)
@@ -99,7 +105,7 @@ async def test_the_pages_of_a_scenario_are_kept_as_files(monkeypatch: pytest.Mon
         return {"production-v1": f"| a | b |\n|---|---|\n| 1 | 2 |\n\n{chart}"}
 
     monkeypatch.setattr(command_line, "PAGES", tmp_path)
-    test_env = SimpleNamespace(prefect=SimpleNamespace(pages=pages))
+    test_env = SimpleNamespace(prefect=SimpleNamespace(pages=pages, artifact=no_artifact))
     (path,) = await command_line.kept(test_env, ScenarioResult.not_run(SCENARIOS["healthy"], ""))  # type: ignore[arg-type]
     text = path.read_text()
     assert path == tmp_path / "healthy" / "production-v1.html"
