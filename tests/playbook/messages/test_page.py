@@ -101,7 +101,7 @@ def test_a_release_that_a_person_promoted_says_who_and_why(bake, tick) -> None:
 
 
 def test_a_signal_that_is_compared_with_stable_shows_by_how_much(bake, tick) -> None:
-    """Its limit has no percentage of its own."""
+    """Its factor stands beside its limit."""
     (row,) = [one for one in signals.table((judged(bake, tick, 3),)).splitlines() if "client errors" in one]
     assert "| 90 %, 2 × stable |" in row
 
