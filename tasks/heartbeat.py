@@ -20,7 +20,7 @@ from blocks.clock import unix_s
 from blocks.environment import Environment
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.errors import BadRequest, Transient
-from playbook.lease.lease import Lease
+from playbook.lease.lease import Lease, MigrationLease
 from playbook.lease.origin import NamedRun, not_its_run
 from playbook.lease.recovery import Owner
 from playbook.release.outcome import ReleaseOutcome
@@ -146,8 +146,9 @@ async def owner_of(env: Environment, lease: Lease) -> Owner:
             last = await _last_heartbeat(client, env, lease)
             if state.is_paused() and last != HEARTBEAT:
                 return Owner.PAUSED
-            # Prefect stores an event seconds after it was sent, so a young lease may not have been heard yet.
-            is_young = unix_s() < lease.epoch + _silence_s(env)
+            # Prefect stores an event seconds after it was sent, so a young lease may not have been heard yet. A
+            # migration rollback's may have been handed on by a recovery, to a run that has yet to begin.
+            is_young = not isinstance(lease, MigrationLease) and unix_s() < lease.epoch + _silence_s(env)
             return Owner.ALIVE if last == HEARTBEAT or is_young else Owner.SILENT
     except ObjectNotFound:
         return Owner.ENDED
