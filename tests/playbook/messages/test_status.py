@@ -205,9 +205,11 @@ def test_each_end_has_its_reason_and_a_link() -> None:
         outcome="Reverted",
         reason="Error rate 4.8 % | <b>above</b> 0.5 %",
         at_s=AT_S,
+        by="Ada, approved by Grace (CVE-1)",
     )
     text = page(status(ended=(one,) * 12))
-    row = "| Thu 20 Nov 14:00 UTC | [release v1 to production](https://prefect/run) | **Reverted** | Error rate 4.8 % "
+    row = "| Thu 20 Nov 14:00 UTC | [release v1 to production](https://prefect/run) | Ada, approved by Grace (CVE-1) | "
+    row += "**Reverted** | Error rate 4.8 % "
     assert row + r"\| &lt;b&gt;above&lt;/b&gt; 0.5 % |" in text
     assert text.count("**Reverted**") == 10
 
