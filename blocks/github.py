@@ -37,7 +37,7 @@ class GitHub(HttpBlock):
     _block_type_name: ClassVar[str | None] = "EthixAI GitHub"
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://docs.github.com/en/rest")
 
-    repository: str = Field(title="Repository", pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name.")
+    repository: str = Field(title="Repository", pattern=r"^[\w.-]+/[\w.-]+$", description="As owner/name.")
     token: SecretReference = Field(title="Token", description="Where a fine-grained token, or that of an app, is.")
     deployments: bool = Field(
         False,

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from playbook.base import Frozen
+from playbook.base import Written
 from playbook.incident.response import Call, Contact
 from playbook.messages.facts import Audience, Message, Page
 
@@ -40,7 +40,7 @@ class MessageKind(StrEnum):
     QUARTERLY_REVIEW = "quarterly-review"
 
 
-class Routing(Frozen):
+class Routing(Written):
     """Exceptions to what each message says itself, and which pager is called for what."""
 
     channels: dict[MessageKind, tuple[Audience, ...]] = Field(
