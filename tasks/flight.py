@@ -14,6 +14,7 @@ from playbook.errors import Conflict, NoData, Refused, ReleaseError, Transient
 from playbook.lease.record import Record, Unreadable
 from tasks.retries import READ, is_last_try
 from tasks.tokens import token_problems
+from tasks.windows import release_pagers
 
 
 @task(name="try", task_run_name="try {door}", **READ)
@@ -70,7 +71,7 @@ def doors(env: Environment) -> dict[str, Callable[[], Awaitable[object]]]:
     for name, desk in desks.items():
         if isinstance(desk, Reachable):
             found[name] = desk.reachable
-    for pager in env.pagers:
+    for pager in release_pagers(env):
         found[f"who is on call ({pager.name})"] = partial(pager.shifts, unix_s(), unix_s() + env.gates.on_call_s)
     return found
 

@@ -61,6 +61,9 @@ class Gates(Written):
     )
     on_call_s: float = Field(7200, gt=0, description="On-call must be covered for so long. Playbook 2: two hours.")
     load_test_label: Text = Field("load-test", description="GitHub issues whose comments acknowledge a load test.")
+    load_test_days_max: int = Field(
+        90, ge=1, le=999, description="An acknowledgement holds for at most so many days, whatever its comment says."
+    )
     rollback_plan: Literal["policy", "person"] = Field(
         "policy",
         description="policy: the plan that each release computes is accepted. person: the request names its reader.",
@@ -74,6 +77,10 @@ class Gates(Written):
         "none", description="Whether a person must agree before production is touched, or before all users move."
     )
     approval_deadline_s: float = Field(3600, gt=0, description="For that answer. Without one the release ends.")
+
+    def is_scan(self, check: str) -> bool:
+        """Whether the check run of that name is one of the image scan."""
+        return check == self.scan_check or check.startswith(f"{self.scan_check} ")
 
     def stops(self, topic: Topic, *, is_hotfix: bool = False) -> bool:
         """Whether an open item of ``topic`` stops a release, or a hotfix."""

@@ -64,7 +64,10 @@ class Routing(Written):
 
     def calls(self, pager: str, page: Page) -> bool:
         """Whether the pager of that name is called for ``page``."""
-        wanted = called_for(page)
+        return self.is_called_for(pager, called_for(page))
+
+    def is_called_for(self, pager: str, wanted: Sequence[Call]) -> bool:
+        """Whether the pager of that name is called for any of ``wanted``."""
         if pager in self.pagers:
             return bool(set(wanted) & set(self.pagers[pager]))
         return any(one is not Call.SECURITY for one in wanted)
