@@ -4,7 +4,8 @@ from playbook.analysis.explanation import counted, percent
 from playbook.analysis.levels import Window
 from playbook.analysis.policy import Policy
 from playbook.analysis.readings import SignalReading
-from playbook.analysis.signal_states import Column, Compared, SignalStates, State
+from playbook.analysis.signal_counts import Column
+from playbook.analysis.signal_states import Compared, SignalStates, State
 from playbook.analysis.signals import Breach, Count, Gauge, Ratio, Share
 
 
