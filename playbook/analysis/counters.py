@@ -17,7 +17,7 @@ import functools
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from operator import attrgetter, sub
 from typing import NamedTuple
 
@@ -228,21 +228,20 @@ class Sources:
         sides = {name: (Side(False, young_s), Side(True, young_s)) for name in names}
         return cls(sides, frozenset(("requests", "latency", *counters)))
 
-    def copy(self) -> "Sources":
-        """One that can be fed without changing this one."""
-        return replace(self, of={query: (stable.copy(), canary.copy()) for query, (stable, canary) in self.of.items()})
-
-    def feed(self, observation: Observation, ahead_s: float) -> dict[str, Fed]:
-        """What is new of each query that has anything new."""
-        found = {}
-        for query, (stable, canary) in self.of.items():
+    def after(self, observation: Observation, ahead_s: float) -> tuple["Sources", dict[str, Fed]]:
+        """The sources after this look, and what is new of each query that has anything new."""
+        of, found = self.of.copy(), dict[str, Fed]()
+        for query, sides in self.of.items():
             said: Sides = observation.of(query)
+            if not (said.canary or said.stable):
+                continue
+            stable, canary = of[query] = sides[0].copy(), sides[1].copy()
             new = [*canary.new(said.canary, ahead_s), *stable.new(said.stable, ahead_s)]
             if not new:
                 continue
             new.sort(key=attrgetter("at_s"))
-            requests = self.of["requests"] if query == "latency" else (stable, canary)
+            requests = of["requests"] if query == "latency" else of[query]
             is_counter = query in self.counters
-            grown = [(stable, canary)[one.is_canary].grown(one, requests[one.is_canary]) for one in new if is_counter]
+            grown = [of[query][one.is_canary].grown(one, requests[one.is_canary]) for one in new if is_counter]
             found[query] = Fed(new, grown)
-        return found
+        return Sources(of, self.counters), found

@@ -125,10 +125,9 @@ class Evidence(NamedTuple):
         """The evidence with what is new in this observation. Samples that were seen before change nothing."""
         if not math.isfinite(observation.now_s):  # a clock that is none: what was seen counts, and no time passes
             observation = replace(observation, now_s=self.now_s)
-        sources, aligner, signals = self.sources.copy(), self.aligner.copy(), self.signals.copy()
-        fed = sources.feed(observation, observation.now_s + self.policy.freshness_s)
+        sources, fed = self.sources.after(observation, observation.now_s + self.policy.freshness_s)
+        aligner = self.aligner.copy()
         rounds = aligner.feed(fed)
-        signals.feed(fed, sources)
         kills = [k for k in (self.oom_kills, observation.oom_kills) if k is not None]
         grown = self
         for one in rounds[:-1]:
@@ -137,7 +136,7 @@ class Evidence(NamedTuple):
             "now_s": max(self.now_s, observation.now_s),
             "sources": sources,
             "aligner": aligner,
-            "signals": signals,
+            "signals": self.signals.after(fed, sources),
             "oom_kills": max(kills, default=None),
             "new_errors": observation.new_errors or self.new_errors,
             "fault": self._fault_after(observation),

@@ -6,7 +6,7 @@ What comes later still joins the stretch that is open then.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -87,9 +87,9 @@ class State:
         return max(levels) if self.signal.limit is not None else min(levels)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class SignalStates:
-    """All signals of one canary. Mutable for speed: `copy` before `feed` keeps the old one.
+    """All signals of one canary.
 
     ``canary_share``: of the users, 0-1; None where it is not known.
     """
@@ -104,34 +104,37 @@ class SignalStates:
         """Signals of which nothing was seen yet."""
         return cls(start_s, policy, canary_share, [State(one) for one in signals])
 
-    def copy(self) -> "SignalStates":
-        """One that can be fed without changing this one."""
-        return SignalStates(self.start_s, self.policy, self.canary_share, [state.copy() for state in self.states])
-
     def after_scaling(self) -> "SignalStates":
         """The same once the canary was given more instances: what scales is looked at anew."""
-        again = self.copy()
-        again.states = [
+        return self._with(
             State(one.signal, next_own=one.next_own, next_pair=one.next_pair) if one.signal.breach == "scale" else one
-            for one in again.states
-        ]
-        return again
+            for one in self.states
+        )
 
-    def feed(self, fed: Mapping[str, Fed], sources: Sources) -> None:
-        """Take in what is new."""
-        for state in self.states:
-            signal = state.signal
-            for query in signal.queries:
-                if new := fed.get(query):
-                    state.is_seen = state.is_seen or any(batch.is_canary for batch in new.samples)
-                    if isinstance(signal, Gauge):
-                        self._level(state, signal, new.samples)
-                    elif signal.is_of_counters:
-                        self._count(state, query, new.grown)
-                    else:
-                        self._changes(state, new.samples)
-            if isinstance(signal, (Ratio, Share)):
-                self._advance(state, sources.of[signal.total])
+    def after(self, fed: Mapping[str, Fed], sources: Sources) -> "SignalStates":
+        """The signals with what is new."""
+        return self._with(
+            self._after(one.copy(), fed, sources) if any(query in fed for query in one.signal.queries) else one
+            for one in self.states
+        )
+
+    def _with(self, states: Iterable[State]) -> "SignalStates":
+        return SignalStates(self.start_s, self.policy, self.canary_share, list(states))
+
+    def _after(self, state: State, fed: Mapping[str, Fed], sources: Sources) -> State:
+        signal = state.signal
+        for query in signal.queries:
+            if new := fed.get(query):
+                state.is_seen = state.is_seen or any(batch.is_canary for batch in new.samples)
+                if isinstance(signal, Gauge):
+                    self._level(state, signal, new.samples)
+                elif signal.is_of_counters:
+                    self._count(state, query, new.grown)
+                else:
+                    self._changes(state, new.samples)
+        if isinstance(signal, (Ratio, Share)):
+            self._advance(state, sources.of[signal.total])
+        return state
 
     def _level(self, state: State, signal: Gauge, new: Sequence[Batch]) -> None:
         """A leaky timer for each instance: seconds beyond the limit, those on its right side subtracted."""
