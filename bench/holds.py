@@ -43,14 +43,16 @@ class Cell:
     held: Counter[str] = field(default_factory=Counter)
 
 
-def measure(family: Family, rate: float, runs: int) -> Cell:
-    """One cell."""
-    traces, cell = generate(family, rate, runs, SEEDS[family.group]), Cell(family, rate, runs)
+def measure(family: Family, rate: float, runs: int, seed: int = 0) -> Cell:
+    """One cell. ``seed`` is added to the seed of the family's group."""
+    traces, cell = generate(family, rate, runs, SEEDS[family.group] + seed), Cell(family, rate, runs)
     for run in range(runs):
         known = past(traces.history[0][run], traces.history[1][run], Policy())
         verdict = _judged(family, traces.counters[run], traces.gauges[run], known, DEFAULT_SIGNALS)
         cell.promoted += verdict.action is Action.PROMOTE
-        cell.rolled_back += verdict.action is Action.ROLLBACK
+        if verdict.action is Action.ROLLBACK:
+            cell.rolled_back += 1
+            print(f"{family.name} at {rate:g}/s, bake {run}: {verdict.reason}: {verdict.explanation}", flush=True)
         cell.worse += verdict.reason is Reason.ERRORS_WORSE
         if verdict.signal and verdict.action is Action.INCONCLUSIVE:
             alone = _judged(family, traces.counters[run], traces.gauges[run], known, ())
@@ -117,12 +119,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.holds", description=__doc__)
     parser.add_argument("--runs", type=int, default=60, help="bakes of each family and rate")
+    parser.add_argument("--seed", type=int, default=0, help="added to the seeds of make bench-judge: other bakes")
     parser.add_argument("--rates", type=float, nargs="*", default=RATES)
     options = parser.parse_args(arguments)
     cells = []
     for rate in options.rates:
         for family in HEALTHY:
-            cells.append(measure(family, rate, options.runs))
+            cells.append(measure(family, rate, options.runs, options.seed))
             if cells[-1].rolled_back or cells[-1].worse or +cells[-1].held:
                 print(f"{family.name} at {rate:g}/s: {cells[-1]}", flush=True)
         print(table(cells), flush=True)

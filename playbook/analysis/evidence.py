@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from playbook.analysis.alignment import Aligner, Round
+from playbook.analysis.counters import Sources
 from playbook.analysis.levels import BLOCK, Block, Lasting, Latency, Level, Recent, Saturation, Tests, Window
 from playbook.analysis.policy import Policy
 from playbook.analysis.samples import CounterSeries, Dispersion, Observation, RevisionSamples, dispersion
@@ -47,6 +48,7 @@ class Evidence(NamedTuple):
     lasting: Lasting  # errors, where they are known to come alone
     latency: Latency
     recent: Recent  # the last literal_window_s
+    sources: Sources
     aligner: Aligner
     signals: SignalStates  # those of [[signals]]
     block: Block = Block()  # what `relative` waits for
@@ -109,7 +111,12 @@ class Evidence(NamedTuple):
             lasting=Lasting.of(),
             latency=_latency_from(tests, from_s),
             recent=Recent(policy.literal_window_s, from_s, bursty=found.phi_hat >= 2),
-            aligner=Aligner.of(bake_start_s, policy),
+            sources=Sources.start(
+                [query for one in signals for query in one.queries],
+                [query for one in signals if one.is_of_counters for query in one.queries],
+                2 * policy.scrape_s,
+            ),
+            aligner=Aligner(bake_start_s, policy),
             signals=SignalStates.of(bake_start_s, policy, signals, percent / 100 if percent else None),
         )
         return blank if scaled_at_s is None else blank.after_scaling(scaled_at_s)
@@ -118,18 +125,18 @@ class Evidence(NamedTuple):
         """The evidence with what is new in this observation. Samples that were seen before change nothing."""
         if not math.isfinite(observation.now_s):  # a clock that is none: what was seen counts, and no time passes
             observation = replace(observation, now_s=self.now_s)
+        sources, fed = self.sources.after(observation, observation.now_s + self.policy.freshness_s)
         aligner = self.aligner.copy()
-        rounds = aligner.feed(observation)
-        signals = self.signals.copy()
-        signals.feed(observation)
+        rounds = aligner.feed(fed)
         kills = [k for k in (self.oom_kills, observation.oom_kills) if k is not None]
         grown = self
         for one in rounds[:-1]:
             grown = grown._after(one)
         more: dict[str, Any] = {
             "now_s": max(self.now_s, observation.now_s),
+            "sources": sources,
             "aligner": aligner,
-            "signals": signals,
+            "signals": self.signals.after(fed, sources),
             "oom_kills": max(kills, default=None),
             "new_errors": observation.new_errors or self.new_errors,
             "fault": self._fault_after(observation),

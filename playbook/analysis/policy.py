@@ -98,7 +98,7 @@ class Policy(Written):
         300,
         "Once writes are off, for requests under way: Cloud Run ends them then, by default. The playbook is silent.",
     )
-    beat_s: float = _s(10, "Between two signs of life of a release. Recovery expects one within three of them.")
+    beat_s: float = _s(10, "Between two heartbeats of a release. Recovery expects one within three of these intervals.")
 
     # The playbook's numbers
     error_ratio_max: float = _ratio(0.005, "5xx / all requests of the canary. Playbook 3, step 2: above, roll back.")

@@ -79,6 +79,11 @@ class _Signal(Frozen):
         """What must be asked of stable, too."""
         return ()
 
+    @property
+    def is_of_counters(self) -> bool:
+        """Whether its queries give counters, not levels."""
+        return True
+
 
 class Ratio(_Signal):
     """Bad requests (or other events) of all. ``limit``: the largest ratio that is fine. ``factor``: how many times
@@ -144,6 +149,11 @@ class Gauge(_Signal):
         """One."""
         return (self.query,)
 
+    @property
+    def is_of_counters(self) -> bool:
+        """It is a level."""
+        return False
+
 
 class Count(_Signal):
     """Events of the canary that must not happen more than ``limit`` times in a bake: what a counter grew by, or with
@@ -158,6 +168,11 @@ class Count(_Signal):
     def queries(self) -> tuple[str, ...]:
         """One."""
         return (self.query,)
+
+    @property
+    def is_of_counters(self) -> bool:
+        """Unless changes of a level are counted."""
+        return not self.changes
 
 
 class Share(_Signal):

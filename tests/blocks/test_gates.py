@@ -23,7 +23,7 @@ from playbook.release.plan import Order
 from playbook.release.version import Image, Version
 from rehearsal.world.remote import RemoteWorld
 from tasks.checklist import check_item
-from tasks.flight import try_door
+from tasks.flight import check_dependency
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT, VERSION = "abc123", "v20251116-abc123"
@@ -439,7 +439,7 @@ FLIGHT = {
     "slack": "channel slack",
     "sentry": "release tracker",
 }
-"""Each desk, and one of the doors to it that the flight check tries."""
+"""Each vendor, and one of its dependencies that the flight check asks."""
 
 
 @pytest.mark.parametrize("vendor", FLIGHT)
@@ -450,10 +450,10 @@ async def test_the_flight_check_finds_a_desk_that_refuses_and_says_nothing_there
     slack = Slack(token=TOKEN, channels=dict.fromkeys(Audience, "C0RELEASES"), api_url=f"{office.url}/slack/api")
     sentry = Sentry(organization="ethixai", projects=["backend"], token=TOKEN, api_url=f"{office.url}/sentry")
     env = env.model_copy(update={"channels": [slack], "release_tracker": sentry})
-    door = FLIGHT[vendor]
-    assert await inspect.unwrap(try_door)(env, door) is None
+    dependency = FLIGHT[vendor]
+    assert await inspect.unwrap(check_dependency)(env, dependency) is None
     office.vendors.fault(vendor, status=403, count=None)
-    problem = await inspect.unwrap(try_door)(env, door)
+    problem = await inspect.unwrap(check_dependency)(env, dependency)
     assert problem is not None
-    assert problem.startswith(f"{door}: ")
+    assert problem.startswith(f"{dependency}: ")
     assert office.vendors.calls == []

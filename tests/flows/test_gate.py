@@ -114,7 +114,7 @@ def test_nobody_promotes_over_evidence() -> None:
 
 
 def test_a_hand_on_a_service_ends_the_question() -> None:
-    """Somebody moves traffic at the console while a person is asked: Interrupted, not promoted later."""
+    """A person moves traffic in the console while a person is asked: Interrupted, not promoted later."""
 
     async def scenario(test_env: TestEnvironment) -> Run:
         test_env.fixture.publish(NEW, {BACKEND: SOME_ERRORS})
