@@ -68,7 +68,7 @@ Cleaned = Annotated[str, BeforeValidator(_cleaned)]
 
 _FILLERS = frozenset({0x115F, 0x1160, 0x3164, 0xFFA0})
 """Letters to Unicode that no font shows (Hangul fillers)."""
-NO_ONE = frozenset({"none", "null", "nobody", "no one", "undefined", "n/a"})
+NO_ONE = re.compile(r"no(ne|body| one)|null|undefined|n/?a", re.IGNORECASE)
 """What stands in a field for a name where there is none: words of people, and of scripts that print a missing value."""
 
 
@@ -86,7 +86,7 @@ def _said(value: object) -> object:
 
 def _named(value: object) -> object:
     found = _said(value)
-    return "" if isinstance(found, str) and found.lower() in NO_ONE else found
+    return "" if isinstance(found, str) and NO_ONE.fullmatch(found) else found
 
 
 Said = Annotated[str, BeforeValidator(_said)]
