@@ -31,7 +31,7 @@ REQUESTS: dict[Kind, dict[str, Any]] = {
 }
 
 
-def a_rollout(service: str, kind: Kind = Kind.RELEASE, **fields: Any) -> ServiceRollout:
+def a_rollout(service: str, kind: Kind = Kind.RELEASE, /, **fields: Any) -> ServiceRollout:
     """From -old to -new; where users are taken back, from -new to -old."""
     is_back = kind in (Kind.ROLLBACK, Kind.MIGRATION)
     before, after = (f"{service}-new", f"{service}-old") if is_back else (f"{service}-old", f"{service}-new")
