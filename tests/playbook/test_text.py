@@ -48,6 +48,13 @@ def test_what_is_cut_says_so() -> None:
     assert clean("\0" * 50 + "a", 10).endswith("…")
 
 
+def test_what_just_fits_is_not_cut() -> None:
+    """Control characters do not count while they are among what is looked at: twice as many as may stay."""
+    assert clean("a" * 10, 10) == "a" * 10
+    assert clean("\0" * 10 + "a" * 10, 10) == "a" * 10
+    assert clean("\0" * 11 + "a" * 10, 10) == "aaaaaaaa …"
+
+
 def test_marks_that_turn_the_direction_of_text_go() -> None:
     """A reader must see what a machine reads."""
     assert clean("a\u202eb\u2066c") == "abc"
@@ -133,6 +140,7 @@ def test_a_secret_is_known_by_its_name(line: str, shown: str) -> None:
 def test_a_secret_is_known_by_its_value() -> None:
     """In whatever place; a very short one would hit ordinary words."""
     assert mask("it said tr0ub4dor here", ["tr0ub4dor", "it"]) == f"it said {MASK} here"
+    assert mask("tr0ub4 tr0ub", ["tr0ub4", "tr0ub"]) == f"{MASK} tr0ub"
 
 
 HOSTILE = ["_-", "a", "-", "a.", "a@", "a@b.", "1", "1.", "a1", "f", "0x", "://", "://a:", "token", "secret-", "api_"]
