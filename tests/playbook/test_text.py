@@ -6,7 +6,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from playbook.errors import BadRequest, Refused
 from playbook.incident import response
@@ -14,7 +14,7 @@ from playbook.incident.decision_matrix import Symptom
 from playbook.incident.logs import LogLine
 from playbook.incident.response import signature
 from playbook.release.request import ExploitCheck, ExploitRequest, RollbackRequest
-from playbook.text import LINE_MAX, MASK, MESSAGE_MAX, clean, clean_deep, mask
+from playbook.text import LINE_MAX, MASK, MESSAGE_MAX, Cleaned, clean, clean_deep, mask
 
 ANY = st.text(st.characters(), max_size=200) | st.text(st.characters(categories=["Cs", "Cc"]), max_size=20)
 
@@ -86,6 +86,14 @@ def test_everything_in_parameters_is_cleaned() -> None:
     for _ in range(100):
         deep = [deep]
     assert len(str(clean_deep(deep))) < 100
+
+
+def test_what_is_read_from_a_vendor_is_cleaned_before_it_is_checked() -> None:
+    """What is no text is refused as it is."""
+    said = TypeAdapter(Cleaned)
+    assert said.validate_python("a\0b\u202ec") == "abc"
+    with pytest.raises(ValidationError):
+        said.validate_python(3)
 
 
 def test_the_message_of_an_error_is_clean_and_short() -> None:
