@@ -214,10 +214,12 @@ class SignalStates:
             before = state.compared.get(column) or _nothing(test)
             lasting = before.lasting.after(tests, self._stretch(index, n, x, m, y), self.policy, alone=False)
             level = before.ceiling.at(test.step(before.ceiling.masses, share, n, x), state.own.cash)
-            found = before._replace(ceiling=level, lasting=lasting, bake=before.bake.plus(n, x, 0.0))
+            bake, recent = before.bake.plus(n, x, 0.0), before.recent
             if signal.factor is None:
-                found = found._replace(recent=self._recent(before.recent, self._stretch(index, n, x)))
-            state.compared[column] = found
+                recent = self._recent(recent, self._stretch(index, n, x))
+            state.compared[column] = Compared(
+                level, before.relative, lasting, before.block, bake, before.stable, recent
+            )
 
     def _against_stable(self, state: State, signal: Ratio, index: int, cells: Bin, sides: tuple[Side, Side]) -> None:
         assert signal.factor is not None
@@ -228,18 +230,20 @@ class SignalStates:
             return
         for column, (n, x, m, y) in pairs(signal, cells, sides, self.policy, with_stable=True).items():
             before = state.compared.get(column) or _nothing(None)
-            masses, block = before.relative.masses or test.nothing, before.block
-            if block.rounds == length:
+            relative, block = before.relative, before.block
+            if block.rounds == length:  # until then what the block has is what its start had
+                masses = relative.masses or test.nothing
                 masses = test.step(masses, block.share, block.n, block.x, block.m, block.y + y)
-                block = block.next()
+                relative, block = relative.at(masses, state.pair.cash + share), block.next()
             seen = self._stretch(index, n, x, m, y)
-            block = block.plus(seen, share)
-            state.compared[column] = before._replace(
-                relative=before.relative.at(masses, state.pair.cash + block.share),
-                block=block,
-                bake=before.bake.plus(n, x, 0.0) if signal.limit is None else before.bake,
-                stable=before.stable.plus(m, y, 0.0),
-                recent=self._recent(before.recent, seen),
+            state.compared[column] = Compared(
+                before.ceiling,
+                relative,
+                before.lasting,
+                block.plus(seen, share),
+                before.bake.plus(n, x, 0.0) if signal.limit is None else before.bake,
+                before.stable.plus(m, y, 0.0),
+                self._recent(before.recent, seen),
             )
 
     def _against_share(self, state: State, index: int, cells: Bin) -> None:
