@@ -168,9 +168,10 @@ class Evidence(NamedTuple):
         )
 
     def without(self, left_out: Collection[int]) -> "Evidence":
-        """The evidence as if the rounds of these numbers had not been. The comparison with stable, the levels and the
-        signals stay: they look at both sides, or are not made of rounds."""
+        """The evidence as if the rounds of these numbers had not been. Comparisons with stable and levels stay: they
+        look at both sides, or are not made of rounds."""
         tests, policy = self.tests, self.policy
+        gone = [one for number, one in enumerate(self.rounds) if number in left_out]
         grown = self._replace(
             onset=Onset(),
             ceiling=Level(tests.ceiling.nothing),
@@ -195,7 +196,8 @@ class Evidence(NamedTuple):
             block=self.block,
             cpu=self.cpu,
             memory=self.memory,
-            set_aside_s=math.fsum(one.dt_s for number, one in enumerate(self.rounds) if number in left_out),
+            signals=self.signals.without([(one.at_s - one.dt_s, one.at_s) for one in gone]),
+            set_aside_s=math.fsum(one.dt_s for one in gone),
         )
 
     @property

@@ -18,7 +18,7 @@ from playbook.analysis.policy import NewErrors, Policy, SharedCause
 from playbook.analysis.readings import SignalReading, readings
 from playbook.analysis.shared_cause import fails_now, is_latency_shared, is_shared, settled, without_shared
 from playbook.analysis.signal_states import State
-from playbook.analysis.signals import Absence, Breach
+from playbook.analysis.signals import Absence, Breach, Ratio
 from playbook.analysis.unfit import telemetry_fault
 from playbook.base import Frozen
 from playbook.incident.decision_matrix import Reason, Severity, Trigger, row_for
@@ -133,8 +133,9 @@ def _unless_shared(
     )
     if found.reason is Reason.OOM_KILLED:
         return left, found
-    if found.action in _SPEAKS_AGAINST and found.state is not None:  # it is not known when it was beyond its limit
-        return left, waits._replace(reason=Reason.SIGNAL_HELD, state=found.state) if left.set_aside_s else found
+    state = found.state if found.action in _SPEAKS_AGAINST else None
+    if state and not isinstance(state.signal, Ratio):  # it is not known when it was beyond its limit
+        return left, waits._replace(reason=Reason.SIGNAL_HELD, state=state) if left.set_aside_s else found
     if found.action in _SPEAKS_AGAINST:
         known = evidence.age_s > policy.freshness_s or _against_settled(left, policy, services, scaled, at_end)
         return left, found if known else waits
