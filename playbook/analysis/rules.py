@@ -94,12 +94,13 @@ def _against(evidence: Evidence, policy: Policy, services: int) -> Finding | Non
     """What rolls back at any time, whatever else is known."""
     if evidence.oom_kills:
         return Finding(Action.ROLLBACK, Reason.OOM_KILLED)
-    if evidence.ceiling.peak >= services / policy.alpha_ceiling:
-        return Finding(Action.ROLLBACK, Reason.ERRORS_PROVEN)
-    if evidence.healthy_confirmed >= services / policy.alpha_healthy:
-        return Finding(Action.ROLLBACK, Reason.ERRORS_MEASURED)
-    if evidence.relative_confirmed >= services / policy.alpha_relative:
-        return Finding(Action.ROLLBACK, Reason.ERRORS_REGRESSED)
+    for peak, alpha, reason in (
+        (evidence.ceiling.peak, policy.alpha_ceiling, Reason.ERRORS_PROVEN),
+        (evidence.healthy_confirmed, policy.alpha_healthy, Reason.ERRORS_MEASURED),
+        (evidence.relative_confirmed, policy.alpha_relative, Reason.ERRORS_REGRESSED),
+    ):
+        if peak >= services / alpha:
+            return Finding(Action.ROLLBACK, reason)
     if evidence.literal:
         return Finding(Action.ROLLBACK, Reason.ERRORS_LITERAL)
     return None
