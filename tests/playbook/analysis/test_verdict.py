@@ -144,41 +144,6 @@ def test_what_passes_is_not_held_against_a_canary(bake, tick, ticks):
     assert bake().verdict([tick(**t) for t in ticks]).action is Action.PROMOTE
 
 
-def test_very_slow_answers_scale_first(bake, tick):
-    """A p95 above 5 s asks for instances, once."""
-    verdict = bake().verdict([tick(**CLEAN, very_slow=30)] * 180)
-    assert (verdict.action, verdict.reason) == (Action.SCALE, Reason.LATENCY_5S)
-
-
-@pytest.mark.parametrize(("helps", "action"), [(True, Action.PROMOTE), (False, Action.ROLLBACK)])
-def test_after_scaling_it_is_as_fast_as_the_rest_or_it_goes(bake, tick, helps, action):
-    """More instances help: PROMOTE. They do not: ROLLBACK."""
-    one, evidence, verdict = bake(), bake().evidence(), None
-    ticks = [tick(**CLEAN, very_slow=0 if helps and k > 15 else 30) for k in range(180)]
-    for look in one.looks(ticks):
-        evidence = evidence.observe(look)
-        verdict = judge(evidence, one.policy)
-        if verdict.action is Action.SCALE:
-            assert evidence.scaled_at_s is None, "only once"
-            evidence = evidence.after_scaling(evidence.now_s)
-        elif verdict.action is not Action.CONTINUE:
-            break
-    assert verdict.action is action
-
-
-def test_scaling_that_was_tried_already_is_not_tried_again(bake, tick):
-    """Told that instances were added, the same evidence rolls back."""
-    evidence = bake().folded([tick(**CLEAN, very_slow=30)] * 30)
-    assert judge(evidence, Policy()).action is Action.SCALE
-    assert judge(evidence, Policy(), scaled=True).action is Action.ROLLBACK
-
-
-def test_with_no_time_left_to_scale_a_person_decides(bake, tick):
-    """At the bake's end SCALE cannot be looked at any more, so it is a hold."""
-    verdict = end_of(bake(), [tick(**CLEAN, very_slow=30)] * 180)
-    assert (verdict.action, verdict.reason) == (Action.INCONCLUSIVE, Reason.LATENCY_5S)
-
-
 @pytest.mark.parametrize(("ratio", "rate"), [(0.2, 10), (0.2, 100), (0.05, 100), (1.0, 100), (0.2, 10_000)])
 def test_a_shared_outage_is_rolled_back_and_called_shared(bake, tick, ratio, rate):
     """Both fail alike: the playbook rolls back all the same, and people are told that it may not help."""
@@ -202,12 +167,6 @@ def test_stable_is_heard_after_users_have_left_the_canary(bake, tick):
     )
     later = evidence.observe(Observation(late, stable=RevisionSamples(requests=stable)))
     assert judge(later, one.policy).attribution == "shared"
-
-
-def test_a_slow_dependency_is_called_shared(bake, tick):
-    """Both are slow: scaling is tried, and the cause is named."""
-    verdict = bake().verdict([tick(**CLEAN, very_slow=30, stable_very_slow=270)] * 60)
-    assert (verdict.action, verdict.attribution) == (Action.SCALE, "shared")
 
 
 def test_of_several_services_each_needs_stronger_evidence(bake, tick):
@@ -261,12 +220,6 @@ def test_a_past_with_bursts_makes_it_patient(bake, tick):
     ticks = [tick(**CLEAN)] * 5 + [tick(n=100, x=8, m=900)] * 3 + [tick(**CLEAN)] * 172
     assert bake(phi_hat=20).verdict(ticks).action is not Action.ROLLBACK
     assert bake(phi_hat=1).verdict(ticks).action is Action.ROLLBACK
-
-
-def test_without_the_edges_of_a_histogram_nothing_is_promoted_on_a_guess(bake, tick):
-    """Where only a bucket at 10 s exists, nobody can say that 95 % are faster than 2 s."""
-    verdict = end_of(bake(bounds=(10.0,)), [tick(**CLEAN)] * 180)
-    assert (verdict.action, verdict.reason) == (Action.INCONCLUSIVE, Reason.LATENCY_2S)
 
 
 @pytest.mark.parametrize("reason", list(Reason))
@@ -361,29 +314,8 @@ def test_a_signal_that_was_never_seen_is_not_a_healthy_one(bake, tick, kind, rea
     assert (verdict.action, verdict.reason) == (Action.INCONCLUSIVE, reason)
 
 
-def test_slow_until_the_end_is_not_promoted_for_lack_of_a_second_look(bake, tick):
-    """Scaled shortly before the end, and no request was timed since: a person decides."""
-    maker = bake()
-    ticks = [tick(**CLEAN)] * 165 + [tick(**CLEAN, very_slow=100)] * 15
-    evidence, is_scaled = maker.evidence(), False
-    for look in maker.looks(ticks):
-        evidence = evidence.observe(look)
-        if not is_scaled and judge(evidence, maker.policy).action is Action.SCALE:
-            evidence, is_scaled = evidence.after_scaling(evidence.now_s), True
-    verdict = judge(evidence, maker.policy)
-    assert is_scaled
-    assert (verdict.action, verdict.reason) == (Action.INCONCLUSIVE, Reason.LATENCY_5S)
-
-
 def test_an_old_blip_of_stable_does_not_excuse_a_canary(bake, tick):
     """Stable failed for half a minute long ago; what the canary does now is its own."""
     ticks = [tick(**CLEAN)] * 12 + [tick(n=100, m=900, y=450)] * 6
     ticks += [tick(**CLEAN)] * 122 + [tick(n=100, x=20, m=900)] * 40
     assert bake().verdict(ticks).attribution == "canary"
-
-
-def test_stalls_that_the_p95_allows_scale_nothing(bake, tick):
-    """2 % of the answers take longer than 5 s, in stalls of 2 s at random: the playbook's 5 % is never passed."""
-    dice = random.Random(7)
-    ticks = [tick(n=1000, m=9000, very_slow=400 if dice.random() < 0.05 else 0) for _ in range(180)]
-    assert bake().verdict(ticks).action is Action.PROMOTE
