@@ -72,7 +72,7 @@ def test_other_peoples_tags_stay() -> None:
 
 
 def test_a_service_that_a_release_holds_is_left_alone() -> None:
-    """The release would take it for somebody else's hand: the next step is the rollback."""
+    """The release would take it for a change by another person: the next step is the rollback."""
     participant = Participant(release_id="v1-abc", epoch=5, coordinator="x", split=SPLIT)
     held = FOUND.model_copy(update={"annotations": Record(epoch=5, participant=participant).annotations()})
     with pytest.raises(Held, match=r"held by release v1-abc\. Start rollback"):
