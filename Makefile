@@ -52,8 +52,10 @@ system: venv-package
 	test -z "$$missing" && exit 0; \
 	$(call install,$${missing:1})
 
+# A file's tests stay in one process, so what a file needs (a Prefect server, say) is started once.
+SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 check: lint  ## the fast part: lint, types, layers, the playbook's own tests
-	$(BIN)/pytest -q -n auto tests/playbook tests/test_house.py
+	$(BIN)/pytest -q $(SPREAD) tests/playbook tests/test_house.py
 
 lint: .venv/.done
 	$(BIN)/ruff check .
@@ -70,7 +72,7 @@ test: setup lint  ## everything: lint, all tests, three whole scenarios; with Ch
 	@$(MAKE) --no-print-directory -j2 test-units test-rehearsals
 
 test-units:
-	@set -o pipefail; nice -n 5 $(BIN)/pytest -q -n auto $(REAL:%=--ignore=%) | sed -u 's/^/tests      | /'
+	@set -o pipefail; nice -n 5 $(BIN)/pytest -q $(SPREAD) $(REAL:%=--ignore=%) | sed -u 's/^/tests      | /'
 
 test-rehearsals:
 	@set -o pipefail; $(BIN)/pytest -q $(REAL) | sed -u 's/^/rehearsals | /'
