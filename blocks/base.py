@@ -12,6 +12,8 @@ from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_valid
 
 from blocks import google_api
 from blocks.secret_reference import Reader, SecretReference
+from playbook.base import takes
+from playbook.text import says_something
 
 Client = TypeVar("Client")
 
@@ -66,6 +68,23 @@ class OutsideBlock(Block):
         if key not in _SCHEMAS:
             _SCHEMAS[key] = super().model_json_schema(*arguments, **named)
         return copy.deepcopy(_SCHEMAS[key])
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_truth(cls, value: object, field: ValidationInfo) -> object:
+        """True and false are no numbers, as in `Written`."""
+        known = cls.model_fields.get(str(field.field_name))
+        if isinstance(value, bool) and known is not None and not takes(known.annotation, bool):
+            raise ValueError("must not be true or false")
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _names_something(cls, value: object) -> object:
+        """A list of names has no empty one: what it would ask for cannot be there, or is always there."""
+        if isinstance(value, tuple) and any(isinstance(one, str) and not says_something(one) for one in value):
+            raise ValueError("an entry is empty; remove it, or write a name")
+        return value
 
     @field_validator("*", mode="after")
     @classmethod

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from playbook.analysis.policy import Policy, Unseen
-from playbook.base import Frozen
+from playbook.base import Frozen, takes
 
 
 class Breach(StrEnum):
@@ -51,12 +51,23 @@ class _Signal(Frozen):
     """What every kind of signal says."""
 
     name: str = Field(
-        pattern=r"^[^\s\x00-\x1f][^\x00-\x1f]{0,58}[^\s\x00-\x1f]$", description="Unique; people read it."
+        pattern=r"^[^\s\x00-\x1f][^\x00-\x1f]{0,58}[^\s\x00-\x1f]$",
+        description="Unique; people read it. 2 to 60 characters, on one line, without spaces around it.",
     )
     breach: Breach = Field(description="What a breach does: rollback, scale or hold.")
     absence: Absence = Field(Absence.ALLOW, description="What it means that it was never seen: hold or allow.")
     services: tuple[str, ...] = Field((), description="Only for these services. Empty: for all.")
     enabled: bool = Field(True, description="false: it is not looked at.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_truth(cls, row: object) -> object:
+        """As `Written`, whose validators a union by kind does not take."""
+        for key, one in row.items() if isinstance(row, dict) else ():
+            known = cls.model_fields.get(key)
+            if isinstance(one, bool) and known is not None and not takes(known.annotation, bool):
+                raise ValueError(f"{key} must not be true or false")
+        return row
 
     @property
     def queries(self) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ ANSWERS = {
     "extend, then promote": ([{"choice": "extend", "minutes": 1}, {"choice": "promote"}], "Promoted"),
     "extend, then silence": ([{"choice": "extend", "minutes": 1}], "Reverted"),
     "raise, then promote": ([{"choice": "raise", "percent": 25}, {"choice": "promote"}], "Promoted"),
-    "without a name, then promote": ([{"choice": "promote", "approver": ""}, {"choice": "promote"}], "Promoted"),
+    "without a name, then promote": ([{"choice": "promote", "approver": "\u2060"}, {"choice": "promote"}], "Promoted"),
     "raise to 80 %, then silence": ([{"choice": "raise", "percent": 80}], "Reverted"),
 }
 
