@@ -28,6 +28,8 @@ from playbook.analysis.verdict import Action, Reason, Verdict, judge
 
 POLICY = Policy(allow_unseen=("cpu", "memory"))
 HEALTHY = tuple(family for family in (*FAMILIES, *HELD_OUT) if family.truth == "healthy")
+NEEDED = ("2", "5", "+Inf")
+"""The buckets that the playbook's table needs."""
 
 
 @dataclass
@@ -43,22 +45,24 @@ class Cell:
     held: Counter[str] = field(default_factory=Counter)
 
 
-def measure(family: Family, rate: float, runs: int) -> Cell:
-    """One cell."""
-    traces, cell = generate(family, rate, runs, SEEDS[family.group]), Cell(family, rate, runs)
+def measure(family: Family, rate: float, runs: int, seed: int = 0) -> Cell:
+    """One cell. ``seed`` is added to the seed of the family's group."""
+    traces, cell = generate(family, rate, runs, SEEDS[family.group] + seed), Cell(family, rate, runs)
     for run in range(runs):
         known = past(traces.history[0][run], traces.history[1][run], Policy())
-        verdict = _judged(family, traces.counters[run], traces.gauges[run], known, DEFAULT_SIGNALS)
+        verdict = judged(family, traces.counters[run], traces.gauges[run], known, DEFAULT_SIGNALS)
         cell.promoted += verdict.action is Action.PROMOTE
-        cell.rolled_back += verdict.action is Action.ROLLBACK
+        if verdict.action is Action.ROLLBACK:
+            cell.rolled_back += 1
+            print(f"{family.name} at {rate:g}/s, bake {run}: {verdict.reason}: {verdict.explanation}", flush=True)
         cell.worse += verdict.reason is Reason.ERRORS_WORSE
         if verdict.signal and verdict.action is Action.INCONCLUSIVE:
-            alone = _judged(family, traces.counters[run], traces.gauges[run], known, ())
+            alone = judged(family, traces.counters[run], traces.gauges[run], known, ())
             cell.held[verdict.signal] += alone.action is Action.PROMOTE
     return cell
 
 
-def _judged(
+def judged(
     family: Family,
     counters: NDArray[np.int32],
     gauges: NDArray[np.float32],
@@ -76,11 +80,11 @@ def _judged(
     )
     if family.timed:
         return replay(evidence, observations(counters, gauges, TICK_S), POLICY)[1]
-    return judge(evidence.observe(_whole(counters)), POLICY)
+    return judge(evidence.observe(_whole(counters, LES if signals else NEEDED)), POLICY)
 
 
-def _whole(counters: NDArray[np.int32]) -> Observation:
-    """A bake in one observation."""
+def _whole(counters: NDArray[np.int32], edges: Sequence[str]) -> Observation:
+    """A bake in one observation, with these buckets of its latency."""
 
     def series(column: int, label: str, value: str) -> CounterSeries:
         counts = enumerate(counters[:, column].tolist())
@@ -89,7 +93,7 @@ def _whole(counters: NDArray[np.int32]) -> Observation:
     def revision(first: int) -> RevisionSamples:
         return RevisionSamples(
             requests=_present(series(first + k, "status", one) for k, one in enumerate(STATUSES)),
-            latency=_present(series(first + 3 + k, "le", one) for k, one in enumerate(LES)),
+            latency=_present(series(first + 3 + k, "le", one) for k, one in enumerate(LES) if one in edges),
         )
 
     return Observation((len(counters) - 1) * float(TICK_S), revision(0), revision(12), oom_kills=0)
@@ -117,12 +121,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.holds", description=__doc__)
     parser.add_argument("--runs", type=int, default=60, help="bakes of each family and rate")
+    parser.add_argument("--seed", type=int, default=0, help="added to the seeds of make bench-judge: other bakes")
     parser.add_argument("--rates", type=float, nargs="*", default=RATES)
     options = parser.parse_args(arguments)
     cells = []
     for rate in options.rates:
         for family in HEALTHY:
-            cells.append(measure(family, rate, options.runs))
+            cells.append(measure(family, rate, options.runs, options.seed))
             if cells[-1].rolled_back or cells[-1].worse or +cells[-1].held:
                 print(f"{family.name} at {rate:g}/s: {cells[-1]}", flush=True)
         print(table(cells), flush=True)

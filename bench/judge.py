@@ -1,6 +1,6 @@
 """The judge against the rules that people use today, on simulated traffic: `python -m bench.judge` fills docs/judge.md.
 
-Every rule sees the same traces. Ours is the real judge, fed through the same door as `bench.replay`, with the
+Every rule sees the same traces. Ours is the real judge, fed through the same code as `bench.replay`, with the
 dispersion it finds in an hour of stable's past; "ours, 15 s" sees every third scrape of the same traces.
 """
 

@@ -97,15 +97,15 @@ class Channel(Protocol):
 
 @runtime_checkable
 class Reachable(Protocol):
-    """A desk that can be tried without saying anything there, for the flight check. A webhook cannot."""
+    """A vendor that can be asked without posting anything, for the flight check. A webhook cannot."""
 
     async def reachable(self) -> None:
-        """It answers, and takes our token. Nothing is said there."""
+        """It answers, and takes our token. Nothing is posted."""
 
 
 @runtime_checkable
 class TokenEnds(Protocol):
-    """A desk that says until when our token is good (GitHub). Most do not say it."""
+    """A vendor that says until when our token is good (GitHub). Most do not say it."""
 
     async def token_ends_s(self) -> float | None:
         """Unix seconds; None where it has no end."""

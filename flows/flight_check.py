@@ -1,4 +1,4 @@
-"""Before a release is trusted to an environment: every door to the outside is tried, and nothing is changed."""
+"""Before a release is trusted to an environment: everything it depends on is asked, and nothing is changed."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from blocks.environment import Environment
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import notify_unfit
 from tasks.ending import ending
-from tasks.flight import doors, prove_conditional_writes, try_door
+from tasks.flight import check_dependency, dependencies, prove_conditional_writes
 from tasks.telemetry import check_serving_metrics
 
 
@@ -27,9 +27,9 @@ async def flight_check(environment: str = "production", allow_a_write: bool = Fa
 
 async def _flight_check(environment: str, allow_a_write: bool) -> FlowResult:
     env = await Environment.open(environment)
-    names = doors(env)
+    names = dependencies(env)
     found = await asyncio.gather(
-        *(try_door(env, door) for door in names),
+        *(check_dependency(env, name) for name in names),
         *(check_serving_metrics(env, service) for service in env.service_names),
     )
     if allow_a_write:
@@ -38,4 +38,5 @@ async def _flight_check(environment: str, allow_a_write: bool) -> FlowResult:
     if problems:
         await notify_unfit(env, "; ".join(problems))
         return FlowResult(end=ReleaseOutcome.UNFIT, message="; ".join(problems))
-    return FlowResult(end=ReleaseOutcome.PASSED, message=f"{len(names)} doors of {environment} are open.")
+    message = f"{environment} can be released: all {len(names)} dependencies answer, and metrics make sense."
+    return FlowResult(end=ReleaseOutcome.PASSED, message=message)

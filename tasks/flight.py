@@ -1,4 +1,4 @@
-"""The flight check: every door to the outside is tried, and nothing is changed."""
+"""The flight check: every dependency of an environment is asked, and nothing is changed."""
 
 import contextlib
 from collections.abc import Awaitable, Callable
@@ -14,20 +14,21 @@ from playbook.errors import Conflict, NoData, Refused, ReleaseError, Transient
 from playbook.lease.record import Record, Unreadable
 from tasks.retries import READ, is_last_try
 from tasks.tokens import token_problems
+from tasks.windows import release_pagers
 
 
-@task(name="try", task_run_name="try {door}", **READ)
-async def try_door(env: Environment, door: str) -> str | None:
-    """The door opens. Returns what is wrong with it, or None."""
+@task(name="check", task_run_name="check {dependency}", **READ)
+async def check_dependency(env: Environment, dependency: str) -> str | None:
+    """It answers, and lets us do what a release needs. Returns what is wrong with it, or None."""
     try:
         with contextlib.suppress(NoData):  # it answers, and has nothing to say yet
-            await doors(env)[door]()
-    except ReleaseError as closed:
-        if isinstance(closed, Transient) and not is_last_try(READ):
+            await dependencies(env)[dependency]()
+    except ReleaseError as error:
+        if isinstance(error, Transient) and not is_last_try(READ):
             raise
-        get_run_logger().error("%s: %s", door, closed)
-        return f"{door}: {closed}"
-    get_run_logger().info("%s: open", door)
+        get_run_logger().error("%s: %s", dependency, error)
+        return f"{dependency}: {error}"
+    get_run_logger().info("%s: answers", dependency)
     return None
 
 
@@ -43,7 +44,7 @@ async def _tokens_last(env: Environment) -> None:
         raise Refused("; ".join(problems))
 
 
-def doors(env: Environment) -> dict[str, Callable[[], Awaitable[object]]]:
+def dependencies(env: Environment) -> dict[str, Callable[[], Awaitable[object]]]:
     """What can be tried without changing anything: name -> the call."""
     coordinator = env.service_names[0]
     found: dict[str, Callable[[], Awaitable[object]]] = {
@@ -65,12 +66,12 @@ def doors(env: Environment) -> dict[str, Callable[[], Awaitable[object]]]:
     for place, reference in env.references().items():
         found[f"the worker's {place}"] = reference.read
     found["how long the worker's tokens last"] = partial(_tokens_last, env)
-    desks: dict[str, object] = {f"channel {one.name}": one for one in env.channels}
-    desks["release tracker"] = env.release_tracker
-    for name, desk in desks.items():
-        if isinstance(desk, Reachable):
-            found[name] = desk.reachable
-    for pager in env.pagers:
+    vendors: dict[str, object] = {f"channel {one.name}": one for one in env.channels}
+    vendors["release tracker"] = env.release_tracker
+    for name, vendor in vendors.items():
+        if isinstance(vendor, Reachable):
+            found[name] = vendor.reachable
+    for pager in release_pagers(env):
         found[f"who is on call ({pager.name})"] = partial(pager.shifts, unix_s(), unix_s() + env.gates.on_call_s)
     return found
 

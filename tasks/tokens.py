@@ -13,24 +13,24 @@ from playbook.errors import Refused
 async def token_problems(env: Environment, until_s: float) -> list[str]:
     """A sentence for each token of the worker that it cannot read, that is revoked, or that ends before ``until_s``.
 
-    A token tells its end where it is a JWT; else the desk that takes it does, if it does (GitHub). A system that is
+    A token tells its end where it is a JWT; else the vendor that takes it may tell it (GitHub does). A system that is
     away raises Transient.
     """
     read = await asyncio.gather(*(_of_the_token(place, one, until_s) for place, one in env.references().items()))
     problems = dict(zip(env.references(), read, strict=True))
-    desks = {place: one for place, one in _desks(env).items() if not problems.get(f"{place}.token")}
-    asked = await asyncio.gather(*(_of_the_desk(place, one, until_s) for place, one in desks.items()))
+    vendors = {place: one for place, one in _vendors(env).items() if not problems.get(f"{place}.token")}
+    asked = await asyncio.gather(*(_of_the_vendor(place, one, until_s) for place, one in vendors.items()))
     return [one for one in (*read, *asked) if one]
 
 
-def _desks(env: Environment) -> Mapping[str, TokenEnds]:
-    """Each desk that says until when our token is good, by its place in the file; one that is named twice, once."""
+def _vendors(env: Environment) -> Mapping[str, TokenEnds]:
+    """Each vendor that says until when our token is good, by its place in the file; one that is named twice, once."""
     named = {"code_host": env.code_host, "tickets": env.tickets, "release_tracker": env.release_tracker}
     every = [*named.items(), *(("pagers", one) for one in env.pagers), *(("channels", one) for one in env.channels)]
     found: dict[str, TokenEnds] = {}
-    for place, desk in every:
-        if isinstance(desk, TokenEnds) and desk not in found.values():
-            found[place] = desk
+    for place, vendor in every:
+        if isinstance(vendor, TokenEnds) and vendor not in found.values():
+            found[place] = vendor
     return found
 
 
@@ -42,9 +42,9 @@ async def _of_the_token(place: str, reference: SecretReference, until_s: float) 
     return _ending(place, ends_s, until_s)
 
 
-async def _of_the_desk(place: str, desk: TokenEnds, until_s: float) -> str:
+async def _of_the_vendor(place: str, vendor: TokenEnds, until_s: float) -> str:
     try:
-        return _ending(f"{place}.token", await desk.token_ends_s(), until_s)
+        return _ending(f"{place}.token", await vendor.token_ends_s(), until_s)
     except Refused as refused:
         return f"the worker's {place}.token: {refused}"
 

@@ -1,27 +1,23 @@
 """From raw samples of many instances to rounds: what all of them together saw since the round before.
 
-- A counter grows per series, then series are summed (`increments`): a restart or a vanished instance never makes a
+- A counter grows per series, then series are summed (`counters`): a restart or a vanished instance never makes a
   negative number.
 - A round ends when every canary instance that is alive has reported. It does not wait for stable: that would cost
   seconds; what stable reported since the last round goes with it. It depends on the samples, not on when they were
   fetched: folding a whole bake at once gives the rounds that were seen live, as long as every instance's samples can
   be read before its next scrape. What can be read only later joins the round that is open then.
 - A gap makes one long round. Nothing is invented for it.
-- What is no number, and what has no time or one far ahead of the clock, is no sample.
 """
 
+import functools
 import math
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from playbook.analysis.increments import COUNTER_MAX, Counter, Increments
+from playbook.analysis.counters import Batch, Fed, Keys, bucket_of, instance_of
 from playbook.analysis.policy import Policy
-from playbook.analysis.samples import INSTANCE_LABEL, CounterSeries, Observation, edge_of, has_status, is_error
-
-_CANARY, _STABLE, _CANARY_LATENCY, _STABLE_LATENCY, _CPU, _MEMORY = range(6)
-_Key = tuple[int, frozenset[tuple[str, str]]]
+from playbook.analysis.samples import CounterSeries, Labels, has_status, is_error
 
 
 class Round(NamedTuple):
@@ -49,22 +45,46 @@ COUNTS = ("n", "x", "m", "y", *LATENCY_COUNTS)
 """The fields of a round that are counts."""
 
 
-class _Series(NamedTuple):
-    """What a series is, worked out once. ``slots``: which bounds of its histogram this bucket gives."""
+class _Requests(NamedTuple):
+    """Where in a scrape of request counters something stands."""
 
-    key: _Key
-    kind: int
-    instance: str
-    counter: Counter
-    bad: bool = False
-    unread: bool = False  # requests whose status is not known: good or bad
-    group: _Key | None = None
-    slots: tuple[int, ...] = ()
+    bad: tuple[int, ...]
+    unread: tuple[int, ...]  # it is not known how they ended: good or bad
+    instances: frozenset[str]
 
 
-_Batch = list[tuple[_Series, float]]  # what was scraped at one instant
+@functools.lru_cache(maxsize=1024)
+def _requests(keys: Keys) -> _Requests:
+    said = [dict(key) for key in keys]
+    return _Requests(
+        tuple(place for place, labels in enumerate(said) if is_error(labels)),
+        tuple(place for place, labels in enumerate(said) if not has_status(labels)),
+        frozenset(map(instance_of, keys)),
+    )
 
-_TOTAL, _SLOW, _MAYBE, _VERY = range(4)
+
+@functools.lru_cache(maxsize=1024)
+def _bounds(keys: Keys, slow_s: float, very_slow_s: float) -> tuple[list[int], ...]:
+    """Where in a scrape of histograms stand all requests, those surely not slow, those maybe not, those not very slow.
+
+    Without a bucket that ends at a threshold, evidence against the canary takes the next edge above it, and evidence
+    for it the next below: never an interpolation.
+    """
+    found: tuple[list[int], ...] = [], [], [], []
+    histograms: dict[Labels, dict[float, int]] = {}
+    for place, key in enumerate(keys):
+        if bucket := bucket_of(key):
+            histograms.setdefault(bucket[0], {})[bucket[1]] = place
+    for edges in filter(lambda edges: math.inf in edges, histograms.values()):
+        wanted = (
+            math.inf,
+            min(edge for edge in edges if edge >= slow_s),
+            max((edge for edge in edges if edge <= slow_s), default=None),
+            min(edge for edge in edges if edge >= very_slow_s),
+        )
+        for places, edge in zip(found, wanted, strict=True):
+            places += [] if edge is None else [edges[edge]]
+    return found
 
 
 @dataclass(slots=True)
@@ -73,15 +93,9 @@ class Aligner:
 
     start_s: float
     policy: Policy
-    series: dict[_Key, _Series] = field(default_factory=dict, compare=False)  # what was worked out about them
-    edges: dict[_Key, frozenset[float]] = field(default_factory=dict, compare=False)  # buckets of each histogram
-    idle: dict[int, frozenset[str | None]] = field(default_factory=dict, compare=False)  # edges that no line needs
-    seen: dict[_Key, float] = field(default_factory=dict)  # time of the last sample
-    requests: Increments = field(default_factory=lambda: Increments(0.0))
-    buckets: dict[_Key, list[float]] = field(default_factory=dict)  # last bounds of a histogram
-    replaced: frozenset[_Key] = frozenset()  # histograms whose place another one took
     doubtful: tuple[float, float] = (0.0, 0.0)  # the canary's requests and 5xx from before its first scrape
     unread: float = 0.0  # the canary's requests whose status is not known
+    unread_keys: frozenset[Labels] = frozenset()  # their series
     live: frozenset[str] = frozenset()  # canary instances of the last round
     reported: frozenset[str] = frozenset()  # canary instances of the round that is open
     opened_s: float = 0.0
@@ -91,150 +105,49 @@ class Aligner:
     cpu: float = math.nan
     memory: float = math.nan
 
-    @classmethod
-    def of(cls, start_s: float, policy: Policy) -> "Aligner":
-        """One that has seen nothing yet."""
-        return cls(start_s, policy, requests=Increments(2 * policy.scrape_s))
-
     def copy(self) -> "Aligner":
-        """One that can be fed without changing this one. What a series is, is shared: it is replaced, never changed."""
-        return replace(
-            self,
-            seen=self.seen.copy(),
-            requests=self.requests.copy(),
-            buckets=self.buckets.copy(),
-            open=self.open.copy(),
-        )
+        """One that can be fed without changing this one."""
+        return replace(self, open=self.open.copy())
 
     @property
     def unread_series(self) -> tuple[CounterSeries, ...]:
         """The canary's series whose requests have no known status, without samples."""
-        return tuple(CounterSeries(dict(what.key[1]), ()) for what in self.series.values() if what.unread)
+        return tuple(CounterSeries(dict(key), ()) for key in self.unread_keys)
 
-    def feed(self, observation: Observation) -> list[Round]:
-        """The rounds that end with what is new in this observation. What was seen before is skipped."""
-        canary, stable = observation.canary, observation.stable
-        events: dict[float, _Batch] = {}
-        ahead_s = observation.now_s + self.policy.freshness_s
-        seen = self.seen
-        for kind, group in (
-            (_CANARY, canary.requests),
-            (_STABLE, stable.requests),
-            (_CANARY_LATENCY, canary.latency),
-            (_STABLE_LATENCY, stable.latency),
-            (_CPU, canary.cpu),
-            (_MEMORY, canary.memory),
-        ):
-            idle = self.idle.get(kind)
-            for one in group:
-                if idle and one.labels.get("le") in idle:
-                    continue
-                key = (kind, one.key)
-                what = self.series.get(key)
-                if what is None:
-                    self._learn(kind, group)
-                    what = self.series[key]
-                samples = one.samples
-                if not samples or not (what.group is None or what.slots):
-                    continue
-                at_s, value = samples[-1]
-                before_s = seen.get(what.key, -math.inf)
-                if at_s <= before_s:
-                    continue
-                is_one = len(samples) == 1 or samples[-2][0] <= before_s
-                if is_one and -math.inf < at_s <= ahead_s and -COUNTER_MAX <= value <= COUNTER_MAX:  # as usual
-                    seen[what.key] = at_s
-                    events.setdefault(at_s, []).append((what, value))
-                else:
-                    self._collect(one, what, events, ahead_s)
+    def feed(self, fed: Mapping[str, Fed]) -> list[Round]:
+        """The rounds that end with what is new."""
+        nothing, events = Fed(), dict[float, dict[str, list[Batch]]]()
+        for name in ("requests", "latency"):
+            for batch in fed.get(name, nothing).grown:
+                events.setdefault(batch.at_s, {}).setdefault(name, []).append(batch)
+        for name in ("cpu", "memory"):
+            for batch in fed.get(name, nothing).samples:
+                if batch.is_canary:
+                    events.setdefault(batch.at_s, {})[name] = [batch]
         rounds: list[Round] = []
         for at_s in sorted(events):
             self._at(at_s, events[at_s], rounds)
         return rounds
 
-    def _collect(self, one: CounterSeries, what: _Series, events: dict[float, _Batch], ahead_s: float) -> None:
-        """File the samples that are new by their time; samples rise in time, so look from the end."""
-        samples = one.samples
-        index = len(samples)
-        seen = self.seen.get(what.key, -math.inf)
-        while index and (not samples[index - 1][0] <= seen or math.isinf(seen)):
-            index -= 1
-        top = COUNTER_MAX if what.kind < _CPU else math.inf
-        for at_s, value in samples[index:]:
-            if not seen < at_s <= ahead_s:
-                continue
-            self.seen[what.key] = seen = at_s
-            if math.isfinite(value) and abs(value) <= top:
-                events.setdefault(at_s, []).append((what, value))
-
-    def _learn(self, kind: int, group: Iterable[CounterSeries]) -> None:
-        """Work out what the series of this kind are. A histogram's buckets are born together, so all are here."""
-        edges = dict(self.edges)
-        names: dict[_Key, tuple[CounterSeries, _Key | None, float | None]] = {}
-        for one in group:
-            of: _Key | None = None
-            edge = None
-            if kind in (_CANARY_LATENCY, _STABLE_LATENCY):
-                of = (kind, frozenset(item for item in one.labels.items() if item[0] != "le"))
-                edge = edge_of(one.labels)
-                if edge is not None:  # a histogram's _sum or _count is no bucket
-                    edges[of] = edges.get(of, frozenset()) | {edge}
-            names[kind, one.key] = one, of, edge
-        learnt = {}
-        for key, (one, of, edge) in names.items():
-            slots = self._slots(edge, edges[of]) if of and edge is not None else ()
-            instance = one.labels.get(INSTANCE_LABEL, "")
-            counter = Counter(key, kind == _CANARY, instance, (kind, instance, one.labels.get("status")))
-            unread = kind == _CANARY and not has_status(one.labels)
-            learnt[key] = _Series(key, kind, instance, counter, is_error(one.labels), unread, of, slots)
-        self.series, self.edges = self.series | learnt, edges
-        if kind in (_CANARY_LATENCY, _STABLE_LATENCY):
-            known = [(dict(what.key[1]).get("le"), what.slots) for what in self.series.values() if what.kind == kind]
-            self.idle = self.idle | {kind: frozenset(le for le, _ in known) - {le for le, slots in known if slots}}
-
-    def _slots(self, edge: float, edges: frozenset[float]) -> tuple[int, ...]:
-        """Which bounds this bucket gives. Without a bucket that ends at a threshold, evidence against the canary takes
-        the next edge above it, and evidence for it the next below: never an interpolation.
-        """
-        slow, very = self.policy.p95_max_s, self.policy.p95_rollback_s
-        wanted = (
-            math.inf,
-            min((e for e in edges if e >= slow), default=math.inf),
-            max((e for e in edges if e <= slow), default=-math.inf),
-            min((e for e in edges if e >= very), default=math.inf),
-        )
-        return tuple(slot for slot, bound in enumerate(wanted) if bound == edge)
-
-    def _at(self, at_s: float, batch: _Batch, rounds: list[Round]) -> None:
+    def _at(self, at_s: float, scraped: Mapping[str, Sequence[Batch]], rounds: list[Round]) -> None:
         """Take in everything that was scraped at one instant."""
-        during = at_s > self.start_s
-        here = {what.instance for what, _ in batch if what.kind == _CANARY}
+        requests = scraped.get("requests", ())
+        here = next((_requests(one.keys).instances for one in requests if one.is_canary), frozenset[str]())
         late = at_s > self.opened_s + 1.5 * self.policy.scrape_s
         if self.reported and (late or not here.isdisjoint(self.reported)):
             self._close(rounds)
-        bounds: dict[_Key, list[float]] = {}
-        counted: list[tuple[Counter, float]] = []
-        whats: list[_Series] = []
-        for what, value in batch:
-            if what.kind <= _STABLE:
-                counted.append((what.counter, value))
-                whats.append(what)
-            elif what.group is not None:
-                found = bounds.setdefault(what.group, [math.nan, math.nan, math.nan, math.nan])
-                for slot in what.slots:
-                    found[slot] = value
-            elif during and what.kind == _CPU:
-                self.cpu = value if math.isnan(self.cpu) else max(self.cpu, value)
-            elif during:
-                self.memory = value if math.isnan(self.memory) else max(self.memory, value)
-        if bounds:
-            self._histograms(at_s, bounds, during)
-        if counted:
-            self._requests(at_s, counted, whats, during)
+        is_during = at_s > self.start_s
+        if is_during:
+            self._count(requests)
+            self._time(scraped.get("latency", ()))
+            for batch in scraped.get("cpu", ()):
+                self.cpu = max(batch.values) if math.isnan(self.cpu) else max(self.cpu, *batch.values)
+            for batch in scraped.get("memory", ()):
+                self.memory = max(batch.values) if math.isnan(self.memory) else max(self.memory, *batch.values)
         if not here:
             return
         self.latest_s = max(self.latest_s, at_s)
-        if not during:
+        if not is_during:
             self.live |= here
             return
         if not self.reported:
@@ -243,66 +156,32 @@ class Aligner:
         if self.reported >= self.live:
             self._close(rounds)
 
-    def _requests(self, at_s: float, counted: list[tuple[Counter, float]], whats: list[_Series], during: bool) -> None:
+    def _count(self, requests: Iterable[Batch]) -> None:
         """Add what the request counters grew by."""
-        for (counter, _), what, grown in zip(counted, whats, self.requests.take(at_s, counted), strict=True):
-            if not during:
-                continue
-            is_bad = what.bad
-            if what.unread:
-                self.unread += grown.by + grown.doubtful
-            requests, errors = ("n", "x") if counter.is_canary else ("m", "y")
-            self.open[requests] += grown.by
-            if is_bad:
-                self.open[errors] += grown.by
-            if grown.doubtful:
-                n, x = self.doubtful
-                self.doubtful = n + grown.doubtful, x + (grown.doubtful if is_bad else 0.0)
+        for _, is_canary, keys, grown, doubtful in requests:
+            where = _requests(keys)
+            n, x = ("n", "x") if is_canary else ("m", "y")
+            self.open[n] += sum(grown)
+            self.open[x] += _sum(grown, where.bad)
+            if doubtful:
+                before_n, before_x = self.doubtful
+                self.doubtful = before_n + sum(doubtful), before_x + _sum(doubtful, where.bad)
+            if is_canary and where.unread:
+                self.unread += _sum(grown, where.unread) + (_sum(doubtful, where.unread) if doubtful else 0.0)
+                self.unread_keys = self.unread_keys.union(keys[place] for place in where.unread)
 
-    def _histograms(self, at_s: float, bounds: dict[_Key, list[float]], during: bool) -> None:
-        """Add what histograms grew by. One that came with a bucket missing is left for the next scrape."""
-        self.replaced -= bounds.keys()
-        new: dict[tuple[int, str], list[list[float]]] = defaultdict(list)
-        for group, found in bounds.items():
-            if math.isnan(found[_MAYBE]) and min(self.edges[group]) > self.policy.p95_max_s:
-                found[_MAYBE] = 0.0
-            if any(map(math.isnan, found)):
-                continue
-            before = self.buckets.get(group)
-            self.buckets[group] = found
-            if before is not None:
-                self._grow(group[0], found, before, during)
-                continue
-            instance = dict(group[1]).get(INSTANCE_LABEL, "")
-            if self.requests.is_born_since(group[0] == _CANARY_LATENCY, instance, at_s):
-                new[group[0], instance].append(found)
-        for twin, born in new.items():
-            gone = [
-                group
-                for group in self.buckets
-                if group not in bounds
-                and group not in self.replaced
-                and (group[0], dict(group[1]).get(INSTANCE_LABEL, "")) == twin
-            ]
-            self.replaced |= set(gone)
-            before = [math.fsum(column) for column in zip(*(self.buckets[group] for group in gone), strict=True)]
-            total = [math.fsum(column) for column in zip(*born, strict=True)]
-            self._grow(twin[0], total, before or [0.0] * 4, during)
-
-    def _grow(self, kind: int, found: list[float], before: list[float], during: bool) -> None:
-        """Add what a histogram grew by. A total that fell started again."""
-        if not during:
-            return
-        if found[_TOTAL] < before[_TOTAL]:
-            before = [0.0] * 4
-        timed = found[_TOTAL] - before[_TOTAL]
-        slow, maybe, very = (min(timed, max(0.0, timed - (found[s] - before[s]))) for s in (_SLOW, _MAYBE, _VERY))
-        if kind == _CANARY_LATENCY:
-            grown = {"timed": timed, "slow": slow, "maybe_slow": maybe, "very_slow": very}
-        else:
-            grown = {"stable_timed": timed, "stable_slow": slow, "stable_very_slow": very}
-        for name, value in grown.items():
-            self.open[name] += value
+    def _time(self, latency: Iterable[Batch]) -> None:
+        """Add what the histograms grew by."""
+        for _, is_canary, keys, grown, _ in latency:
+            places = _bounds(keys, self.policy.p95_max_s, self.policy.p95_rollback_s)
+            timed, *under = (_sum(grown, one) for one in places)
+            slow, maybe, very = (min(timed, max(0.0, timed - within)) for within in under)
+            if is_canary:
+                more = {"timed": timed, "slow": slow, "maybe_slow": maybe, "very_slow": very}
+            else:
+                more = {"stable_timed": timed, "stable_slow": slow, "stable_very_slow": very}
+            for name, count in more.items():
+                self.open[name] += count
 
     def _close(self, rounds: list[Round]) -> None:
         """End the round that is open."""
@@ -313,3 +192,7 @@ class Aligner:
         self.live, self.reported = self.reported, frozenset()
         self.open = dict.fromkeys(COUNTS, 0.0)
         self.cpu = self.memory = math.nan
+
+
+def _sum(values: Sequence[float], places: Iterable[int]) -> float:
+    return sum([values[place] for place in places])

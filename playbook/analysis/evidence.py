@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from playbook.analysis.alignment import Aligner, Round
+from playbook.analysis.counters import Sources
 from playbook.analysis.levels import BLOCK, Block, Lasting, Latency, Level, Recent, Saturation, Tests, Window
 from playbook.analysis.policy import Policy
 from playbook.analysis.samples import CounterSeries, Dispersion, Observation, RevisionSamples, dispersion
@@ -47,6 +48,7 @@ class Evidence(NamedTuple):
     lasting: Lasting  # errors, where they are known to come alone
     latency: Latency
     recent: Recent  # the last literal_window_s
+    sources: Sources
     aligner: Aligner
     signals: SignalStates  # those of [[signals]]
     block: Block = Block()  # what `relative` waits for
@@ -102,14 +104,14 @@ class Evidence(NamedTuple):
             bake_start_s=bake_start_s,
             now_s=bake_start_s,
             tests=tests,
-            onset=Onset(),
-            ceiling=Level(tests.ceiling.nothing),
-            healthy=Level(tests.healthy.nothing),
             relative=Level(tests.relative.nothing),
-            lasting=Lasting.of(),
-            latency=_latency_from(tests, from_s),
-            recent=Recent(policy.literal_window_s, from_s, bursty=found.phi_hat >= 2),
-            aligner=Aligner.of(bake_start_s, policy),
+            **_nothing(tests, policy, from_s, bursty=found.phi_hat >= 2),
+            sources=Sources.start(
+                [query for one in signals for query in one.queries],
+                [query for one in signals if one.is_of_counters for query in one.queries],
+                2 * policy.scrape_s,
+            ),
+            aligner=Aligner(bake_start_s, policy),
             signals=SignalStates.of(bake_start_s, policy, signals, percent / 100 if percent else None),
         )
         return blank if scaled_at_s is None else blank.after_scaling(scaled_at_s)
@@ -118,18 +120,18 @@ class Evidence(NamedTuple):
         """The evidence with what is new in this observation. Samples that were seen before change nothing."""
         if not math.isfinite(observation.now_s):  # a clock that is none: what was seen counts, and no time passes
             observation = replace(observation, now_s=self.now_s)
+        sources, fed = self.sources.after(observation, observation.now_s + self.policy.freshness_s)
         aligner = self.aligner.copy()
-        rounds = aligner.feed(observation)
-        signals = self.signals.copy()
-        signals.feed(observation)
+        rounds = aligner.feed(fed)
         kills = [k for k in (self.oom_kills, observation.oom_kills) if k is not None]
         grown = self
         for one in rounds[:-1]:
             grown = grown._after(one)
         more: dict[str, Any] = {
             "now_s": max(self.now_s, observation.now_s),
+            "sources": sources,
             "aligner": aligner,
-            "signals": signals,
+            "signals": self.signals.after(fed, sources),
             "oom_kills": max(kills, default=None),
             "new_errors": observation.new_errors or self.new_errors,
             "fault": self._fault_after(observation),
@@ -161,16 +163,12 @@ class Evidence(NamedTuple):
         )
 
     def without(self, left_out: Collection[int]) -> "Evidence":
-        """The evidence as if the rounds of these numbers had not been. The comparison with stable, the levels and the
-        signals stay: they look at both sides, or are not made of rounds."""
+        """The evidence as if the rounds of these numbers had not been. Comparisons with stable and levels stay: they
+        look at both sides, or are not made of rounds."""
         tests, policy = self.tests, self.policy
+        gone = [one for number, one in enumerate(self.rounds) if number in left_out]
         grown = self._replace(
-            onset=Onset(),
-            ceiling=Level(tests.ceiling.nothing),
-            healthy=Level(tests.healthy.nothing),
-            lasting=Lasting.of(),
-            latency=_latency_from(tests, self.latency.from_s),
-            recent=Recent(policy.literal_window_s, self.latency.from_s, self.bursty),
+            **_nothing(tests, policy, self.latency.from_s, self.bursty),
             rounds=(),
             strongest=(),
             window=Window(),
@@ -188,7 +186,8 @@ class Evidence(NamedTuple):
             block=self.block,
             cpu=self.cpu,
             memory=self.memory,
-            set_aside_s=math.fsum(one.dt_s for number, one in enumerate(self.rounds) if number in left_out),
+            signals=self.signals.without([(one.at_s - one.dt_s, one.at_s) for one in gone]),
+            set_aside_s=math.fsum(one.dt_s for one in gone),
         )
 
     @property
@@ -327,3 +326,15 @@ def _latency_from(tests: Tests, from_s: float) -> Latency:
     """Latency before it counts."""
     blank = Level(tests.slow.nothing)
     return Latency(from_s, Onset(), blank, blank, Lasting.of())
+
+
+def _nothing(tests: Tests, policy: Policy, from_s: float, bursty: bool) -> dict[str, Any]:
+    """What rounds are folded into, before the first. Latency counts ``from_s`` on."""
+    return {
+        "onset": Onset(),
+        "ceiling": Level(tests.ceiling.nothing),
+        "healthy": Level(tests.healthy.nothing),
+        "lasting": Lasting.of(),
+        "latency": _latency_from(tests, from_s),
+        "recent": Recent(policy.literal_window_s, from_s, bursty),
+    }

@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator
 
-from playbook.base import Frozen
+from playbook.base import Written
 from playbook.release.drift import DriftPolicy
 
 
@@ -54,7 +54,7 @@ def _ratio(default: float, why: str) -> float:
     return value
 
 
-class Policy(Frozen):
+class Policy(Written):
     """What is allowed, how long it is watched, and how sure the judge must be. Durations in seconds, ratios 0 to 1."""
 
     name: str = Field(default="playbook", description="Shown in the UI: tells a rehearsal from production.")
@@ -98,7 +98,7 @@ class Policy(Frozen):
         300,
         "Once writes are off, for requests under way: Cloud Run ends them then, by default. The playbook is silent.",
     )
-    beat_s: float = _s(10, "Between two signs of life of a release. Recovery expects one within three of them.")
+    beat_s: float = _s(10, "Between two heartbeats of a release. Recovery expects one within three of these intervals.")
 
     # The playbook's numbers
     error_ratio_max: float = _ratio(0.005, "5xx / all requests of the canary. Playbook 3, step 2: above, roll back.")

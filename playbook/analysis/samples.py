@@ -20,8 +20,11 @@ ALONE_MIN = 30
 """Errors that must have been seen before it is known that they come alone."""
 
 
+Labels = frozenset[tuple[str, str]]
+
+
 @functools.lru_cache(maxsize=1 << 16)
-def _the_same(key: frozenset[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+def _the_same(key: Labels) -> Labels:
     """One object for equal keys: looking it up compares no labels."""
     return key
 
@@ -37,7 +40,7 @@ class CounterSeries:
 
     labels: dict[str, str]
     samples: tuple[tuple[float, float], ...]
-    key: frozenset[tuple[str, str]] = field(init=False, repr=False, compare=False)  # its labels, to look it up by
+    key: Labels = field(init=False, repr=False, compare=False)  # its labels, to look it up by
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", _the_same(frozenset(self.labels.items())))

@@ -4,7 +4,8 @@ from playbook.analysis.explanation import counted, percent
 from playbook.analysis.levels import Window
 from playbook.analysis.policy import Policy
 from playbook.analysis.readings import SignalReading
-from playbook.analysis.signal_states import Column, Compared, SignalStates, State
+from playbook.analysis.signal_counts import Column
+from playbook.analysis.signal_states import Compared, SignalStates, State
 from playbook.analysis.signals import Breach, Count, Gauge, Ratio, Share
 
 
@@ -33,12 +34,14 @@ def is_breached(states: SignalStates, state: State, *, least: float, services: i
 def _above_limit(one: Compared, signal: Ratio, least: float, services: int, at_end: bool) -> bool:
     if signal.limit is None:
         return False
-    lately, _ = one.lately
-    measured = one.bake.above(signal.limit, least) or lately.above(signal.limit, least)
     is_proven = max(one.ceiling.peak, one.lasting.confirmed) >= services / signal.alpha
+    if not (at_end or is_proven):
+        return False
+    lately, _ = one.lately
+    measured = at_end and (one.bake.above(signal.limit, least) or lately.above(signal.limit, least))
     if signal.breach is Breach.HOLD:  # as long as it is true
-        return (at_end and measured) or (is_proven and max(one.bake.ratio, lately.ratio) > signal.limit)
-    return is_proven or (at_end and measured)
+        return measured or (is_proven and max(one.bake.ratio, lately.ratio) > signal.limit)
+    return is_proven or measured
 
 
 def _worse(one: Compared, signal: Ratio, least: float, tests: int) -> bool:

@@ -28,7 +28,8 @@ def _unread(evidence: Evidence, policy: Policy) -> str | None:
 
 def _workers(evidence: Evidence, policy: Policy) -> str | None:
     scrapes = int((evidence.now_s - evidence.bake_start_s) / policy.scrape_s)
-    for (is_canary, instance), falls in evidence.aligner.requests.falls.items():
-        if is_canary and fall_often(falls, scrapes):
+    _, canary = evidence.sources.of["requests"]
+    for instance, falls in canary.falls.items():
+        if fall_often(falls, scrapes):
             return workers_fault(instance, falls, scrapes)
     return None

@@ -18,7 +18,7 @@ from playwright.async_api import Browser
 from rehearsal import inbox, training
 from rehearsal.browser import CHROMIUM, SMALL, WIDE, Ui, chromium
 from rehearsal.prefect_api import Run
-from rehearsal.test_environment import TestEnvironment, running_environment
+from rehearsal.test_environment import TestEnvironment
 from rehearsal.world.serving import serve
 
 POLICY = """\
@@ -95,14 +95,13 @@ class Ground:
 
 
 @pytest.fixture(scope="session")
-async def ground() -> AsyncIterator[Ground]:
+async def ground(test_env: TestEnvironment) -> AsyncIterator[Ground]:
     """Everything that `rehearsal up` starts."""
-    async with running_environment(policy=POLICY) as test_env:
-        lessons = await training.prepare(test_env, POLICY)
-        calls, resolve = test_env.world.vendor_calls, partial(training.resolve, test_env)
-        async with serve(inbox.application(calls, resolve=resolve)) as page:
-            await test_env.publish(lessons[2].version, SLOW)
-            yield Ground(test_env, lessons, page.url)
+    lessons = await training.prepare(test_env, POLICY)
+    calls, resolve = test_env.world.vendor_calls, partial(training.resolve, test_env)
+    async with serve(inbox.application(calls, resolve=resolve)) as page:
+        await test_env.publish(lessons[2].version, SLOW)
+        yield Ground(test_env, lessons, page.url)
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +114,7 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest.fixture
 async def ui(browser: Browser, ground: Ground) -> AsyncIterator[Ui]:
     """A window of the size that the screens are made for."""
-    async with Ui.window(browser, ground.test_env.server.ui_url) as window:
+    async with Ui.window(browser, ground.test_env.server.ui_url, login=ground.test_env.server.auth) as window:
         yield window
 
 

@@ -69,7 +69,7 @@ def test_a_flight_check_proves_conditional_writes_where_a_person_allows_it(
     enforces: bool, is_held: bool, end: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a service that no release holds; what a release has is not written to."""
-    monkeypatch.setattr("flows.flight_check.doors", lambda env: {})
+    monkeypatch.setattr("flows.flight_check.dependencies", lambda env: {})
 
     async def scenario(test_env: TestEnvironment) -> Run:
         cloud = test_env.fixture.production

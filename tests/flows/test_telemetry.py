@@ -107,7 +107,7 @@ def test_what_is_wrong_with_stable_alone_stops_nothing() -> None:
 @pytest.mark.parametrize("flow", [flight_check, validation])
 def test_flight_check_and_validation_say_it_too(flow, monkeypatch: pytest.MonkeyPatch) -> None:
     """They look at what serves now."""
-    monkeypatch.setattr("flows.flight_check.doors", lambda env: {})  # the stand-ins in memory have none to try
+    monkeypatch.setattr("flows.flight_check.dependencies", lambda env: {})  # the stand-ins in memory have none to try
 
     async def scenario(test_env: TestEnvironment) -> tuple[Run, Run]:
         good = await test_env.follow(flow, environment="production")

@@ -1,0 +1,78 @@
+"""What is counted for a signal of [[signals]] in one stretch of time: of the canary and of stable, in columns."""
+
+import functools
+import math
+import re
+from collections.abc import Iterable
+
+from playbook.analysis.counters import Batch, Keys, Side
+from playbook.analysis.policy import Policy
+from playbook.analysis.samples import edge_of
+from playbook.analysis.signals import EVERY_EDGE, Ratio, Signal
+
+ALL = ""
+"""The column of all requests; the others are the bad ones, or those within an edge."""
+BAD = "bad"
+Column = str | float
+Bin = dict[tuple[bool, Column], float]
+"""Whether it is the canary's, and the column -> the count."""
+
+
+def add(cells: Bin, batch: Batch, signal: Signal, query: str, policy: Policy) -> None:
+    """Count one scrape of a query of the signal."""
+    where: frozenset[tuple[str, str]] = frozenset()
+    above_s = None
+    if isinstance(signal, Ratio):
+        if signal.bad and query == signal.bad and query != signal.total:  # these are the bad ones alone
+            cells[batch.is_canary, BAD] = cells.get((batch.is_canary, BAD), 0.0) + sum(batch.values)
+            return
+        where, above_s = frozenset(signal.bad_where.items()), signal.above_s
+    for column, places in _columns(batch.keys, where, above_s, policy.p95_max_s).items():
+        count = sum([batch.values[place] for place in places])
+        cells[batch.is_canary, column] = cells.get((batch.is_canary, column), 0.0) + count
+
+
+@functools.lru_cache(maxsize=1024)
+def _columns(
+    keys: Keys, bad_where: frozenset[tuple[str, str]], above_s: float | str | None, p95_max_s: float
+) -> dict[Column, list[int]]:
+    """Which series of a signal's total count among all, among the bad ones, or within an edge."""
+    found: dict[Column, list[int]] = {}
+    for place, key in enumerate(keys):
+        labels = dict(key)
+        columns: tuple[Column, ...] = (ALL,)
+        if above_s is not None:
+            edge = edge_of(labels)
+            top = p95_max_s if above_s == EVERY_EDGE else math.inf
+            if edge is None or top < edge < math.inf:
+                continue
+            columns = (ALL,) if math.isinf(edge) else (edge,)
+        elif bad_where and all(re.fullmatch(pattern, labels.get(name, "")) for name, pattern in bad_where):
+            columns = (ALL, BAD)
+        for column in columns:
+            found.setdefault(column, []).append(place)
+    return found
+
+
+def pairs(
+    signal: Ratio, cells: Bin, sides: tuple[Side, Side], policy: Policy, *, with_stable: bool
+) -> dict[Column, tuple[float, float, float, float]]:
+    """Canary's requests and bad ones, stable's requests and bad ones, for each comparison of the signal."""
+    n, m = cells.get((True, ALL), 0.0), cells.get((False, ALL), 0.0)
+    if signal.above_s is None:
+        return {BAD: (n, min(n, cells.get((True, BAD), 0.0)), m, min(m, cells.get((False, BAD), 0.0)))}
+    stable, canary = sides
+    # Where stable's histogram has other edges, only the common ones can be compared.
+    edges = _wanted(signal, canary.edges & stable.edges if with_stable else canary.edges, policy)
+    return {edge: (n, _above(cells, True, n, edge), m, _above(cells, False, m, edge)) for edge in edges}
+
+
+def _wanted(signal: Ratio, edges: Iterable[float], policy: Policy) -> list[float]:
+    """The edges that a signal looks at: each below p95_max_s, or the first that is not below above_s."""
+    if signal.above_s == EVERY_EDGE:
+        return sorted(edge for edge in edges if edge <= policy.p95_max_s)
+    return sorted(edge for edge in edges if float(signal.above_s or 0.0) <= edge < math.inf)[:1]
+
+
+def _above(cells: Bin, is_canary: bool, total: float, edge: float) -> float:
+    return min(total, max(0.0, total - cells.get((is_canary, edge), 0.0)))
