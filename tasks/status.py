@@ -51,8 +51,8 @@ LISTED = ("release", "hotfix", "rollback", "migration-rollback", "mitigate", "re
 """The flows whose outcomes are listed."""
 OBSERVING = frozenset({"recovery", "watch"})
 """Those that are listed only where they found something."""
-SERVED = (ReleaseOutcome.PROMOTED.value, ReleaseOutcome.ROLLED_BACK.value, "Running")
-"""States of a run that may have brought what serves now."""
+SERVED = (ReleaseOutcome.PROMOTED.value, ReleaseOutcome.ROLLED_BACK.value, "Running", "Resuming")
+"""States of a run that may have brought what serves now. A run whose hold was answered is called Resuming."""
 OVER = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
 REFRESHING = "recovery"
 """The flow that writes the page although it changed nothing: what another tool changed is there within 10 minutes."""

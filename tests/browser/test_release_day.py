@@ -58,9 +58,11 @@ async def test_an_incident_is_resolved_where_people_received_it(ui: Ui, ground: 
 async def test_a_bake_says_how_long_it_lasts_and_how_near_the_limits_are(ui: Ui, ground: Any, picture: Any) -> None:
     """On the run's page, while it lasts."""
     run = await ground.start("held", ground.slow, BACKEND)
-    await ui.run(run.id, "Artifacts")
     await ground.test_env.until(run, "monitor", RUN_S)
-    await ui.page.get_by_role("link", name="-bake").first.click()
+    await ui.run(run.id, "Artifacts")
+    link = ui.page.get_by_role("link", name="-bake").first
+    await ui.shows(link)
+    await link.click()
     await ui.sees(re.compile(r"\d+ s left\. ethixai-backend: errors \d"))
     await picture(ui, "bake")
 
@@ -129,7 +131,7 @@ async def test_the_menu_pauses_resumes_and_cancels(ui: Ui, ground: Any, picture:
     await ui.menu("Resume", "Resume")
     await told(ground, "PRODUCTION RELEASE RESUMED")
     await ui.menu("Cancel", "Cancel Flow Run")
-    await ui.sees("It was cancelled. Recovery ended release", RUN_S)
+    await ui.shows(ui.text("It was cancelled. Recovery ended release"), RUN_S)
     assert {100} <= set((await ground.test_env.world.served())[FRONTEND].values())
 
 
