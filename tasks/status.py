@@ -33,6 +33,7 @@ from playbook.messages.status import (
     Serving,
     Status,
     link_to,
+    newest_release,
     page,
     people,
     serving_of,
@@ -51,8 +52,8 @@ LISTED = ("release", "hotfix", "rollback", "migration-rollback", "mitigate", "re
 """The flows whose outcomes are listed."""
 OBSERVING = frozenset({"recovery", "watch"})
 """Those that are listed only where they found something."""
-SERVED = (ReleaseOutcome.PROMOTED.value, ReleaseOutcome.ROLLED_BACK.value, "Running", "Resuming")
-"""States of a run that may have brought what serves now. A run whose hold was answered is called Resuming."""
+SERVED = (ReleaseOutcome.PROMOTED.value, ReleaseOutcome.ROLLED_BACK.value, "Running")
+"""States of a run that may have brought what serves now."""
 OVER = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
 REFRESHING = "recovery"
 """The flow that writes the page although it changed nothing: what another tool changed is there within 10 minutes."""
@@ -201,7 +202,7 @@ async def _notices(env: Environment) -> tuple[str, ...]:
 
 def places_of(env: Environment, serving: Iterable[Serving]) -> tuple[Link, ...]:
     """Where people look further: what this environment has of it."""
-    version = VERSION.fullmatch(next((one.release for one in serving if one.release), ""))
+    version = VERSION.fullmatch(newest_release(serving))
     commit = version["commit"] if version else ""
     found = {
         "dashboard": env.dashboard,
@@ -251,7 +252,7 @@ async def _released_by(client: PrefectClient, environment: str, serving: Iterabl
 
     This run counts too, which is still under way when it writes its end on the page.
     """
-    release = next((one.release for one in serving if one.release), "")
+    release = newest_release(serving)
     found = await client.read_flow_runs(
         flow_run_filter=filters.FlowRunFilter(
             tags=filters.FlowRunFilterTags(all_=[environment, release]),

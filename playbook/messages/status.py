@@ -154,6 +154,12 @@ def title(status: Status) -> str:
     return f"{status.environment} serves {names}{before}"
 
 
+def newest_release(serving: Iterable[Serving]) -> str:
+    """The release that was promoted last of those that serve; empty where none is recorded."""
+    recorded = [one for one in serving if one.since_s is not None]
+    return max(recorded, key=lambda one: one.since_s or 0.0).release if recorded else ""
+
+
 def since(status: Status) -> str:
     """Since when, and who released it."""
     starts = [one.since_s for one in status.serving if one.since_s is not None]

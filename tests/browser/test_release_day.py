@@ -59,12 +59,20 @@ async def test_a_bake_says_how_long_it_lasts_and_how_near_the_limits_are(ui: Ui,
     """On the run's page, while it lasts."""
     run = await ground.start("held", ground.slow, BACKEND)
     await ground.test_env.until(run, "monitor", RUN_S)
-    await ui.run(run.id, "Artifacts")
-    link = ui.page.get_by_role("link", name="-bake").first
-    await ui.shows(link)
-    await link.click()
+    await ui.open(f"/artifacts/artifact/{await _progress(ground, run.id)}")
     await ui.sees(re.compile(r"\d+ s left\. ethixai-backend: errors \d"))
     await picture(ui, "bake")
+
+
+async def _progress(ground: Any, run_id: str) -> str:
+    """The id of the run's progress artifact, once there is one."""
+    wanted = {"artifacts": {"flow_run_id": {"any_": [run_id]}, "type": {"any_": ["progress"]}}}
+    async with ground.test_env.server.client as api:
+        for _ in range(int(2 * RUN_S)):
+            if found := (await api.post("/artifacts/filter", json=wanted)).raise_for_status().json():
+                return str(found[0]["id"])
+            await asyncio.sleep(0.5)
+    raise AssertionError("the bake has no progress artifact")
 
 
 @whole_day
