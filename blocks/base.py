@@ -1,8 +1,9 @@
 """What every block shares: addresses, references to secrets, errors that show no input, a client per event loop."""
 
 import asyncio
+import copy
 from collections.abc import Callable
-from typing import ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 import httpx
@@ -15,6 +16,8 @@ from playbook.base import takes
 from playbook.text import says_something
 
 Client = TypeVar("Client")
+
+_SCHEMAS: dict[object, dict[str, Any]] = {}
 
 
 class PerLoop(Generic[Client]):
@@ -57,6 +60,14 @@ class OutsideBlock(Block):
 
     _reader: Reader | None = PrivateAttr(default=None)
     """Reads the secrets that a request names: through the environment's own Secret Manager, where it has one."""
+
+    @classmethod
+    def model_json_schema(cls, *arguments: Any, **named: Any) -> dict[str, Any]:
+        """As Prefect's, made once: Prefect asks for it again for each field of each block that it saves."""
+        key = (cls, arguments, frozenset(named.items()))
+        if key not in _SCHEMAS:
+            _SCHEMAS[key] = super().model_json_schema(*arguments, **named)
+        return copy.deepcopy(_SCHEMAS[key])
 
     @field_validator("*", mode="before")
     @classmethod

@@ -13,6 +13,7 @@ from blocks.prefect_api import PREFECT_AWAY
 from playbook.checklist.calendar import frozen
 from playbook.checklist.items import Answer
 from playbook.errors import Transient
+from playbook.incident.decision_matrix import SEVERITY_OF, Event
 from playbook.incident.response import Call
 from playbook.lease.record import Record
 from playbook.messages.times import clock, day
@@ -88,7 +89,8 @@ async def incidents(env: Environment) -> Found:
 
 def release_pagers(env: Environment) -> list[Pager]:
     """The pagers that a release's page reaches. Who is called for security alone knows of none, and covers none."""
-    return [one for one in env.pagers if env.routing.is_called_for(one.name, (Call.P1, Call.P2))]
+    calls = [Call(SEVERITY_OF[event].value) for event in (Event.HALF_PROMOTED, Event.NO_USER_REACHED)]
+    return [one for one in env.pagers if env.routing.is_called_for(one.name, calls)]
 
 
 async def alerts(env: Environment) -> Found:
