@@ -86,7 +86,9 @@ SAID = "Images scanned for vulnerabilities: overridden by Ada: a false positive"
 def test_an_override_is_told_wherever_the_release_is_mentioned() -> None:
     """The start after a crash, each message on the way, the end, the watch, the pages, the ticket and the release's own
     page."""
-    worst = Verdict(service="backend", action=Action.INCONCLUSIVE, reason=Reason.TELEMETRY_MISSING, explanation="too few")
+    worst = Verdict(
+        service="backend", action=Action.INCONCLUSIVE, reason=Reason.TELEMETRY_MISSING, explanation="too few"
+    )
     report = Report(environment="production", lease=OVERRIDDEN, verdicts=(worst,))
     given_way_report = report.model_copy(update={"lease": OVERRIDDEN.model_copy(update={"given_way_to": "a hotfix"})})
     texts = [
