@@ -129,19 +129,12 @@ class Item(Frozen):
         """Whether it stops the release: an answer that could not be had stops it as a failure does."""
         return self.blocks and not self.is_met and self.override is None
 
-    @property
-    def is_overridden(self) -> bool:
-        """Whether a person decided to go on although it is not met."""
-        return not self.is_met and self.override is not None
-
     def __str__(self) -> str:
         word = "" if self.answer in (Answer.PASS, Answer.FAIL) else f" {self.answer}:"
         said = f"{self.answer.sign}{word} {self.topic.words}: {self.seen}"
-        return (
-            f"{said} (overridden by {self.override.by}: {self.override.reason})"
-            if self.is_overridden and self.override
-            else said
-        )
+        if self.override is None or self.is_met:
+            return said
+        return f"{said} (overridden by {self.override.by}: {self.override.reason})"
 
 
 def open_items(items: Iterable[Item]) -> tuple[Item, ...]:
