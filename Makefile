@@ -13,7 +13,7 @@ LOOPBACK := $(if $(NO_PROXY)$(no_proxy),$(or $(NO_PROXY),$(no_proxy))$(comma))12
 export NO_PROXY := $(LOOPBACK)
 export no_proxy := $(LOOPBACK)
 
-.PHONY: help setup lock system venv-package rehearse drill scenarios check test pictures fmt chaos chaos-real bench-judge deploy drain production-check
+.PHONY: help setup lock system venv-package rehearse drill scenarios check lint test test-units test-rehearsals pictures fmt chaos chaos-real bench-judge deploy drain production-check
 help:  ## say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
@@ -52,21 +52,30 @@ system: venv-package
 	test -z "$$missing" && exit 0; \
 	$(call install,$${missing:1})
 
-check: .venv/.done  ## the fast part: lint, types, layers, unit tests
+# A file's tests stay in one process, so what a file needs (a Prefect server, say) is started once.
+SPREAD := -n auto --dist loadfile --no-loadscope-reorder
+check: lint  ## the fast part: lint, types, layers, the playbook's own tests
+	$(BIN)/pytest -q $(SPREAD) tests/playbook tests/test_house.py
+
+lint: .venv/.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -n auto tests/playbook tests/test_house.py
 
 rehearse: setup  ## run the scenario healthy: a release, end to end, on this machine
 	$(BIN)/python -m rehearsal run healthy
 
-# Whole rehearsals measure real time: they run after the other tests, one at a time.
+# Whole rehearsals measure real time and mostly wait: the other tests run beside them, and leave them the processor.
 REAL := tests/rehearsal tests/browser
-test: setup check  ## everything: the fast part, the world, the blocks, chaos, three whole scenarios; with Chromium, a release day
-	$(BIN)/pytest -q -n auto --ignore=tests/playbook --ignore=tests/test_house.py $(REAL:%=--ignore=%)
-	$(BIN)/pytest -q $(REAL)
+test: setup lint  ## everything: lint, all tests, three whole scenarios; with Chromium, a release day
+	@$(MAKE) --no-print-directory -j2 test-units test-rehearsals
+
+test-units:
+	@set -o pipefail; nice -n 5 $(BIN)/pytest -q $(SPREAD) $(REAL:%=--ignore=%) | sed -u 's/^/tests      | /'
+
+test-rehearsals:
+	@set -o pipefail; $(BIN)/pytest -q $(REAL) | sed -u 's/^/rehearsals | /'
 
 pictures: setup  ## take the README's pictures with a whole release day in Chromium
 	RELEASE_DAY=1 PICTURES=docs/images $(BIN)/pytest -q tests/browser

@@ -1,7 +1,7 @@
-"""Families that nobody had looked at: written down whole, and committed, before the judge first saw them.
+"""Families that were not looked at: written down whole, and committed, before the judge first saw them.
 
 Their shapes are none of the simulator's others, their seed is new, and nothing was changed in the judge or its policy
-because of them. Whoever tunes the judge on them moves them to the families that were looked at, and writes others.
+because of them. Tuning the judge on them moves them to the families that were looked at, and writes others.
 """
 
 import numpy as np

@@ -15,7 +15,7 @@ from typing import Any
 ROOT = Path.cwd()
 SILENCE_S = 40
 """After so long without a heartbeat a release counts as lost."""
-ROOMS = ("playbook", "blocks", "tasks", "flows")
+PACKAGES = ("playbook", "blocks", "tasks", "flows")
 IS_FIRST_EDITION = (ROOT / "tests" / "chaos" / "scene.py").exists()
 """Whether the tree in which this runs is the first edition, whose driver calls some things otherwise."""
 sys.path.insert(0, str(ROOT / "tests" / "chaos"))
@@ -33,11 +33,11 @@ class Counter:
             self.seen.add(frame.f_code)
 
     def paths(self) -> dict[str, set[str]]:
-        """File -> functions, of our own rooms."""
+        """File -> functions, of our own packages."""
         found: dict[str, set[str]] = {}
         for code in self.seen:
             path = Path(code.co_filename)
-            if not path.is_relative_to(ROOT) or path.relative_to(ROOT).parts[0] not in ROOMS:
+            if not path.is_relative_to(ROOT) or path.relative_to(ROOT).parts[0] not in PACKAGES:
                 continue
             if not code.co_name.startswith("<"):  # lambdas, comprehensions and module bodies are no functions to name
                 found.setdefault(str(path.relative_to(ROOT)), set()).add(code.co_qualname)

@@ -14,6 +14,7 @@ from typing import TextIO
 
 import httpx
 from prefect.blocks.core import Block
+from prefect.context import AsyncClientContext
 from prefect.settings import get_current_settings
 
 import blocks
@@ -164,14 +165,15 @@ async def _apply(environments: list[Environment]) -> int:
     if not (url := _server()):
         return 1
     try:
-        for name in blocks.__all__:
-            block: type[Block] = getattr(blocks, name)
-            await block.aregister_type_and_schema()
-            _say(sys.stdout, f"registered {block.get_block_type_name()}")
-        for environment in environments:
-            await environment.asave(environment.name, overwrite=True)
-            services = ", ".join(environment.service_names)
-            _say(sys.stdout, f"saved {environment.name} ({services}; policy {environment.policy.name})")
+        async with AsyncClientContext.get_or_create():  # one client, where Prefect would make one for each block
+            for name in blocks.__all__:
+                block: type[Block] = getattr(blocks, name)
+                await block.aregister_type_and_schema()
+                _say(sys.stdout, f"registered {block.get_block_type_name()}")
+            for environment in environments:
+                await environment.asave(environment.name, overwrite=True)
+                services = ", ".join(environment.service_names)
+                _say(sys.stdout, f"saved {environment.name} ({services}; policy {environment.policy.name})")
     except (httpx.HTTPError, RuntimeError) as error:
         came = f"{type(error).__name__}: {error}"
         _say(sys.stderr, f"the Prefect server at {url} did not take it: {came}. Is PREFECT_API_AUTH_STRING right?")

@@ -1,8 +1,9 @@
 """What every block shares: addresses, references to secrets, errors that show no input, a client per event loop."""
 
 import asyncio
+import copy
 from collections.abc import Callable
-from typing import ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 import httpx
@@ -11,8 +12,12 @@ from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_valid
 
 from blocks import google_api
 from blocks.secret_reference import Reader, SecretReference
+from playbook.base import takes
+from playbook.text import says_something
 
 Client = TypeVar("Client")
+
+_SCHEMAS: dict[object, dict[str, Any]] = {}
 
 
 class PerLoop(Generic[Client]):
@@ -55,6 +60,31 @@ class OutsideBlock(Block):
 
     _reader: Reader | None = PrivateAttr(default=None)
     """Reads the secrets that a request names: through the environment's own Secret Manager, where it has one."""
+
+    @classmethod
+    def model_json_schema(cls, *arguments: Any, **named: Any) -> dict[str, Any]:
+        """As Prefect's, made once: Prefect asks for it again for each field of each block that it saves."""
+        key = (cls, arguments, frozenset(named.items()))
+        if key not in _SCHEMAS:
+            _SCHEMAS[key] = super().model_json_schema(*arguments, **named)
+        return copy.deepcopy(_SCHEMAS[key])
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_truth(cls, value: object, field: ValidationInfo) -> object:
+        """True and false are no numbers, as in `Written`."""
+        known = cls.model_fields.get(str(field.field_name))
+        if isinstance(value, bool) and known is not None and not takes(known.annotation, bool):
+            raise ValueError("must not be true or false")
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _names_something(cls, value: object) -> object:
+        """A list of names has no empty one: what it would ask for cannot be there, or is always there."""
+        if isinstance(value, tuple) and any(isinstance(one, str) and not says_something(one) for one in value):
+            raise ValueError("an entry is empty; remove it, or write a name")
+        return value
 
     @field_validator("*", mode="after")
     @classmethod

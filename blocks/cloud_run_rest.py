@@ -90,7 +90,7 @@ class CloudRunRest:
         except UNREADABLE as error:
             raise Transient(
                 f"{who}, answered JSON that cannot be read as that ({type(error).__name__}). "
-                f"Ask again; if it stays so, check cloud_run.api_url ({self.http.base_url})."
+                f"Ask again; if it stays so, check cloud_run.api_url ({self.http.at})."
             ) from error
 
     def _named(self, service: str) -> str:

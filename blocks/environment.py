@@ -86,7 +86,11 @@ class Environment(OutsideBlock):
     _block_type_name: ClassVar[str | None] = "EthixAI Environment"
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://docs.prefect.io/v3/concepts/blocks")
 
-    name: str = Field(title="Name", pattern=r"^[a-z][a-z0-9-]*$", description="Also the name of the block.")
+    name: str = Field(
+        title="Name",
+        pattern=r"^[a-z][a-z0-9-]*$",
+        description="Also the name of the block: lower-case letters, digits and hyphens, a letter first.",
+    )
     services: list[Service] = Field(
         title="Services", min_length=1, description="In order of promotion; the first one leads a release."
     )
@@ -116,7 +120,10 @@ class Environment(OutsideBlock):
     )
     ui_url: str = Field("", title="Prefect UI", description="Where people reach the Prefect UI, for links in messages.")
     dashboard: str = Field(
-        "", title="Dashboard", pattern=r"^(https?://\S+)?$", description="Address of the team's dashboard, for links."
+        "",
+        title="Dashboard",
+        pattern=r"^(https?://\S+)?$",
+        description="Address of the team's dashboard (https://…), for links.",
     )
     contacts: dict[str, Contact] = Field(
         default_factory=dict, title="Contacts", description="Whom an incident may need, by role (playbook 10)."
@@ -217,6 +224,15 @@ class Environment(OutsideBlock):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"{', '.join(twice)} is named twice; give each its own name")
         return held
+
+    @field_validator("required_checks")
+    @classmethod
+    def _are_checks(cls, checks: tuple[str, ...]) -> tuple[str, ...]:
+        if twice := sorted({name for name in checks if checks.count(name) > 1}):
+            raise ValueError(f"{', '.join(twice)} is named twice")
+        if "none" in checks and len(checks) > 1:
+            raise ValueError('"none" says that no check is needed; it stands alone')
+        return checks
 
     @field_validator("signals")
     @classmethod

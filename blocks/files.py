@@ -279,13 +279,27 @@ def _problem(error: Any) -> Problem:
             needed = ", ".join(name for name, wanted in plug.default.model_fields.items() if wanted.is_required())
             return place, f"missing; add a table [{place[0]}]" + (f" with {needed}." if needed else ".")
         return place, f"missing; add it. {getattr(field, 'description', None) or ''}".rstrip()
+    if error["type"] == "string_pattern_mismatch":
+        known = (_fields(place[:end]).get(str(place[end])) for end in (len(place) - 1, len(place) - 2) if end >= 0)
+        return place, _of_another_form(next((one.description for one in known if one is not None), None))
     return place, _said(error)
+
+
+def _of_another_form(described: str | None) -> str:
+    """What is said instead of the expression that a text does not match."""
+    return f"does not have the form that it must have. {_capital(described)}" if described else "has a wrong form."
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _said(error: Any) -> str:
     """What is wrong with a value, in a sentence."""
     text = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    return f"{text.replace('must be a valid tuple', 'must be a list')}."
+    for kind in ("String", "Tuple", "List", "Dictionary"):
+        text = text.replace(f"{kind} should have", "must have")
+    return f"{text.replace('must be a valid tuple', 'must be a list').replace(' after validation', '')}."
 
 
 def _problem_of_signal(place: Place, error: Any) -> Problem:
@@ -296,6 +310,8 @@ def _problem_of_signal(place: Place, error: Any) -> Problem:
         return _unknown(where, kind.model_fields)
     if error["type"] == "missing":
         return where, f"missing; add it. {getattr(field, 'description', None) or ''}".rstrip()
+    if error["type"] == "string_pattern_mismatch":
+        return where, _of_another_form(field.description if field is not None else None)
     text = _said(error)
     return where, f"{text} {field.description}" if field is not None and field.description else text
 

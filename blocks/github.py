@@ -37,7 +37,7 @@ class GitHub(HttpBlock):
     _block_type_name: ClassVar[str | None] = "EthixAI GitHub"
     _documentation_url: ClassVar[HttpUrl | None] = HttpUrl("https://docs.github.com/en/rest")
 
-    repository: str = Field(title="Repository", pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name.")
+    repository: str = Field(title="Repository", pattern=r"^[\w.-]+/[\w.-]+$", description="As owner/name.")
     token: SecretReference = Field(title="Token", description="Where a fine-grained token, or that of an app, is.")
     deployments: bool = Field(
         False,
@@ -61,12 +61,16 @@ class GitHub(HttpBlock):
         One call for each hundred of either. Raises: Transient, Refused (no such commit).
         """
         path, asked = f"/commits/{commit}/check-runs", f"for the checks of {commit}"
-        every = await self._every(path, asked, lambda answer: [_check_of(run, commit) for run in answer["check_runs"]])
+        every = await self._every(
+            path, asked, lambda answer: [_check_of(run, commit) for run in answer["check_runs"]], is_whole=True
+        )
         runs = tuple(check for check, app in every if not self.checks_apps or app in self.checks_apps)
         if self.checks_apps:
             return runs
         path, asked = f"/commits/{commit}/status", f"for the statuses of {commit}"
-        return runs + await self._every(path, asked, lambda answer: [_status(one) for one in answer["statuses"]])
+        return runs + await self._every(
+            path, asked, lambda answer: [_status(one) for one in answer["statuses"]], is_whole=True
+        )
 
     async def compare(self, base: str, head: str) -> Comparison:
         """What ``head`` has that ``base`` has not (each a SHA or a branch): its commits, oldest first.
@@ -209,14 +213,18 @@ class GitHub(HttpBlock):
         answer = await self._service().send("GET", path, asked, frozenset({404}))
         return answer.status_code == httpx.codes.NO_CONTENT
 
-    async def _every(self, path: str, asked: str, parse: Callable[[Any], list[Parsed]]) -> tuple[Parsed, ...]:
-        """Every entry of a list, a thousand at most."""
+    async def _every(
+        self, path: str, asked: str, parse: Callable[[Any], list[Parsed]], *, is_whole: bool = False
+    ) -> tuple[Parsed, ...]:
+        """Every entry of a list, a thousand at most; with ``is_whole`` a longer one raises Refused."""
         found: list[Parsed] = []
         for page in range(1, PAGES_MAX + 1):
             entries = await self._service().json("GET", path, asked, parse, params={"per_page": PAGE, "page": page})
             found += entries
             if len(entries) < PAGE:
-                break
+                return tuple(found)
+        if is_whole:
+            raise Refused(f"GitHub, asked {asked}, has more than {PAGE * PAGES_MAX}; not all of them were read.")
         return tuple(found)
 
     def _service(self) -> HttpService:

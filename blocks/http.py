@@ -26,6 +26,9 @@ ANSWER_MAX_BYTES = 16 * 1024 * 1024
 ERROR_MAX_BYTES = 16 * 1024
 """Of an answer that is an error only the beginning is read: its text is for a message."""
 
+PATH_MIN = 8
+"""A shorter path is no secret."""
+
 UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What parsing raises when an answer does not have the expected shape."""
 
@@ -55,6 +58,11 @@ class HttpService:
     headers: Mapping[str, str | Credential] = field(default_factory=dict, repr=False)
     url_field: str = "api_url"
     max_bytes: int = ANSWER_MAX_BYTES
+
+    @property
+    def at(self) -> str:
+        """Where it is, for a message: scheme and host. A path may be a secret, as that of a webhook is."""
+        return host_of(self.base_url)
 
     async def send(
         self, method: str, path: str, asked: str, also_ok: frozenset[int] = frozenset(), **request: Any
@@ -86,12 +94,12 @@ class HttpService:
             fields = dict.fromkeys((self.url_field, "timeout_s"))  # a service of ours has no address in the block
             check = " and ".join(f"{self.block}.{name}" for name in fields)
             raise Transient(
-                f"{self.name}, asked {asked}, at {self.base_url}: no complete answer within {self.timeout_s:g} s. "
+                f"{self.name}, asked {asked}, at {self.at}: no complete answer within {self.timeout_s:g} s. "
                 f"Ask again; if it stays so, check {check}."
             ) from error
         except (TooLargeError, CodedError) as error:
             raise Transient(
-                f"{self.name}, asked {asked}, at {self.base_url}: {error}. "
+                f"{self.name}, asked {asked}, at {self.at}: {error}. "
                 f"Ask again; if it stays so, check {self.block}.{self.url_field}."
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict, *UNREADABLE) as error:
@@ -151,13 +159,13 @@ class HttpService:
             kind = clean(answer.headers.get("content-type", "no content type"), 60)
             raise Transient(
                 f"{self.name}, asked {asked}, answered {kind} without it ({type(error).__name__}). "
-                f"Ask again; if it stays so, check {self.block}.{self.url_field} ({self.base_url})."
+                f"Ask again; if it stays so, check {self.block}.{self.url_field} ({self.at})."
             ) from error
 
     def unexpected(self, answer: httpx.Response, asked: str) -> ReleaseError:
         """What a status that was not expected means."""
         status = answer.status_code
-        came = f"{self.name}, asked {asked}, answered {status}: {quoted(answer.text)}"
+        came = f"{self.name}, asked {asked}, answered {status}: {quoted(_without_path(answer))}"
         if (wait_s := retry_after_s(answer)) is not None:
             return Transient(f"{came} It takes no request for another {min(wait_s, 86_400):.0f} s. Ask again then.")
         # GitHub says "too many" with 403 and one of these headers.
@@ -169,22 +177,46 @@ class HttpService:
         if status in (httpx.codes.CONFLICT, httpx.codes.PRECONDITION_FAILED):
             return Conflict(f"{came} Read it again.")
         if answer.is_redirect:
-            host = quoted(answer.headers.get("location", "nowhere"))
+            host = host_of(answer.headers.get("location", "nowhere"))
             return Refused(
                 f"{self.name}, asked {asked}, answered {status}, a redirect to {host}. Redirects are not followed. "
-                f"Check {self.block}.{self.url_field} ({self.base_url})."
+                f"Check {self.block}.{self.url_field} ({self.at})."
             )
         return Refused(f"{came} Check [{self.block}] in the environment file.")
 
     def translate(self, error: Exception, asked: str) -> ReleaseError:
         """What an error of httpx means. Total."""
-        came = f"{self.name}, asked {asked}, at {self.base_url}: {type(error).__name__}: {quoted(str(error))}"
+        came = f"{self.name}, asked {asked}, at {self.at}: {type(error).__name__}: {self._without_paths(error)}"
         wrong = httpx.InvalidURL | httpx.UnsupportedProtocol | httpx.LocalProtocolError | httpx.TooManyRedirects
         if isinstance(
             error, httpx.TransportError | httpx.DecodingError | httpx.StreamError | LookupError | UnicodeError
         ) and not isinstance(error, wrong):
             return Transient(f"{came} Ask again; if it stays so, check {self.block}.{self.url_field}.")
         return Refused(f"{came} Check {self.block}.{self.url_field}.")
+
+    def _without_paths(self, error: Exception) -> str:
+        """The words of an error without what follows the host of our address: httpx quotes an address that it cannot
+        use."""
+        text = str(error).replace(self.base_url, self.at) if self.base_url else str(error)
+        return quoted(text)
+
+
+def host_of(url: str) -> str:
+    """Scheme and host of an address, for a message."""
+    try:
+        found = httpx.URL(url[:2000])
+    except (httpx.InvalidURL, ValueError):
+        return "an address that is none"
+    netloc = found.netloc.decode("ascii", "replace")
+    return quoted(f"{found.scheme}://{netloc}") if netloc else "an address without a host"
+
+
+def _without_path(answer: httpx.Response) -> str:
+    """The text of an answer without the path of its request, which some servers repeat and which may be a secret."""
+    url, text = answer.request.url, answer.text
+    for path in (url.raw_path.decode("ascii", "replace").partition("?")[0], url.path):
+        text = text.replace(path, "…") if len(path) >= PATH_MIN else text
+    return text
 
 
 def retry_after_s(answer: httpx.Response) -> float | None:

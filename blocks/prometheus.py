@@ -95,7 +95,7 @@ class PrometheusService(HttpService):
     def unexpected(self, answer: httpx.Response, asked: str) -> ReleaseError:
         """What a status means: the query is wrong, we may not ask, or no Prometheus answers."""
         status = answer.status_code
-        came = f"Prometheus at {self.base_url}, asked {asked}, answered {status}: {quoted(answer.text)}"
+        came = f"Prometheus at {self.at}, asked {asked}, answered {status}: {quoted(answer.text)}"
         if status in (400, 422):
             return Refused(f"{came} Correct the query in [queries].")
         if status in (401, 403):

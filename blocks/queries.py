@@ -4,7 +4,7 @@ import re
 
 from pydantic import Field, field_validator
 
-from playbook.base import Frozen
+from playbook.base import Written
 from playbook.errors import Refused
 from playbook.release.version import Service
 
@@ -16,7 +16,7 @@ PLAIN = re.compile(r"[A-Za-z0-9_:./-]+")
 """What a job, revision or service may be called. Nothing in it can leave the quotes of a PromQL string."""
 
 
-class Queries(Frozen):
+class Queries(Written):
     """PromQL of one environment. ``{job}``, ``{revision}`` and ``{service}`` are filled in for each question.
 
     ``requests``, ``latency`` and ``up`` are bare selectors: the judge wants raw samples. ``cpu`` and ``memory`` may be

@@ -28,6 +28,7 @@ ORDERED = (
     ("p95_max_s", "p95_rollback_s", "a canary would be scaled before it is investigated"),
     ("scale_min_instances", "scale_max_instances", "a service could not be scaled"),
     ("scrape_s", "freshness_s", "every sample would be stale"),
+    ("tick_s", "freshness_s", "a canary would not be looked at for longer than a sample counts"),
     ("bake_s", "claim_deadline_s", "the lease would end before the bake, and recovery would revert the release"),
     ("bake_max_s", "claim_deadline_s", "the lease could end before the bake, and recovery would revert the release"),
 )

@@ -1,6 +1,7 @@
 """The notices that Prefect's own server sends: its notification blocks and its automations."""
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
@@ -8,7 +9,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger
 from prefect.types import SecretDict
-from pydantic import Field, HttpUrl
+from pydantic import Field, HttpUrl, field_validator
 
 from blocks.base import OutsideBlock
 from blocks.pagerduty import SEVERITIES
@@ -20,8 +21,42 @@ from playbook.messages.server_notices import FIELDS, Notice, server_notices
 TAG = "playbook-notice"
 
 
+def _plain(field: str) -> str:
+    return f"{{{{ {FIELDS[field]} }}}}"
+
+
+def _escaped(field: str) -> str:
+    """As Slack wants text: ``<!channel>`` in the name of a run calls no one."""
+    pairs = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"))
+    return f"{{{{ ({FIELDS[field]}) | string{''.join(f' | replace({a!r}, {b!r})' for a, b in pairs)} }}}}"
+
+
+class WebhookFormat(NamedTuple):
+    """What an incoming webhook of one chat takes: JSON with ``{{body}}`` for the text, and how a field is written in
+    it, so that what stands in the name of a run calls no one and links nowhere."""
+
+    json: dict[str, Any]
+    write: Callable[[str], str]
+
+
+_RUN = {"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": "{{body}}"}]}
+_CARD = {"type": "AdaptiveCard", "version": "1.4", "body": [_RUN]}
+FORMATS = {
+    "slack": WebhookFormat({"text": "{{body}}"}, _escaped),
+    # Microsoft Teams, through a workflow: a text run of a card is shown as it is, without Markdown.
+    "teams": WebhookFormat(
+        {
+            "type": "message",
+            "attachments": [{"contentType": "application/vnd.microsoft.card.adaptive", "content": _CARD}],
+        },
+        _plain,
+    ),
+}
+"""The chats that the server can tell. Another one is another entry: the server itself fills it in, so it is data."""
+
+
 class ServerNotices(OutsideBlock):
-    """Where Prefect's server tells people what no worker of ours can tell: Slack's incoming webhooks, PagerDuty.
+    """Where Prefect's server tells people what no worker of ours can tell: incoming webhooks of a chat, and PagerDuty.
 
     These secrets alone are stored on the Prefect server, encrypted, when the file is applied. Each can do nothing but
     post in one channel, or open an incident of one service.
@@ -32,6 +67,7 @@ class ServerNotices(OutsideBlock):
         "https://docs.prefect.io/v3/concepts/automations#sending-notifications-with-automations"
     )
 
+    format: str = Field("slack", title="Format", description=f"What the webhooks take: {' or '.join(FORMATS)}.")
     releases: SecretReference = Field(
         title="Releases", description="Where the URL of the incoming webhook of #releases is."
     )
@@ -45,6 +81,13 @@ class ServerNotices(OutsideBlock):
         None, title="Routing key", description="Where PagerDuty's integration key is. Empty: no one is paged."
     )
     events_url: str = Field("https://events.pagerduty.com", title="Events URL", description="Where events are sent.")
+
+    @field_validator("format")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in FORMATS:
+            raise ValueError(f"there is no format {name[:40]!r}; use {' or '.join(FORMATS)}")
+        return name
 
     async def publish(self, environment: str, *, is_production: bool) -> list[str]:
         """Every notice of ``environment`` is on the Prefect server, and no other of ours. Returns their names.
@@ -71,13 +114,14 @@ class _Documents:
     def __init__(self, secrets: ServerNotices, environment: str) -> None:
         self._secrets, self._environment = secrets, environment
         self._ids: dict[str, UUID] = {}
+        self.format = FORMATS[secrets.format]
 
     async def channel(self, audience: Audience) -> UUID:
         """The id of the block that posts to ``audience``."""
         secrets = self._secrets
         kept = {Audience.RELEASES: secrets.releases, Audience.PLATFORM: secrets.platform}
         reference = kept.get(audience) or secrets.incidents
-        return await self._save(audience.value, "{{webhook}}", {"text": "{{body}}"}, {"webhook": reference})
+        return await self._save(audience.value, "{{webhook}}", self.format.json, {"webhook": reference})
 
     async def pager(self, severity: Severity, *, resolves: bool = False) -> UUID | None:
         """The id of the block that pages, or that resolves the page; None where no one is paged.
@@ -109,7 +153,7 @@ class _Documents:
 
 async def _automation(one: Notice, documents: _Documents, environment: str) -> AutomationCore:
     channel = await documents.channel(one.audience)
-    actions = [SendNotification(block_document_id=channel, subject=one.name, body=one.said(_escaped))]
+    actions = [SendNotification(block_document_id=channel, subject=one.name, body=one.said(documents.format.write))]
     key, resolves = one.page or one.resolves, not one.page
     if key and (pager := await documents.pager(one.severity, resolves=resolves)) is not None:
         actions.append(SendNotification(block_document_id=pager, subject=key, body=one.said(_plain)))
@@ -120,16 +164,6 @@ async def _automation(one: Notice, documents: _Documents, environment: str) -> A
         trigger=EventTrigger.model_validate(one.trigger),
         actions=list(actions),
     )
-
-
-def _plain(field: str) -> str:
-    return f"{{{{ {FIELDS[field]} }}}}"
-
-
-def _escaped(field: str) -> str:
-    """As Slack wants text: ``<!channel>`` in the name of a run calls no one."""
-    pairs = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"))
-    return f"{{{{ ({FIELDS[field]}) | string{''.join(f' | replace({a!r}, {b!r})' for a, b in pairs)} }}}}"
 
 
 async def _replace(client: PrefectClient, environment: str, wanted: list[AutomationCore]) -> None:

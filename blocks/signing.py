@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from blocks.clock import monotonic_s
 from blocks.secret_reference import SecretReference
-from playbook.base import Frozen
+from playbook.base import Written
 from playbook.errors import Refused, Transient
 from playbook.lease import signature
 from playbook.lease.record import Record
@@ -20,7 +20,7 @@ ASK_AGAIN_S = 10.0
 """A key that could not be read is not asked for again so soon: a rollback must not wait for it at every read."""
 
 
-class Signing(Frozen):
+class Signing(Written):
     """Where the signing keys are: the first one signs, each of them counts. A file may say ``signing = "none"``."""
 
     secrets: tuple[SecretReference, ...] = Field(

@@ -14,10 +14,10 @@ from playbook.messages.hold import question
 from playbook.messages.plan import canary_share
 from playbook.messages.release_page import verdict_line
 from playbook.messages.report import Report
-from playbook.release.gate import Choice
+from playbook.release.gate import JUDGE, Choice
 from tasks.announce import notify_asking, notify_holding, notify_scaled
 from tasks.each_service import finish_all
-from tasks.gate import JUDGE, ask_person
+from tasks.gate import ask_person
 from tasks.lease import save_lease
 from tasks.monitor import clock, monitor, probe, until_bad
 from tasks.report import note, page_url

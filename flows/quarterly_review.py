@@ -16,6 +16,8 @@ from tasks.announce import notify
 from tasks.ending import ending
 from tasks.history import keep_page, runs_between
 
+FIRST_DAY, LAST_DAY = date(2020, 1, 1), date(2099, 12, 31)
+
 
 @flow(name="quarterly-review", flow_run_name="review of {environment}")
 async def quarterly_review(
@@ -49,6 +51,10 @@ def span(first_day: date | None, last_day: date | None) -> tuple[float, float]:
     """Both days as unix seconds: the start of the first one, the end of the last one. Raises: BadRequest."""
     if first_day is None or last_day is None:
         raise BadRequest([f"{'first' if first_day is None else 'last'}_day: give both days, or neither"])
+    if first_day < FIRST_DAY:
+        raise BadRequest([f"first_day: {first_day} is before {FIRST_DAY}; nothing is kept from then"])
+    if last_day > LAST_DAY:
+        raise BadRequest([f"last_day: {last_day} is after {LAST_DAY}, the last day that can be counted"])
     if last_day < first_day:
         raise BadRequest([f"last_day: {last_day} is before the first day, {first_day}"])
     start = datetime.combine(first_day, datetime.min.time(), UTC)

@@ -6,13 +6,15 @@ condition, and the constant of its ``else`` says in words what to write.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic import BaseModel, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from playbook.base import Frozen
+from playbook.base import Written
+from playbook.text import Name, Said
 
 REQUIRED = "x-required"
 """Marks a field that the form insists on. The model itself keeps a default, so that a request from a script without
@@ -31,7 +33,52 @@ def must_match(expression: str, says: str) -> dict[str, Any]:
     return {"if": {"pattern": f"^(?:{expression})$"}, "else": {"const": says}}
 
 
-NOT_BLANK = must_match(r"\s*\S[\s\S]*", "at least one word")
+NOT_BLANK = must_match(r"[\s\S]*\w[\s\S]*", "at least one word")
+AT_MOST = "x-at-most"
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """How many characters a text of a form may have, or how many entries a list.
+
+    The form refuses more in words; the model takes it, so that a request from a script is answered by `too_many`.
+    """
+
+    limit: int
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(core), AT_MOST: self.limit}
+
+
+Line = Annotated[Said, AtMost(500)]
+"""A sentence."""
+Person = Annotated[Name, AtMost(200)]
+"""The name of a person, or of what asks in their place."""
+
+
+def too_many(written: BaseModel) -> list[str]:
+    """A line for each field of ``written`` that has more characters or entries than it may have."""
+    found = []
+    for name, one in type(written).model_fields.items():
+        value = getattr(written, name)
+        limit = next((mark.limit for mark in one.metadata if isinstance(mark, AtMost)), None)
+        if limit is not None and len(value) > limit:
+            unit = "characters" if isinstance(value, str) else "entries"
+            found.append(f"{name}: it has {len(value)} {unit}; at most {limit} are taken")
+    return found
+
+
+def _at_most(one: JsonSchemaValue) -> None:
+    """The limit of a text or a list as a condition, beside the word that a required text must have."""
+    limit = one.pop(AT_MOST, None)
+    if limit is None or one.get("if", NOT_BLANK["if"]) != NOT_BLANK["if"]:
+        return  # a form of its own says what the text looks like
+    if one.get("type") == "array":
+        one |= {"if": {"maxItems": limit}, "else": {"const": f"at most {limit} entries"}}
+    elif "if" in one:
+        one |= must_match(rf"(?=[\s\S]*\w)[\s\S]{{0,{limit}}}", f"at least one word, at most {limit} characters")
+    else:
+        one |= {"if": {"maxLength": limit}, "else": {"const": f"at most {limit} characters"}}
 
 
 def field(*, required: bool = False, choices: str = "", example: str = "", **more: Any) -> dict[str, Any]:
@@ -52,7 +99,7 @@ def sentence(description: str, example: str, title: str = "Reason") -> Any:
     return Field("", title=title, description=description, json_schema_extra=field(required=True, example=example))
 
 
-class Form(Frozen):
+class Form(Written):
     """A request that people fill in. Its JSON schema lists the fields in the order of the class."""
 
     earlier_names: ClassVar[Mapping[str, str]] = {}
@@ -90,6 +137,7 @@ def _arrange(schema: JsonSchemaValue) -> None:
         if one.pop(REQUIRED, False):
             one.pop("default", None)
             required.append(name)
+        _at_most(one)
         _leave_empty(one)
     if required:
         schema["required"] = list(dict.fromkeys(required))

@@ -4,6 +4,7 @@ PostgreSQL refuses NUL, UTF-8 has no lone surrogates, and one of either loses a 
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -64,6 +65,46 @@ def _cleaned(value: object) -> object:
 
 Cleaned = Annotated[str, BeforeValidator(_cleaned)]
 """A string that has been cleaned before anything else is validated. Its length has its own limit."""
+
+_FILLERS = frozenset({0x115F, 0x1160, 0x3164, 0xFFA0})
+"""Letters to Unicode that no font shows (Hangul fillers)."""
+NO_ONE = re.compile(r"no(ne|body| one)|null|undefined|n/?a", re.IGNORECASE)
+"""What stands in a field for a name where there is none: words of people, and of scripts that print a missing value."""
+
+
+def says_something(text: str) -> bool:
+    """Whether ``text`` has a letter or a digit that can be seen: a dash, a dot or an invisible mark is no reason."""
+    return any(unicodedata.category(one)[0] in "LN" and ord(one) not in _FILLERS for one in text)
+
+
+def _said(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    found = clean(value, PAGE_MAX).strip()
+    return found if says_something(found) else ""
+
+
+def _named(value: object) -> object:
+    found = _said(value)
+    return "" if isinstance(found, str) and NO_ONE.fullmatch(found) else found
+
+
+Said = Annotated[str, BeforeValidator(_said)]
+"""What a person wrote, cleaned and without spaces around it; empty where it says nothing."""
+Name = Annotated[str, BeforeValidator(_named)]
+"""The name of a person; empty where it names no one."""
+
+
+def foreign_letters(text: str) -> str:
+    """What in a name of ASCII letters is none, for the end of a sentence: ``'а' is CYRILLIC SMALL LETTER A``. Empty
+    where there is no such letter.
+
+    Some letters look alike, and no one finds the wrong one by looking.
+    """
+    found = dict.fromkeys(one for one in text if not one.isascii())
+    said = [f"{one!r} is {unicodedata.name(one, f'U+{ord(one):04X}')}" for one in list(found)[:3]]
+    return f" ({', '.join(said)})" if said else ""
+
 
 # Every repetition has an upper bound, and most patterns begin with fixed letters: the time grows with the length alone.
 _SECRET_FORMS = (

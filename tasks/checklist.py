@@ -89,7 +89,9 @@ async def _ci(asked: Question) -> Seen:
     if env.required_checks == ("none",):
         return Seen(Answer.ACKNOWLEDGED, 'not needed: required_checks = ["none"]')
     # The scan has an item of its own, which knows what is accepted until when.
-    required = [name for name in env.required_checks if name != env.gates.scan_check or _needs_no_scan(env)]
+    required = [name for name in env.required_checks if not env.gates.is_scan(name) or _needs_no_scan(env)]
+    if not required:
+        return Seen(Answer.CANNOT_TELL, "required_checks names the image scan alone; add the checks that test the code")
     checks, compared = await asyncio.gather(
         env.code_host.checks(commit), env.code_host.compare(env.gates.main_branch, commit)
     )
@@ -140,11 +142,16 @@ async def _scan(asked: Question) -> Seen:
     checks = await env.code_host.checks(asked.order.version.commit)
     digests = {name: image.digest for name, image in asked.order.images.items()}
     answer, fact = scan_answer(checks, gates.scan_check, digests, gates.scan_fails_on, gates.scan_ignored, unix_s())
-    return Seen(answer, fact, next((one.url for one in checks if one.name.startswith(gates.scan_check)), ""))
+    return Seen(answer, fact, next((one.url for one in checks if gates.is_scan(one.name)), ""))
 
 
 async def _staging(asked: Question) -> Seen:
     staging, images = asked.staging, asked.order.images
+    if staging is None and asked.env.name == "production":
+        said = (
+            'production names no staging environment; add staging = "…", or say in gates.not_needed why there is none'
+        )
+        return Seen(Answer.CANNOT_TELL, said)
     if staging is None:
         return Seen(Answer.ACKNOWLEDGED, f"not needed: {asked.env.name} names no staging environment")
     snapshots = await asyncio.gather(*(staging.cloud_run.snapshot(service) for service in images))
@@ -198,7 +205,9 @@ async def _load_test(asked: Question) -> Seen:
     if env.code_host is None:
         return _unknown("code host", "github")
     label = env.gates.load_test_label
-    found = load_test(await env.code_host.comments(label), str(asked.order.version), unix_s())
+    found = load_test(
+        await env.code_host.comments(label), str(asked.order.version), unix_s(), env.gates.load_test_days_max
+    )
     kept = "" if found.url else f". It is kept as a comment below an issue labelled {label} (docs/operations.md)"
     return Seen(found.answer, f"{found.seen}{kept}", found.url)
 
@@ -241,12 +250,13 @@ async def serving_version(env: Environment) -> str:
 
 async def _on_call(asked: Question) -> Seen:
     env = asked.env
-    if not env.pagers:
+    pagers = windows.release_pagers(env)
+    if not pagers:
         if env.pager == "none":
             return Seen(Answer.ACKNOWLEDGED, 'not needed: pager = "none"')
         return _unknown("pager", "pagerduty")
     from_s, until_s = unix_s(), unix_s() + env.gates.on_call_s
-    answers = await asyncio.gather(*(pager.shifts(from_s, until_s) for pager in env.pagers))
+    answers = await asyncio.gather(*(pager.shifts(from_s, until_s) for pager in pagers))
     shifts = [shift for found in answers for shift in found]
     people = ", ".join(dict.fromkeys(shift.person for shift in shifts)) or "no person"
     if gap := uncovered(shifts, from_s, until_s):

@@ -14,6 +14,7 @@ from playbook.errors import Conflict, NoData, Refused, ReleaseError, Transient
 from playbook.lease.record import Record, Unreadable
 from tasks.retries import READ, is_last_try
 from tasks.tokens import token_problems
+from tasks.windows import release_pagers
 
 
 @task(name="check", task_run_name="check {dependency}", **READ)
@@ -70,7 +71,7 @@ def dependencies(env: Environment) -> dict[str, Callable[[], Awaitable[object]]]
     for name, vendor in vendors.items():
         if isinstance(vendor, Reachable):
             found[name] = vendor.reachable
-    for pager in env.pagers:
+    for pager in release_pagers(env):
         found[f"who is on call ({pager.name})"] = partial(pager.shifts, unix_s(), unix_s() + env.gates.on_call_s)
     return found
 

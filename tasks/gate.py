@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Coroutine, Sequence
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 from uuid import UUID, uuid4
 
 from prefect import flow_runs, get_run_logger, runtime
@@ -17,19 +17,18 @@ from pydantic import Field, PrivateAttr, create_model
 
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.checklist.items import Item
+from playbook.form import NOT_BLANK
 from playbook.messages.checklist import table
 from playbook.messages.escape import markdown
 from playbook.messages.hold import PERCENT_MAX, form_text
 from playbook.messages.times import minutes
-from playbook.release.gate import DEADLINE, Answer, Choice
+from playbook.release.gate import DEADLINE, JUDGE, Answer, Choice, Consent
 from playbook.text import clean
 
 Form = TypeVar("Form", bound=RunInput)
 
-JUDGE = "the judge"
-"""The approver of a gate that evidence against the canary has ended."""
-NOT_BLANK = r"\S"
-"""At least one character that can be seen."""
+REASON_MAX = 500
+"""As many characters as a person's reason may have."""
 AGAIN_S = 5
 """Until people are asked again where Prefect did not take the question."""
 GRACE_S = 3600
@@ -60,8 +59,8 @@ class Decide(PausedForm):
     `Answer`, and asked for again."""
 
     choice: Literal["promote", "revert", "extend", "raise"] = Field(title="Decision", json_schema_extra=_asked(0))
-    approver: str = Field(title="Who decides", json_schema_extra=_asked(1, pattern=NOT_BLANK, examples=["Ada"]))
-    reason: str = Field(title="Why", json_schema_extra=_asked(2, pattern=NOT_BLANK))
+    approver: str = Field(title="Who decides", json_schema_extra=_asked(1, **NOT_BLANK, examples=["Ada"]))
+    reason: str = Field(title="Why", json_schema_extra=_asked(2, **NOT_BLANK))
     minutes: int = Field(
         15, title="Only for extend: minutes more, 1 to 60", json_schema_extra=_asked(3, minimum=1, maximum=60)
     )
@@ -85,19 +84,11 @@ class Approve(RunInput):
     """The form in which a person lets a release go on."""
 
     choice: Literal["stop", "go on"] = Field("stop", title="Decision")
-    by: str = Field("", title="Who decides")
+    by: str = Field("", title="Who decides", json_schema_extra=dict(NOT_BLANK))
     reason: str = Field("", title="Why")
 
 
-class Approval(NamedTuple):
-    """What a person decided before anything was written."""
-
-    goes_on: bool
-    by: str
-    reason: str
-
-
-async def ask_approval(environment: str, version: str, why: str, items: tuple[Item, ...], within_s: float) -> Approval:
+async def ask_approval(environment: str, version: str, why: str, items: tuple[Item, ...], within_s: float) -> Consent:
     """Whether a person lets ``version`` go on; without an answer within so many seconds it does not.
 
     An answer that names no person is asked for again.
@@ -105,16 +96,15 @@ async def ask_approval(environment: str, version: str, why: str, items: tuple[It
     clock = asyncio.get_running_loop().time
     ends = clock() + within_s
     asked = f"**{markdown(version)} to {markdown(environment)}**: {markdown(why)}. Nothing is written yet.\n\n"
-    described = asked + (table(items) if items else "")
+    described, again = asked + (table(items) if items else ""), ""
     silence = {"choice": "stop", "by": DEADLINE, "reason": f"no answer within {minutes(within_s)}"}
     while (left_s := ends - clock()) > 0:
-        given = await answered(Approve, described, left_s, silence)
-        if given.by.strip():
-            return Approval(
-                given.choice == "go on", clean(given.by, 200), clean(given.reason or "no reason given", 500)
-            )
-        described = f"**Say who decides.**\n\n{described}"
-    return Approval(False, silence["by"], silence["reason"])
+        given = await answered(Approve, f"{again}{described}", left_s, silence)
+        answer = Consent(goes_on=given.choice == "go on", by=given.by, reason=given.reason)
+        if not (problems := answer.problems()):
+            return answer if answer.reason else answer.model_copy(update={"reason": "no reason given"})
+        again = f"**Your answer could not be carried out: {'; '.join(problems)}.**\n\n"
+    return Consent(goes_on=False, by=silence["by"], reason=silence["reason"])
 
 
 async def ask_person(
@@ -150,7 +140,7 @@ async def _ask_once(lines: Sequence[str], left_s: float, canary_percent: int, al
     form._message = "\n".join(lines)
     given = await answered(form, form_text(lines), left_s, said, alarm)
     if alarm.done() and not alarm.cancelled() and given.approver == silence.approver:
-        return Answer(choice=Choice.REVERT, approver=JUDGE, reason=alarm.result())
+        return Answer(choice=Choice.REVERT, approver=JUDGE, reason=clean(alarm.result(), REASON_MAX))
     return Answer(
         choice=Choice(given.choice),
         approver=given.approver,

@@ -19,8 +19,8 @@ from prefect.client.schemas.filters import (
     TaskRunFilter,
     TaskRunFilterFlowRunId,
 )
-from prefect.client.schemas.objects import FlowRun
-from prefect.client.schemas.sorting import FlowRunSort
+from prefect.client.schemas.objects import FlowRun, TaskRun
+from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 from prefect.exceptions import ObjectNotFound
 
 from blocks import ReleaseRecords
@@ -153,7 +153,14 @@ async def keep_page(env: Environment, key: str, page: str, description: str) -> 
 
 async def _steps(client: PrefectClient, run_id: str) -> tuple[Step, ...]:
     wanted = TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[run_id]))
-    found = await client.read_task_runs(task_run_filter=wanted, limit=PAGE)
+    found: list[TaskRun] = []
+    while True:
+        page = await client.read_task_runs(
+            task_run_filter=wanted, sort=TaskRunSort.ID_DESC, limit=PAGE, offset=len(found)
+        )
+        found += page
+        if len(page) < PAGE:
+            break
     return tuple(
         Step(name=one.name, started_s=one.start_time.timestamp(), ended_s=one.end_time.timestamp())
         for one in found
@@ -166,7 +173,9 @@ def record(run: FlowRun, flow: str, environment: str) -> Run:
     request = run.parameters.get("request")
     given: dict[str, Any] = request if isinstance(request, dict) else {}
     message = (run.state.message if run.state else None) or ""
-    version = VERSION.search(str(given.get("version") or "")) or VERSION.search(f"{run.name} {message}")
+    # A person may have renamed the run: the version is a tag of it, which no one edits by the way.
+    tagged = next((tag for tag in run.tags if VERSION.fullmatch(tag)), "")
+    version = VERSION.search(str(given.get("version") or "")) or VERSION.search(f"{tagged} {message} {run.name}")
     started = run.start_time or run.created
     ended = run.end_time or started
     asked = run.expected_start_time or started

@@ -8,13 +8,16 @@ from prefect.client import orchestration
 from blocks.clock import unix_s
 from blocks.environment import Environment
 from blocks.http import UNREADABLE
+from blocks.ports import Pager
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.checklist.calendar import frozen
 from playbook.checklist.items import Answer
 from playbook.errors import Transient
+from playbook.incident.decision_matrix import SEVERITY_OF, Event
+from playbook.incident.response import Call
 from playbook.lease.record import Record
 from playbook.messages.times import clock, day
-from playbook.text import clean
+from playbook.text import clean, says_something
 
 Found = tuple[Answer, str, str]
 """An answer, the fact behind it and where that is seen."""
@@ -40,7 +43,9 @@ def freeze(env: Environment) -> Found:
 
 async def line(env: Environment) -> Found:
     """No person has stopped the line: a Prefect variable, whose text is the reason. Raises: Transient."""
-    for name in stop_names(env.name):
+    names = stop_names(env.name)
+    # Prefect takes dashes in a name, too: who writes them in a hurry must not be overheard.
+    for name in (*names, *(one.replace("_", "-") for one in names)):
         if reason := await _variable(name):
             return Answer.FAIL, f"the line is stopped ({name}): {reason}", env.ui("/variables")
     return Answer.PASS, f"the variable {stop_names(env.name)[0]} is not set", env.ui("/variables")
@@ -60,7 +65,10 @@ async def _variable(name: str) -> str:
         why = str(away) or f"nothing came within {ANSWERS_S:g} s"
         raise Transient(f"Prefect, asked for the variable {name}, did not answer ({why}). Ask again.") from away
     text = "" if found is None or found.value in (None, False) else str(found.value).strip()
-    return "" if text.lower() in OFF else clean(" ".join(text.split()), REASON_MAX)
+    if text.lower() in OFF:
+        return ""
+    reason = clean(" ".join(text.split()), REASON_MAX)
+    return reason if says_something(reason) else "no reason is given"
 
 
 async def incidents(env: Environment) -> Found:
@@ -68,14 +76,21 @@ async def incidents(env: Environment) -> Found:
     keys = Record.read(await env.cloud_run.snapshot(env.service_names[0])).incidents
     if not keys:
         return Answer.PASS, "no incident of a release is noted", ""
-    if not env.pagers:
+    pagers = release_pagers(env)
+    if not pagers:
         return Answer.PASS, f"{len(keys)} noted, and there is no pager in which one could be open", ""
-    pairs = [(key, pager) for key in keys for pager in env.pagers]
+    pairs = [(key, pager) for key in keys for pager in pagers]
     answers = await asyncio.gather(*(pager.is_open(f"{env.name}/{key}") for key, pager in pairs))
     still = list(dict.fromkeys(key for (key, _), is_open in zip(pairs, answers, strict=True) if is_open))
     if still:
         return Answer.FAIL, f"open: {', '.join(still)}. Resolve it in the pager once its fault is found", ""
     return Answer.PASS, f"{len(keys)} noted, all resolved", ""
+
+
+def release_pagers(env: Environment) -> list[Pager]:
+    """The pagers that a release's page reaches. Who is called for security alone knows of none, and covers none."""
+    calls = [Call(SEVERITY_OF[event].value) for event in (Event.HALF_PROMOTED, Event.NO_USER_REACHED)]
+    return [one for one in env.pagers if env.routing.is_called_for(one.name, calls)]
 
 
 async def alerts(env: Environment) -> Found:

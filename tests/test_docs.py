@@ -52,8 +52,8 @@ def test_the_playbook_is_readable_and_its_note_names_every_link() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_file_that_a_page_names_exists(page: Path) -> None:
     """`playbook/analysis/policy.py` is where a page says it is."""
-    rooms = "playbook|blocks|tasks|flows|environments|rehearsal|bench|tests|docs"
-    named = set(re.findall(rf"`((?:{rooms})/[\w./-]+\.(?:py|toml|md|png))`", page.read_text()))
+    folders = "playbook|blocks|tasks|flows|environments|rehearsal|bench|tests|docs"
+    named = set(re.findall(rf"`((?:{folders})/[\w./-]+\.(?:py|toml|md|png))`", page.read_text()))
     assert not [name for name in named if not (ROOT / name).exists()]
 
 

@@ -112,8 +112,8 @@ def test_a_flight_check_runs_a_day_and_an_hour_before_each_scheduled_release() -
 def test_sentences_have_a_subject() -> None:
     """A person, the engine or a thing does something; "whoever" and "nobody" leave open who."""
     vague = re.compile(r"\b(whoever|nobody|somebody|anybody|everybody)\b", re.IGNORECASE)
-    rooms = ("playbook", "blocks", "tasks", "flows", "worker", ".github")
-    files = [path for room in rooms for path in (ROOT / room).rglob("*.py")]
+    folders = ("playbook", "blocks", "tasks", "flows", "worker", ".github")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     assert files
     assert [
         f"{path.relative_to(ROOT)}: {found[0]}" for path in files if (found := vague.search(path.read_text()))

@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator
 
-from playbook.base import Frozen
+from playbook.base import Written
 from playbook.release.drift import DriftPolicy
 
 
@@ -54,7 +54,7 @@ def _ratio(default: float, why: str) -> float:
     return value
 
 
-class Policy(Frozen):
+class Policy(Written):
     """What is allowed, how long it is watched, and how sure the judge must be. Durations in seconds, ratios 0 to 1."""
 
     name: str = Field(default="playbook", description="Shown in the UI: tells a rehearsal from production.")

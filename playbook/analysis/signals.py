@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from playbook.analysis.policy import Policy, Unseen
-from playbook.base import Frozen
+from playbook.base import Frozen, takes
 
 
 class Breach(StrEnum):
@@ -51,12 +51,23 @@ class _Signal(Frozen):
     """What every kind of signal says."""
 
     name: str = Field(
-        pattern=r"^[^\s\x00-\x1f][^\x00-\x1f]{0,58}[^\s\x00-\x1f]$", description="Unique; people read it."
+        pattern=r"^[^\s\x00-\x1f][^\x00-\x1f]{0,58}[^\s\x00-\x1f]$",
+        description="Unique; people read it. 2 to 60 characters, on one line, without spaces around it.",
     )
     breach: Breach = Field(description="What a breach does: rollback, scale or hold.")
     absence: Absence = Field(Absence.ALLOW, description="What it means that it was never seen: hold or allow.")
     services: tuple[str, ...] = Field((), description="Only for these services. Empty: for all.")
     enabled: bool = Field(True, description="false: it is not looked at.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_truth(cls, row: object) -> object:
+        """As `Written`, whose validators a union by kind does not take."""
+        for key, one in row.items() if isinstance(row, dict) else ():
+            known = cls.model_fields.get(key)
+            if isinstance(one, bool) and known is not None and not takes(known.annotation, bool):
+                raise ValueError(f"{key} must not be true or false")
+        return row
 
     @property
     def queries(self) -> tuple[str, ...]:
@@ -186,12 +197,7 @@ class Share(_Signal):
 
 Signal = Annotated[Ratio | Gauge | Count | Share, Field(discriminator="kind")]
 Signals = tuple[Signal, ...]
-KINDS: dict[str, type[Ratio | Gauge | Count | Share]] = {
-    "ratio": Ratio,
-    "gauge": Gauge,
-    "count": Count,
-    "share": Share,
-}
+KINDS: dict[str, type[Ratio | Gauge | Count | Share]] = {"ratio": Ratio, "gauge": Gauge, "count": Count, "share": Share}
 
 DEFAULT_SIGNALS: Signals = (
     Ratio(
@@ -232,6 +238,9 @@ POLICY_FIELDS: dict[tuple[str, str], str] = {
 """Where each number of the playbook's table is set: row and key to the field of [policy]."""
 
 
+_LEVELS: tuple[tuple[str, Unseen], ...] = (("CPU", "cpu"), ("memory", "memory"))
+
+
 def playbook_table(policy: Policy) -> Signals:
     """The playbook's own signals, as rows. Their limits are set in [policy]; see `POLICY_FIELDS`."""
 
@@ -249,39 +258,28 @@ def playbook_table(policy: Policy) -> Signals:
             breach=Breach.ROLLBACK,
             absence=Absence.HOLD,
         ),
-        Ratio(
-            name="slower than p95_rollback_s",
-            total="latency",
-            above_s=policy.p95_rollback_s,
-            limit=policy.slow_ratio_max,
-            alpha=policy.alpha_latency,
-            breach=Breach.SCALE,
-            absence=absence("latency"),
+        *(
+            Ratio(
+                name=f"slower than {line}",
+                total="latency",
+                above_s=getattr(policy, line),
+                limit=policy.slow_ratio_max,
+                alpha=policy.alpha_latency,
+                breach=breach,
+                absence=absence("latency"),
+            )
+            for line, breach in (("p95_rollback_s", Breach.SCALE), ("p95_max_s", Breach.HOLD))
         ),
-        Ratio(
-            name="slower than p95_max_s",
-            total="latency",
-            above_s=policy.p95_max_s,
-            limit=policy.slow_ratio_max,
-            alpha=policy.alpha_latency,
-            breach=Breach.HOLD,
-            absence=absence("latency"),
-        ),
-        Gauge(
-            name="CPU",
-            query="cpu",
-            limit=policy.cpu_max,
-            for_s=policy.saturation_s,
-            breach=Breach.HOLD,
-            absence=absence("cpu"),
-        ),
-        Gauge(
-            name="memory",
-            query="memory",
-            limit=policy.memory_max,
-            for_s=policy.saturation_s,
-            breach=Breach.HOLD,
-            absence=absence("memory"),
+        *(
+            Gauge(
+                name=name,
+                query=query,
+                limit=getattr(policy, f"{query}_max"),
+                for_s=policy.saturation_s,
+                breach=Breach.HOLD,
+                absence=absence(query),
+            )
+            for name, query in _LEVELS
         ),
         Count(name="OOM kills", query="oom_kills", breach=Breach.ROLLBACK, absence=absence("oom_kills")),
     )

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from playbook.analysis.samples import CounterSeries, RevisionSamples
 from playbook.analysis.status import Codes, status_of
-from playbook.base import Frozen
+from playbook.base import Written
 
 STATUS = "status"
 AS_WRITTEN = "status_as_written"
@@ -36,7 +36,7 @@ class Unit(StrEnum):
     MILLISECONDS = "ms"
 
 
-class TelemetryForm(Frozen):
+class TelemetryForm(Written):
     """The labels and units of an environment's metrics."""
 
     status_label: LabelName = Field(

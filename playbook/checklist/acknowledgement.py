@@ -27,15 +27,16 @@ class LoadTest(NamedTuple):
     url: str
 
 
-def load_test(comments: Iterable[Comment], version: str, now_s: float) -> LoadTest:
-    """Whether a person has acknowledged the load test of ``version``, newest comment first."""
+def load_test(comments: Iterable[Comment], version: str, now_s: float, days_max: int = 999) -> LoadTest:
+    """Whether a person has acknowledged the load test of ``version``, newest comment first. No comment holds for more
+    than ``days_max`` days."""
     why_not: list[str] = []
     for comment in sorted(comments, key=lambda one: -one.at_s):
         found = FORM.search(comment.text)
         if found is None:
             continue
         link = LINK.search(comment.text)
-        problem = _problem(comment, found, bool(link), version, now_s)
+        problem = _problem(comment, found, bool(link), version, now_s, days_max)
         if not problem and link:
             valid = f"for {version}" if found["version"] else f"for {found['days']} days"
             said = f"acknowledged by {comment.author} on {day(comment.at_s)} {valid}: {link[0]}"
@@ -44,7 +45,9 @@ def load_test(comments: Iterable[Comment], version: str, now_s: float) -> LoadTe
     return LoadTest(Answer.FAIL, _missing(why_not, version), "")
 
 
-def _problem(comment: Comment, found: "re.Match[str]", has_link: bool, version: str, now_s: float) -> str:
+def _problem(
+    comment: Comment, found: "re.Match[str]", has_link: bool, version: str, now_s: float, days_max: int
+) -> str:
     if not comment.is_member:
         return "does not belong to the repository"
     if comment.is_edited:
@@ -53,7 +56,9 @@ def _problem(comment: Comment, found: "re.Match[str]", has_link: bool, version: 
         return "the comment links to no results"
     if found["version"]:
         return "" if found["version"] == version else f"it is about {found['version'][:64]}"
-    return "" if now_s <= comment.at_s + int(found["days"]) * DAY_S else f"its {found['days']} days are over"
+    days = min(int(found["days"]), days_max)
+    said = f"its {days} days are over" + ("" if days == int(found["days"]) else " (gates.load_test_days_max)")
+    return "" if now_s <= comment.at_s + days * DAY_S else said
 
 
 def _missing(why_not: Sequence[str], version: str) -> str:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator, model_validator
 
-from playbook.base import Frozen
+from playbook.base import Written
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 ONCE = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d")
@@ -21,7 +21,7 @@ FORMS = "'2025-11-27 18:00' for one window, or 'fri 16:00' for every week"
 WEEK = timedelta(days=7)
 
 
-class Freeze(Frozen):
+class Freeze(Written):
     """One window, from ``begins`` until just before ``ends``."""
 
     name: str = Field(min_length=1, max_length=100, description="What people call it, for example Black Friday.")
@@ -59,6 +59,10 @@ class Freeze(Frozen):
             raise ValueError("it begins when it ends: a week that is frozen all the time is an emergency stop")
         if not self.is_weekly and self.begins >= self.ends:
             raise ValueError(f"it ends at {self.ends}, which is not after {self.begins}")
+        try:
+            list(self.occurrences(0.0))
+        except (OverflowError, ValueError) as beyond:
+            raise ValueError(f"{self.begins} to {self.ends} in {self.zone} is beyond the calendar") from beyond
         return self
 
     @property

@@ -3,19 +3,27 @@
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
-from playbook.base import Frozen
+from playbook.base import Written
 from playbook.checklist.calendar import Freeze
 from playbook.checklist.items import Topic
+from playbook.text import Said
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
+
+def _says_something(text: str) -> str:
+    if not text:
+        raise ValueError("must have at least one letter or digit")
+    return text
+
+
+Text = Annotated[Said, StringConstraints(max_length=300), AfterValidator(_says_something)]
 DAY_S = 86_400.0
 ADVISORY = (Topic.NOTES,)
 """Looked up and shown, but by default they stop nothing."""
 
 
-class Ignored(Frozen):
+class Ignored(Written):
     """A vulnerability that is accepted until a day."""
 
     id: Text = Field(description="As Trivy names it, for example CVE-2025-12345.")
@@ -23,7 +31,7 @@ class Ignored(Frozen):
     reason: Text = Field(description="Why it may be accepted until then.")
 
 
-class Gates(Frozen):
+class Gates(Written):
     """Which checks stop a release, and what each one asks for. Durations in seconds."""
 
     blocks: tuple[Topic, ...] = Field(
@@ -42,7 +50,9 @@ class Gates(Frozen):
     )
     scan_check: Text = Field("trivy", description="Check runs of the scan: this name, alone or followed by a space.")
     scan_fails_on: tuple[Literal["LOW", "MEDIUM", "HIGH", "CRITICAL", "UNKNOWN"], ...] = Field(
-        ("HIGH", "CRITICAL"), description="Severities that fail the scan. Playbook 3, step 1.3."
+        ("HIGH", "CRITICAL"),
+        min_length=1,
+        description="Severities that fail the scan, at least one. Playbook 3, step 1.3. Without a scan: not_needed.",
     )
     scan_ignored: tuple[Ignored, ...] = Field((), description="Vulnerabilities that are accepted, each until a day.")
     main_branch: Text = Field("main", description="The commit of a release must be on this branch. Playbook 2.")
@@ -51,6 +61,9 @@ class Gates(Frozen):
     )
     on_call_s: float = Field(7200, gt=0, description="On-call must be covered for so long. Playbook 2: two hours.")
     load_test_label: Text = Field("load-test", description="GitHub issues whose comments acknowledge a load test.")
+    load_test_days_max: int = Field(
+        90, ge=1, le=999, description="An acknowledgement holds for at most so many days, whatever its comment says."
+    )
     rollback_plan: Literal["policy", "person"] = Field(
         "policy",
         description="policy: the plan that each release computes is accepted. person: the request names its reader.",
@@ -64,6 +77,10 @@ class Gates(Frozen):
         "none", description="Whether a person must agree before production is touched, or before all users move."
     )
     approval_deadline_s: float = Field(3600, gt=0, description="For that answer. Without one the release ends.")
+
+    def is_scan(self, check: str) -> bool:
+        """Whether the check run of that name is one of the image scan."""
+        return check == self.scan_check or check.startswith(f"{self.scan_check} ")
 
     def stops(self, topic: Topic, *, is_hotfix: bool = False) -> bool:
         """Whether an open item of ``topic`` stops a release, or a hotfix."""

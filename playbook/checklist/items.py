@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from playbook.base import Frozen
-from playbook.text import Cleaned
+from playbook.form import Form, Line, Person, sentence, too_many, who
 
 
 class Topic(StrEnum):
@@ -80,16 +79,12 @@ class Answer(StrEnum):
         return {Answer.PASS: "✅", Answer.FAIL: "❌", Answer.CANNOT_TELL: "❔", Answer.ACKNOWLEDGED: "☑️"}[self]
 
 
-class Override(Frozen):
+class Override(Form):
     """A person goes on although one item is open. It holds for that item only, and is told with the release."""
 
     item: Topic = Field(title="Item", description="The one item that this override is for.")
-    by: Annotated[Cleaned, StringConstraints(strip_whitespace=True, max_length=200)] = Field(
-        "", title="Who", description="Required. The name of the person who decides."
-    )
-    reason: Annotated[Cleaned, StringConstraints(strip_whitespace=True, max_length=500)] = Field(
-        "", title="Reason", description="Required. Why the release may go on. #releases reads it."
-    )
+    by: Person = who("Who", "Required. The name of the person who decides.")
+    reason: Line = sentence("Required. Why the release may go on. #releases reads it.", "Looked at by hand")
 
     def __str__(self) -> str:
         return f"{self.item.words}: overridden by {self.by}: {self.reason}"
@@ -104,6 +99,7 @@ def override_problems(overrides: Sequence[Override]) -> list[str]:
         for name, why in needed
         if not getattr(one, name)
     ]
+    found += [f"overrides: {one.item.value}: {problem}" for one in overrides for problem in too_many(one)]
     items = [one.item for one in overrides]
     twice = sorted({item.value for item in items if items.count(item) > 1})
     return found + [f"overrides: {item} is overridden twice" for item in twice]

@@ -9,7 +9,7 @@ from pydantic import Field
 from playbook.base import Frozen
 from playbook.release.outcome import ReleaseOutcome
 
-VERSION = re.compile(r"\bv\d{8}-[0-9a-f]{6,40}\b")
+VERSION = re.compile(r"\bv[0-9]{8}-(?:hotfix[0-9]+-)?[0-9a-f]{6,40}\b")
 
 
 class Flow(StrEnum):

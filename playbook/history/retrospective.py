@@ -22,7 +22,7 @@ SLOWER = 1.5
 SLOW_S = 30.0
 WAIT_S = 600.0
 """Waiting for people that is worth an action item."""
-_WORD = r"v\d{8}-[0-9a-f]+|[\w.-]*/[\w./-]*|[a-z][a-z0-9]*(-[a-z0-9]+)+|(to )?(production|staging)"
+_WORD = r"v\d{8}-(hotfix\d+-)?[0-9a-f]+|[\w.-]*/[\w./-]*|[a-z][a-z0-9]*(-[a-z0-9]+)+|(to )?(production|staging)"
 _SUBJECT = re.compile(rf"(\s+({_WORD}))+$")
 
 

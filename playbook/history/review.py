@@ -18,7 +18,7 @@ DAY_S = 86_400.0
 REPEATED = 2
 SHOWN = 5
 TROUBLE = (ReleaseOutcome.REVERTED, ReleaseOutcome.REFUSED, ReleaseOutcome.HALTED, "Failed")
-_SPECIFIC = re.compile(r"v\d{8}-[0-9a-f]+|\b[a-z0-9-]+-\d{5}-\w+\b|\d+([.,]\d+)*")
+_SPECIFIC = re.compile(r"v\d{8}-(?:hotfix\d+-)?[0-9a-f]+|\b[a-z0-9-]+-\d{5}-\w+\b|\d+([.,]\d+)*")
 
 
 class Review(Frozen):

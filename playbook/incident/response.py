@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from playbook.base import Frozen
+from playbook.base import Frozen, Written
 from playbook.incident.logs import LogLine
 from playbook.text import LINE_MAX, clean, mask
 
@@ -39,7 +39,7 @@ class Call(StrEnum):
     SECURITY = "security"
 
 
-class Contact(Frozen):
+class Contact(Written):
     """A person whom an incident may need (playbook 10)."""
 
     name: str = Field("", description="Of the person. It may change; the role stays.")

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from playbook.base import Frozen
+from playbook.base import Written
 from playbook.incident.response import Call, Contact
 from playbook.messages.facts import Audience, Message, Page
 
@@ -40,7 +40,7 @@ class MessageKind(StrEnum):
     QUARTERLY_REVIEW = "quarterly-review"
 
 
-class Routing(Frozen):
+class Routing(Written):
     """Exceptions to what each message says itself, and which pager is called for what."""
 
     channels: dict[MessageKind, tuple[Audience, ...]] = Field(
@@ -64,7 +64,10 @@ class Routing(Frozen):
 
     def calls(self, pager: str, page: Page) -> bool:
         """Whether the pager of that name is called for ``page``."""
-        wanted = called_for(page)
+        return self.is_called_for(pager, called_for(page))
+
+    def is_called_for(self, pager: str, wanted: Sequence[Call]) -> bool:
+        """Whether the pager of that name is called for any of ``wanted``."""
         if pager in self.pagers:
             return bool(set(wanted) & set(self.pagers[pager]))
         return any(one is not Call.SECURITY for one in wanted)

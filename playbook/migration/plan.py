@@ -5,19 +5,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import pairwise
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
-from playbook.base import Frozen
+from playbook.base import Frozen, Written
 from playbook.errors import BadRequest, Refused
-from playbook.form import INTERNAL, Form, field, sentence, who
+from playbook.form import INTERNAL, Form, Line, Person, field, sentence, too_many, who
 from playbook.release.version import VERSION
 
 Document = dict[str, object]
 """A document, a query or an update, as MongoDB writes them."""
-
-Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
 
 
 class SchemaRange(Frozen):
@@ -83,7 +81,7 @@ class Migration(Frozen):
     )
 
 
-class Migrations(Frozen):
+class Migrations(Written):
     """Where the migrations of an environment are, and who writes to the database."""
 
     folder: str = Field(min_length=1, description="Folder of the migration modules, as the worker sees it.")
@@ -132,7 +130,7 @@ class MigrationRequest(Form):
     reason: Line = sentence(
         "What is broken, in one sentence. It is announced.", "Names are cut off after the migration"
     )
-    requested_by: Line = who()
+    requested_by: Person = who()
     to_release: Line = Field(
         "",
         title="Code",
@@ -154,7 +152,8 @@ class MigrationRequest(Form):
     def problems(self) -> list[str]:
         """What is wrong with it, one line for each field."""
         needed = (("reason", "say in one sentence what is broken"), ("requested_by", "say who asks"))
-        return [f"{name}: {why}" for name, why in needed if self.continues or not getattr(self, name)]
+        missing = [f"{name}: {why}" for name, why in needed if self.continues or not getattr(self, name)]
+        return missing + too_many(self)
 
 
 class RollbackPlan(Frozen):

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from playbook.base import Frozen
-from playbook.checklist.items import Override, override_problems
-from playbook.form import INTERNAL, SERVICES, Form, field, must_match, sentence, who
+from playbook.checklist.items import override_problems
+from playbook.form import INTERNAL, SERVICES, AtMost, Form, Line, Person, field, must_match, sentence, too_many, who
 from playbook.incident.decision_matrix import MATRIX, Symptom, Trigger
-from playbook.release.version import VersionText, version_problem
-from playbook.text import Cleaned, clean
+from playbook.release.version import Overrides, unknown_service, version_problem
+from playbook.text import Said, clean, foreign_letters
 
 HOTFIX_IN_FORM = r"v[0-9]{8}-hotfix[0-9]+-[0-9a-f]{6,40}"
 HOTFIX_FORM = "vYYYYMMDD-hotfixN-<commit>, for example v20251116-hotfix1-abc123"
@@ -26,8 +26,6 @@ MITIGATED_MAX = 1000
 
 TARGET = r"[a-z][a-z0-9-]{1,62}"
 """A release or a revision, as the field `to` of a rollback takes them."""
-
-Line = Annotated[Cleaned, StringConstraints(strip_whitespace=True, max_length=500)]
 
 
 class RollbackRequest(Form):
@@ -41,7 +39,7 @@ class RollbackRequest(Form):
     reason: Line = sentence(
         "What is wrong, in one sentence. It is announced.", "Bias reports fail with 500 since 14:20 UTC"
     )
-    requested_by: Line = who()
+    requested_by: Person = who()
     to: Line = Field(
         "",
         title="Roll back to",
@@ -72,7 +70,7 @@ class RollbackRequest(Form):
         if self.to and not re.fullmatch(rf"[\s,]*{TARGET}([\s,]+{TARGET})*[\s,]*", self.to):
             found.append(
                 f"to: {clean(self.to, 60)!r} is neither a release such as v20251115-abc123 nor revisions separated by "
-                "commas"
+                f"commas{foreign_letters(self.to[:60])}"
             )
         row = MATRIX[self.symptom]
         if row.trigger in (Trigger.NEVER, Trigger.NEVER_FORWARD) and not self.override_reason:
@@ -80,7 +78,7 @@ class RollbackRequest(Form):
                 f"override_reason: for {row.symptom.value!r} the matrix says {row.response.value!r}: "
                 f"{row.trigger.value}. Start hotfix/production, or say here why to roll back all the same"
             )
-        return found
+        return found + too_many(self)
 
 
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
@@ -184,7 +182,7 @@ class ExploitCheck(Form):
 class HotfixRequest(Form):
     """A fix that cannot wait for a canary (playbook 6)."""
 
-    version: VersionText = Field(
+    version: Said = Field(
         "",
         title="Version",
         description=HOTFIX_FORM,
@@ -198,22 +196,20 @@ class HotfixRequest(Form):
     )
     reason: Line = sentence("What is being fixed. #releases reads it.", "Closes the login bypass in the token check")
     incident: Line = sentence("The CVE, or the incident's name or link.", "CVE-2025-12345", title="CVE or incident")
-    approver: Line = who("Approver", "Who allows the canary to be skipped. It is recorded and announced.")
-    requested_by: Line = Field(
+    approver: Person = who("Approver", "Who allows the canary to be skipped. It is recorded and announced.")
+    requested_by: Person = Field(
         "",
         title="Requested by",
         description="Your name. It is recorded.",
         json_schema_extra=field(example="Aziz"),
     )
-    exploit: tuple[ExploitCheck, ...] = Field(
+    exploit: Annotated[tuple[ExploitCheck, ...], AtMost(10)] = Field(
         (),
-        max_length=10,
         title="Exploit check",
         description="Requests that must be refused once the fix is live. They run before and after.",
     )
-    overrides: tuple[Override, ...] = Field(
+    overrides: Overrides = Field(
         (),
-        max_length=20,
         title="Overrides",
         description="To go on although an item that stops hotfixes is open: one entry for each item, with who and why.",
     )
@@ -235,14 +231,13 @@ class HotfixRequest(Form):
         ):
             if not getattr(self, name):
                 found.append(f"{name}: {why}")
-        known = ", ".join(known_services)
         found += [
-            f"exploit: {check.service!r} is not a service of this environment; it has {known}"
+            unknown_service("exploit", check.service, known_services)
             for check in self.exploit
             if check.service not in known_services
         ]
         found += [problem for check in self.exploit for problem in check.problems()]
-        return found + override_problems(self.overrides)
+        return found + too_many(self) + override_problems(self.overrides)
 
 
 class Measure(StrEnum):
@@ -272,14 +267,13 @@ class MitigateRequest(Form):
         le=MITIGATED_MAX,
     )
     reason: Line = sentence("Why. It is kept on the service and announced.", "Queue is growing; p95 is 4 s")
-    requested_by: Line = who()
+    requested_by: Person = who()
 
     def problems(self, known_services: tuple[str, ...], maintenance_revision: str) -> list[str]:
         """Everything that is missing or wrong, one line for each field."""
         found = []
         if self.service not in known_services:
-            known = ", ".join(known_services)
-            found.append(f"service: {self.service!r} is not a service of this environment; it has {known}")
+            found.append(unknown_service("service", self.service, known_services))
         elif self.measure is Measure.READ_ONLY and not maintenance_revision:
             found.append(
                 f"measure: {self.service} has no maintenance revision. Deploy one, name it in its [[services]] entry "
@@ -292,14 +286,14 @@ class MitigateRequest(Form):
             for name, why in (("reason", "say why"), ("requested_by", "say who asks"))
             if not getattr(self, name)
         ]
-        return found
+        return found + too_many(self)
 
 
 class StandDown(Form):
     """A person takes over from a release that the engine cannot finish: its lease goes, users stay where they are."""
 
     release: Line = sentence("Its id, as the page says it.", "v20251116-abc123-1f2e3d", title="Release")
-    by: Line = who("Who", "Who is responsible for the services from now on.")
+    by: Person = who("Who", "Who is responsible for the services from now on.")
     reason: Line = sentence("Why recovery must not try again.", "Cloud Run refuses every change; done by hand")
 
     def problems(self) -> list[str]:
@@ -309,4 +303,4 @@ class StandDown(Form):
             ("by", "say who takes over"),
             ("reason", "say why recovery must not try again"),
         )
-        return [f"{name}: {why}" for name, why in needed if not getattr(self, name)]
+        return [f"{name}: {why}" for name, why in needed if not getattr(self, name)] + too_many(self)

@@ -6,15 +6,15 @@ from datetime import date
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, WithJsonSchema, field_validator, model_validator
+from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from playbook.analysis.policy import Policy
 from playbook.analysis.samples import CounterSeries
-from playbook.base import Frozen
+from playbook.base import Frozen, Written
 from playbook.checklist.items import Override, override_problems
 from playbook.errors import BadRequest
-from playbook.form import SERVICES, Form, field, must_match
-from playbook.text import Cleaned, clean
+from playbook.form import SERVICES, AtMost, Form, Person, field, must_match, too_many
+from playbook.text import Said, clean, foreign_letters
 
 VERSION = re.compile(r"v(?P<date>[0-9]{8})-(?:hotfix(?P<hotfix>[0-9]+)-)?(?P<commit>[0-9a-f]{6,40})")
 VERSION_IN_FORM = r"v[0-9]{8}-(hotfix[0-9]+-)?[0-9a-f]{6,40}"
@@ -22,20 +22,27 @@ VERSION_IN_FORM = r"v[0-9]{8}-(hotfix[0-9]+-)?[0-9a-f]{6,40}"
 CANARY_PERCENT_MIN, CANARY_PERCENT_MAX = 1, 99
 VERSION_FORM = "vYYYYMMDD-<commit> or vYYYYMMDD-hotfixN-<commit>, for example v20251116-abc123"
 
-VersionText = Annotated[Cleaned, StringConstraints(strip_whitespace=True, max_length=64)]
+QUOTED_MAX = 60
+Overrides = Annotated[tuple[Override, ...], AtMost(20)]
 
 
 def version_problem(text: str, form: str = VERSION_FORM, *, must_be_hotfix: bool = False) -> str | None:
     """What is wrong with a version, naming its field; None where nothing is. Its day must be one of the calendar."""
     found = VERSION.fullmatch(text)
     if found is None or (must_be_hotfix and found["hotfix"] is None):
-        return f"version: {text!r} is not {form}"
+        return f"version: {clean(text, QUOTED_MAX)!r} is not {form}{foreign_letters(text[:QUOTED_MAX])}"
     day = found["date"]
     try:
         date(int(day[:4]), int(day[4:6]), int(day[6:]))
     except ValueError:
         return f"version: {text!r} says {day}, which is no day of the calendar; the form is {form}"
     return None
+
+
+def unknown_service(field: str, name: str, known: Iterable[str]) -> str:
+    """The sentence about a service that is not among the ``known`` ones."""
+    said = f"{clean(name, QUOTED_MAX)!r} is not a service of this environment{foreign_letters(name[:QUOTED_MAX])}"
+    return f"{field}: {said}; it has {', '.join(known)}"
 
 
 class Version(Frozen):
@@ -127,10 +134,13 @@ HEADER_REFERENCE = re.compile(
 )
 
 
-class Service(Frozen):
+class Service(Written):
     """One Cloud Run service of an environment, as its file describes it."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,47}[a-z0-9]$", description="its name in Cloud Run")
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9-]{0,47}[a-z0-9]$",
+        description="its name in Cloud Run: lower-case letters, digits and hyphens, a letter first",
+    )
     has_tags: bool = Field(
         True,
         description="a release tags its revisions, and smoke-tests the new one at its tag before it has users. False: "
@@ -139,11 +149,13 @@ class Service(Frozen):
     tag_url: str = Field(
         "",
         pattern=r"^(https?://[^\s]*\{tag\}[^\s]*)?$",
-        description="where a tagged revision answers, with {tag} in it: for a service whose run.app URLs are off or "
-        "are not reached from here. Empty: the URL that Cloud Run names",
+        description="where a tagged revision answers, such as https://{tag}.internal, with {tag} in it: for a service "
+        "whose run.app URLs are off or are not reached from here. Empty: the URL that Cloud Run names",
     )
     url: str = Field(
-        "", pattern=r"^(https?://\S+)?$", description="where the service answers smoke tests; empty: its run.app URL"
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="where the service answers smoke tests, such as https://api.internal; empty: its run.app URL",
     )
     headers: dict[str, str] = Field(
         default_factory=dict,
@@ -192,7 +204,7 @@ class Service(Frozen):
 class ReleaseRequest(Form):
     """What a person, a schedule or CI sends to start a release. Shown as a form in the Prefect UI."""
 
-    version: VersionText = Field(
+    version: Said = Field(
         "",
         title="Version",
         description=f"{VERSION_FORM}. Leave it empty for the version that passed staging last.",
@@ -201,16 +213,14 @@ class ReleaseRequest(Form):
             **must_match(rf"\s*|\s*{VERSION_IN_FORM}\s*", "vYYYYMMDD-<commit>, for example v20251116-abc123"),
         ),
     )
-    changes: Cleaned = Field(
+    changes: Annotated[Said, AtMost(2000)] = Field(
         "",
-        max_length=2000,
         title="Changes",
         description="One line for #releases: what is in this release.",
         json_schema_extra=field(example="Faster bias analysis; new export button"),
     )
-    requested_by: Cleaned = Field(
+    requested_by: Person = Field(
         "",
-        max_length=200,
         title="Requested by",
         description="Your name. It is recorded, and shown in every message about this release.",
         json_schema_extra=field(example="Aziz"),
@@ -222,7 +232,7 @@ class ReleaseRequest(Form):
         json_schema_extra=field(choices=SERVICES, uniqueItems=True),
     )
     canary_percent: Annotated[
-        int | float | None,
+        bool | int | float | None,
         WithJsonSchema({"type": "integer", "minimum": CANARY_PERCENT_MIN, "maximum": CANARY_PERCENT_MAX}),
     ] = Field(
         None,
@@ -230,15 +240,13 @@ class ReleaseRequest(Form):
         description="Share of users on the canary, a whole number from 1 to 99. Leave it empty for the policy's share.",
         json_schema_extra=field(examples=[10]),
     )
-    overrides: tuple[Override, ...] = Field(
+    overrides: Overrides = Field(
         (),
-        max_length=20,
         title="Overrides",
         description="To go on although an item that blocks is open: one entry for each item, with who and why.",
     )
-    plan_reviewed_by: Cleaned = Field(
+    plan_reviewed_by: Person = Field(
         "",
-        max_length=200,
         title="Rollback plan reviewed by",
         description="Who has read the rollback plan, where the policy asks for a person. A plan-only run shows it.",
     )
@@ -266,23 +274,22 @@ class ReleaseRequest(Form):
         found = []
         if self.version and (problem := version_problem(self.version)):
             found.append(problem)
-        known = ", ".join(known_services)
         found += [
-            f"services: {name!r} is not a service of this environment; it has {known}"
-            for name in self.services
-            if name not in known_services
+            unknown_service("services", name, known_services) for name in self.services if name not in known_services
         ]
         if len(set(self.services)) != len(self.services):
             found.append("services: a service is named twice")
         percent, low, high = self.canary_percent, CANARY_PERCENT_MIN, CANARY_PERCENT_MAX
-        if percent is not None and not low <= percent <= high:
+        if isinstance(percent, bool):
+            found.append(f"canary_percent: {str(percent).lower()} is no number; write one between {low} and {high}")
+        elif percent is not None and not low <= percent <= high:
             found.append(
                 f"canary_percent: {clean(str(percent), 20)} is not between {low} and {high}; to skip the canary use "
                 "the hotfix flow"
             )
         elif percent is not None and percent != int(percent):
             found.append(f"canary_percent: {percent:g} is not a whole number; write one between {low} and {high}")
-        return found + override_problems(self.overrides)
+        return found + too_many(self) + override_problems(self.overrides)
 
 
 def is_version(text: str) -> bool:

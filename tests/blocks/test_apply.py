@@ -111,7 +111,7 @@ async def test_an_environment_opens_as_it_was_applied(applied: Done) -> None:
 
 
 async def test_the_server_holds_no_secret(applied: Done, server: Server) -> None:
-    """Whoever has the server's one login and asks for every secret is shown where they are."""
+    """A person with the server's login who asks for every secret sees references only."""
     async with server.client as client:
         by_name = "/block_types/slug/ethixai-environment/block_documents/name/production?include_secrets=true"
         every = await client.post("/block_documents/filter", json={"include_secrets": True})

@@ -55,7 +55,7 @@ async def test_a_backup_beyond_the_first_page_is_found(atlas: Atlas, office) -> 
     assert [one.at_s for one in await atlas.backups()] == list(range(2 * PAGE))
 
 
-async def test_more_backups_than_anybody_keeps_are_refused(atlas: Atlas, office) -> None:
+async def test_a_list_of_backups_without_an_end_is_refused(atlas: Atlas, office) -> None:
     """A list without an end is not followed for ever."""
     for _ in range(PAGE):
         office.vendors.atlas.keep_snapshot(USERS, 1000.0)
@@ -109,7 +109,7 @@ async def test_wrong_credentials_are_refused_and_not_shown(atlas: Atlas) -> None
 
 @pytest.mark.parametrize("fault", [{"status": 503}, {"garbage": True}, {"status": 429, "count": None}], ids=str)
 async def test_what_passes_is_asked_again(atlas: Atlas, office, fault) -> None:
-    """Away, busy, or somebody else who answers."""
+    """Away, busy, or another server that answers."""
     office.vendors.fault("atlas", **{"count": 2, **fault})
     with pytest.raises(Transient):
         await atlas.backups()

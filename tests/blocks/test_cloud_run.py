@@ -106,7 +106,7 @@ async def test_revisions_come_newest_first(backend) -> None:
 
 
 async def test_a_write_under_an_old_version_is_a_conflict_and_changes_nothing(backend) -> None:
-    """Somebody wrote in between: ours is not applied."""
+    """Another client wrote in between: ours is not applied."""
     old = await backend.now()
     await backend.move(TrafficSplit.all_to(STABLE))
     with pytest.raises(Conflict, match="ethixai-backend"):
@@ -123,7 +123,7 @@ async def test_a_lost_reply_is_not_known_and_found_out_by_reading(backend) -> No
     assert len(await backend.world.writes()) == 1
 
 
-async def test_a_revision_that_does_not_start_says_why_and_moves_nobody(backend) -> None:
+async def test_a_revision_that_does_not_start_says_why_and_gets_no_traffic(backend) -> None:
     """The container's own reason is in the error, and users stay where they were."""
     with pytest.raises(StartFailed, match="failed to start"):
         await backend.deploy("dies")
@@ -218,7 +218,7 @@ async def test_an_unknown_service_names_project_region_and_service(backend) -> N
         await backend.cloud_run.snapshot("ethixai-nothing")
 
 
-async def test_somebody_who_may_not_write_hears_which_permission(backend) -> None:
+async def test_a_refused_write_names_the_missing_permission(backend) -> None:
     """The flight check writes nothing, and says what to grant."""
     await backend.cloud_run.can_write("ethixai-backend")
     await backend.world.deny("*", "run.services.update")

@@ -168,7 +168,12 @@ MISTAKES = [
         "vault =",
         "slack.token: a secret does not stand in this file; say where it is: {env",
     ),
-    ("a wrong name", 'name = "small"', 'name = "Small One"', "name: String should match pattern"),
+    (
+        "a wrong name",
+        'name = "small"',
+        'name = "Small One"',
+        "name: does not have the form that it must have. Also the name of the block: lower-case letters",
+    ),
     ("no services", "[[services]]", "[[elsewhere]]", "services: missing; add it."),
     (
         "an unknown policy",
@@ -218,6 +223,80 @@ MISTAKES = [
         "[registry]",
         "[gates]\non_call_s = 1e300\n[registry]",
         "gates.on_call_s: 1e+300 s is longer",
+    ),
+    (
+        "a check without a name",
+        'name = "small"',
+        'name = "small"\nrequired_checks = [""]',
+        "required_checks: an entry is empty",
+    ),
+    (
+        "none beside a check",
+        'name = "small"',
+        'name = "small"\nrequired_checks = ["none", "ci"]',
+        'required_checks: "none" says that no check is needed; it stands alone',
+    ),
+    (
+        "an app without a name",
+        "[registry]",
+        "[github]\nrepository = 'a/b'\ntoken = {env = 'BLOCKS_TEST_TOKEN'}\nchecks_apps = ['']\n[registry]",
+        "github.checks_apps: an entry is empty",
+    ),
+    (
+        "a repository of another form",
+        "[registry]",
+        "[github]\nrepository = 'a'\ntoken = {env = 'BLOCKS_TEST_TOKEN'}\n[registry]",
+        "github.repository: does not have the form that it must have. As owner/name.",
+    ),
+    (
+        "a status of another form",
+        "[registry]",
+        "[telemetry]\nstatus_values = {partial = '7xx'}\n[registry]",
+        "telemetry.status_values.partial: does not have the form that it must have. What a word of your own means",
+    ),
+    (
+        "an alert without a name",
+        "[registry]",
+        "[gates]\nalerts = ['\u2060']\n[registry]",
+        "gates.alerts[0]: must have at",
+    ),
+    (
+        "an item that is not needed without a reason",
+        "[registry]",
+        "[gates]\nnot_needed = {ci = '-'}\n[registry]",
+        "gates.not_needed.ci: must have at least one letter or digit",
+    ),
+    (
+        "a scan that nothing fails",
+        "[registry]",
+        "[gates]\nscan_fails_on = []\n[registry]",
+        "gates.scan_fails_on: must have at least 1 item",
+    ),
+    (
+        "a number that is true",
+        "[registry]",
+        "[gates]\non_call_s = true\n[registry]",
+        "gates.on_call_s: must not be true",
+    ),
+    (
+        "a share that is true",
+        "[registry]",
+        "[policy]\ncanary_percent = true\n[registry]",
+        "policy.canary_percent: must",
+    ),
+    ("a timeout that is true", 'url = "http://x"', 'url = "http://x"\nstep_s = true', "prometheus.step_s: must not be"),
+    (
+        "looks that are rarer than samples count",
+        "[registry]",
+        "[policy]\ntick_s = 4000\n[registry]",
+        "policy.tick_s: tick_s = 4000 is above freshness_s = 60",
+    ),
+    (
+        "a window beyond the calendar",
+        "[registry]",
+        "[gates]\nfreeze = [{name = 'x', begins = '0001-01-01 00:00', ends = '0001-01-02 00:00', "
+        "zone = 'Asia/Tokyo'}]\n[registry]",
+        "gates.freeze[0]: 0001-01-01 00:00 to 0001-01-02 00:00 in Asia/Tokyo is beyond the calendar",
     ),
     ("an endless step", 'url = "http://x"', 'url = "http://x"\nstep_s = inf', "prometheus.step_s: inf s is longer"),
 ]
@@ -370,7 +449,7 @@ RULES = [
     (
         "an id that Slack does not have",
         lambda t: t + "[contacts]\nCTO = {slack = '@cto', slack_id = '@cto'}\n",
-        "contacts.CTO.slack_id: String should match pattern",
+        "contacts.CTO.slack_id: does not have the form that it must have. Slack's id",
     ),
     ("itself before it", lambda t: ALONE + t, "staging: small would have to pass itself first"),
     (

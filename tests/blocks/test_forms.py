@@ -149,14 +149,38 @@ def test_an_empty_form_names_each_field_that_it_needs(name: str) -> None:
     assert all(errors == [f"'{field}' is a required property"] for field, errors in refusals(name).items())
 
 
-@pytest.mark.parametrize("blank", ["", " ", " \n\t "])
-def test_spaces_fill_no_field_in(blank: str) -> None:
+@pytest.mark.parametrize("blank", ["", " ", " \n\t ", "\u2060", "\u200b \u00ad", "-", "…", "🙂"])
+def test_spaces_and_signs_fill_no_field_in(blank: str) -> None:
     """The form says that a word is needed."""
     for name, needed in REQUIRED.items():
         texts = [key for key in needed if request(name)["properties"][key].get("type") == "string"]
         texts = [key for key in texts if key not in ("service", "version")]
         found = refusals(name, **RIGHT[name] | dict.fromkeys(texts, blank))
-        assert found == {key: ["'at least one word' was expected"] for key in texts}
+        most = {key: 200 if key in ("requested_by", "approver") else 500 for key in texts}
+        assert found == {key: [f"'at least one word, at most {most[key]} characters' was expected"] for key in texts}
+
+
+LONG = [
+    ("release/production", "changes", "x" * 2001, "'at most 2000 characters' was expected"),
+    ("release/production", "plan_reviewed_by", "x" * 201, "'at most 200 characters' was expected"),
+    ("rollback/production", "reason", "x" * 501, "'at least one word, at most 500 characters' was expected"),
+    ("mitigate/production", "requested_by", "x" * 201, "'at least one word, at most 200 characters' was expected"),
+    ("hotfix/production", "overrides", [{"item": "ci", "by": "Ada", "reason": "x"}] * 21, "'at most 20 entries'"),
+]
+
+
+@pytest.mark.parametrize(("name", "field", "value", "says"), LONG)
+def test_what_is_too_long_is_refused_in_the_form_in_words(name: str, field: str, value: Any, says: str) -> None:
+    """With the limit, and without the whole text."""
+    assert says in str(refusals(name, **RIGHT[name] | {field: value})[field])
+
+
+def test_an_override_without_who_or_why_is_refused_in_the_form() -> None:
+    """As a request from a script is, in words."""
+    for left_out in ("by", "reason"):
+        override = {"item": "ci", "by": "Ada", "reason": "seen by hand"} | {left_out: "\u2060"}
+        found = str(refusals("release/production", overrides=[override])["overrides"])
+        assert "at least one word" in found
 
 
 RELEASE_FORM = "'vYYYYMMDD-<commit>, for example v20251116-abc123' was expected"

@@ -16,7 +16,9 @@ from blocks import GitHub, PagerDuty, Registry, SecretManager, Sentry, Slack, fi
 from blocks.environment import Environment
 from blocks.secret_reference import SecretReference
 from playbook.checklist.items import Answer, Item, Override, Topic
+from playbook.incident.response import Call
 from playbook.messages.facts import Audience
+from playbook.messages.routing import Routing
 from playbook.release.plan import Order
 from playbook.release.version import Image, Version
 from rehearsal.world.remote import RemoteWorld
@@ -214,6 +216,17 @@ def without_checks(office: Any, env: Environment) -> Environment:
     return env.model_copy(update={"required_checks": ()})
 
 
+def the_scan_alone(office: Any, env: Environment) -> Environment:
+    """The scan has an item of its own, so nothing is left to ask of CI."""
+    return env.model_copy(update={"required_checks": ("trivy", "trivy backend")})
+
+
+def thousands_of_checks(office: Any, env: Environment) -> None:
+    """More than are read; the one that failed may be among the rest."""
+    many = {f"check-{number}": "success" for number in range(1000)}
+    office.vendors.github.checked(COMMIT, dict.fromkeys(env.required_checks, "success") | many)
+
+
 CI: dict[str, tuple[Given, Answer, str]] = {
     "all passed": (checks(**GREEN), Answer.PASS, "on main; ci / test-backend"),
     "neutral and skipped": (checks(**GREEN | {"test_backend": "neutral", "test_ai_core": "skipped"}), Answer.PASS, ""),
@@ -247,6 +260,8 @@ CI: dict[str, tuple[Given, Answer, str]] = {
         Answer.FAIL,
         "the commit is not on main",
     ),
+    "the scan alone": (the_scan_alone, Answer.CANNOT_TELL, "names the image scan alone"),
+    "more than are read": (thousands_of_checks, Answer.CANNOT_TELL, "has more than 1000; not all of them were read"),
     "no required checks": (without_checks, Answer.CANNOT_TELL, "names no required_checks"),
 }
 
@@ -292,6 +307,29 @@ async def test_on_call_must_hold_for_the_whole_window(env: Environment, order: O
     office.vendors.pagerduty.on_call()
     found = await asked(env, Topic.ON_CALL, order)
     assert (found.answer, "no person" in found.seen) == (Answer.FAIL, True)
+
+
+async def test_who_is_called_for_security_alone_covers_no_release(env: Environment, order: Order, office: Any) -> None:
+    """Neither does their pager have to say who is on call: it needs no API token."""
+    security = PagerDuty(name="security", routing_key=SecretReference.given(SecretStr("1" * 32)))
+    routing = Routing(pagers={"security": (Call.SECURITY,)})
+    both = env.model_copy(update={"pagers": [*env.pagers, security], "routing": routing})
+    assert (await asked(both, Topic.ON_CALL, order)).answer is Answer.PASS
+    for_all = env.model_copy(update={"pagers": [*env.pagers, security]})
+    assert (await asked(for_all, Topic.ON_CALL, order)).answer is Answer.CANNOT_TELL
+    covering = env.pagers[0].model_copy(update={"name": "security"})  # type: ignore[attr-defined]
+    alone = env.model_copy(update={"pagers": [covering], "routing": routing})
+    assert (await asked(alone, Topic.ON_CALL, order)).answer is Answer.CANNOT_TELL
+
+
+async def test_production_passes_no_staging_only_in_so_many_words(env: Environment, order: Order) -> None:
+    """A line that is missing in the file does not open the item."""
+    alone = env.model_copy(update={"staging": ""})
+    found = await asked(alone, Topic.STAGING, order)
+    assert (found.answer, "names no staging environment" in found.seen) == (Answer.CANNOT_TELL, True)
+    said = alone.gates.model_copy(update={"not_needed": {Topic.STAGING: "there is no second project"}})
+    found = await asked(alone.model_copy(update={"gates": said}), Topic.STAGING, order)
+    assert (found.answer, "there is no second project" in found.seen) == (Answer.ACKNOWLEDGED, True)
 
 
 async def test_a_load_test_that_no_person_acknowledged_fails(env: Environment, order: Order, office: Any) -> None:

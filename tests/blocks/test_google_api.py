@@ -74,7 +74,7 @@ def test_a_read_is_never_a_conflict(kind: type[Exception]) -> None:
 
 
 def test_a_missing_permission_is_named() -> None:
-    """Whoever reads it knows what to grant."""
+    """It says which permission to grant."""
     assert "Grant run.services.get" in str(translate(api.PermissionDenied("no"), "Cloud Run", "run.services.get"))
 
 

@@ -1,14 +1,18 @@
 """Reading the history of releases from a real Prefect server."""
 
+import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from flows.quarterly_review import span
+from playbook.errors import BadRequest
 from playbook.history.review import review
 from rehearsal.server import Server, prefect_server
 from tasks import history
@@ -161,3 +165,38 @@ async def test_a_quarter_is_whole_with_thousands_of_runs_and_after_prefect_has_d
     assert [run.run_id for run in kept] == [run.run_id for run in found]
     assert review(kept, "busy", from_s, to_s) == figures
     assert await history.runs_between.fn("production", from_s, from_s + 3600) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "request_", "tags", "version"),
+    [
+        ("as v20250101-aaaaaa, but better", {}, ["production", "v20251116-abc123"], "v20251116-abc123"),
+        ("a name of a person's own", {"version": "v20251116-abc123"}, [], "v20251116-abc123"),
+        ("hotfix", {"version": "v20251116-hotfix2-abc123"}, [], "v20251116-hotfix2-abc123"),
+        ("release v20251116-abc123 to production", {}, [], "v20251116-abc123"),
+        ("no version at all", {"version": None}, ["production"], ""),
+        ("a request that is a text", "v20251116-abc123", [], ""),
+    ],
+)
+def test_a_run_keeps_its_version_whatever_people_call_it(
+    name: str, request_: Any, tags: list[str], version: str
+) -> None:
+    """What was asked for, then its tag, then its message, then its name."""
+    run = FlowRun(id=uuid4(), flow_id=uuid4(), name=name, tags=tags, parameters={"request": request_}, start_time=NOW)
+    found = history.record(run, "hotfix" if "hotfix" in version else "release", "production")
+    assert found.version == version
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "says"),
+    [
+        (date(1, 1, 1), date(2026, 1, 1), "first_day: 0001-01-01 is before 2020-01-01"),
+        (date(2026, 1, 1), date(9999, 12, 31), "last_day: 9999-12-31 is after 2099-12-31"),
+        (date(2026, 2, 1), date(2026, 1, 1), "last_day: 2026-01-01 is before the first day"),
+        (date(2026, 1, 1), None, "last_day: give both days, or neither"),
+    ],
+)
+def test_a_span_that_cannot_be_counted_is_refused(first: date, last: date | None, says: str) -> None:
+    """Before a record of any month is read."""
+    with pytest.raises(BadRequest, match=re.escape(says)):
+        span(first, last)

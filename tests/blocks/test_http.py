@@ -186,3 +186,39 @@ async def test_a_secret_is_in_no_log(echo: str, caplog: pytest.LogCaptureFixture
     assert caplog.records
     assert TOKEN not in caplog.text
     assert TOKEN not in repr(service(echo))
+
+
+SECRET_PATH = "/services/T0ETHIXAI/B0/very-secret-part"
+
+
+@pytest.fixture(scope="module")
+async def webhook() -> AsyncIterator[str]:
+    """An incoming webhook, whose address is its secret, and which repeats the path in its errors."""
+
+    async def answer(request: Request) -> Response:
+        how = request.query_params.get("how", "")
+        if how == "moved":
+            return Response(
+                status_code=302, headers={"location": f"https://elsewhere.example/?from={request.url.path}"}
+            )
+        if how == "nonsense":
+            return PlainTextResponse("hello")
+        return PlainTextResponse(f"Cannot POST {request.url.path}", 404)
+
+    async with serve(Starlette(routes=[Route("/{rest:path}", answer, methods=["POST"])])) as served:
+        yield served.url
+
+
+@pytest.mark.parametrize("is_base", [True, False])
+@pytest.mark.parametrize("how", ["", "moved", "nonsense", "away", "hung", "no-url"])
+async def test_the_address_of_a_webhook_is_in_no_error(webhook: str, is_base: bool, how: str) -> None:
+    """Whether it is the service's address or the path of one call: scheme and host are enough to find what is wrong."""
+    url = {"away": "http://127.0.0.1:9", "no-url": "http://[::1"}.get(how, webhook) + SECRET_PATH
+    base, path = (url, f"?how={how}") if is_base else ("", f"{url}?how={how}")
+    asked = service(base, timeout_s=1e-6 if how == "hung" else 2)
+    with pytest.raises(ReleaseError) as raised:
+        await asked.json("POST", path, "to post", lambda found: found["ok"])
+    assert "very-secret-part" not in str(raised.value)
+    assert "B0" not in str(raised.value)
+    if is_base and how in ("away", "hung", "moved"):
+        assert "http://127.0.0.1:" in str(raised.value)

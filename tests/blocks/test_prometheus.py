@@ -94,7 +94,7 @@ async def test_several_series_are_not_one_number(prometheus: Prometheus) -> None
 
 
 async def test_a_wrong_address_names_its_field(whole_world) -> None:
-    """Nobody there, or somebody else: telemetry is missing, and the field is named."""
+    """No server, or another one: telemetry is missing, and the field is named."""
     for url in ("http://127.0.0.1:1", whole_world.vendors_url):
         with pytest.raises(Transient, match=r"prometheus\.url"):
             await Prometheus(url=url).clock()

@@ -169,7 +169,7 @@ def test_the_ticket_has_an_assignee_and_says_where_to_look() -> None:
 
 
 def test_a_workflow_names_its_own_assignee() -> None:
-    """Whoever started it; a login that GitHub cannot assign leaves the ticket without one."""
+    """The person who started it; a login that GitHub cannot assign leaves the ticket without one."""
     for by, assignees in (("ada (GitHub Actions)", ["ada"]), ("stranger (GitHub Actions)", None)):
         calls = released(NEXT, errors=0.05, by=by).fixture.vendors["production"].calls
         (ticket,) = [one["body"] for one in calls if one["vendor"] == "github" and one["path"].endswith("/issues")]

@@ -34,7 +34,7 @@ ANSWERS = {
     "extend, then promote": ([{"choice": "extend", "minutes": 1}, {"choice": "promote"}], "Promoted"),
     "extend, then silence": ([{"choice": "extend", "minutes": 1}], "Reverted"),
     "raise, then promote": ([{"choice": "raise", "percent": 25}, {"choice": "promote"}], "Promoted"),
-    "without a name, then promote": ([{"choice": "promote", "approver": ""}, {"choice": "promote"}], "Promoted"),
+    "without a name, then promote": ([{"choice": "promote", "approver": "\u2060"}, {"choice": "promote"}], "Promoted"),
     "raise to 80 %, then silence": ([{"choice": "raise", "percent": 80}], "Reverted"),
 }
 
@@ -114,7 +114,7 @@ def test_nobody_promotes_over_evidence() -> None:
 
 
 def test_a_hand_on_a_service_ends_the_question() -> None:
-    """Somebody moves traffic at the console while a person is asked: Interrupted, not promoted later."""
+    """A person moves traffic in the console while a person is asked: Interrupted, not promoted later."""
 
     async def scenario(test_env: TestEnvironment) -> Run:
         test_env.fixture.publish(NEW, {BACKEND: SOME_ERRORS})

@@ -57,6 +57,16 @@ def all_stopped(test_env: TestEnvironment) -> None:
     test_env.server.variables["stop_the_line"] = "no releases this week"
 
 
+def stopped_with_dashes(test_env: TestEnvironment) -> None:
+    """Prefect takes dashes in the name of a variable, and a hand in a hurry writes them."""
+    test_env.server.variables["stop-the-line-production"] = "rolled back by hand; ask Grace"
+
+
+def stopped_by_an_invisible_text(test_env: TestEnvironment) -> None:
+    """A word joiner: the variable has a text, though no one sees it."""
+    test_env.server.variables["stop_the_line"] = "\u2060"
+
+
 def nobody_on_call(test_env: TestEnvironment) -> None:
     """The escalation policy is empty."""
     test_env.fixture.vendors["production"].pagerduty.on_call()
@@ -86,6 +96,8 @@ STOPS: dict[str, tuple[Given, Topic, str]] = {
     "a freeze window": (thursday, Topic.FREEZE, "Thanksgiving (thu 14:30 to mon 08:00, Europe/Berlin)"),
     "the emergency stop": (stopped, Topic.LINE, "the database is being moved; ask Grace"),
     "the emergency stop of everything": (all_stopped, Topic.LINE, "no releases this week"),
+    "the emergency stop with dashes": (stopped_with_dashes, Topic.LINE, "rolled back by hand; ask Grace"),
+    "the emergency stop without a reason": (stopped_by_an_invisible_text, Topic.LINE, "no reason is given"),
     "no person on call": (nobody_on_call, Topic.ON_CALL, "no person is on call"),
     "no load test": (unacknowledged, Topic.LOAD_TEST, "no person has acknowledged a load test"),
     "a vulnerability": (vulnerable, Topic.SCAN, "CVE-2025-9"),

@@ -1,4 +1,4 @@
-"""Somebody else's hand after a service's last move: nobody is told that users are where they are not."""
+"""Another person moves traffic after a service's last step: no message says that users are where they are not."""
 
 import asyncio
 from collections.abc import Callable

@@ -127,7 +127,7 @@ def test_read_only_needs_a_maintenance_revision() -> None:
 
 
 def test_read_only_sends_everybody_to_the_maintenance_revision() -> None:
-    """One traffic change; a release is refused until somebody restores it, and users are back after that."""
+    """One traffic change; a release is refused until a person restores it, and users are back after that."""
 
     async def scenario(test_env: TestEnvironment) -> None:
         production = test_env.fixture.environments["production"]
@@ -151,7 +151,7 @@ def test_read_only_sends_everybody_to_the_maintenance_revision() -> None:
 
 
 def test_a_service_of_a_release_that_runs_is_left_alone() -> None:
-    """The release would take it for somebody else's hand: roll it back first."""
+    """The release would take it for a change by another person: roll it back first."""
 
     async def scenario(test_env: TestEnvironment) -> Run:
         test_env.fixture.publish(NEW)
@@ -168,7 +168,7 @@ def test_a_service_of_a_release_that_runs_is_left_alone() -> None:
 
 
 def test_the_way_back_is_what_was_found_by_the_read_it_is_written_under() -> None:
-    """Somebody else scales the service between the measure's first read and its write: restore gives back theirs."""
+    """Another person scales the service between the measure's first read and its write: restore gives back theirs."""
     theirs = Scaling(min_instances=2, max_instances=4)
 
     async def scenario(test_env: TestEnvironment) -> None:

@@ -28,7 +28,7 @@ LEAD, BACKEND, FRONTEND = SERVICES
 
 
 async def cancelled_once(test_env: TestEnvironment, is_so: Callable[[Lease], bool], backend: Behaviour) -> Page:
-    """A release that is cancelled and dies once its claim is so; the page of whoever took it back."""
+    """A release that is cancelled and dies once its lease says so; the page of the run that took it back."""
     test_env.fixture.publish(NEW, {BACKEND: backend})
     run = test_env.start_release()
 
@@ -75,7 +75,7 @@ def test_an_impact_begins_with_the_first_user() -> None:
     assert said == "10 % of users on the new revisions; failed requests were not measured"
 
 
-def test_nobody_was_hurt_by_what_nobody_had() -> None:
+def test_a_release_that_no_user_had_hurt_no_user() -> None:
     """It died while its revisions were being started."""
     assert impact(lambda lease: lease.decision is Decision.DEPLOY, Behaviour()).startswith("none")
 
@@ -164,7 +164,7 @@ def gaps(test_env: TestEnvironment) -> list[float]:
 
 
 def test_a_desk_that_hangs_is_no_silence() -> None:
-    """Nobody answers in #releases, and the release gives its signs of life from its claim on: no recovery takes it."""
+    """#releases does not answer, and the release sends heartbeats from its lease on: no recovery takes it over."""
 
     async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
         test_env.fixture.publish(NEW)
@@ -191,7 +191,7 @@ TAKERS = [
 
 
 @pytest.mark.parametrize(("module", "taking"), TAKERS, ids=[module for module, _ in TAKERS])
-def test_whoever_takes_a_claim_has_beaten(module: str, taking: ChaosScenario) -> None:
+def test_a_flow_that_acquires_a_lease_has_sent_a_heartbeat(module: str, taking: ChaosScenario) -> None:
     """Before it does anything else: one that is killed right then is missed."""
 
     async def begin(test_env: TestEnvironment) -> list[str]:
@@ -202,7 +202,7 @@ def test_whoever_takes_a_claim_has_beaten(module: str, taking: ChaosScenario) ->
         assert [name for name in play(begin) if name.startswith("release.production.")]
 
 
-def test_whoever_takes_a_claim_over_has_beaten() -> None:
+def test_a_recovery_that_takes_a_lease_over_has_sent_a_heartbeat() -> None:
     """So that a recovery which is killed is missed in its turn: before it writes, and once it has."""
 
     async def scenario(test_env: TestEnvironment) -> list[float]:

@@ -189,7 +189,7 @@ def test_the_schedule_releases_what_passed_staging() -> None:
 
 
 def test_the_schedule_does_not_repeat_what_was_taken_back() -> None:
-    """A version that a person rolled back, or the judge reverted, waits until somebody names it."""
+    """A version that a person rolled back, or the judge reverted, waits until a person names it."""
 
     async def scenario(test_env: TestEnvironment, behaviour: Behaviour) -> tuple[Run, Run, Run]:
         test_env.fixture.publish(NEW, {BACKEND: behaviour})
@@ -292,7 +292,7 @@ def test_a_release_that_is_taken_over_as_it_ends_does_not_say_promoted() -> None
 
 
 def test_a_newer_epoch_stops_a_release_at_once() -> None:
-    """Fenced: it writes nothing more, and what it had is left to whoever holds it now."""
+    """Fenced: it writes nothing more, and what it had is left to the holder of the lease."""
 
     async def scenario(test_env: TestEnvironment) -> tuple[Run, int, int]:
         test_env.fixture.publish(NEW)
@@ -311,7 +311,7 @@ def test_a_newer_epoch_stops_a_release_at_once() -> None:
     assert before == after
 
 
-def test_somebody_elses_hand_interrupts() -> None:
+def test_another_persons_traffic_change_interrupts() -> None:
     """What a person moved mid-bake stays as they left it, the others go back to stable, both sides are told."""
 
     async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:

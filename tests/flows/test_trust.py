@@ -309,7 +309,7 @@ ALTERED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("alter", ALTERED.values(), ids=ALTERED)
 def test_announce_says_only_what_the_engine_has_signed(alter: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Whoever has the login of Prefect can start an `announce` run; it does not speak for them."""
+    """A person with Prefect's login can start an `announce` run; it does not speak for them."""
 
     async def scenario(test_env: TestEnvironment) -> None:
         asked = await unsent(test_env)

@@ -59,7 +59,7 @@ class Answers:
 
 @dataclass
 class Production:
-    """Production, its database, and whoever is asked."""
+    """Production, its database, and the person who is asked."""
 
     env: Environment
     world: RemoteWorld

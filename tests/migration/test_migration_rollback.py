@@ -120,7 +120,7 @@ async def test_a_server_that_goes_away_between_batches_is_waited_for(production)
 
 @STAND_IN_ONLY
 async def test_a_server_that_stays_away_halts_it_with_a_page(production) -> None:
-    """Writes stay off, somebody is woken, the way on is said; and when it is back, it goes on."""
+    """Writes stay off, on-call is paged with the next step; and when it is back, it goes on."""
     await production.seed(1000)
     await production.world.mongodb_fault("update", after=5, count=100)
     outcome = await production.take_back()
@@ -210,7 +210,7 @@ async def test_code_that_is_gone_is_found_out_before_anything_moves(production) 
         await production.take_back()
     assert await production.lease() is None
     writers = {one["caller"] for one in await production.world.writes()}
-    assert len(writers) == 1  # only whoever seeded this
+    assert len(writers) == 1  # only the test, which seeded this
 
 
 @pytest.mark.parametrize("to_release", ["", NEW_CODE])

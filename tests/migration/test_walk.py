@@ -75,7 +75,7 @@ def _claim(epoch: int = 1, seen: str = "") -> Any:
 
 async def test_a_change_that_goes_on_matching_is_made_once_and_never_again() -> None:
     """The first hundred documents, which a dry run tries, do not show it: found out after the first range that has
-    one, and whoever starts it again changes nothing.
+    one, and a second start changes nothing.
     """
     walker = Walker(
         Batch(

@@ -71,7 +71,7 @@ async def test_a_lost_reply_is_found_out_by_reading(world: RemoteWorld, env: Sim
 
 
 async def test_a_service_that_changed_is_read_and_decided_again(world: RemoteWorld, env: SimpleNamespace) -> None:
-    """Somebody writes between our read and our write: theirs stays, ours comes on top of it."""
+    """Another client writes between our read and our write: theirs stays, ours comes on top of it."""
     lease, seen = await lease_of(env), []
 
     async def theirs(snapshot: ServiceSnapshot, wanted: Change) -> ServiceSnapshot:

@@ -48,7 +48,7 @@ class Operations:
         self._end(operation)
 
     def clear(self) -> None:
-        """Forget them all; whoever waits gets NOT_FOUND."""
+        """Forget them all; a client that waits gets NOT_FOUND."""
         self._operations.clear()
         for ended in self._ended.values():
             ended.set()

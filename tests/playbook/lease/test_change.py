@@ -178,7 +178,7 @@ def test_a_service_that_moved_since_the_plan_is_not_claimed() -> None:
 
 
 def test_a_newer_epoch_fences_every_step() -> None:
-    """Whoever is no longer the newest writes nothing."""
+    """A run that is no longer the newest writes nothing."""
     newer = claimed(LEAD, CLAIM.model_copy(update={"epoch": 101}))
     for name in ("deploy", "bake", "promote", "revert", "release"):
         with pytest.raises(Fenced, match="epoch 101"):
@@ -186,7 +186,7 @@ def test_a_newer_epoch_fences_every_step() -> None:
 
 
 def test_a_release_that_was_taken_over_while_it_let_go_does_not_end_promoted() -> None:
-    """Whoever took it over may have taken it back; one that is written down as good has ended, whoever came since."""
+    """The new holder may have reverted it. A release recorded as good has ended, whichever run came since."""
     promoting = CLAIM.decided(Decision.PROMOTE)
     taken_back = found(OTHER, record=Record(epoch=101))
     with pytest.raises(Fenced, match="taken over by a run of epoch 101"):
@@ -206,7 +206,7 @@ HANDS = {
 
 
 @pytest.mark.parametrize("out_of_band", HANDS.values(), ids=HANDS)
-def test_somebody_elses_hand_interrupts_every_step(out_of_band: dict[str, object]) -> None:
+def test_another_persons_change_interrupts_every_step(out_of_band: dict[str, object]) -> None:
     """What a person changed is never overwritten, whatever the release was about to do."""
     touched = claimed(OTHER).model_copy(update={**out_of_band, "last_modifier": "ada@example.com"})
     for name in ("deploy", "bake", "promote", "revert"):
@@ -243,7 +243,7 @@ def test_a_tag_that_its_owner_removed_does_not_come_back() -> None:
 
 
 def test_letting_go_leaves_a_persons_traffic_alone() -> None:
-    """Our marks go; what somebody else has set stays to the letter."""
+    """Our marks go; what another person has set stays to the letter."""
     touched = claimed(OTHER).model_copy(update={"split": TrafficSplit.all_to(LATEST), "served": None})
     write = change.to_release_lease(touched, CLAIM.decided(Decision.REVERT), NOW_S)
     assert write is not None
@@ -309,7 +309,7 @@ def test_promoting_keeps_the_old_revision_alive_by_a_tag() -> None:
 
 
 def test_an_annotation_that_cannot_be_read_is_refused_with_the_next_step() -> None:
-    """Somebody edited our record: say which service, and what to do."""
+    """A person edited our record: say which service, and what to do."""
     broken = found(LEAD).model_copy(update={"annotations": {"playbook.ethixai.com/claim": "{"}})
     with pytest.raises(Refused, match=f"{LEAD}: its annotations .* cannot be used .*Restore them"):
         change.to_acquire(broken, CLAIM)
@@ -353,7 +353,7 @@ GONE_ON = {
 
 
 @pytest.mark.parametrize("now", GONE_ON.values(), ids=GONE_ON)
-def test_whoever_takes_over_by_an_old_read_reads_again(now: Lease) -> None:
+def test_a_take_over_by_an_old_read_reads_again(now: Lease) -> None:
     """The process lived and went on under the same epoch: what it has noted since is not overwritten."""
     wanted = CLAIM.asked_back("ada asked for it", NOW_S).model_copy(update={"epoch": 101, "flow_run_id": "ab" * 16})
     coordinator = found(LEAD, record=change.mark(Record(), now, LEAD))
@@ -362,7 +362,7 @@ def test_whoever_takes_over_by_an_old_read_reads_again(now: Lease) -> None:
 
 
 @pytest.mark.parametrize("service", [LEAD, OTHER])
-def test_whoever_takes_over_what_was_read_writes_once(service: str) -> None:
+def test_a_take_over_of_what_was_read_writes_once(service: str) -> None:
     """A lost reply is found out by asking again: the claim that stands there then is its own."""
     wanted = CLAIM.asked_back("ada asked for it", NOW_S).model_copy(update={"epoch": 101, "flow_run_id": "ab" * 16})
     taken = after(claimed(service), change.to_take_over(claimed(service), wanted, CLAIM))

@@ -163,7 +163,7 @@ def test_a_lease_that_stands_on_another_service_is_set_aside() -> None:
 
 
 def test_a_release_that_has_ended_is_set_aside() -> None:
-    """Its incident is on the coordinator: somebody wrote the lease back after its end."""
+    """Its incident is on the coordinator: the lease was written back after its end."""
     lease = LEASES["release"]
     annotations = {EPOCH: "100", LEASE: lease.stored(), INCIDENTS: lease.release_id}
     found = Record.parse(SERVICE, annotations)

@@ -72,7 +72,7 @@ def test_other_peoples_tags_stay() -> None:
 
 
 def test_a_service_that_a_release_holds_is_left_alone() -> None:
-    """The release would take it for somebody else's hand: the next step is the rollback."""
+    """The release would take it for a change by another person: the next step is the rollback."""
     participant = Participant(release_id="v1-abc", epoch=5, coordinator="x", split=SPLIT)
     held = FOUND.model_copy(update={"annotations": Record(epoch=5, participant=participant).annotations()})
     with pytest.raises(Held, match=r"held by release v1-abc\. Start rollback"):
@@ -101,3 +101,19 @@ def test_no_release_starts_from_a_mitigated_service() -> None:
     )
     with pytest.raises(Refused, match=r"set to read-only by ada \(a flood\)\. Start mitigate/… with restore"):
         change.to_acquire(mitigated, lease)
+
+
+def test_a_measure_of_which_a_part_is_missing_is_taken_again() -> None:
+    """Users and instances must both be as it says, and the measure in force be the same one."""
+    instances = Scaling(manual=2)
+
+    def both(snapshot: ServiceSnapshot, kind: Measure = Measure.READ_ONLY) -> Change | None:
+        return to_mitigate(snapshot, asked(kind), MAINTENANCE, instances, 1.0)
+
+    mitigated = after(FOUND, both(FOUND))
+    assert both(mitigated) is None
+    assert both(mitigated, Measure.SCALE) is not None
+    for missing in ({"split": SPLIT, "served": SPLIT}, {"scaling": SCALING}):
+        assert both(mitigated.model_copy(update=missing)) is not None
+    unmarked = mitigated.model_copy(update={"annotations": {}})
+    assert both(unmarked) is not None

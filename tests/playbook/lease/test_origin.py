@@ -3,7 +3,8 @@
 import pytest
 
 from playbook.lease.lease import Decision, Kind, Lease, MigrationLease, ReleaseLease, ServiceRollout
-from playbook.lease.origin import NamedRun, missing, not_its_run
+from playbook.lease.origin import NamedRun, missing, not_its_run, outdated
+from playbook.lease.record import Record
 from playbook.lease.recovery import Recovery, Step, unless_missing
 from playbook.release.traffic import TrafficSplit
 from playbook.release.version import Service
@@ -90,3 +91,49 @@ def test_nothing_goes_forward_without_what_it_names() -> None:
         found = unless_missing(decided, lease(), problem)
         assert found.step is (Step.REVERT if step in (Step.RESUME, Step.HOLD) else step)
         assert unless_missing(decided, lease(), []) == decided
+
+
+def test_a_lease_that_was_written_back_is_known_by_what_another_service_has_seen() -> None:
+    """It is written on its coordinator first, so no service of it has seen a newer epoch."""
+    assert outdated(lease(), {"backend": Record(epoch=1), "another": Record(epoch=9)}) == []
+    assert outdated(lease(), {"another": Record(epoch=9)}) == []
+    assert outdated(lease(), {"backend": Record(epoch=2)}) == [
+        "its lease of epoch 1 is older than what backend knows, epoch 2"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "images", "is_there"),
+    [
+        pytest.param(Kind.MIGRATION, {"backend-new": FOREIGN}, True, id="it deploys nothing: any image of what exists"),
+        pytest.param(Kind.MIGRATION, {"backend-old": OURS}, False, id="what users get once it is done"),
+    ],
+)
+def test_a_migration_needs_only_what_it_opens_with(kind: Kind, images: dict[str, str], is_there: bool) -> None:
+    """It was deployed before it, be it from this repository or another one."""
+    assert (missing(lease(Decision.BAKE, kind), BACKEND, images) == []) is is_there
+
+
+def test_a_migration_finds_out_for_itself_what_is_missing() -> None:
+    """Half of its data may be changed: it is not reverted for it."""
+    decided = Recovery(step=Step.RESUME, reason="any")
+    assert unless_missing(decided, lease(kind=Kind.MIGRATION), ["backend has no revision backend-new"]) == decided
+
+
+def test_the_image_of_what_deploys_is_that_of_the_services_repository() -> None:
+    """With a tag, a digest or a port in its name."""
+    service = Service(name="backend", repository="localhost:5000/us/backend", job="backend")
+    for image in ("localhost:5000/us/backend:tag@sha256:1", "localhost:5000/us/backend", "localhost:5000/us/backend:1"):
+        assert missing(lease(), service, {"backend-old": OURS, "backend-new": image}) == []
+    (problem,) = missing(lease(), service, {"backend-old": OURS, "backend-new": OURS})
+    assert problem.endswith("an image of another repository")
+
+
+def test_a_release_is_deployed_from_the_revision_that_served() -> None:
+    """While it is deployed, its template is needed, and not only the way back."""
+    split = TrafficSplit.all_to("backend-older")
+    deploying = lease(Decision.DEPLOY)
+    moved = deploying.model_copy(update={"rollouts": (deploying.rollouts[0].model_copy(update={"found": split}),)})
+    (problem,) = missing(moved, BACKEND, {"backend-older": OURS})
+    assert problem == "backend has no revision backend-old, which the lease names"
+    assert missing(moved.decided(Decision.REVERT), BACKEND, {"backend-older": OURS}) == []

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from playbook.lease.lease import Decision, Lease, MigrationLease, ReleaseLease, ServiceRollout
+from playbook.lease.lease import Decision, Lease, MigrationLease, Pause, ReleaseLease, ServiceRollout
 from playbook.lease.recovery import Owner, Step, recover
 from playbook.release.traffic import TrafficSplit
 
@@ -105,3 +105,48 @@ def test_a_migration_that_goes_on_dying_is_a_persons(owner: Owner) -> None:
     """Writes are off all the while, and nobody has heard of it."""
     decided = recover(migration(Decision.REVERT, restarts=3), owner, NOW_S)
     assert (decided.step, "started again 3 times" in decided.reason) == (Step.HALT, True)
+
+
+@pytest.mark.parametrize(
+    ("owner", "paused_s", "left_s", "step"),
+    [
+        pytest.param(Owner.PAUSED, None, 600, Step.HOLD, id="paused in the UI, its process has ended"),
+        pytest.param(Owner.PAUSED, None, 0, Step.REVERT, id="at the release's deadline"),
+        pytest.param(Owner.SILENT, 300, 600, Step.HOLD, id="paused with a deadline of its own"),
+        pytest.param(Owner.SILENT, 0, 600, Step.REVERT, id="at that deadline"),
+        pytest.param(Owner.SILENT, 900, 600, Step.HOLD, id="the pause may be longer than the release's time"),
+        pytest.param(Owner.SILENT, 900, -1, Step.REVERT, id="which ends first"),
+        pytest.param(Owner.ALIVE, 300, 600, Step.LEAVE, id="its process waits with it"),
+        pytest.param(Owner.CANCELLED, 300, 600, Step.REVERT, id="cancelled while it was paused"),
+    ],
+)
+def test_what_a_person_has_paused_waits_for_them_until_its_deadline(
+    owner: Owner, paused_s: float | None, left_s: float, step: Step
+) -> None:
+    """It goes forward only when they resume it."""
+    found = lease(Decision.BAKE, left_s)
+    if paused_s is not None:
+        found = found.paused(Pause(flow_run_id="2", until_s=NOW_S + paused_s))
+    decided = recover(found, owner, NOW_S)
+    assert decided.step is step
+    assert ("not resumed by" in decided.reason) is (step is Step.REVERT and owner is not Owner.CANCELLED)
+
+
+@pytest.mark.parametrize("owner", [Owner.ENDED, Owner.ALIVE])
+def test_a_release_has_all_of_its_time(owner: Owner) -> None:
+    """Its deadline belongs to it."""
+    assert recover(lease(Decision.BAKE, 0), owner, NOW_S).step is (Step.LEAVE if owner is Owner.ALIVE else Step.RESUME)
+
+
+@pytest.mark.parametrize(
+    ("owner", "restarts", "step"),
+    [
+        (Owner.PAUSED, 0, Step.HALT),
+        (Owner.DONE, 0, Step.RESTART),
+        (Owner.ALIVE, 0, Step.LEAVE),
+        (Owner.SILENT, 2, Step.RESTART),
+    ],
+)
+def test_a_migration_stops_for_a_person_alone(owner: Owner, restarts: int, step: Step) -> None:
+    """One who paused it, or who is paged when it goes on losing its process."""
+    assert recover(migration(Decision.REVERT, restarts=restarts), owner, NOW_S).step is step

@@ -92,14 +92,14 @@ def test_the_end_promises_a_watch_only_where_there_is_one(watch_s: float, last: 
 
 
 def test_the_end_says_on_what_evidence() -> None:
-    """Whoever reads only Slack sees what was measured of each service."""
+    """A person who reads only Slack sees what was measured of each service."""
     verdict = Verdict(service="backend", action=Action.PROMOTE, reason=Reason.HEALTHY, explanation="0 of 700 failed.")
     report = Report(environment="production", lease=CLAIM, verdicts=(verdict,))
     assert complete(report, 3600).text.endswith("Monitoring for 1 hour...\nbackend: 0 of 700 failed.")
 
 
 def test_the_end_says_who_took_the_responsibility() -> None:
-    """Whoever promoted what the judge could not decide is named, with why, before the promise of a watch."""
+    """The person who promoted what the judge could not decide is named, with why, before the promise of a watch."""
     lease = CLAIM.model_copy(update={"gate_deadline_s": 1000.0, "reason": "Ada decided to promote: known"})
     report = Report(environment="production", lease=lease)
     assert complete(report, 3600).text.splitlines()[-2] == "Decided: Ada decided to promote: known"

@@ -66,7 +66,7 @@ def test_a_hotfix_is_told_in_the_playbooks_words() -> None:
 
 
 def test_a_hotfix_that_took_too_long_is_marked() -> None:
-    """Thirty minutes are allowed; whoever reads that it is live reads too that it was late."""
+    """Thirty minutes are allowed; the message that it is live says that it was late."""
     lease = hotfix(CLEAN).lease.model_copy(update={"bake_start_s": 1000.0 + 45 * 60})
     late = Report(environment="production", lease=lease, verdicts=(CLEAN,))
     assert hotfix_deployed(late, Policy()).text.endswith("Live: after 45 minutes (⚠️ LATE: 30 minutes allowed)")
@@ -103,7 +103,7 @@ def test_what_a_hotfix_skipped_is_owed() -> None:
 
 
 def test_a_release_that_gave_way_says_to_what() -> None:
-    """Whoever waits for it reads that users are where they were, and what to do."""
+    """The person who waits for it reads that users are where they were, and what to do."""
     report = Report(environment="production", lease=CLAIM.giving_way("hotfix v1"))
     assert report.lease.decision is Decision.REVERT
     text = given_way(report).text

@@ -77,7 +77,7 @@ def test_a_refusal_is_told_where_people_wait_and_paged_where_users_wait(
     ids=["a form to correct", "the same run already", "a plan"],
 )
 def test_what_needs_no_second_person_pages_nobody(outcome: FlowResult) -> None:
-    """Whoever asked sees it, or it was wanted."""
+    """The person who asked sees it, or wanted it."""
     assert not_started_page(outcome, "production", ROLLBACK, RUN) is None
 
 

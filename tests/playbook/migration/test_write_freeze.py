@@ -188,7 +188,7 @@ def test_writes_are_off_where_nobody_or_the_maintenance_revision_answers(
 
 
 def test_a_change_under_way_is_looked_at_again() -> None:
-    """Whoever makes it, what it will be is not known yet: no walk stops for it."""
+    """A revision is being made, and what it will be is not known yet: no walk stops for it."""
     closed = service(scaling=Scaling(manual=0))
     check_closed(closed, CLAIM)
     with pytest.raises(Transient, match="a change by eve is under way"):
@@ -291,7 +291,7 @@ def test_the_copy_is_what_is_written_down_as_good() -> None:
 
 
 def test_after_a_no_everything_is_as_it_was_found() -> None:
-    """The same revision, the same tags; who said no stands in the claim, for whoever must finish it."""
+    """The same revision, the same tags; the lease names who said no, for the run that must finish it."""
     ours = declined(CLAIM, "Ada said no")
     assert (ours.target(ours.rollout("s")), progress_of(ours).declined) == (service().split, "Ada said no")
 
@@ -307,7 +307,7 @@ READ_ONLY = service(
 
 
 def mitigated_claim() -> MigrationLease:
-    """A claim on a service that somebody has set to read-only."""
+    """A lease on a service that a person has set to read-only."""
     return lease_for(found(READ_ONLY), GOOD[1]).model_copy(update={"epoch": 10, "maintenance": {"s": CLOSED}})
 
 

@@ -3,7 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
+from playbook.checklist.items import Override, Topic, override_problems
 from playbook.errors import BadRequest
+from playbook.form import Form
 from playbook.incident.decision_matrix import MATRIX, Symptom, Trigger
 from playbook.release.request import (
     ExploitCheck,
@@ -12,6 +14,7 @@ from playbook.release.request import (
     Measure,
     MitigateRequest,
     RollbackRequest,
+    StandDown,
 )
 from playbook.release.version import ReleaseRequest, Version
 
@@ -172,3 +175,70 @@ def test_a_share_of_four_hundred_digits_is_refused_in_words() -> None:
     (problem,) = ReleaseRequest(canary_percent=10**400).problems(("ethixai-backend",))
     assert problem.startswith("canary_percent: 1000")
     assert len(problem) < 200
+
+
+INVISIBLE = "\u2060"
+LONG: list[tuple[Form, str]] = [
+    (ReleaseRequest(changes="x" * 2001), "changes: it has 2001 characters; at most 2000 are taken"),
+    (ReleaseRequest(requested_by="x" * 201), "requested_by: it has 201 characters; at most 200 are taken"),
+    (
+        RollbackRequest(symptom=Symptom.SOMETHING_ELSE, reason="x" * 501, requested_by="Ada"),
+        "reason: it has 501 characters",
+    ),
+    (
+        ReleaseRequest(overrides=(Override(item=Topic.CI, by="Ada", reason="x" * 501),)),
+        "overrides: ci: reason: it has 501 characters; at most 500 are taken",
+    ),
+    (
+        ReleaseRequest(overrides=(Override(item=Topic.CI, by="Ada", reason="x"),) * 21),
+        "overrides: it has 21 entries; at most 20 are taken",
+    ),
+    (StandDown(release="x" * 501, by="Ada", reason="done by hand"), "release: it has 501 characters"),
+]
+
+
+@pytest.mark.parametrize(("request_", "says"), LONG, ids=[says for _, says in LONG])
+def test_what_is_too_long_is_refused_in_words(request_: Form, says: str) -> None:
+    """A request from a script is answered as the form would."""
+    found = request_.problems(("a",)) if isinstance(request_, ReleaseRequest) else request_.problems()  # type: ignore[attr-defined]
+    assert any(problem.startswith(says) for problem in found), found
+
+
+@pytest.mark.parametrize("nothing", ["", " ", INVISIBLE, "-", "\u3164"])
+def test_what_says_nothing_is_missing(nothing: str) -> None:
+    """Wherever a name or a reason is asked for."""
+    asked = HotfixRequest(version=HOTFIX["version"], reason=nothing, incident=nothing, approver=nothing)
+    assert {one.split(":")[0] for one in asked.problems(("a",))} == {"reason", "incident", "approver"}
+    override = Override(item=Topic.CI, by=nothing, reason=nothing)
+    assert len(override_problems([override])) == 2
+
+
+def test_true_is_no_share() -> None:
+    """Python takes it for 1."""
+    (problem,) = ReleaseRequest(canary_percent=True).problems(("a",))
+    assert problem == "canary_percent: true is no number; write one between 1 and 99"
+    with pytest.raises(ValidationError, match="must not be true or false"):
+        MitigateRequest(service="a", measure="scale", instances=True, reason="load", requested_by="Ada")
+    with pytest.raises(ValidationError, match="must not be true or false"):
+        ExploitCheck(request="env:EXPLOIT_A", refused_with=(True,))
+
+
+def test_a_letter_that_looks_like_another_is_named() -> None:
+    """A Cyrillic letter in a service, a version or a target."""
+    (problem,) = ReleaseRequest(services=["ethixаi-backend"]).problems(("ethixai-backend",))
+    assert "('а' is CYRILLIC SMALL LETTER A); it has ethixai-backend" in problem
+    (problem,) = ReleaseRequest(version="v20251116-аbc123").problems(("a",))
+    assert problem.endswith("('а' is CYRILLIC SMALL LETTER A)")
+    asked = RollbackRequest(
+        symptom=Symptom.SOMETHING_ELSE, reason="it fails", requested_by="Ada", to="ethixai-bаckend-00041-xyz"
+    )
+    assert "CYRILLIC" in asked.problems()[0]
+
+
+def test_who_takes_over_says_which_release_and_why() -> None:
+    """Recovery must not try again, and people read who is responsible."""
+    whole = {"release": "v20251116-abc123-1f2e3d", "by": "Ada", "reason": "done by hand"}
+    assert StandDown(**whole).problems() == []
+    for missing in whole:
+        (problem,) = StandDown(**whole | {missing: ""}).problems()
+        assert problem.startswith(f"{missing}: ")

@@ -230,7 +230,7 @@ def after(snapshot: ServiceSnapshot, write: Change | None) -> ServiceSnapshot:
 
 
 def test_a_rollback_is_decided_from_the_start() -> None:
-    """Whoever finds its claim half-way finishes it in the same direction."""
+    """A recovery that finds its lease half-way finishes it in the same direction."""
     lease = lease_of(both(C, B))
     assert (lease.decision, lease.kind, lease.coordinator) == (Decision.REVERT, Kind.ROLLBACK, CORE)
     assert lease.release_id == f"rollback-of-{C}-174000"
