@@ -28,6 +28,8 @@ from playbook.analysis.verdict import Action, Reason, Verdict, judge
 
 POLICY = Policy(allow_unseen=("cpu", "memory"))
 HEALTHY = tuple(family for family in (*FAMILIES, *HELD_OUT) if family.truth == "healthy")
+NEEDED = ("2", "5", "+Inf")
+"""The buckets that the playbook's table needs."""
 
 
 @dataclass
@@ -48,19 +50,19 @@ def measure(family: Family, rate: float, runs: int, seed: int = 0) -> Cell:
     traces, cell = generate(family, rate, runs, SEEDS[family.group] + seed), Cell(family, rate, runs)
     for run in range(runs):
         known = past(traces.history[0][run], traces.history[1][run], Policy())
-        verdict = _judged(family, traces.counters[run], traces.gauges[run], known, DEFAULT_SIGNALS)
+        verdict = judged(family, traces.counters[run], traces.gauges[run], known, DEFAULT_SIGNALS)
         cell.promoted += verdict.action is Action.PROMOTE
         if verdict.action is Action.ROLLBACK:
             cell.rolled_back += 1
             print(f"{family.name} at {rate:g}/s, bake {run}: {verdict.reason}: {verdict.explanation}", flush=True)
         cell.worse += verdict.reason is Reason.ERRORS_WORSE
         if verdict.signal and verdict.action is Action.INCONCLUSIVE:
-            alone = _judged(family, traces.counters[run], traces.gauges[run], known, ())
+            alone = judged(family, traces.counters[run], traces.gauges[run], known, ())
             cell.held[verdict.signal] += alone.action is Action.PROMOTE
     return cell
 
 
-def _judged(
+def judged(
     family: Family,
     counters: NDArray[np.int32],
     gauges: NDArray[np.float32],
@@ -78,11 +80,11 @@ def _judged(
     )
     if family.timed:
         return replay(evidence, observations(counters, gauges, TICK_S), POLICY)[1]
-    return judge(evidence.observe(_whole(counters)), POLICY)
+    return judge(evidence.observe(_whole(counters, LES if signals else NEEDED)), POLICY)
 
 
-def _whole(counters: NDArray[np.int32]) -> Observation:
-    """A bake in one observation."""
+def _whole(counters: NDArray[np.int32], edges: Sequence[str]) -> Observation:
+    """A bake in one observation, with these buckets of its latency."""
 
     def series(column: int, label: str, value: str) -> CounterSeries:
         counts = enumerate(counters[:, column].tolist())
@@ -91,7 +93,7 @@ def _whole(counters: NDArray[np.int32]) -> Observation:
     def revision(first: int) -> RevisionSamples:
         return RevisionSamples(
             requests=_present(series(first + k, "status", one) for k, one in enumerate(STATUSES)),
-            latency=_present(series(first + 3 + k, "le", one) for k, one in enumerate(LES)),
+            latency=_present(series(first + 3 + k, "le", one) for k, one in enumerate(LES) if one in edges),
         )
 
     return Observation((len(counters) - 1) * float(TICK_S), revision(0), revision(12), oom_kills=0)

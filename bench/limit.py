@@ -1,4 +1,4 @@
-"""How far the judge is from what is possible: `python -m bench.limit`.
+"""How far the judge is from what is possible, and what it does to canaries that are not bad: `python -m bench.limit`.
 
 An oracle knows the traffic, the healthy ratio and the fault's ratio, and only has to notice that the fault has begun.
 Page's CUSUM on the counts is the best that it can do (Lorden, Moustakides). Two oracles and the judge see the same
@@ -8,16 +8,25 @@ simulated bakes:
 - the *band oracle* compares it with 0.25 %; it may roll back 0.3 % of the canaries at 0.1 %, and 5 % of those at 0.3 %.
   That is the fair limit: canaries between 0.1 and 0.5 % are a person's to decide. Where the dispersion of errors is
   unknown, this must hold for errors in bursts of 20, too.
+
+`--families` adds the canaries that are not bad. `--tree PATH` measures the judge of another commit (`git worktree add
+PATH COMMIT`) on the same bakes in the same run, and prints *before / now*.
 """
 
 import argparse
+import json
 import math
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from bench.families import count, tables
 from bench.mixed import mixed_table
 from bench.simulator import SHARE, Floats, Ints
 from bench.tables import markdown
@@ -170,10 +179,10 @@ def _series(name: str, requests: Ints, errors: Ints, phase: float, scrape_s: flo
     )
 
 
-def measured(setup: Setup, runs: int) -> list[tuple[float, float, float, float, float]]:
+def measured(setup: Setup, runs: int, rates: Sequence[float]) -> list[list[float]]:
     """Rate, fault, and the median seconds of the healthy oracle, the band oracle and the judge, for every cell."""
     cells = []
-    for rate in RATES:
+    for rate in rates:
         for fault in FAULTS:
             rng = np.random.default_rng([SEED, *setup.name.encode(), int(rate * 10), int(fault * 1000)])
             seen = bakes(setup, rate, fault, runs, rng)
@@ -182,22 +191,24 @@ def measured(setup: Setup, runs: int) -> list[tuple[float, float, float, float, 
                 oracle(setup, rate, fault, rng, band=True)(seen),
                 judged(setup, rate, seen, rng),
             ]
-            healthy, band, ours = (float(np.median(delays[delays > 0])) for delays in found)
-            cells.append((rate, fault, healthy, band, ours))
+            cells.append([rate, fault, *(float(np.median(delays[delays > 0])) for delays in found)])
     return cells
 
 
-def table(setup: Setup, runs: int) -> str:
-    """The cells of one setup, and their summary."""
-    cells = measured(setup, runs)
-    rows = [
-        [f"{rate:g}", f"{100 * fault:g} %", *map(_seconds, (healthy, band, ours)), _times(ours, band)]
-        for rate, fault, healthy, band, ours in cells
-    ]
-    ratios = [ours / band for rate, _, _, band, ours in cells if rate >= 20 and math.isfinite(band)]
+def table(cells: Sequence[Sequence[float]], before: Sequence[Sequence[float]] | None) -> str:
+    """The cells of one setup, and their summary; with those of the judge before, where they were measured."""
+    sides = [one for one in (before, cells) if one is not None]
+    rows = []
+    for index, (rate, fault, healthy, band, _) in enumerate(cells):
+        ours = [side[index][4] for side in sides]
+        said = (" / ".join(map(_seconds, ours)), " / ".join(_times(one, band) for one in ours))
+        rows.append([f"{rate:g}", f"{100 * fault:g} %", _seconds(healthy), _seconds(band), *said])
     head = ["requests/s", "fault", "healthy oracle", "band oracle", "judge", "judge / band oracle"]
-    summary = f"From 20 requests/s on: median {np.median(ratios):.2f}, worst {max(ratios):.2f}."
-    return f"{markdown(head, rows)}\n\n{summary}"
+    told = []
+    for side in sides:
+        ratios = [ours / band for rate, _, _, band, ours in side if rate >= 20 and math.isfinite(band)]
+        told.append(f"median {np.median(ratios):.2f}, worst {max(ratios):.2f}" if ratios else "not measured")
+    return f"{markdown(head, rows)}\n\nFrom 20 requests/s on: {' / '.join(told)}."
 
 
 def _seconds(value: float) -> str:
@@ -208,17 +219,60 @@ def _times(ours: float, band: float) -> str:
     return f"{ours / band:.1f}" if math.isfinite(ours) and math.isfinite(band) else "–"
 
 
+def everything(options: argparse.Namespace) -> dict[str, Any]:
+    """All that is asked for, of the judge that is imported."""
+    setups = [setup for setup in SETUPS if options.only in setup.name]
+    return {
+        "limit": {setup.name: measured(setup, options.runs, options.rates) for setup in setups},
+        "mixed": mixed_table() if options.only in "mixed" else "",
+        "families": count(options.family_runs, options.seeds, told=_told) if options.families else {},
+    }
+
+
+def _told(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def of_tree(tree: Path, arguments: Sequence[str]) -> dict[str, Any]:
+    """The same of the judge in another tree: this folder's bench, with that one's playbook."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, source in (("bench", Path(__file__).parent), ("playbook", tree.resolve() / "playbook")):
+            (Path(folder) / name).symlink_to(source)
+        command = [sys.executable, "-m", "bench.limit", *arguments, "--json"]
+        done = subprocess.run(command, cwd=folder, env={"PYTHONPATH": folder}, check=True, stdout=subprocess.PIPE)
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print a table for each setup, and one of the mixed traces. Returns the exit status."""
+    """Print a table for each setup, one of the mixed traces, and those of the families. Returns the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(prog="python -m bench.limit", description=__doc__)
     parser.add_argument("--runs", type=int, default=60, help="bakes in each cell (60: two minutes on a core)")
+    parser.add_argument("--rates", type=float, nargs="*", default=RATES, help="requests a second of those cells")
     parser.add_argument("--only", default="", help="setups whose name contains this; 'mixed' for the mixed traces")
-    options = parser.parse_args(arguments)
-    for setup in SETUPS:
-        if options.only in setup.name:
-            print(f"\n{setup.name}\n\n{table(setup, options.runs)}", flush=True)
-    if options.only in "mixed":
-        print(f"\nmixed traces\n\n{mixed_table()}")
+    parser.add_argument("--families", action="store_true", help="also canaries that are not bad")
+    parser.add_argument("--family-runs", type=int, default=20, help="bakes of each family, rate and seed")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1], help="added to the seeds of make bench-judge")
+    parser.add_argument("--tree", type=Path, help="another commit's working tree: its judge is shown as 'before'")
+    parser.add_argument("--json", action="store_true", help="print the numbers instead of tables")
+    options = parser.parse_args(given)
+    if options.json:
+        print(json.dumps(everything(options)))
+        return 0
+    before = (
+        of_tree(options.tree, [one for one in given if one not in ("--tree", str(options.tree))])
+        if options.tree
+        else {}
+    )
+    now = everything(options)
+    for name, cells in now["limit"].items():
+        print(f"\n{name}\n\n{table(cells, before.get('limit', {}).get(name))}")
+    for side, found in (("before: ", before), ("", now)):
+        if text := found.get("mixed"):
+            print(f"\n{side}mixed traces\n\n{text}")
+    if options.families:
+        print(f"\n{tables(now['families'], before.get('families'))}")
     return 0
 
 

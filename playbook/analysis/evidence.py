@@ -104,13 +104,8 @@ class Evidence(NamedTuple):
             bake_start_s=bake_start_s,
             now_s=bake_start_s,
             tests=tests,
-            onset=Onset(),
-            ceiling=Level(tests.ceiling.nothing),
-            healthy=Level(tests.healthy.nothing),
             relative=Level(tests.relative.nothing),
-            lasting=Lasting.of(),
-            latency=_latency_from(tests, from_s),
-            recent=Recent(policy.literal_window_s, from_s, bursty=found.phi_hat >= 2),
+            **_nothing(tests, policy, from_s, bursty=found.phi_hat >= 2),
             sources=Sources.start(
                 [query for one in signals for query in one.queries],
                 [query for one in signals if one.is_of_counters for query in one.queries],
@@ -168,16 +163,12 @@ class Evidence(NamedTuple):
         )
 
     def without(self, left_out: Collection[int]) -> "Evidence":
-        """The evidence as if the rounds of these numbers had not been. The comparison with stable, the levels and the
-        signals stay: they look at both sides, or are not made of rounds."""
+        """The evidence as if the rounds of these numbers had not been. Comparisons with stable and levels stay: they
+        look at both sides, or are not made of rounds."""
         tests, policy = self.tests, self.policy
+        gone = [one for number, one in enumerate(self.rounds) if number in left_out]
         grown = self._replace(
-            onset=Onset(),
-            ceiling=Level(tests.ceiling.nothing),
-            healthy=Level(tests.healthy.nothing),
-            lasting=Lasting.of(),
-            latency=_latency_from(tests, self.latency.from_s),
-            recent=Recent(policy.literal_window_s, self.latency.from_s, self.bursty),
+            **_nothing(tests, policy, self.latency.from_s, self.bursty),
             rounds=(),
             strongest=(),
             window=Window(),
@@ -195,7 +186,8 @@ class Evidence(NamedTuple):
             block=self.block,
             cpu=self.cpu,
             memory=self.memory,
-            set_aside_s=math.fsum(one.dt_s for number, one in enumerate(self.rounds) if number in left_out),
+            signals=self.signals.without([(one.at_s - one.dt_s, one.at_s) for one in gone]),
+            set_aside_s=math.fsum(one.dt_s for one in gone),
         )
 
     @property
@@ -334,3 +326,15 @@ def _latency_from(tests: Tests, from_s: float) -> Latency:
     """Latency before it counts."""
     blank = Level(tests.slow.nothing)
     return Latency(from_s, Onset(), blank, blank, Lasting.of())
+
+
+def _nothing(tests: Tests, policy: Policy, from_s: float, bursty: bool) -> dict[str, Any]:
+    """What rounds are folded into, before the first. Latency counts ``from_s`` on."""
+    return {
+        "onset": Onset(),
+        "ceiling": Level(tests.ceiling.nothing),
+        "healthy": Level(tests.healthy.nothing),
+        "lasting": Lasting.of(),
+        "latency": _latency_from(tests, from_s),
+        "recent": Recent(policy.literal_window_s, from_s, bursty),
+    }

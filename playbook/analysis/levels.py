@@ -181,7 +181,7 @@ class Lasting(NamedTuple):
         n, x = seen.n, seen.x
         canary, stable = self.canary.after(n, x), self.stable.after(seen.m, seen.y)
         if not (alone or self.stable.are_alone):
-            return self._replace(canary=canary, stable=stable)
+            return Lasting(self.onset, self.healthy, self.line, canary, stable, self.confirmed)
         share, onset = self.onset.spend(seen.dt_s, policy.horizon_s)
         healthy, line = (
             level.at(test.step(level.masses, share, n, x), onset.cash)

@@ -16,11 +16,15 @@ def undecided(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 
 def due(verdicts: Sequence[Verdict], policy: Policy, step: LowTraffic) -> list[Verdict]:
-    """The verdicts that lack nothing but requests, on services whose policy has ``step``."""
+    """The verdicts that lack nothing but requests, on services whose policy has ``step``.
+
+    Requests of our own are sent only to a canary that users have reached: alone they would rule nothing out.
+    """
+    lacks = (Reason.TOO_FEW_REQUESTS,) if step is LowTraffic.PROBE else LACKS_REQUESTS
     return [
         verdict
         for verdict in undecided(verdicts)
-        if verdict.reason in LACKS_REQUESTS and step in policy.low_traffic_for(verdict.service)
+        if verdict.reason in lacks and step in policy.low_traffic_for(verdict.service)
     ]
 
 

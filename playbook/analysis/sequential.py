@@ -15,6 +15,7 @@ stops. Each test here is an average of simple e-processes, one for each way in w
 Proofs, and the simulation that checks them: docs/judge.md.
 """
 
+import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -80,6 +81,7 @@ class Ceiling(_Test):
     most: float = _MOST  # the logarithm of what a scrape may multiply a tilt by
 
     @classmethod
+    @functools.lru_cache(maxsize=256)
     def at(cls, p0: float, phi: float, tilted: float = 0.5) -> Self:
         """The test of the ceiling ``p0`` that allows for bursts of up to ``phi`` bad requests.
 
@@ -91,6 +93,7 @@ class Ceiling(_Test):
         return cls(p0, bets, tilts, start, tuple(1 - c for c in bets))
 
     @classmethod
+    @functools.lru_cache(maxsize=256)
     def alone(cls, p0: float) -> Self:
         """The test of the ceiling ``p0`` that relies on bad requests coming alone: tilts only, cut at `MOST_ALONE`."""
         tilts = _tilts(p0, ALONE, [min(0.9, p0 * times) for times in LASTING_TIMES])

@@ -17,7 +17,7 @@ from playbook.analysis.policy import Policy
 from playbook.analysis.samples import Labels
 from playbook.analysis.sequential import Ceiling, Onset, Relative, Shortfall
 from playbook.analysis.signal_counts import ALL, Bin, Column, add, pairs
-from playbook.analysis.signals import Count, Gauge, Ratio, Share, Signal, Signals
+from playbook.analysis.signals import Breach, Count, Gauge, Ratio, Share, Signal, Signals
 
 GAP = 3
 """After so many stretches without samples of one side, the share is not looked at across them."""
@@ -42,6 +42,8 @@ class Compared(NamedTuple):
     bake: Window = Window()  # the canary, since the bake's start
     stable: Window = Window()
     recent: tuple[Round, ...] = ()  # of both, in the last literal_window_s
+    own: Onset = NO_TIME  # of the limit
+    past: tuple[tuple[float, Round], ...] = ()  # what the limit was asked of, each with its beginning
 
     @property
     def lately(self) -> tuple[Window, Window]:
@@ -54,6 +56,10 @@ class Compared(NamedTuple):
         )
 
 
+NOTHING = Compared(Level(()), Level(()), Lasting.of())
+"""Before the first stretch."""
+
+
 @dataclass(slots=True)
 class State:
     """Where one signal stands. ``is_seen``: the canary had a sample of it."""
@@ -63,7 +69,6 @@ class State:
     bins: dict[int, Bin] = field(default_factory=dict)
     next_own: int = 0
     next_pair: int = 0
-    own: Onset = NO_TIME
     pair: Onset = NO_TIME
     compared: dict[Column, Compared] = field(default_factory=dict)
     share: Level = NO_SHARE
@@ -117,6 +122,25 @@ class SignalStates:
             self._after(one.copy(), fed, sources) if any(query in fed for query in one.signal.queries) else one
             for one in self.states
         )
+
+    def without(self, spans: Sequence[tuple[float, float]]) -> "SignalStates":
+        """The signals as if nothing had been counted against their limits in these stretches of time (from, to), for
+        those ratios whose breach is no hold. Comparisons with stable stay."""
+        return self._with(self._without(state, spans) for state in self.states)
+
+    def _without(self, state: State, spans: Sequence[tuple[float, float]]) -> State:
+        signal = state.signal
+        if not isinstance(signal, Ratio) or signal.limit is None or signal.breach is Breach.HOLD:
+            return state
+        compared = {}
+        for column, one in state.compared.items():
+            recent = () if signal.factor is None else one.recent
+            left = NOTHING._replace(relative=one.relative, block=one.block, stable=one.stable, recent=recent)
+            for since_s, seen in one.past:
+                if all(seen.at_s <= first_s or last_s <= since_s for first_s, last_s in spans):
+                    left = self._limited(left, signal, since_s, seen)
+            compared[column] = left
+        return replace(state, compared=compared)
 
     def _with(self, states: Iterable[State]) -> "SignalStates":
         return SignalStates(self.start_s, self.policy, self.canary_share, list(states))
@@ -203,21 +227,30 @@ class SignalStates:
         return 0 if until_s <= self.start_s else math.floor((until_s - self.start_s) / self.policy.scrape_s + 1e-9)
 
     def _against_limit(self, state: State, signal: Ratio, index: int, sides: tuple[Side, Side]) -> None:
-        assert signal.limit is not None
-        test = Ceiling.at(signal.limit, self.policy.phi_floor)
-        share, state.own = state.own.spend(self._dt_s(state.own, index), self.policy.horizon_s)
-        cells = state.bins[index]
         if self._is_settling(signal, index):
             return
-        tests = lasting_tests(signal.limit, signal.limit, self.policy)
-        for column, (n, x, m, y) in pairs(signal, cells, sides, self.policy, with_stable=False).items():
-            before = state.compared.get(column) or _nothing(test)
-            lasting = before.lasting.after(tests, self._stretch(index, n, x, m, y), self.policy, alone=False)
-            level = before.ceiling.at(test.step(before.ceiling.masses, share, n, x), state.own.cash)
-            found = before._replace(ceiling=level, lasting=lasting, bake=before.bake.plus(n, x, 0.0))
-            if signal.factor is None:
-                found = found._replace(recent=self._recent(before.recent, self._stretch(index, n, x)))
-            state.compared[column] = found
+        for column, counts in pairs(signal, state.bins[index], sides, self.policy, with_stable=False).items():
+            before, seen = state.compared.get(column, NOTHING), self._stretch(index, *counts)
+            since_s = seen.at_s - self._dt_s(before.own, index)
+            state.compared[column] = self._limited(before, signal, since_s, seen)
+
+    def _limited(self, before: Compared, signal: Ratio, since_s: float, seen: Round) -> Compared:
+        """The comparison with the limit after a stretch that began at ``since_s``."""
+        assert signal.limit is not None
+        policy, test = self.policy, Ceiling.at(signal.limit, self.policy.phi_floor)
+        share, own = before.own.spend(seen.at_s - since_s, policy.horizon_s)
+        masses = test.step(before.ceiling.masses or test.nothing, share, seen.n, seen.x)
+        return Compared(
+            before.ceiling.at(masses, own.cash),
+            before.relative,
+            before.lasting.after(lasting_tests(signal.limit, signal.limit, policy), seen, policy, alone=False),
+            before.block,
+            before.bake.plus(seen.n, seen.x, 0.0),
+            before.stable,
+            self._recent(before.recent, seen) if signal.factor is None else before.recent,
+            own,
+            () if signal.breach is Breach.HOLD else (*before.past, (since_s, seen)),
+        )
 
     def _against_stable(self, state: State, signal: Ratio, index: int, cells: Bin, sides: tuple[Side, Side]) -> None:
         assert signal.factor is not None
@@ -227,19 +260,23 @@ class SignalStates:
         if self._is_settling(signal, index):
             return
         for column, (n, x, m, y) in pairs(signal, cells, sides, self.policy, with_stable=True).items():
-            before = state.compared.get(column) or _nothing(None)
-            masses, block = before.relative.masses or test.nothing, before.block
-            if block.rounds == length:
+            before = state.compared.get(column, NOTHING)
+            relative, block = before.relative, before.block
+            if block.rounds == length:  # until then what the block has is what its start had
+                masses = relative.masses or test.nothing
                 masses = test.step(masses, block.share, block.n, block.x, block.m, block.y + y)
-                block = block.next()
+                relative, block = relative.at(masses, state.pair.cash + share), block.next()
             seen = self._stretch(index, n, x, m, y)
-            block = block.plus(seen, share)
-            state.compared[column] = before._replace(
-                relative=before.relative.at(masses, state.pair.cash + block.share),
-                block=block,
-                bake=before.bake.plus(n, x, 0.0) if signal.limit is None else before.bake,
-                stable=before.stable.plus(m, y, 0.0),
-                recent=self._recent(before.recent, seen),
+            state.compared[column] = Compared(
+                before.ceiling,
+                relative,
+                before.lasting,
+                block.plus(seen, share),
+                before.bake.plus(n, x, 0.0) if signal.limit is None else before.bake,
+                before.stable.plus(m, y, 0.0),
+                self._recent(before.recent, seen),
+                before.own,
+                before.past,
             )
 
     def _against_share(self, state: State, index: int, cells: Bin) -> None:
@@ -286,7 +323,3 @@ class SignalStates:
         while gone < len(recent) and recent[gone].at_s <= since_s:
             gone += 1
         return (*recent[gone:], seen)
-
-
-def _nothing(test: Ceiling | None) -> Compared:
-    return Compared(Level(test.nothing if test else ()), Level(()), Lasting.of())

@@ -197,12 +197,7 @@ class Share(_Signal):
 
 Signal = Annotated[Ratio | Gauge | Count | Share, Field(discriminator="kind")]
 Signals = tuple[Signal, ...]
-KINDS: dict[str, type[Ratio | Gauge | Count | Share]] = {
-    "ratio": Ratio,
-    "gauge": Gauge,
-    "count": Count,
-    "share": Share,
-}
+KINDS: dict[str, type[Ratio | Gauge | Count | Share]] = {"ratio": Ratio, "gauge": Gauge, "count": Count, "share": Share}
 
 DEFAULT_SIGNALS: Signals = (
     Ratio(
@@ -243,6 +238,9 @@ POLICY_FIELDS: dict[tuple[str, str], str] = {
 """Where each number of the playbook's table is set: row and key to the field of [policy]."""
 
 
+_LEVELS: tuple[tuple[str, Unseen], ...] = (("CPU", "cpu"), ("memory", "memory"))
+
+
 def playbook_table(policy: Policy) -> Signals:
     """The playbook's own signals, as rows. Their limits are set in [policy]; see `POLICY_FIELDS`."""
 
@@ -260,39 +258,28 @@ def playbook_table(policy: Policy) -> Signals:
             breach=Breach.ROLLBACK,
             absence=Absence.HOLD,
         ),
-        Ratio(
-            name="slower than p95_rollback_s",
-            total="latency",
-            above_s=policy.p95_rollback_s,
-            limit=policy.slow_ratio_max,
-            alpha=policy.alpha_latency,
-            breach=Breach.SCALE,
-            absence=absence("latency"),
+        *(
+            Ratio(
+                name=f"slower than {line}",
+                total="latency",
+                above_s=getattr(policy, line),
+                limit=policy.slow_ratio_max,
+                alpha=policy.alpha_latency,
+                breach=breach,
+                absence=absence("latency"),
+            )
+            for line, breach in (("p95_rollback_s", Breach.SCALE), ("p95_max_s", Breach.HOLD))
         ),
-        Ratio(
-            name="slower than p95_max_s",
-            total="latency",
-            above_s=policy.p95_max_s,
-            limit=policy.slow_ratio_max,
-            alpha=policy.alpha_latency,
-            breach=Breach.HOLD,
-            absence=absence("latency"),
-        ),
-        Gauge(
-            name="CPU",
-            query="cpu",
-            limit=policy.cpu_max,
-            for_s=policy.saturation_s,
-            breach=Breach.HOLD,
-            absence=absence("cpu"),
-        ),
-        Gauge(
-            name="memory",
-            query="memory",
-            limit=policy.memory_max,
-            for_s=policy.saturation_s,
-            breach=Breach.HOLD,
-            absence=absence("memory"),
+        *(
+            Gauge(
+                name=name,
+                query=query,
+                limit=getattr(policy, f"{query}_max"),
+                for_s=policy.saturation_s,
+                breach=Breach.HOLD,
+                absence=absence(query),
+            )
+            for name, query in _LEVELS
         ),
         Count(name="OOM kills", query="oom_kills", breach=Breach.ROLLBACK, absence=absence("oom_kills")),
     )

@@ -1,25 +1,16 @@
-"""Evidence and policy to a verdict. Total, explains itself, does nothing.
+"""Evidence and policy to a verdict. Total, explains itself, does nothing. What decides is in `rules`."""
 
-Three layers, in this order: hard events (a kill for lack of memory), tests that may be looked at all the time
-(`sequential`), and the playbook's literal numbers once there is enough to measure them on. Promotion only at
-the bake's end and only on positive evidence. What is missing is a reason of its own: neither health nor guilt.
-"""
-
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from enum import StrEnum
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 from playbook.analysis import explanation, outlook, signal_judge
 from playbook.analysis.chart import Moment
 from playbook.analysis.evidence import Evidence
-from playbook.analysis.policy import NewErrors, Policy, SharedCause
+from playbook.analysis.policy import Policy
 from playbook.analysis.readings import SignalReading, readings
-from playbook.analysis.shared_cause import fails_now, is_latency_shared, is_shared, settled, without_shared
-from playbook.analysis.signal_states import State
-from playbook.analysis.signals import Absence, Breach
-from playbook.analysis.unfit import telemetry_fault
+from playbook.analysis.rules import SPEAKS_AGAINST, Action, Finding, find
+from playbook.analysis.shared_cause import is_latency_shared, is_shared
 from playbook.base import Frozen
 from playbook.incident.decision_matrix import Reason, Severity, Trigger, row_for
 
@@ -35,16 +26,6 @@ __all__ = [
     "severest_first",
     "worst",
 ]
-
-
-class Action(StrEnum):
-    """What to do now, the worst first: of several services the worst speaks for the release."""
-
-    ROLLBACK = "ROLLBACK"
-    SCALE = "SCALE"
-    INCONCLUSIVE = "INCONCLUSIVE"  # a person decides
-    CONTINUE = "CONTINUE"  # look again
-    PROMOTE = "PROMOTE"
 
 
 class Verdict(Frozen):
@@ -73,12 +54,6 @@ class Verdict(Frozen):
         return self.model_copy(update={"signals": signals})
 
 
-class _Finding(NamedTuple):
-    action: Action
-    reason: Reason
-    state: State | None = None  # of the signal that decided
-
-
 def judge(evidence: Evidence, policy: Policy, *, services: int = 1, scaled: bool = False) -> Verdict:
     """Decide what the evidence so far allows.
 
@@ -98,53 +73,8 @@ def judge(evidence: Evidence, policy: Policy, *, services: int = 1, scaled: bool
     scaled = scaled or evidence.scaled_at_s is not None
     ends_s = evidence.bake_start_s + policy.bake_s
     at_end = evidence.now_s >= ends_s
-    if policy.shared_cause is SharedCause.HOLD:
-        evidence, found = _unless_shared(evidence, policy, services, scaled, at_end)
-    else:
-        found = _found(evidence, policy, services, scaled, at_end)
+    evidence, found = find(evidence, policy, services, scaled, at_end)
     return _verdict(found, evidence, policy, services, max(0.0, ends_s - evidence.now_s))
-
-
-def _found(evidence: Evidence, policy: Policy, services: int, scaled: bool, at_end: bool) -> _Finding:
-    """What holds first, in the order that `judge` gives."""
-    if found := _against(evidence, policy, services) or _breached(evidence, Breach.ROLLBACK, services, at_end):
-        return found
-    if scaled or not at_end:
-        slow = Reason.LATENCY_5S if _too_slow(evidence, policy, services) else None
-        found = _Finding(Action.SCALE, slow) if slow else _breached(evidence, Breach.SCALE, services, at_end)
-        if found:
-            return found._replace(action=Action.ROLLBACK) if scaled else found
-    return _at_end(evidence, policy, services) if at_end else _meanwhile(evidence, policy, services)
-
-
-def _unless_shared(
-    evidence: Evidence, policy: Policy, services: int, scaled: bool, at_end: bool
-) -> tuple[Evidence, _Finding]:
-    """What is found where the policy holds for a shared cause, and the evidence that it rests on.
-
-    A canary that is surely worse than stable, or was killed for memory, is judged as always.
-    """
-    if evidence.relative.peak >= services / policy.alpha_relative:
-        return evidence, _found(evidence, policy, services, scaled, at_end)
-    left = without_shared(evidence, policy)
-    found = _found(left, policy, services, scaled, at_end)
-    waits = found._replace(
-        action=Action.INCONCLUSIVE if at_end else Action.CONTINUE, reason=Reason.SHARED_CAUSE, state=None
-    )
-    if found.reason is Reason.OOM_KILLED:
-        return left, found
-    if found.action in _SPEAKS_AGAINST and found.state is not None:  # it is not known when it was beyond its limit
-        return left, waits._replace(reason=Reason.SIGNAL_HELD, state=found.state) if left.set_aside_s else found
-    if found.action in _SPEAKS_AGAINST:
-        known = evidence.age_s > policy.freshness_s or _against_settled(left, policy, services, scaled, at_end)
-        return left, found if known else waits
-    needed_s = policy.coverage_min * min(policy.bake_s, policy.horizon_s)
-    too_little = at_end and bool(left.set_aside_s) and left.covered_s < needed_s
-    return left, waits if too_little or fails_now(evidence, policy) else found
-
-
-def _against_settled(evidence: Evidence, policy: Policy, services: int, scaled: bool, at_end: bool) -> bool:
-    return _found(settled(evidence), policy, services, scaled, at_end).action in _SPEAKS_AGAINST
 
 
 def severest_first(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
@@ -169,7 +99,7 @@ def against(verdicts: Iterable[Verdict]) -> Verdict | None:
 
     A p95 above 5 s does whenever it is found: after the end, where a canary would be a person's to decide, too.
     """
-    found = (v for v in verdicts if v.action in _SPEAKS_AGAINST or v.reason is Reason.LATENCY_5S)
+    found = (v for v in verdicts if v.action in SPEAKS_AGAINST or v.reason is Reason.LATENCY_5S)
     return next(found, None)
 
 
@@ -180,7 +110,6 @@ def alarming(verdicts: Iterable[Verdict]) -> Verdict | None:
     return against(verdicts) or next((v for v in verdicts if v.action is Action.INCONCLUSIVE and v.severity), None)
 
 
-_SPEAKS_AGAINST = (Action.ROLLBACK, Action.SCALE)
 _FREE = {"name", "bake_s", "extensions"}
 """What a policy may differ in from the one the evidence was folded with."""
 
@@ -194,165 +123,11 @@ def _check_same_rules(evidence: Evidence, policy: Policy) -> None:
         raise ValueError(f"{evidence.service}: the evidence was folded with another policy: {', '.join(other)} differ")
 
 
-def _against(evidence: Evidence, policy: Policy, services: int) -> _Finding | None:
-    """What rolls back at any time, whatever else is known."""
-    if evidence.oom_kills:
-        return _Finding(Action.ROLLBACK, Reason.OOM_KILLED)
-    if evidence.ceiling.peak >= services / policy.alpha_ceiling:
-        return _Finding(Action.ROLLBACK, Reason.ERRORS_PROVEN)
-    if evidence.healthy_confirmed >= services / policy.alpha_healthy:
-        return _Finding(Action.ROLLBACK, Reason.ERRORS_MEASURED)
-    if evidence.relative_confirmed >= services / policy.alpha_relative:
-        return _Finding(Action.ROLLBACK, Reason.ERRORS_REGRESSED)
-    if evidence.literal:
-        return _Finding(Action.ROLLBACK, Reason.ERRORS_LITERAL)
-    return None
-
-
-def _breached(evidence: Evidence, breach: Breach, services: int, at_end: bool) -> _Finding | None:
-    """The first signal of [[signals]] with this consequence that is beyond its limit."""
-    action = {Breach.ROLLBACK: Action.ROLLBACK, Breach.SCALE: Action.SCALE, Breach.HOLD: Action.INCONCLUSIVE}[breach]
-    reason = Reason.SIGNAL_HELD if breach is Breach.HOLD else Reason.SIGNAL_BREACHED
-    signals, least = evidence.signals, evidence.least
-    for state in signals.states:
-        if state.signal.breach is breach and signal_judge.is_breached(
-            signals, state, least=least, services=services, at_end=at_end
-        ):
-            return _Finding(action, reason, state)
-    return None
-
-
-def _too_slow(evidence: Evidence, policy: Policy, services: int = 1) -> bool:
-    """Whether the p95 is above 5 s, by evidence or by measure."""
-    return evidence.latency.measured or evidence.latency.very_slow_confirmed >= services / policy.alpha_latency
-
-
-def _unseen(evidence: Evidence, policy: Policy) -> Reason | None:
-    """What is missing from the telemetry, if anything is."""
-    if not evidence.rounds and evidence.age_s > policy.freshness_s:
-        return Reason.TELEMETRY_MISSING
-    if evidence.age_s > policy.freshness_s:
-        return Reason.TELEMETRY_STALE
-    return None
-
-
-def _meanwhile(evidence: Evidence, policy: Policy, services: int) -> _Finding:
-    """What to say while the bake goes on: what would stand in the way of promotion if it ended now."""
-    no_traffic = not evidence.bake.n and evidence.now_s - evidence.bake_start_s > policy.freshness_s
-    doubt = Reason.FIRST_REQUESTS_FAILED if _first_failed(evidence, policy) else None
-    faulty = Reason.TELEMETRY_FAULTY if telemetry_fault(evidence, policy) else None
-    if held := doubt or _unseen(evidence, policy) or faulty or _held(evidence, policy):
-        return _Finding(Action.CONTINUE, held)
-    if no_traffic:
-        return _Finding(Action.CONTINUE, Reason.NO_TRAFFIC)
-    if found := _breached(evidence, Breach.HOLD, services, False):
-        return found._replace(action=Action.CONTINUE)
-    if _in_band(evidence, policy):
-        return _Finding(Action.CONTINUE, Reason.ERRORS_IN_BAND)
-    worse = _is_worse(evidence, policy, services)
-    return _Finding(Action.CONTINUE, Reason.ERRORS_WORSE if worse else Reason.COLLECTING)
-
-
-def _first_failed(evidence: Evidence, policy: Policy) -> bool:
-    """Whether too many of the requests failed that came before the first scrape. Some of them may be ours."""
-    first = evidence.doubtful
-    return first.x >= policy.errors_min and first.x > policy.error_ratio_max * (first.n + evidence.bake.n)
-
-
-def _is_worse(evidence: Evidence, policy: Policy, services: int) -> bool:
-    """Whether the canary surely fails more often than stable, however rarely."""
-    is_proven = evidence.relative.peak >= services / policy.alpha_relative
-    return is_proven and evidence.bake.x >= policy.errors_min and evidence.bake.ratio > evidence.stable_bake.ratio
-
-
-def _held(evidence: Evidence, policy: Policy) -> Reason | None:
-    """What forbids promotion although it is no reason to roll back."""
-    if _too_slow(evidence, policy):
-        return Reason.LATENCY_5S
-    # Unlike the line at 5 s this one forbids only as long as it is true: a cold start is not held against a canary.
-    line, least, latency = policy.slow_ratio_max, evidence.least, evidence.latency
-    proven = latency.slow.value >= 1 / policy.alpha_latency and evidence.recent.of("timed", "slow").ratio > line
-    slow = proven or latency.bake.above(line, least)
-    if slow or (latency.bake.x >= least and evidence.recent.of("timed", "maybe_slow", line).above(line, least)):
-        return Reason.LATENCY_2S
-    if evidence.cpu.held:
-        return Reason.CPU
-    return Reason.MEMORY if evidence.memory.held else None
-
-
-def _in_band(evidence: Evidence, policy: Policy) -> bool:
-    """Whether errors are measured above 0.1 %, over the bake or over the last five minutes."""
-    line, least = policy.error_ratio_investigate, evidence.least
-    return evidence.bake.above(line, least) or evidence.window.above(line, least)
-
-
-def _at_end(evidence: Evidence, policy: Policy, services: int) -> _Finding:
-    """The verdict when the bake is over and nothing spoke against the canary before. Never CONTINUE."""
-    line, least, bake = policy.error_ratio_max, evidence.least, evidence.bake
-    if bake.above(line, least) or evidence.window.above(line, least):
-        return _Finding(Action.ROLLBACK, Reason.ERRORS_AT_DEADLINE)
-    if _first_failed(evidence, policy):
-        return _Finding(Action.INCONCLUSIVE, Reason.FIRST_REQUESTS_FAILED)
-    missing = _unseen(evidence, policy)
-    if telemetry_fault(evidence, policy):
-        missing = Reason.TELEMETRY_FAULTY
-    elif not evidence.rounds:
-        missing = Reason.TELEMETRY_MISSING
-    elif missing is None and evidence.covered_s < policy.coverage_min * _watched_s(evidence):
-        missing = Reason.TELEMETRY_PARTIAL
-    elif missing is None and not bake.n:
-        missing = Reason.NO_TRAFFIC
-    elif missing is None:
-        missing = _unknown(evidence, policy)
-    if held := missing or _held(evidence, policy):
-        return _Finding(Action.INCONCLUSIVE, held)
-    if found := _breached(evidence, Breach.HOLD, services, True) or _breached(evidence, Breach.SCALE, services, True):
-        return found._replace(action=Action.INCONCLUSIVE, reason=Reason.SIGNAL_HELD)
-    if absent := _absent(evidence):
-        return _Finding(Action.INCONCLUSIVE, Reason.SIGNAL_UNKNOWN, absent)
-    if _in_band(evidence, policy):
-        return _Finding(Action.INCONCLUSIVE, Reason.ERRORS_IN_BAND)
-    if _is_worse(evidence, policy, services):
-        return _Finding(Action.INCONCLUSIVE, Reason.ERRORS_WORSE)
-    if policy.new_errors is NewErrors.HOLD and evidence.new_errors:
-        return _Finding(Action.INCONCLUSIVE, Reason.NEW_ERRORS)
-    if outlook.bound(evidence, policy) >= line:
-        return _Finding(Action.INCONCLUSIVE, Reason.TOO_FEW_REQUESTS)
-    return _Finding(Action.PROMOTE, Reason.HEALTHY)
-
-
-def _watched_s(evidence: Evidence) -> float:
-    """Seconds of the bake that samples should cover."""
-    return evidence.now_s - evidence.bake_start_s - evidence.set_aside_s
-
-
-def _absent(evidence: Evidence) -> State | None:
-    """The first signal that was never seen, and whose absence holds."""
-    for state in evidence.signals.states:
-        if state.signal.absence is Absence.HOLD and not state.is_seen:
-            return state
-    return None
-
-
-def _unknown(evidence: Evidence, policy: Policy) -> Reason | None:
-    """What was never seen although there were requests: a signal that is missing is not a healthy one."""
-    is_scaled, allowed = evidence.scaled_at_s is not None, policy.allow_unseen
-    if not evidence.latency.bake.n and (is_scaled or "latency" not in allowed):
-        return Reason.LATENCY_5S if is_scaled else Reason.LATENCY_UNKNOWN
-    if evidence.oom_kills is None and "oom_kills" not in allowed:
-        return Reason.OOM_UNKNOWN
-    if math.isnan(evidence.cpu.level) and not is_scaled and "cpu" not in allowed:
-        return Reason.CPU_UNKNOWN
-    if math.isnan(evidence.memory.level) and not is_scaled and "memory" not in allowed:
-        return Reason.MEMORY_UNKNOWN
-    return None
-
-
-def _attribution(found: _Finding, evidence: Evidence, policy: Policy) -> Literal["canary", "shared"] | None:
+def _attribution(found: Finding, evidence: Evidence, policy: Policy) -> Literal["canary", "shared"] | None:
     """Whose fault it is, where something speaks against the canary."""
     if found.reason is Reason.SHARED_CAUSE:
         return "shared" if evidence.set_aside_s else None
-    if found.action not in _SPEAKS_AGAINST:
+    if found.action not in SPEAKS_AGAINST:
         return None
     if found.reason is Reason.OOM_KILLED or found.state is not None:
         return "canary"
@@ -360,7 +135,7 @@ def _attribution(found: _Finding, evidence: Evidence, policy: Policy) -> Literal
     return "shared" if (is_latency_shared if by_latency else is_shared)(evidence, policy) else "canary"
 
 
-def _alert(found: _Finding, evidence: Evidence, policy: Policy) -> bool:
+def _alert(found: Finding, evidence: Evidence, policy: Policy) -> bool:
     """Whether people should know now: in the band and not by chance, or held while the bake goes on."""
     if found.action is not Action.CONTINUE or found.reason is Reason.COLLECTING:
         return False
@@ -372,7 +147,7 @@ def _alert(found: _Finding, evidence: Evidence, policy: Policy) -> bool:
     return worse or evidence.healthy.peak >= 1 / policy.alpha_healthy
 
 
-def _verdict(found: _Finding, evidence: Evidence, policy: Policy, services: int, left_s: float) -> Verdict:
+def _verdict(found: Finding, evidence: Evidence, policy: Policy, services: int, left_s: float) -> Verdict:
     """The finding with everything that people want to know about it."""
     row = row_for(found.reason)
     is_open = found.action is Action.INCONCLUSIVE
@@ -384,7 +159,7 @@ def _verdict(found: _Finding, evidence: Evidence, policy: Policy, services: int,
         action=found.action,
         reason=found.reason,
         explanation=_sentence(found, evidence, policy, bound, eta_s, left_s)
-        + (explanation.SHARED if attribution == "shared" and found.action in _SPEAKS_AGAINST else ""),
+        + (explanation.SHARED if attribution == "shared" and found.action in SPEAKS_AGAINST else ""),
         signals=(
             *readings(evidence, policy, services),
             *(signal_judge.reading(evidence.signals, state, services) for state in evidence.signals.states),
@@ -403,7 +178,7 @@ def _verdict(found: _Finding, evidence: Evidence, policy: Policy, services: int,
 
 
 def _sentence(
-    found: _Finding, evidence: Evidence, policy: Policy, bound: float, eta_s: float | None, left_s: float
+    found: Finding, evidence: Evidence, policy: Policy, bound: float, eta_s: float | None, left_s: float
 ) -> str:
     if found.state is None:
         return explanation.sentence(found.reason, evidence, policy, bound=bound, eta_s=eta_s, left_s=left_s)

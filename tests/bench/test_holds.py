@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.holds import HEALTHY, POLICY, _judged, measure, table
+from bench.holds import HEALTHY, POLICY, judged, measure, table
 from bench.judge import SEEDS
 from bench.simulator import FAMILIES, TICK_S, generate, past
 from bench.traces import observations, replay
@@ -24,7 +24,7 @@ def test_one_fold_ends_as_looking_at_every_scrape(name: str) -> None:
     family = next(one for one in FAMILIES if one.name == name)
     traces = generate(family, 200.0, 1, SEEDS[family.group])
     known = past(traces.history[0][0], traces.history[1][0], Policy())
-    at_once = _judged(family, traces.counters[0], traces.gauges[0], known, DEFAULT_SIGNALS)
+    at_once = judged(family, traces.counters[0], traces.gauges[0], known, DEFAULT_SIGNALS)
     evidence = Evidence.start(
         service="s", canary="new", stable=("old",), bake_start_s=0.0, policy=POLICY, dispersion=known
     )

@@ -182,9 +182,18 @@ def test_a_service_without_traffic_goes_to_a_person() -> None:
     )
 
 
-def test_probes_are_enough_where_the_policy_says_so() -> None:
+def test_probes_alone_promote_nothing() -> None:
+    """No user reached the canary: requests of our own would prove only the path that they ask for. A person decides."""
+    test_env, run = quiet(0, {"choice": "revert"}, low_traffic=PROBE)
+    assert run.end == "Reverted"
+    assert set(test_env.fixture.versions_served().values()) == {OLD}
+    assert "requests of our own" not in last_page(test_env)
+    assert len(test_env.server.forms) == 1
+
+
+def test_probes_fill_what_users_left_open() -> None:
     """As many requests of our own as a further look wants; it sees them all, and nobody is asked."""
-    test_env, run = quiet(0, low_traffic=PROBE)
+    test_env, run = quiet(SMALL, low_traffic=PROBE)
     assert run.end == "Promoted"
     assert test_env.fixture.versions_served() == ALL
     assert test_env.server.forms == []
@@ -200,7 +209,8 @@ def test_steps_are_taken_in_their_order() -> None:
 
 def test_a_person_reads_what_the_probes_showed() -> None:
     """Where one service is to be asked about, the form shows the verdicts after the probes, not those before."""
-    test_env, run = quiet(0, {"choice": "promote"}, low_traffic=PROBE | {FRONTEND: (LowTraffic.ASK,)})
+    steps = PROBE | {FRONTEND: (LowTraffic.ASK,)}
+    test_env, run = quiet(SMALL, {"choice": "promote"}, low_traffic=steps, users_of={FRONTEND: 0})
     assert run.end == "Promoted"
     (form,) = test_env.server.forms
     assert "requests of our own to ethixai-backend-abc123" in last_page(test_env)

@@ -94,6 +94,15 @@ def test_the_step_is_taken_when_its_turn_has_come(bake, tick, steps, taken, may)
     assert bool(due([verdict], policy, LowTraffic.PROBE)) is ("probe" in steps)
 
 
+def test_probes_are_sent_only_where_users_came(bake, tick):
+    """Requests of our own alone rule nothing out; a canary without users is waited for, or a person decides."""
+    policy = Policy(low_traffic=["probe", "hold"])
+    without = ended(bake, [tick(m=9)] * 180, policy, **HISTORY)
+    assert without.reason is Reason.NO_TRAFFIC
+    assert due([without], policy, LowTraffic.PROBE) == []
+    assert due([without], policy, LowTraffic.HOLD) == [without]
+
+
 def test_a_further_look_asks_for_more(bake, tick):
     """After an extension 77 clean requests are not enough any more; all looks together spend at most 4 %."""
     verdict = judge(bake(**HISTORY).folded(scrapes(tick, 77)), Policy().extended(0))

@@ -185,14 +185,26 @@ def test_a_service_that_answers_hardly_a_request_is_not_called_healthy(bake: Any
     assert "the limit is 90 %" in verdict.explanation
 
 
-def test_a_signal_that_rolls_back_is_held_where_stable_failed_and_the_policy_waits(bake: Any, tick: Any) -> None:
+HOLD = Policy(shared_cause=SharedCause.HOLD)
+
+
+def after_an_outage(tick: Any) -> list[Any]:
+    """Stable failed for the first minute."""
+    return [tick(n=100, m=900, x=20, y=180)] * 12 + [tick(**CLEAN)] * 168
+
+
+def test_a_count_that_rolls_back_is_held_where_stable_failed_and_the_policy_waits(bake: Any, tick: Any) -> None:
     """It is not known when it was beyond its limit, so it says that a person decides."""
-    policy = Policy().model_copy(update={"shared_cause": SharedCause.HOLD})
-    outage = [tick(n=100, m=900, x=20, y=180)] * 12
-    course = outage + [tick(**CLEAN)] * 168
-    verdict = told(bake, tick, DECLINED, policy, course, payments=Sides(paid(10)))
+    lost = Count(name="lost payments", query="payments", breach="rollback")
+    verdict = told(bake, tick, lost, HOLD, after_an_outage(tick), payments=Sides(paid(10)))
     assert (verdict.action, verdict.reason) == (Action.INCONCLUSIVE, Reason.SIGNAL_HELD)
     assert verdict.explanation.endswith("Stable failed meanwhile, too. A person decides when the bake ends.")
+
+
+def test_a_ratio_that_is_beyond_its_limit_when_stable_is_well_rolls_back_all_the_same(bake: Any, tick: Any) -> None:
+    """What it counted while stable failed is set aside, and the rest decides."""
+    verdict = told(bake, tick, DECLINED, HOLD, after_an_outage(tick), payments=Sides(paid(10)))
+    assert (verdict.action, verdict.reason) == (Action.ROLLBACK, Reason.SIGNAL_BREACHED)
 
 
 @pytest.mark.parametrize(

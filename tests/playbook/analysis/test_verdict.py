@@ -4,8 +4,6 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 from playbook.analysis.evidence import CounterSeries, Observation, RevisionSamples
 from playbook.analysis.explanation import sentence
@@ -146,41 +144,6 @@ def test_what_passes_is_not_held_against_a_canary(bake, tick, ticks):
     assert bake().verdict([tick(**t) for t in ticks]).action is Action.PROMOTE
 
 
-def test_very_slow_answers_scale_first(bake, tick):
-    """A p95 above 5 s asks for instances, once."""
-    verdict = bake().verdict([tick(**CLEAN, very_slow=30)] * 180)
-    assert (verdict.action, verdict.reason) == (Action.SCALE, Reason.LATENCY_5S)
-
-
-@pytest.mark.parametrize(("helps", "action"), [(True, Action.PROMOTE), (False, Action.ROLLBACK)])
-def test_after_scaling_it_is_as_fast_as_the_rest_or_it_goes(bake, tick, helps, action):
-    """More instances help: PROMOTE. They do not: ROLLBACK."""
-    one, evidence, verdict = bake(), bake().evidence(), None
-    ticks = [tick(**CLEAN, very_slow=0 if helps and k > 15 else 30) for k in range(180)]
-    for look in one.looks(ticks):
-        evidence = evidence.observe(look)
-        verdict = judge(evidence, one.policy)
-        if verdict.action is Action.SCALE:
-            assert evidence.scaled_at_s is None, "only once"
-            evidence = evidence.after_scaling(evidence.now_s)
-        elif verdict.action is not Action.CONTINUE:
-            break
-    assert verdict.action is action
-
-
-def test_scaling_that_was_tried_already_is_not_tried_again(bake, tick):
-    """Told that instances were added, the same evidence rolls back."""
-    evidence = bake().folded([tick(**CLEAN, very_slow=30)] * 30)
-    assert judge(evidence, Policy()).action is Action.SCALE
-    assert judge(evidence, Policy(), scaled=True).action is Action.ROLLBACK
-
-
-def test_with_no_time_left_to_scale_a_person_decides(bake, tick):
-    """At the bake's end SCALE cannot be looked at any more, so it is a hold."""
-    verdict = end_of(bake(), [tick(**CLEAN, very_slow=30)] * 180)
-    assert (verdict.action, verdict.reason) == (Action.INCONCLUSIVE, Reason.LATENCY_5S)
-
-
 @pytest.mark.parametrize(("ratio", "rate"), [(0.2, 10), (0.2, 100), (0.05, 100), (1.0, 100), (0.2, 10_000)])
 def test_a_shared_outage_is_rolled_back_and_called_shared(bake, tick, ratio, rate):
     """Both fail alike: the playbook rolls back all the same, and people are told that it may not help."""
@@ -204,12 +167,6 @@ def test_stable_is_heard_after_users_have_left_the_canary(bake, tick):
     )
     later = evidence.observe(Observation(late, stable=RevisionSamples(requests=stable)))
     assert judge(later, one.policy).attribution == "shared"
-
-
-def test_a_slow_dependency_is_called_shared(bake, tick):
-    """Both are slow: scaling is tried, and the cause is named."""
-    verdict = bake().verdict([tick(**CLEAN, very_slow=30, stable_very_slow=270)] * 60)
-    assert (verdict.action, verdict.attribution) == (Action.SCALE, "shared")
 
 
 def test_of_several_services_each_needs_stronger_evidence(bake, tick):
@@ -265,12 +222,6 @@ def test_a_past_with_bursts_makes_it_patient(bake, tick):
     assert bake(phi_hat=1).verdict(ticks).action is Action.ROLLBACK
 
 
-def test_without_the_edges_of_a_histogram_nothing_is_promoted_on_a_guess(bake, tick):
-    """Where only a bucket at 10 s exists, nobody can say that 95 % are faster than 2 s."""
-    verdict = end_of(bake(bounds=(10.0,)), [tick(**CLEAN)] * 180)
-    assert (verdict.action, verdict.reason) == (Action.INCONCLUSIVE, Reason.LATENCY_2S)
-
-
 @pytest.mark.parametrize("reason", list(Reason))
 def test_each_reason_is_explained_in_a_sentence(bake, tick, reason):
     """Every reason has words, with a number in them, for any evidence."""
@@ -316,64 +267,23 @@ def test_a_release_without_services_has_no_verdict():
         worst([])
 
 
-COUNTS = st.tuples(st.sampled_from([0, 1, 10, 100]), st.floats(0, 0.3), st.floats(0, 0.05))
-
-
-@st.composite
-def courses(draw, most=60):
-    """Up to ``most`` scrapes of a canary whose rates change a few times, with gaps."""
-    ticks = []
-    for _ in range(draw(st.integers(1, 4))):
-        n, bad, stable = draw(COUNTS)
-        for _ in range(draw(st.integers(1, most // 4))):
-            x = min(n, draw(st.integers(0, round(2 * bad * n) or int(n > 0))))
-            y = min(9 * n, draw(st.integers(0, round(18 * stable * n))))
-            ticks.append({"n": n, "x": x, "m": 9 * n, "y": y, "seen": draw(st.integers(0, 19)) > 0})
-    return ticks
-
-
-@settings(max_examples=60, deadline=None)
-@given(courses(), st.data(), st.sampled_from([1.0, 4.0, 20.0]))
-def test_turning_good_answers_into_errors_never_helps(bake, tick, course, data, phi_hat):
-    """Flip any answers to 5xx: the verdict is no healthier and a rollback comes no later."""
-    one = bake(policy=Policy.compressed(), phi_hat=phi_hat)
-    course = (course * 60)[:60]
-    worse = [dict(t) for t in course]
-    for k in data.draw(st.lists(st.integers(0, 59), min_size=1, max_size=10)):
-        worse[k]["x"] = min(worse[k]["n"], worse[k]["x"] + 1)
-    assume(worse != course)
-    before = one.verdict([tick(**t) for t in course])
-    after = one.verdict([tick(**t) for t in worse])
-    assert list(Action).index(after.action) <= list(Action).index(before.action)
-    if before.action is Action.ROLLBACK:
-        assert after.at_s <= before.at_s
-
-
-@settings(max_examples=40, deadline=None)
-@given(courses(), st.sampled_from([1.0, 20.0]), st.booleans())
-def test_the_end_is_always_a_decision(bake, tick, course, phi_hat, longer):
-    """At or after the bake's end there is a verdict and it is never CONTINUE; before, it is never PROMOTE."""
-    one = bake(policy=Policy.compressed(), phi_hat=phi_hat)
-    evidence = one.folded([tick(**t) for t in course[:60]])
-    if evidence.now_s < evidence.bake_start_s + 60:
-        assert judge(evidence, one.policy).action not in (Action.PROMOTE, Action.INCONCLUSIVE)
-    late = evidence.observe(Observation(evidence.bake_start_s + 60 + 30 * longer))
-    assert judge(late, one.policy).action is not Action.CONTINUE
-
-
-@settings(max_examples=40, deadline=None)
-@given(courses(), st.sampled_from(["none", "stale", "zero"]))
-def test_no_evidence_never_promotes(bake, tick, course, kind):
-    """Nothing seen, nothing fresh or nothing served: never PROMOTE, whatever came before."""
-    one = bake(policy=Policy.compressed())
-    ticks = [dict(t, x=0, y=0) for t in (course * 60)[:60]]
-    if kind == "none":
-        ticks = [dict(t, seen=False) for t in ticks]
-    if kind == "stale":
-        ticks = [dict(t, seen=t["seen"] and k < 50) for k, t in enumerate(ticks)]
-    if kind == "zero":
-        ticks = [dict(t, n=0) for t in ticks]
-    assert one.verdict([tick(**t) for t in ticks]).action is Action.INCONCLUSIVE
+@pytest.mark.parametrize(
+    ("errors", "action", "reason"),
+    [
+        (18, Action.PROMOTE, Reason.HEALTHY),
+        (19, Action.PROMOTE, Reason.HEALTHY),
+        (20, Action.INCONCLUSIVE, Reason.ERRORS_IN_BAND),
+        (90, Action.INCONCLUSIVE, Reason.ERRORS_IN_BAND),
+        (91, Action.ROLLBACK, Reason.ERRORS_LITERAL),
+    ],
+)
+def test_where_the_limits_of_the_matrix_lie(bake, tick, errors, action, reason):
+    """Of 18,000 requests, spread evenly, and stable alike: exactly 0.1 % (18) and one more are healthy, as the worst
+    scrape's errors are left out; exactly 0.5 % (90) is a person's, and one more is above it within five minutes."""
+    counts = [(k + 1) * errors // 180 - k * errors // 180 for k in range(180)]
+    ticks = [tick(n=100, x=x, m=900, y=9 * x) for x in counts]
+    last = bake(phi_hat=1.0).verdict(ticks)
+    assert (last.action, last.reason) == (action, reason)
 
 
 @pytest.mark.parametrize(
@@ -404,29 +314,8 @@ def test_a_signal_that_was_never_seen_is_not_a_healthy_one(bake, tick, kind, rea
     assert (verdict.action, verdict.reason) == (Action.INCONCLUSIVE, reason)
 
 
-def test_slow_until_the_end_is_not_promoted_for_lack_of_a_second_look(bake, tick):
-    """Scaled shortly before the end, and no request was timed since: a person decides."""
-    maker = bake()
-    ticks = [tick(**CLEAN)] * 165 + [tick(**CLEAN, very_slow=100)] * 15
-    evidence, is_scaled = maker.evidence(), False
-    for look in maker.looks(ticks):
-        evidence = evidence.observe(look)
-        if not is_scaled and judge(evidence, maker.policy).action is Action.SCALE:
-            evidence, is_scaled = evidence.after_scaling(evidence.now_s), True
-    verdict = judge(evidence, maker.policy)
-    assert is_scaled
-    assert (verdict.action, verdict.reason) == (Action.INCONCLUSIVE, Reason.LATENCY_5S)
-
-
 def test_an_old_blip_of_stable_does_not_excuse_a_canary(bake, tick):
     """Stable failed for half a minute long ago; what the canary does now is its own."""
     ticks = [tick(**CLEAN)] * 12 + [tick(n=100, m=900, y=450)] * 6
     ticks += [tick(**CLEAN)] * 122 + [tick(n=100, x=20, m=900)] * 40
     assert bake().verdict(ticks).attribution == "canary"
-
-
-def test_stalls_that_the_p95_allows_scale_nothing(bake, tick):
-    """2 % of the answers take longer than 5 s, in stalls of 2 s at random: the playbook's 5 % is never passed."""
-    dice = random.Random(7)
-    ticks = [tick(n=1000, m=9000, very_slow=400 if dice.random() < 0.05 else 0) for _ in range(180)]
-    assert bake().verdict(ticks).action is Action.PROMOTE
