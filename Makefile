@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV_VERSION := 0.13.9
 ENV ?= production
+PACKAGES := playbook blocks tasks flows worker rehearsal bench
 LOCK := --universal --no-strip-extras --generate-hashes --python-version 3.11
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PREFECT_CLI_PROMPT := false
@@ -28,12 +29,14 @@ endef
 setup: system .venv/.done  ## install the locked dependencies into .venv (production and development), and prometheus and haproxy where missing
 
 # Production installs requirements.lock alone; tests and rehearsals run the same versions, and what they need beyond them.
-# A .venv that Debian's python made without its venv package has no pip: it is made anew.
+# A .venv that Debian's python made without its venv package has no pip: it is made anew. Everything is compiled here,
+# once: a rehearsal starts dozens of processes at the same time, and where Python keeps no bytecode each spends seconds on it.
 .venv/.done: requirements-dev.lock pyproject.toml | venv-package
 	@test -x $(BIN)/pip || { rm -rf .venv && $(PYTHON) -m venv .venv; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements-dev.lock
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib $(PACKAGES) >/dev/null || true  # a package may hold templates that are no Python
 	@touch $@
 
 lock: .venv/.done  ## resolve pyproject.toml into the two locks: production, and production with development

@@ -1,6 +1,8 @@
 """Prefect's UI as a person uses it, in Chromium: for the browser tests and the README's pictures."""
 
+import asyncio
 import base64
+import contextlib
 import os
 import re
 import shutil
@@ -9,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from playwright.async_api import Browser, Locator, Page, async_playwright, expect
+from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or ""
 """The program; empty where there is none. Debian's package is called chromium."""
@@ -18,6 +21,8 @@ GRAPH = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu
 NO_GRAPH = ("--disable-gpu",)
 PATIENCE_MS = 60_000
 """For one step: the machine may be busy."""
+AGAIN_MS = 5_000
+"""Before a page is loaded again."""
 WIDE, SMALL = (1440, 900), (1024, 768)
 
 
@@ -94,6 +99,16 @@ class Ui:
     async def sees(self, words: str | re.Pattern[str], timeout_s: float = PATIENCE_MS / 1000) -> None:
         """Wait until the page shows these words."""
         await expect(self.text(words)).to_be_visible(timeout=timeout_s * 1000)
+
+    async def shows(self, wanted: Locator, timeout_s: float = PATIENCE_MS / 1000) -> None:
+        """Load the page again until it shows ``wanted``: the UI asks for neither a run's artifacts nor a run that is
+        over a second time (3.9.1). Raises TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                with contextlib.suppress(PlaywrightTimeout):
+                    await wanted.wait_for(state="visible", timeout=AGAIN_MS)
+                    return
+                await self.page.reload()
 
     async def picture(self, path: Path) -> None:
         """Keep what the window shows."""

@@ -119,8 +119,9 @@ async def _form(http: httpx.AsyncClient, ui_url: str, lesson: Lesson) -> str:
 async def status_page(test_env: TestEnvironment) -> str:
     """The address of the page that says what serves production now. Raises httpx.HTTPStatusError."""
     async with test_env.server.client as http:
-        answer = (await http.get("/artifacts/production-now/latest")).raise_for_status()
-    return f"{test_env.server.ui_url}/v2/artifacts/artifact/{answer.json()['latest_id']}"
+        wanted = {"artifacts": {"key": {"any_": ["production-now"]}}}
+        answer = (await http.post("/artifacts/latest/filter", json=wanted)).raise_for_status()
+    return f"{test_env.server.ui_url}/v2/artifacts/artifact/{answer.json()[0]['latest_id']}"
 
 
 async def resolve(test_env: TestEnvironment, key: str) -> None:

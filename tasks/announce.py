@@ -112,7 +112,7 @@ async def mark_taken_back(env: Environment, taken: TakenBack, to: str = "") -> N
             await env.release_tracker.take_back(taken, Version.parse(taken.version).commit)
 
 
-@task(name="record deployment", task_run_name="record deployment: {recorded.state}", **NOTIFY)
+@task(name="record deployment", task_run_name="record deployment in {env.name}: {recorded.state}", **NOTIFY)
 async def record_deployment(env: Environment, recorded: Recorded, to: str = "") -> None:
     """The code host shows how the release stands; telling it twice is as good as once."""
     if env.code_host is not None:

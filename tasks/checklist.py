@@ -124,7 +124,10 @@ async def _build(asked: Question) -> Seen:
         return Seen(Answer.FAIL, f"version {asked.order.version} is of commit {commit}, but {'; '.join(wrong)}")
     if silent:
         label = "org.opencontainers.image.revision"
-        return Seen(Answer.CANNOT_TELL, f"the images of {', '.join(silent)} do not say their commit (label {label})")
+        return Seen(
+            Answer.CANNOT_TELL,
+            f"the images of {', '.join(silent)} do not say from which commit they were built (label {label})",
+        )
     digests = ", ".join(f"{name} {image.digest[:19]}…" for name, image in images.items())
     return Seen(Answer.PASS, f"pinned, and built from {commit}: {digests}")
 
@@ -186,10 +189,10 @@ async def secrets_state(env: Environment, services: Iterable[str]) -> tuple[list
     names = list(dict.fromkeys([*manager.names, *used, *tokens]))
     states = await asyncio.gather(*(manager.state(name) for name in names))
     problems = [problem for state in states if (problem := secret_problem(state, until_s))] + unread
-    last = f"each lasts at least {minutes(env.gates.secrets_last_s)}"
+    last = f"each is valid for at least {minutes(env.gates.secrets_last_s)}"
     return (
         problems,
-        f"{len(names)} secrets and {len(env.references())} tokens of the worker are there and enabled; {last}",
+        f"{len(names)} secrets and {len(env.references())} tokens of the worker exist and are enabled; {last}",
     )
 
 
@@ -260,8 +263,8 @@ async def _on_call(asked: Question) -> Seen:
     shifts = [shift for found in answers for shift in found]
     people = ", ".join(dict.fromkeys(shift.person for shift in shifts)) or "no person"
     if gap := uncovered(shifts, from_s, until_s):
-        who = f"{people} in the next {minutes(env.gates.on_call_s)}" if shifts else people
-        return Seen(Answer.FAIL, f"{who} is on call, and none from {clock(gap[0])} to {clock(gap[1])} UTC")
+        known = f"on call in the next {minutes(env.gates.on_call_s)}: {people}, but " if shifts else ""
+        return Seen(Answer.FAIL, f"{known}no person is on call from {clock(gap[0])} to {clock(gap[1])} UTC")
     return Seen(Answer.PASS, f"{people}, until {clock(until_s)} UTC")
 
 

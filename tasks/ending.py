@@ -15,6 +15,7 @@ from tasks.attempt import ended_before, not_retried
 from tasks.binding import check_environment
 from tasks.deployments import all_recorded
 from tasks.run_name import name_end
+from tasks.visible_step import draw_no_lines
 
 Notify = Callable[[FlowResult], Awaitable[None]]
 """Tells people how a run ended, where its own steps have not told them."""
@@ -31,6 +32,7 @@ async def ending(
     An error that the project knows is an end like any other; an unforeseen one is Failed.
     """
     name = ""
+    draw_no_lines()
     try:
         await check_environment()
         if not is_repeatable:

@@ -111,11 +111,13 @@ async def sending_heartbeats(env: Environment, lease: Lease) -> AsyncIterator[No
 
 @task(name="mark lost", task_run_name="mark {found.flow_run_id} lost", **READ)
 async def mark_lost(found: Lease, successor: Lease) -> None:
-    """The run that fell silent no longer looks as if it ran. If it lives after all, its next write fences it.
+    """The run whose heartbeats stopped no longer looks as if it ran. If it lives after all, its next write fences it.
 
     A server that is away leaves it as it looks: what matters is the lease.
     """
-    message = clean(f"It fell silent; release {found.release_id} went on in flow run {successor.flow_run_id}.")
+    message = clean(
+        f"This run sent no more heartbeats; release {found.release_id} continues in flow run {successor.flow_run_id}."
+    )
     try:
         async with orchestration.get_client() as client:
             await client.set_flow_run_state(UUID(found.flow_run_id), Crashed(message=message), force=True)

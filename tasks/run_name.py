@@ -5,20 +5,14 @@ from uuid import UUID
 
 from prefect import get_run_logger
 from prefect.client import orchestration
-from prefect.client.schemas import filters, sorting
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 
 from blocks.prefect_api import PREFECT_AWAY
-from playbook.messages.times import moment
 from playbook.text import clean
 
 NAME_MAX = 200
-SCHEDULED = frozenset({"release", "flight-check", "recovery", "retrospective", "quarterly-review"})
-"""The flows with a schedule, by the tag of their deployments."""
-NAMED_AHEAD = 20
-DUE = ", due "
 WAITS_S = 3
 """For a server that hangs: a name is never worth more."""
 
@@ -38,32 +32,6 @@ async def name_run(name: str, *tags: str) -> None:
 async def name_end(outcome: str) -> str:
     """The name of this run ends with its outcome, which is a tag, too. Returns the name; empty where it has none."""
     return await _update("", (outcome,), outcome)
-
-
-async def name_scheduled(environment: str) -> None:
-    """The next runs of the environment's schedules say what they are and when they are due; Prefect names them after
-    animals. A server that is away leaves them as they are."""
-    try:
-        await asyncio.wait_for(_name_scheduled(environment), WAITS_S)
-    except (ObjectNotFound, *PREFECT_AWAY, TimeoutError) as away:
-        get_run_logger().warning("the scheduled runs keep their names: %r", away)
-
-
-async def _name_scheduled(environment: str) -> None:
-    async with orchestration.get_client() as client:
-        found = await client.read_flow_runs(
-            flow_run_filter=filters.FlowRunFilter(
-                tags=filters.FlowRunFilterTags(all_=[environment, "auto-scheduled"]),
-                state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-            ),
-            sort=sorting.FlowRunSort.EXPECTED_START_TIME_ASC,
-            limit=NAMED_AHEAD,
-        )
-        for run in found:
-            flow = next((tag for tag in run.tags if tag in SCHEDULED), "")
-            if flow and run.expected_start_time and DUE not in run.name:
-                due = moment(run.expected_start_time.timestamp())
-                await client.update_flow_run(run.id, name=f"{flow}/{environment}{DUE}{due}")
 
 
 async def _update(name: str, tags: tuple[str, ...], outcome: str = "") -> str:

@@ -35,8 +35,9 @@ NAMES = {
     "flight-check": "flight check of {environment}",
     "retrospective": "retrospective of {environment}",
     "quarterly-review": "review of {environment}",
+    "recovery": "recovery of {environment}",
 }
-"""Flow -> what its scheduled run is called, before its time. Recoveries come every ten minutes and keep their names."""
+"""Flow -> what its scheduled run is called, before its time."""
 AHEAD = timedelta(minutes=2)
 """A run that begins sooner names itself."""
 PAGE = 200

@@ -33,6 +33,7 @@ from playbook.messages.status import (
     Serving,
     Status,
     link_to,
+    newest_release,
     page,
     people,
     serving_of,
@@ -45,7 +46,7 @@ from playbook.rollback.plan import preview
 from playbook.text import clean
 from tasks import windows
 from tasks.links import all_logs_url
-from tasks.run_name import deployed_run, name_scheduled
+from tasks.run_name import deployed_run
 
 LISTED = ("release", "hotfix", "rollback", "migration-rollback", "mitigate", "recovery", "watch")
 """The flows whose outcomes are listed."""
@@ -94,7 +95,6 @@ async def finish(outcome: FlowResult, name: str) -> None:
     if run is None or not name:
         return
     environment = str((run.parameters or {}).get("environment", ""))
-    await name_scheduled(environment)
     is_listed = listed(run, outcome) and bool(environment)
     if environment and environment not in _held and (is_listed or REFRESHING in run.tags):
         try:
@@ -107,7 +107,8 @@ async def finish(outcome: FlowResult, name: str) -> None:
             for env in _held.values():
                 _words.pop(env.name, None)
                 url = env.run_url(str(run.id))
-                mine = Ended(name=name, url=url, outcome=outcome.end.value, reason=outcome.message, at_s=unix_s())
+                end, by = outcome.end.value, _asked_by(run)
+                mine = Ended(name=name, url=url, outcome=end, reason=outcome.message, at_s=unix_s(), by=by)
                 await write(env, mine if is_listed and env.name == environment else None)
     except TimeoutError:
         get_run_logger().warning("the status page was not written within %s s; the next run writes it", END_WAITS_S)
@@ -201,7 +202,7 @@ async def _notices(env: Environment) -> tuple[str, ...]:
 
 def places_of(env: Environment, serving: Iterable[Serving]) -> tuple[Link, ...]:
     """Where people look further: what this environment has of it."""
-    version = VERSION.fullmatch(next((one.release for one in serving if one.release), ""))
+    version = VERSION.fullmatch(newest_release(serving))
     commit = version["commit"] if version else ""
     found = {
         "dashboard": env.dashboard,
@@ -236,7 +237,14 @@ def _ended(env: Environment, run: FlowRun) -> Ended:
         outcome=run.state_name or "Unknown",
         reason=(run.state.message or "") if run.state else "",
         at_s=run.end_time.timestamp() if run.end_time else unix_s(),
+        by=_asked_by(run),
     )
+
+
+def _asked_by(run: FlowRun) -> str:
+    """Who asked for the run, and who approved it; empty where its request does not say."""
+    request = (run.parameters or {}).get("request")
+    return people(request) if isinstance(request, dict) else ""
 
 
 async def _released_by(client: PrefectClient, environment: str, serving: Iterable[Serving]) -> str:
@@ -244,7 +252,7 @@ async def _released_by(client: PrefectClient, environment: str, serving: Iterabl
 
     This run counts too, which is still under way when it writes its end on the page.
     """
-    release = next((one.release for one in serving if one.release), "")
+    release = newest_release(serving)
     found = await client.read_flow_runs(
         flow_run_filter=filters.FlowRunFilter(
             tags=filters.FlowRunFilterTags(all_=[environment, release]),
@@ -253,8 +261,7 @@ async def _released_by(client: PrefectClient, environment: str, serving: Iterabl
         sort=sorting.FlowRunSort.START_TIME_DESC,
         limit=5,
     )
-    asked = [run.parameters["request"] for run in found if isinstance(run.parameters.get("request"), dict)]
-    return next(filter(None, map(people, asked)), "")
+    return next(filter(None, map(_asked_by, found)), "")
 
 
 async def _next_start_s(client: PrefectClient, environment: str) -> float | None:

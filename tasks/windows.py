@@ -13,6 +13,7 @@ from blocks.prefect_api import PREFECT_AWAY
 from playbook.checklist.calendar import frozen
 from playbook.checklist.items import Answer
 from playbook.errors import Transient
+from playbook.incident.decision_matrix import SEVERITY_OF, Event
 from playbook.incident.response import Call
 from playbook.lease.record import Record
 from playbook.messages.times import clock, day
@@ -33,7 +34,7 @@ def freeze(env: Environment) -> Found:
     now_s, lasts_s = unix_s(), env.policy.bake_s
     held = frozen(env.gates.freeze, now_s, lasts_s)
     if held is None:
-        return Answer.PASS, f"{len(env.gates.freeze)} windows, none holds now", ""
+        return Answer.PASS, f"none of {len(env.gates.freeze)} freeze windows is in force", ""
     until = f"{day(held.until_s)} {clock(held.until_s)} UTC"
     begins = f", begins at {clock(held.from_s)} UTC, before this would be over," if held.from_s > now_s else ""
     named = f"{held.freeze.name} ({held.freeze.begins} to {held.freeze.ends}, {held.freeze.zone})"
@@ -74,21 +75,22 @@ async def incidents(env: Environment) -> Found:
     """No incident of a release here is still to be resolved. Raises: Transient, Refused."""
     keys = Record.read(await env.cloud_run.snapshot(env.service_names[0])).incidents
     if not keys:
-        return Answer.PASS, "no incident of a release is noted", ""
+        return Answer.PASS, "no incident of a release is open", ""
     pagers = release_pagers(env)
     if not pagers:
-        return Answer.PASS, f"{len(keys)} noted, and there is no pager in which one could be open", ""
+        return Answer.PASS, f"{len(keys)} of earlier releases; there is no pager in which one could be open", ""
     pairs = [(key, pager) for key in keys for pager in pagers]
     answers = await asyncio.gather(*(pager.is_open(f"{env.name}/{key}") for key, pager in pairs))
     still = list(dict.fromkeys(key for (key, _), is_open in zip(pairs, answers, strict=True) if is_open))
     if still:
         return Answer.FAIL, f"open: {', '.join(still)}. Resolve it in the pager once its fault is found", ""
-    return Answer.PASS, f"{len(keys)} noted, all resolved", ""
+    return Answer.PASS, f"{len(keys)} of earlier releases, all resolved", ""
 
 
 def release_pagers(env: Environment) -> list[Pager]:
     """The pagers that a release's page reaches. Who is called for security alone knows of none, and covers none."""
-    return [one for one in env.pagers if env.routing.is_called_for(one.name, (Call.P1, Call.P2))]
+    calls = [Call(SEVERITY_OF[event].value) for event in (Event.HALF_PROMOTED, Event.NO_USER_REACHED)]
+    return [one for one in env.pagers if env.routing.is_called_for(one.name, calls)]
 
 
 async def alerts(env: Environment) -> Found:

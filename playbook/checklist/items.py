@@ -126,18 +126,15 @@ class Item(Frozen):
         return self.blocks and not self.is_met and self.override is None
 
     @property
-    def is_overridden(self) -> bool:
-        """Whether a person decided to go on although it is not met."""
-        return not self.is_met and self.override is not None
+    def override_in_use(self) -> Override | None:
+        """A person's decision to go on although it is not met."""
+        return None if self.is_met else self.override
 
     def __str__(self) -> str:
         word = "" if self.answer in (Answer.PASS, Answer.FAIL) else f" {self.answer}:"
         said = f"{self.answer.sign}{word} {self.topic.words}: {self.seen}"
-        return (
-            f"{said} (overridden by {self.override.by}: {self.override.reason})"
-            if self.is_overridden and self.override
-            else said
-        )
+        override = self.override_in_use
+        return f"{said} (overridden by {override.by}: {override.reason})" if override else said
 
 
 def open_items(items: Iterable[Item]) -> tuple[Item, ...]:
@@ -147,7 +144,7 @@ def open_items(items: Iterable[Item]) -> tuple[Item, ...]:
 
 def overrides_in_use(items: Iterable[Item]) -> tuple[Override, ...]:
     """The overrides without which the release would have been stopped."""
-    return tuple(item.override for item in items if item.override is not None and item.blocks and not item.is_met)
+    return tuple(item.override_in_use for item in items if item.blocks and item.override_in_use)
 
 
 def refusal(items: Iterable[Item]) -> str:

@@ -97,7 +97,7 @@ def scan_answer(
         return Answer.CANNOT_TELL, _unread(name, unread)
     today = datetime.fromtimestamp(now_s, UTC).date()
     accepted = {one.id for one in ignored if today <= one.until}
-    expired = {one.id for one in ignored if today > one.until}
+    expired = {one.id for one in ignored} - accepted
     lines, is_bad = [], False
     for service, found in found_in.items():
         counting = [one for one in found if one.level in fails_on and one.id not in accepted]

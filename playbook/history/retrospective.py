@@ -79,8 +79,8 @@ def action_items(run: Run, before: Sequence[Run]) -> list[ActionItem]:
     if run.waited_s > WAIT_S:
         why = f"{_named(run)} waited {_minutes(run.waited_s)} for people."
         found.append(item("wait", "Shorten the wait for people", why))
-    if run.is_promoted and any(one.version == run.version for one in false_alarms([*before, run])):
-        why = f"{_named(run)} was taken back before, and promoted unchanged: {_false_alarm(run, before)}."
+    if alarm := _false_alarm(run, before):
+        why = f"{_named(run)} was taken back before, and promoted unchanged: {alarm}."
         found.append(item("false-alarm", f"Find out why {run.version} was taken back without a fault", why))
     medians = usual(before)
     for kind, seconds in durations(run.steps).items():
@@ -109,7 +109,7 @@ def retrospective_page(
         f"- Waiting for people: {_minutes(run.waited_s)}",
         f"- Asked for by: {markdown(run.requested_by) or 'not said'}",
         f"- Error ratio of the new revisions, highest: {markdown(_errors(errors or {}))}",
-        f"- False alarms: {markdown(_false_alarm(run, before))}",
+        f"- False alarms: {markdown(_false_alarm(run, before) or 'none known')}",
         f"- Overridden: {markdown(', '.join(run.overrides)) or 'nothing'}",
         f"- Of the {len(before)} before it: {promoted} promoted, {len(before) - promoted} taken back",
         *(f"- [{markdown(name)}]({url})" for name, url in links.items()),
@@ -156,10 +156,10 @@ def _errors(errors: Mapping[str, float | None]) -> str:
 
 
 def _false_alarm(run: Run, before: Sequence[Run]) -> str:
-    """Whether an earlier release of this very version was taken back though all users have it now."""
+    """That an earlier release of this very version was taken back though all users have it now; else empty."""
     alarms = [one for one in false_alarms([*before, run]) if one.version == run.version and run.is_promoted]
     if not alarms:
-        return "none known"
+        return ""
     return f"{run.version} was taken back on {day(alarms[-1].ended_s)}, and all users have it now, unchanged"
 
 

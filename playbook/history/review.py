@@ -155,8 +155,8 @@ def review_page(figures: Review) -> str:
 def quarter_before(now_s: float) -> tuple[float, float]:
     """The last whole quarter of the calendar before ``now_s``, in unix seconds (UTC): its start, and the next one's."""
     now = _date(now_s)
-    end = datetime(now.year, 3 * ((now.month - 1) // 3) + 1, 1, tzinfo=UTC)
-    start = datetime(end.year - (end.month == 1), end.month - 3 if end.month > 3 else 10, 1, tzinfo=UTC)
+    quarter = 4 * now.year + (now.month - 1) // 3
+    start, end = (datetime(one // 4, 3 * (one % 4) + 1, 1, tzinfo=UTC) for one in (quarter - 1, quarter))
     return start.timestamp(), end.timestamp()
 
 

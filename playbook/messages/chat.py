@@ -99,6 +99,7 @@ def given_way(report: Report) -> Message:
             f"Version: {lease.version}",
             f"Reason: {lease.given_way_to} has priority",
             f"Action: all users are back on {stable_names(lease)}. Release {lease.version} again afterwards",
+            *overridden(lease.overrides),
         )
     )
     return Message(key=f"{lease.release_id}/gave-way", audience=Audience.RELEASES, text=text)
@@ -153,6 +154,7 @@ def paused(report: Report, url: str) -> Message:
             f"⏸ {report.environment.upper()} RELEASE PAUSED until {until} UTC; then it is reverted",
             f"Version: {lease.version}",
             f"Users: {users_now(lease)}",
+            *overridden(lease.overrides),
             f"Resume or cancel it: {url}",
         )
     )
@@ -162,7 +164,14 @@ def paused(report: Report, url: str) -> Message:
 def resumed(report: Report, url: str) -> Message:
     """A person resumed the release: it goes on from where it was."""
     lease = report.lease
-    text = f"▶️ {report.environment.upper()} RELEASE RESUMED: it goes on\nVersion: {lease.version}\nRun: {url}"
+    text = "\n".join(
+        (
+            f"▶️ {report.environment.upper()} RELEASE RESUMED: it goes on",
+            f"Version: {lease.version}",
+            *overridden(lease.overrides),
+            f"Run: {url}",
+        )
+    )
     return Message(key=f"{lease.release_id}/resumed/{lease.epoch}", audience=Audience.INCIDENTS, text=text)
 
 
@@ -177,6 +186,7 @@ def holding(report: Report, services: Sequence[str]) -> Message:
             f"⏳ {report.environment.upper()} RELEASE HELD for {what}, until {until} UTC; {without} it is reverted",
             f"Version: {lease.version}",
             *(f"Why: {verdict.service}: {verdict.explanation}" for verdict in held),
+            *overridden(lease.overrides),
             f"No decision is needed now: the policy waits {'until stable is well' if is_shared else 'for requests'}",
         )
     )
@@ -190,6 +200,7 @@ def noticed(lease: Lease, environment: str, verdict: Verdict) -> Message:
             f"👀 {environment.upper()} CANARY: look at {verdict.service}",
             f"Version: {lease.version}",
             f"Measured: {verdict.explanation}",
+            *overridden(lease.overrides),
             "No decision yet: the bake goes on",
         )
     )
@@ -204,6 +215,7 @@ def scaled(report: Report, instances: int) -> Message:
             f"📈 {worst.service} now keeps at least {instances} instances",
             f"Version: {lease.version}",
             f"Why: {worst.explanation}",
+            *overridden(lease.overrides),
             "Next: if that does not help, the release is rolled back",
         )
     )
@@ -218,7 +230,8 @@ def alarm(lease: Lease, environment: str, verdict: Verdict, form: str, measure: 
     summary = alarm_summary(lease, environment, verdict, measure)
     by_hand = "" if lease.is_back or measure else f"\nBy hand:\n```{rollback_plan(lease)}```"
     further = " (name the release to go back to in `to`)" if lease.is_back else ""
-    text = f"🔥 {summary}\nRoll back{further}: {form}{by_hand}"
+    known = "".join(f"\n{line}" for line in overridden(lease.overrides))
+    text = f"🔥 {summary}{known}\nRoll back{further}: {form}{by_hand}"
     return Message(key=alarm_key(lease), audience=Audience.INCIDENTS, text=text)
 
 

@@ -18,7 +18,7 @@ def rows(items: Iterable[Item]) -> list[dict[str, str]]:
             "stops": "yes" if item.blocks else "no",
             "fact": clean(item.seen, FACT_MAX),
             "link": item.url,
-            "overridden": f"{item.override.by}: {item.override.reason}" if item.is_overridden and item.override else "",
+            "overridden": f"{override.by}: {override.reason}" if (override := item.override_in_use) else "",
         }
         for item in items
     ]
@@ -32,7 +32,7 @@ def table(items: Iterable[Item]) -> str:
 
 def _answer(item: Item) -> str:
     stops = "" if item.blocks or item.is_met else ", stops nothing"
-    override = f", overridden by {markdown(item.override.by)}" if item.is_overridden and item.override else ""
+    override = f", overridden by {markdown(item.override_in_use.by)}" if item.override_in_use else ""
     return f"{item.answer.sign} {item.answer}{stops}{override}"
 
 
@@ -52,7 +52,7 @@ def chat_lines(items: Sequence[Item]) -> list[str]:
 
 def _first_line(item: Item) -> str:
     said = str(item.model_copy(update={"seen": clean(item.seen.splitlines()[0] if item.seen else "", 300)}))
-    return said if item.blocks or item.is_overridden else f"{said} (stops nothing)"
+    return said if item.blocks or item.override_in_use else f"{said} (stops nothing)"
 
 
 def overridden(overrides: Iterable[Override]) -> list[str]:

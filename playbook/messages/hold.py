@@ -17,6 +17,7 @@ NEEDED = (
     "An answer without decision, name and reason is not taken: the run stays Paused, although this dialog says resumed."
 )
 """Prefect 3.9.1 checks the answer on its server, not in the dialog, which shows no refusal."""
+ALL_NUMBERS = "All numbers: "
 PERCENT_MAX = 50
 """The largest share that a person may give a canary."""
 
@@ -39,7 +40,7 @@ def question(report: Report, page_url: str = "") -> tuple[str, ...]:
         lines.append(
             f"raise: {lease.shares[-1] + 1} to {PERCENT_MAX} % of users get it for {bake}; then it is judged again."
         )
-    return (*lines, f"All numbers: {page_url}") if page_url else tuple(lines)
+    return (*lines, f"{ALL_NUMBERS}{page_url}") if page_url else tuple(lines)
 
 
 def form_text(lines: Sequence[str]) -> str:
@@ -49,6 +50,8 @@ def form_text(lines: Sequence[str]) -> str:
 
 
 def _line(text: str) -> str:
+    if (url := text.removeprefix(ALL_NUMBERS)) != text and url.startswith(("https://", "http://")):
+        return f"[{ALL_NUMBERS.rstrip(': ')}](<{url.replace('<', '%3C').replace('>', '%3E')}>)"
     name, colon, rest = text.partition(": ")
     return f"**{markdown(name)}:** {markdown(rest)}" if colon and " " not in name else markdown(text)
 

@@ -23,10 +23,15 @@ def rollback_page(report: Report) -> Page:
             "services": ", ".join(lease.services),
             "users are on": "; ".join(f"{rollout.service}: {lease.fallback(rollout)}" for rollout in lease.rollouts),
             "impact": impact(report),
-            **({"overridden": "; ".join(map(str, lease.overrides))} if lease.overrides else {}),
+            **overridden_details(lease),
             "flow run": lease.flow_run_id,
         },
     )
+
+
+def overridden_details(lease: Lease) -> dict[str, str]:
+    """What was overridden for the release, by whom and why, for the details of a page."""
+    return {"overridden": "; ".join(map(str, lease.overrides))} if lease.overrides else {}
 
 
 def calls_of(report: Report) -> tuple[Call, ...]:
@@ -47,7 +52,7 @@ def alarm_page(lease: Lease, environment: str, verdict: Verdict, form: str, meas
         key=alarm_key(lease),
         severity=verdict.severity or SEVERITY_OF[Event.TURNED_BAD],
         summary=alarm_summary(lease, environment, verdict, measure)[:SUMMARY_MAX],
-        details={"roll back": form, **by_hand},
+        details={"roll back": form, **by_hand, **overridden_details(lease)},
     )
 
 

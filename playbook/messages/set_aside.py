@@ -6,6 +6,7 @@ from playbook.incident.decision_matrix import SEVERITY_OF, Event
 from playbook.lease.lease import Lease
 from playbook.lease.record import PREFIX, Unreadable
 from playbook.messages.facts import Audience, Message, Page
+from playbook.messages.page import overridden_details
 from playbook.messages.plan import rollback_plan
 from playbook.messages.report import Report
 from playbook.release.request import RollbackRequest, StandDown
@@ -64,6 +65,7 @@ def late_promotion(lease: Lease, environment: str, why: str, users: Mapping[str,
             "to take it back": f"start rollback/{environment}",
             "to keep what users have": f"start recovery/{environment} with stand_down, release {lease.release_id}",
             "by hand": rollback_plan(lease),
+            **overridden_details(lease),
         },
     )
 
@@ -82,6 +84,7 @@ def not_reverted(report: Report, why: str, users: Mapping[str, str]) -> Page:
             "what users have": _users(users),
             "what happens now": "recovery tries again every minute, until a person stands the release down",
             "by hand": rollback_plan(lease),
+            **overridden_details(lease),
         },
     )
 

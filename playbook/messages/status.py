@@ -39,13 +39,14 @@ class Serving(Frozen):
 
 
 class Ended(Frozen):
-    """How a run ended."""
+    """How a run ended. ``by``: who asked for it, and who approved it."""
 
     name: str
     url: str
     outcome: str
     reason: str
     at_s: float
+    by: str = ""
 
 
 class Status(Frozen):
@@ -153,6 +154,12 @@ def title(status: Status) -> str:
     return f"{status.environment} serves {names}{before}"
 
 
+def newest_release(serving: Iterable[Serving]) -> str:
+    """The release that was promoted last of those that serve; empty where none is recorded."""
+    recorded = [one for one in serving if one.since_s is not None]
+    return max(recorded, key=lambda one: one.since_s or 0.0).release if recorded else ""
+
+
 def since(status: Status) -> str:
     """Since when, and who released it."""
     starts = [one.since_s for one in status.serving if one.since_s is not None]
@@ -227,9 +234,10 @@ def _services(status: Status) -> str:
 def _ended(status: Status) -> str:
     if not status.ended:
         return "None yet."
-    rows = ["| ended | run | outcome | why |", "|---|---|---|---|"]
+    rows = ["| ended | run | asked by | outcome | why |", "|---|---|---|---|---|"]
     for one in status.ended[:ENDED_MAX]:
         name = markdown(one.name.removesuffix(f": {one.outcome}"))
         reason = one.reason if len(one.reason) <= REASON_MAX else one.reason[:REASON_MAX].rstrip() + " …"
-        rows.append(f"| {moment(one.at_s)} | [{name}]({one.url}) | **{markdown(one.outcome)}** | {markdown(reason)} |")
+        by, outcome = markdown(one.by) or "–", markdown(one.outcome)
+        rows.append(f"| {moment(one.at_s)} | [{name}]({one.url}) | {by} | **{outcome}** | {markdown(reason)} |")
     return "\n".join(rows)

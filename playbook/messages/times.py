@@ -19,8 +19,8 @@ def day(at_s: float) -> str:
 
 
 def minutes(seconds: float) -> str:
-    """``15 minutes``, ``1 hour``, ``20 seconds``: whole units, the largest that fits."""
-    for size, unit in ((3600, "hour"), (60, "minute")):
+    """``15 minutes``, ``1 hour``, ``7 days``, ``20 seconds``: whole units, the largest that fits."""
+    for size, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= size and seconds % size == 0:
             count = int(seconds // size)
             return f"{count} {unit}{'s' if count != 1 else ''}"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from playbook.lease.lease import Lease
+from playbook.messages.checklist import overridden
 from playbook.messages.facts import Audience, Message
 from playbook.messages.times import minutes
 from playbook.messages.words import stable_names
@@ -46,6 +47,6 @@ def watch_passed(lease: Lease, watch_s: float, unsure: Sequence[str], measure: s
 
 def watched(lease: Lease, environment: str, message: str, measure: str = "") -> Message:
     """How the hour went, where people read that it began."""
-    text = f"👍 {environment.capitalize()} watch is over\n{message}"
+    text = "\n".join((f"👍 {environment.capitalize()} watch is over", message, *overridden(lease.overrides)))
     audience = Audience.INCIDENTS if measure else Audience.RELEASES
     return Message(key=f"{lease.release_id}/watched", audience=audience, text=text)

@@ -200,7 +200,7 @@ def asking(lease: MigrationLease, environment: str, url: str) -> Message:
     """A person is asked, while users cannot write."""
     text = "\n".join(
         (
-            f"🖐 {environment.upper()} MIGRATION ROLLBACK: your decision (silence means no; writes are off meanwhile)",
+            f"🖐 {environment.upper()} MIGRATION ROLLBACK: your decision (no answer means no; writes are off meanwhile)",
             f"Why: {lease.reason}",
             f"Decide: {url}",
         )

@@ -254,7 +254,7 @@ def plan_rollback(migrations: Sequence[Migration], applied: Sequence[Applied], w
     """What must be undone so that ``wanted`` (empty: the last one) is no longer applied.
 
     Everything applied after it goes first. One that is irreversible makes it a restore.
-    Raises: BadRequest (it is unknown, or not applied), Refused (`schema_of`).
+    Raises: BadRequest (it is unknown, or not applied), Refused (`schema_of`; one applied after it has no module).
     """
     now = schema_of(migrations, applied)
     known = {migration.name: migration for migration in migrations}
@@ -267,7 +267,12 @@ def plan_rollback(migrations: Sequence[Migration], applied: Sequence[Applied], w
         raise BadRequest([f"migration: there is no {name!r} in the folder; it has {', '.join(known)}"])
     if name not in at_s:
         raise BadRequest([f"migration: {name!r} is not applied; applied are {', '.join(reversed(names)) or 'none'}"])
-    undo = tuple(one for one in names if one >= name)
+    undo = tuple(sorted((one for one in at_s if one >= name), reverse=True))
+    if unknown := [one for one in undo if one not in known]:
+        raise Refused(
+            f"{', '.join(unknown)} was applied after {name}, and the migrations folder does not have it. "
+            "Add its module: without it, it cannot be taken back."
+        )
     irreversible = [one for one in undo if not known[one].is_reversible]
     return RollbackPlan(
         undo=undo,

@@ -24,7 +24,6 @@ def code_after(found: ServiceState, migrations: tuple[Migration, ...], schema: i
     ``wanted`` is a release or a revision; empty: the newest good one that can read the schema, so that the code moves
     no further than it must. Raises: BadRequest (it is unknown), Refused (it cannot read the schema, both named).
     """
-    known = {good.revision: good for good in found.last_good}
     if wanted:
         named = [good for good in found.last_good if wanted in (good.release, good.revision)]
         if not named:
@@ -36,10 +35,8 @@ def code_after(found: ServiceState, migrations: tuple[Migration, ...], schema: i
     for good in found.last_good:
         if not code_problem(migrations, good.release, schema):
             return good
-    serving = found.snapshot.pinned.main
-    release = known[serving].release if serving in known else ""
     tried = [code_problem(migrations, good.release, schema) for good in found.last_good]
-    told = " ".join(tried) or code_problem(migrations, release, schema)
+    told = " ".join(tried) or code_problem(migrations, "", schema)
     raise Refused(f"{found.service}: no good release can read what is left. {told}")
 
 

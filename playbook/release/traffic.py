@@ -65,13 +65,14 @@ class TrafficSplit(Frozen):
     def with_canary(self, canary: str, percent: int) -> Self:
         """Give ``percent`` to the canary; the others share the rest as they did, rounded by largest remainder."""
         rest = 100 - percent
-        exact = {revision: share * rest / 100 for revision, share in self.percent.items() if revision != canary}
+        others = {revision: share for revision, share in self.percent.items() if revision != canary}
+        exact = {revision: share * rest / sum(others.values()) for revision, share in others.items()}
         shares = {revision: int(share) for revision, share in exact.items()}
         by_remainder = sorted(exact, key=lambda revision: shares[revision] - exact[revision])
         for revision in by_remainder[: rest - sum(shares.values())]:
             shares[revision] += 1
         split = {revision: share for revision, share in shares.items() if share} | {canary: percent}
-        return self.model_copy(update={"percent": split})
+        return type(self)(percent=split, tags=self.tags)
 
     def with_tag(self, tag: str, revision: str) -> Self:
         """The same traffic, with ``tag`` on ``revision``."""
@@ -179,8 +180,8 @@ class ServiceSnapshot(Frozen):
     @property
     def is_under_way(self) -> bool:
         """Whether something was asked for that is not served yet, and may still come to be."""
-        is_served = self.served is not None and self.served == self.pinned
-        return self.is_reconciling and not (is_served and self.latest_ready == self.latest_created)
+        is_served = self.served == self.pinned and self.latest_ready == self.latest_created
+        return self.is_reconciling and not is_served
 
     def unreachable(self) -> str:
         """Why no request of ours can reach a revision by its tag's URL, in one sentence; empty where it can."""

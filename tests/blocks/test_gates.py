@@ -282,7 +282,7 @@ async def test_ci_is_counted_as_github_counts_it(
         (COMMIT, Answer.PASS, "built from abc123"),
         (COMMIT + "0" * 34, Answer.PASS, "built from abc123"),
         ("fed987" + "0" * 34, Answer.FAIL, f"{BACKEND} was built from fed987"),
-        (None, Answer.CANNOT_TELL, "do not say their commit"),
+        (None, Answer.CANNOT_TELL, "do not say from which commit"),
     ],
 )
 async def test_an_image_belongs_to_the_commit_that_its_label_names(
@@ -300,7 +300,7 @@ async def test_on_call_must_hold_for_the_whole_window(env: Environment, order: O
     now_s = time.time()
     office.vendors.pagerduty.on_call(("Ada", 1, None, now_s + 3600))
     found = await asked(env, Topic.ON_CALL, order)
-    assert (found.answer, "and none from" in found.seen) == (Answer.FAIL, True)
+    assert (found.answer, "Ada, but no person is on call from" in found.seen) == (Answer.FAIL, True)
     office.vendors.pagerduty.on_call(("Ada", 1, None, now_s + 3600), ("Bob", 1, now_s + 3500, now_s + 9000))
     found = await asked(env, Topic.ON_CALL, order)
     assert (found.answer, "Ada, Bob" in found.seen) == (Answer.PASS, True)

@@ -161,7 +161,7 @@ def test_the_ticket_has_an_assignee_and_says_where_to_look() -> None:
     for words in (
         f"/organizations/ethixai/releases/{NEXT}/?environment=production",
         "Secrets when this was written:",
-        "are there and enabled",
+        "exist and are enabled",
         f"compare/{commit(NEW)}...{commit(NEXT)}",
         "- aaaaaaa Cache SHAP values (Ada)",
     ):

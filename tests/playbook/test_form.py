@@ -47,12 +47,9 @@ class Strict(Form):
     note: str = ""
 
 
-ASK = Ask.model_json_schema()
-
-
 def said(value: dict[str, Any]) -> list[str]:
     """What the form says of ``value``."""
-    return [error.message for error in Draft202012Validator(ASK).iter_errors(value)]
+    return [error.message for error in Draft202012Validator(Ask.model_json_schema()).iter_errors(value)]
 
 
 REFUSED = {
@@ -95,19 +92,39 @@ def test_a_form_takes_what_is_right(value: dict[str, Any]) -> None:
 
 def test_fields_stand_in_the_order_of_the_class_with_title_and_example() -> None:
     """The UI sorts by position, and shows an example in an empty box."""
-    fields = ASK["properties"]
-    assert [one["position"] for one in fields.values()] == list(range(len(fields)))
-    assert (fields["note"]["title"], fields["entries"]["title"]) == ("A note", "Entries")
-    assert {name: one["examples"] for name, one in fields.items() if "examples" in one} == {
-        "reason": ["The queue is growing"],
-        "service": ["backend"],
+
+    class Told(Form):
+        reason: Line = sentence("Why.", "The queue is growing")
+        service: str = Field("", title="Which", json_schema_extra=field(choices=SERVICES, example="backend"))
+        code: str = Field("", json_schema_extra=field(maxLength=3))
+
+    assert Told.model_json_schema()["properties"] == {
+        "reason": {
+            "type": "string",
+            "title": "Reason",
+            "description": "Why.",
+            "examples": ["The queue is growing"],
+            "position": 0,
+            "if": {"pattern": r"^(?:(?=[\s\S]*\w)[\s\S]{0,500})$"},
+            "else": {"const": "at least one word, at most 500 characters"},
+        },
+        "service": {
+            "type": "string",
+            "title": "Which",
+            "default": "",
+            "examples": ["backend"],
+            "position": 1,
+            "x-choices": "services",
+        },
+        "code": {"type": "string", "title": "Code", "default": "", "position": 2, "maxLength": 3},
     }
 
 
 def test_no_box_has_null_for_a_default_and_a_required_one_has_none() -> None:
     """The UI sends null for an empty box, and Prefect refuses null where the field has a default."""
-    assert [name for name, one in ASK["properties"].items() if one.get("default", "") is None] == ["count", "part"]
-    has_default = {name for name, one in ASK["properties"].items() if "default" in one}
+    fields = Ask.model_json_schema()["properties"]
+    assert [name for name, one in fields.items() if one.get("default", "") is None] == ["count", "part"]
+    has_default = {name for name, one in fields.items() if "default" in one}
     assert has_default == {"note", "code", "entries", "service", "count", "part"}
 
 

@@ -6,7 +6,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from playbook.errors import BadRequest, Refused
 from playbook.incident import response
@@ -14,7 +14,7 @@ from playbook.incident.decision_matrix import Symptom
 from playbook.incident.logs import LogLine
 from playbook.incident.response import signature
 from playbook.release.request import ExploitCheck, ExploitRequest, RollbackRequest
-from playbook.text import LINE_MAX, MASK, MESSAGE_MAX, clean, clean_deep, mask
+from playbook.text import LINE_MAX, MASK, MESSAGE_MAX, Cleaned, clean, clean_deep, mask
 
 ANY = st.text(st.characters(), max_size=200) | st.text(st.characters(categories=["Cs", "Cc"]), max_size=20)
 
@@ -48,6 +48,13 @@ def test_what_is_cut_says_so() -> None:
     assert clean("\0" * 50 + "a", 10).endswith("…")
 
 
+def test_what_just_fits_is_not_cut() -> None:
+    """Control characters do not count while they are among what is looked at: twice as many as may stay."""
+    assert clean("a" * 10, 10) == "a" * 10
+    assert clean("\0" * 10 + "a" * 10, 10) == "a" * 10
+    assert clean("\0" * 11 + "a" * 10, 10) == "aaaaaaaa …"
+
+
 def test_marks_that_turn_the_direction_of_text_go() -> None:
     """A reader must see what a machine reads."""
     assert clean("a\u202eb\u2066c") == "abc"
@@ -79,6 +86,14 @@ def test_everything_in_parameters_is_cleaned() -> None:
     for _ in range(100):
         deep = [deep]
     assert len(str(clean_deep(deep))) < 100
+
+
+def test_what_is_read_from_a_vendor_is_cleaned_before_it_is_checked() -> None:
+    """What is no text is refused as it is."""
+    said = TypeAdapter(Cleaned)
+    assert said.validate_python("a\0b\u202ec") == "abc"
+    with pytest.raises(ValidationError):
+        said.validate_python(3)
 
 
 def test_the_message_of_an_error_is_clean_and_short() -> None:
@@ -133,6 +148,7 @@ def test_a_secret_is_known_by_its_name(line: str, shown: str) -> None:
 def test_a_secret_is_known_by_its_value() -> None:
     """In whatever place; a very short one would hit ordinary words."""
     assert mask("it said tr0ub4dor here", ["tr0ub4dor", "it"]) == f"it said {MASK} here"
+    assert mask("tr0ub4 tr0ub", ["tr0ub4", "tr0ub"]) == f"{MASK} tr0ub"
 
 
 HOSTILE = ["_-", "a", "-", "a.", "a@", "a@b.", "1", "1.", "a1", "f", "0x", "://", "://a:", "token", "secret-", "api_"]

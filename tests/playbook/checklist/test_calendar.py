@@ -110,6 +110,22 @@ def test_a_window_that_is_wrong_is_refused_with_what_to_write(fields: dict[str, 
         Freeze(**{"name": "x", "begins": "fri 16:00", "ends": "mon 08:00", **fields})
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("Tue 16:00", "tue 16:00"),
+        (" THU 08:00 ", "thu 08:00"),
+        ("sat 00:00", "sat 00:00"),
+        ("2025-11-27T18:00", "2025-11-27 18:00"),
+        ("2025-11-27t18:00", "2025-11-27 18:00"),
+    ],
+)
+def test_a_window_may_be_written_in_capitals_and_as_iso_8601(written: str, read: str) -> None:
+    """The T of a date and the t of a weekday are not the same."""
+    ends = "2025-12-02 08:00" if read[:1].isdigit() else "mon 07:00"
+    assert Freeze(name="x", begins=written, ends=ends).begins == read
+
+
 def test_a_toml_date_is_a_window_too() -> None:
     """TOML has local date-times of its own."""
     written = Freeze(name="x", begins=datetime(2025, 11, 27, 18), ends=datetime(2025, 11, 28, 8))  # type: ignore[arg-type]

@@ -66,6 +66,7 @@ def test_a_secret_must_last_as_long_as_the_policy_asks(state: SecretState, probl
         ([Shift(person="b", from_s=60), Shift(person="a", until_s=70)], None),
         ([Shift(person="a", until_s=40), Shift(person="b", from_s=60, until_s=200)], (40, 60)),
         ([Shift(person="a", from_s=10)], (0, 10)),
+        ([Shift(person="a", until_s=60), Shift(person="b", from_s=60, until_s=60)], (60, 100)),
     ],
 )
 def test_on_call_is_covered_when_every_minute_of_the_window_is(
@@ -123,6 +124,14 @@ def test_each_answer_looks_different() -> None:
     """In words too, where the answer could not be had."""
     assert len({str(item(answer)).split()[0] for answer in Answer}) == len(Answer)
     assert "CANNOT TELL" in str(item(Answer.CANNOT_TELL))
+
+
+def test_an_override_is_read_beside_the_item_that_needed_it() -> None:
+    """An item that passed all the same needs no excuse."""
+    override = Override(item=Topic.CI, by="Ada", reason="looked at by hand")
+    assert str(item(Answer.FAIL, override=override)).endswith(": x (overridden by Ada: looked at by hand)")
+    assert str(item(Answer.PASS, override=override)).endswith(": x")
+    assert str(item(Answer.FAIL)).endswith(": x")
 
 
 def test_everything_but_the_notes_stops_a_release_by_default() -> None:

@@ -54,6 +54,13 @@ def test_a_draft_lists_the_commits_and_what_breaks() -> None:
     assert summary(COMPARED) == "Fix login; feat(api)!: drop /v1; Cache SHAP values, and 2 more (2 breaking)"
 
 
+def test_a_draft_of_few_commits_leaves_none_out() -> None:
+    """No line says that there are 0 more."""
+    whole = COMPARED.model_copy(update={"total": 3})
+    assert "more" not in draft(VERSION, "v20251109-0000aa", whole)
+    assert summary(whole) == "Fix login; feat(api)!: drop /v1; Cache SHAP values (2 breaking)"
+
+
 def comment(text: str, at_s: float = 0.0, **fields: bool) -> Comment:
     """A comment by Ada."""
     return Comment(author="ada", text=text, url="https://github.com/x/issues/1#c", at_s=at_s, **fields)
@@ -69,6 +76,7 @@ FOR_DAYS = "load test reviewed: 14 days https://grafana.example/d/14"
         ([comment(FOR_THIS)], Answer.ACKNOWLEDGED, f"acknowledged by ada on 1970-01-01 for {VERSION}: https://graf"),
         ([comment(FOR_DAYS)], Answer.ACKNOWLEDGED, "for 14 days"),
         ([comment("hello"), comment(FOR_DAYS)], Answer.ACKNOWLEDGED, "for 14 days"),
+        ([comment(FOR_DAYS, at_s=-4 * DAY_S)], Answer.ACKNOWLEDGED, "for 14 days"),
         ([comment(FOR_DAYS, at_s=-5 * DAY_S)], Answer.FAIL, "its 14 days are over"),
         ([comment(FOR_THIS.replace("abc123", "fed987"))], Answer.FAIL, "it is about v20251116-fed987"),
         ([comment(FOR_THIS.replace("abc123", "abc1234"))], Answer.FAIL, "it is about v20251116-abc1234"),

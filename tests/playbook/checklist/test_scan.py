@@ -35,6 +35,11 @@ def ignored(until: date) -> Ignored:
     return Ignored(id="CVE-2025-1", until=until, reason="not reachable")
 
 
+def many(count: int, severity: str = "HIGH") -> list[dict[str, str]]:
+    """So many findings, CVE-0 and on."""
+    return [{"id": f"CVE-{number}", "severity": severity} for number in range(count)]
+
+
 CASES: dict[str, tuple[list[Check], list[Ignored], Answer, str]] = {
     "clean": ([run(output(a=[], b=[]))], [], Answer.PASS, "backend: no vulnerabilities"),
     "bare JSON": ([run(json.dumps({"scans": [{"digest": A}, {"digest": B}]}))], [], Answer.PASS, "no vulnerabilities"),
@@ -106,6 +111,26 @@ CASES: dict[str, tuple[list[Check], list[Ignored], Answer, str]] = {
         [ignored(date(2025, 12, 1))],
         Answer.FAIL,
         "trivy is failure",
+    ),
+    "accepted until yesterday, and again until tomorrow": (
+        [run(output(a=[CVE], b=[]), "failure")],
+        [ignored(date(2025, 11, 19)), ignored(date(2025, 11, 21))],
+        Answer.PASS,
+        "accepted for now: CVE-2025-1",
+    ),
+    "five findings are all named": ([run(output(a=many(5), b=[]))], [], Answer.FAIL, "CVE-3, CVE-4); ai-core"),
+    "of six, five are named": ([run(output(a=many(6), b=[]))], [], Answer.FAIL, "CVE-4 and 1 more); ai-core"),
+    "five severities of another scanner": (
+        [run(output(a=many(5, "Important"), b=[]))],
+        [],
+        Answer.CANNOT_TELL,
+        "CVE-4 is 'Important'; a severity",
+    ),
+    "six severities of another scanner": (
+        [run(output(a=many(6, "Important"), b=[]))],
+        [],
+        Answer.CANNOT_TELL,
+        "CVE-4 is 'Important' and 1 more; a severity",
     ),
     "it was cancelled": (
         [run(output(a=[CVE], b=[]), "cancelled")],

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from playbook.incident.logs import LogLine
-from playbook.incident.response import Contact, new_signatures, signature
+from playbook.incident.response import Call, Contact, assignee, called, new_signatures, signature
 from playbook.lease.lease import Decision, ReleaseLease, ServiceRollout
 from playbook.messages.chat import war_room
 from playbook.messages.report import Note, Report
@@ -117,3 +117,42 @@ def test_the_ticket_holds_evidence_new_errors_links_and_the_draft() -> None:
     assert ticket.key == "v20251116-abc123-1f2e3d/ticket"
     for words in ("Severity: P2 (high)", "Release engineer: ada", "https://ui/runs/1", "the draft", "gcloud logging"):
         assert words in ticket.body
+
+
+PEOPLE = {
+    "Primary on-call": Contact(name="Ada", slack="@ada", github="ada-l", called_for=(Call.P0, Call.P1)),
+    "Security lead": Contact(slack="@sec", github="sec", escalation="After hours", called_for=(Call.SECURITY,)),
+    "Product": Contact(name="Bo", slack="@bo"),
+}
+
+
+def test_who_is_called_stands_apart_from_the_other_contacts() -> None:
+    """Where no one is called, or everyone, there is one list."""
+    assert called(PEOPLE, Call.P1) == [
+        "Called:",
+        "• Primary on-call: @ada (Ada)",
+        "Contacts:",
+        "• Security lead: @sec After hours",
+        "• Product: @bo (Bo)",
+    ]
+    assert called(PEOPLE, Call.P3)[0] == "Contacts:"
+    assert called({"Product": PEOPLE["Product"]}) == ["Contacts:", "• Product: @bo (Bo)"]
+    assert called({"Security lead": PEOPLE["Security lead"]}, Call.SECURITY)[0] == "Called:"
+    assert len(called({"Security lead": PEOPLE["Security lead"]}, Call.SECURITY)) == 2
+
+
+@pytest.mark.parametrize(
+    ("requested_by", "login"),
+    [
+        pytest.param("octo (GitHub Actions)", "octo", id="a workflow: its actor"),
+        pytest.param("  ADA ", "ada-l", id="a contact by name"),
+        pytest.param("@sec", "sec", id="a contact by handle"),
+        pytest.param("Bo", "ada-l", id="a contact without a login: the first who is called"),
+        pytest.param("", "ada-l", id="no one"),
+        pytest.param("a stranger", "ada-l", id="a person who is no contact"),
+    ],
+)
+def test_a_ticket_is_assigned_to_who_asked_else_to_who_is_called(requested_by: str, login: str) -> None:
+    """Empty where there is neither."""
+    assert assignee(PEOPLE, requested_by, Call.P1) == login
+    assert assignee({"Product": PEOPLE["Product"]}, "") == ""

@@ -101,3 +101,19 @@ def test_no_release_starts_from_a_mitigated_service() -> None:
     )
     with pytest.raises(Refused, match=r"set to read-only by ada \(a flood\)\. Start mitigate/… with restore"):
         change.to_acquire(mitigated, lease)
+
+
+def test_a_measure_of_which_a_part_is_missing_is_taken_again() -> None:
+    """Users and instances must both be as it says, and the measure in force be the same one."""
+    instances = Scaling(manual=2)
+
+    def both(snapshot: ServiceSnapshot, kind: Measure = Measure.READ_ONLY) -> Change | None:
+        return to_mitigate(snapshot, asked(kind), MAINTENANCE, instances, 1.0)
+
+    mitigated = after(FOUND, both(FOUND))
+    assert both(mitigated) is None
+    assert both(mitigated, Measure.SCALE) is not None
+    for missing in ({"split": SPLIT, "served": SPLIT}, {"scaling": SCALING}):
+        assert both(mitigated.model_copy(update=missing)) is not None
+    unmarked = mitigated.model_copy(update={"annotations": {}})
+    assert both(unmarked) is not None

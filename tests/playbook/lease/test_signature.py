@@ -143,3 +143,8 @@ def test_a_short_key_is_refused(secret: str) -> None:
     with pytest.raises(ValueError, match="at least 32"):
         Key.of(secret)
     assert "nnnn" not in repr(NEW)
+
+
+def test_the_shortest_key_that_is_long_enough_is_taken() -> None:
+    """32 characters, as openssl writes 16 bytes."""
+    assert len(Key.of("x" * 32).id) == 8

@@ -6,12 +6,29 @@ from playbook.analysis.verdict import Action, Verdict
 from playbook.checklist.items import Answer, Item, Override, Topic
 from playbook.incident.decision_matrix import Reason
 from playbook.lease.lease import Decision, Lease, ReleaseLease, ServiceRollout
-from playbook.messages.chat import complete, interrupted, rolled_back, starting, war_room
-from playbook.messages.page import alarm_rollback, rollback_page
+from playbook.messages.chat import (
+    alarm,
+    asking,
+    complete,
+    given_way,
+    holding,
+    interrupted,
+    noticed,
+    paused,
+    resumed,
+    rolled_back,
+    scaled,
+    starting,
+    war_room,
+)
+from playbook.messages.hold import question
+from playbook.messages.page import alarm_page, alarm_rollback, rollback_page
 from playbook.messages.plan import rollback_plan
 from playbook.messages.release_page import page
 from playbook.messages.report import Report
+from playbook.messages.set_aside import late_promotion, not_reverted
 from playbook.messages.ticket import rollback_ticket
+from playbook.messages.watch import watched
 from playbook.messages.words import impact
 from playbook.release.request import RollbackRequest
 from playbook.release.traffic import TrafficSplit
@@ -67,14 +84,31 @@ SAID = "Images scanned for vulnerabilities: overridden by Ada: a false positive"
 
 
 def test_an_override_is_told_wherever_the_release_is_mentioned() -> None:
-    """The start after a crash, the end, the rollback, the war room, the page, the ticket and the release's own page."""
-    report = Report(environment="production", lease=OVERRIDDEN)
+    """The start after a crash, each message on the way, the end, the watch, the pages, the ticket and the release's own
+    page."""
+    worst = Verdict(
+        service="backend", action=Action.INCONCLUSIVE, reason=Reason.TELEMETRY_MISSING, explanation="too few"
+    )
+    report = Report(environment="production", lease=OVERRIDDEN, verdicts=(worst,))
+    given_way_report = report.model_copy(update={"lease": OVERRIDDEN.model_copy(update={"given_way_to": "a hotfix"})})
     texts = [
         starting(OVERRIDDEN, "production", at_s=0, bake_s=900, changes="").text,
         complete(report, 0).text,
         rolled_back(report).text,
         war_room(report, {}, "https://x").text,
         interrupted(report).text,
+        given_way(given_way_report).text,
+        paused(report, "https://x").text,
+        resumed(report, "https://x").text,
+        holding(report, ["backend"]).text,
+        asking(report, question(report), "https://x").text,
+        noticed(OVERRIDDEN, "production", worst).text,
+        scaled(report, 13).text,
+        alarm(OVERRIDDEN, "production", worst, "https://x").text,
+        watched(OVERRIDDEN, "production", "no alarm").text,
+        str(alarm_page(OVERRIDDEN, "production", worst, "https://x").details),
+        str(not_reverted(report, "permission denied", {"backend": "old"}).details),
+        str(late_promotion(OVERRIDDEN, "production", "too late", {"backend": "old"}).details),
         str(rollback_page(report).details),
         rollback_ticket(report).body,
         page(report),

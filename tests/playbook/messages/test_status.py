@@ -15,6 +15,7 @@ from playbook.messages.status import (
     described,
     key_of,
     link_to,
+    newest_release,
     page,
     serving_of,
     standing,
@@ -105,6 +106,15 @@ def test_services_on_different_releases_are_said_to_be() -> None:
         "# production serves v20251115-def456, and on ethixai-frontend what was there before",
         "# production serves what was there before the first release of this playbook",
     ]
+
+
+def test_who_released_it_is_asked_of_the_newest_recorded_release() -> None:
+    """A revision that no release of this playbook brought is none, wherever it stands in the list."""
+    before = Serving(service="ethixai-ai-core", users_on="100 % on core-1", release="core-1")
+    older = Serving(service="ethixai-frontend", release="v20251114-aaaaaa", since_s=AT_S - 1)
+    (mine,) = status().serving
+    assert newest_release((before, older, mine)) == "v20251115-def456"
+    assert newest_release((before,)) == ""
 
 
 def test_nothing_that_can_be_read_is_said_to_be_not_known() -> None:
@@ -205,9 +215,11 @@ def test_each_end_has_its_reason_and_a_link() -> None:
         outcome="Reverted",
         reason="Error rate 4.8 % | <b>above</b> 0.5 %",
         at_s=AT_S,
+        by="Ada, approved by Grace (CVE-1)",
     )
     text = page(status(ended=(one,) * 12))
-    row = "| Thu 20 Nov 14:00 UTC | [release v1 to production](https://prefect/run) | **Reverted** | Error rate 4.8 % "
+    row = "| Thu 20 Nov 14:00 UTC | [release v1 to production](https://prefect/run) | Ada, approved by Grace (CVE-1) | "
+    row += "**Reverted** | Error rate 4.8 % "
     assert row + r"\| &lt;b&gt;above&lt;/b&gt; 0.5 % |" in text
     assert text.count("**Reverted**") == 10
 

@@ -102,6 +102,15 @@ def test_the_plan_of_a_rollback(applied, wanted: str, undo, way: Way, after: int
     """Which migrations are undone in which order, how, and which schema is left."""
     plan = plan_rollback(FOLDER, applied, wanted)
     assert (plan.undo, plan.way, plan.schema_after, plan.applied_at_s) == (undo, way, after, at_s)
+    assert plan.why == (f"{THIRD.name} cannot be undone" if way is Way.RESTORE else "")
+
+
+def test_a_migration_without_a_module_is_not_skipped_when_an_older_one_is_taken_back() -> None:
+    """It was applied after the one that is asked for; what comes after it can be taken back alone."""
+    applied = ledger(FIRST.name, "20251015-removed", SECOND.name)
+    assert plan_rollback(FOLDER, applied, SECOND.name).undo == (SECOND.name,)
+    with pytest.raises(Refused, match=r"20251015-removed was applied after 20251001-first"):
+        plan_rollback(FOLDER, applied, FIRST.name)
 
 
 @pytest.mark.parametrize(

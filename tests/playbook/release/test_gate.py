@@ -1,5 +1,7 @@
 """What a person's answer must have before it is carried out."""
 
+from typing import Any
+
 import pytest
 
 from playbook.release.gate import DEADLINE, JUDGE, Answer, Choice, Consent
@@ -40,3 +42,37 @@ def test_a_reason_has_an_end() -> None:
     """It is written on the service and told in every message."""
     (problem,) = Answer(choice=Choice.PROMOTE, approver="Ada", reason="x" * 501).problems(10)
     assert problem == "reason: it has 501 characters; at most 500 are taken"
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ({"choice": Choice.PROMOTE}, "Ada decided to promote: a known bug"),
+        ({"choice": Choice.EXTEND, "minutes": 5}, "Ada decided to extend by 5 minutes: a known bug"),
+        ({"choice": Choice.RAISE, "percent": 20}, "Ada decided to raise to 20 %: a known bug"),
+        ({"choice": Choice.REVERT, "approver": DEADLINE}, "a known bug"),
+    ],
+)
+def test_what_was_decided_is_said_in_a_sentence(answer: dict[str, Any], says: str) -> None:
+    """Where no person answered, the reason says so."""
+    assert str(Answer.model_validate({"approver": "Ada", "reason": "a known bug"} | answer)) == says
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ({"choice": Choice.EXTEND, "minutes": 1}, ""),
+        ({"choice": Choice.EXTEND, "minutes": 60}, ""),
+        ({"choice": Choice.EXTEND, "minutes": 0}, "minutes: 0 is not between 1 and 60"),
+        ({"choice": Choice.EXTEND, "minutes": 61}, "minutes: 61 is not between 1 and 60"),
+        ({"choice": Choice.RAISE, "percent": 11}, ""),
+        ({"choice": Choice.RAISE, "percent": 50}, ""),
+        ({"choice": Choice.RAISE, "percent": 10}, "percent: 10 is not above the canary's 10 and at most 50"),
+        ({"choice": Choice.RAISE, "percent": 51}, "percent: 51 is not above the canary's 10 and at most 50"),
+        ({"choice": Choice.PROMOTE, "minutes": 99, "percent": 99}, ""),
+    ],
+)
+def test_a_bake_is_lengthened_and_a_share_raised_within_limits(answer: dict[str, Any], problem: str) -> None:
+    """What another choice does not use is not looked at."""
+    found = Answer.model_validate({"approver": "Ada", "reason": "a known bug"} | answer).problems(10)
+    assert found == ([problem] if problem else [])

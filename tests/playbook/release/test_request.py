@@ -233,3 +233,12 @@ def test_a_letter_that_looks_like_another_is_named() -> None:
         symptom=Symptom.SOMETHING_ELSE, reason="it fails", requested_by="Ada", to="ethixai-bаckend-00041-xyz"
     )
     assert "CYRILLIC" in asked.problems()[0]
+
+
+def test_who_takes_over_says_which_release_and_why() -> None:
+    """Recovery must not try again, and people read who is responsible."""
+    whole = {"release": "v20251116-abc123-1f2e3d", "by": "Ada", "reason": "done by hand"}
+    assert StandDown(**whole).problems() == []
+    for missing in whole:
+        (problem,) = StandDown(**whole | {missing: ""}).problems()
+        assert problem.startswith(f"{missing}: ")
