@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Iterable
 
 from prefect.client import orchestration
 
@@ -13,7 +14,7 @@ from blocks.prefect_api import PREFECT_AWAY
 from playbook.checklist.calendar import frozen
 from playbook.checklist.items import Answer
 from playbook.errors import Transient
-from playbook.incident.decision_matrix import SEVERITY_OF, Event
+from playbook.incident.decision_matrix import SEVERITY_OF, Event, Severity
 from playbook.incident.response import Call
 from playbook.lease.record import Record
 from playbook.messages.times import clock, day
@@ -76,7 +77,7 @@ async def incidents(env: Environment) -> Found:
     keys = Record.read(await env.cloud_run.snapshot(env.service_names[0])).incidents
     if not keys:
         return Answer.PASS, "no incident of a release is open", ""
-    pagers = release_pagers(env)
+    pagers = _pagers(env, Severity)  # a rollback for a vulnerability is P0
     if not pagers:
         return Answer.PASS, f"{len(keys)} of earlier releases; there is no pager in which one could be open", ""
     pairs = [(key, pager) for key in keys for pager in pagers]
@@ -89,7 +90,11 @@ async def incidents(env: Environment) -> Found:
 
 def release_pagers(env: Environment) -> list[Pager]:
     """The pagers that a release's page reaches. Who is called for security alone knows of none, and covers none."""
-    calls = [Call(SEVERITY_OF[event].value) for event in (Event.HALF_PROMOTED, Event.NO_USER_REACHED)]
+    return _pagers(env, [SEVERITY_OF[event] for event in (Event.HALF_PROMOTED, Event.NO_USER_REACHED)])
+
+
+def _pagers(env: Environment, severities: Iterable[Severity]) -> list[Pager]:
+    calls = [Call(one.value) for one in severities]
     return [one for one in env.pagers if env.routing.is_called_for(one.name, calls)]
 
 

@@ -98,7 +98,13 @@ class Policy(Written):
         300,
         "Once writes are off, for requests under way: Cloud Run ends them then, by default. The playbook is silent.",
     )
-    beat_s: float = _s(10, "Between two heartbeats of a release. Recovery expects one within three of these intervals.")
+    beat_s: float = Field(
+        10,
+        gt=0,
+        le=10,
+        description="Seconds. Between two heartbeats of a release. Recovery expects one within three of these; the "
+        "automation in prefect.yaml waits 30 s.",
+    )
 
     # The playbook's numbers
     error_ratio_max: float = _ratio(0.005, "5xx / all requests of the canary. Playbook 3, step 2: above, roll back.")

@@ -108,7 +108,8 @@ def test_a_bake_that_was_chosen_beforehand_is_still_the_planned_look():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("error_ratio_max", 0), ("error_ratio_max", 1), ("bake_s", -1), ("canary_percent", 100)]
+    ("name", "value"),
+    [("error_ratio_max", 0), ("error_ratio_max", 1), ("bake_s", -1), ("canary_percent", 100), ("beat_s", 11)],
 )
 def test_a_number_without_sense_is_refused(name, value):
     """A threshold outside its range never reaches a release."""
