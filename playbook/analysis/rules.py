@@ -79,15 +79,11 @@ def _unless_shared(
     if state and not isinstance(state.signal, Ratio):  # it is not known when it was beyond its limit
         return left, waits._replace(reason=Reason.SIGNAL_HELD, state=state) if left.set_aside_s else found
     if found.action in SPEAKS_AGAINST:
-        known = evidence.age_s > policy.freshness_s or _against_settled(left, policy, services, scaled, at_end)
-        return left, found if known else waits
+        sure = _found(settled(left), policy, services, scaled, at_end).action in SPEAKS_AGAINST
+        return left, found if sure or evidence.age_s > policy.freshness_s else waits
     needed_s = policy.coverage_min * min(policy.bake_s, policy.horizon_s)
     too_little = at_end and bool(left.set_aside_s) and left.covered_s < needed_s
     return left, waits if too_little or fails_now(evidence, policy) else found
-
-
-def _against_settled(evidence: Evidence, policy: Policy, services: int, scaled: bool, at_end: bool) -> bool:
-    return _found(settled(evidence), policy, services, scaled, at_end).action in SPEAKS_AGAINST
 
 
 def _against(evidence: Evidence, policy: Policy, services: int) -> Finding | None:
@@ -190,12 +186,12 @@ def _at_end(evidence: Evidence, policy: Policy, services: int) -> Finding:
         return Finding(Action.ROLLBACK, Reason.ERRORS_AT_DEADLINE)
     if _first_failed(evidence, policy):
         return Finding(Action.INCONCLUSIVE, Reason.FIRST_REQUESTS_FAILED)
-    missing = _unseen(evidence, policy)
+    missing, watched_s = _unseen(evidence, policy), evidence.now_s - evidence.bake_start_s - evidence.set_aside_s
     if telemetry_fault(evidence, policy):
         missing = Reason.TELEMETRY_FAULTY
     elif not evidence.rounds:
         missing = Reason.TELEMETRY_MISSING
-    elif missing is None and evidence.covered_s < policy.coverage_min * _watched_s(evidence):
+    elif missing is None and evidence.covered_s < policy.coverage_min * watched_s:
         missing = Reason.TELEMETRY_PARTIAL
     elif missing is None and not bake.n:
         missing = Reason.NO_TRAFFIC
@@ -216,11 +212,6 @@ def _at_end(evidence: Evidence, policy: Policy, services: int) -> Finding:
     if outlook.bound(evidence, policy) >= line:
         return Finding(Action.INCONCLUSIVE, Reason.TOO_FEW_REQUESTS)
     return Finding(Action.PROMOTE, Reason.HEALTHY)
-
-
-def _watched_s(evidence: Evidence) -> float:
-    """Seconds of the bake that samples should cover."""
-    return evidence.now_s - evidence.bake_start_s - evidence.set_aside_s
 
 
 def _absent(evidence: Evidence) -> State | None:

@@ -106,7 +106,8 @@ async def test_a_scheduled_run_says_what_it_is_before_it_begins(server: Server) 
         for at, name in found.items():
             due = datetime.fromisoformat(at)
             assert name == f"release to production, Thu {due:%d %b} 14:00 UTC"
-        assert {name[:22] for name in (await names_of(server, recovery)).values()} == {"recovery of production"}
+        later = list((await names_of(server, recovery)).values())[1:]  # the first may begin within two minutes
+        assert {name[:22] for name in later} == {"recovery of production"}
     assert await names_of(server, other) == before
 
 
