@@ -8,7 +8,7 @@ import pytest
 from playbook.analysis.policy import Policy
 from playbook.analysis.samples import CounterSeries, RevisionSamples
 from playbook.analysis.telemetry import TelemetryForm
-from playbook.analysis.telemetry_checks import RevisionTelemetry, faults
+from playbook.analysis.telemetry_checks import NOT_THE_CODE, RevisionTelemetry, faults, is_about_telemetry
 
 POLICY, FORM = Policy(), TelemetryForm()
 NOW_S = 60.0
@@ -230,6 +230,51 @@ def test_what_is_wrong_with_stable_alone_is_no_fault(stable: RevisionTelemetry) 
 def test_a_series_of_numbers_that_are_none_is_no_crash() -> None:
     """NaN counts as absent."""
     assert problems(seen(requests=(series(*[float("nan")] * 13, status="200"),))) == ""
+
+
+def up(*at_s: float) -> tuple[CounterSeries, ...]:
+    """Prometheus's own samples at these seconds."""
+    return (CounterSeries({"instance": "a"}, tuple((one, 1.0) for one in at_s)),)
+
+
+def test_a_scrape_interval_up_to_half_as_long_again_is_fine() -> None:
+    """7.5 s where the policy says 5; one gap of the new revision is looked at together with stable's."""
+    assert problems(replace(GOOD, up=up(45, 52.5, 60))) == ""
+    assert "it is scraped every 8 s" in problems(replace(GOOD, up=up(44, 52, 60)))
+    once = replace(GOOD, up=up(30, 60))
+    assert "it is scraped every 30 s" in problems(once, replace(STABLE, up=up(0, 30, 60)))
+    assert problems(once, None) == ""
+
+
+def test_a_sample_as_old_as_the_limit_is_not_too_old() -> None:
+    """60 s."""
+    assert faults(GOOD, STABLE, FORM, POLICY, 120.0) == ()
+    assert faults(GOOD, STABLE, FORM, POLICY, 121.0) != ()
+
+
+def test_an_unknown_status_that_is_the_only_one_is_told_before_the_first_request() -> None:
+    """It counted nothing yet, and will."""
+    assert "status = 'weird' does not say" in problems(seen(requests=(series(0, status="weird"),)))
+
+
+@pytest.mark.parametrize(("count", "is_told"), [(100, True), (99, False)])
+def test_two_series_are_one_counter_from_100_requests_on(count: int, is_told: bool) -> None:
+    """Fewer may be alike by chance."""
+    twice = tuple(series(count, status="200", prometheus=name) for name in ("mon-0", "mon-1"))
+    assert ("every request is counted 2 times" in problems(seen(requests=twice))) is is_told
+
+
+@pytest.mark.parametrize(("count", "words"), [(5, "b3, b4, instance."), (6, "b3, b4, b5 and 1 more.")])
+def test_of_many_labels_six_are_named(count: int, words: str) -> None:
+    """The rest are counted."""
+    labels = {f"b{number}": "x" for number in range(count)}
+    assert words in problems(seen(requests=(series(10, **labels),)))
+
+
+def test_a_release_that_was_taken_back_for_its_telemetry_is_known_by_its_reason() -> None:
+    """The code is not blamed."""
+    assert is_about_telemetry(NOT_THE_CODE)
+    assert not is_about_telemetry("Error rate 4.8 % is above 0.5 %.")
 
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "judge.md"

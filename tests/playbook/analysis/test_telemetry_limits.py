@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from playbook.analysis.policy import Policy
 from playbook.analysis.samples import CounterSeries
-from playbook.analysis.signals import Breach, Gauge, Ratio, for_service
+from playbook.analysis.signals import Absence, Breach, Count, Gauge, Ratio, for_service, playbook_table
 from playbook.analysis.telemetry import NAME, TelemetryForm, edges_of
 from playbook.analysis.telemetry_checks import fall_often
 
@@ -98,3 +99,15 @@ def test_a_row_is_looked_at_for_its_services_while_it_is_enabled(fields: dict[st
     """For all of them, where it names none."""
     row = Gauge(name="queue", query="x", limit=1.0, breach=Breach.HOLD, **fields)
     assert for_service((row,), "backend") == ((row,) if is_looked_at else ())
+
+
+def test_only_what_the_policy_allows_may_never_be_seen() -> None:
+    """The rest of the playbook's table holds the release."""
+    table = playbook_table(Policy(allow_unseen=("cpu",)))
+    assert [row.name for row in table if row.absence is Absence.ALLOW] == ["CPU"]
+
+
+def test_changes_of_a_level_are_no_counter() -> None:
+    """The start time of a process rises and falls; events only rise."""
+    assert not Count(name="restarts", query="x", changes=True, breach=Breach.HOLD).is_of_counters
+    assert Count(name="kills", query="x", breach=Breach.HOLD).is_of_counters
