@@ -130,7 +130,7 @@ class World:
         self.gcloud_environ: Mapping[str, str] = {}
         """What makes gcloud work on this world's production."""
         self._stack = contextlib.AsyncExitStack()
-        self._desks_served: Served | None = None
+        self._vendors_served: Served | None = None
 
     @classmethod
     def small(cls, folder: Path, **options: Any) -> Self:
@@ -145,8 +145,8 @@ class World:
     @property
     def vendors_url(self) -> str:
         """Where the vendor stand-ins are: ``/slack/api``, ``/pagerduty``, ``/sentry``, ``/github``, ``/registry``."""
-        assert self._desks_served
-        return self._desks_served.url
+        assert self._vendors_served
+        return self._vendors_served.url
 
     async def __aenter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ class World:
             self.prometheus.cloud_monitoring = counts.url.removeprefix("http://")
             await asyncio.gather(self.proxy.start(), self.prometheus.start())
             await stack.enter_async_context(self.request_counts.running())
-            self._desks_served = await stack.enter_async_context(serve(self.vendors.app))
+            self._vendors_served = await stack.enter_async_context(serve(self.vendors.app))
             for server in (self.mongodb, self.restored):
                 stack.enter_context(server)
             stack.push_async_callback(self._reconciler.stop)

@@ -106,7 +106,7 @@ def backend(world: RemoteWorld, cloud_run: CloudRun) -> Backend:
 
 
 @dataclass
-class Office:
+class StandIns:
     """The vendors' stand-ins, in this process, and the URL that they are served at."""
 
     vendors: Vendors
@@ -118,15 +118,15 @@ class Office:
 
 
 @pytest.fixture(scope="session")
-async def whole_office() -> AsyncIterator[Office]:
+async def all_stand_ins() -> AsyncIterator[StandIns]:
     """Every vendor's stand-in, served in this process."""
     vendors = Vendors()
     async with serve(vendors.app) as served:
-        yield Office(vendors, served.url)
+        yield StandIns(vendors, served.url)
 
 
 @pytest.fixture
-def office(whole_office: Office) -> Office:
+def stand_ins(all_stand_ins: StandIns) -> StandIns:
     """The vendors' stand-ins, as they are at the start: no calls, no faults."""
-    whole_office.vendors.reset()
-    return whole_office
+    all_stand_ins.vendors.reset()
+    return all_stand_ins

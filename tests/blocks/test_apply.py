@@ -42,7 +42,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory, whole_office) -> Iterator[Path]:
+def file(tmp_path_factory: pytest.TempPathFactory, all_stand_ins) -> Iterator[Path]:
     """Production's file, with each secret in an environment variable; those of its server's notices are real ones."""
     lines = PRODUCTION.read_text().splitlines()
     text = "\n".join(
@@ -52,14 +52,14 @@ def file(tmp_path_factory: pytest.TempPathFactory, whole_office) -> Iterator[Pat
     before, table, after = text.partition("[server_notices]\n")
     for name in (*WEBHOOKS, "routing_key"):
         after = after.replace('{env = "BLOCKS_APPLY_TOKEN"}', f'{{env = "BLOCKS_NOTICES_{name.upper()}"}}', 1)
-    text = f'{before}{table}events_url = "{whole_office.url}/pagerduty"\n{after}'
+    text = f'{before}{table}events_url = "{all_stand_ins.url}/pagerduty"\n{after}'
     path = tmp_path_factory.mktemp("environments") / "production.toml"
     path.write_text(text)
     with pytest.MonkeyPatch.context() as environ:
         environ.setenv("BLOCKS_APPLY_TOKEN", TOKEN)  # as the worker has it; `apply` does without
         environ.setenv("BLOCKS_NOTICES_ROUTING_KEY", "0123456789abcdef0123456789abcdef")
         for name, channel in WEBHOOKS.items():
-            environ.setenv(f"BLOCKS_NOTICES_{name.upper()}", f"{whole_office.url}/slack/hooks/T0ETHIXAI/{channel}")
+            environ.setenv(f"BLOCKS_NOTICES_{name.upper()}", f"{all_stand_ins.url}/slack/hooks/T0ETHIXAI/{channel}")
         environ.setattr("playbook.messages.server_notices.START_S", 10)
         environ.setattr("playbook.messages.server_notices.NET_S", 15)
         yield path
@@ -271,17 +271,17 @@ async def post(server: Server, path: str, **body: object) -> dict[str, Any]:
     return dict(answer.json()) if answer.text.startswith("{") else {}
 
 
-async def heard(office, words: str) -> list[dict[str, Any]]:
-    """What the desks were told with these words, once they were; fails after 40 s."""
+async def heard(stand_ins, words: str) -> list[dict[str, Any]]:
+    """What the vendors were told with these words, once they were; fails after 40 s."""
     for _ in range(80):
-        calls = [entry for entry in office.vendors.calls if words in str(entry["body"])]
+        calls = [entry for entry in stand_ins.vendors.calls if words in str(entry["body"])]
         if {"slack", "pagerduty"} <= {entry["vendor"] for entry in calls}:
             return calls
         await asyncio.sleep(0.5)
-    raise AssertionError(f"{words!r} was not told; told was {office.vendors.calls}")
+    raise AssertionError(f"{words!r} was not told; told was {stand_ins.vendors.calls}")
 
 
-async def test_with_no_worker_alive_the_server_itself_tells_and_pages(applied: Done, server: Server, office) -> None:
+async def test_with_no_worker_alive_the_server_itself_tells_and_pages(applied: Done, server: Server, stand_ins) -> None:
     """A rollback that no worker begins, the worker that is gone, and a recovery that stays away: each in Slack, and as
     a page with its own key. No process of ours runs."""
     flow = await post(server, "/flows/", name="rollback")
@@ -292,19 +292,19 @@ async def test_with_no_worker_alive_the_server_itself_tells_and_pages(applied: D
     await post(server, "/work_pools/playbook/workers/heartbeat", name="the only worker", heartbeat_interval_seconds=1)
     await post(server, "/work_pools/playbook/get_scheduled_flow_runs")  # it polls once, and then it is dead
     await post(server, f"/deployments/{deployment['id']}/create_flow_run", name="<!channel> & a run")
-    late = await heard(office, "rollback/production HAS NOT STARTED")
+    late = await heard(stand_ins, "rollback/production HAS NOT STARTED")
     said = {entry["vendor"]: entry["body"] for entry in late}
     assert said["slack"]["channel"] == "C0INCIDENTS"
     assert "work queue default" in said["slack"]["text"]
     assert said["pagerduty"]["dedup_key"] == "production/not-started"
     assert said["pagerduty"]["payload"]["severity"] == "critical"
-    gone = await heard(office, "WORK POOL playbook HAS NO WORKER")
+    gone = await heard(stand_ins, "WORK POOL playbook HAS NO WORKER")
     assert {entry["body"].get("channel") for entry in gone} == {"C0PLATFORM", None}
-    await heard(office, "NO WORKER FOR WORK QUEUE default")
-    await heard(office, "NO RECOVERY HAS RUN")
+    await heard(stand_ins, "NO WORKER FOR WORK QUEUE default")
+    await heard(stand_ins, "NO RECOVERY HAS RUN")
 
 
-async def test_the_death_of_a_release_is_told_as_text(applied: Done, server: Server, office) -> None:
+async def test_the_death_of_a_release_is_told_as_text(applied: Done, server: Server, stand_ins) -> None:
     """The name of a run is a person's: it calls nobody. The reason is the run's."""
     flow = await post(server, "/flows/", name="release")
     deployment = await post(
@@ -314,7 +314,7 @@ async def test_the_death_of_a_release_is_told_as_text(applied: Done, server: Ser
     crash = {"type": "CRASHED", "name": "Crashed", "message": "out of <memory>"}
     await post(server, f"/flow_runs/{run['id']}/set_state", state=crash, force=True)
     for _ in range(60):
-        told = [str(body["text"]) for body in office.told("slack") if "ENDED Crashed" in str(body)]
+        told = [str(body["text"]) for body in stand_ins.told("slack") if "ENDED Crashed" in str(body)]
         if told:
             break
         await asyncio.sleep(0.5)

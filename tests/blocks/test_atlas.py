@@ -17,15 +17,15 @@ USERS = {"ethixai": {"users": [{"_id": 1}]}}
 
 
 @pytest.fixture
-def atlas(office) -> Atlas:
-    """The desk's project."""
+def atlas(stand_ins) -> Atlas:
+    """The stand-in's project."""
     return Atlas(
         public_key="rehearsal",
         private_key=SecretStr("rehearsal-token"),
         group=GROUP,
         cluster="ethixai-production",
         restore_cluster="ethixai-production-restore",
-        api_url=f"{office.url}/atlas",
+        api_url=f"{stand_ins.url}/atlas",
     )
 
 
@@ -39,56 +39,56 @@ async def ended(atlas: Atlas, job: str) -> RestoreJob:
     raise TimeoutError(job)
 
 
-async def test_a_backup_is_found_by_time(atlas: Atlas, office) -> None:
+async def test_a_backup_is_found_by_time(atlas: Atlas, stand_ins) -> None:
     """The newest one from before the migration."""
-    wanted = [office.vendors.atlas.keep_snapshot(USERS, float(at)) for at in (1000, 2000, 3000)][1]
+    wanted = [stand_ins.vendors.atlas.keep_snapshot(USERS, float(at)) for at in (1000, 2000, 3000)][1]
     found = backup_before(await atlas.backups(), 2500)
     assert found is not None
     assert (found.id, found.at_s) == (wanted, 2000)
     assert backup_before(await atlas.backups(), 500) is None
 
 
-async def test_a_backup_beyond_the_first_page_is_found(atlas: Atlas, office) -> None:
+async def test_a_backup_beyond_the_first_page_is_found(atlas: Atlas, stand_ins) -> None:
     """Hourly ones fill a page in four days; a full last page is not taken for more."""
     for at_s in range(2 * PAGE):
-        office.vendors.atlas.keep_snapshot(USERS, float(at_s))
+        stand_ins.vendors.atlas.keep_snapshot(USERS, float(at_s))
     assert [one.at_s for one in await atlas.backups()] == list(range(2 * PAGE))
 
 
-async def test_a_list_of_backups_without_an_end_is_refused(atlas: Atlas, office) -> None:
+async def test_a_list_of_backups_without_an_end_is_refused(atlas: Atlas, stand_ins) -> None:
     """A list without an end is not followed for ever."""
     for _ in range(PAGE):
-        office.vendors.atlas.keep_snapshot(USERS, 1000.0)
+        stand_ins.vendors.atlas.keep_snapshot(USERS, 1000.0)
     with patch("blocks.atlas.PAGES_MAX", 1), pytest.raises(Refused, match="more than 100"):
         await atlas.backups()
 
 
-async def test_a_restore_is_started_and_ends(atlas: Atlas, office) -> None:
+async def test_a_restore_is_started_and_ends(atlas: Atlas, stand_ins) -> None:
     """Automated, to the separate cluster, whose data is removed first and is then the snapshot's."""
     put: list[object] = []
-    office.vendors.atlas._restore = put.append
-    job = await atlas.restore(office.vendors.atlas.keep_snapshot(USERS, 1000.0))
+    stand_ins.vendors.atlas._restore = put.append
+    job = await atlas.restore(stand_ins.vendors.atlas.keep_snapshot(USERS, 1000.0))
     assert await ended(atlas, job) == RestoreJob(id=job, is_over=True)
     assert put == [{}, USERS]
-    (asked,) = office.told("atlas")
+    (asked,) = stand_ins.told("atlas")
     assert (asked["deliveryType"], asked["targetClusterName"]) == ("automated", "ethixai-production-restore")
 
 
-async def test_a_restore_whose_reply_was_lost_is_not_started_twice(atlas: Atlas, office) -> None:
+async def test_a_restore_whose_reply_was_lost_is_not_started_twice(atlas: Atlas, stand_ins) -> None:
     """The one under way is found, and is this one."""
-    backup = office.vendors.atlas.keep_snapshot(USERS, 1000.0)
-    office.vendors.fault("atlas", applied=True, method="POST", count=1, path="*restoreJobs")
+    backup = stand_ins.vendors.atlas.keep_snapshot(USERS, 1000.0)
+    stand_ins.vendors.fault("atlas", applied=True, method="POST", count=1, path="*restoreJobs")
     with pytest.raises(ReleaseError):
         await atlas.restore(backup)
     await atlas.restore(backup)
-    assert len(office.told("atlas")) == 1
+    assert len(stand_ins.told("atlas")) == 1
 
 
 @pytest.mark.parametrize("word", ["failed", "cancelled", "expired"])
-async def test_a_restore_may_end_badly(atlas: Atlas, office, word: str) -> None:
+async def test_a_restore_may_end_badly(atlas: Atlas, stand_ins, word: str) -> None:
     """It is over, and the problem is said in Atlas's word."""
-    backup = office.vendors.atlas.keep_snapshot(USERS, 1000.0)
-    office.vendors.atlas.restores_fail(word)
+    backup = stand_ins.vendors.atlas.keep_snapshot(USERS, 1000.0)
+    stand_ins.vendors.atlas.restores_fail(word)
     job = await ended(atlas, await atlas.restore(backup))
     assert word in job.problem
 
@@ -108,9 +108,9 @@ async def test_wrong_credentials_are_refused_and_not_shown(atlas: Atlas) -> None
 
 
 @pytest.mark.parametrize("fault", [{"status": 503}, {"garbage": True}, {"status": 429, "count": None}], ids=str)
-async def test_what_passes_is_asked_again(atlas: Atlas, office, fault) -> None:
+async def test_what_passes_is_asked_again(atlas: Atlas, stand_ins, fault) -> None:
     """Away, busy, or another server that answers."""
-    office.vendors.fault("atlas", **{"count": 2, **fault})
+    stand_ins.vendors.fault("atlas", **{"count": 2, **fault})
     with pytest.raises(Transient):
         await atlas.backups()
 

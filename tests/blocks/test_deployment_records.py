@@ -14,19 +14,19 @@ START, DONE, FAILED = DeploymentState.IN_PROGRESS, DeploymentState.SUCCESS, Depl
 
 
 @pytest.fixture
-def github(office: Any) -> GitHub:
-    """The desk's repository, in which CI has built both commits."""
+def github(stand_ins: Any) -> GitHub:
+    """The stand-in's repository, in which CI has built both commits."""
     for commit in (OLD, NEW):
-        office.vendors.registry.publish("ghcr.io/geoaziz/ethixai-backend", f"sha-{commit}", {})
-    where = f"{office.url}/github"
+        stand_ins.vendors.registry.publish("ghcr.io/geoaziz/ethixai-backend", f"sha-{commit}", {})
+    where = f"{stand_ins.url}/github"
     return GitHub(repository="geoaziz/ethixai", token=SecretStr("token"), api_url=where, timeout_s=20)
 
 
 @pytest.fixture
-def sentry(office: Any) -> Sentry:
-    """The desk's organization."""
+def sentry(stand_ins: Any) -> Sentry:
+    """The stand-in's organization."""
     return Sentry(
-        organization="ethixai", projects=["backend"], token=SecretStr("token"), api_url=f"{office.url}/sentry"
+        organization="ethixai", projects=["backend"], token=SecretStr("token"), api_url=f"{stand_ins.url}/sentry"
     )
 
 
@@ -44,61 +44,61 @@ def recorded(state: DeploymentState, commit: str = NEW, description: str = "v1 s
     )
 
 
-async def test_a_release_is_a_deployment_with_its_states(github: GitHub, office: Any) -> None:
+async def test_a_release_is_a_deployment_with_its_states(github: GitHub, stand_ins: Any) -> None:
     """In progress, then success; the one before becomes inactive. Telling it again changes nothing."""
     for state in (START, DONE):
         await github.record(recorded(state, OLD))
     for state in (START, START, DONE, DONE):
         await github.record(recorded(state))
-    assert office.vendors.github.deployed("production") == [
+    assert stand_ins.vendors.github.deployed("production") == [
         (OLD, ["in_progress", "success", "inactive"]),
         (NEW, ["in_progress", "success"]),
     ]
-    made = next(said for said in office.told("github") if "ref" in said)
+    made = next(said for said in stand_ins.told("github") if "ref" in said)
     assert (made["auto_merge"], made["required_contexts"], made["production_environment"]) == (False, [], True)
 
 
-async def test_a_release_that_is_taken_back_leaves_the_one_before_active(github: GitHub, office: Any) -> None:
+async def test_a_release_that_is_taken_back_leaves_the_one_before_active(github: GitHub, stand_ins: Any) -> None:
     """It failed: what users have is still the deployment before."""
     for one in (recorded(START, OLD), recorded(DONE, OLD), recorded(START), recorded(FAILED)):
         await github.record(one)
-    assert office.vendors.github.deployed("production") == [
+    assert stand_ins.vendors.github.deployed("production") == [
         (OLD, ["in_progress", "success"]),
         (NEW, ["in_progress", "failure"]),
     ]
 
 
-async def test_a_start_that_is_told_late_does_not_begin_it_again(github: GitHub, office: Any) -> None:
+async def test_a_start_that_is_told_late_does_not_begin_it_again(github: GitHub, stand_ins: Any) -> None:
     """An announce run may send it after the end."""
     for state in (DONE, START):
         await github.record(recorded(state))
-    assert office.vendors.github.deployed("production") == [(NEW, ["success"])]
+    assert stand_ins.vendors.github.deployed("production") == [(NEW, ["success"])]
 
 
 @pytest.mark.parametrize("path", ["*/deployments", "*/statuses"])
-async def test_a_lost_reply_makes_no_second_deployment(github: GitHub, office: Any, path: str) -> None:
+async def test_a_lost_reply_makes_no_second_deployment(github: GitHub, stand_ins: Any, path: str) -> None:
     """It was made and the answer did not arrive: the next try finds it."""
-    office.vendors.fault("github", applied=True, method="POST", path=path)
+    stand_ins.vendors.fault("github", applied=True, method="POST", path=path)
     with pytest.raises(Transient):
         await github.record(recorded(START))
     await github.record(recorded(START))
-    assert office.vendors.github.deployed("production") == [(NEW, ["in_progress"])]
+    assert stand_ins.vendors.github.deployed("production") == [(NEW, ["in_progress"])]
 
 
-async def test_a_long_description_is_cut_to_what_github_takes(github: GitHub, office: Any) -> None:
+async def test_a_long_description_is_cut_to_what_github_takes(github: GitHub, stand_ins: Any) -> None:
     """140 characters; a longer one is refused there."""
     await github.record(recorded(FAILED, description="Rolled back: " + "error rate 5 % " * 40))
-    assert all(len(str(said.get("description", ""))) <= 140 for said in office.told("github"))
-    assert office.vendors.github.deployed("production") == [(NEW, ["failure"])]
+    assert all(len(str(said.get("description", ""))) <= 140 for said in stand_ins.told("github"))
+    assert stand_ins.vendors.github.deployed("production") == [(NEW, ["failure"])]
 
 
 @pytest.mark.parametrize(("commit", "token"), [("ffffff", "token"), (NEW, "readonly"), (NEW, "wrong")])
-async def test_what_github_refuses_is_refused(github: GitHub, office: Any, commit: str, token: str) -> None:
+async def test_what_github_refuses_is_refused(github: GitHub, stand_ins: Any, commit: str, token: str) -> None:
     """A commit that it does not know, and a token that may not."""
     wrong = GitHub(repository="geoaziz/ethixai", token=SecretStr(token), api_url=github.api_url, timeout_s=20)
     with pytest.raises(Refused):
         await wrong.record(recorded(START, commit))
-    assert office.vendors.github.deployed("production") == []
+    assert stand_ins.vendors.github.deployed("production") == []
 
 
 TAKEN = TakenBack(
@@ -113,17 +113,17 @@ TAKEN = TakenBack(
 )
 
 
-def deploys(office: Any) -> list[dict[str, Any]]:
+def deploys(stand_ins: Any) -> list[dict[str, Any]]:
     """What Sentry was told of deploys, in order."""
-    return [said for said in office.told("sentry") if "environment" in said]
+    return [said for said in stand_ins.told("sentry") if "environment" in said]
 
 
-async def test_sentry_shows_why_and_for_how_long_and_what_users_have_since(sentry: Sentry, office: Any) -> None:
+async def test_sentry_shows_why_and_for_how_long_and_what_users_have_since(sentry: Sentry, stand_ins: Any) -> None:
     """A deploy of each release says it; telling it twice makes no more of them."""
     await sentry.release(TAKEN.version, NEW)
     for _ in range(2):
         await sentry.take_back(TAKEN, NEW)
-    first, taken, back = deploys(office)
+    first, taken, back = deploys(stand_ins)
     assert first["name"] == TAKEN.version
     assert taken["name"].startswith("taken back (1f2e3d): Error rate 4.8 % (18 of 376)")
     assert (taken["dateStarted"], taken["dateFinished"]) == ("2025-11-16T14:00:00Z", "2025-11-16T14:05:00Z")
@@ -131,34 +131,34 @@ async def test_sentry_shows_why_and_for_how_long_and_what_users_have_since(sentr
     assert back["dateFinished"] == "2025-11-16T14:05:00Z"
 
 
-async def test_a_release_that_sentry_never_heard_of_is_made_first(sentry: Sentry, office: Any) -> None:
+async def test_a_release_that_sentry_never_heard_of_is_made_first(sentry: Sentry, stand_ins: Any) -> None:
     """Its own message may have been lost, and what users are back on may be older than Sentry's set-up."""
     await sentry.take_back(TAKEN, NEW)
-    made = [said["version"] for said in office.told("sentry") if "projects" in said and "environment" not in said]
+    made = [said["version"] for said in stand_ins.told("sentry") if "projects" in said and "environment" not in said]
     assert made == [TAKEN.version, TAKEN.back_on]
 
 
 async def test_a_release_that_comes_again_after_it_was_taken_back_is_deployed_again(
-    sentry: Sentry, office: Any
+    sentry: Sentry, stand_ins: Any
 ) -> None:
     """The newest deploy is of what users have."""
     await sentry.release(TAKEN.version, NEW)
     await sentry.take_back(TAKEN, NEW)
     await sentry.release(TAKEN.version, NEW)
-    assert deploys(office)[-1]["name"] == TAKEN.version
-    assert len(deploys(office)) == 4
+    assert deploys(stand_ins)[-1]["name"] == TAKEN.version
+    assert len(deploys(stand_ins)) == 4
 
 
-async def test_where_users_were_on_is_not_always_known(sentry: Sentry, office: Any) -> None:
+async def test_where_users_were_on_is_not_always_known(sentry: Sentry, stand_ins: Any) -> None:
     """Revisions without a recorded release: only what was taken back is told."""
     await sentry.take_back(TAKEN.model_copy(update={"back_on": ""}), NEW)
-    assert [said["name"][:10] for said in deploys(office)] == ["taken back"]
+    assert [said["name"][:10] for said in deploys(stand_ins)] == ["taken back"]
 
 
-async def test_a_lost_reply_of_sentry_makes_no_second_deploy(sentry: Sentry, office: Any) -> None:
+async def test_a_lost_reply_of_sentry_makes_no_second_deploy(sentry: Sentry, stand_ins: Any) -> None:
     """The deploy was made and the answer did not arrive."""
-    office.vendors.fault("sentry", applied=True, method="POST", path="*/deploys/")
+    stand_ins.vendors.fault("sentry", applied=True, method="POST", path="*/deploys/")
     with pytest.raises(Transient):
         await sentry.take_back(TAKEN, NEW)
     await sentry.take_back(TAKEN, NEW)
-    assert len(deploys(office)) == 2
+    assert len(deploys(stand_ins)) == 2

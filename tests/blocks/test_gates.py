@@ -31,7 +31,7 @@ BACKEND = "ethixai-backend"
 REPOSITORY = f"ghcr.io/geoaziz/{BACKEND}"
 TOKEN = SecretReference.given(SecretStr("token"))
 DEADLINE_S = 20.0
-"""How long a desk may take on a machine that has much to do."""
+"""How long a vendor may take on a machine that has much to do."""
 
 
 @pytest.fixture(autouse=True)
@@ -42,30 +42,30 @@ def as_a_last_try() -> Iterator[None]:
 
 
 @pytest.fixture
-async def env(office: Any) -> Environment:
-    """Production as its file describes it, with the desks of the office behind it."""
+async def env(stand_ins: Any) -> Environment:
+    """Production as its file describes it, with the vendors' stand-ins behind it."""
     written = await files.read(ROOT / "environments" / "production.toml", with_secrets=False)
-    github = GitHub(repository="geoaziz/ethixai", token=TOKEN, api_url=f"{office.url}/github", timeout_s=DEADLINE_S)
+    github = GitHub(repository="geoaziz/ethixai", token=TOKEN, api_url=f"{stand_ins.url}/github", timeout_s=DEADLINE_S)
     pager = PagerDuty(
         routing_key=SecretReference.given(SecretStr("0" * 32)),
         api_token=TOKEN,
         escalation_policy="PABC123",
-        events_url=f"{office.url}/pagerduty",
-        api_url=f"{office.url}/pagerduty/api",
+        events_url=f"{stand_ins.url}/pagerduty",
+        api_url=f"{stand_ins.url}/pagerduty/api",
         timeout_s=DEADLINE_S,
     )
-    registry = Registry(base_url=f"{office.url}/registry", username="ci", token=TOKEN, timeout_s=DEADLINE_S)
+    registry = Registry(base_url=f"{stand_ins.url}/registry", username="ci", token=TOKEN, timeout_s=DEADLINE_S)
     checks = dict.fromkeys((*written.required_checks, written.gates.scan_check), "success")
-    office.vendors.github.checked(COMMIT, checks)
+    stand_ins.vendors.github.checked(COMMIT, checks)
     return written.model_copy(
         update={"code_host": github, "tickets": github, "pagers": [pager], "registry": registry, "ui_url": "https://p"}
     )
 
 
 @pytest.fixture
-def order(office: Any) -> Order:
+def order(stand_ins: Any) -> Order:
     """One service of the version, whose image CI has pushed."""
-    digest = office.vendors.registry.publish(REPOSITORY, f"sha-{COMMIT}", {})
+    digest = stand_ins.vendors.registry.publish(REPOSITORY, f"sha-{COMMIT}", {})
     mirrored = Image(repository=f"us-east1-docker.pkg.dev/x/{BACKEND}", digest=digest)
     return Order(version=Version.parse(VERSION), images={BACKEND: mirrored}, canary_percent=10)
 
@@ -76,7 +76,7 @@ async def asked(env: Environment, topic: Topic, order: Order) -> Item:
     return found
 
 
-DESKS: dict[Topic, tuple[str, str]] = {
+VENDORS: dict[Topic, tuple[str, str]] = {
     Topic.CI: ("github", "*"),
     Topic.SCAN: ("github", "*check-runs"),
     Topic.LOAD_TEST: ("github", "*/issues*"),
@@ -84,28 +84,30 @@ DESKS: dict[Topic, tuple[str, str]] = {
     Topic.BUILD: ("registry", "*/manifests/*"),
     Topic.ON_CALL: ("pagerduty", "*/oncalls"),
 }
-"""Each check that asks a desk: which one, and where."""
+"""Each check that asks a vendor: which one, and where."""
 
 
-@pytest.mark.parametrize("topic", DESKS)
-async def test_each_check_passes_where_all_is_well(topic: Topic, env: Environment, order: Order, office: Any) -> None:
+@pytest.mark.parametrize("topic", VENDORS)
+async def test_each_check_passes_where_all_is_well(
+    topic: Topic, env: Environment, order: Order, stand_ins: Any
+) -> None:
     """With the fact behind it; a load test is acknowledged by a person."""
-    office.vendors.github.release(VERSION, f"{VERSION}\n- Bug fixes\nBreaking changes: none", draft=True)
+    stand_ins.vendors.github.release(VERSION, f"{VERSION}\n- Bug fixes\nBreaking changes: none", draft=True)
     found = await asked(env, topic, order)
     expected = Answer.ACKNOWLEDGED if topic is Topic.LOAD_TEST else Answer.PASS
     assert (found.answer, found.is_open) == (expected, False), str(found)
 
 
-@pytest.mark.parametrize("topic", DESKS)
+@pytest.mark.parametrize("topic", VENDORS)
 async def test_an_answer_that_cannot_be_had_stops_a_release(
-    topic: Topic, env: Environment, order: Order, office: Any
+    topic: Topic, env: Environment, order: Order, stand_ins: Any
 ) -> None:
     """CANNOT TELL, with the vendor named in the fact; an override of this very item lets the release go on.
 
     Every other answer that is no yes: tests/hostile/test_hostile_gates.py.
     """
-    vendor, path = DESKS[topic]
-    office.vendors.fault(vendor, status=503, count=None, path=path)
+    vendor, path = VENDORS[topic]
+    stand_ins.vendors.fault(vendor, status=503, count=None, path=path)
     found = await asked(env, topic, order)
     assert found.answer is Answer.CANNOT_TELL, str(found)
     assert {"github": "GitHub", "registry": "The registry", "pagerduty": "PagerDuty"}[vendor] in found.seen
@@ -118,20 +120,20 @@ async def test_an_answer_that_cannot_be_had_stops_a_release(
     assert (await asked(env, topic, order.model_copy(update={"overrides": (other,)}))).override is None
 
 
-@pytest.mark.parametrize("topic", DESKS)
-async def test_a_desk_that_is_busy_is_asked_again_when_it_says(
-    topic: Topic, env: Environment, order: Order, office: Any
+@pytest.mark.parametrize("topic", VENDORS)
+async def test_a_vendor_that_is_busy_is_asked_again_when_it_says(
+    topic: Topic, env: Environment, order: Order, stand_ins: Any
 ) -> None:
     """One 429 with Retry-After, within the call's deadline: the check passes as if it had not been."""
-    office.vendors.github.release(VERSION, f"{VERSION}\n- Bug fixes\nBreaking changes: none")
-    vendor, path = DESKS[topic]
-    office.vendors.fault(vendor, status=429, count=1, path=path)
+    stand_ins.vendors.github.release(VERSION, f"{VERSION}\n- Bug fixes\nBreaking changes: none")
+    vendor, path = VENDORS[topic]
+    stand_ins.vendors.fault(vendor, status=429, count=1, path=path)
     assert (await asked(env, topic, order)).is_met
 
 
-def on_third_page(office: Any) -> None:
+def on_third_page(stand_ins: Any) -> None:
     """What each check looks for stands behind 230 other entries."""
-    github = office.vendors.github
+    github = stand_ins.vendors.github
     names = {f"check-{number}": "success" for number in range(230)}
     github.checked(COMMIT, names | dict.fromkeys(("ci / test-backend", "ci / test-ai-core", "trivy"), "success"))
     github.unacknowledge()
@@ -143,15 +145,15 @@ def on_third_page(office: Any) -> None:
         github.release(f"v20251117-{number:06x}", "Later")
     now_s = time.time()
     shifts = [(f"Person {number}", 2, now_s - 10, now_s + 10) for number in range(230)]
-    office.vendors.pagerduty.on_call(*shifts, ("Grace", 1, None, None))
+    stand_ins.vendors.pagerduty.on_call(*shifts, ("Grace", 1, None, None))
 
 
 @pytest.mark.parametrize("topic", [Topic.SCAN, Topic.LOAD_TEST, Topic.NOTES, Topic.ON_CALL])
 async def test_what_stands_on_the_third_page_is_found(
-    topic: Topic, env: Environment, order: Order, office: Any
+    topic: Topic, env: Environment, order: Order, stand_ins: Any
 ) -> None:
     """The test of CI has its own, in which the third page holds a failure."""
-    on_third_page(office)
+    on_third_page(stand_ins)
     found = await asked(env, topic, order)
     assert found.is_met, str(found)
     assert "Grace" in found.seen or topic is not Topic.ON_CALL
@@ -170,7 +172,7 @@ Given = Callable[[Any, Environment], Environment | None]
 def checks(**conclusions: str) -> Given:
     """CI's checks of the commit, by the end of their names; `_` stands for a dash."""
     named = {f"ci / {name.replace('_', '-')}": one for name, one in conclusions.items()}
-    return lambda office, env: office.vendors.github.checked(COMMIT, named)
+    return lambda stand_ins, env: stand_ins.vendors.github.checked(COMMIT, named)
 
 
 GREEN = {"test_backend": "success", "test_ai_core": "success", "test_frontend": "success"}
@@ -179,8 +181,8 @@ GREEN = {"test_backend": "success", "test_ai_core": "success", "test_frontend": 
 def with_status(**statuses: str) -> Given:
     """All checks have passed, and the commit has these statuses too. Every app counts, and so do statuses."""
 
-    def given(office: Any, env: Environment) -> Environment:
-        office.vendors.github.reported(COMMIT, statuses)
+    def given(stand_ins: Any, env: Environment) -> Environment:
+        stand_ins.vendors.github.reported(COMMIT, statuses)
         every = env.code_host.model_copy(update={"checks_apps": ()})  # type: ignore[union-attr]
         return env.model_copy(update={"required_checks": (*env.required_checks, *statuses), "code_host": every})
 
@@ -190,41 +192,41 @@ def with_status(**statuses: str) -> Given:
 def from_another_app(conclusion: str, **own: str) -> Given:
     """Another app, which may write checks, has made a run of the name ``ci / test-backend``; ``own`` are CI's."""
 
-    def given(office: Any, env: Environment) -> None:
-        checks(**own)(office, env)
-        office.vendors.github.checked_by_another("helpful-bot", "ci / test-backend", conclusion)
+    def given(stand_ins: Any, env: Environment) -> None:
+        checks(**own)(stand_ins, env)
+        stand_ins.vendors.github.checked_by_another("helpful-bot", "ci / test-backend", conclusion)
 
     return given
 
 
-def status_of_that_name(office: Any, env: Environment) -> None:
+def status_of_that_name(stand_ins: Any, env: Environment) -> None:
     """CI has not run, and a commit status has the name of its check."""
-    checks(**{name: one for name, one in GREEN.items() if name != "test_backend"})(office, env)
-    office.vendors.github.reported(COMMIT, {"ci / test-backend": "success"})
+    checks(**{name: one for name, one in GREEN.items() if name != "test_backend"})(stand_ins, env)
+    stand_ins.vendors.github.reported(COMMIT, {"ci / test-backend": "success"})
 
 
-def many_checks(office: Any, env: Environment) -> None:
+def many_checks(stand_ins: Any, env: Environment) -> None:
     """The one that failed is on the third page."""
     many = {f"check-{number}": "success" for number in range(230)}
-    office.vendors.github.checked(
+    stand_ins.vendors.github.checked(
         COMMIT, many | dict.fromkeys(env.required_checks, "success") | {"ci / test-backend": "failure"}
     )
 
 
-def without_checks(office: Any, env: Environment) -> Environment:
+def without_checks(stand_ins: Any, env: Environment) -> Environment:
     """The environment's file names none."""
     return env.model_copy(update={"required_checks": ()})
 
 
-def the_scan_alone(office: Any, env: Environment) -> Environment:
+def the_scan_alone(stand_ins: Any, env: Environment) -> Environment:
     """The scan has an item of its own, so nothing is left to ask of CI."""
     return env.model_copy(update={"required_checks": ("trivy", "trivy backend")})
 
 
-def thousands_of_checks(office: Any, env: Environment) -> None:
+def thousands_of_checks(stand_ins: Any, env: Environment) -> None:
     """More than are read; the one that failed may be among the rest."""
     many = {f"check-{number}": "success" for number in range(1000)}
-    office.vendors.github.checked(COMMIT, dict.fromkeys(env.required_checks, "success") | many)
+    stand_ins.vendors.github.checked(COMMIT, dict.fromkeys(env.required_checks, "success") | many)
 
 
 CI: dict[str, tuple[Given, Answer, str]] = {
@@ -256,7 +258,7 @@ CI: dict[str, tuple[Given, Answer, str]] = {
     "a status in error": (with_status(coverage="error"), Answer.FAIL, "coverage is error"),
     "a status that is pending": (with_status(coverage="pending"), Answer.FAIL, "coverage is pending"),
     "not on main": (
-        lambda office, env: office.vendors.github.leaves_main(COMMIT),
+        lambda stand_ins, env: stand_ins.vendors.github.leaves_main(COMMIT),
         Answer.FAIL,
         "the commit is not on main",
     ),
@@ -268,10 +270,10 @@ CI: dict[str, tuple[Given, Answer, str]] = {
 
 @pytest.mark.parametrize(("given", "answer", "says"), CI.values(), ids=CI)
 async def test_ci_is_counted_as_github_counts_it(
-    given: Given, answer: Answer, says: str, env: Environment, order: Order, office: Any
+    given: Given, answer: Answer, says: str, env: Environment, order: Order, stand_ins: Any
 ) -> None:
     """Check runs and commit statuses, of all pages, on main; an empty list is no tick."""
-    found = await asked(given(office, env) or env, Topic.CI, order)
+    found = await asked(given(stand_ins, env) or env, Topic.CI, order)
     assert (found.answer, says in found.seen) == (answer, True), str(found)
     assert found.url.startswith("https://github.com/") or answer is not Answer.PASS
 
@@ -286,30 +288,32 @@ async def test_ci_is_counted_as_github_counts_it(
     ],
 )
 async def test_an_image_belongs_to_the_commit_that_its_label_names(
-    revision: str | None, answer: Answer, says: str, env: Environment, order: Order, office: Any
+    revision: str | None, answer: Answer, says: str, env: Environment, order: Order, stand_ins: Any
 ) -> None:
     """`org.opencontainers.image.revision`, short or long; an image without it cannot be told."""
-    digest = office.vendors.registry.built_from(REPOSITORY, f"sha-{COMMIT}", revision)
+    digest = stand_ins.vendors.registry.built_from(REPOSITORY, f"sha-{COMMIT}", revision)
     image = order.images[BACKEND].model_copy(update={"digest": digest})
     found = await asked(env, Topic.BUILD, order.model_copy(update={"images": {BACKEND: image}}))
     assert (found.answer, says in found.seen) == (answer, True), str(found)
 
 
-async def test_on_call_must_hold_for_the_whole_window(env: Environment, order: Order, office: Any) -> None:
+async def test_on_call_must_hold_for_the_whole_window(env: Environment, order: Order, stand_ins: Any) -> None:
     """Who goes off duty within two hours, without a person after them, is a gap that is named."""
     now_s = time.time()
-    office.vendors.pagerduty.on_call(("Ada", 1, None, now_s + 3600))
+    stand_ins.vendors.pagerduty.on_call(("Ada", 1, None, now_s + 3600))
     found = await asked(env, Topic.ON_CALL, order)
     assert (found.answer, "Ada, but no person is on call from" in found.seen) == (Answer.FAIL, True)
-    office.vendors.pagerduty.on_call(("Ada", 1, None, now_s + 3600), ("Bob", 1, now_s + 3500, now_s + 9000))
+    stand_ins.vendors.pagerduty.on_call(("Ada", 1, None, now_s + 3600), ("Bob", 1, now_s + 3500, now_s + 9000))
     found = await asked(env, Topic.ON_CALL, order)
     assert (found.answer, "Ada, Bob" in found.seen) == (Answer.PASS, True)
-    office.vendors.pagerduty.on_call()
+    stand_ins.vendors.pagerduty.on_call()
     found = await asked(env, Topic.ON_CALL, order)
     assert (found.answer, "no person" in found.seen) == (Answer.FAIL, True)
 
 
-async def test_who_is_called_for_security_alone_covers_no_release(env: Environment, order: Order, office: Any) -> None:
+async def test_who_is_called_for_security_alone_covers_no_release(
+    env: Environment, order: Order, stand_ins: Any
+) -> None:
     """Neither does their pager have to say who is on call: it needs no API token."""
     security = PagerDuty(name="security", routing_key=SecretReference.given(SecretStr("1" * 32)))
     routing = Routing(pagers={"security": (Call.SECURITY,)})
@@ -332,9 +336,9 @@ async def test_production_passes_no_staging_only_in_so_many_words(env: Environme
     assert (found.answer, "there is no second project" in found.seen) == (Answer.ACKNOWLEDGED, True)
 
 
-async def test_a_load_test_that_no_person_acknowledged_fails(env: Environment, order: Order, office: Any) -> None:
+async def test_a_load_test_that_no_person_acknowledged_fails(env: Environment, order: Order, stand_ins: Any) -> None:
     """It says where it would be kept; an edited comment, and one by a stranger, are none."""
-    github = office.vendors.github
+    github = stand_ins.vendors.github
     github.unacknowledge()
     found = await asked(env, Topic.LOAD_TEST, order)
     assert (found.answer, "an issue labelled load-test" in found.seen) == (Answer.FAIL, True)
@@ -348,12 +352,12 @@ async def test_a_load_test_that_no_person_acknowledged_fails(env: Environment, o
     assert found.url.endswith("#issuecomment-90003")
 
 
-async def test_notes_on_the_code_host_must_say_what_breaks(env: Environment, order: Order, office: Any) -> None:
+async def test_notes_on_the_code_host_must_say_what_breaks(env: Environment, order: Order, stand_ins: Any) -> None:
     """A draft counts."""
-    office.vendors.github.release(VERSION, f"{VERSION}\n- Bug fixes", draft=True)
+    stand_ins.vendors.github.release(VERSION, f"{VERSION}\n- Bug fixes", draft=True)
     found = await asked(env, Topic.NOTES, order)
     assert (found.answer, "breaking changes" in found.seen) == (Answer.FAIL, True)
-    office.vendors.github.release(VERSION, f"{VERSION}\n- Bug fixes\nBreaking changes: none")
+    stand_ins.vendors.github.release(VERSION, f"{VERSION}\n- Bug fixes\nBreaking changes: none")
     assert (await asked(env, Topic.NOTES, order)).answer is Answer.PASS
 
 
@@ -443,17 +447,17 @@ FLIGHT = {
 
 
 @pytest.mark.parametrize("vendor", FLIGHT)
-async def test_the_flight_check_finds_a_desk_that_refuses_and_says_nothing_there(
-    vendor: str, env: Environment, office: Any
+async def test_the_flight_check_finds_a_vendor_that_refuses_and_says_nothing_there(
+    vendor: str, env: Environment, stand_ins: Any
 ) -> None:
     """A day and an hour before the release. Nothing is posted, paged, opened or noted."""
-    slack = Slack(token=TOKEN, channels=dict.fromkeys(Audience, "C0RELEASES"), api_url=f"{office.url}/slack/api")
-    sentry = Sentry(organization="ethixai", projects=["backend"], token=TOKEN, api_url=f"{office.url}/sentry")
+    slack = Slack(token=TOKEN, channels=dict.fromkeys(Audience, "C0RELEASES"), api_url=f"{stand_ins.url}/slack/api")
+    sentry = Sentry(organization="ethixai", projects=["backend"], token=TOKEN, api_url=f"{stand_ins.url}/sentry")
     env = env.model_copy(update={"channels": [slack], "release_tracker": sentry})
     dependency = FLIGHT[vendor]
     assert await inspect.unwrap(check_dependency)(env, dependency) is None
-    office.vendors.fault(vendor, status=403, count=None)
+    stand_ins.vendors.fault(vendor, status=403, count=None)
     problem = await inspect.unwrap(check_dependency)(env, dependency)
     assert problem is not None
     assert problem.startswith(f"{dependency}: ")
-    assert office.vendors.calls == []
+    assert stand_ins.vendors.calls == []

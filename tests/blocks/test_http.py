@@ -24,7 +24,7 @@ TOKEN = "very-secret-token"
 
 def service(url: str, timeout_s: float = 2) -> HttpService:
     """A service at ``url``, with a token in its headers."""
-    return HttpService("Vendor", "desk", url, "token", timeout_s, PerLoop(), {"Authorization": f"Bearer {TOKEN}"})
+    return HttpService("Vendor", "vendor", url, "token", timeout_s, PerLoop(), {"Authorization": f"Bearer {TOKEN}"})
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ async def test_a_status_says_what_comes_next(echo: str, status: int, ours: type[
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_refused_token_names_its_field(echo: str, status: int) -> None:
     """Which token, not its text."""
-    with pytest.raises(Refused, match=r"desk\.token") as raised:
+    with pytest.raises(Refused, match=r"vendor\.token") as raised:
         await service(echo).send("GET", f"/{status}", "for tea")
     assert TOKEN not in str(raised.value)
 
@@ -130,16 +130,16 @@ async def test_a_status_that_is_awaited_is_an_answer(echo: str) -> None:
 
 async def test_an_answer_of_another_shape_is_asked_again_and_not_quoted(echo: str) -> None:
     """A gateway's page is no answer; what it says is left out, since it may be a token."""
-    with pytest.raises(Transient, match=r"desk\.api_url") as raised:
+    with pytest.raises(Transient, match=r"vendor\.api_url") as raised:
         await service(echo).json("GET", "/200", "for tea", dict)
     assert "so it is" not in str(raised.value)
 
 
 async def test_an_answer_that_does_not_come_names_the_fields_once(echo: str) -> None:
     """The address of a service of ours is no field of the block, so only its time is named."""
-    with pytest.raises(Transient, match=r"check desk\.api_url and desk\.timeout_s\."):
+    with pytest.raises(Transient, match=r"check vendor\.api_url and vendor\.timeout_s\."):
         await service(echo, timeout_s=0).send("GET", "/200", "for tea")
-    with pytest.raises(Transient, match=r"check desk\.timeout_s\."):
+    with pytest.raises(Transient, match=r"check vendor\.timeout_s\."):
         await replace(service(echo, timeout_s=0), url_field="timeout_s").send("GET", "/200", "for tea")
 
 
@@ -169,12 +169,12 @@ def test_every_error_of_httpx_is_mapped(kind: type[Exception]) -> None:
     is_network = issubclass(kind, httpx.TransportError | httpx.DecodingError | httpx.StreamError)
     ours = service("http://x").translate(made(kind), "for tea")
     assert type(ours) is (Transient if is_network and not issubclass(kind, WRONG_URL) else Refused)
-    assert "desk.api_url" in str(ours)
+    assert "vendor.api_url" in str(ours)
 
 
 async def test_nobody_there_is_transient() -> None:
     """A refused connection names the address and its field."""
-    with pytest.raises(Transient, match=r"127\.0\.0\.1:1: ConnectError.*desk\.api_url"):
+    with pytest.raises(Transient, match=r"127\.0\.0\.1:1: ConnectError.*vendor\.api_url"):
         await service("http://127.0.0.1:1").send("GET", "/", "for tea")
 
 

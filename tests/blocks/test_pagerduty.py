@@ -15,14 +15,14 @@ PAGE = Page(key="release-1", severity=Severity.P1, summary="Production deploymen
 
 
 @pytest.fixture
-def pagerduty(office) -> PagerDuty:
-    """A service of the desk's account."""
+def pagerduty(stand_ins) -> PagerDuty:
+    """A service of the vendor's account."""
     return PagerDuty(
         routing_key=SecretStr(KEY),
         api_token=SecretStr("token"),
         escalation_policy="PABC123",
-        events_url=f"{office.url}/pagerduty",
-        api_url=f"{office.url}/pagerduty/api",
+        events_url=f"{stand_ins.url}/pagerduty",
+        api_url=f"{stand_ins.url}/pagerduty/api",
     )
 
 
@@ -30,26 +30,26 @@ def pagerduty(office) -> PagerDuty:
     ("severity", "theirs"),
     [(Severity.P0, "critical"), (Severity.P1, "critical"), (Severity.P2, "error"), (Severity.P3, "warning")],
 )
-async def test_a_page_carries_the_playbooks_severity(pagerduty: PagerDuty, office, severity, theirs: str) -> None:
+async def test_a_page_carries_the_playbooks_severity(pagerduty: PagerDuty, stand_ins, severity, theirs: str) -> None:
     """Each of the playbook's severities is one of PagerDuty's."""
     await pagerduty.page(PAGE.model_copy(update={"severity": severity}))
-    (event,) = office.told("pagerduty")
+    (event,) = stand_ins.told("pagerduty")
     assert event["payload"]["severity"] == theirs
     assert event["dedup_key"] == "release-1"
     assert event["payload"]["custom_details"] == {"run": "http://x"}
 
 
-async def test_a_page_is_resolved_under_its_key(pagerduty: PagerDuty, office) -> None:
+async def test_a_page_is_resolved_under_its_key(pagerduty: PagerDuty, stand_ins) -> None:
     """The incident that a key opened is the one it closes."""
     await pagerduty.page(PAGE)
     await pagerduty.resolve(PAGE.key)
-    assert [event["event_action"] for event in office.told("pagerduty")] == ["trigger", "resolve"]
+    assert [event["event_action"] for event in stand_ins.told("pagerduty")] == ["trigger", "resolve"]
 
 
-async def test_a_long_summary_is_cut(pagerduty: PagerDuty, office) -> None:
+async def test_a_long_summary_is_cut(pagerduty: PagerDuty, stand_ins) -> None:
     """PagerDuty would refuse the page, and nobody would wake up."""
     await pagerduty.page(PAGE.model_copy(update={"summary": "x" * 5000}))
-    assert len(office.told("pagerduty")[0]["payload"]["summary"]) == 1024
+    assert len(stand_ins.told("pagerduty")[0]["payload"]["summary"]) == 1024
 
 
 async def test_who_is_on_call_comes_in_order(pagerduty: PagerDuty) -> None:
@@ -57,18 +57,18 @@ async def test_who_is_on_call_comes_in_order(pagerduty: PagerDuty) -> None:
     assert [one.person for one in await pagerduty.shifts(0, 7200)] == ["Release Engineer", "Backend Lead"]
 
 
-async def test_a_shift_that_ends_is_read_with_its_end(pagerduty: PagerDuty, office) -> None:
+async def test_a_shift_that_ends_is_read_with_its_end(pagerduty: PagerDuty, stand_ins) -> None:
     """In unix seconds; the shift after it is read too, and one that is over is not."""
-    office.vendors.pagerduty.on_call(("Ada", 1, None, 3600.0), ("Bob", 1, 3600.0, 9000.0), ("Eve", 1, None, -10.0))
+    stand_ins.vendors.pagerduty.on_call(("Ada", 1, None, 3600.0), ("Bob", 1, 3600.0, 9000.0), ("Eve", 1, None, -10.0))
     assert await pagerduty.shifts(0, 7200) == (
         Shift(person="Ada", until_s=3600.0),
         Shift(person="Bob", from_s=3600.0, until_s=9000.0),
     )
 
 
-async def test_more_shifts_than_fit_a_page_are_all_read(pagerduty: PagerDuty, office) -> None:
+async def test_more_shifts_than_fit_a_page_are_all_read(pagerduty: PagerDuty, stand_ins) -> None:
     """A policy with many layers has more than a hundred."""
-    office.vendors.pagerduty.on_call(*((f"Person {number}", 1, None, None) for number in range(230)))
+    stand_ins.vendors.pagerduty.on_call(*((f"Person {number}", 1, None, None) for number in range(230)))
     assert len(await pagerduty.shifts(0, 7200)) == 230
 
 
@@ -94,14 +94,14 @@ async def test_a_wrong_routing_key_is_refused(pagerduty: PagerDuty) -> None:
     assert "short" not in str(raised.value)
 
 
-async def test_a_gateways_page_wakes_nobody_and_is_no_yes(pagerduty: PagerDuty, office) -> None:
+async def test_a_gateways_page_wakes_nobody_and_is_no_yes(pagerduty: PagerDuty, stand_ins) -> None:
     """A 200 that is not PagerDuty's is asked again."""
-    office.vendors.fault("pagerduty", garbage=True)
+    stand_ins.vendors.fault("pagerduty", garbage=True)
     with pytest.raises(Transient, match=r"pagerduty\.events_url"):
         await pagerduty.page(PAGE)
 
 
-async def test_a_missing_token_is_named(office) -> None:
+async def test_a_missing_token_is_named(stand_ins) -> None:
     """Who is on call needs a second credential."""
     with pytest.raises(Refused, match=r"pagerduty\.api_token"):
         await PagerDuty(routing_key=SecretStr(KEY)).shifts(0, 7200)

@@ -17,20 +17,20 @@ REPOSITORY = "ghcr.io/geoaziz/ethixai-backend"
 
 
 @pytest.fixture
-def registry(office) -> Registry:
-    """The desk's registry, signed in."""
-    return Registry(base_url=f"{office.url}/registry", username="ci", token=SecretStr("token"))
+def registry(stand_ins) -> Registry:
+    """The stand-in's registry, signed in."""
+    return Registry(base_url=f"{stand_ins.url}/registry", username="ci", token=SecretStr("token"))
 
 
-async def test_a_tag_is_pinned_to_its_digest(registry: Registry, office) -> None:
+async def test_a_tag_is_pinned_to_its_digest(registry: Registry, stand_ins) -> None:
     """Through the challenge that a registry answers first."""
-    digest = office.vendors.registry.publish(REPOSITORY, "sha-abc123", {})
+    digest = stand_ins.vendors.registry.publish(REPOSITORY, "sha-abc123", {})
     assert await registry.image(REPOSITORY, "sha-abc123") == Image(repository=REPOSITORY, digest=digest)
 
 
-async def test_a_public_image_needs_no_account(registry: Registry, office) -> None:
+async def test_a_public_image_needs_no_account(registry: Registry, stand_ins) -> None:
     """A pass is asked for without a name."""
-    office.vendors.registry.publish(REPOSITORY, "sha-abc123", {})
+    stand_ins.vendors.registry.publish(REPOSITORY, "sha-abc123", {})
     assert await registry.model_copy(update={"token": None}).image(REPOSITORY, "sha-abc123") is not None
 
 
@@ -47,9 +47,9 @@ async def test_a_wrong_token_is_named(registry: Registry) -> None:
         )
 
 
-async def test_a_registry_that_is_away_is_asked_again(registry: Registry, office) -> None:
+async def test_a_registry_that_is_away_is_asked_again(registry: Registry, stand_ins) -> None:
     """A build check that fails for a minute does not fail a release."""
-    office.vendors.fault("registry", status=503)
+    stand_ins.vendors.fault("registry", status=503)
     with pytest.raises(Transient):
         await registry.image(REPOSITORY, "sha-abc123")
 

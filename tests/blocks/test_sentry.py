@@ -11,28 +11,30 @@ VERSION = "v20251116-abc123"
 
 
 @pytest.fixture
-def sentry(office) -> Sentry:
-    """The desk's organization."""
+def sentry(stand_ins) -> Sentry:
+    """The stand-in's organization."""
     projects = ["backend", "ai-core", "frontend"]
-    return Sentry(organization="ethixai", projects=projects, token=SecretStr("token"), api_url=f"{office.url}/sentry")
+    return Sentry(
+        organization="ethixai", projects=projects, token=SecretStr("token"), api_url=f"{stand_ins.url}/sentry"
+    )
 
 
-async def test_a_release_and_its_deploy_are_made_once(sentry: Sentry, office) -> None:
+async def test_a_release_and_its_deploy_are_made_once(sentry: Sentry, stand_ins) -> None:
     """Saying it again changes nothing: a deploy that is known is not made twice, as Sentry itself would."""
     await sentry.release(VERSION, "abc123")
     await sentry.release(VERSION, "abc123")
-    deploys = [said for said in office.told("sentry") if "environment" in said]
+    deploys = [said for said in stand_ins.told("sentry") if "environment" in said]
     assert [deploy["environment"] for deploy in deploys] == ["production"]
-    assert office.told("sentry")[0] == {"version": VERSION, "ref": "abc123", "projects": sentry.projects}
+    assert stand_ins.told("sentry")[0] == {"version": VERSION, "ref": "abc123", "projects": sentry.projects}
 
 
-async def test_a_lost_reply_makes_no_second_deploy(sentry: Sentry, office) -> None:
+async def test_a_lost_reply_makes_no_second_deploy(sentry: Sentry, stand_ins) -> None:
     """The deploy was made and nobody heard the answer."""
-    office.vendors.fault("sentry", applied=True, method="POST", path="*/deploys/")
+    stand_ins.vendors.fault("sentry", applied=True, method="POST", path="*/deploys/")
     with pytest.raises(Transient):
         await sentry.release(VERSION, "abc123")
     await sentry.release(VERSION, "abc123")
-    assert len([said for said in office.told("sentry") if "environment" in said]) == 1
+    assert len([said for said in stand_ins.told("sentry") if "environment" in said]) == 1
 
 
 @pytest.mark.parametrize("token", ["wrong-token", "readonly-token"])

@@ -163,7 +163,7 @@ def gaps(test_env: TestEnvironment) -> list[float]:
     return [after - before for before, after in pairwise([claimed_s, *at_s])]
 
 
-def test_a_desk_that_hangs_is_no_silence() -> None:
+def test_a_vendor_that_hangs_is_no_silence() -> None:
     """#releases does not answer, and the release sends heartbeats from its lease on: no recovery takes it over."""
 
     async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:

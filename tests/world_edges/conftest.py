@@ -105,7 +105,7 @@ async def backend() -> AsyncIterator[App]:
 
 
 @dataclass
-class Office:
+class StandIns:
     """All vendor stand-ins, and a client with a valid token."""
 
     vendors: Vendors
@@ -113,7 +113,7 @@ class Office:
 
 
 @pytest.fixture(scope="session")
-async def served_office() -> AsyncIterator[Office]:
+async def served_stand_ins() -> AsyncIterator[StandIns]:
     """The vendor stand-ins, served once for all tests."""
     vendors = Vendors()
     headers = {"Authorization": "Bearer good"}
@@ -121,14 +121,14 @@ async def served_office() -> AsyncIterator[Office]:
         serve(vendors.app) as served,
         httpx.AsyncClient(base_url=served.url, headers=headers, trust_env=False) as http,
     ):
-        yield Office(vendors, http)
+        yield StandIns(vendors, http)
 
 
 @pytest.fixture
-def office(served_office: Office) -> Office:
+def stand_ins(served_stand_ins: StandIns) -> StandIns:
     """Vendor stand-ins in their initial state."""
-    served_office.vendors.reset()
-    return served_office
+    served_stand_ins.vendors.reset()
+    return served_stand_ins
 
 
 @pytest.fixture

@@ -13,32 +13,32 @@ def said(**more: Any) -> dict[str, Any]:
     return {"channel": "C0RELEASES", "text": "hello", **more}
 
 
-async def test_a_message_is_kept_whole(office: Any) -> None:
+async def test_a_message_is_kept_whole(stand_ins: Any) -> None:
     """Blocks and metadata come back from the history, newest first, each message with a ts of its own."""
     blocks = [{"type": "section", "text": {"type": "mrkdwn", "text": "*hello*"}}]
-    first = (await office.http.post(POST, json=said(metadata=FACT, blocks=blocks))).json()
-    second = (await office.http.post(POST, json=said(channel="#releases"))).json()
+    first = (await stand_ins.http.post(POST, json=said(metadata=FACT, blocks=blocks))).json()
+    second = (await stand_ins.http.post(POST, json=said(channel="#releases"))).json()
     assert (first["ok"], first["channel"], second["channel"]) == (True, "C0RELEASES", "C0RELEASES")
     assert first["ts"] < second["ts"]
     asked = {"channel": "C0RELEASES", "include_all_metadata": "true"}
-    found = (await office.http.get(HISTORY, params=asked)).json()["messages"]
+    found = (await stand_ins.http.get(HISTORY, params=asked)).json()["messages"]
     assert [one["ts"] for one in found] == [second["ts"], first["ts"]]
     assert (found[1]["metadata"], found[1]["blocks"]) == (FACT, blocks)
 
 
-async def test_metadata_is_shown_on_request_only(office: Any) -> None:
+async def test_metadata_is_shown_on_request_only(stand_ins: Any) -> None:
     """Without ``include_all_metadata`` the history leaves it out, as Slack does."""
-    await office.http.post(POST, json=said(metadata=FACT))
-    (found,) = (await office.http.get(HISTORY, params={"channel": "C0RELEASES"})).json()["messages"]
+    await stand_ins.http.post(POST, json=said(metadata=FACT))
+    (found,) = (await stand_ins.http.get(HISTORY, params={"channel": "C0RELEASES"})).json()["messages"]
     assert "metadata" not in found
 
 
-async def test_history_is_limited(office: Any) -> None:
+async def test_history_is_limited(stand_ins: Any) -> None:
     """``limit`` and ``oldest`` bound the history, and ``has_more`` says that there was more."""
-    stamps = [(await office.http.post(POST, json=said())).json()["ts"] for _ in range(3)]
-    limited = (await office.http.get(HISTORY, params={"channel": "C0RELEASES", "limit": 2})).json()
+    stamps = [(await stand_ins.http.post(POST, json=said())).json()["ts"] for _ in range(3)]
+    limited = (await stand_ins.http.get(HISTORY, params={"channel": "C0RELEASES", "limit": 2})).json()
     assert ([one["ts"] for one in limited["messages"]], limited["has_more"]) == (stamps[:0:-1], True)
-    newer = (await office.http.get(HISTORY, params={"channel": "C0RELEASES", "oldest": stamps[1]})).json()
+    newer = (await stand_ins.http.get(HISTORY, params={"channel": "C0RELEASES", "oldest": stamps[1]})).json()
     assert [one["ts"] for one in newer["messages"]] == stamps[2:]
 
 
@@ -54,11 +54,11 @@ async def test_history_is_limited(office: Any) -> None:
         pytest.param(["hello"], "invalid_json", id="no object"),
     ],
 )
-async def test_what_slack_refuses(office: Any, body: Any, error: str) -> None:
+async def test_what_slack_refuses(stand_ins: Any, body: Any, error: str) -> None:
     """A bad call is HTTP 200 with ``ok: false`` and Slack's error, and no message is stored."""
-    answer = await office.http.post(POST, json=body)
+    answer = await stand_ins.http.post(POST, json=body)
     assert (answer.status_code, answer.json()) == (200, {"ok": False, "error": error})
-    assert office.vendors.calls == []
+    assert stand_ins.vendors.calls == []
 
 
 @pytest.mark.parametrize(
@@ -69,13 +69,13 @@ async def test_what_slack_refuses(office: Any, body: Any, error: str) -> None:
         pytest.param("Bearer readonly", "missing_scope", id="a token without chat:write"),
     ],
 )
-async def test_tokens(office: Any, authorization: str, error: str) -> None:
+async def test_tokens(stand_ins: Any, authorization: str, error: str) -> None:
     """What is wrong with a token is HTTP 200 and Slack's word for it."""
-    answer = await office.http.post(POST, json=said(), headers={"Authorization": authorization})
+    answer = await stand_ins.http.post(POST, json=said(), headers={"Authorization": authorization})
     assert (answer.status_code, answer.json()["ok"], answer.json()["error"]) == (200, False, error)
 
 
-async def test_any_error_of_slacks_can_be_ordered(office: Any) -> None:
+async def test_any_error_of_slacks_can_be_ordered(stand_ins: Any) -> None:
     """An order's message is Slack's error."""
-    office.vendors.fault("slack", status=200, message="is_archived")
-    assert (await office.http.post(POST, json=said())).json() == {"ok": False, "error": "is_archived"}
+    stand_ins.vendors.fault("slack", status=200, message="is_archived")
+    assert (await stand_ins.http.post(POST, json=said())).json() == {"ok": False, "error": "is_archived"}

@@ -26,7 +26,7 @@ async def meanwhile(test_env: TestEnvironment, run: Run) -> None:
 
 
 SCENARIO = Scenario(
-    name="deaf_desks",
+    name="deaf_vendors",
     description="Slack, PagerDuty, Sentry and GitHub are unavailable during the whole release.",
     ends="Promoted",
     given=given,
