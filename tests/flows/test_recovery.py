@@ -1,8 +1,8 @@
 """What a recovery finds, and what people read of a release that lost its process."""
 
-import re
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from unittest.mock import patch
