@@ -11,7 +11,7 @@ Span = tuple[float, float]
 
 PHASES: dict[str, tuple[str, ...]] = {
     "checks and build": (
-        *("check build", "checklist", "version in staging", "check telemetry", "check schema", "try ", "signing key"),
+        *("check ", "checklist", "version in staging", "try ", "signing key"),
         *("changes since what serves", "list revisions", "drift", "forecast"),
     ),
     "lease": (
