@@ -125,7 +125,8 @@ async def test_prometheus_may_go_away_and_come_back(scraped: Prometheus, whole_w
 def test_every_status_says_what_comes_next(status: int, ours: type[ReleaseError]) -> None:
     """A wrong query and a wrong token are for a person; the rest is asked again."""
     service = Prometheus(url="http://x")._service({})
-    assert type(service.unexpected(httpx.Response(status, text="no"), "up")) is ours
+    answer = httpx.Response(status, text="no", request=httpx.Request("POST", "http://x/api/v1/query"))
+    assert type(service.unexpected(answer, "up")) is ours
 
 
 async def test_a_redirect_is_not_followed() -> None:

@@ -10,7 +10,7 @@ from rehearsal.browser import PATIENCE_MS, Ui
 WRONG = [
     ("release/production", "Version", "1.2.3", "vYYYYMMDD-<commit>, for example v20251116-abc123"),
     ("hotfix/production", "Version", "v20251116-abc123", "vYYYYMMDD-hotfixN-<commit>, for example"),
-    ("rollback/production", "Reason", "   ", "'at least one word' was expected"),
+    ("rollback/production", "Reason", "   ", "'at least one word, at most 500 characters' was expected"),
 ]
 SERVICES = ("ethixai-ai-core", "ethixai-backend", "ethixai-frontend")
 

@@ -101,10 +101,14 @@ _STATUS = {
 }
 
 
+def _answer(fault: Fault) -> httpx.Response:
+    return httpx.Response(_STATUS[fault], text="no", request=httpx.Request("GET", "http://vendor"))
+
+
 def _prometheus(fault: Fault, query: str) -> Exception:
     service = _PROMETHEUS._service({})
     if fault in _STATUS:
-        return service.unexpected(httpx.Response(_STATUS[fault], text="no"), query)
+        return service.unexpected(_answer(fault), query)
     if fault is Fault.GARBAGE:
         return Transient(f"Prometheus, asked {query}, answered text/html without it.")
     return service.translate(
@@ -124,7 +128,7 @@ def _prefect(fault: Fault) -> Exception:
 def _vendor(fault: Fault) -> Exception:
     """What the client of a vendor meets: a response, or an error of the connection."""
     if fault in _STATUS:
-        return Answered(httpx.Response(_STATUS[fault], text="no"))
+        return Answered(_answer(fault))
     if fault is Fault.GARBAGE:
         return Answered(httpx.Response(200, html="<html>Please sign in</html>"))
     return httpx.ReadTimeout("no answer") if fault.takes_all_time else httpx.RemoteProtocolError("disconnected")
@@ -136,7 +140,7 @@ def _http(fault: Fault, call: "Call") -> Exception:
         return SmokeFailed(f"{call.subject} answered {fault}. Read the service's logs.")
     service = HttpService(call.system, call.system, "http://vendor", "token", 10, PerLoop())
     if fault in _STATUS:
-        return service.unexpected(httpx.Response(_STATUS[fault], text="no"), call.subject)
+        return service.unexpected(_answer(fault), call.subject)
     if fault is Fault.GARBAGE:
         return Transient(f"{call.system}, asked {call.subject}, answered text/html without it.")
     error = httpx.ReadTimeout("no answer") if fault.takes_all_time else httpx.RemoteProtocolError("disconnected")

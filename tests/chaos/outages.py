@@ -13,10 +13,11 @@ from invariants import broken
 from scenarios import ChaosScenario
 from wire import Call, Process
 
-from playbook.errors import Transient
+from playbook.errors import Transient, Unfinished
 
 AWAY_S = 1200
-"""Longer than a revert is retried (8 minutes), shorter than a message is retried (30 minutes)."""
+"""Longer than a revert is retried (8 minutes: then it pages, and recovery finishes it), shorter than a message is
+retried (30 minutes)."""
 
 
 def outages(scenario: ChaosScenario, only: Callable[[Call], bool] = lambda call: True) -> Iterator[Case]:
@@ -24,7 +25,7 @@ def outages(scenario: ChaosScenario, only: Callable[[Call], bool] = lambda call:
     calls, _ = recorded(scenario)
     for call in (call for call in calls if call.system != "prefect" and only(call)):
         test_env, run = play(lambda test_env, call=call: _outage(test_env, scenario, call))
-        wrong = (*broken(test_env, may_fail=(Transient,)), *scenario.wrong(test_env, run))
+        wrong = (*broken(test_env, may_fail=(Transient, Unfinished)), *scenario.wrong(test_env, run))
         yield Case(scenario.name, "first", call, "away from here", scenario.outcome(test_env), test_env.ended_s, wrong)
 
 
