@@ -150,7 +150,7 @@ async def _scan(asked: Question) -> Seen:
 
 async def _staging(asked: Question) -> Seen:
     staging, images = asked.staging, asked.order.images
-    if staging is None and asked.env.name == "production":
+    if staging is None and asked.env.is_production:
         said = (
             'production names no staging environment; add staging = "…", or say in gates.not_needed why there is none'
         )

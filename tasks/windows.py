@@ -45,7 +45,7 @@ def freeze(env: Environment) -> Found:
 async def line(env: Environment) -> Found:
     """No person has stopped the line: a Prefect variable, whose text is the reason. Raises: Transient."""
     names = stop_names(env.name)
-    # Prefect takes dashes in a name, too: who writes them in a hurry must not be overheard.
+    # Prefect takes dashes in a name, too: a stop that is written with them counts.
     for name in (*names, *(one.replace("_", "-") for one in names)):
         if reason := await _variable(name):
             return Answer.FAIL, f"the line is stopped ({name}): {reason}", env.ui("/variables")
