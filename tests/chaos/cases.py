@@ -1,20 +1,22 @@
-"""The matrix: every call of a recorded run, every moment of a kill, and the outcome."""
+"""The matrix: every call of a run, every moment of a kill, and the outcome."""
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from driver import SILENCE_S, Orders, Run, TestEnvironment, play
 from faults import Fault
+from forks import Disturbance, Forks
 from invariants import broken
 from scenarios import ChaosScenario
-from wire import Call, Moment
+from wire import Call, Moment, Process
 
 from flows.recovery import recovery
 
 ACTS = ("write", "update_many", "POST")
 """The calls that change traffic or data."""
+ROUNDS_MAX = 20
+"""Followers of a death that are killed in turn; no scenario has so many."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,11 @@ async def _played(
     orders: Orders,
     for_followers: Iterable[Orders],
     twice: bool = False,
+    forks: Forks | None = None,
 ) -> tuple[TestEnvironment, Run, list[Run]]:
     test_env.orders += for_followers
+    if forks:
+        test_env.fixture.wire.faults.append(forks.ask)
     run = await scenario.begin(test_env, orders)
     began_s = test_env.fixture.now()
     if twice:
@@ -65,12 +70,9 @@ async def _played(
     return test_env, run, followers
 
 
-def kills(scenario: ChaosScenario, only: Callable[[Call], bool] = lambda call: True) -> Iterator[Case]:
+def kills(scenario: ChaosScenario, only: Callable[[Call], bool] = lambda call: True, jobs: int = 1) -> Iterator[Case]:
     """Kill the run at every call."""
-    calls, _ = recorded(scenario)
-    for call in filter(only, calls):
-        for moment in Moment:
-            yield _case(scenario, "first", call, moment, {call.n: moment})
+    return _each(scenario, {}, (), lambda call: KILLS if only(call) else (), jobs)
 
 
 def deaths(scenario: ChaosScenario) -> list[dict[int, Moment]]:
@@ -80,43 +82,53 @@ def deaths(scenario: ChaosScenario) -> list[dict[int, Moment]]:
     return [{n: moment} for n, moment in chosen.items()]
 
 
-def kills_of_followers(
-    scenario: ChaosScenario, first: Orders, only: Callable[[Call], bool] = lambda call: True
-) -> Iterator[Case]:
+def kills_of_followers(scenario: ChaosScenario, first: Orders, jobs: int = 1) -> Iterator[Case]:
     """After a first kill, kill each run that follows at every call."""
-    _, followers = recorded(scenario, first)
-    for number, calls in enumerate(followers):
-        for call in filter(only, calls):
-            for moment in Moment:
-                before: list[Orders] = [{}] * number
-                yield _case(scenario, f"next {number + 1}", call, moment, first, *before, {call.n: moment})
+    return _each(scenario, first, [{} for _ in range(ROUNDS_MAX)], lambda call: KILLS, jobs)
 
 
-def _case(scenario: ChaosScenario, who: str, call: Call, moment: Moment | Fault, *orders: Orders) -> Case:
-    outcome, seconds, wrong = disturbed(scenario, *orders)
-    return Case(scenario.name, who, call, moment.value, outcome, seconds, tuple(wrong))
-
-
-def timed(cases: Iterable[Case]) -> Iterator[tuple[Case, float]]:
-    """Each case with the real seconds that it took."""
-    began = time.perf_counter()
-    for case in cases:
-        yield case, time.perf_counter() - began
-        began = time.perf_counter()
-
-
-def faults(scenario: ChaosScenario, only: Callable[[Call], bool] = lambda call: True) -> Iterator[Case]:
+def faults(scenario: ChaosScenario, only: Callable[[Call], bool] = lambda call: True, jobs: int = 1) -> Iterator[Case]:
     """Each call of the release gets each fault once, and UNAVAILABLE three times in a row.
 
     Opening the environments is left out: a run that cannot open them ends before it has begun.
     """
-    calls, _ = recorded(scenario)
-    for call in (call for call in calls if call.method != "block" and only(call)):
-        for fault in Fault:
-            yield _fault_case(scenario, call, fault, {call.n: fault})
-        yield _fault_case(scenario, call, "UNAVAILABLE x3", dict.fromkeys(range(call.n, call.n + 3), Fault.UNAVAILABLE))
+    return _each(scenario, {}, (), lambda call: FAULTS if call.method != "block" and only(call) else (), jobs)
 
 
-def _fault_case(scenario: ChaosScenario, call: Call, what: str, orders: Orders) -> Case:
-    outcome, seconds, wrong = disturbed(scenario, orders)
-    return Case(scenario.name, "release", call, str(what), outcome, seconds, tuple(wrong))
+def _each(
+    scenario: ChaosScenario,
+    first: Orders,
+    followers: Iterable[Orders],
+    disturbances: Callable[[Call], Iterable[Disturbance]],
+    jobs: int,
+) -> Iterator[Case]:
+    """Each disturbance at each call of the run; or of those that follow it, where there are orders for them."""
+    followers = list(followers)
+    targets = followers or [first]
+
+    def at(process: Process, call: Call) -> Iterable[Disturbance]:
+        return disturbances(call) if any(process.orders is one for one in targets) else ()
+
+    def whole() -> Case | None:
+        test_env, run, after = play(lambda test_env: _played(test_env, scenario, first, followers, forks=forks))
+        if not forks.taken:
+            return None
+        process, call, what = forks.taken
+        who = "first" if process is run.process else f"next {[one.process for one in after].index(process) + 1}"
+        wrong = (*broken(test_env), *scenario.wrong(test_env, run))
+        return Case(scenario.name, who, call, what, scenario.outcome(test_env), test_env.ended_s, wrong)
+
+    forks = Forks(at, jobs)
+    return forks.results(whole)
+
+
+def _unavailable_thrice(process: Process, call: Call) -> Fault:
+    process.orders = {**process.orders, **dict.fromkeys(range(call.n, call.n + 3), Fault.UNAVAILABLE)}
+    return Fault.UNAVAILABLE
+
+
+KILLS = tuple(Disturbance(moment.value, lambda process, call, moment=moment: moment) for moment in Moment)
+FAULTS = (
+    *(Disturbance(fault.value, lambda process, call, fault=fault: fault) for fault in Fault),
+    Disturbance("UNAVAILABLE x3", _unavailable_thrice),
+)

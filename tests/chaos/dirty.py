@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from cases import Case, recorded
+from cases import Case
 from cloud import Behaviour, RevisionState, ServiceState
 from driver import Run, TestEnvironment, play
 from fixture import NEW, OLD, SERVICES
+from forks import Disturbance, Forks
 from scenarios import ChaosScenario, Release
 from wire import Call, Process
 
@@ -113,29 +114,72 @@ def with_others(scenario: ChaosScenario, test_env: TestEnvironment) -> None:
 
 def dirtied(scenario: ChaosScenario, event: Event, service: str, at: int) -> tuple[str, float, list[str]]:
     """The scenario with one event at the call ``at`` of its run. Returns outcome, virtual seconds, violations."""
+    happened: list[str] = []
 
-    async def whole(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
-        with_others(scenario, test_env)
-        happened: list[str] = []
+    def strikes(process: Process, call: Call) -> tuple[Event, str] | None:
+        if call.n != at or not process.name.endswith(" 0") or happened:
+            return None
+        happened.append(event.name)
+        return event, service
 
-        def strike(process: Process, call: Call) -> None:
-            if call.n == at and process.name.endswith(" 0") and not happened:
-                happened.append(event.name)
-                event.happen(test_env, test_env.fixture.production.services[service], service)
-
-        test_env.fixture.wire.faults.append(strike)
-        began_s = test_env.fixture.now()
-        run = await scenario.begin(test_env, {})
-        await scenario.follow(test_env, run)
-        if len(records_of(test_env)) < len(SERVICES):  # the run has Failed, or the schedule comes: a recovery looks
-            await test_env.follow(recovery, environment="production")
-        test_env.ended_s = test_env.fixture.now() - began_s
-        await test_env.ended(*test_env.runs)
-        await test_env.catch_up()
-        return test_env, run
-
-    test_env, run = play(whole)
+    test_env, run = play(lambda test_env: _played(test_env, scenario, strikes))
     return scenario.outcome(test_env), test_env.ended_s, list(wrong(test_env, scenario, event, service, run))
+
+
+def dirty(scenario: ChaosScenario, every: int = 1, jobs: int = 1) -> Iterator[Case]:
+    """Each event at every call (or each ``every``-th) of the scenario's run, the services in turn."""
+
+    def at(process: Process, call: Call) -> Iterator[Disturbance]:
+        for index, event in enumerate(EVENTS):
+            if process.name.endswith(" 0") and (call.n - index) % every == 0:
+                yield Disturbance(event.name, lambda process, call: None)
+
+    def chosen() -> tuple[Call, Event, str]:
+        assert forks.taken is not None
+        _, call, name = forks.taken
+        index = next(index for index, event in enumerate(EVENTS) if event.name == name)
+        return call, EVENTS[index], SERVICES[(call.n + index) % len(SERVICES)]
+
+    def strikes(process: Process, call: Call) -> tuple[Event, str] | None:
+        if forks.taken:
+            return None
+        forks.ask(process, call)
+        return chosen()[1:] if forks.taken else None
+
+    def whole() -> Case | None:
+        test_env, run = play(lambda test_env: _played(test_env, scenario, strikes))
+        if not forks.taken:
+            return None
+        call, event, service = chosen()
+        problems = tuple(wrong(test_env, scenario, event, service, run))
+        outcome = scenario.outcome(test_env)
+        return Case(scenario.name, service[8:], call, event.name, outcome, test_env.ended_s, problems)
+
+    forks = Forks(at, jobs)
+    return forks.results(whole)
+
+
+async def _played(
+    test_env: TestEnvironment, scenario: ChaosScenario, strikes: Callable[[Process, Call], tuple[Event, str] | None]
+) -> tuple[TestEnvironment, Run]:
+    """The whole scenario; ``strikes`` says which event happens to which service at a call."""
+    with_others(scenario, test_env)
+
+    def strike(process: Process, call: Call) -> None:
+        if struck := strikes(process, call):
+            event, service = struck
+            event.happen(test_env, test_env.fixture.production.services[service], service)
+
+    test_env.fixture.wire.faults.append(strike)
+    began_s = test_env.fixture.now()
+    run = await scenario.begin(test_env, {})
+    await scenario.follow(test_env, run)
+    if len(records_of(test_env)) < len(SERVICES):  # the run has Failed, or the schedule comes: a recovery looks
+        await test_env.follow(recovery, environment="production")
+    test_env.ended_s = test_env.fixture.now() - began_s
+    await test_env.ended(*test_env.runs)
+    await test_env.catch_up()
+    return test_env, run
 
 
 def wrong(test_env: TestEnvironment, scenario: ChaosScenario, event: Event, service: str, run: Run) -> Iterator[str]:
@@ -190,16 +234,6 @@ def _others(test_env: TestEnvironment, event: Event, service: str) -> Iterator[s
 def event_happened(test_env: TestEnvironment, service: str) -> bool:
     """Whether the run came to the call of the event."""
     return test_env.fixture.production.services[service].last_modifier == "ada@example.com"
-
-
-def dirty(scenario: ChaosScenario, every: int = 1, offset: int = 0) -> Iterator[Case]:
-    """Each event at every call (or each ``every``-th) of the scenario's run, the services in turn."""
-    calls, _ = recorded(scenario)
-    for index, event in enumerate(EVENTS):
-        for call in calls[(offset + index) % every :: every]:
-            service = SERVICES[(call.n + index) % len(SERVICES)]
-            outcome, seconds, problems = dirtied(scenario, event, service, call.n)
-            yield Case(scenario.name, service[8:], call, event.name, outcome, seconds, tuple(problems))
 
 
 def records_of(test_env: TestEnvironment) -> dict[str, Record]:

@@ -90,7 +90,7 @@ class TestEnvironment:
         """Start a run of ``flow`` in a simulated process. ``orders`` take effect at its calls."""
         number = next(self._numbers)
         run_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"run {number}"))
-        return self._start(flow, Process(f"{flow.name} {number}", run_id, orders or {}), parameters)
+        return self._start(flow, Process(f"{flow.name} {number}", run_id, {} if orders is None else orders), parameters)
 
     def pause(self, run: Run, seconds: float) -> None:
         """A person pauses a run in the UI: its process ends at its next step, and it can be resumed for so long."""

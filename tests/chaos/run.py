@@ -5,6 +5,7 @@ Prints a table (call, moment, outcome, seconds) and ends with 1 if a case breaks
 # ruff: noqa: T201  # a command line prints
 
 import argparse
+import os
 import sys
 import time
 from collections import Counter
@@ -21,18 +22,18 @@ from scenarios import CANCELLED, RELEASES, ChaosScenario
 PLOTS: tuple[ChaosScenario, ...] = (*RELEASES, CANCELLED, *EMERGENCIES, *MIGRATION_ROLLBACKS)
 
 
-def sweeps(scenarios: list[ChaosScenario], disturb: Callable[[ChaosScenario], Iterator[Case]] | None) -> Iterator[Case]:
+def sweeps(scenarios: list[ChaosScenario], disturb: Callable[..., Iterator[Case]] | None, jobs: int) -> Iterator[Case]:
     """Every kill of every plot, then every kill of what follows an early death, one half-way and a late one; or what
     ``disturb`` does to each release."""
     if disturb:
         for scenario in (scenario for scenario in scenarios if scenario in RELEASES):
-            yield from disturb(scenario)
+            yield from disturb(scenario, jobs=jobs)
         return
     for scenario in scenarios:
-        yield from kills(scenario)
+        yield from kills(scenario, jobs=jobs)
     for scenario in scenarios:
         for first in deaths(scenario):
-            yield from kills_of_followers(scenario, first)
+            yield from kills_of_followers(scenario, first, jobs=jobs)
 
 
 def line(case: Case) -> str:
@@ -59,12 +60,14 @@ def main() -> int:
         "--dirty", dest="disturb", action="store_const", const=dirty, help="at every call, each event of a dirty world"
     )
     parser.add_argument("--every", type=int, default=1, help="with --dirty: only each so many calls")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="so many cases at the same time")
     parser.add_argument("--quiet", action="store_true", help="print only the cases that break, and the sum")
     options = parser.parse_args()
     began, outcomes, wrong = time.perf_counter(), Counter[str](), 0
     for case in sweeps(
         [scenario for scenario in PLOTS if options.scenario is None or scenario.name in options.scenario],
         partial(dirty, every=options.every) if options.disturb is dirty else options.disturb,
+        options.jobs,
     ):
         outcomes[f"{case.scenario}, {case.outcome}"] += 1
         wrong += bool(case.wrong)

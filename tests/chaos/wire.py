@@ -76,7 +76,7 @@ class Wire:
     """Carries calls. ``faults`` are asked for each call without an order of its own; None lets it through."""
 
     def __init__(self) -> None:
-        self.faults: list[Callable[[Process, Call], Fault | None]] = []
+        self.faults: list[Callable[[Process, Call], Moment | Fault | None]] = []
         self.is_cleared = False
 
     async def carry(
