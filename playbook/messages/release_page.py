@@ -14,7 +14,7 @@ from playbook.messages.phases import phases, strip
 from playbook.messages.plan import canary_share, plan_table, rollback_plan
 from playbook.messages.report import Note, Report
 from playbook.messages.times import clock_s
-from playbook.messages.words import impact, stable_names
+from playbook.messages.words import impact, one_name
 from playbook.release.outcome import ReleaseOutcome
 
 QUERY_WIDTH = 66
@@ -32,12 +32,14 @@ def page(report: Report, *, pictures: bool = False) -> str:
     strip_of = phases(lease, end, has_staging=report.has_staging, bake_s=report.bake_s)
     blocks = [f"## {headline(report)}", strip(strip_of), sentence(report), facts(report)]
     if report.notes:
-        blocks.append(timeline(report.notes))
+        blocks.append(timeline(report.notes, told=blocks[2]))
     if report.verdicts:
         has_canary = lease.kind is not Kind.HOTFIX
         blocks += ["### Signals", signals.table(report.verdicts, has_canary=has_canary, is_over=end is not None)]
         if pictures:
             blocks += [picture for verdict in report.verdicts if (picture := _picture(verdict))]
+    if len(report.notes) > NEWEST:
+        blocks += ["### Timeline", every_note(report.notes)]
     blocks += ["### What it changes", plan_table(lease)]
     if report.forecasts:
         blocks += ["### Forecast of the bake", forecast_table(report.forecasts)]
@@ -96,7 +98,7 @@ def users(report: Report) -> str:
         case ReleaseOutcome.PROMOTED:
             return "all are on the new revisions."
         case ReleaseOutcome.REVERTED | ReleaseOutcome.ROLLED_BACK:
-            return f"all are back on {stable_names(lease)}."
+            return f"all are back on {one_name(lease)}."
         case ReleaseOutcome.PLANNED:
             return "nothing changes for them."
         case None:
@@ -112,7 +114,7 @@ def _under_way(lease: Lease) -> str:
         case Decision.BAKE if lease.bake_start_s is None:
             return f"{canary_share(lease)} are being moved to the new revisions."
         case Decision.BAKE:
-            return f"{canary_share(lease)} are on the new revisions."
+            return f"{canary_share(lease)} are on the new revisions since {clock_s(lease.bake_start_s or 0)}."
         case Decision.PROMOTE:
             return "all are being moved to the new revisions."
         case Decision.REVERT:
@@ -165,14 +167,28 @@ def _links(links: Mapping[str, str]) -> str:
     )
 
 
-TIMELINE_MAX = 12
+NEWEST = 8
+"""Lines of the timeline on the first screen, which is 20 lines high in a window of 1024 by 768."""
 
 
-def timeline(notes: Sequence[Note]) -> str:
-    """What was done at which time (UTC), the oldest first; of a long release its last lines."""
-    shown = notes[-TIMELINE_MAX:]
-    rows = [f"{clock_s(note.at_s)} {markdown(note.text)}" for note in shown]
-    return BREAK.join([*(["…"] if len(notes) > len(shown) else []), *rows])
+def timeline(notes: Sequence[Note], told: str = "") -> str:
+    """What was done at which time (UTC), the oldest first: the newest of it, in one paragraph.
+
+    A reason that ``told`` has said, in the paragraph above, is left out.
+    """
+    shown = notes[-NEWEST:]
+    steps = [f"**{clock_s(note.at_s)}** {_short(markdown(note.text), told)}" for note in shown]
+    return " · ".join([*(["…"] if len(notes) > len(shown) else []), *steps])
+
+
+def _short(text: str, told: str) -> str:
+    head, _, reason = text.partition(". ")
+    return head if reason and reason.rstrip(".") in told else text
+
+
+def every_note(notes: Sequence[Note]) -> str:
+    """The whole timeline, a line for each step."""
+    return BREAK.join(f"{clock_s(note.at_s)} {markdown(note.text)}" for note in notes)
 
 
 LEGEND = (
