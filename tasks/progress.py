@@ -60,7 +60,7 @@ class Progress:
     async def _show(self, report: Report, verdicts: Sequence[Verdict], now_s: float, ends_s: float) -> None:
         start_s = report.lease.bake_start_s or now_s
         line = clean(bake_line(verdicts, now_s, ends_s), LINE_MAX)
-        text = clean(bake_text(verdicts, now_s, start_s, ends_s), TEXT_MAX)
+        text = clean(bake_text(verdicts, now_s, ends_s), TEXT_MAX)
         try:
             await asyncio.wait_for(self._progress(report, done_percent(now_s, start_s, ends_s), text), PAGE_WAITS_S)
         except (*PREFECT_AWAY, ObjectNotFound, TimeoutError):

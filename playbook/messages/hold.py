@@ -13,7 +13,7 @@ from playbook.messages.words import one_name
 
 REASONS_MAX = 3
 """Undecided services that are named; the page has all."""
-NEEDED = "Without decision, name and reason it stays Paused, although the dialog says resumed."
+NEEDED = "Fill in the first three fields: else it stays Paused."
 """Prefect 3.9.1 checks the answer on its server, not in the dialog, which shows no refusal."""
 AGAIN = "; then it is judged again."
 ASKS = " A person decides when the bake ends."

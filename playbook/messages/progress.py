@@ -8,6 +8,8 @@ from playbook.analysis.verdict import Verdict
 from playbook.messages.escape import markdown
 from playbook.messages.signals import HIDDEN, limit, measured, named
 
+GAP = "&emsp; | "
+"""Between cells: a description in Prefect's UI has tables without any space between columns (3.9.1)."""
 BAR = 10
 """Characters of a bar that is full: at its limit."""
 
@@ -42,15 +44,15 @@ def _closest(verdicts: Sequence[Verdict]) -> list[str]:
     return [f"Closest to its limit: {verdict.service}: {signal.name}, {measured(signal)}, limit {limit(signal)}."]
 
 
-def bake_text(verdicts: Sequence[Verdict], now_s: float, start_s: float, ends_s: float) -> str:
-    """The countdown, and a row for each service and signal: how much of its limit is used. Markdown."""
-    done = done_percent(now_s, start_s, ends_s)
-    head = f"**{_left(now_s, ends_s)}** {_bar(done / 100)} {done:.0f} % of the bake"
+def bake_text(verdicts: Sequence[Verdict], now_s: float, ends_s: float) -> str:
+    """The same line, and below it a row for each service and signal: how much of its limit is used. Markdown."""
+    left = _left(now_s, ends_s)
+    line = f"**{left}** {markdown(bake_line(verdicts, now_s, ends_s).removeprefix(left))}"
     rows = [_row(verdict, one) for verdict in verdicts for one in _nearest_first(verdict)]
     if not rows:
-        return f"{head}\n\nNothing is measured yet."
-    table = ("| service | signal | now | limit | of the limit |", "|---|---|---|---|---|", *rows)
-    return f"{head}\n\n" + "\n".join(table)
+        return line
+    head = f"| {GAP.join(('service', 'signal', 'now', 'limit', 'of the limit'))} |"
+    return f"{line}\n\n" + "\n".join((head, "|:---|:---|:---|:---|:---|", *rows))
 
 
 def _left(now_s: float, ends_s: float) -> str:
@@ -73,8 +75,8 @@ def _row(verdict: Verdict, signal: SignalReading) -> str:
     used = f"{_bar(near)} {100 * near:.0f} %"
     if signal.ratio is None:
         used = "no number yet" if signal.bad is None else "–"
-    what = f"{markdown(verdict.service)} | {markdown(named(signal))}"
-    return f"| {what} | {measured(signal)} | {limit(signal)} | {used} |"
+    cells = (markdown(verdict.service), markdown(named(signal)), measured(signal), limit(signal), used)
+    return f"| {GAP.join(cells)} |"
 
 
 def _nearness(signal: SignalReading) -> float:

@@ -30,15 +30,15 @@ def page(report: Report, *, pictures: bool = False) -> str:
     lease = report.lease
     end = report.outcome.end if report.outcome else None
     strip_of = phases(lease, end, has_staging=report.has_staging, bake_s=report.bake_s)
-    blocks = [f"## {headline(report)}", strip(strip_of), sentence(report), facts(report)]
-    if report.notes:
-        blocks.append(timeline(report.notes, told=blocks[2]))
+    told = sentence(report)
+    first = [told, facts(report), *([timeline(report.notes, told)] if report.notes else [])]
+    blocks = [f"## {headline(report)}", strip(strip_of), BREAK.join(first)]
     if report.verdicts:
         has_canary = lease.kind is not Kind.HOTFIX
         blocks += ["### Signals", signals.table(report.verdicts, has_canary=has_canary, is_over=end is not None)]
         if pictures:
             blocks += [picture for verdict in report.verdicts if (picture := _picture(verdict))]
-    if len(report.notes) > NEWEST:
+    if len(report.notes) > NEWEST or any(len(note.text) > STEP_MAX for note in report.notes):
         blocks += ["### Timeline", every_note(report.notes)]
     blocks += ["### What it changes", plan_table(lease)]
     if report.forecasts:
@@ -85,6 +85,8 @@ def _standing(report: Report) -> str:
 def sentence(report: Report) -> str:
     """The outcome, or what happens now, in one plain sentence, and why."""
     lease = report.lease
+    if _is_promoted(report) and report.outcome:
+        return f"**Users:** {markdown(report.outcome.message)}"
     if report.outcome:
         return f"**Users: {users(report)}** {markdown(report.outcome.message)}"
     why = markdown(lease.reason) if lease.reason else ""
@@ -156,8 +158,9 @@ def _affected(report: Report) -> str:
         return "no user so far"
     if _is_promoted(report):
         seen = lease.measured
-        counted = f"; {seen.failed:,} of {seen.requests:,} measured requests failed" if seen and seen.requests else ""
-        return f"all users have it{counted}"
+        if seen and seen.requests:
+            return f"{seen.failed:,} of {seen.requests:,} measured requests failed"
+        return "all users have it"
     return impact(report)
 
 
@@ -167,6 +170,8 @@ def _links(links: Mapping[str, str]) -> str:
     )
 
 
+STEP_MAX = 60
+"""Characters of one step there."""
 NEWEST = 8
 """Lines of the timeline on the first screen, which is 20 lines high in a window of 1024 by 768."""
 
@@ -174,16 +179,18 @@ NEWEST = 8
 def timeline(notes: Sequence[Note], told: str = "") -> str:
     """What was done at which time (UTC), the oldest first: the newest of it, in one paragraph.
 
-    A reason that ``told`` has said, in the paragraph above, is left out.
+    A reason that ``told`` has said already is left out, and of a long step all but its beginning.
     """
     shown = notes[-NEWEST:]
-    steps = [f"**{clock_s(note.at_s)}** {_short(markdown(note.text), told)}" for note in shown]
-    return " · ".join([*(["…"] if len(notes) > len(shown) else []), *steps])
+    steps = [f"**{clock_s(note.at_s)}** {markdown(_short(note.text, told))}" for note in shown]
+    return "**Timeline:** " + " · ".join([*(["…"] if len(notes) > len(shown) else []), *steps])
 
 
 def _short(text: str, told: str) -> str:
     head, _, reason = text.partition(". ")
-    return head if reason and reason.rstrip(".") in told else text
+    if reason and markdown(reason).rstrip(".") in told:
+        return head
+    return text if len(text) <= STEP_MAX else f"{text.partition('; ')[0][:STEP_MAX].rstrip()} …"
 
 
 def every_note(notes: Sequence[Note]) -> str:

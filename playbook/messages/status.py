@@ -154,9 +154,10 @@ BREAK = "  \n"
 
 def page(status: Status) -> str:
     """The whole page; what people look for first stands first. The same status gives the same text."""
-    lines = [since(status), under_way(status), *_lasts(status.ended), _next(status)]
+    lines = [since(status), under_way(status), *_lasts(status)]
     if status.rollback:
         lines.append(f"**A rollback now** {markdown(_cut(status.rollback))}")
+    lines.append(_next(status))
     blocks = [f"## {title(status)}", *(f"**{markdown(one)}**" for one in status.notices), BREAK.join(lines)]
     links = [f"**{name}** {_links(found)}" for name, found in _link_rows(status) if found]
     blocks += [BREAK.join(links), "### Services", _services(status), "### The last ten runs", _ended(status)]
@@ -192,21 +193,22 @@ BACK = frozenset({ReleaseOutcome.REVERTED.value, ReleaseOutcome.INTERRUPTED.valu
 """Outcomes of a release that was taken back."""
 
 
-def _lasts(ended: Iterable[Ended]) -> list[str]:
+def _lasts(status: Status) -> list[str]:
     """Why the last release was taken back, and who approved the last hotfix."""
-    runs = list(ended)
+    runs, here = status.ended, f" to {status.environment}"
     back = next((one for one in runs if one.outcome in BACK), None)
     hotfix = next((one for one in runs if one.is_hotfix and one.outcome == ReleaseOutcome.PROMOTED.value), None)
     found = []
     if back is not None:
-        found.append(f"**Last reverted:** {_linked_run(back)}, {moment(back.at_s)}. {markdown(_cut(back.reason))}")
+        found.append(f"**Last reverted:** {_run(back, here)}, {moment(back.at_s)}. {markdown(_cut(back.reason))}")
     if hotfix is not None:
-        found.append(f"**Last hotfix:** {_linked_run(hotfix)}, {moment(hotfix.at_s)}, by {markdown(hotfix.by)}.")
+        found.append(f"**Last hotfix:** {_run(hotfix, here)}, {moment(hotfix.at_s)}, by {markdown(hotfix.by)}.")
     return found
 
 
-def _linked_run(one: Ended) -> str:
-    return f"[{markdown(one.name.removesuffix(f': {one.outcome}'))}]({one.url})"
+def _run(one: Ended, without: str = "") -> str:
+    """A link to the run, by its name without its outcome, and without what its reader knows."""
+    return f"[{markdown(one.name.removesuffix(f': {one.outcome}').removesuffix(without))}]({one.url})"
 
 
 def _cut(reason: str) -> str:
@@ -298,6 +300,6 @@ def _ended(status: Status) -> str:
     rows = ["| ended | run | outcome | why |", "|---|---|---|---|"]
     for one in status.ended[:ENDED_MAX]:
         by = f", by {markdown(one.by)}" if one.by else ""
-        run, outcome = f"{_linked_run(one)}{by}", markdown(one.outcome)
+        run, outcome = f"{_run(one)}{by}", markdown(one.outcome)
         rows.append(f"| {moment(one.at_s)} | {run} | **{outcome}** | {markdown(_cut(one.reason))} |")
     return "\n".join(rows)

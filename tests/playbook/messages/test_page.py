@@ -145,8 +145,7 @@ def test_above_the_form_of_a_hold_there_is_only_what_the_form_does_not_say() -> 
     assert form_text((*lines, *more)).splitlines() == [
         "**&lt;script&gt;?** Answer until 14:00 UTC. No answer reverts it.  ",
         r"**promote:** all \*get\* it. **revert:** none.  ",
-        "[All numbers](<https://x>) · *Without decision, name and reason it stays Paused, although the dialog says "
-        "resumed.*",
+        "[All numbers](<https://x>) · *Fill in the first three fields: else it stays Paused.*",
     ]
 
 
@@ -173,16 +172,21 @@ def test_a_bake_in_one_line_says_what_is_left_and_how_near_each_limit_is(bake, t
 
 
 def test_while_it_bakes_each_signal_says_how_much_of_its_limit_is_used(bake, tick) -> None:
-    """A countdown with a bar, then a row for each service and signal, the nearest to its limit first."""
+    """A countdown, then a row for each service and signal, the nearest to its limit first."""
     verdict = judged(bake, tick, 3)
-    text = bake_text((verdict,), now_s=100, start_s=42, ends_s=142)
-    assert text.startswith("**42 s left.** ██████░░░░ 58 % of the bake\n\n| service | signal | now | limit |")
-    rows = [line for line in text.splitlines() if line.startswith(f"| {verdict.service} |")]
+    text = bake_text((verdict,), now_s=100, ends_s=142)
+    assert text.startswith("**42 s left.** ")
+    assert "\n\n| service&emsp; | signal&emsp; |" in text
+    rows = [line for line in text.splitlines() if line.startswith(f"| {verdict.service}&emsp;")]
     shares = [int(row.rpartition(" % |")[0].split()[-1]) for row in rows if row.endswith(" % |")]
     assert len(rows) > 3
     assert shares == sorted(shares, reverse=True)
-    assert [row for row in rows if "| errors, whole bake | 0 of 60 (0 %) | 0.5 % | ░░░░░░░░░░ 0 % |" in row]
-    assert "Nothing is measured yet." in bake_text((), now_s=0, start_s=0, ends_s=60)
+    assert [
+        row
+        for row in rows
+        if "| errors, whole bake&emsp; | 0 of 60 (0 %)&emsp; | 0.5 %&emsp; | ░░░░░░░░░░ 0 % |" in row
+    ]
+    assert bake_text((), now_s=0, ends_s=60) == "**60 s left.** Nothing is measured yet."
 
 
 def test_a_timeline_names_no_reason_that_stands_above_it() -> None:
@@ -191,7 +195,7 @@ def test_a_timeline_names_no_reason_that_stands_above_it() -> None:
     notes.append(Note(at_s=9.0, text="backend: bad. Error rate 4.5 % is above 0.5 %."))
     outcome = FlowResult(end=ReleaseOutcome.REVERTED, message="backend: Error rate 4.5 % is above 0.5 %.")
     text = page(Report(environment="production", lease=LEASE, notes=tuple(notes), outcome=outcome))
-    first = next(line for line in text.splitlines() if line.startswith("… · **00:00:02** step 2 · "))
+    first = next(line for line in text.splitlines() if line.startswith("**Timeline:** … · **00:00:02** step 2 · "))
     assert first.endswith("**00:00:09** backend: bad")
     assert "### Timeline\n\n00:00:00 step 0  \n" in text
 
