@@ -190,7 +190,7 @@ def _short(text: str, told: str) -> str:
     head, _, reason = text.partition(". ")
     if reason and markdown(reason).rstrip(".") in told:
         return head
-    return text if len(text) <= STEP_MAX else f"{text.partition('; ')[0][:STEP_MAX].rstrip()} …"
+    return text if len(text) <= STEP_MAX else f"{head.partition('; ')[0][:STEP_MAX].rstrip()} …"
 
 
 def every_note(notes: Sequence[Note]) -> str:
