@@ -48,6 +48,14 @@ def thursday(test_env: TestEnvironment) -> None:
     gates(test_env, freeze=(freeze,))
 
 
+def soon(test_env: TestEnvironment) -> None:
+    """A window begins after the planned bake, and before the end of the longest that the forecast may choose."""
+    production = test_env.fixture.environments["production"]
+    policy = production.policy.model_copy(update={"bake_max_s": 1800})
+    test_env.fixture.environments["production"] = production.model_copy(update={"policy": policy})
+    gates(test_env, freeze=(Freeze(name="Thanksgiving", begins="thu 14:25", ends="mon 08:00", zone="UTC"),))
+
+
 def stopped(test_env: TestEnvironment) -> None:
     """A person has set the variable in the UI."""
     test_env.server.variables["stop_the_line_production"] = "the database is being moved; ask Grace"
@@ -95,6 +103,7 @@ def expiring(test_env: TestEnvironment) -> None:
 
 STOPS: dict[str, tuple[Given, Topic, str]] = {
     "a freeze window": (thursday, Topic.FREEZE, "Thanksgiving (thu 14:30 to mon 08:00, Europe/Berlin)"),
+    "a freeze window that a longer bake would reach": (soon, Topic.FREEZE, "begins at 14:25 UTC, before this would be"),
     "the emergency stop": (stopped, Topic.LINE, "the database is being moved; ask Grace"),
     "the emergency stop of everything": (all_stopped, Topic.LINE, "no releases this week"),
     "the emergency stop with dashes": (stopped_with_dashes, Topic.LINE, "rolled back by hand; ask Grace"),
