@@ -226,6 +226,15 @@ class Policy(Written):
         its end is still the planned one."""
         return self.model_copy(update={"bake_s": bake_s, "horizon_s": max(self.horizon_s, bake_s)})
 
+    def longest_s(self, *, is_hotfix: bool = False) -> float:
+        """How long users of a release are watched at most before it is decided, if no person extends it.
+
+        The forecast may choose a bake of up to ``bake_max_s``. A hotfix has none: its first minutes are judged.
+        """
+        if is_hotfix:
+            return self.hotfix_watch_s
+        return max(self.bake_s, self.bake_max_s) if self.bake_s else 0.0
+
     def extended(self, seconds: float) -> Self:
         """The same policy with a longer bake: what a gate's "extend by N minutes" means.
 
