@@ -19,11 +19,11 @@ class Database(Protocol):
     async def applied(self) -> tuple[Applied, ...]:
         """The ledger of migrations, in order of name."""
 
-    async def forget(self, name: str) -> None:
-        """The ledger no longer holds the migration."""
+    async def forget(self, name: str, digest: str) -> None:
+        """The ledger no longer holds the migration. What its module was (``digest``) stays known."""
 
-    async def was_taken_back(self, name: str) -> bool:
-        """Whether the migration was taken back here at any time."""
+    async def taken_back_by(self, name: str) -> str | None:
+        """The digest of the module that took the migration back here last; None: never, empty: not known."""
 
     async def count(self, collection: str, match: Document | None = None) -> int:
         """How many documents match."""

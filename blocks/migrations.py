@@ -1,5 +1,6 @@
 """The migrations folder: each module read once, found right, and turned into a value."""
 
+import hashlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterable
@@ -70,6 +71,7 @@ def read(path: Path) -> Migration:
             checks_before=_all(path, "verify", Check, module.verify, schemas[0]),
             checks_after=_all(path, "verify", Check, module.verify, schemas[1]),
             reads={release: SchemaRange(low=low, high=high) for release, (low, high) in _reads(module).items()},
+            digest=digest_of(path),
         )
     except ValidationError as wrong:
         raise BadRequest([f"{path.name}: {error['msg']}" for error in wrong.errors()]) from wrong
@@ -77,6 +79,14 @@ def read(path: Path) -> Migration:
         raise BadRequest(
             [f"{path.name}: READS must be {{'v20251116': (1, 2)}}: a release or a day, and the schemas it reads"]
         ) from wrong
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file, in hex, as migrate-mongo's ``fileHash`` is; empty where it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except (OSError, ValueError):  # ValueError: no name of a file
+        return ""
 
 
 def _import(path: Path) -> ModuleType:

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -29,6 +30,7 @@ KEPT = "playbook_kept"
 """Old values that a rollback took from documents, one document for each: rollback, collection, document, values."""
 OURS = (WALKS, TRIALS, LEDGER, TAKEN_BACK, KEPT)
 DUPLICATE = 11000
+SHA256 = re.compile("[0-9a-fA-F]{64}")
 NOT_ALLOWED = frozenset({13, 18})
 """Unauthorized, AuthenticationFailed."""
 BUSY = frozenset({50, 91, 189, 10107, 11600, 11602, 13435, 13436})
@@ -71,21 +73,29 @@ class MongoDB(OutsideBlock):
         """The ledger, in order of name. One query. Raises: Transient, Refused."""
 
         def read(database: "Database[Document]") -> tuple[Applied, ...]:
-            lines = database[LEDGER].find({}, {"fileName": 1, "appliedAt": 1})
-            found = [Applied(file_name=str(line["fileName"]), at_s=_unix(line.get("appliedAt"))) for line in lines]
+            lines = database[LEDGER].find({}, {"fileName": 1, "appliedAt": 1, "fileHash": 1})
+            found = [
+                Applied(
+                    file_name=str(line["fileName"]),
+                    at_s=_unix(line.get("appliedAt")),
+                    file_hash=_digest(line.get("fileHash")),
+                )
+                for line in lines
+            ]
             return tuple(sorted(found, key=lambda line: line.name))
 
         return await self._do(f"for the ledger {LEDGER}", read)
 
-    async def forget(self, name: str) -> None:
-        """The ledger has no line of this migration, and nothing is kept of its walk but that it was taken back.
+    async def forget(self, name: str, digest: str) -> None:
+        """The ledger has no line of this migration, and nothing is kept of its walk but that it was taken back, and by
+        which text of its module (``digest``).
 
         The line goes last: while it stands, a run that was stopped in between comes here again.
         Raises: Transient, Refused.
         """
 
         def remove(database: "Database[Document]") -> None:
-            database[TAKEN_BACK].update_one({"_id": name}, {"$set": {"_id": name}}, upsert=True)
+            database[TAKEN_BACK].update_one({"_id": name}, {"$set": {"digest": digest}}, upsert=True)
             database[WALKS].delete_one({"_id": name})
             for line in list(database[LEDGER].find({}, {"fileName": 1})):
                 if plain_name(str(line["fileName"])) == name:
@@ -93,11 +103,17 @@ class MongoDB(OutsideBlock):
 
         await self._do(f"to take {name} out of the ledger", remove)
 
-    async def was_taken_back(self, name: str) -> bool:
-        """Whether this migration was taken back here at any time. One query. Raises: Transient, Refused."""
-        return await self._do(
-            f"whether {name} was taken back", lambda database: database[TAKEN_BACK].find_one({"_id": name}) is not None
-        )
+    async def taken_back_by(self, name: str) -> str | None:
+        """The digest of the module that took this migration back here last; None where it never was.
+
+        Empty where only the name was kept, as earlier versions did. One query. Raises: Transient, Refused.
+        """
+
+        def read(database: "Database[Document]") -> str | None:
+            kept = database[TAKEN_BACK].find_one({"_id": name})
+            return None if kept is None else _digest(kept.get("digest"))
+
+        return await self._do(f"whether {name} was taken back", read)
 
     async def count(self, collection: str, match: Document | None = None) -> int:
         """How many documents meet ``match`` (None: all). One query. Raises: Transient, Refused."""
@@ -312,6 +328,11 @@ class MongoDB(OutsideBlock):
         if code in BUSY or (isinstance(error, errors.PyMongoError) and error.has_error_label("RetryableWriteError")):
             return Transient(f"{came}: {error}. Ask again.")
         return Refused(f"{came}: {error}. Correct what was asked.")
+
+
+def _digest(value: object) -> str:
+    """A SHA-256 in hex, small letters; empty where ``value`` is none."""
+    return value.lower() if isinstance(value, str) and SHA256.fullmatch(value) else ""
 
 
 def _unix(at: object) -> float:

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from blocks.signing import Signer
 from playbook.analysis.samples import CounterSeries, SeriesAnswer
-from playbook.checklist.checks import Check, Comment, Comparison, SecretState, Shift
+from playbook.checklist.checks import AlertRule, Check, Comment, Comparison, SecretState, Shift
 from playbook.incident.logs import LogLine
 from playbook.lease.change import Change
 from playbook.messages.facts import Message, Page, Recorded, TakenBack, Ticket
@@ -71,6 +71,9 @@ class Metrics(Protocol):
 
     async def value(self, query: str) -> float:
         """The one number that the query gives. Raises also: NoData."""
+
+    async def alert_rules(self) -> tuple[AlertRule, ...]:
+        """Every alerting rule. Raises also: NoData (the source lists no rules)."""
 
 
 @runtime_checkable

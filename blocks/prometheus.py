@@ -13,6 +13,7 @@ from blocks.http import HttpBlock, HttpService, quoted
 from blocks.prometheus_transport import request_of
 from blocks.secret_reference import Credential, SecretReference
 from playbook.analysis.samples import CounterSeries, SeriesAnswer
+from playbook.checklist.checks import AlertRule
 from playbook.errors import NoData, Refused, ReleaseError, Transient
 from playbook.text import Cleaned
 
@@ -30,6 +31,8 @@ WARNINGS_MAX, WARNING_MAX = 5, 300
 """So many of an answer's warnings are kept, and so many characters of each: people read them."""
 
 LABEL_MAX = 2000
+NO_LIST = frozenset({404, 405, 501})
+"""Statuses of an API that has no list of rules."""
 
 
 def _label(value: object) -> object:
@@ -87,6 +90,35 @@ class Answer(BaseModel):
     status: Literal["success"]
     data: Annotated[Vector | Matrix | Scalar, Field(discriminator="resultType")]
     warnings: tuple[Cleaned, ...] | None = None
+
+
+class Rule(BaseModel):
+    """One rule; a recording rule has no state."""
+
+    name: Annotated[Cleaned, Field(max_length=LABEL_MAX)]
+    type: str = ""
+    state: Cleaned = ""
+    health: Cleaned = ""
+    lastError: Cleaned = ""  # noqa: N815
+
+
+class RuleGroup(BaseModel):
+    """The rules of one group; their file and interval are not read."""
+
+    rules: tuple[Rule, ...]
+
+
+class RuleGroups(BaseModel):
+    """Every group. With a ``groupNextToken`` there would be more: it comes only where a limit was asked for."""
+
+    groups: tuple[RuleGroup, ...]
+
+
+class Rules(BaseModel):
+    """A good answer of /api/v1/rules."""
+
+    status: Literal["success"]
+    data: RuleGroups
 
 
 class PrometheusService(HttpService):
@@ -176,6 +208,35 @@ class Prometheus(HttpBlock):
         if not math.isfinite(number):
             raise NoData(f"Prometheus gave {number} for {query}")
         return number
+
+    async def alert_rules(self) -> tuple[AlertRule, ...]:
+        """Every alerting rule, as it was last evaluated. One call. Raises: Transient, Refused, NoData (the API has no
+        list of rules: Cloud Monitoring has none).
+        """
+        service = self._service(await self._sign_in())
+        asked = "which alerting rules it has (/api/v1/rules)"
+        # A URL of its own: the address may end in a slash, as the library for queries takes it.
+        url = f"{self.url.rstrip('/')}/api/v1/rules"
+        # exclude_alerts: their labels are not needed. An earlier Prometheus ignores it.
+        request = {"type": "alert", "exclude_alerts": "true"}
+        answer = await service.send("GET", url, asked, also_ok=NO_LIST, params=request)
+        if answer.status_code in NO_LIST:
+            raise NoData(
+                f"Prometheus at {service.at}, asked {asked}, answered {answer.status_code}: it lists no rules. Check "
+                'prometheus.url; if this is Cloud Monitoring, set gates.alert_rules to "unlisted"'
+            )
+        return service.parsed(answer, asked, self._rules)
+
+    def _rules(self, found: object) -> tuple[AlertRule, ...]:
+        if isinstance(found, dict) and found.get("status") == "error":
+            said = quoted(f"{found.get('errorType', '')}: {found.get('error', '')}")
+            raise Transient(f"Prometheus at {self.url} answered 200 with an error: {said} Ask again.")
+        groups = Rules.model_validate(found).data.groups
+        every = [rule for group in groups for rule in group.rules if rule.type == "alerting"]
+        return tuple(
+            AlertRule(name=rule.name, state=rule.state, health=rule.health, error=quoted(rule.lastError))
+            for rule in every
+        )
 
     async def _query(self, query: str, at_s: float | None) -> Vector | Matrix | Scalar:
         """The ``data`` of an instant query, validated."""

@@ -37,7 +37,7 @@ base = "compressed"
 {services}[gates]
 build_deadline_s = 60
 late_after_s = 300
-not_needed = {{ migrations = "a rehearsal's migrations run in production only" }}
+not_needed = {{ {not_needed} }}
 {gates}
 [contacts]
 "Platform Engineering Lead" = {{ slack = "@platform-lead", escalation = "Primary on-call" }}
@@ -161,6 +161,7 @@ restore_cluster = "ethixai-production-restore"
 restore_uri = {{ env = "REHEARSAL_RESTORED_URI" }}
 poll_interval_s = 0.5
 """
+NOT_NEEDED = 'migrations = "the migrations of a rehearsal run in production only"'
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 
 
@@ -208,6 +209,7 @@ def write_environments(
         staging='staging = "staging"\n',
         policy=policy,
         gates=gates,
+        not_needed=NOT_NEEDED,
         signals=signals,
         services=services_table(services, more),
         **places,
@@ -239,6 +241,7 @@ def plain_environment(name: str, policy: str, services: Sequence[str], places: M
         staging='pager = "none"\n',
         policy=policy,
         gates="",
+        not_needed=NOT_NEEDED + ', staging = "this environment stands alone"',
         signals="",
         services=services_table(services, {}),
         **places,

@@ -126,9 +126,12 @@ class PrefectApi:
         return {one["key"]: str(one["data"]) for one in found if one["key"]}
 
     async def bake(self, run_id: str) -> tuple[float, str] | None:
-        """How far the run's newest bake is (0 to 100), and what is seen; None where none was shown."""
+        """How far the run's newest bake is (0 to 100), and what is seen, in a line; None where none was shown."""
         found = await self._artifacts(run_id, "progress")
-        return (float(found[-1]["data"]), found[-1]["description"] or "") if found else None
+        if not found:
+            return None
+        line, *_ = (found[-1]["description"] or "").splitlines() or [""]
+        return float(found[-1]["data"]), line.replace("**", "").replace("\\", "")
 
     async def _artifacts(self, run_id: str, kind: str) -> list[dict[str, Any]]:
         """The run's artifacts of this type, oldest first."""

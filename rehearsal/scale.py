@@ -119,7 +119,7 @@ class ScaledServer(Server):
         await self.start_part("redis", *self._redis())
         migrated = await self.child("-m", "prefect", "server", "database", "upgrade", "-y", log="migrate")
         await migrated.done()
-        python, server = sys.executable, ("-m", "prefect", "server")
+        python, server = sys.executable, ("-m", "worker.server")
         for number, port in enumerate(self.api_ports, 1):
             name = f"api-{number}"
             command = (*server, "start", "--no-services", "--host", "127.0.0.1", "--port", str(port))

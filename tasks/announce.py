@@ -24,6 +24,7 @@ from playbook.messages import page as pages
 from playbook.messages.facts import Deployed, Message, Page, Recorded, Resolution, TakenBack, Ticket
 from playbook.messages.hold import question
 from playbook.messages.not_started import WITHOUT_A_WRITE, Asked
+from playbook.messages.release_page import headline
 from playbook.messages.report import Report
 from playbook.messages.server_notices import UNTOLD
 from playbook.messages.set_aside import key_unreadable, late_promotion, not_reverted, set_aside
@@ -347,7 +348,7 @@ async def notify_reverted(env: Environment, report: Report) -> None:
     channel = messages.war_room(report, env.contacts, run_url(env, report.lease))
     *_, url = await asyncio.gather(notify(env, messages.rolled_back(report)), notify(env, channel), ticket())
     if url:
-        await show_page(report.linked("ticket", url), f"{report.lease.version}: the ticket is open")
+        await show_page(report.linked("ticket", url), f"{headline(report)}; the ticket is open")
 
 
 async def notify_given_way(env: Environment, report: Report) -> None:

@@ -39,6 +39,7 @@ class Question(NamedTuple):
     env: Environment
     order: Order
     staging: Environment | None
+    is_hotfix: bool = False
 
 
 @step("checklist item", **TELL)
@@ -50,7 +51,7 @@ async def check_item(
         seen = Seen(Answer.ACKNOWLEDGED, f"not needed in {env.name}: {why} (gates.not_needed)")
     else:
         try:
-            seen = await LOOK_UPS[topic](Question(env, order, staging))
+            seen = await LOOK_UPS[topic](Question(env, order, staging, is_hotfix))
         except (Transient, Refused, BadRequest, NoData, Conflict) as away:
             if isinstance(away, Transient) and not is_last_try(TELL):
                 raise
@@ -284,7 +285,7 @@ async def _rollback_plan(asked: Question) -> Seen:
 
 
 async def _freeze(asked: Question) -> Seen:
-    return Seen(*windows.freeze(asked.env))
+    return Seen(*windows.freeze(asked.env, is_hotfix=asked.is_hotfix))
 
 
 async def _line(asked: Question) -> Seen:

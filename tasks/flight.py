@@ -14,15 +14,14 @@ from playbook.errors import Conflict, NoData, Refused, ReleaseError, Transient
 from playbook.lease.record import Record, Unreadable
 from tasks.retries import READ, is_last_try
 from tasks.tokens import token_problems
-from tasks.windows import release_pagers
+from tasks.windows import alerts_known, release_pagers
 
 
 @task(name="check", task_run_name="check {dependency}", **READ)
 async def check_dependency(env: Environment, dependency: str) -> str | None:
     """It answers, and lets us do what a release needs. Returns what is wrong with it, or None."""
     try:
-        with contextlib.suppress(NoData):  # it answers, and has nothing to say yet
-            await dependencies(env)[dependency]()
+        await dependencies(env)[dependency]()
     except ReleaseError as error:
         if isinstance(error, Transient) and not is_last_try(READ):
             raise
@@ -38,6 +37,11 @@ async def _secret_lasts(env: Environment, manager: Secrets, name: str) -> None:
         raise Refused(problem)
 
 
+async def _clock(env: Environment) -> None:
+    with contextlib.suppress(NoData):  # it answers, and has nothing to say yet
+        await env.prometheus.clock()
+
+
 async def _tokens_last(env: Environment) -> None:
     """Raises: Refused where one cannot be read, is revoked or ends too soon; Transient."""
     if problems := await token_problems(env, unix_s() + env.gates.secrets_last_s):
@@ -48,12 +52,14 @@ def dependencies(env: Environment) -> dict[str, Callable[[], Awaitable[object]]]
     """What can be tried without changing anything: name -> the call."""
     coordinator = env.service_names[0]
     found: dict[str, Callable[[], Awaitable[object]]] = {
-        "Prometheus": env.prometheus.clock,
+        "Prometheus": partial(_clock, env),
         "Cloud Logging": partial(env.cloud_logging.oom_kills, coordinator, coordinator, 0.0),
     }
     for service in env.services:
         found[f"Cloud Run, writing {service.name}"] = partial(env.cloud_run.can_write, service.name)
         found[f"registry, {service.repository}"] = partial(env.registry.image, service.repository, "latest")
+    if env.gates.alerts and env.gates.alert_rules == "listed":
+        found["Prometheus, the alerts that stop a release"] = partial(alerts_known, env)
     if env.code_host is not None:
         found["GitHub, checks and branches"] = partial(
             env.code_host.compare, env.gates.main_branch, env.gates.main_branch

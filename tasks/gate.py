@@ -54,6 +54,10 @@ def _asked(position: int, **more: Any) -> dict[str, Any]:
     return {"position": position, **more}
 
 
+EXTENDED = "The canary keeps its share for so long; then it is judged again."
+RAISED = "So many users get it for a bake; then it is judged again."
+
+
 class Decide(PausedForm):
     """The form that the UI shows. Limits are in its schema alone: an answer that came another way is checked by
     `Answer`, and asked for again."""
@@ -62,9 +66,14 @@ class Decide(PausedForm):
     approver: str = Field(title="Who decides", json_schema_extra=_asked(1, **NOT_BLANK, examples=["Ada"]))
     reason: str = Field(title="Why", json_schema_extra=_asked(2, **NOT_BLANK))
     minutes: int = Field(
-        15, title="Only for extend: minutes more, 1 to 60", json_schema_extra=_asked(3, minimum=1, maximum=60)
+        15,
+        title="Only for extend: minutes more, 1 to 60",
+        description=EXTENDED,
+        json_schema_extra=_asked(3, minimum=1, maximum=60),
     )
-    percent: int = Field(20, title="Only for raise: the new share in percent", json_schema_extra=_asked(4))
+    percent: int = Field(
+        20, title="Only for raise: the new share in percent", description=RAISED, json_schema_extra=_asked(4)
+    )
 
 
 def decide_form(canary_percent: int) -> type[Decide]:
@@ -76,7 +85,7 @@ def decide_form(canary_percent: int) -> type[Decide]:
         return create_model("Decide", __base__=Decide, choice=(kinds, choice))
     limits = _asked(4, minimum=least, maximum=PERCENT_MAX)
     title = f"Only for raise: the new share, {least} to {PERCENT_MAX} %"
-    percent = Field(min(2 * canary_percent, PERCENT_MAX), title=title, json_schema_extra=limits)
+    percent = Field(min(2 * canary_percent, PERCENT_MAX), title=title, description=RAISED, json_schema_extra=limits)
     return create_model("Decide", __base__=Decide, percent=(int, percent))
 
 

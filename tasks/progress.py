@@ -12,12 +12,14 @@ from prefect.exceptions import ObjectNotFound
 
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.analysis.verdict import Verdict
-from playbook.messages.progress import bake_line, done_percent
+from playbook.messages.progress import bake_line, bake_text, done_percent
 from playbook.messages.report import Report
 from playbook.text import clean
 from tasks.report import PAGE_WAITS_S, show_page
 
 LINE_MAX = 1500
+TEXT_MAX = 20_000
+"""Of the table; Prefect shows an artifact's description as Markdown (3.9.1)."""
 _last: set["asyncio.Task[None]"] = set()
 """What is being written of bakes that are over: asyncio itself keeps no task alive."""
 
@@ -58,16 +60,17 @@ class Progress:
     async def _show(self, report: Report, verdicts: Sequence[Verdict], now_s: float, ends_s: float) -> None:
         start_s = report.lease.bake_start_s or now_s
         line = clean(bake_line(verdicts, now_s, ends_s), LINE_MAX)
+        text = clean(bake_text(verdicts, now_s, ends_s), TEXT_MAX)
         try:
-            await asyncio.wait_for(self._progress(report, done_percent(now_s, start_s, ends_s), line), PAGE_WAITS_S)
+            await asyncio.wait_for(self._progress(report, done_percent(now_s, start_s, ends_s), text), PAGE_WAITS_S)
         except (*PREFECT_AWAY, ObjectNotFound, TimeoutError):
             return  # the next look shows it
         await show_page(report.judged(tuple(verdicts)), f"{report.lease.version}: {line}")
 
-    async def _progress(self, report: Report, percent: float, line: str) -> None:
+    async def _progress(self, report: Report, percent: float, text: str) -> None:
         if self._artifact is None:
             key = f"{report.key}-bake"
-            self._artifact = await artifacts.acreate_progress_artifact(percent, key=key, description=line)
+            self._artifact = await artifacts.acreate_progress_artifact(percent, key=key, description=text)
             return
         async with orchestration.get_client() as client:
-            await client.update_artifact(self._artifact, ArtifactUpdate(data=percent, description=line))
+            await client.update_artifact(self._artifact, ArtifactUpdate(data=percent, description=text))

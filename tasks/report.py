@@ -15,7 +15,7 @@ from blocks.prefect_api import PREFECT_AWAY
 from playbook.analysis.forecast import Forecast
 from playbook.checklist.items import Item
 from playbook.lease.lease import Lease
-from playbook.messages.checklist import rows
+from playbook.messages.checklist import table
 from playbook.messages.release_page import page
 from playbook.messages.report import Note, Report
 from playbook.release.outcome import FlowResult
@@ -92,15 +92,8 @@ async def show_checklist(env: Environment, version: str, items: tuple[Item, ...]
     others = [item.topic.words for item in items if not item.is_open and not item.is_met]
     said = f"stopped by: {', '.join(stopping)}" if stopping else "nothing stops it"
     described = f"{version}: {said}" + (f"; not met, and allowed to be: {', '.join(others)}" if others else "")
-    try:
-        table = artifacts.acreate_table_artifact(
-            [{key: clean(value) for key, value in row.items()} for row in rows(items)],
-            key=f"checklist-{env.name}-{version}",
-            description=clean(described, DESCRIPTION_MAX),
-        )
-        await asyncio.wait_for(table, PAGE_WAITS_S)
-    except (*PREFECT_AWAY, TimeoutError) as away:
-        get_run_logger().warning("the table of the checklist was not written: %r", away)
+    text = f"## Checklist: {version} to {env.name}\n\n{table(items)}"
+    await show(f"checklist-{env.name}-{version}", text, described)
 
 
 async def show_page(report: Report, told: str) -> None:

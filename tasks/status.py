@@ -5,10 +5,7 @@ writes the page of every environment that it holds, and at its end once more wit
 """
 
 import asyncio
-import json
 from collections.abc import Iterable
-from typing import Any
-from urllib.parse import quote
 from uuid import UUID
 
 from prefect import get_run_logger
@@ -44,7 +41,7 @@ from playbook.release.traffic import ServiceSnapshot
 from playbook.release.version import VERSION
 from playbook.rollback.plan import preview
 from playbook.text import clean
-from tasks import windows
+from tasks import status_forms, windows
 from tasks.links import all_logs_url
 from tasks.run_name import deployed_run
 
@@ -55,6 +52,7 @@ OBSERVING = frozenset({"recovery", "watch"})
 SERVED = (ReleaseOutcome.PROMOTED.value, ReleaseOutcome.ROLLED_BACK.value, "Running")
 """States of a run that may have brought what serves now."""
 OVER = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
+HOTFIX = "hotfix"
 REFRESHING = "recovery"
 """The flow that writes the page although it changed nothing: what another tool changed is there within 10 minutes."""
 WRITE_WAITS_S = 10
@@ -108,7 +106,15 @@ async def finish(outcome: FlowResult, name: str) -> None:
                 _words.pop(env.name, None)
                 url = env.run_url(str(run.id))
                 end, by = outcome.end.value, _asked_by(run)
-                mine = Ended(name=name, url=url, outcome=end, reason=outcome.message, at_s=unix_s(), by=by)
+                mine = Ended(
+                    name=name,
+                    url=url,
+                    outcome=end,
+                    reason=outcome.message,
+                    at_s=unix_s(),
+                    by=by,
+                    is_hotfix=HOTFIX in run.tags,
+                )
                 await write(env, mine if is_listed and env.name == environment else None)
     except TimeoutError:
         get_run_logger().warning("the status page was not written within %s s; the next run writes it", END_WAITS_S)
@@ -163,7 +169,9 @@ async def status_of(env: Environment, mine: Ended | None = None) -> Status:
     serving = tuple(map(_serving, env.service_names, reads))
     leases = _leases(snapshots)
     async with orchestration.get_client() as client:
-        runs = await _ended_runs(client, env.name)
+        runs, deployments = await _ended_runs(client, env.name), await status_forms.deployments(client, env.name)
+        staged = await status_forms.passed_staging(client, env)
+        staged = "" if staged == newest_release(serving) else staged
         ended = [_ended(env, run) for run in runs if mine is None or str(run.id) not in mine.url]
         return Status(
             environment=env.name,
@@ -171,11 +179,12 @@ async def status_of(env: Environment, mine: Ended | None = None) -> Status:
             under_way=leases,
             last_words=_words.get(env.name, "") if leases else "",
             released_by=await _released_by(client, env.name, serving),
-            ended=tuple([*([mine] if mine else []), *ended][:ENDED_MAX]),
+            ended=(*([mine] if mine else []), *ended),
             next_start_s=await _next_start_s(client, env.name),
             rollback=preview(snapshots),
             notices=await _notices(env),
-            forms=await _forms(client, env, ways_back(snapshots)),
+            forms=status_forms.forms(env, deployments, ways_back(snapshots), staged),
+            starts=tuple(status_forms.starts(env, deployments)),
             places=places_of(env, serving),
             ui_url=env.ui_url,
         )
@@ -238,6 +247,7 @@ def _ended(env: Environment, run: FlowRun) -> Ended:
         reason=(run.state.message or "") if run.state else "",
         at_s=run.end_time.timestamp() if run.end_time else unix_s(),
         by=_asked_by(run),
+        is_hotfix=HOTFIX in run.tags,
     )
 
 
@@ -277,21 +287,3 @@ async def _next_start_s(client: PrefectClient, environment: str) -> float | None
     )
     starts = [one.next_scheduled_start_time or one.expected_start_time for one in found]
     return next((start.timestamp() for start in starts if start), None)
-
-
-async def _forms(client: PrefectClient, env: Environment, releases: Iterable[str]) -> tuple[Link, ...]:
-    """Forms that are filled in as far as the page knows."""
-    wanted: list[tuple[str, str, dict[str, Any]]] = [("a release", "release", {})]
-    wanted += [(f"a rollback to {name}", "rollback", {"to": name}) for name in releases]
-    wanted += [("a hotfix", "hotfix", {}), ("a rollback", "rollback", {})]
-    found: list[Link] = []
-    for title, flow, request in wanted:
-        try:
-            deployment = await client.read_deployment_by_name(f"{flow}/{env.name}")
-        except ObjectNotFound:
-            continue
-        filled = quote(json.dumps({"request": request, "environment": env.name}, ensure_ascii=False))
-        found.append(
-            Link(title=title, url=f"{env.ui_url}/v2/deployments/deployment/{deployment.id}/run?parameters={filled}")
-        )
-    return tuple(found)

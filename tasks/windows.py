@@ -12,8 +12,9 @@ from blocks.http import UNREADABLE
 from blocks.ports import Pager
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.checklist.calendar import frozen
+from playbook.checklist.checks import alert_problem
 from playbook.checklist.items import Answer
-from playbook.errors import Transient
+from playbook.errors import Refused, Transient
 from playbook.incident.decision_matrix import SEVERITY_OF, Event, Severity
 from playbook.incident.response import Call
 from playbook.lease.record import Record
@@ -30,9 +31,11 @@ ANSWERS_S = 15.0
 """How long Prefect may take to say what a variable is. Its client's own limit is a minute for each of six tries."""
 
 
-def freeze(env: Environment) -> Found:
-    """No freeze window of this environment holds from now until a release that begins now would be over."""
-    now_s, lasts_s = unix_s(), env.policy.bake_s
+def freeze(env: Environment, *, is_hotfix: bool = False) -> Found:
+    """No freeze window of this environment holds from now until a release that begins now would be over, at the latest
+    that the policy allows without asking a person.
+    """
+    now_s, lasts_s = unix_s(), env.policy.longest_s(is_hotfix=is_hotfix)
     held = frozen(env.gates.freeze, now_s, lasts_s)
     if held is None:
         return Answer.PASS, f"none of {len(env.gates.freeze)} freeze windows is in force", ""
@@ -99,14 +102,31 @@ def _pagers(env: Environment, severities: Iterable[Severity]) -> list[Pager]:
 
 
 async def alerts(env: Environment) -> Found:
-    """None of the alerts that the policy names is firing. Raises: Transient, Refused, NoData is none of them."""
+    """None of the alerts that the policy names is firing, and Prometheus has a rule for each. Raises: Transient,
+    Refused, NoData (the rules are not listed there)."""
     names = env.gates.alerts
     if not names:
         return Answer.PASS, "the policy names no alert (gates.alerts)", ""
+    is_listed = env.gates.alert_rules == "listed"
     firing = [name for name in names if await _is_firing(env, name)]
     if firing:
         return Answer.FAIL, f"firing: {', '.join(firing)}", ""
+    if not is_listed:
+        unsure = 'not firing; whether a rule has that name was not asked (gates.alert_rules = "unlisted")'
+        return Answer.PASS, f"{', '.join(names)}: {unsure}", ""
+    rules = await env.prometheus.alert_rules()
+    if firing := [name for name in names if any(rule.name == name and rule.state == "firing" for rule in rules)]:
+        return Answer.FAIL, f"firing: {', '.join(firing)}", ""
+    if problems := [problem for name in names if (problem := alert_problem(name, rules))]:
+        return Answer.CANNOT_TELL, f"{'; '.join(problems)}. Correct gates.alerts, or the rules", ""
     return Answer.PASS, f"{', '.join(names)}: not firing", ""
+
+
+async def alerts_known(env: Environment) -> None:
+    """For the flight check: each alert that the policy names has a rule. Raises: Transient, Refused, NoData."""
+    rules = await env.prometheus.alert_rules()
+    if problems := [problem for name in env.gates.alerts if (problem := alert_problem(name, rules))]:
+        raise Refused(f"{'; '.join(problems)}. Correct gates.alerts, or the rules.")
 
 
 async def _is_firing(env: Environment, name: str) -> bool:

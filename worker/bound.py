@@ -25,7 +25,7 @@ from playbook.text import MESSAGE_MAX, clean
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
-    from prefect.client.schemas.objects import FlowRun
+    from prefect.client.schemas.objects import FlowRun, WorkPool
     from prefect.client.schemas.responses import DeploymentResponse
 
 DEPLOYMENTS = Path(__file__).resolve().parent.parent / "prefect.yaml"
@@ -94,6 +94,15 @@ async def deployment_of(client: "PrefectClient", flow_run: "FlowRun") -> "tuple[
 class BoundConfiguration(ProcessJobConfiguration):
     """How a run is started: the pool's template and the run's own variables are not used."""
 
+    @classmethod
+    async def resolve_for_flow_run(
+        cls, flow_run: "FlowRun", *, work_pool: "WorkPool", worker_name: str, worker_id: UUID | None = None, **_: Any
+    ) -> "BoundConfiguration":
+        """The configuration of a run. The server is asked nothing: what it would say is not used."""
+        configuration = cls(labels={})
+        configuration.prepare_for_flow_run(flow_run, work_pool=work_pool, worker_name=worker_name, worker_id=worker_id)
+        return configuration
+
     def prepare_for_flow_run(self, *arguments: Any, **named: Any) -> None:
         """As Prefect's, without a command, an environment or a folder from the server."""
         self.command, self.env, self.working_dir, self.stream_output = COMMAND, {}, None, False
@@ -104,6 +113,12 @@ class BoundWorker(ProcessWorker):
     """See the module. It is registered as the worker of type ``process``, in place of Prefect's own."""
 
     job_configuration = BoundConfiguration
+
+    async def _propose_submitting_state(self, flow_run: "FlowRun") -> None:
+        """Leave the run Pending: one state less to wait for while users are on a bad release."""
+
+    async def _give_worker_labels_to_flow_run(self, flow_run_id: UUID) -> None:
+        """Give it none: which worker has it stands in the run's log."""
 
     async def run(
         self,

@@ -1,6 +1,7 @@
 """What outside systems answer to the checks before a release, and what is wrong with it."""
 
 import base64
+import difflib
 import json
 from collections.abc import Sequence
 
@@ -28,6 +29,18 @@ class Check(Frozen):
     conclusion: str
     url: str = ""
     output: str = Field("", repr=False)
+
+
+class AlertRule(Frozen):
+    """One alerting rule, as the metrics source last evaluated it. Empty where it does not say.
+
+    ``state``: inactive, pending or firing. ``health``: ok, err, or unknown before the first evaluation.
+    """
+
+    name: str
+    state: str = ""
+    health: str = ""
+    error: str = ""
 
 
 class SecretState(Frozen):
@@ -73,6 +86,21 @@ class Comparison(Frozen):
     total: int = 0
     url: str = ""
     is_ancestor: bool = False
+
+
+def alert_problem(name: str, rules: Sequence[AlertRule]) -> str:
+    """Why it cannot be told from ``rules`` whether the alert ``name`` fires; empty where it can."""
+    of_name = [rule for rule in rules if rule.name == name]
+    if not of_name:
+        near = difflib.get_close_matches(name, sorted({rule.name for rule in rules}), n=1, cutoff=0.5)
+        or_else = f"; is it {near[0]}?" if near else ""
+        return f"Prometheus has no alerting rule {name}{or_else}"
+    broken = next((rule for rule in of_name if rule.health == "err"), None)
+    if broken is not None:
+        return f"the rule of {name} cannot be evaluated ({broken.error or 'Prometheus does not say why'})"
+    if any(rule.health == "unknown" for rule in of_name):
+        return f"the rule of {name} has not been evaluated yet; start again in a few minutes"
+    return ""
 
 
 def ci_findings(checks: Sequence[Check], required: Sequence[str]) -> list[str]:

@@ -70,6 +70,11 @@ class Gates(Written):
     )
     freeze: tuple[Freeze, ...] = Field((), description="Windows in which nothing is released here.")
     alerts: tuple[Text, ...] = Field((), description="Names of Prometheus alerts; none may be firing.")
+    alert_rules: Literal["listed", "unlisted"] = Field(
+        "listed",
+        description="listed: each name must be that of a rule (/api/v1/rules). unlisted: the metrics source lists no "
+        "rules, as Cloud Monitoring does; the names are believed, and a misspelt one never fires.",
+    )
     late_after_s: float = Field(
         3600, gt=0, description="A run that starts so long after its time asks a person before it goes on."
     )

@@ -78,6 +78,11 @@ class Answer(StrEnum):
         """The answer at a glance."""
         return {Answer.PASS: "✅", Answer.FAIL: "❌", Answer.CANNOT_TELL: "❔", Answer.ACKNOWLEDGED: "☑️"}[self]
 
+    @property
+    def mark(self) -> str:
+        """The same without an emoji, as the phases and signals of a page have it: not every machine can draw one."""
+        return {Answer.PASS: "✓", Answer.FAIL: "✗", Answer.CANNOT_TELL: "?", Answer.ACKNOWLEDGED: "✓"}[self]
+
 
 class Override(Form):
     """A person goes on although one item is open. It holds for that item only, and is told with the release."""

@@ -1,4 +1,4 @@
-"""The checks before a release as people read them: a table for the UI and the page, a few lines for a chat."""
+"""The checks before a release as people read them: a table for the UI, a few lines for a chat."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,37 +7,27 @@ from playbook.messages.escape import markdown
 from playbook.text import clean
 
 FACT_MAX = 600
-
-
-def rows(items: Iterable[Item]) -> list[dict[str, str]]:
-    """One row for each item, for a table artifact."""
-    return [
-        {
-            "item": item.topic.words,
-            "answer": f"{item.answer.sign} {item.answer}",
-            "stops": "yes" if item.blocks else "no",
-            "fact": clean(item.seen, FACT_MAX),
-            "link": item.url,
-            "overridden": f"{override.by}: {override.reason}" if (override := item.override_in_use) else "",
-        }
-        for item in items
-    ]
+LINKS = ("https://", "http://")
 
 
 def table(items: Iterable[Item]) -> str:
-    """The same as Markdown."""
+    """A row for each item: its answer, whether it stops a release, and what was seen. Markdown."""
     head = ("| item | answer | fact |", "|---|---|---|")
     return "\n".join((*head, *(f"| {one.topic.words} | {_answer(one)} | {_fact(one)} |" for one in items)))
 
 
 def _answer(item: Item) -> str:
     stops = "" if item.blocks or item.is_met else ", stops nothing"
-    override = f", overridden by {markdown(item.override_in_use.by)}" if item.override_in_use else ""
-    return f"{item.answer.sign} {item.answer}{stops}{override}"
+    override = (
+        f", overridden by {markdown(str(item.override_in_use.by))}: {markdown(item.override_in_use.reason)}"
+        if item.override_in_use
+        else ""
+    )
+    return f"{item.answer.mark} {item.answer}{stops}{override}"
 
 
 def _fact(item: Item) -> str:
-    link = f" {item.url}" if item.url.startswith(("https://", "http://")) else ""
+    link = f" [look](<{item.url.replace('<', '%3C').replace('>', '%3E')}>)" if item.url.startswith(LINKS) else ""
     return markdown(clean(item.seen, FACT_MAX)) + link
 
 

@@ -9,14 +9,15 @@ from playbook.messages.escape import markdown
 from playbook.messages.plan import canary_share
 from playbook.messages.report import Report
 from playbook.messages.times import clock, minutes
-from playbook.messages.words import stable_names
+from playbook.messages.words import one_name
 
 REASONS_MAX = 3
 """Undecided services that are named; the page has all."""
-NEEDED = (
-    "An answer without decision, name and reason is not taken: the run stays Paused, although this dialog says resumed."
-)
+NEEDED = "Fill in the first three fields: else it stays Paused."
 """Prefect 3.9.1 checks the answer on its server, not in the dialog, which shows no refusal."""
+AGAIN = "; then it is judged again."
+ASKS = " A person decides when the bake ends."
+"""The end of a verdict that is a question now."""
 ALL_NUMBERS = "All numbers: "
 PERCENT_MAX = 50
 """The largest share that a person may give a canary."""
@@ -32,21 +33,36 @@ def question(report: Report, page_url: str = "") -> tuple[str, ...]:
         *_undecided(report.verdicts),
         *overridden(lease.overrides),
         f"Users: {_now(lease)}",
-        f"promote: all users get {lease.version}.",
-        f"revert: all users go back to {stable_names(lease)}.",
-        f"extend: {canary_share(lease)} of users keep it for 1 to 60 minutes more; then it is judged again.",
+        "promote: all users get it.",
+        f"revert: all users go back to {one_name(lease)}.",
+        f"extend: {canary_share(lease)} of users keep it for 1 to 60 minutes more{AGAIN}",
     ]
     if lease.shares[-1] < PERCENT_MAX:
-        lines.append(
-            f"raise: {lease.shares[-1] + 1} to {PERCENT_MAX} % of users get it for {bake}; then it is judged again."
-        )
+        lines.append(f"raise: {lease.shares[-1] + 1} to {PERCENT_MAX} % of users get it for {bake}{AGAIN}")
     return (*lines, f"{ALL_NUMBERS}{page_url}") if page_url else tuple(lines)
 
 
 def form_text(lines: Sequence[str]) -> str:
-    """The lines as Markdown above the form: the question and the name of each answer are bold."""
+    """The lines as Markdown above the form, so short that the required fields stand on the first screen.
+
+    What *extend* and *raise* do stands at their fields (`tasks.gate.Decide`).
+    """
     first, *others = lines
-    return "  \n".join([f"**{markdown(first)}**", *map(_line, others), f"*{NEEDED}*"])
+    shown, last = [f"**{markdown(first)}**"], f"*{NEEDED}*"
+    for line in others:
+        if line.endswith(AGAIN):
+            continue
+        if line.startswith(ALL_NUMBERS):
+            last = f"{_line(line)} · {last}"
+        elif line.startswith(JOINED):
+            shown[-1] += f" {_line(line)}"
+        else:
+            shown.append(_line(line))
+    return "  \n".join([*shown, last])
+
+
+JOINED = ("Answer until ", "revert: ")
+"""How lines begin that stand behind the one before."""
 
 
 def _line(text: str) -> str:
@@ -62,7 +78,7 @@ def _undecided(verdicts: Sequence[Verdict]) -> list[str]:
         healthy = [f"{one.service}: {one.explanation}" for one in verdicts[:REASONS_MAX]]
         return ["The policy asks for approval before all users move; the judge would promote.", *healthy]
     found = [one for one in verdicts if one.action is Action.INCONCLUSIVE]
-    lines = [f"{one.service}: {one.explanation}" for one in found[:REASONS_MAX]]
+    lines = [f"{one.service}: {one.explanation.removesuffix(ASKS)}" for one in found[:REASONS_MAX]]
     new = [f"{one.service}: new error: {one.new_errors[0]}" for one in found[:REASONS_MAX] if one.new_errors]
     lines += new[:1]
     others = ", ".join(one.service for one in found[REASONS_MAX:])

@@ -12,13 +12,13 @@ from playbook.messages.report import Report
 def planned_page(report: Report, notes: str, said: Sequence[str]) -> str:
     """``notes`` are the commits since what serves, ``said`` the messages that a release would send."""
     lease = report.lease
-    blocks = [f"# Plan: {lease.version} to {report.environment}"]
+    blocks = [f"## Plan: {lease.version} to {report.environment}"]
     if report.outcome:
         blocks.append(markdown(report.outcome.message))
-    blocks += ["**Users:** nothing changes for them; a plan writes nothing.", "## What each check says"]
-    blocks += [table(report.checklist), "## What it would change", plan_table(lease)]
+    blocks += ["**Users:** nothing changes for them; a plan writes nothing.", "### What each check says"]
+    blocks += [table(report.checklist), "### What it would change", plan_table(lease)]
     if report.forecasts:
-        blocks += ["## Forecast of the bake", forecast_table(report.forecasts)]
-    blocks += ["## What has changed since", code_block(notes or "not known")]
-    blocks += ["## What would be said", *(code_block(text) for text in said)]
-    return "\n\n".join([*blocks, "## Roll back by hand", code_block(rollback_plan(lease))])
+        blocks += ["### Forecast of the bake", forecast_table(report.forecasts)]
+    blocks += ["### What has changed since", code_block(notes or "not known")]
+    blocks += ["### What would be said", *(code_block(text) for text in said)]
+    return "\n\n".join([*blocks, "### Roll back by hand", code_block(rollback_plan(lease))])

@@ -14,7 +14,7 @@ from playbook.messages.phases import phases, strip
 from playbook.messages.plan import canary_share, plan_table, rollback_plan
 from playbook.messages.report import Note, Report
 from playbook.messages.times import clock_s
-from playbook.messages.words import impact, stable_names
+from playbook.messages.words import impact, one_name
 from playbook.release.outcome import ReleaseOutcome
 
 QUERY_WIDTH = 66
@@ -30,14 +30,16 @@ def page(report: Report, *, pictures: bool = False) -> str:
     lease = report.lease
     end = report.outcome.end if report.outcome else None
     strip_of = phases(lease, end, has_staging=report.has_staging, bake_s=report.bake_s)
-    blocks = [f"## {headline(report)}", strip(strip_of), sentence(report), facts(report)]
-    if report.notes:
-        blocks.append(timeline(report.notes))
+    told = sentence(report)
+    first = [told, facts(report), *([timeline(report.notes, told)] if report.notes else [])]
+    blocks = [f"## {headline(report)}", strip(strip_of), BREAK.join(first)]
     if report.verdicts:
         has_canary = lease.kind is not Kind.HOTFIX
         blocks += ["### Signals", signals.table(report.verdicts, has_canary=has_canary, is_over=end is not None)]
         if pictures:
             blocks += [picture for verdict in report.verdicts if (picture := _picture(verdict))]
+    if len(report.notes) > NEWEST or any(len(note.text) > STEP_MAX for note in report.notes):
+        blocks += ["### Timeline", every_note(report.notes)]
     blocks += ["### What it changes", plan_table(lease)]
     if report.forecasts:
         blocks += ["### Forecast of the bake", forecast_table(report.forecasts)]
@@ -83,6 +85,8 @@ def _standing(report: Report) -> str:
 def sentence(report: Report) -> str:
     """The outcome, or what happens now, in one plain sentence, and why."""
     lease = report.lease
+    if _is_promoted(report) and report.outcome:
+        return f"**Users:** {markdown(report.outcome.message)}"
     if report.outcome:
         return f"**Users: {users(report)}** {markdown(report.outcome.message)}"
     why = markdown(lease.reason) if lease.reason else ""
@@ -96,7 +100,7 @@ def users(report: Report) -> str:
         case ReleaseOutcome.PROMOTED:
             return "all are on the new revisions."
         case ReleaseOutcome.REVERTED | ReleaseOutcome.ROLLED_BACK:
-            return f"all are back on {stable_names(lease)}."
+            return f"all are back on {one_name(lease)}."
         case ReleaseOutcome.PLANNED:
             return "nothing changes for them."
         case None:
@@ -112,7 +116,7 @@ def _under_way(lease: Lease) -> str:
         case Decision.BAKE if lease.bake_start_s is None:
             return f"{canary_share(lease)} are being moved to the new revisions."
         case Decision.BAKE:
-            return f"{canary_share(lease)} are on the new revisions."
+            return f"{canary_share(lease)} have been on the new revisions since {clock_s(lease.bake_start_s or 0)}."
         case Decision.PROMOTE:
             return "all are being moved to the new revisions."
         case Decision.REVERT:
@@ -154,8 +158,9 @@ def _affected(report: Report) -> str:
         return "no user so far"
     if _is_promoted(report):
         seen = lease.measured
-        counted = f"; {seen.failed:,} of {seen.requests:,} measured requests failed" if seen and seen.requests else ""
-        return f"all users have it{counted}"
+        if seen and seen.requests:
+            return f"{seen.failed:,} of {seen.requests:,} measured requests failed"
+        return "all users have it"
     return impact(report)
 
 
@@ -165,19 +170,37 @@ def _links(links: Mapping[str, str]) -> str:
     )
 
 
-TIMELINE_MAX = 12
+STEP_MAX = 60
+"""Characters of one step there."""
+NEWEST = 8
+"""Lines of the timeline on the first screen, which is 20 lines high in a window of 1024 by 768."""
 
 
-def timeline(notes: Sequence[Note]) -> str:
-    """What was done at which time (UTC), the oldest first; of a long release its last lines."""
-    shown = notes[-TIMELINE_MAX:]
-    rows = [f"{clock_s(note.at_s)} {markdown(note.text)}" for note in shown]
-    return BREAK.join([*(["…"] if len(notes) > len(shown) else []), *rows])
+def timeline(notes: Sequence[Note], told: str = "") -> str:
+    """What was done at which time (UTC), the oldest first: the newest of it, in one paragraph.
+
+    A reason that ``told`` has said already is left out, and of a long step all but its beginning.
+    """
+    shown = notes[-NEWEST:]
+    steps = [f"**{clock_s(note.at_s)}** {markdown(_short(note.text, told))}" for note in shown]
+    return "**Timeline:** " + " · ".join([*(["…"] if len(notes) > len(shown) else []), *steps])
+
+
+def _short(text: str, told: str) -> str:
+    head, _, reason = text.partition(". ")
+    if reason and markdown(reason).rstrip(".") in told:
+        return head
+    return text if len(text) <= STEP_MAX else f"{text.partition('; ')[0][:STEP_MAX].rstrip()} …"
+
+
+def every_note(notes: Sequence[Note]) -> str:
+    """The whole timeline, a line for each step."""
+    return BREAK.join(f"{clock_s(note.at_s)} {markdown(note.text)}" for note in notes)
 
 
 LEGEND = (
-    "Evidence is in odds against the canary, the highest since the bake's start; it decides where the last column "
-    "says. *against stable* counts stable's own requests; *against healthy* counts the last minutes."
+    "Evidence is given as odds that the canary is bad: the highest since the bake began. The judge decides when they "
+    "reach the last column. *against stable* counts stable's own requests, *against healthy* those of the last minutes."
 )
 
 

@@ -52,8 +52,8 @@ def table(verdicts: Sequence[Verdict], *, has_canary: bool = True, is_over: bool
     ended, so nothing is waited for.
     """
     rows = [row for verdict in verdicts for row in _rows(verdict, has_canary, is_over)]
-    head = ("| service | signal | result | value | limit | still missing |", "|---|---|---|---|---|---|")
-    return "\n".join((*head, *rows))
+    columns = ["service", "signal", "result", "value", "limit", *([] if is_over else ["still missing"])]
+    return "\n".join((f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *rows))
 
 
 def _rows(verdict: Verdict, has_canary: bool, is_over: bool) -> list[str]:
@@ -64,8 +64,8 @@ def _rows(verdict: Verdict, has_canary: bool, is_over: bool) -> list[str]:
         key=lambda one: order.index(one[0]),
     )
     return [
-        f"| {markdown(verdict.service)} | {markdown(_named(one))} | {_worded(said, is_over)} | {measured(one)} | "
-        f"{limit(one)} | {'–' if is_over else missing(verdict, one, said)} |"
+        f"| {markdown(verdict.service)} | {markdown(named(one))} | {_worded(said, is_over)} | {measured(one)} | "
+        f"{limit(one)} |{'' if is_over else f' {missing(verdict, one, said)} |'}"
         for said, one in results
     ]
 
@@ -74,7 +74,7 @@ def _worded(said: Result, is_over: bool) -> str:
     return "– not decided" if is_over and said in (Result.WAITING, Result.UNDECIDED) else said.value
 
 
-def _named(signal: SignalReading) -> str:
+def named(signal: SignalReading) -> str:
     """The signal, and over which time it is counted where two rows count differently."""
     return {"requests": f"{signal.name}, whole bake", "latency": f"{signal.name}, last minutes"}.get(
         signal.slot, signal.name
@@ -124,7 +124,7 @@ def missing(verdict: Verdict, signal: SignalReading, said: Result) -> str:
         if verdict.missing:
             return f"{verdict.missing:,} requests like these"
         if verdict.action is Action.CONTINUE and verdict.eta_s:
-            return f"requests of about {verdict.eta_s:.0f} s"
+            return f"about {verdict.eta_s:.0f} s more of requests"
     if said is Result.UNDECIDED:
         return "a person's decision"
     return "the end of the bake" if verdict.action is Action.CONTINUE else "newer metrics"

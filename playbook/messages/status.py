@@ -10,6 +10,7 @@ from playbook.messages.escape import markdown
 from playbook.messages.facts import Message
 from playbook.messages.plan import canary_share
 from playbook.messages.times import moment
+from playbook.release.outcome import ReleaseOutcome
 from playbook.release.promotion import Promotion
 from playbook.release.traffic import ServiceSnapshot
 
@@ -38,6 +39,14 @@ class Serving(Frozen):
     problem: str = ""
 
 
+class Start(Frozen):
+    """A deployment that people start. ``title`` and ``what`` are the first paragraph of its description."""
+
+    title: str
+    url: str
+    what: str = ""
+
+
 class Ended(Frozen):
     """How a run ended. ``by``: who asked for it, and who approved it."""
 
@@ -47,10 +56,12 @@ class Ended(Frozen):
     reason: str
     at_s: float
     by: str = ""
+    is_hotfix: bool = False
 
 
 class Status(Frozen):
-    """Everything that the page shows of an environment."""
+    """Everything that the page shows of an environment. ``ended``: the newest first; ten of them are listed, and the
+    last revert and the last hotfix are looked for among all."""
 
     environment: str
     serving: tuple[Serving, ...]
@@ -62,6 +73,7 @@ class Status(Frozen):
     rollback: str = ""
     notices: tuple[str, ...] = ()
     forms: tuple[Link, ...] = ()
+    starts: tuple[Start, ...] = ()
     places: tuple[Link, ...] = ()
     ui_url: str = ""
 
@@ -81,6 +93,15 @@ def described(description: str, environment: str, url: str) -> str:
     """A deployment's description with the link to the status page of its environment. It may be given again."""
     text = description.partition(f"\n\n{LINK}")[0].rstrip()
     return f"{text}\n\n{LINK}[{environment}]({url})" if url else text
+
+
+def started(description: str, flow: str) -> tuple[str, str]:
+    """What people start with a deployment, and what it does: the bold beginning of its description, and the rest."""
+    text = description.partition(f"\n\n{LINK}")[0].strip()
+    head, _, rest = text.removeprefix("**").partition("**")
+    if not text.startswith("**") or not rest:
+        return flow.replace("-", " ").capitalize(), text
+    return head.rstrip(".:"), rest.lstrip(": ").strip()
 
 
 def linked(message: Message, url: str) -> Message:
@@ -127,31 +148,71 @@ def ways_back(snapshots: Iterable[ServiceSnapshot]) -> tuple[str, ...]:
     return tuple(name for name in names if name not in serving)[:ROLLBACKS_MAX]
 
 
+BREAK = "  \n"
+"""A line break within a paragraph of Markdown."""
+
+
 def page(status: Status) -> str:
     """The whole page; what people look for first stands first. The same status gives the same text."""
-    blocks = [f"# {title(status)}", since(status), under_way(status)]
-    blocks += [f"**{markdown(one)}**" for one in status.notices]
-    blocks.append(_next(status))
+    lines = [since(status), under_way(status), *_lasts(status)]
     if status.rollback:
-        blocks.append(f"**A rollback now** {markdown(status.rollback)}")
-    if status.forms:
-        blocks.append("**Start** " + _links(status.forms))
-    if status.places:
-        blocks.append("**Look at** " + _links(status.places))
-    blocks += ["## Services", _services(status), "## The last ten runs", _ended(status)]
+        lines.append(f"**A rollback now** {markdown(_cut(status.rollback))}")
+    lines.append(_next(status))
+    blocks = [f"## {title(status)}", *(f"**{markdown(one)}**" for one in status.notices), BREAK.join(lines)]
+    links = [f"**{name}** {_links(found)}" for name, found in _link_rows(status) if found]
+    blocks += [BREAK.join(links), "### Services", _services(status), "### The last ten runs", _ended(status)]
+    if status.starts:
+        blocks += ["### What you can start", *map(_start, status.starts)]
     return "\n\n".join(filter(None, blocks))
 
 
 def title(status: Status) -> str:
     """What serves, in one line."""
-    recorded = list(dict.fromkeys(one.release for one in status.serving if one.since_s is not None))
-    others = [one.service for one in status.serving if one.release and one.since_s is None]
-    if not recorded:
-        what = "serves what was there before the first release of this playbook" if others else "is not known"
-        return f"{status.environment} {what}"
-    names = markdown(" and ".join(recorded))
-    before = f", and on {', '.join(others)} what was there before" if others else ""
-    return f"{status.environment} serves {names}{before}"
+    recorded = _recorded(status)
+    if recorded:
+        return f"{status.environment} serves {markdown(' and '.join(recorded))}"
+    if any(one.release for one in status.serving):
+        return f"{status.environment} serves what was there before the first release of this playbook"
+    return f"{status.environment}: what serves is not known"
+
+
+def _recorded(status: Status) -> list[str]:
+    """The releases of this playbook that serve."""
+    return list(dict.fromkeys(one.release for one in status.serving if one.since_s is not None))
+
+
+def _link_rows(status: Status) -> tuple[tuple[str, tuple[Link, ...]], ...]:
+    return (("Start", status.forms), ("Look at", status.places))
+
+
+def _start(one: Start) -> str:
+    return f"**[{markdown(one.title)}]({one.url})** {markdown(one.what)}".rstrip()
+
+
+BACK = frozenset({ReleaseOutcome.REVERTED.value, ReleaseOutcome.INTERRUPTED.value})
+"""Outcomes of a release that was taken back."""
+
+
+def _lasts(status: Status) -> list[str]:
+    """Why the last release was taken back, and who approved the last hotfix."""
+    runs, here = status.ended, f" to {status.environment}"
+    back = next((one for one in runs if one.outcome in BACK), None)
+    hotfix = next((one for one in runs if one.is_hotfix and one.outcome == ReleaseOutcome.PROMOTED.value), None)
+    found = []
+    if back is not None:
+        found.append(f"**Last reverted:** {_run(back, here)}, {moment(back.at_s)}. {markdown(_cut(back.reason))}")
+    if hotfix is not None:
+        found.append(f"**Last hotfix:** {_run(hotfix, here)}, {moment(hotfix.at_s)}, by {markdown(hotfix.by)}.")
+    return found
+
+
+def _run(one: Ended, without: str = "") -> str:
+    """A link to the run, by its name without its outcome, and without what its reader knows."""
+    return f"[{markdown(one.name.removesuffix(f': {one.outcome}').removesuffix(without))}]({one.url})"
+
+
+def _cut(reason: str) -> str:
+    return reason if len(reason) <= REASON_MAX else reason[:REASON_MAX].rstrip() + " …"
 
 
 def newest_release(serving: Iterable[Serving]) -> str:
@@ -161,12 +222,14 @@ def newest_release(serving: Iterable[Serving]) -> str:
 
 
 def since(status: Status) -> str:
-    """Since when, and who released it."""
+    """Since when, and who released it; which services have something else."""
     starts = [one.since_s for one in status.serving if one.since_s is not None]
     if not starts:
         return "What serves was not released by this playbook, so its time is not recorded."
     by = f", released by {markdown(status.released_by)}" if status.released_by else ""
-    return f"Since {moment(max(starts))}{by}."
+    others = [one.service for one in status.serving if one.release and one.since_s is None]
+    before = f" What was there before still serves on {', '.join(others)}." if others else ""
+    return f"Since {moment(max(starts))}{by}.{before}"
 
 
 def people(request: Mapping[str, Any]) -> str:
@@ -234,10 +297,9 @@ def _services(status: Status) -> str:
 def _ended(status: Status) -> str:
     if not status.ended:
         return "None yet."
-    rows = ["| ended | run | asked by | outcome | why |", "|---|---|---|---|---|"]
+    rows = ["| ended | run | outcome | why |", "|---|---|---|---|"]
     for one in status.ended[:ENDED_MAX]:
-        name = markdown(one.name.removesuffix(f": {one.outcome}"))
-        reason = one.reason if len(one.reason) <= REASON_MAX else one.reason[:REASON_MAX].rstrip() + " …"
-        by, outcome = markdown(one.by) or "–", markdown(one.outcome)
-        rows.append(f"| {moment(one.at_s)} | [{name}]({one.url}) | {by} | **{outcome}** | {markdown(reason)} |")
+        by = f", by {markdown(one.by)}" if one.by else ""
+        run, outcome = f"{_run(one)}{by}", markdown(one.outcome)
+        rows.append(f"| {moment(one.at_s)} | {run} | **{outcome}** | {markdown(_cut(one.reason))} |")
     return "\n".join(rows)

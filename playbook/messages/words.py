@@ -52,6 +52,12 @@ def stable_names(lease: Lease) -> str:
     return ", ".join(dict.fromkeys(names))
 
 
+def one_name(lease: Lease) -> str:
+    """The same where there is room for one name only: the page's table has the others."""
+    names = stable_names(lease)
+    return "what they had before" if ", " in names else names
+
+
 def which(lease: Lease) -> str:
     """Whether users are back on what was before, or on what a person has named."""
     return "named" if isinstance(lease, RollbackLease) and lease.request.to else "previous"

@@ -79,6 +79,7 @@ class Migration(Frozen):
         default_factory=dict,
         description="release -> what it can read; vYYYYMMDD alone means every release from that day on",
     )
+    digest: str = Field("", description="SHA-256 of the module's file, in hex")
 
 
 class Migrations(Written):
@@ -104,6 +105,7 @@ class Applied(Frozen):
 
     file_name: str
     at_s: float = Field(description="unix seconds")
+    file_hash: str = Field("", description="SHA-256 of the file that was applied, in hex; empty: not kept")
 
     @property
     def name(self) -> str:

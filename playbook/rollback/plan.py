@@ -121,7 +121,10 @@ def preview(snapshots: Iterable[ServiceSnapshot]) -> str:
     by_release: dict[str, list[str]] = {}
     for name, good in targets.items():
         by_release.setdefault(good.name, []).append(name)
-    return "; ".join(f"takes all users of {', '.join(names)} back to {to}" for to, names in by_release.items()) + "."
+    if len(by_release) == 1:
+        ((to, names),) = by_release.items()
+        return f"takes all users of {', '.join(names)} back to {to}."
+    return "takes users back: " + "; ".join(f"{', '.join(names)} to {to}" for to, names in by_release.items()) + "."
 
 
 def named(found: Mapping[str, ServiceState], to: str) -> dict[str, Promotion]:

@@ -7,6 +7,7 @@ Commands come as lines of JSON on standard input, each answered by one line: ``{
 
 import asyncio
 import json
+import signal
 import sys
 from collections import Counter, deque
 from collections.abc import Callable
@@ -216,4 +217,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too; it ends with the process that started it
     asyncio.run(main())

@@ -40,6 +40,8 @@ class Prometheus:
         self._folder, self._scrape_interval_s = folder, scrape_interval_s
         self.cloud_monitoring = ""
         """``host:port`` of metrics that Cloud Monitoring would have; to be set before the start."""
+        self.alerts: Mapping[str, str] = {}
+        """Alerting rules, evaluated each second: name -> expression; to be set before the start."""
         self._port = 0
         self._process: asyncio.subprocess.Process | None = None
 
@@ -99,7 +101,14 @@ class Prometheus:
             targets = [{"targets": [self.cloud_monitoring]}]
             bare = [{"action": "labeldrop", "regex": "job|instance"}]  # these metrics are not scraped there
             jobs.append({"job_name": "cloud-monitoring", "static_configs": targets, "metric_relabel_configs": bare})
-        return {"global": {"scrape_interval": interval, "scrape_timeout": interval}, "scrape_configs": jobs}
+        rules = [{"alert": name, "expr": expression} for name, expression in self.alerts.items()]
+        groups = [{"name": "alerts", "interval": "1s", "rules": rules}] if rules else []
+        (self._folder / "rules.json").write_text(json.dumps({"groups": groups}))
+        return {
+            "global": {"scrape_interval": interval, "scrape_timeout": interval},
+            "rule_files": ["rules.json"],
+            "scrape_configs": jobs,
+        }
 
     async def _run(self) -> None:
         with (self._folder / "prometheus.log").open("wb") as log:

@@ -140,7 +140,7 @@ async def broken(database: Database, migration: Migration) -> list[str]:
 @task(name="take out of the ledger", task_run_name="take {name} out of the ledger", **WRITE)
 async def forget(env: Environment, name: str) -> None:
     """The ledger does not say any more that ``name`` is applied."""
-    await _database(env).forget(name)
+    await _database(env).forget(name, _migration(env, name).digest)
 
 
 @task(name="still applied", task_run_name="still applied", **READ)

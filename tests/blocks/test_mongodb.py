@@ -25,6 +25,7 @@ from rehearsal.world.mongodb import MongoDB as Server
 
 REAL = os.environ.get("MONGODB_URI", "")
 NEW, OLD = {"newField": {"$exists": True}}, {"oldField": {"$exists": True}}
+DIGEST = "ab" * 32
 DOWN = Batch(collection="users", match=NEW, change={"$rename": {"newField": "oldField"}})
 
 
@@ -60,9 +61,29 @@ async def test_the_ledger_is_migrate_mongos(database: MongoDB, plain) -> None:
     plain.changelog.insert_many([{"fileName": "2-b.js", "appliedAt": at}, {"fileName": "1-a.js", "appliedAt": at}])
     first, second = await database.applied()
     assert (first.name, second.name, first.at_s) == ("1-a", "2-b", at.timestamp())
-    await database.forget("2-b")
-    await database.forget("2-b")
+    await database.forget("2-b", DIGEST)
+    await database.forget("2-b", DIGEST)
     assert [line.name for line in await database.applied()] == ["1-a"]
+    assert [await database.taken_back_by(name) for name in ("2-b", "1-a")] == [DIGEST, None]
+
+
+@pytest.mark.parametrize("kept", [{}, {"digest": 7}, {"digest": "abc"}, {"digest": None}], ids=str)
+async def test_a_migration_whose_text_was_not_kept_is_known_by_its_name_alone(database: MongoDB, plain, kept) -> None:
+    """As earlier versions kept it, or with a digest that is none. Taken back again, its text is kept."""
+    plain.playbook_taken_back.insert_one({"_id": "1-a", **kept})
+    assert await database.taken_back_by("1-a") == ""
+    await database.forget("1-a", DIGEST)
+    assert await database.taken_back_by("1-a") == DIGEST
+
+
+async def test_the_ledger_says_which_file_was_applied_where_migrate_mongo_keeps_it(database: MongoDB, plain) -> None:
+    """Its setting useFileHash; anything but a SHA-256 counts as not kept."""
+    at = datetime.datetime(2025, 11, 1, tzinfo=datetime.UTC)
+    hashes = {"1-a.js": DIGEST.upper(), "2-b.js": "nonsense", "3-c.js": None}
+    plain.changelog.insert_many(
+        [{"fileName": name, "fileHash": kept, "appliedAt": at} for name, kept in hashes.items()]
+    )
+    assert [line.file_hash for line in await database.applied()] == [DIGEST, "", ""]
 
 
 async def test_a_ledger_line_without_a_date_is_refused(database: MongoDB, plain) -> None:
@@ -131,7 +152,7 @@ async def test_a_walk_that_another_run_has_finished_is_not_begun_again(database:
     """The older run finds nothing to keep it in, and stops."""
     backfill = Backfill.begin("m", 7, [10], [10])
     await database.take(backfill)
-    await database.forget("m")
+    await database.forget("m", DIGEST)
     with pytest.raises(Fenced):
         await database.keep(backfill)
     assert await database.backfill("m") is None

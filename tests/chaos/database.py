@@ -29,7 +29,7 @@ class Database:
     """As `MongoDB`: what it asks of the driver is done to ``documents``. ``is_open``: users can write right now."""
 
     applied, forget, count, broken = MongoDB.applied, MongoDB.forget, MongoDB.count, MongoDB.broken
-    was_taken_back = MongoDB.was_taken_back
+    taken_back_by = MongoDB.taken_back_by
     written_since, try_out, backfill, take = MongoDB.written_since, MongoDB.try_out, MongoDB.backfill, MongoDB.take
     keep, ids, change, left = MongoDB.keep, MongoDB.ids, MongoDB.change, MongoDB.left
     retain, retained = MongoDB.retain, MongoDB.retained

@@ -53,7 +53,6 @@ class Server:
     flows: dict[str, tuple[str, str]] = field(default_factory=dict)
     """run -> its flow, and the environment that its deployment is named after"""
     artifacts: dict[str, list[str]] = field(default_factory=dict)
-    tables: dict[str, list[list[dict[str, Any]]]] = field(default_factory=dict)
     variables: dict[str, Any] = field(default_factory=dict)
     started: dict[str, Started] = field(default_factory=dict)
     """by idempotency key"""
@@ -79,7 +78,6 @@ class Server:
             self.runs,
             self.flows,
             self.artifacts,
-            self.tables,
             self.variables,
             self.started,
             self.events,
@@ -104,11 +102,6 @@ class Server:
                 self.artifacts[artifact_id].append(artifact.data)
 
         await self._carry("progress" if artifact_id == "shown" else "artifact", str(artifact_id), change)
-
-    async def table(self, table: list[dict[str, Any]], key: str, description: str = "", **_: Any) -> None:
-        """As `acreate_table_artifact`."""
-        rows = self.tables.setdefault(key, [])
-        await self._carry("table", key, lambda: rows.append(table))
 
     async def read_variable_by_name(self, name: str) -> Any:
         """As the client's: None where there is no such variable."""
@@ -286,7 +279,6 @@ def prefect_away(server: Server) -> Iterator[None]:
     call = lambda task, *args, **kwargs: run_task(task, args, kwargs)  # noqa: E731
     seams: list[tuple[Any, str, Any]] = [
         (artifacts, "acreate_markdown_artifact", server.artifact),
-        (artifacts, "acreate_table_artifact", server.table),
         (artifacts, "acreate_progress_artifact", server.progress),
         (artifacts, "aupdate_progress_artifact", server.show_progress),
         (deployments, "arun_deployment", server.run_deployment),

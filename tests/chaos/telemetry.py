@@ -12,6 +12,7 @@ from cloud import Behaviour, Cloud, RevisionState
 from wire import Wire
 
 from playbook.analysis.samples import CounterSeries, SeriesAnswer
+from playbook.checklist.checks import AlertRule
 from playbook.errors import NoData
 from playbook.incident.logs import LogLine
 
@@ -31,6 +32,7 @@ class Telemetry:
         """service -> users per second, where they are not ``users_per_s``"""
         self.outage = (math.inf, math.inf)
         """from when to when a fifth of the requests to every revision fails"""
+        self.rules: tuple[AlertRule, ...] = ()
         self.warnings: tuple[str, ...] = ()
         self.shown: Callable[[str, CounterSeries], CounterSeries] = lambda revision, one: one
         """How a series of a revision is shown: under other labels, for one."""
@@ -69,6 +71,10 @@ class Telemetry:
             return revision.behaviour.errors
 
         return await self._wire.carry("prometheus", "value", f"{self._cloud.name}/{name}", found, timeout_s=5)
+
+    async def alert_rules(self) -> tuple[AlertRule, ...]:
+        """As `Prometheus.alert_rules`."""
+        return await self._wire.carry("prometheus", "alert_rules", self._cloud.name, lambda: self.rules, timeout_s=5)
 
     def requests(self, revision: RevisionState, from_s: float, to_s: float) -> float:
         """How many requests a revision got between two times."""

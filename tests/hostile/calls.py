@@ -189,6 +189,7 @@ HTTP: dict[str, Call] = {
     "Prometheus.series": lambda url: prometheus(url).series("up", 60),
     "Prometheus.answer": lambda url: prometheus(url).answer("up", 60),
     "Prometheus.value": lambda url: prometheus(url).value("up"),
+    "Prometheus.alert_rules": lambda url: prometheus(url).alert_rules(),
     "CloudRun.snapshot": lambda url: cloud_run(url).snapshot("s"),
     "CloudRun.drift": lambda url: cloud_run(url).drift(SNAPSHOT, "s-0", ()),
     "CloudRun.can_write": lambda url: cloud_run(url).can_write("s"),
@@ -206,8 +207,8 @@ HTTP: dict[str, Call] = {
 
 MONGODB: dict[str, Callable[[Any], Awaitable[Any]]] = {
     "MongoDB.applied": lambda database: database.applied(),
-    "MongoDB.forget": lambda database: database.forget("x"),
-    "MongoDB.was_taken_back": lambda database: database.was_taken_back("x"),
+    "MongoDB.forget": lambda database: database.forget("x", "0" * 64),
+    "MongoDB.taken_back_by": lambda database: database.taken_back_by("x"),
     "MongoDB.count": lambda database: database.count("users"),
     "MongoDB.broken": lambda database: database.broken(Check(collection="users", never={"a": 1}, says="x")),
     "MongoDB.written_since": lambda database: database.written_since(0.0),

@@ -2,8 +2,10 @@
 it."""
 
 import datetime
+import hashlib
 import os
 import time
+from pathlib import Path
 from unittest.mock import patch
 
 import httpx
@@ -50,6 +52,9 @@ async def test_a_rename_is_taken_back(production) -> None:
     assert await production.serves() == {f"{BACKEND}-00041-xyz": 100}
     assert await registers(production.world.url(BACKEND)) == 201
     assert sorted(production.database.list_collection_names()) == ["playbook_taken_back", "users"]
+    module = Path(production.env.migrations.folder) / f"{RENAME}.py"
+    kept = {"_id": RENAME, "digest": hashlib.sha256(module.read_bytes()).hexdigest()}
+    assert list(production.database.playbook_taken_back.find()) == [kept]
     assert await production.lease() is None
     assert (await production.world.service(BACKEND))["tags"] == {}
 

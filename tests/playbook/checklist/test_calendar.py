@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import ValidationError
 
+from playbook.analysis.policy import Policy
 from playbook.checklist.calendar import Freeze, frozen
 
 BERLIN = "Europe/Berlin"
@@ -130,3 +131,11 @@ def test_a_toml_date_is_a_window_too() -> None:
     """TOML has local date-times of its own."""
     written = Freeze(name="x", begins=datetime(2025, 11, 27, 18), ends=datetime(2025, 11, 28, 8))  # type: ignore[arg-type]
     assert (written.begins, written.ends) == ("2025-11-27 18:00", "2025-11-28 08:00")
+
+
+def test_a_window_is_looked_for_as_long_as_the_policy_lets_a_release_take() -> None:
+    """The forecast may choose a longer bake than is planned; a hotfix has its first minutes, and no bake."""
+    policy = Policy(bake_s=900, bake_max_s=1800, hotfix_watch_s=300)
+    assert (policy.longest_s(), policy.longest_s(is_hotfix=True)) == (1800, 300)
+    assert policy.model_copy(update={"bake_max_s": 600}).longest_s() == 900
+    assert policy.model_copy(update={"bake_s": 0}).longest_s() == 0

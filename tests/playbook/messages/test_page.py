@@ -10,9 +10,9 @@ from playbook.messages import opening, signals
 from playbook.messages.hold import form_text, question
 from playbook.messages.opening import Opening
 from playbook.messages.phases import Stage, phases
-from playbook.messages.progress import bake_line, done_percent
+from playbook.messages.progress import bake_line, bake_text, done_percent
 from playbook.messages.release_page import page
-from playbook.messages.report import Report
+from playbook.messages.report import Note, Report
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import HotfixRequest
 from playbook.release.traffic import TrafficSplit
@@ -110,7 +110,7 @@ def test_what_ended_waits_for_nothing(bake, tick) -> None:
     """A reverted release has rows that were never decided; none of them says what is still missing."""
     text = signals.table((judged(bake, tick, 3),), is_over=True)
     assert "waiting" not in text
-    assert "requests of about" not in text
+    assert "more of requests" not in text
 
 
 def test_while_it_bakes_each_row_says_what_is_missing(bake, tick) -> None:
@@ -132,8 +132,21 @@ def test_the_question_of_a_hold_is_ten_lines(bake, tick) -> None:
         "extend",
         "raise",
     ]
-    asked = form_text(["<script>?", "promote: all *users*"])
-    assert asked.startswith("**&lt;script&gt;?**  \n**promote:** all \\*users\\*  \n*An answer without decision, ")
+
+
+def test_above_the_form_of_a_hold_there_is_only_what_the_form_does_not_say() -> None:
+    """Its required fields stand on the first screen of a small window: extend and raise are explained at their
+    fields."""
+    lines = ("<script>?", "Answer until 14:00 UTC. No answer reverts it.", "promote: all *get* it.", "revert: none.")
+    more = (
+        "extend: 10 % of users keep it for 1 to 60 minutes more; then it is judged again.",
+        "All numbers: https://x",
+    )
+    assert form_text((*lines, *more)).splitlines() == [
+        "**&lt;script&gt;?** Answer until 14:00 UTC. No answer reverts it.  ",
+        r"**promote:** all \*get\* it. **revert:** none.  ",
+        "[All numbers](<https://x>) · *Fill in the first three fields: else it stays Paused.*",
+    ]
 
 
 @pytest.mark.parametrize("share", [1, 10, 49, 50, 60])
@@ -154,8 +167,37 @@ def test_a_bake_in_one_line_says_what_is_left_and_how_near_each_limit_is(bake, t
     """The text of the progress artifact."""
     line = bake_line((judged(bake, tick, 3),), now_s=100, ends_s=142)
     assert line.startswith("42 s left. ")
-    assert "errors 0 of 60 (0 %), limit 0.5 %" in line
+    assert "backend: errors 0 of 60 (0 %), limit 0.5 %." in line
     assert done_percent(50, 0, 200) == 25
+
+
+def test_while_it_bakes_each_signal_says_how_much_of_its_limit_is_used(bake, tick) -> None:
+    """A countdown, then a row for each service and signal, the nearest to its limit first."""
+    verdict = judged(bake, tick, 3)
+    text = bake_text((verdict,), now_s=100, ends_s=142)
+    assert text.startswith("**42 s left.** ")
+    assert "\n\n| service&emsp; | signal&emsp; |" in text
+    rows = [line for line in text.splitlines() if line.startswith(f"| {verdict.service}&emsp;")]
+    shares = [int(row.rpartition(" % |")[0].split()[-1]) for row in rows if row.endswith(" % |")]
+    assert len(rows) > 3
+    assert shares == sorted(shares, reverse=True)
+    assert [
+        row
+        for row in rows
+        if "| errors, whole bake&emsp; | 0 of 60 (0 %)&emsp; | 0.5 %&emsp; | ░░░░░░░░░░ 0 % |" in row
+    ]
+    assert bake_text((), now_s=0, ends_s=60) == "**60 s left.** Nothing is measured yet."
+
+
+def test_a_timeline_names_no_reason_that_stands_above_it() -> None:
+    """The first screen of a small window has room for eight steps; the whole timeline stands below."""
+    notes = [Note(at_s=float(number), text=f"step {number}") for number in range(9)]
+    notes.append(Note(at_s=9.0, text="backend: bad. Error rate 4.5 % is above 0.5 %."))
+    outcome = FlowResult(end=ReleaseOutcome.REVERTED, message="backend: Error rate 4.5 % is above 0.5 %.")
+    text = page(Report(environment="production", lease=LEASE, notes=tuple(notes), outcome=outcome))
+    first = next(line for line in text.splitlines() if line.startswith("**Timeline:** … · **00:00:02** step 2 · "))
+    assert first.endswith("**00:00:09** backend: bad")
+    assert "### Timeline\n\n00:00:00 step 0  \n" in text
 
 
 def test_a_refused_request_has_a_page_that_says_why_and_that_nothing_changed() -> None:

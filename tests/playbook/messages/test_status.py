@@ -11,6 +11,7 @@ from playbook.messages.status import (
     Ended,
     Link,
     Serving,
+    Start,
     Status,
     described,
     key_of,
@@ -19,6 +20,7 @@ from playbook.messages.status import (
     page,
     serving_of,
     standing,
+    started,
     ways_back,
 )
 from playbook.release.request import RollbackRequest
@@ -85,7 +87,7 @@ def status(**changes: Any) -> Status:
 def test_what_serves_is_the_first_line() -> None:
     """With since when, and who released it."""
     text = page(status(released_by="Aziz"))
-    assert text.startswith("# production serves v20251115-def456\n\nSince Thu 20 Nov 14:00 UTC, released by Aziz.\n")
+    assert text.startswith("## production serves v20251115-def456\n\nSince Thu 20 Nov 14:00 UTC, released by Aziz.  \n")
     assert "**Under way:** nothing." in text
     assert "**Next scheduled release:** none." in text
 
@@ -102,10 +104,11 @@ def test_services_on_different_releases_are_said_to_be() -> None:
     (mine,) = status().serving
     heads = [page(status(serving=found)).splitlines()[0] for found in ((mine, other), (mine, before), (before,))]
     assert heads == [
-        "# production serves v20251115-def456 and v20251114-aaaaaa",
-        "# production serves v20251115-def456, and on ethixai-frontend what was there before",
-        "# production serves what was there before the first release of this playbook",
+        "## production serves v20251115-def456 and v20251114-aaaaaa",
+        "## production serves v20251115-def456",
+        "## production serves what was there before the first release of this playbook",
     ]
+    assert "UTC. What was there before still serves on ethixai-frontend." in page(status(serving=(mine, before)))
 
 
 def test_who_released_it_is_asked_of_the_newest_recorded_release() -> None:
@@ -121,7 +124,7 @@ def test_nothing_that_can_be_read_is_said_to_be_not_known() -> None:
     """The problem stands beside its service."""
     lost = Serving(service="ethixai-backend", problem="could not be read: 403")
     text = page(status(serving=(lost,)))
-    assert text.startswith("# production is not known\n")
+    assert text.startswith("## production: what serves is not known\n")
     assert "| ethixai-backend | not known | not recorded | could not be read: 403 |" in text
 
 
@@ -218,10 +221,44 @@ def test_each_end_has_its_reason_and_a_link() -> None:
         by="Ada, approved by Grace (CVE-1)",
     )
     text = page(status(ended=(one,) * 12))
-    row = "| Thu 20 Nov 14:00 UTC | [release v1 to production](https://prefect/run) | Ada, approved by Grace (CVE-1) | "
-    row += "**Reverted** | Error rate 4.8 % "
-    assert row + r"\| &lt;b&gt;above&lt;/b&gt; 0.5 % |" in text
+    why = r"Error rate 4.8 % \| &lt;b&gt;above&lt;/b&gt; 0.5 %"
+    run = "[release v1 to production](https://prefect/run)"
+    assert f"| Thu 20 Nov 14:00 UTC | {run}, by Ada, approved by Grace (CVE-1) | **Reverted** | {why} |" in text
     assert text.count("**Reverted**") == 10
+    assert f"**Last reverted:** [release v1](https://prefect/run), Thu 20 Nov 14:00 UTC. {why}" in text
+
+
+def test_the_first_screen_says_who_approved_the_last_hotfix() -> None:
+    """Also where ten runs have ended since; a hotfix that was refused reached no user."""
+    other = Ended(name="release v1 to production", url="https://prefect/1", outcome="Promoted", reason="", at_s=AT_S)
+    refused = other.model_copy(update={"outcome": "Refused", "is_hotfix": True, "by": "Eve"})
+    fix = other.model_copy(
+        update={"name": "hotfix v2 to production", "is_hotfix": True, "by": "Ada, approved by Grace (CVE-1)"}
+    )
+    text = page(status(ended=(*(other,) * 10, refused, fix)))
+    assert "**Last hotfix:** [hotfix v2](https://prefect/1), Thu 20 Nov 14:00 UTC, by Ada, approved by" in text
+    assert "Last reverted" not in text
+
+
+DESCRIBED = {
+    "**Roll production back** to the release before, in seconds.\n\nWhat serves now: [production](https://prefect)": (
+        "Roll production back",
+        "to the release before, in seconds.",
+    ),
+    "**Check the set-up:** permissions, metrics.": ("Check the set-up", "permissions, metrics."),
+    "Looks back at each release.": ("Quarterly review", "Looks back at each release."),
+    "": ("Quarterly review", ""),
+}
+
+
+@pytest.mark.parametrize("description", DESCRIBED)
+def test_what_can_be_started_is_named_in_the_words_of_its_description(description: str) -> None:
+    """Prefect's list of deployments shows a dozen rows called production; the page says what each is for."""
+    title, what = started(description, "quarterly-review")
+    assert (title, what) == DESCRIBED[description]
+    assert f"**[{title}](https://form)** {what}".rstrip() in page(
+        status(starts=(Start(title=title, url="https://form", what=what),))
+    )
 
 
 def test_forms_and_places_are_links() -> None:

@@ -55,7 +55,7 @@ PREVIEWS = {
     ),
     "each goes back to its own": (
         [snapshot("core", C, B), snapshot("backend", C, A)],
-        f"takes all users of core back to {B}; takes all users of backend back to {A}.",
+        f"takes users back: core to {B}; backend to {A}.",
     ),
     "one cannot be read": ([snapshot("core", B, A), unreadable("backend")], f"takes all users of core back to {A}."),
     "none can be read": ([unreadable("core")], "is not possible: no service can be read."),
