@@ -97,7 +97,7 @@ chaos: setup  ## kill the flow at every call it makes; then every fault and ever
 chaos-real: setup  ## kill a sample of them for real, with processes and SIGKILL: about half an hour
 	$(BIN)/python tests/chaos/for_real.py
 
-bench-judge: setup  ## measure the judge against its peers and write docs/judge.md's tables
+bench-judge: setup  ## measure the judge against its peers and write docs/judge-measured.md's tables
 	$(BIN)/python -m bench.judge
 
 deploy: .venv/.done  ## put every deployment of prefect.yaml on the server that PREFECT_API_URL names

@@ -1,4 +1,4 @@
-"""The judge against the rules that people use today, on simulated traffic: `python -m bench.judge` fills docs/judge.md.
+"""The judge against the rules of others, on simulated traffic: `python -m bench.judge` fills docs/judge-measured.md.
 
 Every rule sees the same traces. Ours is the real judge, fed through the same code as `bench.replay`, with the
 dispersion it finds in an hour of stable's past; "ours, 15 s" sees every third scrape of the same traces.
@@ -115,7 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--runs", type=int, default=30, help="traces per family and rate (30: some 8 minutes on a core)"
     )
-    parser.add_argument("--out", type=Path, default=Path("docs/judge.md"), help="the page whose tables are written")
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/judge-measured.md"), help="the page whose tables are written"
+    )
     parser.add_argument("--only", default="", help="families whose name contains this; prints the tables instead")
     parser.add_argument("--group", choices=["known", "held out"], help="only these families, only their tables")
     parser.add_argument("--prices", action="store_true", help="print what ours alone does to canaries that are not bad")

@@ -1,16 +1,16 @@
 """Send later what could not be sent when it happened: one run for each fact and recipient."""
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
 from playbook.messages.facts import Deployed, Message, Page, Recorded, Resolution, TakenBack, Ticket
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import Fact, notify_with_retries, words_of
+from tasks.asked import asked_flow
 from tasks.ending import ending
 
 
-@flow(name="announce", flow_run_name="announce in {environment}")
+@asked_flow(name="announce", flow_run_name="announce in {environment}")
 async def announce(
     environment: str,
     message: Message | None = None,

@@ -2,18 +2,18 @@
 
 import asyncio
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import notify_unfit
+from tasks.asked import asked_flow
 from tasks.ending import ending
 from tasks.flight import check_dependency, dependencies, prove_conditional_writes
 from tasks.telemetry import check_serving_metrics
 
 
-@flow(name="flight-check", flow_run_name="flight check of {environment}")
+@asked_flow(name="flight-check", flow_run_name="flight check of {environment}")
 async def flight_check(environment: str = "production", allow_a_write: bool = False) -> State[None]:
     """Try everything a release needs of an environment: permissions, telemetry, logs, images, who is on call.
 

@@ -3,7 +3,6 @@
 import asyncio
 from functools import partial
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
@@ -16,6 +15,7 @@ from flows.steps import carry_out
 from playbook.checklist.items import Item
 from playbook.errors import BadRequest
 from playbook.lease.lease import Kind
+from playbook.messages.facts import Audience
 from playbook.messages.hotfix import before_the_fix
 from playbook.messages.not_started import asked_hotfix
 from playbook.messages.report import Note
@@ -24,6 +24,7 @@ from playbook.release.plan import Order
 from playbook.release.request import HotfixRequest
 from playbook.release.version import ReleaseRequest
 from tasks.announce import notify_hotfix_started, notify_not_started
+from tasks.asked import asked_flow
 from tasks.deployments import record_beginning
 from tasks.drift import check_drift
 from tasks.each_service import finish_all
@@ -37,7 +38,7 @@ from tasks.run_name import name_run
 from tasks.validation import exploit_check
 
 
-@flow(name="hotfix", flow_run_name="hotfix {request.version} to {environment}")
+@asked_flow(name="hotfix", flow_run_name="hotfix {request.version} to {environment}", audience=Audience.RELEASES)
 async def hotfix(request: HotfixRequest, environment: str = "production") -> State[None]:
     """Give every user a fix that cannot wait. A normal release that is running gives way to it.
 

@@ -7,7 +7,7 @@ Whatever stops it leaves writes off and says how to go on; started again, it goe
 import asyncio
 from functools import partial
 
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
@@ -15,7 +15,7 @@ from flows.restoration import reopen, restore
 from playbook.errors import BadRequest, Fenced, Held, Refused, ReleaseError
 from playbook.lease.lease import MigrationLease
 from playbook.lease.recovery import Owner
-from playbook.messages.facts import Resolution
+from playbook.messages.facts import Audience, Resolution
 from playbook.messages.not_started import asked_migration
 from playbook.migration import write_freeze
 from playbook.migration.messages import ask_down, ask_several, asking_before, closing, done, kept_words
@@ -23,6 +23,7 @@ from playbook.migration.plan import MigrationRequest, RollbackPlan, Way
 from playbook.migration.progress import gone_on, progress_of, with_progress
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import notify, notify_not_started, this_run
+from tasks.asked import asked_flow
 from tasks.ending import ending
 from tasks.halt import closed_services, notify_stopped
 from tasks.heartbeat import owner_of, with_heartbeat
@@ -48,7 +49,9 @@ from tasks.migration.steps import (
 from tasks.validation import smoke_test
 
 
-@flow(name="migration-rollback", flow_run_name="roll back {request.subject} in {environment}")
+@asked_flow(
+    name="migration-rollback", flow_run_name="roll back {request.subject} in {environment}", audience=Audience.INCIDENTS
+)
 async def migration_rollback(request: MigrationRequest, environment: str = "production") -> State[None]:
     """Take a database migration back, or go on with one that stopped.
 

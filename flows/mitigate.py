@@ -2,21 +2,24 @@
 
 from functools import partial
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
 from playbook.errors import BadRequest
+from playbook.messages.facts import Audience
 from playbook.messages.not_started import asked_mitigation
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import Measure, MitigateRequest
 from tasks import status
 from tasks.announce import notify_mitigated, notify_not_started
+from tasks.asked import asked_flow
 from tasks.ending import ending
 from tasks.mitigation import check_maintenance_revision, mitigate_service, restore_service, watch_effect
 
 
-@flow(name="mitigate", flow_run_name="{request.measure} {request.service} in {environment}")
+@asked_flow(
+    name="mitigate", flow_run_name="{request.measure} {request.service} in {environment}", audience=Audience.INCIDENTS
+)
 async def mitigate(request: MitigateRequest, environment: str = "production") -> State[None]:
     """Lessen the impact on users now, outside any release. The measure ``restore`` goes back to what was before.
 

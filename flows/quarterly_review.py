@@ -2,7 +2,6 @@
 
 from datetime import UTC, date, datetime, timedelta
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.clock import unix_s
@@ -13,13 +12,14 @@ from playbook.messages.facts import Audience, Message
 from playbook.messages.times import day
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import notify
+from tasks.asked import asked_flow
 from tasks.ending import ending
 from tasks.history import keep_page, runs_between
 
 FIRST_DAY, LAST_DAY = date(2020, 1, 1), date(2099, 12, 31)
 
 
-@flow(name="quarterly-review", flow_run_name="review of {environment}")
+@asked_flow(name="quarterly-review", flow_run_name="review of {environment}")
 async def quarterly_review(
     environment: str = "production", first_day: date | None = None, last_day: date | None = None
 ) -> State[None]:

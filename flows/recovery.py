@@ -3,7 +3,6 @@
 import asyncio
 from functools import partial
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
@@ -17,6 +16,7 @@ from playbook.messages.set_aside import stood_down
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import StandDown
 from tasks.announce import notify, notify_late_promotion, notify_set_aside, notify_taken_up
+from tasks.asked import asked_flow
 from tasks.each_service import finish_all
 from tasks.ending import ending
 from tasks.halt import notify_stopped
@@ -30,7 +30,9 @@ from tasks.schedule_names import name_scheduled_runs
 from tasks.start import start
 
 
-@flow(name="recovery", flow_run_name="recover {environment}", on_completion=[name_scheduled_runs, forget_quiet_run])
+@asked_flow(
+    name="recovery", flow_run_name="recover {environment}", on_completion=[name_scheduled_runs, forget_quiet_run]
+)
 async def recovery(environment: str = "production", stand_down: StandDown | None = None) -> State[None]:
     """Resume or revert every release of an environment that has lost its process; leave those that live.
 

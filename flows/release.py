@@ -3,7 +3,6 @@
 import asyncio
 from functools import partial
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
@@ -14,12 +13,14 @@ from flows.preemption import recording_done
 from flows.steps import carry_out
 from playbook.checklist.items import Item
 from playbook.errors import BadRequest, Refused
+from playbook.messages.facts import Audience
 from playbook.messages.not_started import asked_release
 from playbook.messages.report import Note
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.plan import Order
 from playbook.release.version import Image, ReleaseRequest, Version
 from tasks.announce import notify_not_started, notify_starting
+from tasks.asked import asked_flow
 from tasks.build import check_build
 from tasks.deployments import record_beginning
 from tasks.drift import check_drift
@@ -45,7 +46,7 @@ NOTHING_DUE = (
 )
 
 
-@flow(name="release", flow_run_name="release {request.subject} to {environment}")
+@asked_flow(name="release", flow_run_name="release {request.subject} to {environment}", audience=Audience.RELEASES)
 async def release(request: ReleaseRequest, environment: str = "production") -> State[None]:
     """Release a version: staging first, then a canary that is watched, then every user or none.
 

@@ -1,6 +1,5 @@
 """The retrospective of every release (playbook 9): within a day, without being asked."""
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.clock import unix_s
@@ -11,6 +10,7 @@ from playbook.incident.decision_matrix import SEVERITY_OF, Event
 from playbook.messages.facts import Audience, Message, Ticket
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import notify
+from tasks.asked import asked_flow
 from tasks.ending import ending
 from tasks.history import error_ratios, keep_page, keep_records, runs_between, with_steps
 
@@ -20,7 +20,7 @@ LOOKS_BACK_S = 1.5 * DAY_S
 HISTORY_S = 200 * DAY_S
 
 
-@flow(name="retrospective", flow_run_name="retrospective of {environment}")
+@asked_flow(name="retrospective", flow_run_name="retrospective of {environment}")
 async def retrospective(environment: str = "production", run: str = "") -> State[None]:
     """Write the retrospective of each release that ended lately, and open an issue for each thing to follow up.
 

@@ -3,7 +3,6 @@
 import asyncio
 from functools import partial
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
@@ -14,6 +13,7 @@ from playbook.errors import BadRequest, Refused, ReleaseError
 from playbook.lease.build import rollback_lease
 from playbook.lease.lease import Kind
 from playbook.lease.record import Unreadable
+from playbook.messages.facts import Audience
 from playbook.messages.not_started import asked_rollback
 from playbook.messages.set_aside import rolled_back_unrecorded
 from playbook.release.outcome import FlowResult, ReleaseOutcome
@@ -22,6 +22,7 @@ from playbook.release.version import VERSION
 from playbook.rollback import unrecorded
 from playbook.rollback.plan import RollbackPlan, check_free, plan_rollback
 from tasks.announce import notify, notify_not_started, notify_set_aside
+from tasks.asked import asked_flow
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
 from tasks.lease import acquire, holder, signing_key_problem
@@ -34,7 +35,7 @@ from tasks.start import requested_at_s
 from tasks.validation import smoke_test
 
 
-@flow(name="rollback", flow_run_name="roll back {environment}")
+@asked_flow(name="rollback", flow_run_name="roll back {environment}", audience=Audience.INCIDENTS)
 async def rollback(request: RollbackRequest, environment: str = "production") -> State[None]:
     """Take every service back to its previous stable revision together, or to what is named.
 

@@ -2,17 +2,17 @@
 
 import asyncio
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
 from playbook.release.outcome import FlowResult, ReleaseOutcome
+from tasks.asked import asked_flow
 from tasks.ending import ending
 from tasks.telemetry import check_serving_metrics
 from tasks.validation import smoke_test
 
 
-@flow(name="validation", flow_run_name="validate {environment}")
+@asked_flow(name="validation", flow_run_name="validate {environment}")
 async def validation(environment: str = "production") -> State[None]:
     """Run the smoke tests of every service of an environment, and check that its metrics make sense.
 

@@ -6,7 +6,6 @@ It moves no traffic; where the policy says `revert_in_watch`, it starts the roll
 from collections.abc import Sequence
 from functools import partial
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
@@ -16,6 +15,7 @@ from playbook.messages.page import alarm_rollback
 from playbook.messages.watch import watch_passed
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import notify_alarm, notify_watched, watch_words
+from tasks.asked import asked_flow
 from tasks.ending import ending
 from tasks.lease import end_watch
 from tasks.monitor import clock, monitor
@@ -23,7 +23,7 @@ from tasks.start import start
 from tasks.visible_step import visible_step
 
 
-@flow(name="watch", flow_run_name="watch {lease.version} in {environment}")
+@asked_flow(name="watch", flow_run_name="watch {lease.version} in {environment}")
 async def watch(
     lease: AnyLease, environment: str = "production", signature: str = "", measure: str = ""
 ) -> State[None]:

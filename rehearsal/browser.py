@@ -110,6 +110,10 @@ class Ui:
                     return
                 await self.page.reload()
 
+    async def size(self, size: tuple[int, int]) -> None:
+        """The window has this size, in pixels."""
+        await self.page.set_viewport_size({"width": size[0], "height": size[1]})
+
     async def picture(self, path: Path) -> None:
         """Keep what the window shows."""
         await self.page.screenshot(path=path, timeout=3 * PATIENCE_MS)

@@ -19,7 +19,7 @@ async def check_environment() -> None:
     asked = (context.parameters or {}).get("environment") or _default(context)
     async with orchestration.get_client() as client:
         bound_to = (await client.read_deployment(context.flow_run.deployment_id)).name
-    if asked is not None and asked != bound_to:
+    if isinstance(asked, str) and asked != bound_to:  # anything else is refused as what it is (tasks/asked.py)
         flow = context.flow.name if context.flow else "this flow"
         raise Refused(
             f"This deployment acts on {bound_to} only, and the run asked for {asked}. Start {flow}/{asked} instead."

@@ -12,18 +12,19 @@ LINKS = ("https://", "http://")
 
 def table(items: Iterable[Item]) -> str:
     """A row for each item: its answer, whether it stops a release, and what was seen. Markdown."""
-    head = ("| item | answer | fact |", "|---|---|---|")
-    return "\n".join((*head, *(f"| {one.topic.words} | {_answer(one)} | {_fact(one)} |" for one in items)))
+    head = ("| item | fact |", "|---|---|")
+    return "\n".join(
+        (*head, *(f"| {one.answer.mark} {one.topic.words}{_answer(one)} | {_fact(one)} |" for one in items))
+    )
 
 
 def _answer(item: Item) -> str:
-    stops = "" if item.blocks or item.is_met else ", stops nothing"
-    override = (
-        f", overridden by {markdown(str(item.override_in_use.by))}: {markdown(item.override_in_use.reason)}"
-        if item.override_in_use
-        else ""
-    )
-    return f"{item.answer.mark} {item.answer}{stops}{override}"
+    """What its mark does not say."""
+    if item.answer is Answer.PASS:
+        return ""
+    used, stops = item.override_in_use, "" if item.blocks or item.is_met else ", stops nothing"
+    override = f", overridden by {markdown(used.by)}: {markdown(used.reason)}" if used else ""
+    return f": {item.answer}{stops}{override}"
 
 
 def _fact(item: Item) -> str:

@@ -69,8 +69,8 @@ def _after(few: str, what: str) -> str:
 def forecast_table(forecasts: Sequence[Forecast]) -> str:
     """The sentences, and a table of every service. Markdown."""
     head = (
-        "| service | requests/s, last hour | the same hour last week | canary | requests expected | found with "
-        "90 % | to rule out a large fault | to promote on evidence |"
+        "| service | requests/s, last hour | the same hour last week | canary | requests expected | faults found (9 in "
+        "10) | needed to rule out a large fault | needed to promote on evidence |"
     )
     said = "\n".join(f"- {markdown(sentence(one))}" for one in forecasts)
     return "\n".join((said, "", head, "|---|---|---|---|---|---|---|---|", *map(_row, forecasts)))

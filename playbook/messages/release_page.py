@@ -116,7 +116,7 @@ def _under_way(lease: Lease) -> str:
         case Decision.BAKE if lease.bake_start_s is None:
             return f"{canary_share(lease)} are being moved to the new revisions."
         case Decision.BAKE:
-            return f"{canary_share(lease)} are on the new revisions since {clock_s(lease.bake_start_s or 0)}."
+            return f"{canary_share(lease)} have been on the new revisions since {clock_s(lease.bake_start_s or 0)}."
         case Decision.PROMOTE:
             return "all are being moved to the new revisions."
         case Decision.REVERT:
@@ -190,7 +190,7 @@ def _short(text: str, told: str) -> str:
     head, _, reason = text.partition(". ")
     if reason and markdown(reason).rstrip(".") in told:
         return head
-    return text if len(text) <= STEP_MAX else f"{text.partition('; ')[0][:STEP_MAX].rstrip()} …"
+    return text if len(text) <= STEP_MAX else f"{head.partition('; ')[0][:STEP_MAX].rstrip()} …"
 
 
 def every_note(notes: Sequence[Note]) -> str:
@@ -199,8 +199,8 @@ def every_note(notes: Sequence[Note]) -> str:
 
 
 LEGEND = (
-    "Evidence is in odds against the canary, the highest since the bake's start; it decides where the last column "
-    "says. *against stable* counts stable's own requests; *against healthy* counts the last minutes."
+    "Evidence is given as odds that the canary is bad: the highest since the bake began. The judge decides when they "
+    "reach the last column. *against stable* counts stable's own requests, *against healthy* those of the last minutes."
 )
 
 

@@ -124,7 +124,7 @@ def missing(verdict: Verdict, signal: SignalReading, said: Result) -> str:
         if verdict.missing:
             return f"{verdict.missing:,} requests like these"
         if verdict.action is Action.CONTINUE and verdict.eta_s:
-            return f"requests of about {verdict.eta_s:.0f} s"
+            return f"about {verdict.eta_s:.0f} s more of requests"
     if said is Result.UNDECIDED:
         return "a person's decision"
     return "the end of the bake" if verdict.action is Action.CONTINUE else "newer metrics"

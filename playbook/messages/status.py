@@ -158,9 +158,9 @@ def page(status: Status) -> str:
     if status.rollback:
         lines.append(f"**A rollback now** {markdown(_cut(status.rollback))}")
     lines.append(_next(status))
+    lines += [f"**{name}** {_links(found)}" for name, found in _link_rows(status) if found]
     blocks = [f"## {title(status)}", *(f"**{markdown(one)}**" for one in status.notices), BREAK.join(lines)]
-    links = [f"**{name}** {_links(found)}" for name, found in _link_rows(status) if found]
-    blocks += [BREAK.join(links), "### Services", _services(status), "### The last ten runs", _ended(status)]
+    blocks += ["### Services", _services(status), "### The last ten runs", _ended(status)]
     if status.starts:
         blocks += ["### What you can start", *map(_start, status.starts)]
     return "\n\n".join(filter(None, blocks))
@@ -202,7 +202,7 @@ def _lasts(status: Status) -> list[str]:
     if back is not None:
         found.append(f"**Last reverted:** {_run(back, here)}, {moment(back.at_s)}. {markdown(_cut(back.reason))}")
     if hotfix is not None:
-        found.append(f"**Last hotfix:** {_run(hotfix, here)}, {moment(hotfix.at_s)}, by {markdown(hotfix.by)}.")
+        found.append(f"**Last hotfix:** {_run(hotfix, here)}, by {markdown(hotfix.by)}.")
     return found
 
 

@@ -169,6 +169,39 @@ async def test_a_quarter_is_whole_with_thousands_of_runs_and_after_prefect_has_d
     assert await history.runs_between.fn("production", from_s, from_s + 3600) == ()
 
 
+STEPS = 450
+
+
+async def steps_of(server: Server, run_id: str, count: int) -> None:
+    """So many task runs of a run in the server's database."""
+    async with server.client as client:
+        body = {"flow_run_id": run_id, "task_key": "look", "dynamic_key": "0", "name": "look-0"}
+        made = (await client.post("/task_runs/", json=body)).json()["id"]
+    start, end = NOW - timedelta(hours=1), NOW - timedelta(minutes=59)
+    await in_database(server, "UPDATE task_run SET start_time = $2, end_time = $3 WHERE id = $1", made, start, end)
+    same = (
+        "created, updated, task_key, flow_run_id, empirical_policy, task_inputs, tags, labels, run_count, "
+        "flow_run_run_count, total_run_time, start_time, end_time"
+    )
+    insert = (
+        f"INSERT INTO task_run (id, name, dynamic_key, {same}) "
+        f"SELECT gen_random_uuid(), 'look-' || n, n::text, {same} "  # no text from outside
+        "FROM task_run, generate_series(1, $2::int) AS n WHERE id = $1"
+    )
+    await in_database(server, insert, made, count - 1)
+
+
+async def test_every_step_of_a_run_with_hundreds_of_them_is_read_once(server: Server) -> None:
+    """More than two of Prefect's pages, at its own page size: a retrospective names the slowest of all."""
+    run_id = await ended(server, "release", "Promoted", 1, tags=["stepwise"])
+    await steps_of(server, run_id, STEPS)
+    (run,) = await history.runs_between.fn("stepwise", NOW.timestamp() - 7200, NOW.timestamp())
+    (found,) = await history.with_steps.fn([run])
+    assert history.PAGE < STEPS / 2
+    assert sorted(step.name for step in found.steps) == sorted(f"look-{n}" for n in range(STEPS))
+    assert {step.ended_s - step.started_s for step in found.steps} == {60.0}
+
+
 @pytest.mark.parametrize(
     ("name", "request_", "tags", "version"),
     [

@@ -136,10 +136,10 @@ def picture(browser: Browser, ground: Ground) -> Picture:
 
     async def _screen(ui: Ui, scheme: Any, size: tuple[int, int], path: Path) -> None:
         await ui.page.emulate_media(color_scheme=scheme)
-        await ui.page.set_viewport_size({"width": size[0], "height": size[1]})
+        await ui.size(size)
         await ui.page.wait_for_timeout(SETTLES_MS)
         await ui.picture(path)
         await ui.page.emulate_media(color_scheme="light")
-        await ui.page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})
+        await ui.size(WIDE)
 
     return keep

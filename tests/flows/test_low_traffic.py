@@ -151,7 +151,7 @@ def test_a_large_service_keeps_its_share_beside_a_small_one() -> None:
     test_env, run = quiet(1000, users_of={FRONTEND: 100.0})
     assert run.end == "Promoted"
     assert canary_shares(test_env) == {AI_CORE: 10, BACKEND: 10, FRONTEND: 30}
-    assert "10 to 30 % are on the new revisions" in pages(test_env)
+    assert "10 to 30 % have been on the new revisions" in pages(test_env)
     assert "the canary serves 10 to 30 % of the users" in last_page(test_env)
 
 

@@ -1,4 +1,4 @@
-"""Never blind: telemetry as it really is, and what the judge says of it. The table of docs/judge.md is made here."""
+"""Never blind: telemetry as it really is, and what the judge says of it. docs/judge-cases.md has its table."""
 
 import math
 from bisect import bisect_right
@@ -13,7 +13,7 @@ from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Action, Reason, Verdict, judge
 
 POLICY = Policy()
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "judge.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "judge-cases.md"
 TIMES = range(-60, 905, 5)
 EDGES = ("0.05", "0.1", "0.25", "0.5", "1", "2", "5", "+Inf")
 USUAL = (0.4, 0.65, 0.88, 0.95, 0.985, 1, 1, 1)
@@ -204,7 +204,7 @@ def test_each_case_has_its_verdict(case: Case) -> None:
 
 
 def test_the_page_shows_these_cases() -> None:
-    """docs/judge.md has the table that this module makes; copy it from the failure."""
+    """docs/judge-cases.md has the table that this module makes; copy it from the failure."""
     rows = ["| case | verdict | after | sentence |", "|---|---|---|---|"]
     for case in CASES:
         _, verdict = case.told()

@@ -277,7 +277,7 @@ def test_a_release_that_was_taken_back_for_its_telemetry_is_known_by_its_reason(
     assert not is_about_telemetry("Error rate 4.8 % is above 0.5 %.")
 
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "judge.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "judge-cases.md"
 SLOW_SCRAPES = (CounterSeries({"instance": "a"}, ((0.0, 1.0), (30.0, 1.0), (60.0, 1.0))),)
 UNLOADED = replace(STABLE, samples=replace(STABLE.samples, cpu=(), memory=()))
 WORKERS = [(40, 12, 55, 31)[k % 4] + k for k in range(len(TIMES))]
@@ -310,7 +310,7 @@ CASES: dict[str, tuple[RevisionTelemetry, RevisionTelemetry]] = {
 
 
 def test_the_page_shows_these_cases() -> None:
-    """docs/judge.md has the table that this module makes; copy it from the failure."""
+    """docs/judge-cases.md has the table that this module makes; copy it from the failure."""
     rows = ["| case | before the shift | sentence |", "|---|---|---|"]
     for name, (new, stable) in CASES.items():
         found = faults(new, stable, FORM, POLICY, NOW_S)

@@ -110,7 +110,7 @@ def test_what_ended_waits_for_nothing(bake, tick) -> None:
     """A reverted release has rows that were never decided; none of them says what is still missing."""
     text = signals.table((judged(bake, tick, 3),), is_over=True)
     assert "waiting" not in text
-    assert "requests of about" not in text
+    assert "more of requests" not in text
 
 
 def test_while_it_bakes_each_row_says_what_is_missing(bake, tick) -> None:

@@ -51,7 +51,7 @@ def test_the_page_gives_the_whole_command_that_takes_a_release_back() -> None:
     ("decision", "start", "end", "words"),
     [
         (Decision.DEPLOY, None, None, "revisions from before"),
-        (Decision.BAKE, 1.0, None, "10 % are on the new revisions"),
+        (Decision.BAKE, 1.0, None, "10 % have been on the new revisions"),
         (Decision.REVERT, 1.0, None, "being moved back"),
         (Decision.REVERT, 1.0, ReleaseOutcome.REVERTED, "all are back on backend-1"),
         (Decision.PROMOTE, 1.0, ReleaseOutcome.PROMOTED, "all are on the new revisions"),
