@@ -21,6 +21,7 @@ from playbook.release.outcome import FlowResult
 from playbook.text import clean
 from playbook.wrong_request import NEXT, call_problems, shape_problems
 from tasks.announce import notify_not_started
+from tasks.binding import bound_environment
 from tasks.ending import ending
 
 Body = Callable[..., Coroutine[Any, Any, State[None]]]
@@ -94,9 +95,9 @@ def problems_of(body: Callable[..., Any], parameters: dict[str, Any]) -> list[st
 
 
 async def _refused(name: str, body: Body, unread: Unread, audience: Audience | None) -> State[None]:
-    default = inspect.signature(body).parameters.get("environment")
-    given = unread.given.get("environment", default.default if default is not None else "")
-    environment = given if isinstance(given, str) else "production"
+    declared = inspect.signature(body).parameters.get("environment")
+    default = str(declared.default) if declared is not None and declared.default is not declared.empty else ""
+    given = unread.given.get("environment", default)
     request = unread.given.get("request")
     by = request.get("requested_by", "") if isinstance(request, dict) else ""
 
@@ -104,7 +105,8 @@ async def _refused(name: str, body: Body, unread: Unread, audience: Audience | N
         raise BadRequest([*unread.problems, NEXT])
 
     async def tell(outcome: FlowResult) -> None:
-        if audience is not None:
+        environment = given if isinstance(given, str) else await bound_environment() or default
+        if audience is not None and environment:
             asked = Asked(what=name.replace("-", " "), subject="The request could not be read", audience=audience)
             said = asked.model_copy(update={"by": clean(by, 200) if isinstance(by, str) else ""})
             await notify_not_started(environment, said, outcome)

@@ -8,17 +8,24 @@ from prefect.context import FlowRunContext
 from playbook.errors import Refused
 
 
+async def bound_environment() -> str:
+    """The environment that this run's deployment acts on; empty for a run without one. One call to Prefect."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
+        return ""
+    async with orchestration.get_client() as client:
+        return (await client.read_deployment(context.flow_run.deployment_id)).name
+
+
 async def check_environment() -> None:
     """The run's parameter ``environment`` is the name of its deployment. One call to Prefect.
 
     A run without a deployment (a test, a shell) is not bound. Raises: Refused.
     """
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
+    context, bound_to = FlowRunContext.get(), await bound_environment()
+    if context is None or not bound_to:
         return
     asked = (context.parameters or {}).get("environment") or _default(context)
-    async with orchestration.get_client() as client:
-        bound_to = (await client.read_deployment(context.flow_run.deployment_id)).name
     if isinstance(asked, str) and asked != bound_to:  # anything else is refused as what it is (tasks/asked.py)
         flow = context.flow.name if context.flow else "this flow"
         raise Refused(
