@@ -137,7 +137,7 @@ class Falls(NamedTuple):
     def after(self, n: float, x: float) -> "Falls":
         """After a scrape with ``n`` requests, ``x`` of them bad."""
         both = self.x + x
-        if not n or not self.n or not both:
+        if min(n, self.n, both) <= 0:  # nothing to compare, or a counter below zero
             return Falls(n or self.n, x, self.bad + x, self.pairs, self.excess)
         share = self.n / (self.n + n)
         fell = max(0.0, self.x - share * both)

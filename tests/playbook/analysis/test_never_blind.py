@@ -264,6 +264,14 @@ def test_what_is_no_number_is_no_evidence(odd: float) -> None:
         assert judge(later, POLICY).action is Action.CONTINUE
 
 
+def test_a_counter_below_zero_breaks_nothing() -> None:
+    """A gauge that a query takes for a counter: two scrapes that cancel each other out divided by zero."""
+    bad = CounterSeries({"instance": "a", "status": "500"}, ((0.0, 0.0), (5.0, 4.0), (10.0, -2.0)))
+    good = CounterSeries({"instance": "a", "status": "200"}, ((0.0, 0.0), (5.0, 6.0), (10.0, -8.0)))
+    evidence = blank().observe(Observation(40.0, RevisionSamples((bad, good))))
+    assert judge(evidence, POLICY).action in Action
+
+
 def test_a_sample_from_the_future_does_not_stop_the_clock() -> None:
     """A timestamp far ahead is left out; telemetry that ends is still found to be stale."""
     good = CounterSeries({"instance": "a", "status": "200"}, ((0.0, 0.0), (5.0, 10.0), (1e9, 11.0)))
