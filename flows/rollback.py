@@ -11,10 +11,11 @@ from flows.preemption import gave_way, recording_done, take_back_running
 from flows.steps import AFTER_ROLLBACK, carry_out
 from playbook.errors import BadRequest, Refused, ReleaseError
 from playbook.lease.build import rollback_lease
-from playbook.lease.lease import Kind
+from playbook.lease.lease import Kind, RollbackLease
 from playbook.lease.record import Unreadable
 from playbook.messages.facts import Audience
 from playbook.messages.not_started import asked_rollback
+from playbook.messages.report import Report
 from playbook.messages.set_aside import rolled_back_unrecorded
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import RollbackRequest
@@ -81,12 +82,20 @@ async def go_back(env: Environment, request: RollbackRequest) -> FlowResult:
     check_free(found.services, plan)
     snapshots = (one.snapshot for one in found.services.values())
     lease = rollback_lease(plan.version, plan.rollouts, request, snapshots, holder(env, requested_at_s()))
-    back_to = ", ".join(dict.fromkeys(one.back_to.name for one in plan.rollouts if one.back_to))
-    await name_run(f"roll back {env.name} from {plan.version} to {back_to}", plan.version, back_to)
-    report = await note(await open_report(env, lease), f"planned: {plan.version} is taken back")
-    await acquire.with_options(**REVERT)(env, lease)
+    shown = asyncio.ensure_future(show_plan(env, lease, plan))  # side by side with the first write
+    try:
+        await acquire.with_options(**REVERT)(env, lease)
+    finally:
+        report = await shown
     async with with_heartbeat(env, lease):
         return await without(env, found.aside, await carry_out(env, report))
+
+
+async def show_plan(env: Environment, lease: RollbackLease, plan: RollbackPlan) -> Report:
+    """The run is called after where it goes, and has its page."""
+    back_to = ", ".join(dict.fromkeys(one.back_to.name for one in plan.rollouts if one.back_to))
+    await name_run(f"roll back {env.name} from {plan.version} to {back_to}", plan.version, back_to)
+    return await note(await open_report(env, lease), f"planned: {plan.version} is taken back")
 
 
 async def go_back_unrecorded(env: Environment, request: RollbackRequest, problem: str) -> FlowResult:

@@ -59,7 +59,11 @@ class AskedFlow(Flow[..., State[None]]):
 def asked_flow(
     name: str, flow_run_name: str, audience: Audience | None = None, **options: Any
 ) -> Callable[[Body], AskedFlow]:
-    """As Prefect's ``flow``. ``audience``: where people wait for the run, and are told that it did not start."""
+    """As Prefect's ``flow``. ``audience``: where people wait for the run, and are told that it did not start.
+
+    No result is kept: what a run knows stands on the services. Else everyone with Prefect's login could name a storage
+    of results for the whole server, to which runs would write, and from which they would unpickle.
+    """
 
     def decorated(body: Body) -> AskedFlow:
         @functools.wraps(body)
@@ -71,7 +75,7 @@ def asked_flow(
             return await _refused(name, body, unread, audience)
 
         flow: Any = answered
-        return AskedFlow(flow, name=name, flow_run_name=flow_run_name, **options)
+        return AskedFlow(flow, name=name, flow_run_name=flow_run_name, persist_result=False, **options)
 
     return decorated
 

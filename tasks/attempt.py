@@ -1,5 +1,7 @@
 """Whether a run begins, goes on after a pause, or was asked to run again after it had ended."""
 
+from collections.abc import Sequence
+from contextvars import ContextVar
 from enum import StrEnum
 
 from prefect.client import orchestration
@@ -22,7 +24,7 @@ class Attempt(StrEnum):
 
 
 async def attempt() -> Attempt:
-    """Why this process runs. One call to Prefect; none in a run without a deployment, which cannot run again.
+    """Why this process runs. One call to Prefect at most; none without a deployment: such a run cannot run again.
 
     Prefect's own count of runs does not tell: it stays as it is when a run is resumed.
     """
@@ -46,7 +48,7 @@ def not_retried(ended: State) -> Refused:
     )
 
 
-def of_states(states: list[State]) -> Attempt:
+def of_states(states: Sequence[State]) -> Attempt:
     """Why a run with these states (oldest first) runs now: what it was last scheduled for."""
     scheduled = [state for state in states if state.type is StateType.SCHEDULED]
     if scheduled and scheduled[-1].name == RESUMING:
@@ -63,10 +65,18 @@ def check_not_paused() -> None:
         context.flow_run_suspension_request.raise_if_requested()
 
 
-async def _states() -> list[State]:
-    """The states of this run, oldest first."""
+_READ: ContextVar[tuple[FlowRunContext, tuple[State, ...]] | None] = ContextVar("states", default=None)
+
+
+async def _states() -> tuple[State, ...]:
+    """The states of this run, oldest first, as they were when it was first asked here."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
-        return []
-    async with orchestration.get_client() as client:
-        return sorted(await client.read_flow_run_states(context.flow_run.id), key=lambda state: state.timestamp)
+        return ()
+    read = _READ.get()
+    if read is None or read[0] is not context:
+        async with orchestration.get_client() as client:
+            found = await client.read_flow_run_states(context.flow_run.id)
+        read = (context, tuple(sorted(found, key=lambda state: state.timestamp)))
+        _READ.set(read)
+    return read[1]

@@ -1,24 +1,31 @@
 """A deployment acts on the environment that it is named after, whatever the parameters of a run say."""
 
 import inspect
+import os
 
 from prefect.client import orchestration
 from prefect.context import FlowRunContext
 
 from playbook.errors import Refused
 
+DEPLOYMENT = "PLAYBOOK_DEPLOYMENT"
+"""The environment variable in which our worker (worker/bound.py) tells a run the name of its deployment."""
+
 
 async def bound_environment() -> str:
-    """The environment that this run's deployment acts on; empty for a run without one. One call to Prefect."""
+    """The environment that this run's deployment acts on; empty for a run without one. Prefect is asked where the
+    worker has not told it."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
         return ""
+    if told := os.environ.get(DEPLOYMENT):
+        return told
     async with orchestration.get_client() as client:
         return (await client.read_deployment(context.flow_run.deployment_id)).name
 
 
 async def check_environment() -> None:
-    """The run's parameter ``environment`` is the name of its deployment. One call to Prefect.
+    """The run's parameter ``environment`` is the name of its deployment.
 
     A run without a deployment (a test, a shell) is not bound. Raises: Refused.
     """

@@ -5,6 +5,7 @@ pull steps of a deployment. This worker takes none of them from the server: how 
 and which flow it is stand in this module and in the prefect.yaml beside it.
 """
 
+import functools
 import os
 import runpy
 import shlex
@@ -22,6 +23,7 @@ from prefect.workers import process
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from playbook.text import MESSAGE_MAX, clean
+from tasks.binding import DEPLOYMENT
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
@@ -33,10 +35,13 @@ COMMAND = shlex.join([sys.executable, "-I", "-S", str(Path(__file__).with_name("
 """It needs the standard library alone: without the installed packages it starts in half the time."""
 ENTRYPOINT = "PREFECT__FLOW_ENTRYPOINT"
 """With it Prefect's engine loads this flow, and reads neither entrypoint nor pull steps of the deployment."""
+ENVIRONMENT = {"PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false"}
+"""What a run's process gets beside the worker's own: the worker has compared the versions already."""
 
 
+@functools.cache
 def entrypoints(path: Path = DEPLOYMENTS) -> dict[str, str]:
-    """``flow/deployment`` -> entrypoint, of every deployment of prefect.yaml."""
+    """``flow/deployment`` -> entrypoint, of every deployment of prefect.yaml as it was when this process began."""
     written: list[dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["deployments"]
     return {f"{flow_name(one['entrypoint'])}/{one['name']}": str(one["entrypoint"]) for one in written}
 
@@ -105,7 +110,7 @@ class BoundConfiguration(ProcessJobConfiguration):
 
     def prepare_for_flow_run(self, *arguments: Any, **named: Any) -> None:
         """As Prefect's, without a command, an environment or a folder from the server."""
-        self.command, self.env, self.working_dir, self.stream_output = COMMAND, {}, None, False
+        self.command, self.env, self.working_dir, self.stream_output = COMMAND, dict(ENVIRONMENT), None, False
         super().prepare_for_flow_run(*arguments, **named)
 
 
@@ -136,7 +141,7 @@ class BoundWorker(ProcessWorker):
             if task_status is not None:
                 task_status.started(0)
             return ProcessWorkerResult(status_code=0, identifier="not started")
-        configuration.env[ENTRYPOINT] = known[named]
+        configuration.env |= {ENTRYPOINT: known[named], DEPLOYMENT: named.partition("/")[2]}
         return await super().run(flow_run, configuration, task_status)
 
 

@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from playbook.errors import Refused
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from rehearsal.server import POOL, Server, prefect_server
-from tasks.binding import check_environment
+from tasks.binding import DEPLOYMENT, check_environment
 from worker.bound import BoundConfiguration, BoundWorker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,6 +92,15 @@ def in_a_run(deployment: str | None, environment: str) -> FlowRunContext:
 async def test_a_run_of_staging_does_not_act_on_production(server: Server, deployment: str) -> None:
     """One sentence says where to go; nothing is opened."""
     with in_a_run(deployment, "production"), pytest.raises(Refused, match=r"acts on staging only.*release/production"):
+        await check_environment()
+
+
+async def test_a_run_that_our_worker_started_is_bound_by_what_the_worker_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect is not asked: there is none here."""
+    monkeypatch.setenv(DEPLOYMENT, "staging")
+    with in_a_run(str(uuid4()), "production"), pytest.raises(Refused, match="acts on staging only"):
+        await check_environment()
+    with in_a_run(str(uuid4()), "staging"):
         await check_environment()
 
 

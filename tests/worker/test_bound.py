@@ -34,6 +34,12 @@ def test_every_deployment_is_known_by_the_name_of_its_flow() -> None:
         assert load_flow_from_entrypoint(entrypoint).name == named.split("/")[0]
 
 
+def test_no_flow_keeps_results() -> None:
+    """Where they are kept is a setting of the server: a person with its login could choose a storage of theirs, which a
+    run would write to and unpickle from."""
+    assert {load_flow_from_entrypoint(entrypoint).persist_result for entrypoint in KNOWN.values()} == {False}
+
+
 def test_a_deployment_as_we_deployed_it_is_started() -> None:
     """Empty pull steps are ours: `pull: []` in prefect.yaml."""
     assert problem("release/production", deployment(), KNOWN) == ""

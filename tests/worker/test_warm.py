@@ -20,3 +20,21 @@ httpx.Client(), httpx.AsyncClient()
 def test_trusted_certificates_are_read_once_and_a_context_of_its_own_stays_one() -> None:
     """The same file gives the same context; one that its maker changes is not shared."""
     subprocess.run([sys.executable, "-c", SHARED], check=True, timeout=60)
+
+
+COMPLETE = """
+import sys, pydantic
+from worker.warm import PREFECT, VENDORS, import_all
+import_all()
+def below(model):
+    for one in model.__subclasses__():
+        yield one
+        yield from below(one)
+assert not [one for one in below(pydantic.BaseModel) if not one.__pydantic_complete__]
+assert not {*PREFECT, *VENDORS} - set(sys.modules)
+"""
+
+
+def test_no_run_has_to_import_or_to_complete_a_model() -> None:
+    """Both take CPU time of each run otherwise, before it moves a user."""
+    subprocess.run([sys.executable, "-c", COMPLETE], check=True, timeout=120)
