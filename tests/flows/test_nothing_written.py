@@ -70,7 +70,7 @@ def told(test_env: TestEnvironment) -> set[str]:
 
 @pytest.mark.parametrize("topic", Topic)
 def test_a_release_whose_gate_does_not_say_yes_writes_nothing(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Staging is untouched too where the gate is asked before it. One that the policy does not block on stops nothing."""
+    """Nor to staging, where the gate is asked before it. One that the policy does not block on stops nothing."""
 
     async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, dict[str, Run], dict[str, int]]:
         runs = {}
