@@ -375,7 +375,7 @@ async def notify_interrupted(env: Environment, report: Report) -> None:
 
 async def notify_asking(env: Environment, report: Report) -> None:
     """`#incident-response` knows that a person is asked, where, and until when."""
-    lines = question(report, page_url(env, report.key))
+    lines = question(report, page_url(env, report.key)).lines
     await notify(env, messages.asking(report, lines, env.run_url(report.lease.flow_run_id)))
 
 
