@@ -58,17 +58,18 @@ class Atlas(HttpBlock):
         found = await self._every(path, f"for the snapshots of {self.cluster}", _backup)
         return tuple(one for one in found if one)
 
-    async def restore(self, backup: str) -> str:
-        """A restore of ``backup`` to the restore cluster is under way. Its id.
+    async def restore(self, backup: str, since_s: float) -> str:
+        """A restore of ``backup`` to the restore cluster is under way, or has ended well since ``since_s`` (unix
+        seconds). Its id.
 
-        One that is under way already is taken for this one: a reply may have been lost. Two calls, or one more for each
-        further hundred of restores.
+        One that is there already is taken for this one: a reply may have been lost, or the process that started it. Two
+        calls, or one more for each further hundred of restores.
         Raises: Transient, Refused (no such snapshot, no such cluster, the role), Conflict.
         """
         path = f"{self._clusters}/{self.cluster}/backup/restoreJobs"
         asked = f"to restore {backup} to {self.restore_cluster}"
         for snapshot, cluster, job in await self._every(path, f"for the restores of {self.cluster}", _restore):
-            if (snapshot, cluster) == (backup, self.restore_cluster) and not job.is_over:
+            if (snapshot, cluster) == (backup, self.restore_cluster) and job.serves_since(since_s):
                 return job.id
         wanted = {
             "deliveryType": "automated",
@@ -125,7 +126,9 @@ def _restore(found: dict[str, Any]) -> tuple[str, str, RestoreJob]:
 def _job(found: dict[str, Any]) -> RestoreJob:
     ended = [word for word in ("failed", "cancelled", "expired") if found.get(word)]
     problem = f"Atlas says that restore {found['id']} is {ended[0]}" if ended else ""
-    return RestoreJob(id=str(found["id"]), is_over=bool(problem or found.get("finishedAt")), problem=problem)
+    ended_at_s = _unix(found["finishedAt"]) if found.get("finishedAt") and not problem else None
+    is_over = bool(problem) or ended_at_s is not None
+    return RestoreJob(id=str(found["id"]), is_over=is_over, problem=problem, ended_at_s=ended_at_s)
 
 
 def _unix(text: str) -> float:

@@ -75,8 +75,8 @@ class Backups(Protocol):
     async def backups(self) -> tuple[Backup, ...]:
         """Every backup that can be restored."""
 
-    async def restore(self, backup: str) -> str:
-        """A restore to the other cluster is under way. Its id. Raises also: Conflict."""
+    async def restore(self, backup: str, since_s: float) -> str:
+        """A restore to the other cluster is under way, or one has ended since then. Its id. Raises also: Conflict."""
 
     async def restore_job(self, job: str) -> RestoreJob:
         """How a restore stands."""

@@ -7,6 +7,8 @@ from functools import partial
 from blocks.environment import Environment
 from playbook.checklist.items import AFTER_STAGING, BEFORE_STAGING, WINDOWS, Item, Topic, refusal
 from playbook.errors import Refused
+from playbook.messages.times import minutes
+from playbook.release.gate import DEADLINE
 from playbook.release.plan import Order
 from tasks.announce import notify_approval, notify_late
 from tasks.checklist import check_item
@@ -85,5 +87,9 @@ async def ask_before_production(env: Environment, order: Order, items: tuple[Ite
 
 async def _approved(env: Environment, order: Order, why: str, items: tuple[Item, ...]) -> None:
     answer = await ask_approval(env.name, str(order.version), why, items, env.gates.approval_deadline_s)
-    if not answer.goes_on:
-        raise Refused(f"{answer.by} did not let {order.version} go on ({why}): {answer.reason}")
+    if answer.goes_on:
+        return
+    if answer.by == DEADLINE:
+        within = minutes(env.gates.approval_deadline_s)
+        raise Refused(f"No person let {order.version} go on within {within} ({why}). Start it again when it may.")
+    raise Refused(f"{answer.by} did not let {order.version} go on ({why}): {answer.reason}")

@@ -69,7 +69,7 @@ async def plan(
     live = f"{env.name} already serves {order.version}: nothing would be released."
     is_live = await already_live(env, order, found)
     lease, forecasts = await lease_for(env, in_use(order, items), found, drift, hotfix)
-    later = ", ".join(topic.words for topic in AFTER_STAGING)
+    later = "; ".join(topic.words for topic in AFTER_STAGING)
     refused = f"It would be refused. {' '.join(one for one in why if one)}" if any(why) else ""
     verdict = live if is_live else refused or f"It may start. Asked after staging: {later}."
     message = f"Plan of {order.version} for {env.name}; nothing was written. {verdict}"

@@ -3,6 +3,7 @@ twice."""
 
 import asyncio
 
+from blocks.clock import unix_s
 from blocks.environment import Environment
 from playbook.errors import Refused
 from playbook.lease.lease import MigrationLease
@@ -45,7 +46,7 @@ async def restore(env: Environment, lease: MigrationLease, why: str) -> Migratio
         answer = await ask(env, lease, ask_restore(lease, backup, lost, target, why))
         if not answer.is_yes:
             return await decline(env, lease, answer)
-        lease = await agreed(env, lease, answer, snapshot=backup.id)
+        lease = await agreed(env, lease, answer, snapshot=backup.id, snapshot_agreed_at_s=unix_s())
     lease = await restored(env, lease, backup)
     if not can_switch(env):
         raise Refused(cannot_switch(env))
@@ -71,7 +72,7 @@ async def agreed(env: Environment, lease: MigrationLease, answer: Consent, **cha
 async def restored(env: Environment, lease: MigrationLease, backup: Backup) -> MigrationLease:
     """The backup is on the separate cluster, and it is the right one. Raises: Refused."""
     if not progress_of(lease).restore_job:
-        job = await start_restore(env, backup.id)
+        job = await start_restore(env, backup.id, progress_of(lease).snapshot_agreed_at_s)
         lease = await save_lease(env, with_progress(lease, restore_job=job))
     if problem := await follow_restore(env, progress_of(lease).restore_job):
         await save_lease(env, with_progress(lease, restore_job=""))  # the next try is a new one

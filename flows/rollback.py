@@ -76,7 +76,7 @@ async def go_back(env: Environment, request: RollbackRequest) -> FlowResult:
     if not plan.rollouts:
         done = FlowResult(
             end=ReleaseOutcome.ROLLED_BACK,
-            message=f"Nothing moved: {env.name} serves {request.to or 'it'} already.",
+            message=f"Nothing moved: {env.name} serves {request.to or 'what it would go back to'} already.",
         )
         return await without(env, found.aside, done)
     check_free(found.services, plan)

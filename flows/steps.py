@@ -233,7 +233,7 @@ async def complete(env: Environment, report: Report) -> FlowResult:
     await asyncio.gather(*(check_settled(env, lease, service) for service in lease.services))
     message = f"{lease.version} serves all users of {', '.join(lease.services)} in {env.name}."
     if isinstance(lease, HotfixLease):
-        message += f" {lease.request.approver} approved it ({lease.request.incident})."
+        message += f" Approved by {lease.request.approver} ({lease.request.incident})."
     elif lease.gate_deadline_s is not None:  # a person was asked
         message += f" {lease.reason.rstrip('.')}."
     outcome = FlowResult(end=ReleaseOutcome.PROMOTED, message=message, release_id=lease.release_id)

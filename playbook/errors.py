@@ -15,6 +15,8 @@ ReleaseError
 └─ NoData        the query is empty     not the canary's fault: INCONCLUSIVE
 """
 
+from collections.abc import Sequence
+
 from playbook.text import MESSAGE_MAX, clean
 
 PROBLEMS_MAX = 100
@@ -87,7 +89,14 @@ class BadRequest(ReleaseError):
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = tuple(clean(problem, MESSAGE_MAX) for problem in problems[:PROBLEMS_MAX])
-        super().__init__("; ".join(self.problems))
+        super().__init__(_joined(self.problems))
+
+
+def _joined(problems: Sequence[str]) -> str:
+    text = ""
+    for problem in problems:
+        text += f"{'' if not text else ' ' if text.endswith(('.', '?')) else '; '}{problem}"
+    return text
 
 
 class NoData(ReleaseError):

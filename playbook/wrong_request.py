@@ -33,14 +33,14 @@ KINDS = {
     "tuple": "a list",
     "date": "a day such as 2025-11-16",
 }
-NEXT = "Correct the request and start it again; nothing was begun"
+NEXT = "Correct the request and start it again."
 
 
 def call_problems(given: Mapping[str, object], annotations: Mapping[str, Any], needed: tuple[str, ...]) -> list[str]:
     """The parameters of a run that its flow does not know, and those that it needs and did not get."""
     known = [name for name in annotations if name != "return"]
     found = [_unknown((), name, known) for name in given if name not in known]
-    return found + [f"{name}: it is missing; {_takes(annotations[name])}" for name in needed if name not in given]
+    return found + [f"{name}: it is missing; {_takes(annotations[name])}." for name in needed if name not in given]
 
 
 def shape_problems(errors: list[Any], annotations: Mapping[str, Any]) -> list[str]:
@@ -48,7 +48,8 @@ def shape_problems(errors: list[Any], annotations: Mapping[str, Any]) -> list[st
     lines: dict[str, str] = {}
     for error in errors:
         place, annotation = _field_of(error["loc"], annotations)
-        lines.setdefault(_name(place), _line(place, annotation, error, annotations))
+        line = _line(place, annotation, error, annotations)
+        lines.setdefault(_name(place), line if line.endswith((".", "?")) else f"{line}.")
     return list(lines.values())
 
 

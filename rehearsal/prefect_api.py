@@ -47,11 +47,21 @@ class PrefectApi:
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
-    async def start(self, deployment: str, parameters: dict[str, Any], key: str = "", *, due_s_ago: float = 0.0) -> Run:
-        """Create a run of ``flow/deployment``, which was due so long ago. Raises RuntimeError with the API's answer
-        where it refuses."""
+    async def start(
+        self,
+        deployment: str,
+        parameters: dict[str, Any],
+        key: str = "",
+        *,
+        due_s_ago: float = 0.0,
+        is_checked: bool = True,
+    ) -> Run:
+        """Create a run of ``flow/deployment``, which was due so long ago. ``is_checked``: against its form, as the UI
+        asks for. Raises RuntimeError with the API's answer where it refuses."""
         found = await self._ask("GET", f"/deployments/name/{deployment}")
         body = {"parameters": parameters, **({"idempotency_key": key} if key else {})}
+        if not is_checked:
+            body["enforce_parameter_schema"] = False
         if due_s_ago:
             due = datetime.fromtimestamp(time.time() - due_s_ago, UTC).isoformat()
             body["state"] = {"type": "SCHEDULED", "state_details": {"scheduled_time": due}}

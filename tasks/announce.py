@@ -234,12 +234,16 @@ async def notify_unfit(env: Environment, message: str) -> None:
 
 async def notify_late(env: Environment, order: Order, late_s: float) -> None:
     """`#releases` knows that a release starts long after its time, and where to let it go on."""
-    await notify(env, not_started.late(env.name, str(order.version), late_s, this_run(env)))
+    await notify(env, not_started.late(env.name, str(order.version), late_s, _until_s(env), this_run(env)))
 
 
 async def notify_approval(env: Environment, order: Order, items: tuple[Item, ...]) -> None:
     """`#releases` knows that a release waits for a person before production is touched."""
-    await notify(env, not_started.approval(env.name, str(order.version), items, this_run(env)))
+    await notify(env, not_started.approval(env.name, str(order.version), items, _until_s(env), this_run(env)))
+
+
+def _until_s(env: Environment) -> float:
+    return unix_s() + env.gates.approval_deadline_s
 
 
 def this_run(env: Environment) -> str:
@@ -371,7 +375,7 @@ async def notify_interrupted(env: Environment, report: Report) -> None:
 
 async def notify_asking(env: Environment, report: Report) -> None:
     """`#incident-response` knows that a person is asked, where, and until when."""
-    lines = question(report, page_url(env, report.key))
+    lines = question(report, page_url(env, report.key)).lines
     await notify(env, messages.asking(report, lines, env.run_url(report.lease.flow_run_id)))
 
 

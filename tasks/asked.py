@@ -53,7 +53,10 @@ class AskedFlow(Flow[..., State[None]]):
                 return dict(super().validate_parameters(parameters))
             except (ParameterTypeError, ParameterBindError, SignatureMismatchError) as wrong:
                 problems = [clean(str(wrong).partition("\n")[0])]
-        return dict.fromkeys(inspect.signature(self.fn).parameters, Unread(problems, parameters))
+        names = inspect.signature(self.fn).parameters
+        unread: dict[str, Any] = dict.fromkeys(names, Unread(problems, parameters))
+        where = parameters.get("environment", names["environment"].default if "environment" in names else None)
+        return unread | ({"environment": where} if isinstance(where, str) and len(names) > 1 else {})
 
 
 def asked_flow(

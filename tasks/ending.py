@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from playbook.errors import BadRequest, Conflict, Fenced, Held, Refused, ReleaseError
-from playbook.release.outcome import FlowResult, ReleaseOutcome
+from playbook.release.outcome import UNTOUCHED, FlowResult, ReleaseOutcome
 from playbook.text import clean
 from tasks import status
 from tasks.attempt import ended_before, not_retried
@@ -42,8 +42,7 @@ async def ending(
                 raise not_retried(ended)
         outcome = await work
     except BadRequest as wrong:
-        refused = _refused(wrong, "; ".join(wrong.problems))
-        outcome = refused.model_copy(update={"is_request_wrong": True})
+        outcome = _refused(wrong).model_copy(update={"is_request_wrong": True})
     except Fenced as newer:
         outcome = FlowResult(end=ReleaseOutcome.FENCED, message=str(newer))
     except Held as held:
@@ -62,6 +61,6 @@ async def ending(
     return state(name=outcome.end.value, message=message)
 
 
-def _refused(error: ReleaseError, why: str = "", end: ReleaseOutcome = ReleaseOutcome.REFUSED) -> FlowResult:
-    before = error.done_before or "Nothing was touched."
-    return FlowResult(end=end, message=f"{before} {why or error}", done_before=error.done_before)
+def _refused(error: ReleaseError, end: ReleaseOutcome = ReleaseOutcome.REFUSED) -> FlowResult:
+    before = error.done_before or UNTOUCHED
+    return FlowResult(end=end, message=f"{before} {error}", done_before=error.done_before)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from typing import Any, Literal, TypeVar
 from uuid import UUID, uuid4
 
@@ -20,7 +20,7 @@ from playbook.checklist.items import Item
 from playbook.form import NOT_BLANK
 from playbook.messages.checklist import table
 from playbook.messages.escape import markdown
-from playbook.messages.hold import PERCENT_MAX, form_text
+from playbook.messages.hold import PERCENT_MAX, Question
 from playbook.messages.times import minutes
 from playbook.release.gate import DEADLINE, JUDGE, Answer, Choice, Consent
 from playbook.text import clean
@@ -117,37 +117,37 @@ async def ask_approval(environment: str, version: str, why: str, items: tuple[It
 
 
 async def ask_person(
-    lines: Sequence[str], deadline_s: float, now_s: float, canary_percent: int, alarm: Coroutine[Any, Any, str]
+    question: Question, deadline_s: float, now_s: float, canary_percent: int, alarm: Coroutine[Any, Any, str]
 ) -> Answer:
     """What a person answers, or REVERT without an answer by ``deadline_s``. Times are unix seconds.
 
-    ``lines`` are the question, in plain text, above the form and in the state of the paused run. An answer that cannot
-    be carried out is asked for again. ``alarm`` runs beside; when it returns a sentence the question ends, and the
+    ``question`` stands above the form and in the state of the paused run. An answer that cannot be carried out is asked
+    for again. ``alarm`` runs beside; when it returns a sentence the question ends, and the
     answer is `JUDGE`'s, REVERT. What it raises is raised.
     """
     clock = asyncio.get_running_loop().time
     ends = clock() + deadline_s - now_s
-    told = tuple(lines)
     watching = asyncio.ensure_future(alarm)
     try:
         while (left_s := ends - clock()) > 0:
-            answer = await _ask_once(told, left_s, canary_percent, watching)
+            answer = await _ask_once(question, left_s, canary_percent, watching)
             problems = answer.problems(canary_percent)
             if not problems:
                 return answer
             get_run_logger().warning("the answer cannot be carried out: %s", "; ".join(problems))
-            told = (f"Your answer could not be carried out: {'; '.join(problems)}.", *lines)
+            wrong = f"Your answer could not be carried out: {'; '.join(problems)}."
+            question = question.model_copy(update={"problem": wrong})
         return _silence(deadline_s - now_s)
     finally:
         watching.cancel()
 
 
-async def _ask_once(lines: Sequence[str], left_s: float, canary_percent: int, alarm: "asyncio.Future[str]") -> Answer:
+async def _ask_once(question: Question, left_s: float, canary_percent: int, alarm: "asyncio.Future[str]") -> Answer:
     silence = _silence(left_s)
     said = {"choice": "revert", "approver": silence.approver, "reason": silence.reason}
     form = decide_form(canary_percent)
-    form._message = "\n".join(lines)
-    given = await answered(form, form_text(lines), left_s, said, alarm)
+    form._message = "\n".join(question.lines)
+    given = await answered(form, question.form, left_s, said, alarm)
     if alarm.done() and not alarm.cancelled() and given.approver == silence.approver:
         return Answer(choice=Choice.REVERT, approver=JUDGE, reason=clean(alarm.result(), REASON_MAX))
     return Answer(

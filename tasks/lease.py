@@ -117,7 +117,7 @@ async def with_link(env: Environment, refusal: ReleaseError) -> ReleaseError:
     snapshots = [read for read in reads if isinstance(read, ServiceSnapshot)]
     records = [Record.of(snapshot) for snapshot in snapshots]
     leases = [record.lease for record in records if isinstance(record, Record) and record.lease]
-    links = (run_url(env, lease) for lease in leases if lease.release_id == refusal.holder)
+    links = (f"Its run: {run_url(env, lease)}" for lease in leases if lease.release_id == refusal.holder)
     return Held(" ".join([str(refusal), *links]), is_same=refusal.is_same, holder=refusal.holder)
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +153,54 @@ def test_every_action_is_pinned_and_no_job_has_more_rights_than_it_names() -> No
             used = [step["uses"] for step in job.get("steps", ()) if "uses" in step]
             assert not [one for one in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", one)]
             assert "permissions" in job
+
+
+LINTERS = {"actionlint": ["actionlint"], "zizmor": ["zizmor", "--offline", "--quiet"]}
+
+
+def linted(linter: str, *files: Path) -> tuple[int, str]:
+    """The exit code of a linter for these workflows, and what it said."""
+    program, *options = LINTERS[linter]
+    command = [str(Path(sys.executable).parent / program), *options, *map(str, files)]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return answer.returncode, answer.stdout + answer.stderr
+
+
+@pytest.mark.parametrize("linter", LINTERS)
+def test_the_workflows_pass_their_linters(linter: str) -> None:
+    """actionlint finds what GitHub would refuse, and zizmor finds security problems."""
+    code, said = linted(linter, *sorted(WORKFLOWS.glob("*.yml")))
+    assert code == 0, said
+
+
+WORKFLOW = """on: issues
+permissions: {}
+jobs:
+  one:
+    runs-on: ubuntu-latest
+    permissions: {}
+    steps:
+      - run: echo done
+"""
+
+
+@pytest.mark.parametrize(
+    ("linter", "old", "new", "says"),
+    [
+        ("actionlint", "echo done", "echo ${{ githb.event_name }}", "undefined variable"),
+        ("actionlint", "    permissions", "    needs: two\n    permissions", "does not exist"),
+        ("zizmor", "echo done", "echo ${{ github.event.issue.title }}", "template-injection"),
+        ("zizmor", "run: echo done", "uses: someone/action@v1", "unpinned-uses"),
+    ],
+    ids=["an unknown context", "a job that needs none", "a title that becomes a command", "a tag that can move"],
+)
+def test_the_linters_fail_on_a_bad_workflow(linter: str, old: str, new: str, says: str, tmp_path: Path) -> None:
+    """They really run: the same workflow without the fault passes."""
+    folder = tmp_path / ".github" / "workflows"
+    folder.mkdir(parents=True)
+    path = folder / "bad.yml"
+    path.write_text(WORKFLOW)
+    assert linted(linter, path)[0] == 0, linted(linter, path)[1]
+    path.write_text(WORKFLOW.replace(old, new, 1))
+    code, said = linted(linter, path)
+    assert (code != 0, says in said) == (True, True), said

@@ -178,8 +178,11 @@ def check_not_held(snapshot: ServiceSnapshot, version: str, ours: str = "") -> R
     if record.holder not in ("", ours):
         is_same = record.holder.startswith(version + "-")
         run = f", flow run {record.lease.flow_run_id}" if record.lease else ""
+        then = "It has this version: follow it there" if is_same else "Start this again once that has ended"
         raise Held(
-            f"{snapshot.service} is held by release {record.holder}{run}.", is_same=is_same, holder=record.holder
+            f"{snapshot.service} is held by release {record.holder}{run}. {then}.",
+            is_same=is_same,
+            holder=record.holder,
         )
     return record
 

@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 
+from pydantic import Field
+
 from playbook.analysis.verdict import Action, Verdict
+from playbook.base import Frozen
 from playbook.lease.lease import Lease
 from playbook.messages.checklist import overridden
 from playbook.messages.escape import markdown
@@ -15,59 +18,75 @@ REASONS_MAX = 3
 """Undecided services that are named; the page has all."""
 NEEDED = "Fill in the first three fields: else it stays Paused."
 """Prefect 3.9.1 checks the answer on its server, not in the dialog, which shows no refusal."""
-AGAIN = "; then it is judged again."
 ASKS = " A person decides when the bake ends."
 """The end of a verdict that is a question now."""
-ALL_NUMBERS = "All numbers: "
 PERCENT_MAX = 50
 """The largest share that a person may give a canary."""
 
 
-def question(report: Report, page_url: str = "") -> tuple[str, ...]:
-    """The lines as plain text: what is asked, until when, what was measured, what each answer does."""
-    lease = report.lease
-    bake = minutes(report.bake_s)
-    lines = [
-        f"Promote {lease.version} to all users of {report.environment}, or revert it?",
-        f"Answer until {clock(lease.gate_deadline_s or 0)} UTC. No answer reverts it.",
-        *_undecided(report.verdicts),
-        *overridden(lease.overrides),
-        f"Users: {_now(lease)}",
-        "promote: all users get it.",
-        f"revert: all users go back to {one_name(lease)}.",
-        f"extend: {canary_share(lease)} of users keep it for 1 to 60 minutes more{AGAIN}",
-    ]
+class Question(Frozen):
+    """What is asked of a person, until when, what was measured, and what each answer does. Plain text."""
+
+    asked: str
+    until: str
+    seen: tuple[str, ...] = Field(description="what could not be decided, and what was overridden")
+    users: str
+    promote: str
+    revert: str
+    at_fields: tuple[str, ...] = Field(description="what extend and raise do; in the form it stands at their fields")
+    page_url: str = ""
+    problem: str = Field("", description="why the answer before could not be carried out")
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The question for a chat, and for the state of the paused run."""
+        return (
+            *filter(None, (self.problem, self.asked, self.until)),
+            *self.seen,
+            f"Users: {self.users}",
+            f"promote: {self.promote}",
+            f"revert: {self.revert}",
+            *self.at_fields,
+            *((f"All numbers: {self.page_url}",) if self.page_url else ()),
+        )
+
+    @property
+    def form(self) -> str:
+        """The question as Markdown above the form, so short that the required fields stand on the first screen."""
+        url = self.page_url.replace("<", "%3C").replace(">", "%3E")
+        link = f"[All numbers](<{url}>) · " if url.startswith(("https://", "http://")) else ""
+        shown = (
+            *((f"**{markdown(self.problem)}**",) if self.problem else ()),
+            f"**{markdown(self.asked)}** {markdown(self.until)}",
+            *map(_with_bold_name, self.seen),
+            f"**Users:** {markdown(self.users)}",
+            f"**promote:** {markdown(self.promote)} **revert:** {markdown(self.revert)}",
+            f"{link}*{NEEDED}*",
+        )
+        return "  \n".join(shown)
+
+
+def question(report: Report, page_url: str = "") -> Question:
+    """What a person is asked about the canary of ``report``."""
+    lease, again = report.lease, "; then it is judged again."
+    at_fields = [f"extend: {canary_share(lease)} of users keep it for 1 to 60 minutes more{again}"]
     if lease.shares[-1] < PERCENT_MAX:
-        lines.append(f"raise: {lease.shares[-1] + 1} to {PERCENT_MAX} % of users get it for {bake}{AGAIN}")
-    return (*lines, f"{ALL_NUMBERS}{page_url}") if page_url else tuple(lines)
+        share = f"{lease.shares[-1] + 1} to {PERCENT_MAX} % of users"
+        at_fields.append(f"raise: {share} get it for {minutes(report.bake_s)}{again}")
+    return Question(
+        asked=f"Promote {lease.version} to all users of {report.environment}, or revert it?",
+        until=f"Answer until {clock(lease.gate_deadline_s or 0)} UTC. No answer reverts it.",
+        seen=(*_undecided(report.verdicts), *overridden(lease.overrides)),
+        users=_now(lease),
+        promote="all users get it.",
+        revert=f"all users go back to {one_name(lease)}.",
+        at_fields=tuple(at_fields),
+        page_url=page_url,
+    )
 
 
-def form_text(lines: Sequence[str]) -> str:
-    """The lines as Markdown above the form, so short that the required fields stand on the first screen.
-
-    What *extend* and *raise* do stands at their fields (`tasks.gate.Decide`).
-    """
-    first, *others = lines
-    shown, last = [f"**{markdown(first)}**"], f"*{NEEDED}*"
-    for line in others:
-        if line.endswith(AGAIN):
-            continue
-        if line.startswith(ALL_NUMBERS):
-            last = f"{_line(line)} · {last}"
-        elif line.startswith(JOINED):
-            shown[-1] += f" {_line(line)}"
-        else:
-            shown.append(_line(line))
-    return "  \n".join([*shown, last])
-
-
-JOINED = ("Answer until ", "revert: ")
-"""How lines begin that stand behind the one before."""
-
-
-def _line(text: str) -> str:
-    if (url := text.removeprefix(ALL_NUMBERS)) != text and url.startswith(("https://", "http://")):
-        return f"[{ALL_NUMBERS.rstrip(': ')}](<{url.replace('<', '%3C').replace('>', '%3E')}>)"
+def _with_bold_name(text: str) -> str:
+    """``service: what was seen`` with the service in bold."""
     name, colon, rest = text.partition(": ")
     return f"**{markdown(name)}:** {markdown(rest)}" if colon and " " not in name else markdown(text)
 

@@ -11,6 +11,7 @@ from playbook.incident.decision_matrix import MATRIX, SEVERITY_OF, Event, Severi
 from playbook.incident.response import Call
 from playbook.messages.checklist import chat_lines
 from playbook.messages.facts import SUMMARY_MAX, Audience, Message, Page
+from playbook.messages.times import clock
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import HotfixRequest, MitigateRequest, RollbackRequest
 from playbook.release.version import ReleaseRequest
@@ -95,7 +96,7 @@ def not_started(outcome: FlowResult, environment: str, asked: Asked, run_url: st
         (
             f"📝 {what} PLANNED, NOT STARTED" if is_plan else f"⏹ {what} DID NOT START ({outcome.end})",
             asked.subject,
-            f"{'Plan' if is_plan else 'Reason'}: {outcome.message}",
+            outcome.message if is_plan else f"Reason: {outcome.why}",
             *(() if has_moved else (f"Users: nothing changed for them in {environment}",)),
             *((f"Requested by: {asked.by}",) if asked.by else ()),
             f"Run: {run_url}",
@@ -113,7 +114,7 @@ def not_started_page(outcome: FlowResult, environment: str, asked: Asked, run_ur
         key=f"{run_of(run_url)}/refused",
         severity=asked.severity,
         calls=(Call(asked.severity.value), *((Call.SECURITY,) if asked.is_security else ())),
-        summary=f"{environment.capitalize()} {asked.what} was refused: {outcome.message}"[:SUMMARY_MAX],
+        summary=f"{environment.capitalize()} {asked.what} was refused: {outcome.why}"[:SUMMARY_MAX],
         details={
             "asked for": asked.subject,
             "requested by": asked.by or "not known",
@@ -130,31 +131,35 @@ def flight_check_failed(environment: str, message: str, run_url: str) -> Message
     return Message(key=f"{run_of(run_url)}/flight-check", audience=Audience.PLATFORM, text="\n".join(lines))
 
 
-def late(environment: str, version: str, late_s: float, run_url: str) -> Message:
-    """A release starts long after its time, and asks before it goes on."""
+def late(environment: str, version: str, late_s: float, until_s: float, run_url: str) -> Message:
+    """A release starts long after its time, and asks until then (unix seconds) whether it goes on."""
     text = "\n".join(
         (
             f"⏰ {environment.upper()} RELEASE IS LATE: it starts {late_s / 60:.0f} minutes after its time",
             f"Version: {version}",
             f"Users: nothing changed for them in {environment}",
-            f"Decide whether it goes on: {run_url}",
+            _decide(until_s, run_url),
         )
     )
     return Message(key=f"{run_of(run_url)}/late", audience=Audience.RELEASES, text=text)
 
 
-def approval(environment: str, version: str, items: Sequence[Item], run_url: str) -> Message:
-    """A release waits for a person before production is touched."""
+def approval(environment: str, version: str, items: Sequence[Item], until_s: float, run_url: str) -> Message:
+    """A release waits for a person, until then (unix seconds), before production is touched."""
     text = "\n".join(
         (
             f"🖐 {environment.upper()} RELEASE WAITS FOR APPROVAL",
             f"Version: {version}",
             *chat_lines(items),
             f"Users: nothing changed for them in {environment}",
-            f"Decide: {run_url}",
+            _decide(until_s, run_url),
         )
     )
     return Message(key=f"{run_of(run_url)}/approval", audience=Audience.RELEASES, text=text)
+
+
+def _decide(until_s: float, run_url: str) -> str:
+    return f"Decide until {clock(until_s)} UTC whether it goes on; without an answer it ends Refused: {run_url}"
 
 
 def run_of(url: str) -> str:

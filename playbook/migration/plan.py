@@ -178,6 +178,7 @@ class MigrationRollback(Frozen):
     is_drained: bool = Field(False, description="requests that were under way when writes were stopped are over")
     is_data_done: bool = Field(False, description="the data is as it was before; code and scaling may follow")
     snapshot: str = Field("", description="id of the backup that a person has agreed to restore")
+    snapshot_agreed_at_s: float = Field(0, description="unix seconds; when that was. 0: before this was kept")
     restore_job: str = Field("", description="id of the restore that was started")
     bases: dict[str, str] = Field(
         default_factory=dict,
@@ -205,6 +206,11 @@ class RestoreJob(Frozen):
     id: str
     is_over: bool
     problem: str = Field("", description="why it ended badly; empty where it did not")
+    ended_at_s: float | None = Field(None, description="unix seconds; None while it is under way, or where it failed")
+
+    def serves_since(self, at_s: float) -> bool:
+        """Whether it is under way, or has ended well at ``at_s`` (unix seconds) or later."""
+        return not self.is_over or (not self.problem and self.ended_at_s is not None and self.ended_at_s >= at_s > 0)
 
 
 def backup_before(backups: Iterable[Backup], at_s: float) -> Backup | None:

@@ -42,6 +42,10 @@ _SUCCESSES = frozenset(
 )
 
 
+UNTOUCHED = "Nothing was touched."
+"""Begins the message of a run that was refused before it did anything."""
+
+
 class FlowResult(Frozen):
     """What became of a run, in a word and a sentence."""
 
@@ -51,3 +55,8 @@ class FlowResult(Frozen):
     done_before: str = Field("", description="what had been done when it was refused; empty: nothing")
     is_request_wrong: bool = Field(False, description="refused because its form was filled in wrong")
     is_declined: bool = Field(False, description="a person said no to it, or none answered; people have been told so")
+
+    @property
+    def why(self) -> str:
+        """The message for a text that says by itself that nothing was touched."""
+        return self.message.removeprefix(UNTOUCHED).strip()

@@ -42,13 +42,14 @@ async def count_lost(env: Environment, backup: Backup) -> dict[str, int]:
 
 
 @task(name="start restore", task_run_name="start restore of {backup}", **WRITE)
-async def start_restore(env: Environment, backup: str) -> str:
-    """A restore of the backup to the separate cluster is under way. Its id; one that is under way already is it.
+async def start_restore(env: Environment, backup: str, since_s: float) -> str:
+    """A restore of the backup to the separate cluster is under way. Its id; one that is there already is it, if it is
+    under way or has ended well since people agreed (``since_s``, unix seconds).
 
     Raises: Refused (users are on that cluster: a restore would remove what they have).
     """
     await _refuse_live_target(env)
-    job = await _atlas(env).restore(backup)
+    job = await _atlas(env).restore(backup, since_s)
     get_run_logger().info("restore %s of backup %s to %s", job, backup, _atlas(env).restore_cluster)
     return job
 

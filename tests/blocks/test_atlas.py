@@ -1,6 +1,7 @@
 """Atlas: snapshots, and a restore that is followed to its end, over HTTP with digest authentication."""
 
 import asyncio
+import time
 from unittest.mock import patch
 
 import pytest
@@ -67,8 +68,10 @@ async def test_a_restore_is_started_and_ends(atlas: Atlas, stand_ins) -> None:
     """Automated, to the separate cluster, whose data is removed first and is then the snapshot's."""
     put: list[object] = []
     stand_ins.vendors.atlas._restore = put.append
-    job = await atlas.restore(stand_ins.vendors.atlas.keep_snapshot(USERS, 1000.0))
-    assert await ended(atlas, job) == RestoreJob(id=job, is_over=True)
+    job = await atlas.restore(stand_ins.vendors.atlas.keep_snapshot(USERS, 1000.0), time.time())
+    over = await ended(atlas, job)
+    assert over == RestoreJob(id=job, is_over=True, ended_at_s=over.ended_at_s)
+    assert over.serves_since(1)
     assert put == [{}, USERS]
     (asked,) = stand_ins.told("atlas")
     assert (asked["deliveryType"], asked["targetClusterName"]) == ("automated", "ethixai-production-restore")
@@ -78,10 +81,31 @@ async def test_a_restore_whose_reply_was_lost_is_not_started_twice(atlas: Atlas,
     """The one under way is found, and is this one."""
     backup = stand_ins.vendors.atlas.keep_snapshot(USERS, 1000.0)
     stand_ins.vendors.fault("atlas", applied=True, method="POST", count=1, path="*restoreJobs")
+    agreed_s = time.time()
     with pytest.raises(ReleaseError):
-        await atlas.restore(backup)
-    await atlas.restore(backup)
+        await atlas.restore(backup, agreed_s)
+    await atlas.restore(backup, agreed_s)
     assert len(stand_ins.told("atlas")) == 1
+
+
+async def test_a_restore_that_has_ended_since_people_agreed_is_not_started_again(atlas: Atlas, stand_ins) -> None:
+    """The process that started it died, and it was over before the next one looked. One from before the yes is
+    another one: what it restored may have been changed."""
+    backup = stand_ins.vendors.atlas.keep_snapshot(USERS, 1000.0)
+    agreed_s = float(int(time.time()))  # Atlas writes whole seconds
+    job = await atlas.restore(backup, agreed_s)
+    await ended(atlas, job)
+    assert await atlas.restore(backup, agreed_s) == job
+    assert await atlas.restore(backup, time.time() + 60) != job
+    assert len(stand_ins.told("atlas")) == 2
+
+
+async def test_a_restore_that_ended_badly_is_started_again(atlas: Atlas, stand_ins) -> None:
+    """It has restored nothing."""
+    backup = stand_ins.vendors.atlas.keep_snapshot(USERS, 1000.0)
+    stand_ins.vendors.atlas.restores_fail("failed")
+    await ended(atlas, job := await atlas.restore(backup, 1))
+    assert await atlas.restore(backup, 1) != job
 
 
 @pytest.mark.parametrize("word", ["failed", "cancelled", "expired"])
@@ -89,14 +113,14 @@ async def test_a_restore_may_end_badly(atlas: Atlas, stand_ins, word: str) -> No
     """It is over, and the problem is said in Atlas's word."""
     backup = stand_ins.vendors.atlas.keep_snapshot(USERS, 1000.0)
     stand_ins.vendors.atlas.restores_fail(word)
-    job = await ended(atlas, await atlas.restore(backup))
+    job = await ended(atlas, await atlas.restore(backup, time.time()))
     assert word in job.problem
 
 
 async def test_a_snapshot_that_does_not_exist_is_refused(atlas: Atlas) -> None:
     """In Atlas's own words, with the snapshot named."""
     with pytest.raises(Refused, match="No snapshot with ID abc exists"):
-        await atlas.restore("abc")
+        await atlas.restore("abc", 0)
 
 
 async def test_wrong_credentials_are_refused_and_not_shown(atlas: Atlas) -> None:

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from wire import Step, Wire
 
 from blocks import Atlas, MongoDB
+from blocks.clock import unix_s
 from blocks.mongodb import OURS
 from blocks.secret_reference import SecretReference
 
@@ -108,8 +109,8 @@ class Backups:
     group, cluster, restore_cluster = "0" * 24, "ethixai-production", "ethixai-production-restore"
     restore_wait_s, poll_interval_s = 3600.0, 10.0
 
-    def __init__(self, wire: Wire, target: Database, restore_uri: str) -> None:
-        self._wire, self._target = wire, target
+    def __init__(self, wire: Wire, target: Database, restore_uri: str, takes_s: float = RESTORE_S) -> None:
+        self._wire, self._target, self._takes_s = wire, target, takes_s
         self.restore_uri = SecretReference.given(SecretStr(restore_uri))
         self.snapshots: dict[str, tuple[float, Documents]] = {}
         """id -> (unix seconds, what it holds)"""
@@ -136,7 +137,7 @@ class Backups:
 
         def end() -> None:
             self._target.become(self.snapshots[job["snapshotId"]][1])
-            job["finishedAt"] = "by now"
+            job["finishedAt"] = datetime.fromtimestamp(unix_s(), UTC).isoformat()
 
-        asyncio.get_running_loop().call_later(RESTORE_S, end)
+        asyncio.get_running_loop().call_later(self._takes_s, end)
         return job

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cloud import Behaviour, RevisionState
-from database import Backups, Database
+from database import RESTORE_S, Backups, Database
 from driver import Orders, Run, TestEnvironment
 from fixture import ROOT, SERVICES
 from prefect import Flow
@@ -43,6 +43,8 @@ class MigrationRollback(Asked):
     """the backend's writes are stopped by a revision that refuses them, and not by having no instance"""
     is_cancelled: bool = False
     """a person cancels it: it halts with a page, and is started again in the end"""
+    restore_s: float = RESTORE_S
+    """how long a restore takes"""
 
     async def prepare(self, test_env: TestEnvironment) -> None:
         """Production has a database, its migrations, backups, and the releases that belong to them."""
@@ -50,7 +52,7 @@ class MigrationRollback(Asked):
         database = Database(fixture.wire, lambda: any(map(fixture.production.takes_writes, WRITERS)))
         restored = Database(fixture.wire, lambda: False)
         database.elsewhere[RESTORED] = restored
-        backups = Backups(fixture.wire, restored, RESTORED)
+        backups = Backups(fixture.wire, restored, RESTORED, self.restore_s)
         migrations = Migrations(folder=FOLDER, services=WRITERS, batch=2, connection_secret=SECRET)
         outside = {"mongodb": database, "atlas": backups, "migrations": migrations, "secret_manager": fixture.secrets}
         production = fixture.environments["production"]
@@ -248,5 +250,5 @@ MIGRATION_ROLLBACKS = (
     Down("undo, cancelled", has_maintenance=True, is_cancelled=True),
     Restore("restore", has_maintenance=True),
     Restore("restore, no", is_agreed=False),
-    Restore("restore, halted", hesitates=True),
+    Restore("restore, halted", hesitates=True, restore_s=5),  # it is over before a killed process is missed
 )

@@ -31,6 +31,7 @@ FOUND = [
     ),
     ("restore, no", "cloud run.write", "people were asked again after a denial"),
     ("restore, halted", "pagerduty.page", "it waited for a person, but no page was sent"),
+    ("restore, halted", "POST restoreJobs", "the restore had ended meanwhile, and was started a second time"),
 ]
 """scenario, the calls, and the harm that a kill there once did"""
 

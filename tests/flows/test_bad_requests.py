@@ -60,7 +60,8 @@ def test_a_bad_request_names_its_field_and_writes_nothing(
     told = [] if "environment" in request_ else ["not-started"]
     assert test_env.fixture.slack.keys == told
     assert test_env.fixture.rooms["staging"].said == []
-    assert all(run.message in message.text for message in test_env.fixture.slack.said)
+    reason = run.message.removeprefix("Nothing was touched. ")
+    assert all(f"Reason: {reason}" in message.text for message in test_env.fixture.slack.said)
 
 
 def test_every_wrong_field_is_named_at_once() -> None:

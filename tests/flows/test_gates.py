@@ -312,6 +312,7 @@ def test_approval_before_production(answer: dict[str, str] | None, end: str) -> 
     test_env, run = released(given)
     assert run.end == end, run.message
     assert bool(test_env.fixture.production.writes) is (end == "Promoted")
+    assert answer or "No person let v20251116-abc123 go on within 1 hour" in run.message
     assert any("WAITS FOR APPROVAL" in message.text for message in test_env.fixture.slack.said)
 
 

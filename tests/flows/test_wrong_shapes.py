@@ -154,6 +154,15 @@ def test_a_run_with_such_a_request_is_refused_before_it_begins(
     assert not test_env.fixture.pagerduty.incidents
 
 
+def test_a_request_that_cannot_be_read_names_its_environment() -> None:
+    """The run is called after it; what cannot be read is a question mark."""
+    flow = flow_of("flows.release.release")
+    read = flow.validate_parameters({"request": "v1", "environment": "staging"})
+    assert (flow.flow_run_name or "").format(**read) == "release ? to staging"
+    assert flow.validate_parameters({"request": "v1"})["environment"] == "production"
+    assert str(flow.validate_parameters({"request": {}, "environment": 5})["environment"]) == "?"
+
+
 def test_a_request_of_the_right_shape_is_read_as_before() -> None:
     """Also one that a form sends with null for an empty box."""
     read = flow_of("flows.release.release").validate_parameters({"request": {"version": None}})

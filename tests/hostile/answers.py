@@ -370,6 +370,8 @@ class Server:
 
     def __init__(self, port: int) -> None:
         self.port = port
+        self.seen: list[tuple[str, str]] = []
+        """Method and path of every request so far."""
 
     def url(self, name: str) -> str:
         """The base URL at which every request gets this answer."""
@@ -392,6 +394,7 @@ async def hostile_server() -> AsyncIterator[Server]:
             slug = head.split(b" ")[1].split(b"?")[0].split(b"/")[1]
             slug, *well = slug.split(b"~")
             method = head.split(b" ")[0]
+            running.seen.append((method.decode(), head.split(b" ")[1].decode()))
             await (WELL[method] if method in well else by_slug[slug])(writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, KeyError, asyncio.CancelledError):
             pass

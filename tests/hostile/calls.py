@@ -178,7 +178,7 @@ HTTP: dict[str, Call] = {
         Image(repository="ghcr.io/geoaziz/ethixai-backend", digest="sha256:" + "0" * 64)
     ),
     "Atlas.backups": lambda url: atlas(url).backups(),
-    "Atlas.restore": lambda url: atlas(url).restore("b"),
+    "Atlas.restore": lambda url: atlas(url).restore("b", 0),
     "Atlas.restore_job": lambda url: atlas(url).restore_job("j"),
     "EthixAI.run": every_smoke_test,
     "EthixAI.probe": lambda url: ethixai().probe(url, 2, 0.01),

@@ -5,6 +5,7 @@ A new check joins by itself: every port of the environment leads to the server t
 
 import asyncio
 import inspect
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from unittest.mock import patch
 
 import pytest
 from answers import ANSWERS, Server, hostile_server
-from calls import Ends, against, deadline_s, github, pagerduty, prometheus
+from calls import Ends, against, deadline_s
 from prefect import runtime
 from prefect.logging import disable_run_logger
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
@@ -22,7 +23,9 @@ from test_hostile_google import Hostile, hostile, plain  # noqa: F401  # fixture
 
 import blocks
 from blocks import files
+from blocks.base import OutsideBlock
 from blocks.environment import Environment
+from blocks.plug import plug_of
 from blocks.secret_reference import SecretReference
 from playbook.checklist.items import Item, Topic
 from playbook.migration.plan import Migrations
@@ -52,6 +55,18 @@ CHOSEN = (
 LARGE = {"a compressed bomb", "more than the limit", "a name without an end"}
 """`test_hostile_google` has them for each call."""
 
+READS = re.compile(r"GET|HEAD|(?:Get|List|Search|Access)\w+")
+"""The methods of HTTP and of Google's gRPC services that change nothing."""
+ELSEWHERE = {blocks.EthixAI}
+"""Blocks without an address of their own: they are told the URL of a service."""
+ADDED: dict[str, Any] = {
+    "mongodb": blocks.MongoDB(uri=SecretReference("env:URI"), database="x", connect_timeout_s=0.2),
+    "atlas": blocks.Atlas(
+        public_key="p", private_key=SecretReference("env:KEY"), group="g", cluster="c", restore_cluster="r"
+    ),
+    "migrations": Migrations(folder=str(ROOT / "rehearsal" / "migrations"), services=(BACKEND,)),
+}
+"""What an environment may have, and production's file leaves out."""
 ASKS_NOTHING = {Topic.FREEZE: "the windows stand in the environment file"}
 MAY_PASS: dict[Topic, dict[str, str]] = {
     Topic.LINE: {"404": "Prefect's answer where a variable is not set"},
@@ -86,41 +101,55 @@ async def written() -> Environment:
     return await files.read(ROOT / "environments" / "production.toml", with_secrets=False)
 
 
+def led(block: OutsideBlock, url: str, at: Ends) -> OutsideBlock:
+    """The same block with its addresses at ``url`` and ``at.grpc``, a secret for each reference, and short deadlines.
+
+    Fails where it finds no address in the block.
+    """
+    fields = {name: getattr(block, name) for name in type(block).model_fields}
+    addresses = {name: url for name in fields if name == "url" or name.endswith("_url")}
+    addresses |= {name: at.grpc for name in fields if name == "api_endpoint"}
+    if isinstance(block, blocks.CloudRun):
+        addresses["api_url"] = at.rest or url
+    if isinstance(block, blocks.MongoDB):
+        port = url.split(":")[2].split("/")[0]
+        addresses["uri"] = given(f"mongodb://127.0.0.1:{port}/?directConnection=true")
+    assert addresses or type(block) in ELSEWHERE, f"{type(block).__name__}: name the fields that are its addresses"
+    secrets = {name: given("t" * 32) for name, one in fields.items() if isinstance(one, SecretReference)}
+    limit_s = MONGODB_S if isinstance(block, blocks.MongoDB) else deadline_s()
+    deadlines = dict.fromkeys((name for name in fields if name.endswith("timeout_s")), limit_s)
+    return type(block).model_validate({**fields, **secrets, **deadlines, **addresses})
+
+
+def ports() -> tuple[str, ...]:
+    """Every field of an environment that holds a vendor."""
+    return tuple(name for name, field in Environment.model_fields.items() if plug_of(field))
+
+
 def moved(written: Environment, url: str, at: Ends) -> Environment:
     """The environment with everything that it asks at ``url`` and ``at.grpc``."""
-    port = url.split(":")[2].split("/")[0]
-    database = blocks.MongoDB(
-        uri=given(f"mongodb://127.0.0.1:{port}/?directConnection=true"),
-        database="x",
-        timeout_s=MONGODB_S,
-        connect_timeout_s=MONGODB_S,
-    )
+    whole = written.model_copy(update=ADDED)
+    found: dict[str, Any] = {}
+    for name in ports():
+        held = getattr(whole, name)
+        assert held, f"{name} is in neither environments/production.toml nor ADDED: no answer of it would be tried"
+        found[name] = [led(one, url, at) for one in held] if isinstance(held, list) else led(held, url, at)
     gates = written.gates.model_copy(update={"alerts": ("ErrorBudgetBurn",), "not_needed": {}})
-    ports: dict[str, Any] = {
-        "code_host": github(url),
-        "tickets": github(url),
-        "pagers": [pagerduty(url)],
-        "registry": blocks.Registry(base_url=url, username="u", token=given("t"), timeout_s=deadline_s()),
-        "prometheus": prometheus(url),
-        "cloud_run": blocks.CloudRun(
-            project="p",
-            region="r",
-            api_url=at.rest or url,
-            api_endpoint=at.grpc,
-            read_timeout_s=deadline_s(),
-            write_timeout_s=deadline_s(),
-        ),
-        "secret_manager": blocks.SecretManager(
-            project="p", api_endpoint=at.grpc, names=("mongodb-uri",), timeout_s=deadline_s()
-        ),
-        "mongodb": database,
-        "migrations": Migrations(folder=str(ROOT / "rehearsal" / "migrations"), services=(BACKEND,)),
-        "gates": gates,
-        "release_tracker": None,
-        "channels": [],
-        "atlas": None,
-    }
-    return written.model_copy(update=ports)
+    return whole.model_copy(update={**found, "gates": gates})
+
+
+def test_every_port_of_an_environment_leads_to_the_hostile_server(written: Environment) -> None:
+    """A port that is added later is here by itself, or this fails and names it."""
+    env = moved(written, "http://127.0.0.1:1/x", Ends("127.0.0.1:2", ""))
+    texts = [
+        (f"{name}.{field}", value)
+        for name in ports()
+        for one in (getattr(env, name) if isinstance(getattr(env, name), list) else [getattr(env, name)])
+        for field in type(one).model_fields
+        if isinstance(value := getattr(one, field), str)
+    ]
+    assert [place for place, value in texts if "127.0.0.1" in value]
+    assert not [place for place, value in texts if re.search(r"://(?!127\.0\.0\.1)|^[\w-]+(?:\.[\w-]+)+$", value)]
 
 
 async def asked(written: Environment, topic: Topic, name: str, url: str, at: Ends) -> Item:
@@ -147,6 +176,7 @@ async def test_no_answer_over_http_opens_a_gate(
         *(asked(written, topic, name, server.url(name), Ends(ends.grpc, "")) for name in CHOSEN)
     )
     items = dict(zip(CHOSEN, found, strict=True))
+    assert_only_read(server, handler)
     assert {name for name, item in items.items() if item.is_met} <= set(MAY_PASS.get(topic, {})), items
     assert all(item.is_met or item.model_copy(update={"blocks": True}).is_open for item in found)
 
@@ -165,3 +195,11 @@ async def test_no_answer_over_grpc_opens_a_gate(
         handler.answer = GRPC_ANSWERS[name]
         found = await asked(written, topic, name, server.url("a token that ends never"), ends)
         assert not found.is_met, f"{name}: {found}"
+    assert_only_read(server, handler)
+
+
+def assert_only_read(server: Server, handler: Hostile) -> None:
+    """By what the world saw: no check, whatever it was answered, has asked for a change."""
+    methods = {method for method, _ in server.seen} | set(handler.seen)
+    assert methods
+    assert not {one for one in methods if not READS.fullmatch(one)}

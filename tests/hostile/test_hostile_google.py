@@ -94,8 +94,13 @@ class Hostile(grpc.GenericRpcHandler):
 
     answer: Reply = staticmethod(silence)
 
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        """The name of every method that was called so far."""
+
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         """As grpc asks for it."""
+        self.seen.append(details.method.rpartition("/")[2])
 
         async def handle(request: bytes, context: Any) -> bytes:
             return await self.answer(context)

@@ -101,7 +101,7 @@ def test_an_override_is_told_wherever_the_release_is_mentioned() -> None:
         paused(report, "https://x").text,
         resumed(report, "https://x").text,
         holding(report, ["backend"]).text,
-        asking(report, question(report), "https://x").text,
+        asking(report, question(report).lines, "https://x").text,
         noticed(OVERRIDDEN, "production", worst).text,
         scaled(report, 13).text,
         alarm(OVERRIDDEN, "production", worst, "https://x").text,

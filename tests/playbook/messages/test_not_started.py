@@ -3,14 +3,16 @@
 import pytest
 
 from playbook.incident.decision_matrix import Severity, Symptom
-from playbook.messages.facts import Audience
+from playbook.messages.facts import Audience, Message
 from playbook.messages.not_started import (
     Asked,
+    approval,
     asked_hotfix,
     asked_migration,
     asked_mitigation,
     asked_release,
     asked_rollback,
+    late,
     not_started,
     not_started_page,
 )
@@ -65,6 +67,29 @@ def test_a_refusal_is_told_where_people_wait_and_paged_where_users_wait(
     assert (said.audience, asked.subject in said.text) == (audience, True)
     page = not_started_page(REFUSED, "production", asked, RUN)
     assert (page.severity if page else None) == severity
+
+
+def test_a_refusal_says_once_that_nothing_was_touched() -> None:
+    """The line about users says it; reason and page give the reason at once."""
+    said = not_started(REFUSED, "production", ROLLBACK, RUN)
+    assert "Reason: No permission." in said.text.splitlines()
+    page = not_started_page(REFUSED, "production", ROLLBACK, RUN)
+    assert page is not None
+    assert page.summary == "Production rollback was refused: No permission."
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        late("production", "v20251116-abc123", 5400, 1_763_733_600, RUN),
+        approval("production", "v20251116-abc123", (), 1_763_733_600, RUN),
+    ],
+    ids=["late", "approval"],
+)
+def test_a_question_says_until_when_and_what_silence_does(said: Message) -> None:
+    """Who reads it later knows that it is over."""
+    assert f"Decide until 14:00 UTC whether it goes on; without an answer it ends Refused: {RUN}" in said.text
+    assert "Users: nothing changed for them in production" in said.text
 
 
 @pytest.mark.parametrize(

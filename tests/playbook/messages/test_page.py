@@ -7,7 +7,7 @@ from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Action, Verdict, judge
 from playbook.lease.lease import Decision, HotfixLease, Kind, ReleaseLease, ServiceRollout
 from playbook.messages import opening, signals
-from playbook.messages.hold import form_text, question
+from playbook.messages.hold import Question, question
 from playbook.messages.opening import Opening
 from playbook.messages.phases import Stage, phases
 from playbook.messages.progress import bake_line, bake_text, done_percent
@@ -121,7 +121,8 @@ def test_while_it_bakes_each_row_says_what_is_missing(bake, tick) -> None:
 def test_the_question_of_a_hold_is_ten_lines(bake, tick) -> None:
     """What is asked, until when, value against limit, what each answer does, and where all numbers are."""
     verdict = judged(bake, tick, 3).model_copy(update={"action": Action.INCONCLUSIVE})
-    lines = question(Report(environment="production", lease=LEASE, verdicts=(verdict,), bake_s=900), "https://ui/page")
+    report = Report(environment="production", lease=LEASE, verdicts=(verdict,), bake_s=900)
+    lines = question(report, "https://ui/page").lines
     assert len(lines) <= 10
     assert "v20251116-abc123" in lines[0]
     assert "14:00 UTC" in lines[1]
@@ -137,16 +138,29 @@ def test_the_question_of_a_hold_is_ten_lines(bake, tick) -> None:
 def test_above_the_form_of_a_hold_there_is_only_what_the_form_does_not_say() -> None:
     """Its required fields stand on the first screen of a small window: extend and raise are explained at their
     fields."""
-    lines = ("<script>?", "Answer until 14:00 UTC. No answer reverts it.", "promote: all *get* it.", "revert: none.")
-    more = (
-        "extend: 10 % of users keep it for 1 to 60 minutes more; then it is judged again.",
-        "All numbers: https://x",
+    asked = Question(
+        asked="<script>?",
+        until="Answer until 14:00 UTC.",
+        seen=("backend: revert: 5 % failed", "new errors: here"),
+        users="10 % are on it.",
+        promote="all *get* it.",
+        revert="none.",
+        at_fields=("extend: not here",),
+        page_url="https://x",
     )
-    assert form_text((*lines, *more)).splitlines() == [
-        "**&lt;script&gt;?** Answer until 14:00 UTC. No answer reverts it.  ",
+    shown = [
+        "**&lt;script&gt;?** Answer until 14:00 UTC.  ",
+        "**backend:** revert: 5 % failed  ",
+        "new errors: here  ",
+        "**Users:** 10 % are on it.  ",
         r"**promote:** all \*get\* it. **revert:** none.  ",
         "[All numbers](<https://x>) · *Fill in the first three fields: else it stays Paused.*",
     ]
+    assert asked.form.splitlines() == shown
+    again = asked.model_copy(update={"problem": "Your answer could not be carried out."})
+    assert again.form.splitlines() == ["**Your answer could not be carried out.**  ", *shown]
+    assert again.lines[:2] == ("Your answer could not be carried out.", "<script>?")
+    assert asked.model_copy(update={"page_url": "javascript:x"}).form.count("All numbers") == 0
 
 
 @pytest.mark.parametrize("share", [1, 10, 49, 50, 60])
