@@ -200,7 +200,9 @@ def _lasts(status: Status) -> list[str]:
     hotfix = next((one for one in runs if one.is_hotfix and one.outcome == ReleaseOutcome.PROMOTED.value), None)
     found = []
     if back is not None:
-        found.append(f"**Last reverted:** {_run(back, here)}, {moment(back.at_s)}. {markdown(_cut(back.reason))}")
+        found.append(
+            f"**Last reverted:** {_run(back, here)}, {moment(back.at_s)}. {markdown(_sentence(_cut(back.reason)))}"
+        )
     if hotfix is not None:
         found.append(f"**Last hotfix:** {_run(hotfix, here)}, by {markdown(hotfix.by)}.")
     return found
@@ -209,6 +211,10 @@ def _lasts(status: Status) -> list[str]:
 def _run(one: Ended, without: str = "") -> str:
     """A link to the run, by its name without its outcome, and without what its reader knows."""
     return f"[{markdown(one.name.removesuffix(f': {one.outcome}').removesuffix(without))}]({one.url})"
+
+
+def _sentence(reason: str) -> str:
+    return f"{reason[:1].upper()}{reason[1:]}" + ("" if reason.endswith((".", "…")) else ".")
 
 
 def _cut(reason: str) -> str:

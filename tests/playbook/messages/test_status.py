@@ -225,7 +225,7 @@ def test_each_end_has_its_reason_and_a_link() -> None:
     run = "[release v1 to production](https://prefect/run)"
     assert f"| Thu 20 Nov 14:00 UTC | {run}, by Ada, approved by Grace (CVE-1) | **Reverted** | {why} |" in text
     assert text.count("**Reverted**") == 10
-    assert f"**Last reverted:** [release v1](https://prefect/run), Thu 20 Nov 14:00 UTC. {why}" in text
+    assert f"**Last reverted:** [release v1](https://prefect/run), Thu 20 Nov 14:00 UTC. {why}." in text
 
 
 def test_the_first_screen_says_who_approved_the_last_hotfix() -> None:
