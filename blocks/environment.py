@@ -188,6 +188,11 @@ class Environment(OutsideBlock):
         return plug_in(table) if isinstance(table, dict) else table
 
     @model_validator(mode="after")
+    def _counts_users(self) -> Self:
+        self.queries.without(self.telemetry.health_checks_in_promql)
+        return self
+
+    @model_validator(mode="after")
     def _signs(self) -> Self:
         """Its keys are read through its own Secret Manager, if it names one."""
         manager, keys = self.secret_manager, self.signing.secrets

@@ -49,8 +49,11 @@ name = "instances that answer scrapes"
 for_s = 15
 
 {signals}[queries]
-requests = 'http_requests_total{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
-latency = 'http_request_duration_seconds_bucket{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
+requests = '''
+http_requests_total{{project="{project}",job="{{job}}",revision="{{revision}}",handler!~"{{health_checks}}"}}'''
+latency = '''
+http_request_duration_seconds_bucket{{
+project="{project}",job="{{job}}",revision="{{revision}}",handler!~"{{health_checks}}"}}'''
 cpu = 'cpu_utilization_ratio{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
 memory = 'memory_utilization_ratio{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
 cloud_run_requests = '''
@@ -58,9 +61,11 @@ run_googleapis_com:request_count{{project_id="{project}",service_name="{{service
 start_time = 'process_start_time_seconds{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
 up = 'up{{project="{project}",job="{{job}}",revision="{{revision}}"}}'
 error_ratio = '''
-(sum(rate(http_requests_total{{project="{project}",job="{{job}}",revision="{{revision}}",status=~"5.."}}[15s]))
+(sum(rate(http_requests_total{{
+project="{project}",job="{{job}}",revision="{{revision}}",handler!~"{{health_checks}}",status=~"5.."}}[15s]))
  or vector(0))
-/ sum(rate(http_requests_total{{project="{project}",job="{{job}}",revision="{{revision}}"}}[15s]))'''
+/ sum(rate(http_requests_total{{
+project="{project}",job="{{job}}",revision="{{revision}}",handler!~"{{health_checks}}"}}[15s]))'''
 
 [cloud_run]
 project = "{project}"

@@ -73,7 +73,8 @@ async def _series(
     async def of(revision: str) -> tuple[CounterSeries, ...]:
         selector = env.queries.render("requests", env.service(service), revision)
         try:
-            return await env.prometheus.series(selector, span_s=env.policy.history_s, at_s=until_s)
+            found = await env.prometheus.series(selector, span_s=env.policy.history_s, at_s=until_s)
+            return env.telemetry.of_users(found)
         except NO_TELEMETRY as away:
             get_run_logger().warning("%s: its traffic is not known: %s", service, away)
             return ()

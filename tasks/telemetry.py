@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from prefect import get_run_logger
 
 from blocks.environment import Environment
-from playbook.analysis.samples import RevisionSamples, SeriesAnswer
+from playbook.analysis.samples import CounterSeries, RevisionSamples, SeriesAnswer
 from playbook.analysis.telemetry import NAME
 from playbook.analysis.telemetry_checks import NOT_THE_CODE, RevisionTelemetry, faults
 from playbook.errors import NoData, Refused, Transient
@@ -140,9 +140,20 @@ async def _seen(
             up=answers["up"].series if "up" in answers else (),
             warnings=tuple(text for answer in answers.values() for text in answer.warnings),
             is_native="latency" in slots and not samples.latency and await _is_native(env, service, revision),
+            left_out=await _left_out(env, service, revision, samples) if "requests" in slots else (),
         ),
         refused,
     )
+
+
+async def _left_out(env: Environment, service: str, revision: str, seen: RevisionSamples) -> tuple[CounterSeries, ...]:
+    """The counters of health checks and scrapes, where no user's request was counted."""
+    if any(value for one in env.telemetry.of_users(seen.requests) for _, value in one.samples[-1:]):
+        return ()
+    query = env.queries.render("requests", env.service(service), revision, of_users=False)
+    found = await env.prometheus.series(query, span_s=LOOKBACK_SCRAPES * env.policy.scrape_s)
+    of_users = env.telemetry.of_users(found)
+    return tuple(one for one in found if one not in of_users)
 
 
 async def _is_native(env: Environment, service: str, revision: str) -> bool:

@@ -9,13 +9,15 @@
 - A gap makes one long round. Nothing is invented for it.
 """
 
+import bisect
 import functools
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from playbook.analysis.counters import Batch, Fed, Keys, bucket_of, instance_of
+from playbook.analysis.counters import Batch, Fed, Keys, bucket_of, instances_of
 from playbook.analysis.policy import Policy
 from playbook.analysis.samples import CounterSeries, Labels, has_status, is_error
 
@@ -40,9 +42,10 @@ class Round(NamedTuple):
     memory: float = math.nan
 
 
-LATENCY_COUNTS = ("timed", "slow", "maybe_slow", "very_slow", "stable_timed", "stable_slow", "stable_very_slow")
-COUNTS = ("n", "x", "m", "y", *LATENCY_COUNTS)
-"""The fields of a round that are counts."""
+CANARY_LATENCY = ("timed", "slow", "maybe_slow", "very_slow")
+LATENCY_COUNTS = (*CANARY_LATENCY, "stable_timed", "stable_slow", "stable_very_slow")
+LEVELS = ("cpu", "memory")
+COUNTS = ("n", "x", "m", "y", *LATENCY_COUNTS)  # the fields of a round that are counts
 
 
 class _Requests(NamedTuple):
@@ -59,7 +62,7 @@ def _requests(keys: Keys) -> _Requests:
     return _Requests(
         tuple(place for place, labels in enumerate(said) if is_error(labels)),
         tuple(place for place, labels in enumerate(said) if not has_status(labels)),
-        frozenset(map(instance_of, keys)),
+        frozenset(instances_of(keys)),
     )
 
 
@@ -101,9 +104,7 @@ class Aligner:
     opened_s: float = 0.0
     closed_s: float = -math.inf
     latest_s: float = -math.inf  # last sample of the canary's requests
-    open: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0.0))  # of the open round
-    cpu: float = math.nan
-    memory: float = math.nan
+    open: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0.0))  # the open round
 
     def copy(self) -> "Aligner":
         """One that can be fed without changing this one."""
@@ -116,82 +117,84 @@ class Aligner:
 
     def feed(self, fed: Mapping[str, Fed]) -> list[Round]:
         """The rounds that end with what is new."""
-        nothing, events = Fed(), dict[float, dict[str, list[Batch]]]()
-        for name in ("requests", "latency"):
-            for batch in fed.get(name, nothing).grown:
-                events.setdefault(batch.at_s, {}).setdefault(name, []).append(batch)
-        for name in ("cpu", "memory"):
-            for batch in fed.get(name, nothing).samples:
-                if batch.is_canary:
-                    events.setdefault(batch.at_s, {})[name] = [batch]
+        new = [(name, one) for name in ("requests", "latency") if name in fed for one in fed[name].grown]
+        new += [(name, one) for name in LEVELS if name in fed for one in fed[name].samples if one.is_canary]
+        ends = self._ends([one for name, one in new if name == "requests" and one.is_canary])
+        latest_s = max((max(one.at.values(), default=one.at_s) for _, one in new), default=-math.inf)
+        if self.reported and latest_s > self._late_s:
+            ends.append(self._end(self._late_s))
+        number = functools.partial(bisect.bisect_left, [self.start_s, *(until_s for until_s, _, _ in ends)])
+        stretches: list[list[tuple[str, Batch, Sequence[float]]]] = [[] for _ in range(len(ends) + 2)]
+        for name, batch in new:
+            for place, values in batch.parts(number, -math.inf if name in LEVELS else 0.0).items():
+                stretches[place].append((name, batch, values))
         rounds: list[Round] = []
-        for at_s in sorted(events):
-            self._at(at_s, events[at_s], rounds)
+        for place, stretch in enumerate(stretches[1:]):  # the first one is from before the bake
+            for name, batch, values in stretch:
+                self._count(name, batch, values)
+            if place < len(ends):
+                _, at_s, dt_s = ends[place]
+                rounds.append(Round(at_s, dt_s, **self.open))
+                self.open = dict.fromkeys(COUNTS, 0.0)
         return rounds
 
-    def _at(self, at_s: float, scraped: Mapping[str, Sequence[Batch]], rounds: list[Round]) -> None:
-        """Take in everything that was scraped at one instant."""
-        requests = scraped.get("requests", ())
-        here = next((_requests(one.keys).instances for one in requests if one.is_canary), frozenset[str]())
-        late = at_s > self.opened_s + 1.5 * self.policy.scrape_s
-        if self.reported and (late or not here.isdisjoint(self.reported)):
-            self._close(rounds)
-        is_during = at_s > self.start_s
-        if is_during:
-            self._count(requests)
-            self._time(scraped.get("latency", ()))
-            for batch in scraped.get("cpu", ()):
-                self.cpu = max(batch.values) if math.isnan(self.cpu) else max(self.cpu, *batch.values)
-            for batch in scraped.get("memory", ()):
-                self.memory = max(batch.values) if math.isnan(self.memory) else max(self.memory, *batch.values)
-        if not here:
-            return
-        self.latest_s = max(self.latest_s, at_s)
-        if not is_during:
-            self.live |= here
-            return
-        if not self.reported:
-            self.opened_s = at_s
-        self.reported |= here
-        if self.reported >= self.live:
-            self._close(rounds)
+    def _ends(self, requests: Iterable[Batch]) -> list[tuple[float, float, float]]:
+        """The rounds that end with these scrapes of the canary: until when, their time, their seconds."""
+        scraped: dict[float, set[str]] = defaultdict(set)
+        for batch in requests:
+            for instance in _requests(batch.keys).instances:
+                scraped[batch.at.get(instance, batch.at_s)].add(instance)
+        ends = []
+        for at_s, here in sorted(scraped.items()):
+            if self.reported and at_s > self._late_s:
+                ends.append(self._end(self._late_s))
+            elif not here.isdisjoint(self.reported):
+                ends.append(self._end(math.nextafter(at_s, -math.inf)))
+            self.latest_s = max(self.latest_s, at_s)
+            if at_s <= self.start_s:
+                self.live |= here
+                continue
+            self.opened_s = self.opened_s if self.reported else at_s
+            self.reported |= here
+            if self.reported >= self.live:
+                ends.append(self._end(at_s))
+        return ends
 
-    def _count(self, requests: Iterable[Batch]) -> None:
-        """Add what the request counters grew by."""
-        for _, is_canary, keys, grown, doubtful in requests:
-            where = _requests(keys)
-            n, x = ("n", "x") if is_canary else ("m", "y")
-            self.open[n] += sum(grown)
-            self.open[x] += _sum(grown, where.bad)
-            if doubtful:
-                before_n, before_x = self.doubtful
-                self.doubtful = before_n + sum(doubtful), before_x + _sum(doubtful, where.bad)
-            if is_canary and where.unread:
-                self.unread += _sum(grown, where.unread) + (_sum(doubtful, where.unread) if doubtful else 0.0)
-                self.unread_keys = self.unread_keys.union(keys[place] for place in where.unread)
+    @property
+    def _late_s(self) -> float:
+        """Until when the open round waits for its instances."""
+        return self.opened_s + 1.5 * self.policy.scrape_s
 
-    def _time(self, latency: Iterable[Batch]) -> None:
-        """Add what the histograms grew by."""
-        for _, is_canary, keys, grown, _ in latency:
-            places = _bounds(keys, self.policy.p95_max_s, self.policy.p95_rollback_s)
-            timed, *under = (_sum(grown, one) for one in places)
-            slow, maybe, very = (min(timed, max(0.0, timed - within)) for within in under)
-            if is_canary:
-                more = {"timed": timed, "slow": slow, "maybe_slow": maybe, "very_slow": very}
-            else:
-                more = {"stable_timed": timed, "stable_slow": slow, "stable_very_slow": very}
-            for name, count in more.items():
-                self.open[name] += count
-
-    def _close(self, rounds: list[Round]) -> None:
+    def _end(self, until_s: float) -> tuple[float, float, float]:
         """End the round that is open."""
         begun = max(self.closed_s, self.start_s)
-        at_s = max(begun, self.latest_s)
-        rounds.append(Round(at_s, at_s - begun, **self.open, cpu=self.cpu, memory=self.memory))
-        self.closed_s = at_s
+        self.closed_s = max(begun, self.latest_s)
         self.live, self.reported = self.reported, frozenset()
-        self.open = dict.fromkeys(COUNTS, 0.0)
-        self.cpu = self.memory = math.nan
+        return until_s, self.closed_s, self.closed_s - begun
+
+    def _count(self, name: str, batch: Batch, values: Sequence[float]) -> None:
+        """Add what came of a query in the open round."""
+        _, is_canary, keys, _, doubtful, _ = batch
+        if name in LEVELS:
+            self.open[name] = max(self.open.get(name, -math.inf), *values)
+        elif name == "requests":
+            where = _requests(keys)
+            n, x = ("n", "x") if is_canary else ("m", "y")
+            self.open[n] += sum(values)
+            self.open[x] += _sum(values, where.bad)
+            if doubtful:
+                self.doubtful = self.doubtful[0] + sum(doubtful), self.doubtful[1] + _sum(doubtful, where.bad)
+            if is_canary and where.unread:
+                self.unread += _sum(values, where.unread) + (_sum(doubtful, where.unread) if doubtful else 0.0)
+                self.unread_keys = self.unread_keys.union(keys[place] for place in where.unread)
+        else:
+            places = _bounds(keys, self.policy.p95_max_s, self.policy.p95_rollback_s)
+            timed, *within = (_sum(values, one) for one in places)
+            counts = timed, *(min(timed, max(0.0, timed - one)) for one in within)
+            for kind, count in zip(CANARY_LATENCY, counts, strict=True):
+                kind = kind if is_canary else f"stable_{kind}"
+                if kind in self.open:
+                    self.open[kind] += count
 
 
 def _sum(values: Sequence[float], places: Iterable[int]) -> float:

@@ -9,37 +9,54 @@
   ours from before the bake. It is kept apart.
 - A histogram that came with a bucket missing waits for its next scrape.
 
-Every series of every instance comes here at every look, so what is usual (one new sample, of a known counter, which did
-not fall) takes the shortest way.
+Every series of every instance comes here at every look, so what is usual takes the shortest way: each instance was
+scraped at an instant of its own, and known counters did not fall. Then the instances are one batch, because none
+matters to another. Else what is new is taken in its order in time.
 """
 
 import functools
+import itertools
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter, sub
+from operator import sub
 from typing import NamedTuple
 
 from playbook.analysis.samples import INSTANCE_LABEL, CounterSeries, Labels, Observation, Sides, edge_of, increment
 
 Keys = tuple[Labels, ...]
-COUNTER_MAX = 2.0**53
-"""A float counts no further. A value above it is no count."""
+Scraped = tuple[list[Labels], list[float], list[float]]  # series, and the time and value of a sample of each
+COUNTER_MAX = 2.0**53  # a float counts no further. A value above it is no count.
 
 
 class Batch(NamedTuple):
-    """What was scraped of one side at one instant. ``values``: those of the samples, or what the counters grew by."""
+    """What was scraped of one side, of each instance at one instant. ``values``: those of the samples, or what the
+    counters grew by."""
 
-    at_s: float  # unix seconds
+    at_s: float  # unix seconds; where there are several instants: the first
     is_canary: bool
     keys: Keys
     values: Sequence[float]
     doubtful: Sequence[float] = ()  # what each counter had counted before its first scrape, if that may not count
+    at: Mapping[str, float] = {}  # the instant of each instance, where there are several
+
+    def parts(self, number: Callable[[float], int], other: float = 0.0) -> dict[int, Sequence[float]]:
+        """The values by the number of their instant, which rises with it; ``other`` in the place of those with another
+        number."""
+        first = number(self.at_s)
+        if not self.at or number(max(self.at.values())) == first:
+            return {first: self.values}
+        of = {instance: number(at_s) for instance, at_s in self.at.items()}
+        numbers = list(map(of.__getitem__, instances_of(self.keys)))
+        return {
+            one: [value if mine == one else other for value, mine in zip(self.values, numbers, strict=True)]
+            for one in set(of.values())
+        }
 
 
 class Fed(NamedTuple):
-    """What is new of one query, in time."""
+    """What is new of one query, of each instance in time."""
 
     samples: Sequence[Batch] = ()
     grown: Sequence[Batch] = ()  # where its series are counters
@@ -49,6 +66,12 @@ class Fed(NamedTuple):
 def instance_of(key: Labels) -> str:
     """The instance of a series."""
     return dict(key).get(INSTANCE_LABEL, "")
+
+
+@functools.lru_cache(maxsize=1024)
+def instances_of(keys: Keys) -> tuple[str, ...]:
+    """The instance of each of these series."""
+    return tuple(map(instance_of, keys))
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -99,42 +122,93 @@ class Side:
         )
 
     def new(self, group: Iterable[CounterSeries], ahead_s: float) -> list[Batch]:
-        """The samples that are new, by their time; none later than ``ahead_s``, and none that is no number."""
-        seen, batches = self.seen, dict[float, tuple[list[Labels], list[float]]]()
-        last_s, keys, values = math.nan, list[Labels](), list[float]()
+        """The samples that are new: the first of each series, the second, and so on; none later than ``ahead_s``, and
+        none that is no number."""
+        seen, is_rising, never_s, least, most = self.seen, True, -math.inf, -COUNTER_MAX, COUNTER_MAX
+        keys, times, values = list[Labels](), list[float](), list[float]()
+        layers = [(keys, times, values)]
         for one in group:
             samples, key = one.samples, one.key
             if not samples:
                 continue
             at_s, value = samples[-1]
-            before_s = seen.get(key, -math.inf)
+            before_s = seen.get(key, never_s)
             if at_s <= before_s:
                 continue
-            is_one = len(samples) == 1 or samples[-2][0] <= before_s
-            for at_s, value in samples[-1:] if is_one else _after(samples, before_s):
-                if not (-math.inf < at_s <= ahead_s and -COUNTER_MAX <= value <= COUNTER_MAX):
-                    continue
-                if at_s != last_s:
-                    last_s, (keys, values) = at_s, batches.setdefault(at_s, ([], []))
-                keys.append(key)
-                values.append(value)
+            if len(samples) == 1 or samples[-2][0] <= before_s:
+                if never_s < at_s <= ahead_s and least <= value <= most:
+                    keys.append(key)
+                    times.append(at_s)
+                    values.append(value)
+                    seen[key] = at_s
+                continue
+            after = [
+                one for one in _after(samples, before_s) if never_s < one[0] <= ahead_s and least <= one[1] <= most
+            ]
+            is_rising = is_rising and all(one[0] < other[0] for one, other in itertools.pairwise(after))
+            layers += [([], [], []) for _ in range(len(after) - len(layers))]
+            for layer, (at_s, value) in zip(layers, after, strict=False):
+                layer[0].append(key)
+                layer[1].append(at_s)
+                layer[2].append(value)
                 seen[key] = at_s
-        if batches:
-            self.latest_s = max(self.latest_s, *batches)
-        return [Batch(at_s, self.is_canary, tuple(keys), values) for at_s, (keys, values) in batches.items()]
+        if not keys:
+            return []
+        self.latest_s = max(self.latest_s, *(max(times) for _, times, _ in layers))
+        batches = [self._batch(*one) for one in layers]
+        return self._in_time(layers) if not is_rising or None in batches else [one for one in batches if one]
 
-    def grown(self, batch: Batch, requests: "Side") -> Batch:
-        """What the counters of one scrape grew by. ``requests``: the same side's request counters, which know when an
-        instance was first scraped."""
-        at_s, _, keys, new, _ = batch if batch.keys in self.whole else self._without_partial(batch)
-        if not self.replaced:
-            try:
-                grown = list(map(sub, new, map(self.values.__getitem__, keys)))
-            except KeyError:
-                grown = [-1.0]
-            if min(grown, default=0.0) >= 0:
-                self.values.update(zip(keys, new, strict=True))
-                return Batch(at_s, self.is_canary, keys, grown)
+    def _batch(self, keys: list[Labels], times: list[float], values: list[float]) -> Batch | None:
+        """These samples as one batch; None where those of an instance are of several instants."""
+        first_s, known = min(times), tuple(keys)
+        if first_s == max(times):
+            return Batch(first_s, self.is_canary, known, values)
+        instances = instances_of(known)
+        at = dict(zip(instances, times, strict=True))
+        return (
+            Batch(first_s, self.is_canary, known, values, (), at)
+            if [*map(at.__getitem__, instances)] == times
+            else None
+        )
+
+    def _in_time(self, scraped: Iterable[tuple[Sequence[Labels], Sequence[float], Sequence[float]]]) -> list[Batch]:
+        """A batch for each instant."""
+        found: dict[float, tuple[list[Labels], list[float]]] = defaultdict(lambda: ([], []))
+        for key, at_s, value in itertools.chain(*(zip(*one, strict=True) for one in scraped)):
+            found[at_s][0].append(key)
+            found[at_s][1].append(value)
+        return [Batch(at_s, self.is_canary, tuple(found[at_s][0]), found[at_s][1]) for at_s in sorted(found)]
+
+    def grown(self, new: Sequence[Batch], requests: "Side") -> list[Batch]:
+        """What the counters grew by. ``requests``: the same side's request counters, which know when an instance was
+        first scraped."""
+        found: list[Batch] = []
+        for number, whole in enumerate(new):
+            batch = whole if whole.keys in self.whole else self._without_partial(whole)
+            usual = None if self.replaced else self._usual(batch)
+            if usual is None and batch.at:  # who was born when matters now
+                left = [
+                    (one.keys, [one.at.get(i, one.at_s) for i in instances_of(one.keys)], one.values)
+                    for one in new[number:]
+                ]
+                return found + self.grown(self._in_time(left), requests)
+            found.append(usual or self._unusual(batch, requests))
+        return found
+
+    def _usual(self, batch: Batch) -> Batch | None:
+        """What known counters grew by; None where one of them is new, or fell."""
+        keys, new = batch.keys, batch.values
+        try:
+            grown = list(map(sub, new, map(self.values.__getitem__, keys)))
+        except KeyError:
+            return None
+        if min(grown, default=0.0) < 0:
+            return None
+        self.values.update(zip(keys, new, strict=True))
+        return batch._replace(values=grown)
+
+    def _unusual(self, batch: Batch, requests: "Side") -> Batch:
+        at_s, _, keys, new, _, _ = batch
         for key, value in zip(keys, new, strict=True):
             if value < self.values.get(key, -math.inf):
                 self._forget(key)
@@ -206,7 +280,7 @@ class Side:
         return first_s < at_s or (self.is_canary and at_s - revision_s > self.young_s)
 
 
-def _after(samples: Sequence[tuple[float, float]], before_s: float) -> Sequence[tuple[float, float]]:
+def _after(samples: tuple[tuple[float, float], ...], before_s: float) -> tuple[tuple[float, float], ...]:
     """The samples that are later, of those that rise in time: look from the end."""
     index = len(samples)
     while index and (not samples[index - 1][0] <= before_s or math.isinf(before_s)):
@@ -236,12 +310,13 @@ class Sources:
             if not (said.canary or said.stable):
                 continue
             stable, canary = of[query] = sides[0].copy(), sides[1].copy()
-            new = [*canary.new(said.canary, ahead_s), *stable.new(said.stable, ahead_s)]
-            if not new:
+            new = canary.new(said.canary, ahead_s), stable.new(said.stable, ahead_s)
+            if not any(new):
                 continue
-            new.sort(key=attrgetter("at_s"))
-            requests = of["requests"] if query == "latency" else of[query]
-            is_counter = query in self.counters
-            grown = [of[query][one.is_canary].grown(one, requests[one.is_canary]) for one in new if is_counter]
-            found[query] = Fed(new, grown)
+            known = of["requests"] if query == "latency" else of[query]
+            pairs = (
+                zip((canary, stable), new, (known[True], known[False]), strict=True) if query in self.counters else ()
+            )
+            grown = [batch for side, one, requests in pairs for batch in side.grown(one, requests)]
+            found[query] = Fed([*new[0], *new[1]], grown)
         return Sources(of, self.counters), found

@@ -72,8 +72,8 @@ def _missing(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
     match reason:
         case Reason.TELEMETRY_MISSING:
             return (
-                f"No evidence: no metrics received from {evidence.canary} in {seconds:.0f} s. "
-                "Check that Prometheus scrapes it."
+                f"No evidence: no metrics received from {evidence.canary} in {seconds:.0f} s, but for health checks "
+                "and scrapes, if any. Check that Prometheus scrapes it, and that users reach it."
             )
         case Reason.TELEMETRY_STALE:
             return (
@@ -89,8 +89,8 @@ def _missing(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
             return f"No evidence: the metrics of {evidence.canary} {UNJUDGED} {telemetry_fault(evidence, policy)}"
         case Reason.NO_TRAFFIC:
             return (
-                f"No evidence: {evidence.canary} received no requests in {seconds:.0f} s. "
-                "Send requests, or raise the canary's share."
+                f"No evidence: {evidence.canary} received no requests of users in {seconds:.0f} s (health checks and "
+                "scrapes are not counted). Send requests, or raise the canary's share."
             )
         case Reason.LATENCY_UNKNOWN:
             return (

@@ -3,33 +3,32 @@
 import functools
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from playbook.analysis.counters import Batch, Keys, Side
 from playbook.analysis.policy import Policy
 from playbook.analysis.samples import edge_of
 from playbook.analysis.signals import EVERY_EDGE, Ratio, Signal
 
-ALL = ""
-"""The column of all requests; the others are the bad ones, or those within an edge."""
+ALL = ""  # the column of all requests; the others are the bad ones, or those within an edge
 BAD = "bad"
 Column = str | float
-Bin = dict[tuple[bool, Column], float]
-"""Whether it is the canary's, and the column -> the count."""
+Bin = dict[tuple[bool, Column], float]  # whether it is the canary's, and the column -> the count
 
 
-def add(cells: Bin, batch: Batch, signal: Signal, query: str, policy: Policy) -> None:
-    """Count one scrape of a query of the signal."""
+def add(cells: Bin, batch: Batch, values: Sequence[float], signal: Signal, query: str, policy: Policy) -> None:
+    """Count these values of a batch of a query of the signal."""
     where: frozenset[tuple[str, str]] = frozenset()
     above_s = None
     if isinstance(signal, Ratio):
         if signal.bad and query == signal.bad and query != signal.total:  # these are the bad ones alone
-            cells[batch.is_canary, BAD] = cells.get((batch.is_canary, BAD), 0.0) + sum(batch.values)
+            cells[batch.is_canary, BAD] = cells.get((batch.is_canary, BAD), 0.0) + sum(values)
             return
         where, above_s = frozenset(signal.bad_where.items()), signal.above_s
     for column, places in _columns(batch.keys, where, above_s, policy.p95_max_s).items():
-        count = sum([batch.values[place] for place in places])
-        cells[batch.is_canary, column] = cells.get((batch.is_canary, column), 0.0) + count
+        count = sum([values[place] for place in places])
+        if count or (column == ALL and above_s is None):
+            cells[batch.is_canary, column] = cells.get((batch.is_canary, column), 0.0) + count
 
 
 @functools.lru_cache(maxsize=1024)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from playbook.analysis.alignment import Round
-from playbook.analysis.counters import Batch, Fed, Side, Sources
+from playbook.analysis.counters import Batch, Fed, Side, Sources, instance_of
 from playbook.analysis.levels import Block, Lasting, Level, Window, lasting_tests
 from playbook.analysis.policy import Policy
 from playbook.analysis.samples import Labels
@@ -19,8 +19,7 @@ from playbook.analysis.sequential import Ceiling, Onset, Relative, Shortfall
 from playbook.analysis.signal_counts import ALL, Bin, Column, add, pairs
 from playbook.analysis.signals import Breach, Count, Gauge, Ratio, Share, Signal, Signals
 
-GAP = 3
-"""After so many stretches without samples of one side, the share is not looked at across them."""
+GAP = 3  # after so many stretches without samples of one side, the share is not looked at across them
 NO_TIME = Onset()
 BLOCKS = 5
 """A comparison with stable looks at so many blocks in literal_window_s: longer ones than those of errors, as it only
@@ -28,8 +27,7 @@ has to be known when the bake ends, and the edges of a long block weigh less."""
 RATIOS = (1.5, 3.0, 10.0, 100.0)
 START = (0.1, 0.1, 0.2, 0.15, 0.15, 0.15, 0.15)
 """How the initial 1 is spread over the three bets and the tilts of `RATIOS`."""
-NO_SHARE = Level((0.0,) * 4)
-"""Before the first comparison with the share of users."""
+NO_SHARE = Level((0.0,) * 4)  # before the first comparison with the share of users
 
 
 class Compared(NamedTuple):
@@ -56,8 +54,7 @@ class Compared(NamedTuple):
         )
 
 
-NOTHING = Compared(Level(()), Level(()), Lasting.of())
-"""Before the first stretch."""
+NOTHING = Compared(Level(()), Level(()), Lasting.of())  # before the first stretch
 
 
 @dataclass(slots=True)
@@ -186,19 +183,24 @@ class SignalStates:
         for batch in new:
             if batch.is_canary:
                 for labels, value in zip(batch.keys, batch.values, strict=True):
-                    yield batch.at_s, labels, value
+                    yield batch.at.get(instance_of(labels), batch.at_s), labels, value
 
     def _count(self, state: State, query: str, grown: Sequence[Batch]) -> None:
         """File what counters grew by under the stretch that it belongs to."""
         for batch in grown:
-            if batch.at_s <= self.start_s:
-                continue
-            if isinstance(state.signal, Count):
-                state.events += sum(batch.values) if batch.is_canary else 0.0
-                continue
-            index = math.ceil((batch.at_s - self.start_s) / self.policy.scrape_s) - 1
-            index = max(index, state.next_own if batch.is_canary else state.next_pair)
-            add(state.bins.setdefault(index, {}), batch, state.signal, query, self.policy)
+            least = state.next_own if batch.is_canary else state.next_pair
+            for index, values in batch.parts(self._index).items():
+                if index < 0:  # from before the bake
+                    continue
+                if isinstance(state.signal, Count):
+                    state.events += sum(values) if batch.is_canary else 0.0
+                    continue
+                cells = state.bins.setdefault(max(index, least), {})
+                add(cells, batch, values, state.signal, query, self.policy)
+
+    def _index(self, at_s: float) -> int:
+        """The stretch that an instant belongs to; below 0 before the bake."""
+        return math.ceil((at_s - self.start_s) / self.policy.scrape_s) - 1
 
     def _advance(self, state: State, sides: tuple[Side, Side]) -> None:
         """Judge every stretch that is complete. ``sides``: stable and the canary."""

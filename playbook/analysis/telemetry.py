@@ -11,21 +11,45 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from playbook.analysis.samples import CounterSeries, RevisionSamples
 from playbook.analysis.status import Codes, status_of
 from playbook.base import Written
 
 STATUS = "status"
-AS_WRITTEN = "status_as_written"
-"""Keeps two series apart whose words mean the same status."""
+AS_WRITTEN = "status_as_written"  # keeps two series apart whose words mean the same status
 NAME = "__name__"
-SECONDS_MAX = 300.0
-"""No histogram of requests has an edge above this many seconds, unless its edges are milliseconds."""
+SECONDS_MAX = 300.0  # no histogram of requests has an edge above this many seconds, unless its edges are milliseconds
 IN_MS, IN_S = re.compile(r"(?i)(?:_|^)(?:ms|millis(?:econds)?)(?:_|$)"), re.compile(r"(?i)(?:_|^)(?:s|seconds)(?:_|$)")
 
 LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
+
+HEALTH_CHECKS = (
+    "(/(api|actuator|q|v[0-9]+))*/health(z|check|-check)?(/(live(ness)?|read(y|iness)|start(up|ed)))?/?",
+    "(/-)?/(healthy|livez?|liveness|readyz?|readiness|startupz?|ping)/?",
+    "/metrics/?|/actuator/prometheus",
+    "grpc.health.v1.Health",
+)
+NO_ROUTE = "no route at all"
+"""Stands where no health check is named: in PromQL an empty pattern would leave out what has no such label."""
+ROUTE_LABELS = ("handler", "path", "path_template", "uri", "url", "route", "http_route", "endpoint", "grpc_service")
+"""What exporters name the route: prometheus-fastapi-instrumentator and Go's promhttp ``handler``, express-prom-bundle,
+starlette_exporter and Flask ``path``, Micrometer ``uri``, Echo and Gin ``url``, Ktor ``route``, OpenTelemetry
+``http_route``, gRPC ``grpc_service``."""
+
+
+def _is_route(pattern: str) -> str:
+    """A pattern that Python and PromQL (RE2) read alike, and that leaves out no more than it says."""
+    try:
+        found = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+    if re.search(r"\(\?[^:]|\\[1-9]", pattern):
+        raise ValueError(f"{pattern!r}: Prometheus has no groups such as (?=...) and no \\1; write it without them")
+    if found.fullmatch("") or found.fullmatch("/"):
+        raise ValueError(f"{pattern!r} also matches users' requests (no route, or /); name the health checks' routes")
+    return pattern
 
 
 class Unit(StrEnum):
@@ -53,6 +77,25 @@ class TelemetryForm(Written):
         ("replica", "prometheus_replica", "__replica__", "receive_replica", "thanos_replica"),
         description="Labels that tell two Prometheus servers apart that scrape the same. One copy is kept.",
     )
+    health_checks: tuple[Annotated[str, Field(max_length=300), AfterValidator(_is_route)], ...] = Field(
+        HEALTH_CHECKS,
+        max_length=20,
+        description="Routes of health checks and scrapes, as regular expressions: their requests are no users'.",
+    )
+    route_labels: tuple[LabelName, ...] = Field(ROUTE_LABELS, description="Labels that may say which route it was.")
+
+    def of_users(self, found: Iterable[CounterSeries]) -> tuple[CounterSeries, ...]:
+        """These series without those of health checks and scrapes. One without a route is of users."""
+        pattern = re.compile("|".join(self.health_checks) or NO_ROUTE)
+        return tuple(
+            one for one in found if not any(pattern.fullmatch(one.labels.get(name, "")) for name in self.route_labels)
+        )
+
+    @property
+    def health_checks_in_promql(self) -> str:
+        """The same as one pattern within the quotes of a PromQL string."""
+        pattern = "|".join(self.health_checks) or NO_ROUTE
+        return pattern.replace("\\", "\\\\").replace('"', '\\"')
 
     def status(self, labels: dict[str, str]) -> str | None:
         """The status of a series' requests ("503" or "5xx"); None where it is not known."""
@@ -85,8 +128,8 @@ def edges_of(latency: Iterable[CounterSeries]) -> tuple[float, ...]:
 
 def understood(found: RevisionSamples, form: TelemetryForm) -> RevisionSamples:
     """The same samples in the judge's form. A request whose status is not known has an empty one."""
-    requests = [_with_status(one, form) for one in single(found.requests, form)]
-    latency = single(found.latency, form)
+    requests = [_with_status(one, form) for one in single(form.of_users(found.requests), form)]
+    latency = single(form.of_users(found.latency), form)
     if form.is_in_ms(latency):
         latency = tuple(map(_in_seconds, latency))
     cpu, memory = single(found.cpu, form), single(found.memory, form)

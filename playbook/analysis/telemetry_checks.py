@@ -16,19 +16,13 @@ from playbook.analysis.status import status_of
 from playbook.analysis.telemetry import NAME, TelemetryForm, Unit, edges_of, single
 
 UNJUDGED = "cannot be judged; this says nothing about the code."
-NOT_THE_CODE = f"Its metrics {UNJUDGED}"
-"""Stands in the reason of every release that is taken back for its telemetry."""
-FALLS_MIN = 2
-"""One fall is a restart."""
-FALLS_SHARE = 0.2
-"""Of the scrapes: an instance that restarts does so more rarely."""
-ALIKE_MIN = 100
-"""Requests in a series before its likeness to another one means that both are the same."""
+NOT_THE_CODE = f"Its metrics {UNJUDGED}"  # stands in the reason of every release that is taken back for its telemetry
+FALLS_MIN = 2  # one fall is a restart
+FALLS_SHARE = 0.2  # of the scrapes: an instance that restarts does so more rarely
+ALIKE_MIN = 100  # requests before it means something that two series are alike, or that none is a user's
 ALIKE = 0.02
-INTERVAL_MAX = 1.5
-"""Scrape intervals of the policy that may lie between two scrapes."""
-LONGEST_REQUEST_S = 3600.0
-"""Cloud Run ends a request then, at the latest."""
+INTERVAL_MAX = 1.5  # scrape intervals of the policy that may lie between two scrapes
+LONGEST_REQUEST_S = 3600.0  # Cloud Run ends a request then, at the latest
 SHOWN = 6
 NOT_A_STATUS = frozenset(
     {NAME, INSTANCE_LABEL, "job", "method", "le", "handler", "path", "route", "service", "revision"}
@@ -42,7 +36,8 @@ class RevisionTelemetry:
     """What telemetry says of one revision lately, as it was answered.
 
     ``up``: Prometheus's own samples for each scrape. ``warnings``: of the answers. ``is_native``: the latency is there
-    as a native histogram, without buckets.
+    as a native histogram, without buckets. ``left_out``: counters of health checks and scrapes, where no user's request
+    was counted.
     """
 
     revision: str
@@ -50,6 +45,7 @@ class RevisionTelemetry:
     up: tuple[CounterSeries, ...] = ()
     warnings: tuple[str, ...] = ()
     is_native: bool = False
+    left_out: tuple[CounterSeries, ...] = ()
 
 
 def faults(
@@ -65,6 +61,7 @@ def faults(
         *_interval(new, stable, policy),
         *_age(new, policy, now_s),
         *_unseen(new, stable, policy),
+        *(_users_unseen(new, form) if stable is None and policy.bake_s else ()),
     ]
     return tuple(f"{new.revision}: {text}" for text in found)
 
@@ -236,7 +233,7 @@ def _unmatched(new: RevisionTelemetry, stable: RevisionTelemetry | None, policy:
                 f"{counted:,.0f} requests were counted and none has a duration: nothing matches queries.latency. "
                 "Correct it."
             )
-    elif stable is None or not stable.samples.requests:
+    elif not new.left_out and (stable is None or not stable.samples.requests):
         beside = f", nor {stable.revision}'s" if stable is not None else ""
         yield f"no series is its request counter{beside}: nothing matches queries.requests. Correct it."
 
@@ -276,6 +273,18 @@ def _unseen(new: RevisionTelemetry, stable: RevisionTelemetry | None, policy: Po
             yield (
                 f'{name} has no sample of it{beside}. Correct queries.{slot}, or say policy.allow_unseen = ["{slot}"].'
             )
+
+
+def _users_unseen(new: RevisionTelemetry, form: TelemetryForm) -> Iterator[str]:
+    """A revision that serves users, and has counted health checks alone. A new one has no users yet."""
+    counted = sum(map(_newest, new.left_out))
+    if counted >= ALIKE_MIN:
+        routes = {one.labels[name] for one in new.left_out for name in form.route_labels if one.labels.get(name)}
+        yield (
+            f"all its {counted:,.0f} requests were health checks or scrapes ({_listed(sorted(routes))}) and none was a "
+            "user's, so a canary beside it would be judged by no request. Send users there; if these are users' "
+            "requests, correct telemetry.health_checks."
+        )
 
 
 def _newest(one: CounterSeries) -> float:

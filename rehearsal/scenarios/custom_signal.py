@@ -10,7 +10,8 @@ SIGNALS = """\
 [[signals]]
 name = "refused logins"
 kind = "ratio"
-total = 'http_requests_total{project="ethixai-production",job="{job}",revision="{revision}"}'
+total = '''
+http_requests_total{project="ethixai-production",job="{job}",revision="{revision}",handler!~"{health_checks}"}'''
 bad_where = {status = "401"}
 limit = 0.02
 breach = "rollback"

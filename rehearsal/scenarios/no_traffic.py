@@ -1,4 +1,4 @@
-"""There are no users, so there is no evidence."""
+"""There are no users, so there is no evidence: health checks and scrapes are counted, and are none."""
 
 from rehearsal import checks
 from rehearsal.scenario import Scenario, ScenarioResult

@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from blocks.queries import Queries
+from playbook.analysis.telemetry import HEALTH_CHECKS, TelemetryForm
 from playbook.errors import Refused
 from playbook.release.version import Service
 
@@ -26,6 +27,18 @@ def test_braces_of_promql_are_no_placeholders() -> None:
     """A catalogue may say anything that PromQL can."""
     written = 'sum by (le) (rate(x{service="{service}",status=~"5.."}[5m])) / on() group_left() {__name__="y"}'
     assert queries(cpu=written).render("cpu", SERVICE, "r") == written.replace("{service}", "ethixai-backend")
+
+
+def test_health_checks_are_left_out_where_the_query_says_so() -> None:
+    """With the environment's routes, within the quotes of PromQL; asked for everything, none is left out."""
+    own = queries(requests='n{handler!~"{health_checks}",revision="{revision}"}')
+    usual = own.render("requests", SERVICE, "r")
+    assert usual == f'n{{handler!~"{"|".join(HEALTH_CHECKS)}",revision="r"}}'
+    own.without(TelemetryForm(health_checks=(r"/up\.txt", "/a{2}")).health_checks_in_promql)
+    assert own.render("requests", SERVICE, "r") == r'n{handler!~"/up\\.txt|/a{2}",revision="r"}'
+    assert own.render_any("requests", SERVICE, "r") == own.render("requests", SERVICE, "r")
+    assert own.text_of("requests") == r'n{handler!~"/up\\.txt|/a{2}",revision="{revision}"}'
+    assert own.render("requests", SERVICE, "r", of_users=False) == 'n{handler!~"no route at all",revision="r"}'
 
 
 def test_an_unknown_placeholder_is_named() -> None:

@@ -93,6 +93,10 @@ http_request_duration_seconds_bucket{le="0.5"} {n}
 http_request_duration_seconds_bucket{le="2"} {n}
 http_request_duration_seconds_bucket{le="5"} {n}
 http_request_duration_seconds_bucket{le="+Inf"} {n}
+http_requests_total{method="GET",handler="/api/analyze",status="200"} {n}
+http_requests_total{method="GET",handler="/health/readiness",status="500"} {n}
+http_requests_total{method="GET",handler="/metrics",status="200"} {n}
+http_request_duration_seconds_bucket{handler="/health/readiness",le="5"} {n}
 """
 CLOUD_MONITORING = "".join(
     f"run_googleapis_com:container_{what}_utilizations_bucket"
@@ -153,6 +157,8 @@ async def test_the_shipped_queries_find_what_the_sidecar_writes(environment: Env
                 await asyncio.sleep(0.25)
             up = found.pop("up")
             seen = RevisionTelemetry(revision=REVISION, samples=RevisionSamples(**found), up=up)
+            routes = {one.labels.get("handler") for kind in ("requests", "latency") for one in found[kind]}
+            assert routes == {None, "/api/analyze"}  # health checks and scrapes are left out
             assert faults(seen, None, environment.telemetry, policy, await prometheus.clock()) == ()
             assert await prometheus.value(environment.queries.render("error_ratio", service, REVISION)) == 0
         finally:

@@ -120,6 +120,41 @@ def test_flight_check_and_validation_say_it_too(flow, monkeypatch: pytest.Monkey
     assert f"{BACKEND}-00001-old: the request counters have no label status" in bad.message
 
 
+def as_health_checks(revision: str, one: CounterSeries) -> CounterSeries:
+    """Every request that the backend has counted was a health check."""
+    is_counted = BACKEND in revision and bool({"status", "le"} & one.labels.keys())
+    return replace(one, labels={**one.labels, "handler": "/health/readiness"}) if is_counted else one
+
+
+def test_health_checks_alone_promote_nothing() -> None:
+    """200 a second of them, all well: the release waits for a person, and no answer reverts."""
+
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
+        test_env.fixture.telemetry["production"].shown = as_health_checks
+        test_env.fixture.publish(NEW)
+        run = await test_env.release()
+        await test_env.catch_up()
+        return test_env, run
+
+    test_env, run = play(scenario)
+    assert (run.end, test_env.fixture.versions_served()) == ("Reverted", ALL_OLD), run.message
+    assert "but for health checks and scrapes, if any." in test_env.fixture.slack.text
+
+
+@pytest.mark.parametrize("flow", [flight_check, validation])
+def test_health_checks_alone_are_told_before_a_release(flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A canary beside that stable would be judged by no request."""
+    monkeypatch.setattr("flows.flight_check.dependencies", lambda env: {})
+
+    async def scenario(test_env: TestEnvironment) -> Run:
+        test_env.fixture.telemetry["production"].shown = as_health_checks
+        return await test_env.follow(flow, environment="production")
+
+    run = play(scenario)
+    assert run.end == "Unfit"
+    assert "requests were health checks or scrapes (/health/readiness) and none was a user's" in run.message
+
+
 def baked(change: Callable[[Telemetry], None], *, errors: float = 0.0) -> tuple[TestEnvironment, Run]:
     """A release whose telemetry changes once the canary has users; no person answers."""
 

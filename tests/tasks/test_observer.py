@@ -13,7 +13,7 @@ from playbook.analysis.policy import Policy
 from playbook.analysis.samples import CounterSeries, SeriesAnswer
 from playbook.analysis.signals import DEFAULT_SIGNALS
 from playbook.analysis.telemetry import TelemetryForm
-from playbook.analysis.verdict import Action, Verdict, judge
+from playbook.analysis.verdict import Action, Reason, Verdict, judge
 from playbook.errors import Refused
 from playbook.release.traffic import TrafficSplit
 from playbook.release.version import Service, Telemetry
@@ -26,11 +26,19 @@ BROKEN = 1.0
 class Prometheus:
     """Counters of a canary, of which a share fails from the start, and of a healthy stable, as Prometheus gives them.
 
-    ``refused``: parts of queries that are refused. ``late_s``: until a sample is visible.
+    ``refused``: parts of queries that are refused. ``late_s``: until a sample is visible. ``route``: a label of the
+    canary's counters that says what was asked for.
     """
 
-    def __init__(self, refused: Iterable[str] = (), late_s: float = 0.0, fails: float = BROKEN) -> None:
+    def __init__(
+        self,
+        refused: Iterable[str] = (),
+        late_s: float = 0.0,
+        fails: float = BROKEN,
+        route: dict[str, str] | None = None,
+    ) -> None:
         self.refused, self.late_s, self.fails = set(refused), late_s, fails
+        self.route = route or {}
         self.now_s = START_S
         self.asked: list[str] = []
 
@@ -70,8 +78,11 @@ class Prometheus:
         else:
             level = 1.0 if query.startswith("up") else 0.3
             return (CounterSeries({"instance": "a"}, tuple((t, level) for t in times)),)
+        route = self.route if is_canary and not query.startswith("cloud") else {}
         return tuple(
-            CounterSeries({"instance": "a", label: value}, tuple((t, rate * share * (t - first_s)) for t in times))
+            CounterSeries(
+                {"instance": "a", label: value, **route}, tuple((t, rate * share * (t - first_s)) for t in times)
+            )
             for value, share in shares.items()
         )
 
@@ -142,6 +153,22 @@ async def test_a_canary_that_fails_is_rolled_back_whatever_else_is_missing(
     verdict = await watched(Prometheus(refused, late_s))
     assert verdict.action is Action.ROLLBACK
     assert verdict.at_s - START_S <= within_s
+
+
+@pytest.mark.parametrize("route", [{}, {"handler": "/api/analyze"}, {"uri": "/orders"}])
+async def test_a_healthy_canary_with_users_is_promoted(route: dict[str, str]) -> None:
+    """Whatever its route is called."""
+    verdict = await watched(Prometheus(fails=0.0, route=route))
+    assert verdict.action is Action.PROMOTE, verdict.explanation
+
+
+@pytest.mark.parametrize("route", [{"handler": "/health/readiness"}, {"uri": "/actuator/health"}, {"path": "/metrics"}])
+@pytest.mark.parametrize("fails", [0.0, 0.001])
+async def test_a_canary_with_health_checks_alone_is_never_promoted(route: dict[str, str], fails: float) -> None:
+    """20 a second of them would be more than enough requests; the query of this environment does not leave them out."""
+    verdict = await watched(Prometheus(fails=fails, route=route))
+    assert (verdict.action, verdict.reason) == (Action.INCONCLUSIVE, Reason.TELEMETRY_MISSING)
+    assert "in 900 s, but for health checks and scrapes, if any." in verdict.explanation
 
 
 async def test_a_history_that_comes_later_is_folded_in() -> None:

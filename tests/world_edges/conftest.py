@@ -33,10 +33,15 @@ class App:
         return [(await self.http.get(path, **request)).status_code for _ in range(count)]  # type: ignore[arg-type]
 
     async def metric(self, name: str, **labels: str) -> float:
-        """The sum of the samples of ``/metrics`` with this name and these labels. Fails where there are none."""
+        """The sum of the samples of ``/metrics`` with this name and these labels. Fails where there are none.
+
+        Health checks and scrapes count only where their handler is asked for.
+        """
         text = (await self.http.get("/metrics")).text
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-        found = [s.value for s in samples if s.name == name and labels.items() <= s.labels.items()]
+        of_users = [s for s in samples if not s.labels.get("handler", "").startswith(("/health", "/metrics"))]
+        asked = samples if "handler" in labels else of_users
+        found = [s.value for s in asked if s.name == name and labels.items() <= s.labels.items()]
         assert found, f"no sample of {name}{labels}"
         return sum(found)
 

@@ -19,6 +19,8 @@ async def test_an_exact_share_fails_and_is_counted(start_app: Any) -> None:
     assert await app.metric("http_requests_total", status="500") == 2
     assert await app.metric("http_requests_total") == 45
     assert await app.metric("http_request_duration_seconds_count") == 45
+    assert await app.metric("http_requests_total", handler="/health/readiness", status="200") == 25
+    assert await app.metric("http_requests_total", handler="/metrics") == 5
 
 
 async def test_errors_begin_after_a_while(start_app: Any) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from ethixai.api import ROUTES, Answer, encoded, patched, read_only, respond
+from ethixai.api import PINGS, ROUTES, Answer, encoded, patched, read_only, respond
 from ethixai.behaviour import LATENCY_S, BadBehaviour, Behaviour, Fate, Settings, parse
 from ethixai.metrics import CONTENT_TYPE, Metrics
 from ethixai.wire import Connection, Request
@@ -46,8 +46,10 @@ class Service:
         """Answer health and metrics at once, anything else after its delay."""
         if request.path in HEALTH:
             status, words = (200, "ok") if self._is_ready else (503, "starting")
+            self._count(request.path, request.method, status, 0.0)
             connection.reply(status, encoded({"status": words}))
         elif request.path == "/metrics" and self._has_metrics:
+            self._count("/metrics", request.method, 200, 0.0)
             connection.reply(200, next(self._asked).text(), CONTENT_TYPE)
         else:
             now = self._loop.time()
@@ -65,7 +67,7 @@ class Service:
         if fails:
             answer = FAILED
             self._tell_error(handler, request.method)
-        next(self._counting).observe(request.method, answer.status, self._loop.time() - arrived)
+        self._count(handler, request.method, answer.status, self._loop.time() - arrived)
         connection.reply(answer.status, answer.body, answer.content_type, answer.headers)
 
     def _meet(self, fate: Fate, request: Request, connection: Connection) -> None:
@@ -76,8 +78,12 @@ class Service:
             case Fate.UNCOUNTED:
                 connection.reply(FAILED.status, FAILED.body)
             case Fate.CLIENT_ERROR:
-                next(self._counting).observe(request.method, NOT_SIGNED_IN.status, LATENCY_S)
+                route, _ = respond(self._routes, request)
+                self._count(route, request.method, NOT_SIGNED_IN.status, LATENCY_S)
                 connection.reply(NOT_SIGNED_IN.status, NOT_SIGNED_IN.body)
+
+    def _count(self, route: str, method: str, status: int, seconds: float) -> None:
+        next(self._counting).observe(route, method, status, seconds)
 
     def _tell_error(self, handler: str, method: str) -> None:
         """One structured line on stderr, at most `ERROR_LINES_PER_S`."""
@@ -112,8 +118,9 @@ async def serve(environ: Mapping[str, str]) -> int:
     cpu_limit = float(environ.get("CPU_LIMIT", "0")) or 1.0
     memory_limit = int(environ.get("MEMORY_LIMIT", "0")) or 512 * MIB
     dependency = Path(environ["DEPENDENCY"]) if environ.get("DEPENDENCY") else None
+    routes = [(route, method) for route, methods in PINGS.items() for method in methods]
     metrics = [
-        Metrics(cpu_limit, memory_limit, label=settings.labels, edges_s=settings.edges_s)
+        Metrics(cpu_limit, memory_limit, routes, label=settings.labels, edges_s=settings.edges_s)
         for _ in range(settings.workers)
     ]
     service = Service(job, settings, metrics, dependency)

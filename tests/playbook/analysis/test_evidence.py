@@ -298,3 +298,37 @@ def test_it_does_not_matter_when_stable_is_scraped(offset_s):
     for seed in range(4):
         looks = Observation(905, blinking(20, 0.0, seed), blinking(180, offset_s, seed + 100))
         assert start().observe(looks).relative.peak < 200
+
+
+@pytest.mark.parametrize("odd", [None, "restart", "born", "away"])
+def test_instances_with_instants_of_their_own_are_counted_as_if_each_were_looked_at_alone(odd):
+    """A look takes twelve together; also where one of them starts again, appears late, or misses a scrape."""
+
+    def instance(k):
+        times = [step * 5.0 + 0.4 * k for step in range(1, 30)]
+        good = [(at_s, 10.0 * step) for step, at_s in enumerate(times)]
+        bad = [(at_s, float(step // 4)) for step, at_s in enumerate(times)]
+        if odd == "restart" and k == 7:
+            good, bad = ([*one[:15], *((at_s, value - one[14][1]) for at_s, value in one[15:])] for one in (good, bad))
+        good, bad = (one[15:] if odd == "born" and k == 7 else one for one in (good, bad))
+        bad = bad[:9] + bad[10:] if odd == "away" and k == 7 else bad
+        name = f"i{k}"
+        return series(good, status="200", instance=name), series(bad, status="500", instance=name)
+
+    fleet = [one for k in range(12) for one in instance(k)]
+    instants = sorted({at_s for one in fleet for at_s, _ in one.samples})
+    ticked = alone = start()
+    for at_s in instants:
+        now = [CounterSeries(one.labels, tuple(s for s in one.samples if s[0] == at_s)) for one in fleet]
+        alone = alone.observe(requests(*now, now_s=at_s))
+    for now_s in [*np.arange(2.0, 150.0, 5.0), instants[-1]]:
+        ticked = ticked.observe(requests(*(between_one(one, now_s - 20, now_s) for one in fleet), now_s=float(now_s)))
+    whole = start().observe(requests(*fleet, now_s=instants[-1]))
+    assert whole.rounds == alone.rounds == ticked.rounds
+    assert counts(whole) == counts(alone) == counts(ticked)
+    assert counts(whole)[1] > 60
+
+
+def between_one(one, from_s, to_s):
+    """The series with its samples of a span."""
+    return CounterSeries(one.labels, tuple(sample for sample in one.samples if from_s < sample[0] <= to_s))

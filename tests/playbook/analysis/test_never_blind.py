@@ -10,6 +10,7 @@ import pytest
 
 from playbook.analysis.evidence import CounterSeries, Evidence, Observation, RevisionSamples
 from playbook.analysis.policy import Policy
+from playbook.analysis.telemetry import TelemetryForm, understood
 from playbook.analysis.verdict import Action, Reason, Verdict, judge
 
 POLICY = Policy()
@@ -68,6 +69,11 @@ def relabelled(found: Iterable[CounterSeries], at_s: float) -> tuple[CounterSeri
         for one in found
         for is_new, more in ((False, {}), (True, {"version": "2"}))
     )
+
+
+def asked(route: str) -> tuple[CounterSeries, ...]:
+    """A healthy canary's counters, all of this route."""
+    return tuple(replace(one, labels={**one.labels, "handler": route}) for one in HEALTHY.requests)
 
 
 def seen(found: RevisionSamples, now_s: float, late_s: float) -> RevisionSamples:
@@ -175,6 +181,19 @@ CASES = (
         revision(since_start(20), under=SLOWER),
         Action.INCONCLUSIVE,
         Reason.SIGNAL_HELD,
+    ),
+    Case(
+        "health checks and scrapes alone, 20 a second",
+        understood(replace(HEALTHY, requests=asked("/health"), latency=()), TelemetryForm()),
+        Action.INCONCLUSIVE,
+        Reason.TELEMETRY_MISSING,
+    ),
+    Case(
+        "health checks beside users, and every user's request fails",
+        understood(replace(BROKEN, requests=(*BROKEN.requests, *asked("/health"))), TelemetryForm()),
+        Action.ROLLBACK,
+        Reason.ERRORS_PROVEN,
+        within_s=15,
     ),
     Case("CPU never seen", replace(HEALTHY, cpu=()), Action.INCONCLUSIVE, Reason.CPU_UNKNOWN),
     Case("memory never seen", replace(HEALTHY, memory=()), Action.INCONCLUSIVE, Reason.MEMORY_UNKNOWN),

@@ -1,12 +1,13 @@
 """The telemetry of an environment in the judge's form: status, seconds, one copy of each series."""
 
+import re
 from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
 
 from playbook.analysis.samples import CounterSeries, RevisionSamples
-from playbook.analysis.telemetry import TelemetryForm, understood
+from playbook.analysis.telemetry import ROUTE_LABELS, TelemetryForm, understood
 
 
 def series(value: float = 10.0, **labels: str) -> CounterSeries:
@@ -35,6 +36,65 @@ def statuses(form: TelemetryForm, *found: CounterSeries) -> list[str]:
 def test_the_label_that_is_named_says_the_status(label: str, said: str, status: str) -> None:
     """Whatever it is called, and in whatever words; unknown words have none."""
     assert statuses(TelemetryForm(status_label=label), series(**{label: said})) == [status]
+
+
+@pytest.mark.parametrize("label", ROUTE_LABELS)
+@pytest.mark.parametrize(
+    "route",
+    [
+        *(
+            "/health",
+            "/healthz",
+            "/healthcheck",
+            "/api/health",
+            "/api/v1/health-check/",
+            "/health/liveness",
+            "/-/ready",
+        ),
+        *("/actuator/health", "/actuator/health/readiness", "/q/health/live", "/livez", "/startup", "/ping"),
+        *("/metrics", "/actuator/prometheus", "grpc.health.v1.Health"),
+    ],
+)
+def test_requests_of_health_checks_are_no_users(label: str, route: str) -> None:
+    """Under each label that exporters use; so are scrapes of an application that counts them."""
+    good, check = series(status="200", **{label: "/api/analyze"}), series(status="200", **{label: route})
+    bucket = series(le="2", **{label: route})
+    found = understood(RevisionSamples(requests=(good, check), latency=(bucket,)), TelemetryForm())
+    assert (found.requests, found.latency) == ((good,), ())
+
+
+@pytest.mark.parametrize(
+    "route",
+    ["", "/", "/api/ping", "/api/live", "/healthcare", "/health/records", "/api/users/health", "/metrics/{id}", "none"],
+)
+def test_requests_that_only_sound_like_health_checks_are_users(route: str) -> None:
+    """As is every request whose route is not told."""
+    for one in (series(status="200", handler=route), series(status="200"), series(status="200", tier="/health")):
+        assert understood(RevisionSamples(requests=(one,)), TelemetryForm()).requests == (one,)
+
+
+def test_what_a_health_check_is_can_be_said() -> None:
+    """Routes and labels of one's own take the place of the usual ones; no route: everything counts."""
+    form = TelemetryForm(health_checks=("/internal/.*",), route_labels=("view",))
+    one, other = series(status="200", view="/internal/warmup"), series(status="200", handler="/health")
+    assert form.of_users((one, other)) == (other,)
+    assert TelemetryForm(health_checks=()).of_users((one, other)) == (one, other)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("/health(", "is no regular expression"),
+        (".*", "also matches users' requests"),
+        ("/.*", "also matches users' requests"),
+        ("/(?!api).+", "Prometheus has no groups such as"),
+        (r"/(a)\1", "Prometheus has no groups such as"),
+    ],
+)
+def test_a_pattern_that_would_leave_out_users_is_refused(pattern: str, said: str) -> None:
+    """As is one that Prometheus reads in another way, or not at all."""
+    with pytest.raises(ValidationError, match=re.escape(said)):
+        TelemetryForm(health_checks=(pattern,))
 
 
 def test_a_label_that_is_not_named_says_nothing() -> None:

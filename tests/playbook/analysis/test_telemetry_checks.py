@@ -271,6 +271,16 @@ def test_of_many_labels_six_are_named(count: int, words: str) -> None:
     assert words in problems(seen(requests=(series(10, **labels),)))
 
 
+@pytest.mark.parametrize(("count", "is_told"), [(100, True), (99, False)])
+def test_a_service_with_health_checks_alone_is_told(count: int, is_told: bool) -> None:
+    """Of what serves users; a new revision has none yet, and where nothing is baked none are needed."""
+    new = replace(GOOD, left_out=(series(count, handler="/health"), series(0, handler="/metrics")))
+    text = f"v2: all its {count} requests were health checks or scrapes (/health, /metrics) and none was a user's"
+    assert (text in problems(new, None)) is is_told
+    assert problems(new) == problems(replace(new, samples=replace(new.samples, requests=()))) == ""
+    assert faults(new, None, FORM, POLICY.model_copy(update={"bake_s": 0}), NOW_S) == ()
+
+
 def test_a_release_that_was_taken_back_for_its_telemetry_is_known_by_its_reason() -> None:
     """The code is not blamed."""
     assert is_about_telemetry(NOT_THE_CODE)
