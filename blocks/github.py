@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 import httpx
-from pydantic import BaseModel, Field, HttpUrl
+from pydantic import AwareDatetime, BaseModel, Field, HttpUrl
 
 from blocks.http import HttpBlock, HttpService, Parsed, quoted
 from blocks.secret_reference import Credential, SecretReference
@@ -372,8 +372,8 @@ class _Comment(BaseModel):
     user: _Person | None = None
     body: Cleaned | None = None
     html_url: str = Field(max_length=2000)
-    created_at: datetime.datetime
-    updated_at: datetime.datetime
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
     author_association: str = Field("NONE", max_length=40)
 
 

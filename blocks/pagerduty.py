@@ -3,7 +3,7 @@
 import datetime
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field, HttpUrl
+from pydantic import AwareDatetime, BaseModel, Field, HttpUrl
 
 from blocks.http import HttpBlock, HttpService
 from blocks.secret_reference import Credential, SecretReference
@@ -138,8 +138,8 @@ class _User(BaseModel):
 class _OnCall(BaseModel):
     user: _User
     escalation_level: int
-    start: datetime.datetime | None = None
-    end: datetime.datetime | None = None
+    start: AwareDatetime | None = None
+    end: AwareDatetime | None = None
 
     def shift(self) -> Shift:
         """As the checklist reads it."""

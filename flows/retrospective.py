@@ -4,10 +4,12 @@ from prefect.client.schemas.objects import State
 
 from blocks.clock import unix_s
 from blocks.environment import Environment
+from playbook.errors import BadRequest
 from playbook.history.record import Run, moved_users
 from playbook.history.retrospective import BEFORE, action_items, retrospective_page, summary
 from playbook.incident.decision_matrix import SEVERITY_OF, Event
 from playbook.messages.facts import Audience, Message, Ticket
+from playbook.messages.times import minutes
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import notify
 from tasks.asked import asked_flow
@@ -26,7 +28,7 @@ async def retrospective(environment: str = "production", run: str = "") -> State
 
     Args:
         environment: The environment to look back at, by the name of its block.
-        run: The flow run of one release, by its id. Empty: every one of the last day.
+        run: The flow run of one release, by its id or its address. Empty: every one of the last day.
     """
     return await ending(_retrospective(environment, run))
 
@@ -36,6 +38,12 @@ async def _retrospective(environment: str, run: str) -> FlowResult:
     now_s = unix_s()
     past = await runs_between(environment, now_s - HISTORY_S, now_s)
     await keep_records(environment, past)
+    run = run.strip().rstrip("/").rsplit("/", 1)[-1]  # people paste the address
+    days = minutes(HISTORY_S)
+    if run and all(one.run_id != run for one in past):
+        raise BadRequest(
+            [f"run: {run} is no release, hotfix or rollback of {environment} that ended in the last {days}"]
+        )
     chosen = [one for one in past if (one.run_id == run if run else one.ended_s >= now_s - LOOKS_BACK_S)]
     worth = [one for one in chosen if run or one in moved_users(chosen)]
     for one in worth:

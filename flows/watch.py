@@ -17,7 +17,7 @@ from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import notify_alarm, notify_watched, watch_words
 from tasks.asked import asked_flow
 from tasks.ending import ending
-from tasks.lease import end_watch
+from tasks.lease import end_watches
 from tasks.monitor import clock, monitor
 from tasks.start import start
 from tasks.visible_step import visible_step
@@ -58,9 +58,8 @@ async def _watch(environment: str, lease: Lease, signature: str, measure: str) -
             asked = {"request": request, "environment": env.name}
             await start(f"rollback/{env.name}", asked, f"rollback/{env.name}/{lease.release_id}/watch")
         return FlowResult(end=ReleaseOutcome.ALARMED, message=bad.explanation, release_id=lease.release_id)
-    for service in () if lease.is_back or measure else lease.services:
-        await end_watch(env, lease, service)
+    left = [] if lease.is_back or measure else await end_watches(env, lease)
     unsure = [f"{one.service}: {one.explanation}" for one in verdicts if one.action is Action.INCONCLUSIVE]
-    message = watch_passed(lease, env.policy.watch_s, unsure, measure)
+    message = " ".join([watch_passed(lease, env.policy.watch_s, unsure, measure), *left])
     await notify_watched(env, lease, message, measure)
-    return FlowResult(end=ReleaseOutcome.PASSED, message=message)
+    return FlowResult(end=ReleaseOutcome.UNFIT if left else ReleaseOutcome.PASSED, message=message)

@@ -116,12 +116,18 @@ _SECRET_FORMS = (
     re.compile(r"\bAIza[\w-]{35}"),  # Google API key
     re.compile(r"\bya29\.[\w.-]{16,2000}"),  # Google access token
     re.compile(r"\bsk[-_][\w-]{16,500}"),  # Stripe, OpenAI
+    re.compile(r"\bGOCSPX-[\w-]{16,100}"),  # Google OAuth client
+    re.compile(r"\b(?:npm_\w{20,200}|dckr_pat_[\w-]{16,200}|pypi-[\w-]{16,500})"),  # npm, Docker Hub, PyPI
+    re.compile(r"\bglsa_\w{16,200}"),  # Grafana
+    re.compile(r"\bSG\.[\w-]{16,100}\.[\w-]{16,100}"),  # SendGrid
+    re.compile(r"\bhooks\.slack\.com/(?:services|workflows)/[\w/-]{8,200}"),  # Slack, webhook
     re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]{0,4000}(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?"),
 )
 _SIGN_IN = re.compile(r"\b(Bearer|Basic|token)([ =:]{1,3})[\w.~+/=-]{8,2000}", re.IGNORECASE)
-_USER_INFO = re.compile(r"(://)[^\s/@:]{0,200}:[^\s/@]{1,500}@")
+_USER_INFO = re.compile(r"(://)(?:[^\s/@:]{0,200}:[^\s/]{1,500}|[^\s/@:?#]{16,200})@")
+"""To the last @: a password may hold one. A long name alone is a token, as in Sentry's DSN."""
 _NAMED = re.compile(
-    r"""((?:password|passwd|secret|token|api[_-]?key|private[_-]?key|authorization|cookie)[\w-]{0,20})"""
+    r"""((?:password|passwd|passphrase|(?<=_)pass|\bpwd|credential|accountkey|secret|token|api[_-]?key|private[_-]?key|authorization|cookie)[\w-]{0,20})"""
     r"""(["']?\s{0,3}[=:]\s{0,3}["']?)(?!<secret>)[^\s"',;&<>]{1,2000}""",
     re.IGNORECASE,
 )

@@ -234,7 +234,8 @@ async def notify_unfit(env: Environment, message: str) -> None:
 
 async def notify_late(env: Environment, order: Order, late_s: float) -> None:
     """`#releases` knows that a release starts long after its time, and where to let it go on."""
-    await notify(env, not_started.late(env.name, str(order.version), late_s, _until_s(env), this_run(env)))
+    version, overrides = str(order.version), order.overrides
+    await notify(env, not_started.late(env.name, version, late_s, overrides, _until_s(env), this_run(env)))
 
 
 async def notify_approval(env: Environment, order: Order, items: tuple[Item, ...]) -> None:

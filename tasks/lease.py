@@ -294,6 +294,15 @@ async def end_watch(env: Environment, lease: Lease, service: str) -> None:
     await ensure(env, service, partial(change.to_end_watch, version=lease.version))
 
 
+async def end_watches(env: Environment, lease: Lease) -> list[str]:
+    """Of no service the revision before the release is kept alive any more. A sentence for each where that could not be
+    written: it does not stop the others."""
+    ended = await asyncio.gather(*(end_watch(env, lease, one) for one in lease.services), return_exceptions=True)
+    failed = {one: error for one, error in zip(lease.services, ended, strict=True) if isinstance(error, BaseException)}
+    first_of(failed.values())
+    return [f"{one} still keeps the revision before it, by tag {PREVIOUS_TAG}: {failed[one]}" for one in failed]
+
+
 class Holdings(NamedTuple):
     """Every release that holds services, the services that point to one which is gone, and what is set aside."""
 

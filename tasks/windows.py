@@ -26,6 +26,7 @@ Found = tuple[Answer, str, str]
 
 STOP = "stop_the_line"
 OFF = ("", "false", "off", "no", "none", "null", "0")
+ON = ("true", "on", "yes", "1")
 REASON_MAX = 300
 ANSWERS_S = 15.0
 """How long Prefect may take to say what a variable is. Its client's own limit is a minute for each of six tries."""
@@ -72,7 +73,7 @@ async def _variable(name: str) -> str:
     if text.lower() in OFF:
         return ""
     reason = clean(" ".join(text.split()), REASON_MAX)
-    return reason if says_something(reason) else "no reason is given"
+    return reason if says_something(reason) and text.lower() not in ON else "no reason is given"
 
 
 async def incidents(env: Environment) -> Found:

@@ -90,8 +90,16 @@ def plain(text: str) -> str:
     return text.replace("\\|", "|")
 
 
+ONLY_BEGIN_A_LIST = (
+    *("Version:", "Date:", "Owner:", "Applies to:", "Release Frequency:", "Before triggering", "Communication:"),
+    *("What happens:", "Metrics to Watch", "If Canary Healthy", "Post-Promotion:", "Incident Response:", "Steps:"),
+    *("If database migration", "For critical security", "If production deployment", "Slack Channels:"),
+)
+"""Lines in bold that ask for nothing themselves: what follows them does."""
+
+
 def lines_of_the_playbook() -> list[str]:
-    """Each heading of a step, item of a list, and first cell of a table's row, in the sections 1 to 10."""
+    """Each heading of a step, item of a list, line in bold and first cell of a row, in the sections 1 to 10."""
     found, in_code = [], False
     text = PLAYBOOK.read_text().split("## 11. References")[0]
     for line in text.splitlines():
@@ -103,6 +111,8 @@ def lines_of_the_playbook() -> list[str]:
             found.append(plain(line))
         elif line.startswith("| **"):
             found.append(plain(line.split("|")[1]))
+        elif line.startswith("**") and not plain(line).startswith(ONLY_BEGIN_A_LIST):
+            found.append(plain(line))
     return found
 
 
@@ -116,7 +126,7 @@ def table_of_lines() -> list[tuple[str, str]]:
 def test_every_line_of_the_playbook_stands_in_the_table_in_its_order() -> None:
     """A line that the team adds to the playbook is missing here until the table says what does it."""
     lines, rows = lines_of_the_playbook(), [line for line, _ in table_of_lines()]
-    assert len(lines) > 90
+    assert len(lines) > 105
     missing, at = [], 0
     for row in rows:
         if row == "Post in #releases Slack channel":  # the one line of section 2 that is no item

@@ -45,8 +45,7 @@ class Round(NamedTuple):
 CANARY_LATENCY = ("timed", "slow", "maybe_slow", "very_slow")
 LATENCY_COUNTS = (*CANARY_LATENCY, "stable_timed", "stable_slow", "stable_very_slow")
 LEVELS = ("cpu", "memory")
-COUNTS = ("n", "x", "m", "y", *LATENCY_COUNTS)
-"""The fields of a round that are counts."""
+COUNTS = ("n", "x", "m", "y", *LATENCY_COUNTS)  # the fields of a round that are counts
 
 
 class _Requests(NamedTuple):

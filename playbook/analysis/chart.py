@@ -8,8 +8,7 @@ from typing import NamedTuple
 from playbook.analysis.alignment import Round
 from playbook.base import Frozen
 
-BINS = 90
-"""A picture shows so many moments at most; a bake of 15 minutes at 5 s has twice as many scrapes."""
+BINS = 90  # a picture shows so many moments at most; a bake of 15 minutes at 5 s has twice as many scrapes
 
 WIDTH, HEIGHT = 720, 268
 LEFT, RIGHT = 64, 12

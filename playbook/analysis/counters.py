@@ -26,10 +26,8 @@ from typing import NamedTuple
 from playbook.analysis.samples import INSTANCE_LABEL, CounterSeries, Labels, Observation, Sides, edge_of, increment
 
 Keys = tuple[Labels, ...]
-Scraped = tuple[list[Labels], list[float], list[float]]
-"""Series, and the time and value of a sample of each."""
-COUNTER_MAX = 2.0**53
-"""A float counts no further. A value above it is no count."""
+Scraped = tuple[list[Labels], list[float], list[float]]  # series, and the time and value of a sample of each
+COUNTER_MAX = 2.0**53  # a float counts no further. A value above it is no count.
 
 
 class Batch(NamedTuple):

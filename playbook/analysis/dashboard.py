@@ -11,12 +11,10 @@ from playbook.analysis.signals import Breach, Count, Gauge, Ratio, Share, Signal
 from playbook.release.version import Service
 
 Json = dict[str, Any]
-TextOf = Callable[[str], str]
-"""A signal's query, which may be the name of a slot -> its PromQL with placeholders."""
+TextOf = Callable[[str], str]  # a signal's query, which may be the name of a slot -> its PromQL with placeholders
 
 TITLE = "Production Release Monitor"
-WINDOW = "5m"
-"""The playbook's."""
+WINDOW = "5m"  # the playbook's
 REVISIONS = "=<revisions>"
 CANARY, STABLE, EVERY = '=~"$canary"', '=~"$stable"', '=~".+"'
 _REVISION = re.compile(r'(\w+)\s*=\s*"\{revision\}"')
@@ -29,11 +27,9 @@ class Panel(NamedTuple):
 
     signal: Signal
     service: str
-    expression: str
-    """PromQL, with `REVISIONS` where it says which revisions"""
+    expression: str  # PromQL, with `REVISIONS` where it says which revisions
     limit: float | None
-    is_floor: bool = False
-    """whether a breach is below the limit"""
+    is_floor: bool = False  # whether a breach is below the limit
 
     def of(self, revisions: str) -> str:
         """Its PromQL for the revisions that a matcher such as `CANARY` names."""

@@ -226,6 +226,16 @@ class Evidence(NamedTuple):
         since = self.stable_since
         return level.at(test.step(level.masses, 0.0, since.n, since.x), onset.cash).peak
 
+    @property
+    def stable_lasting(self) -> float:
+        """As `Lasting.confirmed`, of stable: what says at once that the canary fails says it of stable, too."""
+        since, lasting = self.stable_since, Lasting.of()
+        ends = Round(self.now_s, 0.0, m=since.n, y=since.x)
+        for seen in (*self.rounds, ends) if self.dispersion.is_alone else ():
+            own = Round(seen.at_s, seen.dt_s, seen.m, seen.y)
+            lasting = lasting.after(self.tests.lasting, own, self.policy, alone=True)
+        return lasting.confirmed
+
     def _after(self, seen: Round, **more: Any) -> "Evidence":
         """The evidence after one more round, with ``more`` fields set."""
         policy, tests = self.policy, self.tests

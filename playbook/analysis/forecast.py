@@ -12,14 +12,10 @@ from dataclasses import dataclass, replace
 from playbook.analysis.policy import LowTraffic, Policy
 from playbook.analysis.sequential import SINGLE_MAX, requests_needed, upper_bound
 
-SURE = 0.9
-"""The chance with which a fault is to be found, and a healthy release to be promoted."""
-HEALTHY = 1e-4
-"""The error ratio of a healthy service."""
-FAULTS = (0.3, 0.1, 0.05, 0.02, 0.01)
-"""Error ratios that are asked about, the largest first."""
-BAKE_STEP_S = 60.0
-"""A bake is lengthened by whole steps of it, or by 1/15 of the planned one where that is shorter."""
+SURE = 0.9  # the chance with which a fault is to be found, and a healthy release to be promoted
+HEALTHY = 1e-4  # the error ratio of a healthy service
+FAULTS = (0.3, 0.1, 0.05, 0.02, 0.01)  # error ratios that are asked about, the largest first
+BAKE_STEP_S = 60.0  # a bake is lengthened by whole steps of it, or by 1/15 of the planned one where that is shorter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,10 +23,8 @@ class Traffic:
     """What is known of a service before its release. Requests per second of all its users; None where not known."""
 
     last_hour: float | None = None
-    last_week: float | None = None
-    """in the hour that begins now, a week ago"""
-    phi_hat: float = 1.0
-    """dispersion of its errors, as the judge will take it"""
+    last_week: float | None = None  # in the hour that begins now, a week ago
+    phi_hat: float = 1.0  # dispersion of its errors, as the judge will take it
 
     @property
     def per_s(self) -> float | None:
@@ -49,10 +43,8 @@ class Bake:
     requests: float
     found: tuple[float, ...]
     """of `FAULTS`: those that are rolled back, or not promoted, with a chance of at least `SURE`"""
-    promotes: float
-    """chance that a healthy release is promoted on evidence: 0.5 % ruled out"""
-    promotes_small: float
-    """the same where it is enough that `small_fault_max` is ruled out"""
+    promotes: float  # chance that a healthy release is promoted on evidence: 0.5 % ruled out
+    promotes_small: float  # the same where it is enough that `small_fault_max` is ruled out
 
     @property
     def missed(self) -> float | None:
@@ -67,17 +59,13 @@ class Forecast:
     service: str
     traffic: Traffic
     steps: tuple[LowTraffic, ...]
-    small_fault: float
-    """`Policy.small_fault_max`"""
-    planned: Bake | None
-    """None where the traffic is not known"""
+    small_fault: float  # `Policy.small_fault_max`
+    planned: Bake | None  # None where the traffic is not known
     chosen: Bake | None
     percent: int
     bake_s: float
-    needed: float
-    """requests at the canary for a promotion on evidence, with `SURE`"""
-    needed_small: float
-    """the same to rule out ``small_fault``"""
+    needed: float  # requests at the canary for a promotion on evidence, with `SURE`
+    needed_small: float  # the same to rule out ``small_fault``
 
     @property
     def is_news(self) -> bool:

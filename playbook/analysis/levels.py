@@ -191,8 +191,7 @@ class Lasting(NamedTuple):
         return Lasting(onset, healthy, line, canary, stable, healthy.peak if is_sure else self.confirmed)
 
 
-BLOCK = 3
-"""Rounds in which canary and stable are compared together."""
+BLOCK = 3  # rounds in which canary and stable are compared together
 
 
 class Block(NamedTuple):

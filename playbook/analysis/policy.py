@@ -22,8 +22,7 @@ class LowTraffic(StrEnum):
     ASK = "ask"  # a person decides
 
 
-EVERY_SERVICE = "*"
-"""The key of ``low_traffic`` for every service that is not named there."""
+EVERY_SERVICE = "*"  # the key of ``low_traffic`` for every service that is not named there
 
 Unseen = Literal["latency", "cpu", "memory", "oom_kills"]
 

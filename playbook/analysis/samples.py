@@ -16,8 +16,7 @@ from playbook.analysis.sequential import ALONE
 from playbook.analysis.status import status_of
 
 INSTANCE_LABEL = "instance"
-ALONE_MIN = 30
-"""Errors that must have been seen before it is known that they come alone."""
+ALONE_MIN = 30  # errors that must have been seen before it is known that they come alone
 
 
 Labels = frozenset[tuple[str, str]]

@@ -23,10 +23,8 @@ from typing import NamedTuple, Self
 
 SINGLE_MAX = 2.0
 """A dispersion below this means that errors come one at a time; from there on one burst may hold several."""
-ALONE = 1.25
-"""Below this dispersion bad requests come alone, and the tilts that rely on it allow for so many together."""
-LASTING_TIMES = (2.5, 6.0)
-"""The faults that they look for, as multiples of the line."""
+ALONE = 1.25  # below this dispersion bad requests come alone, and the tilts that rely on it allow for so many together
+LASTING_TIMES = (2.5, 6.0)  # the faults that they look for, as multiples of the line
 MOST_ALONE = 80.0
 """What a scrape may multiply such a tilt by. Two scrapes alone never reach 200 to 1, whatever they count: after the
 first one, a 190th of the initial 1 enters at a scrape of 5 s, a 63rd at one of 15 s."""

@@ -13,10 +13,8 @@ from playbook.analysis.evidence import Evidence
 from playbook.analysis.levels import BLOCK, Window
 from playbook.analysis.policy import Policy
 
-REACH = 6
-"""Rounds before and after one that are looked at with it: half a minute on each side at 5 s."""
-SCRAPES = 3
-"""After so many rounds more, what stable had in a round is known."""
+REACH = 6  # rounds before and after one that are looked at with it: half a minute on each side at 5 s
+SCRAPES = 3  # after so many rounds more, what stable had in a round is known
 
 
 def is_shared(evidence: Evidence, policy: Policy) -> bool:
@@ -26,6 +24,7 @@ def is_shared(evidence: Evidence, policy: Policy) -> bool:
         return False
     proven = evidence.stable_peak(evidence.tests.ceiling) >= 1 / policy.alpha_ceiling
     enough = evidence.recent.of("m", "y").x + evidence.stable_since.x >= evidence.least
+    proven = proven or evidence.stable_lasting >= 1 / policy.alpha_healthy
     return proven or (enough and evidence.stable_peak(evidence.tests.healthy) >= 1 / policy.alpha_healthy)
 
 

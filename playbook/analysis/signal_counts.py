@@ -10,12 +10,10 @@ from playbook.analysis.policy import Policy
 from playbook.analysis.samples import edge_of
 from playbook.analysis.signals import EVERY_EDGE, Ratio, Signal
 
-ALL = ""
-"""The column of all requests; the others are the bad ones, or those within an edge."""
+ALL = ""  # the column of all requests; the others are the bad ones, or those within an edge
 BAD = "bad"
 Column = str | float
-Bin = dict[tuple[bool, Column], float]
-"""Whether it is the canary's, and the column -> the count."""
+Bin = dict[tuple[bool, Column], float]  # whether it is the canary's, and the column -> the count
 
 
 def add(cells: Bin, batch: Batch, values: Sequence[float], signal: Signal, query: str, policy: Policy) -> None:

@@ -19,8 +19,7 @@ from playbook.analysis.sequential import Ceiling, Onset, Relative, Shortfall
 from playbook.analysis.signal_counts import ALL, Bin, Column, add, pairs
 from playbook.analysis.signals import Breach, Count, Gauge, Ratio, Share, Signal, Signals
 
-GAP = 3
-"""After so many stretches without samples of one side, the share is not looked at across them."""
+GAP = 3  # after so many stretches without samples of one side, the share is not looked at across them
 NO_TIME = Onset()
 BLOCKS = 5
 """A comparison with stable looks at so many blocks in literal_window_s: longer ones than those of errors, as it only
@@ -28,8 +27,7 @@ has to be known when the bake ends, and the edges of a long block weigh less."""
 RATIOS = (1.5, 3.0, 10.0, 100.0)
 START = (0.1, 0.1, 0.2, 0.15, 0.15, 0.15, 0.15)
 """How the initial 1 is spread over the three bets and the tilts of `RATIOS`."""
-NO_SHARE = Level((0.0,) * 4)
-"""Before the first comparison with the share of users."""
+NO_SHARE = Level((0.0,) * 4)  # before the first comparison with the share of users
 
 
 class Compared(NamedTuple):
@@ -56,8 +54,7 @@ class Compared(NamedTuple):
         )
 
 
-NOTHING = Compared(Level(()), Level(()), Lasting.of())
-"""Before the first stretch."""
+NOTHING = Compared(Level(()), Level(()), Lasting.of())  # before the first stretch
 
 
 @dataclass(slots=True)

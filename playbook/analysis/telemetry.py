@@ -18,11 +18,9 @@ from playbook.analysis.status import Codes, status_of
 from playbook.base import Written
 
 STATUS = "status"
-AS_WRITTEN = "status_as_written"
-"""Keeps two series apart whose words mean the same status."""
+AS_WRITTEN = "status_as_written"  # keeps two series apart whose words mean the same status
 NAME = "__name__"
-SECONDS_MAX = 300.0
-"""No histogram of requests has an edge above this many seconds, unless its edges are milliseconds."""
+SECONDS_MAX = 300.0  # no histogram of requests has an edge above this many seconds, unless its edges are milliseconds
 IN_MS, IN_S = re.compile(r"(?i)(?:_|^)(?:ms|millis(?:econds)?)(?:_|$)"), re.compile(r"(?i)(?:_|^)(?:s|seconds)(?:_|$)")
 
 LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]

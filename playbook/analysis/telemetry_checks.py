@@ -16,19 +16,13 @@ from playbook.analysis.status import status_of
 from playbook.analysis.telemetry import NAME, TelemetryForm, Unit, edges_of, single
 
 UNJUDGED = "cannot be judged; this says nothing about the code."
-NOT_THE_CODE = f"Its metrics {UNJUDGED}"
-"""Stands in the reason of every release that is taken back for its telemetry."""
-FALLS_MIN = 2
-"""One fall is a restart."""
-FALLS_SHARE = 0.2
-"""Of the scrapes: an instance that restarts does so more rarely."""
-ALIKE_MIN = 100
-"""Requests before it means something that two series are alike, or that none is a user's."""
+NOT_THE_CODE = f"Its metrics {UNJUDGED}"  # stands in the reason of every release that is taken back for its telemetry
+FALLS_MIN = 2  # one fall is a restart
+FALLS_SHARE = 0.2  # of the scrapes: an instance that restarts does so more rarely
+ALIKE_MIN = 100  # requests before it means something that two series are alike, or that none is a user's
 ALIKE = 0.02
-INTERVAL_MAX = 1.5
-"""Scrape intervals of the policy that may lie between two scrapes."""
-LONGEST_REQUEST_S = 3600.0
-"""Cloud Run ends a request then, at the latest."""
+INTERVAL_MAX = 1.5  # scrape intervals of the policy that may lie between two scrapes
+LONGEST_REQUEST_S = 3600.0  # Cloud Run ends a request then, at the latest
 SHOWN = 6
 NOT_A_STATUS = frozenset(
     {NAME, INSTANCE_LABEL, "job", "method", "le", "handler", "path", "route", "service", "revision"}

@@ -110,8 +110,7 @@ def alarming(verdicts: Iterable[Verdict]) -> Verdict | None:
     return against(verdicts) or next((v for v in verdicts if v.action is Action.INCONCLUSIVE and v.severity), None)
 
 
-_FREE = {"name", "bake_s", "extensions"}
-"""What a policy may differ in from the one the evidence was folded with."""
+_FREE = {"name", "bake_s", "extensions"}  # what a policy may differ in from the one the evidence was folded with
 
 
 def _check_same_rules(evidence: Evidence, policy: Policy) -> None:

@@ -34,12 +34,13 @@ class Freeze(Written):
     def _has_a_form(cls, value: object) -> object:
         text = value.isoformat(" ", "minutes") if isinstance(value, datetime) else str(value).strip().lower()
         text = text.replace("t", " ") if text[:1].isdigit() else text
-        if ONCE.fullmatch(text):
-            datetime.fromisoformat(text)
-        elif found := WEEKLY.fullmatch(text):
-            time.fromisoformat(found[2])
-        else:
+        weekly = WEEKLY.fullmatch(text)
+        if not weekly and not ONCE.fullmatch(text):
             raise ValueError(f"{text[:40]!r} is neither {FORMS}")
+        try:
+            _ = time.fromisoformat(weekly[2]) if weekly else datetime.fromisoformat(text)
+        except ValueError as wrong:
+            raise ValueError(f"{text!r} is no time: {wrong}. A day begins and ends at 00:00") from wrong
         return text
 
     @field_validator("zone")

@@ -85,14 +85,14 @@ def scan_answer(
         return Answer.FAIL, f"{name} has not run on this commit"
     if running := [check.name for check in runs if check.conclusion == "pending"]:
         return Answer.FAIL, f"{', '.join(running)} has not finished"
-    scans: dict[str, list[Vulnerability]] = {}
+    scans: dict[str, dict[Vulnerability, None]] = {}
     for scan in scans_of(checks, name):  # a second result does not take back what the first one found
-        scans.setdefault(scan.digest, []).extend(one for one in scan.vulnerabilities if one not in scans[scan.digest])
+        scans.setdefault(scan.digest, {}).update(dict.fromkeys(scan.vulnerabilities))
     missing = [service for service, digest in digests.items() if digest not in scans]
     if missing:
         said = ", ".join(dict.fromkeys(check.conclusion for check in runs))
         return Answer.CANNOT_TELL, f"{name} ({said}) left no result for the images of {', '.join(missing)}"
-    found_in = {service: scans[digest] for service, digest in digests.items()}
+    found_in = {service: list(scans[digest]) for service, digest in digests.items()}
     if unread := [one for found in found_in.values() for one in found if one.level not in ORDER]:
         return Answer.CANNOT_TELL, _unread(name, unread)
     today = datetime.fromtimestamp(now_s, UTC).date()

@@ -60,9 +60,10 @@ def shell(argument: str) -> str:
 
 
 def actions_text(text: str) -> str:
-    """``text`` as one line of a GitHub Actions log. A runner obeys lines that begin with ``::`` or ``##[``."""
-    line = one_line(text)
-    return f" {NO_MENTION}{line}" if line.startswith(("::", "##[")) else line
+    """``text`` as one line of a GitHub Actions log. A runner obeys a line that begins with ``::``, and one with ``##[``
+    anywhere in it (actions/runner, ActionCommand.cs)."""
+    line = one_line(text).replace("##[", f"##{NO_MENTION}[")
+    return f" {NO_MENTION}{line}" if line.startswith("::") else line
 
 
 def actions_data(text: str) -> str:

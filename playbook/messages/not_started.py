@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from playbook.base import Frozen
-from playbook.checklist.items import Item
+from playbook.checklist.items import Item, Override
 from playbook.incident.decision_matrix import MATRIX, SEVERITY_OF, Event, Severity, Symptom
 from playbook.incident.response import Call
-from playbook.messages.checklist import chat_lines
+from playbook.messages.checklist import chat_lines, overridden
 from playbook.messages.facts import SUMMARY_MAX, Audience, Message, Page
 from playbook.messages.times import clock
 from playbook.release.outcome import FlowResult, ReleaseOutcome
@@ -36,6 +36,7 @@ class Asked(Frozen):
     audience: Audience = Audience.RELEASES
     severity: Severity | None = Field(None, description="of the page where it is refused; None: no page")
     is_security: bool = False
+    overrides: tuple[Override, ...] = ()
 
 
 def asked_release(request: ReleaseRequest) -> Asked:
@@ -44,6 +45,7 @@ def asked_release(request: ReleaseRequest) -> Asked:
         what="release",
         subject=f"Version: {request.version or 'the one that passed staging last'}",
         by=request.requested_by,
+        overrides=request.overrides,
     )
 
 
@@ -55,6 +57,7 @@ def asked_hotfix(request: HotfixRequest) -> Asked:
         by=request.requested_by or request.approver,
         severity=MATRIX[Symptom.VULNERABILITY].severity,
         is_security=True,
+        overrides=request.overrides,
     )
 
 
@@ -99,6 +102,7 @@ def not_started(outcome: FlowResult, environment: str, asked: Asked, run_url: st
             outcome.message if is_plan else f"Reason: {outcome.why}",
             *(() if has_moved else (f"Users: nothing changed for them in {environment}",)),
             *((f"Requested by: {asked.by}",) if asked.by else ()),
+            *overridden(asked.overrides),
             f"Run: {run_url}",
         )
     )
@@ -118,6 +122,7 @@ def not_started_page(outcome: FlowResult, environment: str, asked: Asked, run_ur
         details={
             "asked for": asked.subject,
             "requested by": asked.by or "not known",
+            **({"overridden": "; ".join(map(str, asked.overrides))} if asked.overrides else {}),
             "users": "they stay on what they have; nothing goes on by itself",
             "what to do": "remove the reason and start it again, or move users by hand (docs/operations.md)",
             "run": run_url,
@@ -131,12 +136,15 @@ def flight_check_failed(environment: str, message: str, run_url: str) -> Message
     return Message(key=f"{run_of(run_url)}/flight-check", audience=Audience.PLATFORM, text="\n".join(lines))
 
 
-def late(environment: str, version: str, late_s: float, until_s: float, run_url: str) -> Message:
+def late(
+    environment: str, version: str, late_s: float, overrides: Sequence[Override], until_s: float, run_url: str
+) -> Message:
     """A release starts long after its time, and asks until then (unix seconds) whether it goes on."""
     text = "\n".join(
         (
             f"⏰ {environment.upper()} RELEASE IS LATE: it starts {late_s / 60:.0f} minutes after its time",
             f"Version: {version}",
+            *overridden(overrides),
             f"Users: nothing changed for them in {environment}",
             _decide(until_s, run_url),
         )

@@ -2,7 +2,8 @@
 
 Open loop: a slow server does not lower the rate. Raw asyncio with persistent connections, standard library only.
 Commands come as lines of JSON on standard input, each answered by one line: ``{"do": "rates", "rates": {url: per_s}}``,
-``{"do": "counts"}``, ``{"do": "reset"}``. The process ends when standard input does.
+``{"do": "sign_in", "target": url, "token": token}``, ``{"do": "counts"}``, ``{"do": "reset"}``. The process ends when
+standard input does.
 """
 
 import asyncio
@@ -29,8 +30,8 @@ class Target:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self.url, self.host, self.port = url, parts.hostname or "", parts.port or 80
-        path = parts.path if parts.path not in ("", "/") else "/api/ping"
-        self.request = f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUser-Agent: user\r\n\r\n".encode()
+        self._path, self._netloc = parts.path if parts.path not in ("", "/") else "/api/ping", parts.netloc
+        self.sign_in("")
         self.counts: Counter[tuple[str, str]] = Counter()
         self.idle: deque[Visit] = deque()
         self.in_flight = 0
@@ -38,10 +39,19 @@ class Target:
         self._timer: asyncio.TimerHandle | None = None
         self._rate = self._due_at = 0.0
 
+    def sign_in(self, token: str) -> None:
+        """Requests carry this ID token from now on; none where it is empty."""
+        signed = f"Authorization: Bearer {token}\r\n" if token else ""
+        head = f"GET {self._path} HTTP/1.1\r\nHost: {self._netloc}\r\nUser-Agent: user\r\n{signed}\r\n"
+        self.request = head.encode()
+
     def set_rate(self, per_s: float) -> None:
-        """Send so many requests a second from now on; 0 stops the stream, and requests under way may end."""
+        """Send so many requests a second from now on; 0 stops the stream, and requests under way may end. Those who
+        come after a stop are not signed in."""
         if per_s == self._rate:
             return
+        if not per_s:
+            self.sign_in("")
         self._rate = per_s
         if self._timer:
             self._timer.cancel()
@@ -188,6 +198,9 @@ class LoadGenerator:
             case {"do": "rates", "rates": rates}:
                 for url in rates.keys() | self._targets.keys():
                     self._targets.setdefault(url, Target(url)).set_rate(float(rates.get(url, 0)))
+                return {"ok": True}
+            case {"do": "sign_in", "target": url, "token": token}:
+                self._targets.setdefault(url, Target(url)).sign_in(token)
                 return {"ok": True}
             case {"do": "reset"}:
                 for target in self._targets.values():

@@ -45,6 +45,10 @@ class Users:
         """Send so many requests a second to exactly these targets (base URLs) from now on. The counts continue."""
         await self._ask({"do": "rates", "rates": dict(rates)})
 
+    async def sign_in(self, target: str, token: str) -> None:
+        """The requests to ``target`` carry an ID token from now on, until its stream is stopped."""
+        await self._ask({"do": "sign_in", "target": target, "token": token})
+
     async def counts(self) -> list[dict[str, Any]]:
         """``[{target, revision, status, count}]`` since the start or the last `reset`.
 

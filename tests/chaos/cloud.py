@@ -163,6 +163,10 @@ class Cloud:
 
         return await self._wire.carry("cloud run", "revisions", self._said(service), every)
 
+    async def can_write(self, service: str) -> None:
+        """As `CloudRun.can_write`."""
+        await self._wire.carry("cloud run", "can write", self._said(service), lambda: self.read(service))
+
     async def drift(self, snapshot: ServiceSnapshot, base: str, overrides: Iterable[str]) -> Drift:
         """As `CloudRun.drift`, of the variables alone."""
         return await self._wire.carry(

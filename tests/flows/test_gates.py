@@ -76,6 +76,16 @@ def stopped_by_an_invisible_text(test_env: TestEnvironment) -> None:
     test_env.server.variables["stop_the_line"] = "\u2060"
 
 
+def stopped_by_a_word(test_env: TestEnvironment) -> None:
+    """A variable of Prefect may be any JSON, and true is no reason."""
+    test_env.server.variables["stop_the_line"] = True
+
+
+def stopped_by_an_object(test_env: TestEnvironment) -> None:
+    """No text, but a person has set it."""
+    test_env.server.variables["stop_the_line"] = {"why": "moving the database"}
+
+
 def nobody_on_call(test_env: TestEnvironment) -> None:
     """The escalation policy is empty."""
     test_env.fixture.vendors["production"].pagerduty.on_call()
@@ -108,6 +118,8 @@ STOPS: dict[str, tuple[Given, Topic, str]] = {
     "the emergency stop of everything": (all_stopped, Topic.LINE, "no releases this week"),
     "the emergency stop with dashes": (stopped_with_dashes, Topic.LINE, "rolled back by hand; ask Grace"),
     "the emergency stop without a reason": (stopped_by_an_invisible_text, Topic.LINE, "no reason is given"),
+    "the emergency stop that is true": (stopped_by_a_word, Topic.LINE, "(stop_the_line): no reason is given"),
+    "the emergency stop that is an object": (stopped_by_an_object, Topic.LINE, "moving the database"),
     "no person on call": (nobody_on_call, Topic.ON_CALL, "no person is on call"),
     "no load test": (unacknowledged, Topic.LOAD_TEST, "no person has acknowledged a load test"),
     "a vulnerability": (vulnerable, Topic.SCAN, "CVE-2025-9"),
@@ -292,6 +304,17 @@ def test_a_plan_says_what_would_stop_the_release() -> None:
     test_env, run = released(nobody_on_call, plan_only=True)
     assert (run.end, "It would be refused" in run.message) == ("Planned", True)
     assert "no person is on call" in test_env.server.artifacts[f"plan-production-{NEW}"][-1]
+
+
+def test_a_plan_with_an_override_says_what_the_release_would_say() -> None:
+    """It may start, and the override stands in the message, on the page and in what would be said."""
+    override = Override(item=Topic.ON_CALL, by="Ada", reason="Ada stays")
+    test_env, run = released(nobody_on_call, plan_only=True, overrides=(override,))
+    assert (run.end, "It may start" in run.message) == ("Planned", True)
+    assert not any(cloud.writes for cloud in test_env.fixture.clouds.values())
+    assert str(override) in test_env.fixture.slack.text
+    page = test_env.server.artifacts[f"plan-production-{NEW}"][-1]
+    assert page.count("overridden by Ada: Ada stays") >= 2
 
 
 @pytest.mark.parametrize(

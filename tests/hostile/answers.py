@@ -132,6 +132,7 @@ def answers() -> dict[str, Write]:
         "silence": silence,
         "reset in the body": reset,
         "cut off in the body": raw(f"{ok}content-length: 1000\r\n\r\n{{".encode()),
+        "JSON that is cut off": raw(f'{ok}content-length: 33\r\n\r\n{{"check_runs": [{{"name": "ci / te'.encode()),
         "an endless chunk stream": endless(CHUNKED, b"10\r\n" + b" " * 16 + b"\r\n"),
         "a chunk with a wrong size": raw(CHUNKED + b"zz\r\nhello\r\n"),
         "a byte at a time": bit_by_bit(f"{ok}content-length: 100000\r\n\r\n".encode(), b" "),
@@ -307,7 +308,8 @@ def answers() -> dict[str, Write]:
     ]
     shapes += cloud_run_shapes()
     found |= {f"JSON {number}: {json.dumps(shape)[:60]}": of(shape) for number, shape in enumerate(shapes)}
-    return found
+    always = {"escalation_level": 1, "user": {"summary": "Ada"}, "start": "2025-01-01T00:00:00", "end": None}
+    return found | {"on call, at a time without a zone": of({"oncalls": [always]})}
 
 
 SERVICE = {

@@ -49,6 +49,7 @@ CHOSEN = (
     *("401", "403", "404", "429", "429 with Retry-After", "403 with Retry-After", "403 without requests left", "500"),
     *("503", "silence", "nothing", "reset in the body", "an empty body", "204", "a login page", "a login page as JSON"),
     *("no checks, and no commits", "lists that are empty", "deep nesting", "302 to nowhere", *SHAPES),
+    *("JSON that is cut off", *(name for name in ANSWERS if "a time without a zone" in name)),
 )
 """What every check is asked with here. `test_hostile_http` makes every call with every way to answer that there is."""
 

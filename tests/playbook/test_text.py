@@ -120,6 +120,13 @@ SECRETS = [
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
     "AKIAABCDEFGHIJKLMNOP",
     "ya29.abcdefghijklmnopqrst",
+    "GOCSPX-abcdefghijklmnopqrstuvwxyz12",
+    "npm_abcdefghijklmnopqrstuvwxyz0123456789",
+    "dckr_pat_abcdefghijklmnopqrstuvw",
+    "pypi-AgEIcHlwaS5vcmcCJGFiY2Rl",
+    "glsa_abcdefghijklmnopqrstuvwxyz012345",
+    "SG.abcdefghijklmnopqrstuv.abcdefghijklmnopqrstuvwxyz0123456789",
+    "hooks.slack.com/services/T0123/B0123/abcdefgh1234",
 ]
 
 
@@ -136,6 +143,12 @@ def test_a_secret_is_known_by_its_form(secret: str) -> None:
         ("Authorization: Bearer abcdefgh1234", "abcdefgh1234"),
         ('{"password": "hunter22", "user": "ada"}', "hunter22"),
         ("connect mongodb://ada:hunter22@host/db", "hunter22"),
+        ("connect postgres://ada:hunt@er22@host/db", "er22"),
+        ("dsn https://0123456789abcdef0123456789abcdef@o1.example/1", "0123456789abcdef"),
+        ("DB_PASS=hunter22", "hunter22"),
+        ("pwd: hunter22", "hunter22"),
+        ("passphrase is set, credential=hunter22", "hunter22"),
+        ("AccountKey=hunter22==;", "hunter22"),
         ("api_key=hunter22&x=1", "hunter22"),
         ("Set-Cookie: session=hunter22", "hunter22"),
     ],

@@ -98,6 +98,28 @@ async def test_counts_are_by_target_and_revision(counted: Counted) -> None:
         assert sum(one["count"] for one in await users.counts()) < 10
 
 
+async def test_callers_sign_in_until_their_stream_is_stopped() -> None:
+    """A private service answers those who carry its ID token."""
+    heads: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(OK)
+
+    async with server(answer) as url, Users.start() as users:
+        await users.sign_in(url, "a.b.c")
+        for is_signed in (True, False):
+            await users.rates({url: 100})
+            async with asyncio.timeout(20):
+                while not heads:  # noqa: ASYNC110  # another process sends
+                    await asyncio.sleep(0.02)
+            await users.rates({})
+            assert (b"Authorization: Bearer a.b.c\r\n" in heads[0]) is is_signed
+            await asyncio.sleep(0.2)
+            heads.clear()
+
+
 async def test_the_rate_is_never_exceeded(eventually: Any) -> None:
     """A server that does not answer at all gets requests at the same rate: the stream is open loop."""
     asked = 0

@@ -78,6 +78,19 @@ def test_a_canary_that_is_scraped_before_stable_is_not_blamed(bake: Any, tick: A
     assert last.action is Action.PROMOTE
 
 
+def test_what_says_within_scrapes_that_the_canary_fails_says_it_of_stable_too(bake: Any, tick: Any) -> None:
+    """1 % on both, from the start: the rule for faults that last rolls back after 15 s, and blames a shared cause."""
+    counts = ((105, 2, 893, 9), (107, 3, 892, 12), (103, 1, 891, 9))
+    ticks = [tick(**dict(zip(("n", "x", "m", "y"), one, strict=True))) for one in counts]
+    verdict = list(bake(policy=Policy()).verdicts(ticks))[-1]
+    assert (verdict.action, verdict.reason) == (Action.ROLLBACK, Reason.ERRORS_MEASURED)
+    assert verdict.attribution == "shared"
+    ticks = [
+        tick(**dict(zip(("n", "x", "m"), one, strict=False))) for one in ((105, 2, 893), (107, 3, 892), (103, 1, 891))
+    ]
+    assert list(bake(policy=Policy()).verdicts(ticks))[-1].attribution == "canary"
+
+
 @pytest.mark.parametrize("scrapes", [20, 40])
 def test_an_outage_that_lasts_until_the_end_is_held(bake: Any, tick: Any, scrapes: int) -> None:
     """Neither promoted nor rolled back: it is waited for until the gate's deadline."""

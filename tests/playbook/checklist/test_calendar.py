@@ -1,12 +1,13 @@
 """Freeze windows, in the local time of the people who set them, right across clock changes."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import ValidationError
 
 from playbook.analysis.policy import Policy
-from playbook.checklist.calendar import Freeze, frozen
+from playbook.checklist.calendar import WEEKDAYS, Freeze, frozen
 
 BERLIN = "Europe/Berlin"
 WEEKEND = Freeze(name="weekend", begins="fri 16:00", ends="mon 08:00", zone=BERLIN)
@@ -97,6 +98,7 @@ def test_a_window_within_one_day_and_over_midnight() -> None:
     [
         ({"begins": "friday 16:00"}, "is neither"),
         ({"begins": "fri 25:00"}, "hour must be"),
+        ({"ends": "sun 24:00"}, "'sun 24:00' is no time: .* begins and ends at 00:00"),
         ({"begins": "2025-02-30 10:00", "ends": "2025-03-01 10:00"}, "day"),
         ({"begins": "2025-11-27 18:00"}, "must have the same form"),
         ({"ends": "fri 16:00"}, "emergency stop"),
@@ -131,6 +133,32 @@ def test_a_toml_date_is_a_window_too() -> None:
     """TOML has local date-times of its own."""
     written = Freeze(name="x", begins=datetime(2025, 11, 27, 18), ends=datetime(2025, 11, 28, 8))  # type: ignore[arg-type]
     assert (written.begins, written.ends) == ("2025-11-27 18:00", "2025-11-28 08:00")
+
+
+@pytest.mark.parametrize(
+    "zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/St_Johns", "Africa/Cairo"]
+)
+@pytest.mark.parametrize(
+    ("begins", "ends"),
+    [
+        ("sat 23:30", "sun 02:30"),
+        ("sun 02:15", "sun 02:45"),
+        ("thu 23:30", "fri 00:30"),
+        ("fri 16:00", "mon 08:00"),
+        ("sun 23:00", "mon 00:00"),
+    ],
+)
+def test_no_clock_change_makes_a_window_shorter(zone: str, begins: str, ends: str) -> None:
+    """Whenever the clock on the wall shows a time within it, it holds: every ten minutes around each clock change."""
+    freeze, wall = Freeze(name="x", begins=begins, ends=ends, zone=zone), ZoneInfo(zone)
+    first, last = (WEEKDAYS.index(text[:3]) * 1440 + int(text[4:6]) * 60 + int(text[7:]) for text in (begins, ends))
+    for change in ("2025-03-07", "2025-03-28", "2025-04-04", "2025-04-24", "2025-10-03", "2025-10-24", "2025-10-31"):
+        start = datetime.fromisoformat(change).replace(tzinfo=UTC)
+        for moment in (start + timedelta(minutes=10 * step) for step in range(4 * 144)):
+            local = moment.astimezone(wall)
+            shown = local.weekday() * 1440 + local.hour * 60 + local.minute
+            is_within = first <= shown < last if first < last else shown >= first or shown < last
+            assert not is_within or frozen([freeze], moment.timestamp()), local
 
 
 def test_a_window_is_looked_for_as_long_as_the_policy_lets_a_release_take() -> None:

@@ -35,6 +35,7 @@ PAYLOADS = {
     "a list": "- [x] approved",
     "a numbered list": "1. approved",
     "a quotation": "> approved",
+    "a command in the middle of a line": "no approval ##[add-mask]Reverted",
     "code": "`` ` `` ```\ncode\n```",
     "emphasis": "**bold** _under_ __x__ ~~gone~~",
     "an entity": "&lt;b&gt; &amp; &copy;",
@@ -98,10 +99,12 @@ def test_slack_shows_the_text(text: str) -> None:
 
 @pytest.mark.parametrize("text", PAYLOADS.values(), ids=PAYLOADS)
 def test_github_actions_obeys_no_line_of_it(text: str) -> None:
-    """It is one line, and it does not begin as a command does; in a command's data it cannot end the command."""
+    """It is one line, and holds no command; in a command's data it cannot end the command. The runner looks for the
+    older form anywhere in a line."""
     line = actions_text(text)
     assert not re.search(r"[\r\n]", line)
-    assert not line.lstrip().startswith(("::", "##["))
+    assert not line.lstrip().startswith("::")
+    assert "##[" not in line
     assert not re.search(r"[\r\n]", actions_data(text))
 
 

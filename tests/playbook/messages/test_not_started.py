@@ -2,6 +2,7 @@
 
 import pytest
 
+from playbook.checklist.items import Override, Topic
 from playbook.incident.decision_matrix import Severity, Symptom
 from playbook.messages.facts import Audience, Message
 from playbook.messages.not_started import (
@@ -81,7 +82,7 @@ def test_a_refusal_says_once_that_nothing_was_touched() -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        late("production", "v20251116-abc123", 5400, 1_763_733_600, RUN),
+        late("production", "v20251116-abc123", 5400, (), 1_763_733_600, RUN),
         approval("production", "v20251116-abc123", (), 1_763_733_600, RUN),
     ],
     ids=["late", "approval"],
@@ -104,6 +105,20 @@ def test_a_question_says_until_when_and_what_silence_does(said: Message) -> None
 def test_what_needs_no_second_person_pages_nobody(outcome: FlowResult) -> None:
     """The person who asked sees it, or wanted it."""
     assert not_started_page(outcome, "production", ROLLBACK, RUN) is None
+
+
+def test_what_was_overridden_is_told_of_a_run_that_did_not_start_either() -> None:
+    """In the message and on the page, and where it asks because it is late."""
+    override = Override(item=Topic.CI, by="Ada", reason="flaky test")
+    told = "⚠️ All CI tests passing on main: overridden by Ada: flaky test"
+    release = asked_release(ReleaseRequest(overrides=(override,)))
+    fix = asked_hotfix(HotfixRequest(version="v20251116-hotfix1-abc123", overrides=(override,)))
+    for asked in (release, fix):
+        assert told in not_started(REFUSED, "production", asked, RUN).text.splitlines()
+    page = not_started_page(REFUSED, "production", fix, RUN)
+    assert page is not None
+    assert page.details["overridden"] == str(override)
+    assert told in late("production", "v20251116-abc123", 5400, (override,), 0, RUN).text.splitlines()
 
 
 def test_a_refusal_after_something_gave_way_does_not_say_that_nothing_changed() -> None:

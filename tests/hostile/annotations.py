@@ -1,29 +1,16 @@
-"""Whatever stands in our annotations is read, or set aside as a value: nothing is raised, and nothing odd is believed.
+"""What may stand in our annotations although the engine did not write it so.
 
-The cases are made from the models' own fields, so that a new field joins by itself.
+The cases are made of the models' own fields and of the record's own annotations: a new one joins by itself.
 """
 
 import json
 from collections.abc import Iterator
-from typing import Any
-
-import pytest
+from typing import Any, NamedTuple
 
 from playbook.incident.decision_matrix import Symptom
+from playbook.lease import record
 from playbook.lease.lease import HotfixLease, Lease, MigrationLease, ReleaseLease, RollbackLease, ServiceRollout
-from playbook.lease.record import (
-    EPOCH,
-    INCIDENTS,
-    LAST_GOOD,
-    LEASE,
-    MITIGATION,
-    PARTICIPANT,
-    PREFIX,
-    Mitigation,
-    Participant,
-    Record,
-    Unreadable,
-)
+from playbook.lease.record import LAST_GOOD, LEASE, MITIGATION, PARTICIPANT, PREFIX, Mitigation, Participant
 from playbook.release.promotion import Promotion
 from playbook.release.request import HotfixRequest, Measure, RollbackRequest
 from playbook.release.traffic import Scaling, TrafficSplit
@@ -102,70 +89,37 @@ def written(fields: dict[str, Any], changed: str, value: str) -> str:
     return json.dumps(kept)[:-1] + f', "{changed}": {value}}}'
 
 
-def cases() -> Iterator[Any]:
-    """Every field of every model that is stored, with every hostile value."""
+KEYS = sorted(
+    {one for one in vars(record).values() if isinstance(one, str) and one.startswith(PREFIX) and one != PREFIX}
+)
+"""Every annotation that is the engine's."""
+
+
+class Case(NamedTuple):
+    """One annotation, and what stands in it."""
+
+    name: str
+    key: str
+    value: str
+
+
+def cases() -> Iterator[Case]:
+    """Every annotation, and every field of every model that is stored, with every hostile value."""
+    for key in KEYS:
+        for name, value in HOSTILE.items():
+            yield Case(f"{key.removeprefix(PREFIX)}: {name}", key, value)
+            yield Case(f"{key.removeprefix(PREFIX)}: a list of {name}", key, f"[{value}]")
     for model, (key, fields, shape) in MODELS.items():
         for field in shape.model_fields:
             for name, value in HOSTILE.items():
-                yield pytest.param(key, written(fields, field, value), id=f"{model}.{field}: {name}")
-    for key in (LEASE, PARTICIPANT, MITIGATION, LAST_GOOD, EPOCH, INCIDENTS):
-        for name, value in HOSTILE.items():
-            yield pytest.param(key, value, id=f"{key.removeprefix(PREFIX)}: {name}")
-            yield pytest.param(key, f"[{value}]", id=f"{key.removeprefix(PREFIX)}: a list of {name}")
+                yield Case(f"{model}.{field}: {name}", key, written(fields, field, value))
     for field in ServiceRollout.model_fields:
         for name, value in HOSTILE.items():
             rollout = written(json.loads(ROLLOUTS[0].model_dump_json(exclude_defaults=True)), field, value)
             lease = written(json.loads(LEASES["release"].stored()), "rollouts", f"[{rollout}]")
-            yield pytest.param(LEASE, lease, id=f"rollout.{field}: {name}")
+            yield Case(f"rollout.{field}: {name}", LEASE, lease)
     for field in Promotion.model_fields:
         for name, value in HOSTILE.items():
             good = Promotion(release="v1", revision="r", digest="", promoted_at_s=1)
             one = written(json.loads(good.model_dump_json()), field, value)
-            yield pytest.param(LAST_GOOD, f"[{one}]", id=f"promotion.{field}: {name}")
-
-
-@pytest.mark.parametrize(("key", "value"), cases())
-def test_hostile_annotations_are_read_or_set_aside(key: str, value: str) -> None:
-    """Either a record that can be written and read again, with names that are safe in a command; or a short sentence
-    that names the service."""
-    found = Record.parse(SERVICE, {EPOCH: "100", key: value})
-    if isinstance(found, Unreadable):
-        assert str(found).startswith(SERVICE)
-        assert len(str(found)) < 600
-        return
-    assert Record.parse(SERVICE, found.annotations()) == found
-    if found.lease is not None:
-        assert not found.lease.problems()
-        assert found.lease.coordinator == SERVICE
-
-
-ASIDE = {
-    "a flow run that is no UUID": {"flow_run_id": '"not-a-uuid"'},
-    "a share of 400 %": {"canary_percent": "400"},
-    "a deadline that is no number": {"deadline_s": "NaN"},
-    "no services": {"rollouts": "[]"},
-    "an epoch of 4000 digits": {"epoch": "1" + "0" * 4000},
-    "another epoch than the service's": {"epoch": "99"},
-}
-
-
-@pytest.mark.parametrize("changes", ASIDE.values(), ids=ASIDE)
-def test_a_lease_that_cannot_be_true_is_set_aside(changes: dict[str, str]) -> None:
-    """Cases H1 and H3."""
-    ((field, value),) = changes.items()
-    lease = written(json.loads(LEASES["release"].stored()), field, value)
-    assert isinstance(Record.parse(SERVICE, {EPOCH: "100", LEASE: lease}), Unreadable)
-
-
-def test_a_lease_that_stands_on_another_service_is_set_aside() -> None:
-    """Copied from its coordinator, it would be recovered a second time."""
-    assert isinstance(Record.parse(OTHER, {EPOCH: "100", LEASE: LEASES["release"].stored()}), Unreadable)
-
-
-def test_a_release_that_has_ended_is_set_aside() -> None:
-    """Its incident is on the coordinator: the lease was written back after its end."""
-    lease = LEASES["release"]
-    annotations = {EPOCH: "100", LEASE: lease.stored(), INCIDENTS: lease.release_id}
-    found = Record.parse(SERVICE, annotations)
-    assert isinstance(found, Unreadable)
-    assert "has ended" in found.problem
+            yield Case(f"promotion.{field}: {name}", LAST_GOOD, f"[{one}]")
