@@ -71,7 +71,7 @@ async def go_forward(env: Environment, report: Report) -> Report:
             report = await promote_all(env, report)
         if report.lease.decision is Decision.PROMOTE and report.lease.kind is Kind.HOTFIX:
             report = await first_minutes(env, report)
-    except (Refused, Conflict) as refusal:
+    except (Refused, Conflict, Transient) as refusal:  # Transient: for all its tries, as a quota that stays used up
         return await note(report.refused(str(refusal)), "a step was refused: the release is taken back")
     return report
 

@@ -10,7 +10,7 @@ from emergencies import Rollback
 from fixture import NEW, OLD, SERVICES
 
 from flows.recovery import recovery
-from playbook.errors import Refused
+from playbook.errors import Refused, ReleaseError, Transient
 from playbook.lease.change import Change
 from playbook.lease.record import LEASE, PARTICIPANT, Record
 from playbook.release.request import StandDown
@@ -21,14 +21,21 @@ DENIED = "code 7: Permission 'iam.serviceaccounts.actAs' denied on the service a
 INVALID = "code 3: INVALID_ARGUMENT: the traffic target is not valid"
 
 
-def refusing(cloud: Cloud, service: str, is_it: Callable[[Change], bool], words: str, times: int = 10**6) -> object:
+def refusing(
+    cloud: Cloud,
+    service: str,
+    is_it: Callable[[Change], bool],
+    words: str,
+    times: int = 10**6,
+    error: type[ReleaseError] = Refused,
+) -> object:
     """A patch: Cloud Run refuses so many of the writes to ``service`` that are meant."""
     write, left = cloud.write, [times]
 
     async def refused(snapshot: ServiceSnapshot, change: Change) -> ServiceSnapshot:
         if snapshot.service == service and is_it(change) and left[0]:
             left[0] -= 1
-            raise Refused(f"{service}: {words}")
+            raise error(f"{service}: {words}")
         return await write(snapshot, change)
 
     return patch.object(cloud, "write", refused)
@@ -47,12 +54,14 @@ def is_revert(change: Change) -> bool:
     return change.split is not None and change.split.main.endswith("-old") and len(change.split.percent) == 1
 
 
-def release_refused(is_it: Callable[[Change], bool], words: str) -> tuple[TestEnvironment, Run]:
+def release_refused(
+    is_it: Callable[[Change], bool], words: str, error: type[ReleaseError] = Refused
+) -> tuple[TestEnvironment, Run]:
     """A healthy release whose backend is refused one kind of write."""
 
     async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
         test_env.fixture.publish(NEW)
-        with refusing(test_env.fixture.production, BACKEND, is_it, words):
+        with refusing(test_env.fixture.production, BACKEND, is_it, words, error=error):
             run = await test_env.release()
         await test_env.catch_up()
         return test_env, run
@@ -68,6 +77,18 @@ def test_a_step_forward_that_is_refused_takes_the_release_back(
 ) -> None:
     """In this run, for every service; the vendor's words are in the message and on the page."""
     test_env, run = release_refused(is_it, words)
+    assert (run.end, words in run.message) == ("Reverted", True)
+    assert set(test_env.fixture.versions_served().values()) == {OLD}
+    assert not test_env.is_held("production")
+    (page,) = test_env.fixture.pagerduty.incidents.values()
+    assert (page.severity, words in page.summary) == (severity, True)
+
+
+@pytest.mark.parametrize(("is_it", "severity"), [(is_deploy, "P2"), (is_promotion, "P1")], ids=["deploy", "promote"])
+def test_a_quota_that_stays_used_up_takes_the_release_back(is_it: Callable[[Change], bool], severity: str) -> None:
+    """It is asked again for minutes first; then this run ends, with the vendor's words."""
+    words = "code 8: Quota exceeded for quota metric 'Write requests'"
+    test_env, run = release_refused(is_it, words, Transient)
     assert (run.end, words in run.message) == ("Reverted", True)
     assert set(test_env.fixture.versions_served().values()) == {OLD}
     assert not test_env.is_held("production")
