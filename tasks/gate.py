@@ -42,11 +42,14 @@ class PausedForm(RunInput):
 
     @classmethod
     async def asave(cls, keyset: Keyset, flow_run_id: UUID | None = None) -> None:
-        """As Prefect's, which is called once the run is paused; then the run's state says what is asked."""
-        await super().asave(keyset, flow_run_id)
+        """As Prefect's, which is called once the run is paused; before it, the run's state says what is asked.
+
+        Prefect takes an answer once the form is saved. A state that is written after that could pause the run again.
+        """
         if isinstance(cls._message, str) and cls._message:
             with contextlib.suppress(*PREFECT_AWAY):
                 await _say_in_state(cls._message)
+        await super().asave(keyset, flow_run_id)
 
 
 def _asked(position: int, **more: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from rehearsal.prefect_api import Run
 from rehearsal.scenario import Scenario, ScenarioResult
 from rehearsal.test_environment import TestEnvironment
 
-ANSWER = {"choice": "promote", "approver": "Ada", "reason": "known and harmless", "minutes": 0, "percent": 0}
+ANSWER = {"choice": "promote", "approver": "Ada", "reason": "known and harmless"}
 DEADLINE_S = 60
 """Longer than the compressed policy's 20 s: recovery starts only after 30 s without heartbeat."""
 OPEN = "The gate is open until "
