@@ -8,6 +8,7 @@ import asyncio
 import gc
 import os
 import pickle
+import select
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -72,15 +73,17 @@ class Forks:
         reader, self._writer = os.pipe()
         if pid := os.fork():
             os.close(self._writer)
-            self._running[pid] = reader
+            self._running[reader] = pid
             return False
         asyncio._set_running_loop(loop)  # asyncio takes a loop of another process for none
         gc.disable()
         return True
 
     def _collect(self) -> None:
-        pid, status = os.wait()
-        with os.fdopen(self._running.pop(pid), "rb") as pipe:
-            if status:
-                raise RuntimeError("a case has ended with an error; it is printed above")
-            self._results.append(pickle.load(pipe))
+        (reader, *_), _, _ = select.select(self._running, [], [])
+        with os.fdopen(reader, "rb") as pipe:
+            result = pipe.read()  # to its end before the wait: a pipe holds less than a long result
+        _, status = os.waitpid(self._running.pop(reader), 0)
+        if status:
+            raise RuntimeError("a case has ended with an error; it is printed above")
+        self._results.append(pickle.loads(result))
