@@ -72,7 +72,7 @@ async def go_forward(env: Environment, report: Report) -> Report:
         if report.lease.decision is Decision.PROMOTE and report.lease.kind is Kind.HOTFIX:
             report = await first_minutes(env, report)
     except (Refused, Conflict, Transient) as refusal:  # Transient: for all its tries, as a quota that stays used up
-        return await note(report.refused(str(refusal)), "a step was refused: the release is taken back")
+        return await note(report.refused(str(refusal)), "a step could not be carried out: the release is taken back")
     return report
 
 

@@ -80,7 +80,7 @@ def import_all() -> None:
 
 
 def complete_models(base: type[pydantic.BaseModel]) -> None:
-    """Prefect's models are completed when each is first used, 10 ms of CPU time each; here once for all runs."""
+    """Prefect's models are completed when each is first used; here once for all runs (260 of them, 0.4 s)."""
     for model in base.__subclasses__():
         if not model.__pydantic_complete__:
             model.model_rebuild(raise_errors=False)
