@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import re
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from pydantic import Field, HttpUrl, PrivateAttr, SecretStr
 
 from blocks.base import OutsideBlock, PerLoop
+from blocks.http import UNREADABLE
 from blocks.secret_reference import SecretReference
 from playbook.errors import Fenced, Refused, ReleaseError, Transient
 from playbook.migration.backfill import Backfill, Range, Trial
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
+SENSELESS = (*UNREADABLE, struct.error)
+"""What the driver, or reading what it found, raises when an answer does not have the expected shape."""
 LEDGER = "changelog"
 """migrate-mongo's own name for it."""
 WALKS = "playbook_walks"
@@ -56,7 +60,9 @@ class MongoDB(OutsideBlock):
         title="Connection string", description="Where it is: mongodb:// or mongodb+srv://, with its credentials."
     )
     database: str = Field(title="Database", min_length=1, description="Name of the database, for example ethixai.")
-    timeout_s: float = Field(30, gt=0, title="Timeout", description="Seconds that one operation may take.")
+    timeout_s: float = Field(
+        30, gt=0, title="Timeout", description="Seconds that one call may take, with all its queries."
+    )
     connect_timeout_s: float = Field(5, gt=0, title="Connect timeout", description="Seconds to find a server.")
     _clients: PerLoop["MongoClient[Document]"] = PrivateAttr(default_factory=PerLoop)
 
@@ -286,7 +292,14 @@ class MongoDB(OutsideBlock):
         with self._calling(asked):
             uri = await self.uri.read()
             client = self._clients.get(lambda: self._make(uri))
-            return await asyncio.to_thread(work, client[self.database])
+            return await asyncio.to_thread(self._in_time, work, client[self.database])
+
+    def _in_time(self, work: "Callable[[Database[Document]], Answer]", database: "Database[Document]") -> Answer:
+        """``work``, all of its queries together within ``timeout_s``: a cursor may have no end."""
+        from pymongo import timeout
+
+        with timeout(self.timeout_s):
+            return work(database)
 
     def _make(self, uri: SecretStr) -> "MongoClient[Document]":
         from pymongo import MongoClient
@@ -310,7 +323,7 @@ class MongoDB(OutsideBlock):
         except ConfigurationError as error:
             # Its words may quote the connection string, and a chained error would show them.
             raise self.translate(error, asked) from None
-        except (PyMongoError, BSONError) as error:
+        except (PyMongoError, BSONError, *SENSELESS) as error:
             raise self.translate(error, asked) from error
 
     def translate(self, error: Exception, asked: str) -> ReleaseError:
@@ -318,7 +331,12 @@ class MongoDB(OutsideBlock):
         from pymongo import errors
 
         came = f"MongoDB, asked {asked} in {self.database}, answered {type(error).__name__}"
-        code: Any = getattr(error, "code", None)
+        said: Any = getattr(error, "code", None)
+        code = said if isinstance(said, int) else None
+        if isinstance(error, SENSELESS) and not isinstance(error, errors.PyMongoError):
+            return Refused(
+                f"MongoDB, asked {asked} in {self.database}, gave an answer that makes no sense ({error!r})."
+            )
         if isinstance(error, errors.ConfigurationError):
             return Refused(f"{came}. Check mongodb.uri; it is not repeated here.")
         if isinstance(error, errors.ConnectionFailure | errors.ExecutionTimeout | errors.WTimeoutError):

@@ -1,17 +1,22 @@
-"""One example of a call for every public async method of every block. The suite makes each against every answer."""
+"""A call of every public async method of every block, from its signature. The suite makes each against every answer.
+
+A new block and a new method join by themselves; a type that no other method takes needs an example in `VALUES`."""
 
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from enum import Enum
+from types import UnionType
+from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from answers import ENDLESS, SERVICE, WAITS
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 import blocks
 from blocks.cloud_run_v1 import snapshot_of
+from blocks.secret_reference import SecretReference
 from playbook.errors import ReleaseError
 from playbook.incident.decision_matrix import Severity
 from playbook.lease.change import Change, Deployment
@@ -20,7 +25,7 @@ from playbook.messages.facts import Audience, DeploymentState, Message, Page, Re
 from playbook.migration.backfill import Backfill, Range
 from playbook.migration.plan import Batch, Check
 from playbook.release.request import ExploitCheck
-from playbook.release.traffic import TrafficSplit
+from playbook.release.traffic import ServiceSnapshot, TrafficSplit
 from playbook.release.version import Image, SmokeTest
 
 Call = Callable[[str], Awaitable[Any]]
@@ -56,64 +61,71 @@ def public_methods() -> Iterator[str]:
                 yield f"{block.__name__}.{name}"
 
 
-def slack(url: str) -> Any:
-    """One that is told to post."""
-    return blocks.Slack(token=SECRET, channels=dict.fromkeys(Audience, "C0"), api_url=url, timeout_s=deadline_s())
-
-
-def pagerduty(url: str) -> Any:
-    """With both of its addresses there."""
-    return blocks.PagerDuty(routing_key=SECRET, api_token=SECRET, events_url=url, api_url=url, timeout_s=deadline_s())
-
-
-def github(url: str) -> Any:
-    """A repository."""
-    return blocks.GitHub(repository="geoaziz/ethixai", token=SECRET, api_url=url, timeout_s=deadline_s())
-
-
-def atlas(url: str) -> Any:
-    """A project with two clusters."""
-    return blocks.Atlas(
-        public_key="p",
-        private_key=SECRET,
-        group="g",
-        cluster="c",
-        restore_cluster="r",
-        api_url=url,
-        timeout_s=deadline_s(),
-    )
-
-
-def registry(url: str) -> Any:
-    """One that asks for a login."""
-    return blocks.Registry(base_url=url, username="u", token=SECRET, timeout_s=deadline_s())
-
-
-def sentry(url: str) -> Any:
-    """A project."""
-    return blocks.Sentry(organization="o", projects=["p"], token=SECRET, api_url=url, timeout_s=deadline_s())
-
-
-def ethixai() -> Any:
-    """Asked quickly, and not often."""
-    return blocks.EthixAI(timeout_s=deadline_s(), poll_interval_s=0.01, polls=2)
-
-
-def prometheus(url: str) -> Any:
-    """With a token."""
-    return blocks.Prometheus(url=url, bearer=SECRET, timeout_s=deadline_s())
+def block_of(kind: type[Any], url: str, endpoint: str = "127.0.0.1:1") -> Any:
+    """A block whose vendor is at ``url``, and at ``endpoint`` over gRPC. Its fields are filled by name and type: a
+    new block needs no line here unless one of its fields has a rule of its own."""
+    given: dict[str, Any] = {}
+    for name, field in kind.model_fields.items():
+        if name == "uri":
+            given[name] = SecretStr(url)
+        elif name == "url" or name.endswith("_url"):
+            given[name] = url
+        elif name == "api_endpoint":
+            given[name] = endpoint
+        elif name.endswith("timeout_s"):
+            given[name] = deadline_s()
+        elif SecretReference in (field.annotation, *get_args(field.annotation)):
+            given[name] = SECRET
+        elif field.is_required():
+            given[name] = FIELDS.get(name) or example(field.annotation)
+    return kind(**{**given, **SPECIAL.get(kind, {})})
 
 
 def cloud_run(url: str, endpoint: str = "127.0.0.1:1") -> Any:
     """One project's services: v1 at ``url``, v2 at ``endpoint``."""
-    return blocks.CloudRun(
-        project="p",
-        region="r",
-        api_url=url,
-        api_endpoint=endpoint,
-        read_timeout_s=deadline_s(),
-        write_timeout_s=deadline_s(),
-    )
+    return block_of(blocks.CloudRun, url, endpoint)
+
+
+def ethixai() -> Any:
+    """Asked quickly, and not often."""
+    return block_of(blocks.EthixAI, "")
+
+
+def example(kind: Any) -> Any:
+    """A value of this type: one of `VALUES`, or a list or a model of such values. Raises TypeError if there is none."""
+    if kind in VALUES:
+        return VALUES[kind]
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (list, tuple, set, frozenset, Iterable):
+        return (list if origin is Iterable else origin)([example(inner[0])])
+    if origin in (Union, UnionType):
+        return example(inner[0])
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return next(iter(kind))
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind(**{name: example(one.annotation) for name, one in kind.model_fields.items() if one.is_required()})
+    raise TypeError(f"{kind}: add an example of it to VALUES in tests/hostile/calls.py")
+
+
+def arguments(method: Callable[..., Any], url: str) -> dict[str, Any]:
+    """What a method must be given, by the names and types of its parameters."""
+    hints = get_type_hints(method)
+    return {
+        name: url if name == "url" else ARGUMENTS[name] if name in ARGUMENTS else example(hints[name])
+        for name, one in inspect.signature(method).parameters.items()
+        if name != "self" and one.default is one.empty
+    }
+
+
+async def called(block: Any, method: str, url: str) -> Any:
+    """What the method ``Slack.post`` of such a block answers."""
+    own = getattr(block, method.partition(".")[2])
+    return await own(**arguments(own, url))
+
+
+async def made(method: str, url: str, endpoint: str = "127.0.0.1:1") -> Any:
+    """What ``Slack.post`` answers, of a block whose vendor is there."""
+    return await called(block_of(getattr(blocks, method.partition(".")[0]), url, endpoint), method, url)
 
 
 async def every_smoke_test(url: str) -> None:
@@ -154,75 +166,60 @@ DEPLOY = Change(
     deployment=Deployment(revision="s-2", base="s-0", image="i@sha256:1"),
 )
 
-HTTP: dict[str, Call] = {
-    "Slack.post": lambda url: slack(url).post(MESSAGE, repeat=True),
-    "Slack.reachable": lambda url: slack(url).reachable(),
-    "PagerDuty.page": lambda url: pagerduty(url).page(PAGE),
-    "PagerDuty.resolve": lambda url: pagerduty(url).resolve("r"),
-    "PagerDuty.shifts": lambda url: pagerduty(url).shifts(0, 7200),
-    "PagerDuty.is_open": lambda url: pagerduty(url).is_open("r"),
-    "GitHub.checks": lambda url: github(url).checks("abc123"),
-    "GitHub.compare": lambda url: github(url).compare("main", "abc123"),
-    "GitHub.comments": lambda url: github(url).comments("load-test"),
-    "GitHub.release_notes": lambda url: github(url).release_notes("v20251116-abc123"),
-    "GitHub.token_ends_s": lambda url: github(url).token_ends_s(),
-    "GitHub.ticket": lambda url: github(url).ticket(TICKET),
-    "Sentry.release": lambda url: sentry(url).release("v20251116-abc123", "abc123"),
-    "GitHub.record": lambda url: github(url).record(RECORDED),
-    "Sentry.take_back": lambda url: sentry(url).take_back(TAKEN_BACK, "abc123"),
-    "Sentry.reachable": lambda url: sentry(url).reachable(),
-    "Registry.image": lambda url: blocks.Registry(
-        base_url=url, username="u", token=SECRET, timeout_s=deadline_s()
-    ).image("ghcr.io/geoaziz/ethixai-backend", "sha-abc123"),
-    "Registry.revision_of": lambda url: registry(url).revision_of(
-        Image(repository="ghcr.io/geoaziz/ethixai-backend", digest="sha256:" + "0" * 64)
-    ),
-    "Atlas.backups": lambda url: atlas(url).backups(),
-    "Atlas.restore": lambda url: atlas(url).restore("b", 0),
-    "Atlas.restore_job": lambda url: atlas(url).restore_job("j"),
+IMAGE = Image(repository="ghcr.io/geoaziz/ethixai-backend", digest="sha256:" + "0" * 64)
+VALUES: dict[Any, Any] = {
+    str: "x",
+    int: 2,
+    float: 60.0,
+    bool: True,
+    object: None,
+    SecretStr: SecretStr("x"),
+    Message: MESSAGE,
+    Page: PAGE,
+    Ticket: TICKET,
+    Recorded: RECORDED,
+    TakenBack: TAKEN_BACK,
+    Batch: BATCH,
+    Backfill: WALK,
+    Range: RANGE,
+    Check: Check(collection="users", never={"a": 1}, says="x"),
+    Image: IMAGE,
+    ExploitCheck: ExploitCheck.model_validate({"path": "/x"}),
+    ServiceSnapshot: SNAPSHOT,
+    Change: MOVE,
+}
+"""An example of each type of a parameter."""
+ARGUMENTS: dict[str, Any] = {
+    "since_s": time.time(),
+    "seconds": 0.01,
+    "repository": IMAGE.repository,
+    "digest": "0" * 64,
+}
+"""What a parameter of this name is given, where an example of its type will not do."""
+FIELDS: dict[str, Any] = {
+    "restore_cluster": "r",
+    "repository": "geoaziz/ethixai",
+    "channels": dict.fromkeys(Audience, "C0"),
+}
+"""The same for a block's own fields."""
+SPECIAL: dict[type[Any], dict[str, Any]] = {
+    blocks.EthixAI: {"poll_interval_s": 0.01, "polls": 2},
+    blocks.Registry: {"username": "u"},
+}
+"""What a block is given beyond its addresses, secrets and required fields."""
+
+BY_HAND: dict[str, Call] = {
+    "Slack.post": lambda url: block_of(blocks.Slack, url).post(MESSAGE, repeat=True),
     "EthixAI.run": every_smoke_test,
-    "EthixAI.probe": lambda url: ethixai().probe(url, 2, 0.01),
-    "EthixAI.refuses_writes": lambda url: ethixai().refuses_writes(url, may_take_none=True),
-    "EthixAI.unreachable": lambda url: ethixai().unreachable(url),
-    "EthixAI.ask": lambda url: ethixai().ask(ExploitCheck.model_validate({"path": "/x"}), url),
-    "Prometheus.clock": lambda url: prometheus(url).clock(),
-    "Prometheus.series": lambda url: prometheus(url).series("up", 60),
-    "Prometheus.answer": lambda url: prometheus(url).answer("up", 60),
-    "Prometheus.value": lambda url: prometheus(url).value("up"),
-    "Prometheus.alert_rules": lambda url: prometheus(url).alert_rules(),
-    "CloudRun.snapshot": lambda url: cloud_run(url).snapshot("s"),
-    "CloudRun.drift": lambda url: cloud_run(url).drift(SNAPSHOT, "s-0", ()),
-    "CloudRun.can_write": lambda url: cloud_run(url).can_write("s"),
-    "CloudRun.write": lambda url: cloud_run(url).write(SNAPSHOT, MOVE),
     "CloudRun.write, and what follows": lambda url: cloud_run(f"{url}~PUT").write(SNAPSHOT, MOVE),
     "CloudRun.write, and the operation": lambda url: cloud_run(f"{url}~PUT~GET").write(SNAPSHOT, MOVE),
     "CloudRun.write, and the last read": lambda url: cloud_run(f"{url}~PUT~POST").write(SNAPSHOT, MOVE),
     "CloudRun.write, a deployment": lambda url: cloud_run(url).write(SNAPSHOT, DEPLOY),
-    "CloudRun.check_conditional_writes": lambda url: cloud_run(url).check_conditional_writes(SNAPSHOT),
     "CloudRun.check_conditional_writes, and the operation": lambda url: cloud_run(
         f"{url}~PUT"
     ).check_conditional_writes(SNAPSHOT),
 }
-"""Methods that speak HTTP. After a comma: which of the calls that a method makes is answered so."""
-
-MONGODB: dict[str, Callable[[Any], Awaitable[Any]]] = {
-    "MongoDB.applied": lambda database: database.applied(),
-    "MongoDB.forget": lambda database: database.forget("x", "0" * 64),
-    "MongoDB.taken_back_by": lambda database: database.taken_back_by("x"),
-    "MongoDB.count": lambda database: database.count("users"),
-    "MongoDB.broken": lambda database: database.broken(Check(collection="users", never={"a": 1}, says="x")),
-    "MongoDB.written_since": lambda database: database.written_since(0.0),
-    "MongoDB.try_out": lambda database: database.try_out(BATCH, 2),
-    "MongoDB.backfill": lambda database: database.backfill("x"),
-    "MongoDB.take": lambda database: database.take(WALK),
-    "MongoDB.keep": lambda database: database.keep(WALK),
-    "MongoDB.ids": lambda database: database.ids(BATCH, None, 2),
-    "MongoDB.change": lambda database: database.change(BATCH, RANGE),
-    "MongoDB.retain": lambda database: database.retain(BATCH, RANGE, ("a",), "rollback", "step"),
-    "MongoDB.retained": lambda database: database.retained("rollback"),
-    "MongoDB.left": lambda database: database.left(BATCH, RANGE),
-}
-"""Methods that speak MongoDB's protocol, of a block."""
+"""HTTP calls that a signature does not tell. After a comma: which of the calls that a method makes is answered so."""
 
 PREFECT = ("ServerNotices.publish",)
 """Methods that speak to the Prefect server alone, as the flows do. Its answers are Prefect's client's to judge."""
@@ -235,26 +232,26 @@ class Ends(NamedTuple):
     rest: str
 
 
-def cloud_logging(at: Ends) -> Any:
-    """One project's logs."""
-    return blocks.CloudLogging(project="p", api_endpoint=at.grpc, timeout_s=deadline_s())
+def _speaks(method: str, field: str) -> bool:
+    return field in getattr(blocks, method.partition(".")[0]).model_fields
 
 
-def secret_manager(at: Ends) -> Any:
-    """One project's secrets."""
-    return blocks.SecretManager(project="p", api_endpoint=at.grpc, timeout_s=deadline_s())
+def _over_http(method: str) -> Call:
+    return lambda url: made(method, url)
 
 
-VERSION = "projects/p/secrets/s/versions/latest"
-GRPC: dict[str, Callable[[Ends], Awaitable[Any]]] = {
-    "CloudLogging.errors": lambda at: cloud_logging(at).errors("s", "r", time.time()),
-    "CloudLogging.oom_kills": lambda at: cloud_logging(at).oom_kills("s", "r", time.time()),
-    "SecretManager.state": lambda at: secret_manager(at).state("s"),
-    "SecretManager.value": lambda at: secret_manager(at).value(VERSION),
-    "SecretManager.holds": lambda at: secret_manager(at).holds("s", SecretStr("x")),
-    "SecretManager.put": lambda at: secret_manager(at).put("s", SecretStr("x")),
-    "CloudRun.revision": lambda at: cloud_run(at.rest, at.grpc).revision("s", "s-1"),
-    "CloudRun.revisions": lambda at: cloud_run(at.rest, at.grpc).revisions("s"),
-    "CloudRun.can_write": lambda at: cloud_run(at.rest, at.grpc).can_write("s"),
+def _over_grpc(method: str) -> Callable[[Ends], Awaitable[Any]]:
+    return lambda at: made(method, at.rest, at.grpc)
+
+
+METHODS = [name for name in public_methods() if name not in PREFECT]
+MONGODB = [name for name in METHODS if _speaks(name, "uri")]
+"""Every method that speaks MongoDB's protocol."""
+GRPC = {name: _over_grpc(name) for name in METHODS if _speaks(name, "api_endpoint")}
+"""Every method of a block that speaks gRPC."""
+HTTP: dict[str, Call] = BY_HAND | {
+    name: _over_http(name)
+    for name in METHODS
+    if name not in {*BY_HAND, *MONGODB} and (name not in GRPC or _speaks(name, "api_url"))
 }
-"""Methods that speak gRPC."""
+"""Every method of a block that speaks HTTP."""
