@@ -18,7 +18,7 @@ from typing import Literal
 
 from rehearsal.world import child
 
-ROUTES = 48
+ROUTES = 128
 MAX_WEIGHT = 256
 SLOTS_PER_PERCENT = 6
 """So that a revision of 1 % can have 2, 3 or 6 instances that get as much as each other."""
@@ -55,6 +55,8 @@ class _Route:
     known: set[str] = field(default_factory=set)
     """Every server that haproxy was ever told of. None is deleted: haproxy 2.6 dies of that while a session remembers
     the server."""
+    is_given_up: bool = False
+    """Its tag was taken away. The route of a new tag has no servers either, until its revision has started."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while servers are named to haproxy."""
 
@@ -180,6 +182,7 @@ class Proxy:
         """
         self.url(route)
         target, section = self._routes[route], self._routes[route].section
+        target.is_given_up = not shares
         spread = weights_for([(percent, len(servers)) for percent, servers in shares.values()])
         weights: dict[str, int] = {}
         for (_, servers), parts in zip(shares.values(), spread, strict=True):
@@ -269,9 +272,10 @@ class Proxy:
         return dict(found)
 
     def _reuse(self) -> _Route:
-        """The route of a tag that has no server any more; the one given up first."""
+        """The route of a tag that was taken away and has no server any more; the oldest one."""
         for name, route in self._routes.items():
-            if "#" in name and not route.servers:
+            if "#" in name and route.is_given_up and not route.servers:
+                route.is_given_up = False
                 return self._routes.pop(name)
         raise RuntimeError(f"all {ROUTES} ports of the proxy are in use")
 
