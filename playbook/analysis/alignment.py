@@ -17,9 +17,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from playbook.analysis.counters import Batch, Fed, Keys, bucket_of, instances_of
+from playbook.analysis.counters import Batch, Fed, Keys, edges_of
 from playbook.analysis.policy import Policy
-from playbook.analysis.samples import CounterSeries, Labels, has_status, is_error
+from playbook.analysis.samples import CounterSeries, Labels
 
 
 class Round(NamedTuple):
@@ -48,45 +48,39 @@ LEVELS = ("cpu", "memory")
 COUNTS = ("n", "x", "m", "y", *LATENCY_COUNTS)  # the fields of a round that are counts
 
 
-class _Requests(NamedTuple):
-    """Where in a scrape of request counters something stands."""
-
-    bad: tuple[int, ...]
-    unread: tuple[int, ...]  # it is not known how they ended: good or bad
-    instances: frozenset[str]
-
-
 @functools.lru_cache(maxsize=1024)
-def _requests(keys: Keys) -> _Requests:
-    said = [dict(key) for key in keys]
-    return _Requests(
-        tuple(place for place, labels in enumerate(said) if is_error(labels)),
-        tuple(place for place, labels in enumerate(said) if not has_status(labels)),
-        frozenset(instances_of(keys)),
-    )
+def _requests(keys: Keys) -> tuple[list[int], list[int]]:
+    """Where in a scrape of request counters stand the bad ones, and those of which it is not known."""
+    places = list(enumerate(keys))
+    return [place for place, key in places if key.failed], [place for place, key in places if key.failed is None]
 
 
 @functools.lru_cache(maxsize=1024)
 def _bounds(keys: Keys, slow_s: float, very_slow_s: float) -> tuple[list[int], ...]:
-    """Where in a scrape of histograms stand all requests, those surely not slow, those maybe not, those not very slow.
+    """Where in a scrape of histograms stand all requests, those surely not slow, those maybe not, and those not
+    very slow."""
+    found: tuple[list[int], ...] = [], [], [], []
+    wanted = {one: _wanted(frozenset(edges), slow_s, very_slow_s) for one, edges in edges_of(keys).items()}
+    for place, key in enumerate(keys):
+        if key.histogram is not None:
+            for which in wanted[key.histogram].get(key.edge, ()):
+                found[which].append(place)
+    return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _wanted(edges: frozenset[float], slow_s: float, very_slow_s: float) -> dict[float | None, list[int]]:
+    """Which edges of a histogram `_bounds` looks for, and as what.
 
     Without a bucket that ends at a threshold, evidence against the canary takes the next edge above it, and evidence
     for it the next below: never an interpolation.
     """
-    found: tuple[list[int], ...] = [], [], [], []
-    histograms: dict[Labels, dict[float, int]] = {}
-    for place, key in enumerate(keys):
-        if bucket := bucket_of(key):
-            histograms.setdefault(bucket[0], {})[bucket[1]] = place
-    for edges in filter(lambda edges: math.inf in edges, histograms.values()):
-        wanted = (
-            math.inf,
-            min(edge for edge in edges if edge >= slow_s),
-            max((edge for edge in edges if edge <= slow_s), default=None),
-            min(edge for edge in edges if edge >= very_slow_s),
-        )
-        for places, edge in zip(found, wanted, strict=True):
-            places += [] if edge is None else [edges[edge]]
+    found: dict[float | None, list[int]] = defaultdict(list)
+    if math.inf in edges:
+        slow, very_slow = (min(edge for edge in edges if edge >= line) for line in (slow_s, very_slow_s))
+        maybe_slow = max((edge for edge in edges if edge <= slow_s), default=None)
+        for which, edge in enumerate((math.inf, slow, maybe_slow, very_slow)):
+            found[edge].append(which)
     return found
 
 
@@ -120,18 +114,19 @@ class Aligner:
         new = [(name, one) for name in ("requests", "latency") if name in fed for one in fed[name].grown]
         new += [(name, one) for name in LEVELS if name in fed for one in fed[name].samples if one.is_canary]
         ends = self._ends([one for name, one in new if name == "requests" and one.is_canary])
-        latest_s = max((max(one.at.values(), default=one.at_s) for _, one in new), default=-math.inf)
-        if self.reported and latest_s > self._late_s:
+        if self.reported and max((max(one.at) for _, one in new), default=-math.inf) > self._late_s:
             ends.append(self._end(self._late_s))
         number = functools.partial(bisect.bisect_left, [self.start_s, *(until_s for until_s, _, _ in ends)])
-        stretches: list[list[tuple[str, Batch, Sequence[float]]]] = [[] for _ in range(len(ends) + 2)]
+        stretches: list[list[tuple[str, bool, Keys, Sequence[float]]]] = [[] for _ in range(len(ends) + 2)]
         for name, batch in new:
-            for place, values in batch.parts(number, -math.inf if name in LEVELS else 0.0).items():
-                stretches[place].append((name, batch, values))
+            for place, part in batch.parts(number).items():
+                stretches[place].append((name, batch.is_canary, *part))
+            if name == "requests" and batch.doubtful:
+                self._doubt(batch)
         rounds: list[Round] = []
         for place, stretch in enumerate(stretches[1:]):  # the first one is from before the bake
-            for name, batch, values in stretch:
-                self._count(name, batch, values)
+            for counted in stretch:
+                self._count(*counted)
             if place < len(ends):
                 _, at_s, dt_s = ends[place]
                 rounds.append(Round(at_s, dt_s, **self.open))
@@ -142,8 +137,8 @@ class Aligner:
         """The rounds that end with these scrapes of the canary: until when, their time, their seconds."""
         scraped: dict[float, set[str]] = defaultdict(set)
         for batch in requests:
-            for instance in _requests(batch.keys).instances:
-                scraped[batch.at.get(instance, batch.at_s)].add(instance)
+            for at_s, instance in set(zip(batch.at, [key.instance for key in batch.keys], strict=True)):
+                scraped[at_s].add(instance)
         ends = []
         for at_s, here in sorted(scraped.items()):
             if self.reported and at_s > self._late_s:
@@ -172,21 +167,27 @@ class Aligner:
         self.live, self.reported = self.reported, frozenset()
         return until_s, self.closed_s, self.closed_s - begun
 
-    def _count(self, name: str, batch: Batch, values: Sequence[float]) -> None:
+    def _doubt(self, batch: Batch) -> None:
+        """Keep apart what was counted before the first scrapes in the bake."""
+        found = [
+            (batch.keys[place], value) for place, value in batch.doubtful.items() if batch.at[place] > self.start_s
+        ]
+        bad = sum(value for key, value in found if key.failed)
+        self.doubtful = self.doubtful[0] + sum(value for _, value in found), self.doubtful[1] + bad
+        self.unread += sum(value for key, value in found if key.failed is None)
+
+    def _count(self, name: str, is_canary: bool, keys: Keys, values: Sequence[float]) -> None:
         """Add what came of a query in the open round."""
-        _, is_canary, keys, _, doubtful, _ = batch
         if name in LEVELS:
             self.open[name] = max(self.open.get(name, -math.inf), *values)
         elif name == "requests":
-            where = _requests(keys)
+            bad, unread = _requests(keys)
             n, x = ("n", "x") if is_canary else ("m", "y")
             self.open[n] += sum(values)
-            self.open[x] += _sum(values, where.bad)
-            if doubtful:
-                self.doubtful = self.doubtful[0] + sum(doubtful), self.doubtful[1] + _sum(doubtful, where.bad)
-            if is_canary and where.unread:
-                self.unread += _sum(values, where.unread) + (_sum(doubtful, where.unread) if doubtful else 0.0)
-                self.unread_keys = self.unread_keys.union(keys[place] for place in where.unread)
+            self.open[x] += _sum(values, bad)
+            if is_canary and unread:
+                self.unread += _sum(values, unread)
+                self.unread_keys = self.unread_keys.union(keys[place] for place in unread)
         else:
             places = _bounds(keys, self.policy.p95_max_s, self.policy.p95_rollback_s)
             timed, *within = (_sum(values, one) for one in places)

@@ -1,92 +1,105 @@
-"""What is new in the samples of a query, and what its counters grew by: restarts, births and relabelled series.
+"""What is new in the samples of a query, and what its counters grew by: restarts, births and new names.
 
 - A counter that fell started again: so did every other counter of its instance, also those that are not there yet.
 - A series that is new on an instance that was scraped before was born since: it counts from zero. So does an instance
   that appears long after its revision. An instance of stable may be an old one that was away: its first value is where
   it is counted from.
 - A series that takes the place of another one of its instance is that one with other labels: it goes on from there.
+- An instance of the canary that is new, or was away, may be another one under a new name: it goes on from the highest
+  counts of those that it may be. If that one is scraped in time, it was another: what was held back counts. So names,
+  however often they change, make no more requests than were served.
 - What the canary's first instances had counted before their first scrape is in doubt: it may be users' requests, or
   ours from before the bake. It is kept apart.
 - A histogram that came with a bucket missing waits for its next scrape.
 
-Every series of every instance comes here at every look, so what is usual takes the shortest way: each instance was
-scraped at an instant of its own, and known counters did not fall. Then the instances are one batch, because none
-matters to another. Else what is new is taken in its order in time.
+Every series of every instance comes here at every look, so what is usual takes the shortest way: known counters that
+did not fall. Only the instances of which anything else is true are looked at scrape by scrape, in time.
 """
 
 import functools
-import itertools
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import sub
 from typing import NamedTuple
 
-from playbook.analysis.samples import INSTANCE_LABEL, CounterSeries, Labels, Observation, Sides, edge_of, increment
+from playbook.analysis.samples import CounterSeries, Labels, Observation, Sides, increment
 
 Keys = tuple[Labels, ...]
-Scraped = tuple[list[Labels], list[float], list[float]]  # series, and the time and value of a sample of each
+Twin = tuple[float | str | None, ...]
 COUNTER_MAX = 2.0**53  # a float counts no further. A value above it is no count.
+YOUNG = 2  # scrapes: an instance of the canary that appears later than this after its revision was born since
+AWAY = 1.9  # scrapes without a sample, after which an instance was away
+NEXT = 0.9  # scrapes between two names of an instance, at least
 
 
 class Batch(NamedTuple):
-    """What was scraped of one side, of each instance at one instant. ``values``: those of the samples, or what the
-    counters grew by."""
+    """What is new of one side of a query, sample by sample, those of a series in time."""
 
-    at_s: float  # unix seconds; where there are several instants: the first
     is_canary: bool
-    keys: Keys
-    values: Sequence[float]
-    doubtful: Sequence[float] = ()  # what each counter had counted before its first scrape, if that may not count
-    at: Mapping[str, float] = {}  # the instant of each instance, where there are several
+    keys: Keys = ()
+    at: Sequence[float] = ()  # unix seconds
+    values: Sequence[float] = ()  # of the samples, or what the counters grew by
+    doubtful: Mapping[int, float] = {}  # place -> what was counted before the first scrape, if that may not count
 
-    def parts(self, number: Callable[[float], int], other: float = 0.0) -> dict[int, Sequence[float]]:
-        """The values by the number of their instant, which rises with it; ``other`` in the place of those with another
-        number."""
-        first = number(self.at_s)
-        if not self.at or number(max(self.at.values())) == first:
-            return {first: self.values}
-        of = {instance: number(at_s) for instance, at_s in self.at.items()}
-        numbers = list(map(of.__getitem__, instances_of(self.keys)))
-        return {
-            one: [value if mine == one else other for value, mine in zip(self.values, numbers, strict=True)]
-            for one in set(of.values())
-        }
+    def parts(self, number: Callable[[float], int]) -> dict[int, tuple[Keys, Sequence[float]]]:
+        """The series and the values by the number of their instant."""
+        first, last = number(min(self.at)), number(max(self.at))  # it rises with time
+        if first == last:
+            return {first: (self.keys, self.values)}
+        of = {at_s: number(at_s) for at_s in set(self.at)}
+        found: dict[int, tuple[list[Labels], list[float]]] = defaultdict(lambda: ([], []))
+        for key, at_s, value in zip(self.keys, self.at, self.values, strict=True):
+            keys, values = found[of[at_s]]
+            keys.append(key)
+            values.append(value)
+        return {one: (tuple(keys), values) for one, (keys, values) in found.items()}
 
 
 class Fed(NamedTuple):
-    """What is new of one query, of each instance in time."""
+    """What is new of one query, of the canary and of stable."""
 
     samples: Sequence[Batch] = ()
     grown: Sequence[Batch] = ()  # where its series are counters
 
 
-@functools.lru_cache(maxsize=1 << 16)
-def instance_of(key: Labels) -> str:
-    """The instance of a series."""
-    return dict(key).get(INSTANCE_LABEL, "")
+class _Read(NamedTuple):
+    """What some series are."""
+
+    instances: list[str]  # of each
+    places: dict[str, list[int]]  # of each instance
+    buckets: list[tuple[Labels, int]]  # how many of each histogram are there
+    each: frozenset[Labels]
 
 
 @functools.lru_cache(maxsize=1024)
-def instances_of(keys: Keys) -> tuple[str, ...]:
-    """The instance of each of these series."""
-    return tuple(map(instance_of, keys))
+def _read(keys: Keys) -> _Read:
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, key in enumerate(keys):
+        places[key.instance].append(place)
+    buckets = Counter([key.histogram for key in keys if key.histogram is not None])
+    return _Read([key.instance for key in keys], places, list(buckets.items()), frozenset(keys))
 
 
-@functools.lru_cache(maxsize=1 << 16)
-def bucket_of(key: Labels) -> tuple[Labels, float] | None:
-    """The histogram of a series and its upper edge; None where it is no bucket."""
-    edge = edge_of(dict(key))
-    return None if edge is None else (frozenset(item for item in key if item[0] != "le"), edge)
+def edges_of(keys: Iterable[Labels]) -> dict[Labels, set[float]]:
+    """The upper edges of each histogram (seconds)."""
+    found: dict[Labels, set[float]] = defaultdict(set)
+    for key in keys:
+        if key.histogram is not None and key.edge is not None:
+            found[key.histogram].add(key.edge)
+    return found
 
 
-@functools.lru_cache(maxsize=1 << 16)
-def _twin_of(key: Labels) -> tuple[str | None, ...]:
-    """What a series has in common with the one that may take its place."""
-    said = dict(key)
-    names = ("le",) if "le" in said else ("status", "response_code_class")
-    return instance_of(key), *map(said.get, names)
+def _by_twin(keys: Iterable[Labels]) -> dict[Twin, list[Labels]]:
+    found: dict[Twin, list[Labels]] = defaultdict(list)
+    for key in keys:
+        found[key.twin].append(key)
+    return found
+
+
+def _is_within(counts: Mapping[Twin, float], others: Mapping[Twin, float]) -> bool:
+    return all(count <= others.get(twin, 0.0) for twin, count in counts.items())
 
 
 @dataclass(slots=True)
@@ -94,198 +107,210 @@ class Side:
     """The canary or stable in the answers to one query. Mutable for speed: `copy` keeps the old one."""
 
     is_canary: bool
-    young_s: float  # an instance that appears later than this after its revision was born since
+    scrape_s: float
     seen: dict[Labels, float] = field(default_factory=dict)  # time of the last sample
     values: dict[Labels, float] = field(default_factory=dict)  # of the counters
-    replaced: frozenset[Labels] = frozenset()  # counters whose place others took
-    first_seen: dict[str | None, float] = field(default_factory=dict)  # instance; None: the revision
+    replaced: frozenset[Labels] = frozenset()  # counters whose place others of their instance took
+    lent: dict[str, dict[Twin, float]] = field(default_factory=dict)  # instance -> what is held back in case it is gone
+    first_s: dict[str, float] = field(default_factory=dict)  # scrape of an instance
+    last_s: dict[str, float] = field(default_factory=dict)
+    born_s: float = math.inf  # first scrape of the revision
     falls: dict[str, int] = field(default_factory=dict)  # scrapes at which an instance's counters fell
+    partial: dict[str, int] = field(default_factory=dict)  # scrapes at which an instance's histogram lacked a bucket
     edges: frozenset[float] = frozenset()  # of all histograms
-    buckets: dict[Labels, frozenset[float]] = field(default_factory=dict)  # those of each; replaced, never changed
-    whole: frozenset[Keys] = field(default=frozenset(), compare=False)  # scrapes that have all of these buckets
+    buckets: dict[Labels, frozenset[float]] = field(default_factory=dict)  # those of each
     latest_s: float = -math.inf
 
     def copy(self) -> "Side":
         """One that can be fed without changing this one."""
-        return Side(
-            self.is_canary,
-            self.young_s,
-            self.seen.copy(),
-            self.values.copy(),
-            self.replaced,
-            self.first_seen.copy(),
-            self.falls.copy(),
-            self.edges,
-            self.buckets,
-            self.whole,
-            self.latest_s,
+        return replace(
+            self,
+            seen=self.seen.copy(),
+            values=self.values.copy(),
+            lent=self.lent.copy(),
+            first_s=self.first_s.copy(),
+            last_s=self.last_s.copy(),
+            falls=self.falls.copy(),
+            partial=self.partial.copy(),
+            buckets=self.buckets.copy(),
         )
 
-    def new(self, group: Iterable[CounterSeries], ahead_s: float) -> list[Batch]:
-        """The samples that are new: the first of each series, the second, and so on; none later than ``ahead_s``, and
-        none that is no number."""
-        seen, is_rising, never_s, least, most = self.seen, True, -math.inf, -COUNTER_MAX, COUNTER_MAX
-        keys, times, values = list[Labels](), list[float](), list[float]()
-        layers = [(keys, times, values)]
+    def new(self, group: Iterable[CounterSeries], ahead_s: float) -> Batch:
+        """The samples that are new; none later than ``ahead_s``, and none that is no number."""
+        seen, never_s, least, most = self.seen, -math.inf, -COUNTER_MAX, COUNTER_MAX
+        keys, at, values, many = list[Labels](), list[float](), list[float](), list[CounterSeries]()
         for one in group:
             samples, key = one.samples, one.key
             if not samples:
                 continue
-            at_s, value = samples[-1]
-            before_s = seen.get(key, never_s)
+            (at_s, value), before_s = samples[-1], seen.get(key, never_s)
             if at_s <= before_s:
                 continue
-            if len(samples) == 1 or samples[-2][0] <= before_s:
-                if never_s < at_s <= ahead_s and least <= value <= most:
-                    keys.append(key)
-                    times.append(at_s)
-                    values.append(value)
-                    seen[key] = at_s
-                continue
+            if len(samples) > 1 and not samples[-2][0] <= before_s:
+                many.append(one)
+            elif never_s < at_s <= ahead_s and least <= value <= most:  # as at most looks
+                keys.append(key)
+                at.append(at_s)
+                values.append(value)
+        for one in many:
+            before_s = seen.get(one.key, never_s)
             after = [
-                one for one in _after(samples, before_s) if never_s < one[0] <= ahead_s and least <= one[1] <= most
+                (at_s, value) for at_s, value in one.samples if before_s < at_s <= ahead_s and least <= value <= most
             ]
-            is_rising = is_rising and all(one[0] < other[0] for one, other in itertools.pairwise(after))
-            layers += [([], [], []) for _ in range(len(after) - len(layers))]
-            for layer, (at_s, value) in zip(layers, after, strict=False):
-                layer[0].append(key)
-                layer[1].append(at_s)
-                layer[2].append(value)
-                seen[key] = at_s
-        if not keys:
-            return []
-        self.latest_s = max(self.latest_s, *(max(times) for _, times, _ in layers))
-        batches = [self._batch(*one) for one in layers]
-        return self._in_time(layers) if not is_rising or None in batches else [one for one in batches if one]
+            keys += [one.key] * len(after)
+            at += [at_s for at_s, _ in after]
+            values += [value for _, value in after]
+        seen.update(zip(keys, at, strict=True))
+        self.latest_s = max(self.latest_s, max(at, default=never_s))
+        return Batch(self.is_canary, tuple(keys), at, values)
 
-    def _batch(self, keys: list[Labels], times: list[float], values: list[float]) -> Batch | None:
-        """These samples as one batch; None where those of an instance are of several instants."""
-        first_s, known = min(times), tuple(keys)
-        if first_s == max(times):
-            return Batch(first_s, self.is_canary, known, values)
-        instances = instances_of(known)
-        at = dict(zip(instances, times, strict=True))
-        return (
-            Batch(first_s, self.is_canary, known, values, (), at)
-            if [*map(at.__getitem__, instances)] == times
-            else None
-        )
-
-    def _in_time(self, scraped: Iterable[tuple[Sequence[Labels], Sequence[float], Sequence[float]]]) -> list[Batch]:
-        """A batch for each instant."""
-        found: dict[float, tuple[list[Labels], list[float]]] = defaultdict(lambda: ([], []))
-        for key, at_s, value in itertools.chain(*(zip(*one, strict=True) for one in scraped)):
-            found[at_s][0].append(key)
-            found[at_s][1].append(value)
-        return [Batch(at_s, self.is_canary, tuple(found[at_s][0]), found[at_s][1]) for at_s in sorted(found)]
-
-    def grown(self, new: Sequence[Batch], requests: "Side") -> list[Batch]:
+    def grown(self, new: Batch, requests: "Side") -> Batch:
         """What the counters grew by. ``requests``: the same side's request counters, which know when an instance was
         first scraped."""
-        found: list[Batch] = []
-        for number, whole in enumerate(new):
-            batch = whole if whole.keys in self.whole else self._without_partial(whole)
-            usual = None if self.replaced else self._usual(batch)
-            if usual is None and batch.at:  # who was born when matters now
-                left = [
-                    (one.keys, [one.at.get(i, one.at_s) for i in instances_of(one.keys)], one.values)
-                    for one in new[number:]
-                ]
-                return found + self.grown(self._in_time(left), requests)
-            found.append(usual or self._unusual(batch, requests))
-        return found
+        keys, at, values = new.keys, new.at, new.values
+        read = _read(keys)
+        times = dict(zip(read.instances, at, strict=True))
+        grown = list(map(sub, values, map(self.values.get, keys, values)))
+        odd = self._odd(new, read, times, min(grown) < 0)
+        own: dict[str, dict[Labels, float]] = {instance: {} for instance in odd}
+        for key, value in self.values.items() if odd else ():
+            if key.instance in own:
+                own[key.instance][key] = value
+        self.values.update(zip(keys, values, strict=True))
+        self.last_s.update(times if not odd else {one: at_s for one, at_s in times.items() if one not in odd})
+        scrapes: dict[tuple[float, str], list[int]] = defaultdict(list)
+        for instance in odd & times.keys():
+            for place in read.places[instance]:
+                scrapes[at[place], instance].append(place)
+                self.values.pop(keys[place], None)
+            self.values.update(own[instance])
+        doubtful: dict[int, float] = {}
+        for (at_s, instance), places in sorted(scrapes.items()):
+            place_of = {keys[place]: place for place in places}
+            scrape = self._whole(instance, {key: values[place] for key, place in place_of.items()})
+            more, in_doubt = self._scraped(at_s, instance, scrape, own, requests) if scrape else ({}, ())
+            for key, place in place_of.items():
+                grown[place] = more.get(key, 0.0)
+            doubtful |= {place_of[key]: scrape[key] for key in in_doubt}
+        return new._replace(values=grown, doubtful=doubtful)
 
-    def _usual(self, batch: Batch) -> Batch | None:
-        """What known counters grew by; None where one of them is new, or fell."""
-        keys, new = batch.keys, batch.values
-        try:
-            grown = list(map(sub, new, map(self.values.__getitem__, keys)))
-        except KeyError:
-            return None
-        if min(grown, default=0.0) < 0:
-            return None
-        self.values.update(zip(keys, new, strict=True))
-        return batch._replace(values=grown)
+    def _odd(self, new: Batch, read: _Read, times: Mapping[str, float], have_fallen: bool) -> set[str]:
+        """The instances that must be looked at scrape by scrape. ``times``: their last instants."""
+        keys, known = new.keys, self.values
+        if len(read.each) < len(keys) or [*map(times.__getitem__, read.instances)] != new.at:
+            return times.keys() | self.last_s.keys()  # more than one scrape of an instance
+        odd = {key.instance for key in read.each.difference(known).union(self.replaced & read.each)}
+        odd |= {one.instance for one, count in read.buckets if count != len(self.buckets.get(one, ()))}
+        if have_fallen:
+            odd |= {key.instance for key, value in zip(keys, new.values, strict=True) if value < known.get(key, value)}
+        odd |= self.lent.keys() & times.keys()
+        others = [one for one, at_s in times.items() if self._is_other(one, at_s)]
+        if others:  # and who may have gone on there: those that had not counted more
+            counts = {keys[place]: new.values[place] for one in others for place in read.places[one]}
+            most = max(self._totals(counts).values())
+            odd.update(others, self.last_s.keys() - {key.instance for key, value in known.items() if value > most})
+        return odd
 
-    def _unusual(self, batch: Batch, requests: "Side") -> Batch:
-        at_s, _, keys, new, _, _ = batch
-        for key, value in zip(keys, new, strict=True):
-            if value < self.values.get(key, -math.inf):
-                self._forget(key)
-        grown = [value - self.values.get(key, value) for key, value in zip(keys, new, strict=True)]
-        doubtful = self._born(at_s, keys, new, grown, requests)
-        self.values.update(zip(keys, new, strict=True))
-        for key in keys:
-            if self.first_seen.setdefault(instance_of(key), at_s) == at_s:
-                self.first_seen.setdefault(None, at_s)
-        return Batch(at_s, self.is_canary, keys, grown, doubtful)
+    def _is_other(self, instance: str, at_s: float) -> bool:
+        """Whether it may be another one under a new name."""
+        return self.is_canary and at_s - self.last_s.get(instance, -math.inf) >= AWAY * self.scrape_s
 
-    def _without_partial(self, batch: Batch) -> Batch:
+    def _whole(self, instance: str, scrape: dict[Labels, float]) -> dict[Labels, float]:
         """The scrape without histograms that lack a bucket which they had before."""
-        found: dict[Labels, set[float]] = defaultdict(set)
-        for key in batch.keys:
-            if bucket := bucket_of(key):
-                found[bucket[0]].add(bucket[1])
-        more = {one: edges for one, edges in found.items() if not edges <= self.buckets.get(one, frozenset())}
-        if more:
-            self.buckets = self.buckets | {one: self.buckets.get(one, frozenset()) | more[one] for one in more}
-            self.edges, self.whole = self.edges.union(*more.values()), frozenset()
-        partial = {one for one, edges in found.items() if edges != self.buckets[one]}
+        found = edges_of(scrape)
+        for histogram, edges in found.items():
+            if not edges <= self.buckets.get(histogram, frozenset()):
+                self.edges |= edges
+                self.buckets[histogram] = self.buckets.get(histogram, frozenset()) | edges
+        partial = {histogram for histogram, edges in found.items() if edges != self.buckets[histogram]}
         if not partial:
-            self.whole |= {batch.keys}
-            return batch
-        kept = [
-            (key, value)
-            for key, value in zip(batch.keys, batch.values, strict=True)
-            if not ((bucket := bucket_of(key)) and bucket[0] in partial)
-        ]
-        return batch._replace(keys=tuple(key for key, _ in kept), values=[value for _, value in kept])
+            return scrape
+        self.partial[instance] = self.partial.get(instance, 0) + 1
+        return {key: value for key, value in scrape.items() if key.histogram not in partial}
 
-    def _forget(self, fallen: Labels) -> None:
-        """An instance started again: all of its counters begin at zero."""
-        instance = instance_of(fallen)
-        self.falls[instance] = self.falls.get(instance, 0) + 1
-        self.values = {key: value for key, value in self.values.items() if instance_of(key) != instance}
+    def _scraped(
+        self,
+        at_s: float,
+        instance: str,
+        scrape: Mapping[Labels, float],
+        own: Mapping[str, dict[Labels, float]],
+        requests: "Side",
+    ) -> tuple[dict[Labels, float], list[Labels]]:
+        """What the counters of one scrape grew by, and those whose first value is in doubt. ``own``: the counters of
+        those instances that matter."""
+        mine, is_other = own[instance], self._is_other(instance, at_s)
+        is_counted = self._is_born_since(instance, at_s) or requests._is_born_since(instance, at_s)
+        grown, doubtful = {key: value - mine.get(key, math.inf) for key, value in scrape.items()}, list[Labels]()
+        if min(grown.values()) >= 0 and not (is_other or instance in self.lent) and self.replaced.isdisjoint(scrape):
+            mine.update(scrape)  # as usual
+            self.values.update(scrape)
+            self.last_s[instance] = at_s
+            return grown, doubtful
+        if any(value < mine.get(key, value) for key, value in scrape.items()):
+            self.falls[instance] = self.falls.get(instance, 0) + 1
+            for key in mine:  # it started again: all of its counters begin at zero
+                del self.values[key]
+            mine.clear()
+        gone = self._gone_on(instance, scrape, own) if is_counted and is_other else None
+        before, held_back = mine if gone is None else own[gone], self.lent.pop(instance, {})
+        returned = self.replaced.intersection(scrape)
+        self.replaced -= returned
+        born = [key for key in scrape if key not in before or key in returned]
+        left = _by_twin(key for key in before if key not in scrape and key not in self.replaced) if born else {}
+        grown = {key: value - before.get(key, value) for key, value in scrape.items()}
+        for twin, keys in _by_twin(born).items():
+            if twin in left:
+                total = math.fsum(map(scrape.__getitem__, keys))
+                grown |= dict.fromkeys(keys, 0.0)
+                grown[keys[0]] = increment(total, math.fsum(map(before.__getitem__, left[twin])))
+                self.replaced |= frozenset(left[twin]) if gone is None else frozenset()
+            elif is_counted or gone is not None:
+                grown |= {key: scrape[key] - before.get(key, 0.0) for key in keys}
+            elif self.is_canary:
+                doubtful += keys
+        for twin, keys in _by_twin(scrape).items() if held_back and not is_other else ():
+            grown[keys[0]] += held_back.get(twin, 0.0)
+        mine.update(scrape)
+        self.values.update(scrape)
+        self.first_s.setdefault(instance, at_s)
+        self.last_s[instance] = at_s
+        self.born_s = min(self.born_s, at_s)
+        return grown, doubtful
 
-    def _born(
-        self, at_s: float, keys: Keys, new: Sequence[float], grown: list[float], requests: "Side"
-    ) -> Sequence[float]:
-        """Put what the counters that were not known before bring into ``grown``; returns what is doubtful of each."""
-        present, doubtful = frozenset(keys), [0.0] * len(keys)
-        self.replaced -= present
-        born: dict[tuple[str | None, ...], list[int]] = defaultdict(list)
-        for place, key in enumerate(keys):
-            if key not in self.values:
-                born[_twin_of(key)].append(place)
-        gone: dict[tuple[str | None, ...], list[Labels]] = defaultdict(list)
-        for key in self.values if born else ():
-            if key not in present and key not in self.replaced:
-                gone[_twin_of(key)].append(key)
-        for twin, places in born.items():
-            total, instance = math.fsum(new[place] for place in places), instance_of(keys[places[0]])
-            if not (self._is_born_since(instance, at_s) or requests._is_born_since(instance, at_s)):
-                for place in places if self.is_canary else ():
-                    doubtful[place] = new[place]
-            elif before := gone.get(twin):
-                self.replaced |= frozenset(before)
-                grown[places[0]] = increment(total, math.fsum(self.values[key] for key in before))
-            else:
-                for place in places:
-                    grown[place] = new[place]
-        return doubtful
+    def _gone_on(
+        self, instance: str, scrape: Mapping[Labels, float], own: Mapping[str, dict[Labels, float]]
+    ) -> str | None:
+        """The instance that this one may be: none of its counters is above what is there now, or below what was there.
+        Of several, the one with the most, so that nothing is counted twice."""
+        now, then = self._totals(scrape), self._totals(own[instance])
+        highest, since_s = max(now.values()), self.last_s.get(instance, -math.inf) + NEXT * self.scrape_s
+        ranked = sorted(
+            (sum(value for key, value in theirs.items() if key not in self.replaced), name)
+            for name, theirs in own.items()
+            if theirs and name != instance and self.last_s[name] >= since_s and 0 < max(theirs.values()) <= highest
+        )
+        found = [("", then)]
+        for _, name in ranked[::-1]:
+            totals = self._totals(own[name])
+            if _is_within(then, totals) and _is_within(totals, now):
+                found.insert(-1, (name, totals))
+                if len(found) > 2:
+                    break
+        gone, most = found[0]
+        if gone:
+            least = found[1][1]
+            self.lent[gone] = {twin: max(0.0, total - least.get(twin, 0.0)) for twin, total in most.items()}
+        return gone or None
+
+    def _totals(self, counts: Mapping[Labels, float]) -> dict[Twin, float]:
+        """What the counters of an instance that were not replaced have counted."""
+        kept = _by_twin(key for key in counts if key not in self.replaced)
+        return {twin: math.fsum(map(counts.__getitem__, keys)) for twin, keys in kept.items()}
 
     def _is_born_since(self, instance: str, at_s: float) -> bool:
         """Whether a series that is seen for the first time now was born since the bake began."""
-        first_s, revision_s = self.first_seen.get(instance, math.inf), self.first_seen.get(None, math.inf)
-        return first_s < at_s or (self.is_canary and at_s - revision_s > self.young_s)
-
-
-def _after(samples: tuple[tuple[float, float], ...], before_s: float) -> tuple[tuple[float, float], ...]:
-    """The samples that are later, of those that rise in time: look from the end."""
-    index = len(samples)
-    while index and (not samples[index - 1][0] <= before_s or math.isinf(before_s)):
-        index -= 1
-    return samples[index:]
+        is_late = self.is_canary and at_s - self.born_s > YOUNG * self.scrape_s
+        return is_late or self.first_s.get(instance, math.inf) < at_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,10 +321,10 @@ class Sources:
     counters: frozenset[str]  # the queries whose series are counters
 
     @classmethod
-    def start(cls, queries: Collection[str], counters: Collection[str], young_s: float) -> "Sources":
+    def start(cls, queries: Collection[str], counters: Collection[str], scrape_s: float) -> "Sources":
         """Queries of which nothing was seen yet; those of the playbook's table are among them."""
         names = dict.fromkeys(("requests", "latency", "cpu", "memory", *queries))
-        sides = {name: (Side(False, young_s), Side(True, young_s)) for name in names}
+        sides = {name: (Side(False, scrape_s), Side(True, scrape_s)) for name in names}
         return cls(sides, frozenset(("requests", "latency", *counters)))
 
     def after(self, observation: Observation, ahead_s: float) -> tuple["Sources", dict[str, Fed]]:
@@ -310,13 +335,11 @@ class Sources:
             if not (said.canary or said.stable):
                 continue
             stable, canary = of[query] = sides[0].copy(), sides[1].copy()
-            new = canary.new(said.canary, ahead_s), stable.new(said.stable, ahead_s)
-            if not any(new):
+            pairs = ((canary, canary.new(said.canary, ahead_s)), (stable, stable.new(said.stable, ahead_s)))
+            new = [(side, batch) for side, batch in pairs if batch.keys]
+            if not new:
                 continue
-            known = of["requests"] if query == "latency" else of[query]
-            pairs = (
-                zip((canary, stable), new, (known[True], known[False]), strict=True) if query in self.counters else ()
-            )
-            grown = [batch for side, one, requests in pairs for batch in side.grown(one, requests)]
-            found[query] = Fed([*new[0], *new[1]], grown)
+            known = of["requests" if query == "latency" else query]
+            grown = [side.grown(batch, known[side.is_canary]) for side, batch in new] if query in self.counters else ()
+            found[query] = Fed([batch for _, batch in new], grown)
         return Sources(of, self.counters), found

@@ -109,7 +109,7 @@ class Evidence(NamedTuple):
             sources=Sources.start(
                 [query for one in signals for query in one.queries],
                 [query for one in signals if one.is_of_counters for query in one.queries],
-                2 * policy.scrape_s,
+                policy.scrape_s,
             ),
             aligner=Aligner(bake_start_s, policy),
             signals=SignalStates.of(bake_start_s, policy, signals, percent / 100 if percent else None),

@@ -19,13 +19,46 @@ INSTANCE_LABEL = "instance"
 ALONE_MIN = 30  # errors that must have been seen before it is known that they come alone
 
 
-Labels = frozenset[tuple[str, str]]
+class Labels(frozenset[tuple[str, str]]):
+    """The labels of a series, and what they say of it."""
+
+    @functools.cached_property
+    def instance(self) -> str:
+        """The instance of the series."""
+        return dict(self).get(INSTANCE_LABEL, "")
+
+    @functools.cached_property
+    def failed(self) -> bool | None:
+        """Whether its requests were answered with a 5xx, by its label ``status``: code, class or word. None where that
+        does not say how they ended."""
+        status = status_of(str(dict(self).get("status", "")))
+        return None if status is None else status.startswith("5")
+
+    @functools.cached_property
+    def edge(self) -> float | None:
+        """The upper edge of a bucket (seconds); None where the series is no bucket of a histogram."""
+        try:
+            edge = float(dict(self)["le"])
+        except (KeyError, ValueError):
+            return None
+        return None if math.isnan(edge) else edge
+
+    @functools.cached_property
+    def histogram(self) -> "Labels | None":
+        """What the buckets of one histogram have in common."""
+        return None if self.edge is None else the_labels(frozenset(item for item in self if item[0] != "le"))
+
+    @functools.cached_property
+    def twin(self) -> tuple[float | str | None, ...]:
+        """What it has in common with the series that may take its place on its instance, or under another name."""
+        said = dict(self)
+        return (said.get("status"), said.get("response_code_class")) if self.edge is None else (self.edge,)
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _the_same(key: Labels) -> Labels:
-    """One object for equal keys: looking it up compares no labels."""
-    return key
+def the_labels(said: frozenset[tuple[str, str]]) -> Labels:
+    """One object for equal labels: looking it up compares none of them."""
+    return Labels(said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +75,7 @@ class CounterSeries:
     key: Labels = field(init=False, repr=False, compare=False)  # its labels, to look it up by
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", _the_same(frozenset(self.labels.items())))
+        object.__setattr__(self, "key", the_labels(frozenset(self.labels.items())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,25 +154,6 @@ def increment(value: float, before: float) -> float:
     return value - before if value >= before else value
 
 
-def is_error(labels: dict[str, str]) -> bool:
-    """Whether requests of this series were answered with a 5xx, by its label ``status``: code, class or word."""
-    return (status_of(str(labels.get("status", ""))) or "").startswith("5")
-
-
-def has_status(labels: dict[str, str]) -> bool:
-    """Whether it is known how requests of this series ended."""
-    return status_of(str(labels.get("status", ""))) is not None
-
-
-def edge_of(labels: dict[str, str]) -> float | None:
-    """The upper edge of a bucket (seconds); None where the series is no bucket of a histogram."""
-    try:
-        edge = float(labels["le"])
-    except (KeyError, ValueError):
-        return None
-    return None if math.isnan(edge) else edge
-
-
 def dispersion(history: Sequence[CounterSeries], policy: Policy) -> Dispersion:
     """The dispersion of stable's errors in the past that was read (at most ``history_s`` before the canary).
 
@@ -150,11 +164,10 @@ def dispersion(history: Sequence[CounterSeries], policy: Policy) -> Dispersion:
     first, last = math.inf, -math.inf
     known_s: dict[str, float] = {}  # instance -> first sample of any of its series
     for series in filter(lambda one: one.samples, history):
-        instance = series.labels.get(INSTANCE_LABEL, "")
+        instance = series.key.instance
         known_s[instance] = min(series.samples[0][0], known_s.get(instance, math.inf))
     for series in history:
-        bad = is_error(series.labels)
-        is_late = bool(series.samples) and series.samples[0][0] > known_s[series.labels.get(INSTANCE_LABEL, "")]
+        is_late = bool(series.samples) and series.samples[0][0] > known_s[series.key.instance]
         before: float | None = 0.0 if is_late else None  # its first error made it: it was born with a burst in it
         for at_s, value in series.samples:
             if not math.isfinite(value):
@@ -163,7 +176,7 @@ def dispersion(history: Sequence[CounterSeries], policy: Policy) -> Dispersion:
             if before is not None and (grown := increment(value, before)):
                 step = steps[math.floor(at_s / policy.scrape_s)]
                 step[0] += grown
-                step[1] += grown if bad else 0.0
+                step[1] += grown if series.key.failed else 0.0
             before = value
     requests = sum(n for n, _ in steps.values())
     errors = sum(x for _, x in steps.values())

@@ -3,11 +3,12 @@
 import functools
 import math
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from playbook.analysis.counters import Batch, Keys, Side
+from playbook.analysis.counters import Keys, Side
 from playbook.analysis.policy import Policy
-from playbook.analysis.samples import edge_of
+from playbook.analysis.samples import Labels
 from playbook.analysis.signals import EVERY_EDGE, Ratio, Signal
 
 ALL = ""  # the column of all requests; the others are the bad ones, or those within an edge
@@ -16,19 +17,21 @@ Column = str | float
 Bin = dict[tuple[bool, Column], float]  # whether it is the canary's, and the column -> the count
 
 
-def add(cells: Bin, batch: Batch, values: Sequence[float], signal: Signal, query: str, policy: Policy) -> None:
-    """Count these values of a batch of a query of the signal."""
+def add(
+    cells: Bin, is_canary: bool, keys: Keys, values: Sequence[float], signal: Signal, query: str, policy: Policy
+) -> None:
+    """Count these values of the series of a query of the signal."""
     where: frozenset[tuple[str, str]] = frozenset()
     above_s = None
     if isinstance(signal, Ratio):
         if signal.bad and query == signal.bad and query != signal.total:  # these are the bad ones alone
-            cells[batch.is_canary, BAD] = cells.get((batch.is_canary, BAD), 0.0) + sum(values)
+            cells[is_canary, BAD] = cells.get((is_canary, BAD), 0.0) + sum(values)
             return
         where, above_s = frozenset(signal.bad_where.items()), signal.above_s
-    for column, places in _columns(batch.keys, where, above_s, policy.p95_max_s).items():
+    for column, places in _columns(keys, where, above_s, policy.p95_max_s).items():
         count = sum([values[place] for place in places])
         if count or (column == ALL and above_s is None):
-            cells[batch.is_canary, column] = cells.get((batch.is_canary, column), 0.0) + count
+            cells[is_canary, column] = cells.get((is_canary, column), 0.0) + count
 
 
 @functools.lru_cache(maxsize=1024)
@@ -36,21 +39,22 @@ def _columns(
     keys: Keys, bad_where: frozenset[tuple[str, str]], above_s: float | str | None, p95_max_s: float
 ) -> dict[Column, list[int]]:
     """Which series of a signal's total count among all, among the bad ones, or within an edge."""
-    found: dict[Column, list[int]] = {}
+    found: dict[Column, list[int]] = defaultdict(list)
+    top = p95_max_s if above_s == EVERY_EDGE else math.inf
     for place, key in enumerate(keys):
-        labels = dict(key)
-        columns: tuple[Column, ...] = (ALL,)
-        if above_s is not None:
-            edge = edge_of(labels)
-            top = p95_max_s if above_s == EVERY_EDGE else math.inf
-            if edge is None or top < edge < math.inf:
-                continue
-            columns = (ALL,) if math.isinf(edge) else (edge,)
-        elif bad_where and all(re.fullmatch(pattern, labels.get(name, "")) for name, pattern in bad_where):
-            columns = (ALL, BAD)
-        for column in columns:
-            found.setdefault(column, []).append(place)
+        if above_s is None:
+            found[ALL].append(place)
+            if bad_where and _is_bad(key, bad_where):
+                found[BAD].append(place)
+        elif key.edge is not None and not top < key.edge < math.inf:
+            found[ALL if math.isinf(key.edge) else key.edge].append(place)
     return found
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _is_bad(key: Labels, bad_where: frozenset[tuple[str, str]]) -> bool:
+    labels = dict(key)
+    return all(re.fullmatch(pattern, labels.get(name, "")) for name, pattern in bad_where)
 
 
 def pairs(

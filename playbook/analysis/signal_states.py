@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from playbook.analysis.alignment import Round
-from playbook.analysis.counters import Batch, Fed, Side, Sources, instance_of
+from playbook.analysis.counters import Batch, Fed, Side, Sources
 from playbook.analysis.levels import Block, Lasting, Level, Window, lasting_tests
 from playbook.analysis.policy import Policy
 from playbook.analysis.samples import Labels
@@ -179,24 +179,23 @@ class SignalStates:
 
     @staticmethod
     def _levels(new: Sequence[Batch]) -> Iterator[tuple[float, Labels, float]]:
-        """The canary's samples, in time."""
+        """The canary's samples, those of a series in time."""
         for batch in new:
             if batch.is_canary:
-                for labels, value in zip(batch.keys, batch.values, strict=True):
-                    yield batch.at.get(instance_of(labels), batch.at_s), labels, value
+                yield from zip(batch.at, batch.keys, batch.values, strict=True)
 
     def _count(self, state: State, query: str, grown: Sequence[Batch]) -> None:
         """File what counters grew by under the stretch that it belongs to."""
         for batch in grown:
             least = state.next_own if batch.is_canary else state.next_pair
-            for index, values in batch.parts(self._index).items():
+            for index, (keys, values) in batch.parts(self._index).items():
                 if index < 0:  # from before the bake
                     continue
                 if isinstance(state.signal, Count):
                     state.events += sum(values) if batch.is_canary else 0.0
                     continue
                 cells = state.bins.setdefault(max(index, least), {})
-                add(cells, batch, values, state.signal, query, self.policy)
+                add(cells, batch.is_canary, keys, values, state.signal, query, self.policy)
 
     def _index(self, at_s: float) -> int:
         """The stretch that an instant belongs to; below 0 before the bake."""

@@ -6,12 +6,12 @@ nothing about the code: the release is held or reverted without blaming it.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from playbook.analysis.policy import Policy
-from playbook.analysis.samples import INSTANCE_LABEL, CounterSeries, RevisionSamples, edge_of
+from playbook.analysis.samples import INSTANCE_LABEL, CounterSeries, Labels, RevisionSamples
 from playbook.analysis.status import status_of
 from playbook.analysis.telemetry import NAME, TelemetryForm, Unit, edges_of, single
 
@@ -80,6 +80,7 @@ def look_faults(new: RevisionTelemetry, form: TelemetryForm, policy: Policy) -> 
         *_histogram(new, form, policy),
         *_workers(single(samples.requests, form)),
         *_doubled(single(samples.requests, form)),
+        *names_faults(samples.requests, policy),
     )
 
 
@@ -137,12 +138,13 @@ def _histogram(new: RevisionTelemetry, form: TelemetryForm, policy: Policy) -> I
         return
     if not latency:
         return
-    if not any(edge_of(one.labels) == math.inf for one in latency):
+    if not any(one.key.edge == math.inf for one in latency):
         yield (
             'the latency histogram has no bucket le="+Inf", so it is not known how many requests there were. Keep that '
             "bucket: look for a relabelling rule that drops it."
         )
         return
+    yield from _cut(latency)
     scale = 1000.0 if form.is_in_ms(latency) else 1.0
     edges = [edge / scale for edge in edges_of(latency)]
     if form.latency_unit is Unit.AUTO and scale == 1 and edges and edges[-1] > LONGEST_REQUEST_S:
@@ -167,32 +169,82 @@ def _histogram(new: RevisionTelemetry, form: TelemetryForm, policy: Policy) -> I
 
 
 def _workers(requests: Sequence[CounterSeries]) -> Iterator[str]:
-    scrapes: dict[str, set[float]] = defaultdict(set)
-    falls: dict[str, set[float]] = defaultdict(set)
-    for one in requests:
-        instance = one.labels.get(INSTANCE_LABEL, "")
-        for (_, before), (at_s, value) in pairwise(one.samples):
-            scrapes[instance].add(at_s)
-            if value < before:
-                falls[instance].add(at_s)
-    for instance, fallen in falls.items():
-        if fall_often(len(fallen), len(scrapes[instance])):
-            yield workers_fault(instance, len(fallen), len(scrapes[instance]))
+    fell = (
+        (one.key.instance, at_s, value < before)
+        for one in requests
+        for (_, before), (at_s, value) in pairwise(one.samples)
+    )
+    yield from _often(fell, WORKERS)
+
+
+def _cut(latency: Sequence[CounterSeries]) -> Iterator[str]:
+    edges: dict[tuple[Labels, float], set[float | None]] = defaultdict(set)
+    for one in latency:
+        for at_s, _ in one.samples:
+            if one.key.histogram is not None:
+                edges[one.key.histogram, at_s].add(one.key.edge)
+    whole = {
+        histogram: set().union(*(found for (one, _), found in edges.items() if one == histogram))
+        for histogram, _ in edges
+    }
+    yield from _often(((one.instance, at_s, found != whole[one]) for (one, at_s), found in edges.items()), CUT)
+
+
+def _often(scrapes: Iterable[tuple[str, float, bool]], fault: str) -> Iterator[str]:
+    """The fault of the first instance that shows it often: instance, instant, and whether it did."""
+    every: dict[str, set[float]] = defaultdict(set)
+    shown: dict[str, set[float]] = defaultdict(set)
+    for instance, at_s, is_shown in scrapes:
+        every[instance].add(at_s)
+        if is_shown:
+            shown[instance].add(at_s)
+    yield from often({instance: len(found) for instance, found in shown.items()}, lambda one: len(every[one]), fault)
+
+
+WORKERS = (
+    "the request counters of {instance} fall at {count} of {scrapes} scrapes: several workers answer one /metrics in "
+    "turn. Let them share their counts (prometheus_client's multiprocess mode), or run one worker in each instance."
+)
+CUT = (
+    "the latency histogram of {instance} lacks edges at {count} of {scrapes} scrapes that it has at others. Give it "
+    "the same edges at each: look for a relabelling rule on le, or for buckets that the application makes as it goes."
+)
+
+
+def often(counts: Mapping[str, int], scrapes: Callable[[str], int], fault: str) -> Iterator[str]:
+    """The fault of the first instance that shows it at so many of its scrapes as restarts do not explain."""
+    for instance, count in counts.items():
+        if fall_often(count, scrapes(instance)):
+            yield fault.format(instance=instance or "an instance", count=count, scrapes=scrapes(instance))
             return
 
 
-def workers_fault(instance: str, falls: int, scrapes: int) -> str:
-    """What is wrong with counters that fall so often."""
-    return (
-        f"the request counters of {instance or 'an instance'} fall at {falls} of {scrapes} scrapes: several workers "
-        "answer one /metrics in turn. Let them share their counts (prometheus_client's multiprocess mode), or run one "
-        "worker in each instance."
-    )
-
-
-def fall_often(falls: int, scrapes: int) -> bool:
+def fall_often(falls: int, scrapes: float) -> bool:
     """Whether counters fall more often than restarts explain."""
     return falls >= FALLS_MIN and falls >= FALLS_SHARE * scrapes
+
+
+def names_faults(series: Sequence[CounterSeries], policy: Policy) -> Iterator[str]:
+    """The one sentence about instances that are never scraped twice, if most are not."""
+    first_s, last_s = dict[str, float](), dict[str, float]()
+    for one in series:
+        for at_s, _ in one.samples:
+            first_s[one.key.instance] = min(at_s, first_s.get(one.key.instance, at_s))
+            last_s[one.key.instance] = max(at_s, last_s.get(one.key.instance, at_s))
+    yield from passing(first_s, last_s, policy)
+
+
+def passing(first_s: Mapping[str, float], last_s: Mapping[str, float], policy: Policy) -> Iterator[str]:
+    """The same, by when each instance was scraped first and last (unix seconds)."""
+    until_s = max(last_s.values(), default=0.0) - INTERVAL_MAX * policy.scrape_s
+    once = [one for one, at_s in last_s.items() if at_s == first_s[one] and at_s < until_s]
+    scrapes = (until_s - min(first_s.values(), default=until_s)) / policy.scrape_s
+    if fall_often(len(once), scrapes) and 2 * len(once) >= len(last_s):
+        yield (
+            f"{len(once)} of {len(last_s)} instances were scraped once and never again ({_listed(once)}). Either the "
+            f"label {INSTANCE_LABEL} changes from scrape to scrape, as with a request or a time in it: take that out "
+            "of the relabelling. Or the instances end within seconds: see in their logs why."
+        )
 
 
 def _doubled(requests: Sequence[CounterSeries]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from playbook.analysis.evidence import Evidence
 from playbook.analysis.policy import Policy
 from playbook.analysis.telemetry import TelemetryForm
-from playbook.analysis.telemetry_checks import fall_often, status_faults, workers_fault
+from playbook.analysis.telemetry_checks import CUT, WORKERS, often, passing, status_faults
 
 
 def telemetry_fault(evidence: Evidence, policy: Policy) -> str | None:
@@ -14,7 +14,7 @@ def telemetry_fault(evidence: Evidence, policy: Policy) -> str | None:
     """
     if evidence.fault is not None:
         return evidence.fault.text
-    return _unread(evidence, policy) or _workers(evidence, policy)
+    return _unread(evidence, policy) or _labels(evidence, policy)
 
 
 def _unread(evidence: Evidence, policy: Policy) -> str | None:
@@ -26,10 +26,13 @@ def _unread(evidence: Evidence, policy: Policy) -> str | None:
     return f"How {unread:,.0f} of {all_of_them:,.0f} requests ended is not known: {why}"
 
 
-def _workers(evidence: Evidence, policy: Policy) -> str | None:
+def _labels(evidence: Evidence, policy: Policy) -> str | None:
+    """What is wrong with the instances of the canary, as they were scraped since the bake's start."""
+    (_, requests), (_, latency) = evidence.sources.of["requests"], evidence.sources.of["latency"]
     scrapes = int((evidence.now_s - evidence.bake_start_s) / policy.scrape_s)
-    _, canary = evidence.sources.of["requests"]
-    for instance, falls in canary.falls.items():
-        if fall_often(falls, scrapes):
-            return workers_fault(instance, falls, scrapes)
-    return None
+    found = (
+        *often(requests.falls, lambda _: scrapes, WORKERS),
+        *passing(requests.first_s, requests.last_s, policy),
+        *often(latency.partial, lambda _: scrapes, CUT),
+    )
+    return found[0] if found else None
