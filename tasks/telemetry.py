@@ -9,7 +9,7 @@ from prefect import get_run_logger
 from blocks.environment import Environment
 from playbook.analysis.samples import CounterSeries, RevisionSamples, SeriesAnswer
 from playbook.analysis.telemetry import NAME
-from playbook.analysis.telemetry_checks import NOT_THE_CODE, RevisionTelemetry, faults, names_faults
+from playbook.analysis.telemetry_checks import NOT_THE_CODE, RevisionTelemetry, faults, folded, names_faults
 from playbook.errors import NoData, Refused, Transient
 from playbook.lease.lease import Lease
 from playbook.release.version import Telemetry
@@ -67,7 +67,7 @@ async def _unscraped(env: Environment, service: str, revision: str) -> str | Non
         if any(sum(value == 1 for _, value in one.samples) >= SCRAPES_NEEDED for one in series):
             return None
         await asyncio.sleep(env.policy.scrape_s)
-    hint = "".join(f" {text}" for text in names_faults(series, env.policy))
+    hint = "".join(f" {text}" for text in names_faults(folded(series, env.policy)))
     hint = hint if series else await _elsewhere(env, selector, revision)
     return f"{service}: {NOT_THE_CODE} Prometheus has not scraped {revision} ({seen}).{hint}"
 

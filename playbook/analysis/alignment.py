@@ -129,7 +129,7 @@ class Aligner:
                 self._count(*counted)
             if place < len(ends):
                 _, at_s, dt_s = ends[place]
-                rounds.append(Round(at_s, dt_s, **self.open))
+                rounds.append(Round(at_s, dt_s, **self.open | self._slow()))
                 self.open = dict.fromkeys(COUNTS, 0.0)
         return rounds
 
@@ -167,6 +167,11 @@ class Aligner:
         self.live, self.reported = self.reported, frozenset()
         return until_s, self.closed_s, self.closed_s - begun
 
+    def _slow(self) -> dict[str, float]:
+        """The slow requests of the round that is open: at least none, and at most all."""
+        of = {name: "stable_timed" if name.startswith("stable") else "timed" for name in LATENCY_COUNTS}
+        return {name: min(self.open[every], max(0.0, self.open[name])) for name, every in of.items()}
+
     def _doubt(self, batch: Batch) -> None:
         """Keep apart what was counted before the first scrapes in the bake."""
         found = [
@@ -191,7 +196,7 @@ class Aligner:
         else:
             places = _bounds(keys, self.policy.p95_max_s, self.policy.p95_rollback_s)
             timed, *within = (_sum(values, one) for one in places)
-            counts = timed, *(min(timed, max(0.0, timed - one)) for one in within)
+            counts = timed, *(timed - one for one in within)
             for kind, count in zip(CANARY_LATENCY, counts, strict=True):
                 kind = kind if is_canary else f"stable_{kind}"
                 if kind in self.open:

@@ -99,7 +99,10 @@ def _by_twin(keys: Iterable[Labels]) -> dict[Twin, list[Labels]]:
 
 
 def _is_within(counts: Mapping[Twin, float], others: Mapping[Twin, float]) -> bool:
-    return all(count <= others.get(twin, 0.0) for twin, count in counts.items())
+    """Whether none of these is above the other, and of a histogram none between two edges."""
+    more = {twin: others.get(twin, 0.0) - counts.get(twin, 0.0) for twin in {**counts, **others}}
+    rising = [more[twin] for twin in sorted(twin for twin in more if len(twin) == 1)]  # edges
+    return min(more.values(), default=0.0) >= 0 and rising == sorted(rising)
 
 
 @dataclass(slots=True)
@@ -297,7 +300,7 @@ class Side:
                 if len(found) > 2:
                     break
         gone, most = found[0]
-        if gone:
+        if gone and not self.buckets:  # of latencies, less is enough
             least = found[1][1]
             self.lent[gone] = {twin: max(0.0, total - least.get(twin, 0.0)) for twin, total in most.items()}
         return gone or None

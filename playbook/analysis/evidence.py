@@ -51,16 +51,16 @@ class Evidence(NamedTuple):
     sources: Sources
     aligner: Aligner
     signals: SignalStates  # those of [[signals]]
+    rounds: tuple[Round, ...]
+    strongest: tuple[float, ...]  # of the tests' e-values after each round
+    window: Window  # the canary's requests and errors in the last literal_window_s
+    bake: Window  # the same since the bake's start
+    stable_bake: Window
+    covered_s: float  # seconds of the bake that were seen
+    healthy_confirmed: float  # peak of `healthy` when the window last measured above the ceiling
+    literal: bool  # the playbook's bare number, latched
     block: Block = Block()  # what `relative` waits for
-    rounds: tuple[Round, ...] = ()
-    strongest: tuple[float, ...] = ()  # of the tests' e-values after each round
-    window: Window = Window()  # the canary's requests and errors in the last literal_window_s
-    bake: Window = Window()  # the same since the bake's start
-    stable_bake: Window = Window()
-    covered_s: float = 0.0  # seconds of the bake that were seen
-    healthy_confirmed: float = 0.0  # peak of `healthy` when the window last measured above the ceiling
     relative_confirmed: float = 0.0
-    literal: bool = False  # the playbook's bare number, latched
     cpu: Saturation = Saturation()
     memory: Saturation = Saturation()
     oom_kills: int | None = None
@@ -157,7 +157,7 @@ class Evidence(NamedTuple):
             scaled_at_s=at_s,
             signals=self.signals.after_scaling(),
             latency=_latency_from(self.tests, from_s),
-            recent=self.recent.with_latency_from(from_s),
+            recent=self.recent._replace(latency_from_s=from_s),
             cpu=Saturation(),
             memory=Saturation(),
         )
@@ -167,17 +167,7 @@ class Evidence(NamedTuple):
         look at both sides, or are not made of rounds."""
         tests, policy = self.tests, self.policy
         gone = [one for number, one in enumerate(self.rounds) if number in left_out]
-        grown = self._replace(
-            **_nothing(tests, policy, self.latency.from_s, self.bursty),
-            rounds=(),
-            strongest=(),
-            window=Window(),
-            bake=Window(),
-            stable_bake=Window(),
-            covered_s=0.0,
-            healthy_confirmed=0.0,
-            literal=False,
-        )
+        grown = self._replace(**_nothing(tests, policy, self.latency.from_s, self.bursty))
         for number, one in enumerate(self.rounds):
             grown = grown if number in left_out else grown._after(one)
         return grown._replace(
@@ -247,7 +237,7 @@ class Evidence(NamedTuple):
         alone = self.dispersion.is_alone
         lasting = self.lasting.after(tests.lasting, seen, policy, alone) if alone else self.lasting
         recent = self.recent.after(seen)
-        window = recent.of("n", "x", min(policy.error_ratio_investigate, policy.error_ratio_max))
+        window = recent.of("n", "x")
         measured = window.above(policy.error_ratio_max, self.least)
         before = self.rounds[-1] if self.rounds and self.bursty else Round(0.0, 0.0)
         latency = self.latency
@@ -317,7 +307,7 @@ class Evidence(NamedTuple):
         lasting = past.lasting.after(self.tests.lasting_slow, both, self.policy, alone=False)
         measured, confirmed = past.measured, max(past.very_slow_confirmed, lasting.confirmed)
         if seen.very_slow > 0:
-            window = recent.of("timed", "very_slow", line)
+            window = recent.of("timed", "very_slow")
             if window.above(line, self.least):
                 measured, confirmed = measured or self._enough(window), max(confirmed, very_slow.peak)
         return Latency(
@@ -347,4 +337,9 @@ def _nothing(tests: Tests, policy: Policy, from_s: float, bursty: bool) -> dict[
         "lasting": Lasting.of(),
         "latency": _latency_from(tests, from_s),
         "recent": Recent(policy.literal_window_s, from_s, bursty),
+        **dict.fromkeys(("rounds", "strongest"), ()),
+        **dict.fromkeys(("window", "bake", "stable_bake"), Window()),
+        "covered_s": 0.0,
+        "healthy_confirmed": 0.0,
+        "literal": False,
     }

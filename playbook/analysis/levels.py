@@ -1,14 +1,13 @@
 """Where each test and each count of a canary stands: the parts that `playbook.analysis.evidence` is made of."""
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from operator import add, attrgetter, sub
+from operator import attrgetter
 from typing import NamedTuple, Self
 
-from playbook.analysis.alignment import COUNTS, LATENCY_COUNTS, Round
+from playbook.analysis.alignment import LATENCY_COUNTS, Round
 from playbook.analysis.policy import Policy
 from playbook.analysis.samples import ALONE_MIN
 from playbook.analysis.sequential import LASTING_TIMES, Ceiling, Masses, Onset, Relative
@@ -48,52 +47,33 @@ class Window(NamedTuple):
         return self.x >= least and self.x - self.worst > line * self.n
 
 
-_PLACES = {name: place for place, name in enumerate(COUNTS)}
-_all_counts = attrgetter(*COUNTS)
-_NOTHING = (0.0,) * len(COUNTS)
+def lately(rounds: tuple[Round, ...], seen: Round, length_s: float) -> tuple[Round, ...]:
+    """The rounds with one more; those before the last ``length_s`` are forgotten."""
+    gone = 0
+    while gone < len(rounds) and rounds[gone].at_s <= seen.at_s - length_s:
+        gone += 1
+    return (*rounds[gone:], seen)
 
 
 class Recent(NamedTuple):
-    """The rounds of the last ``length_s`` with the sums of their counts; those of latency as far as latency counts."""
+    """The rounds of the last ``length_s``; those of latency as far as latency counts."""
 
     length_s: float
     latency_from_s: float
     bursty: bool  # whether one burst may lie across two rounds
     rounds: tuple[Round, ...] = ()
-    totals: tuple[float, ...] = _NOTHING
 
     def after(self, seen: Round) -> "Recent":
         """Moved on by one round."""
-        gone, since_s, totals = 0, seen.at_s - self.length_s, self.totals
-        while gone < len(self.rounds) and self.rounds[gone].at_s <= since_s:
-            totals = tuple(map(sub, totals, self._counts(self.rounds[gone])))
-            gone += 1
-        totals = tuple(map(add, totals, self._counts(seen)))
-        return Recent(self.length_s, self.latency_from_s, self.bursty, (*self.rounds[gone:], seen), totals)
+        return self._replace(rounds=lately(self.rounds, seen, self.length_s))
 
-    def of(self, requests: str, bad: str, line: float = math.inf) -> Window:
-        """Any two counts of `Round`, by their names; with their worst burst if the ratio is above ``line``."""
-        n, x = self.totals[_PLACES[requests]], self.totals[_PLACES[bad]]
-        if x <= line * n:  # at every scrape: all rounds are looked at only when it matters
-            return Window(n, x)
+    def of(self, requests: str, bad: str) -> Window:
+        """Any two counts of `Round`, by their names, with their worst burst."""
         since_s = self.latency_from_s if bad in LATENCY_COUNTS else -math.inf
-        return Window(n, x, worst_burst([getattr(one, bad) for one in self.rounds if one.at_s > since_s], self.bursty))
-
-    def newest(self, count: int) -> "Recent":
-        """Only the last ``count`` rounds."""
-        return functools.reduce(Recent.after, self.rounds[-count:], self._replace(rounds=(), totals=_NOTHING))
-
-    def with_latency_from(self, from_s: float) -> "Recent":
-        """The same where latency counts only from ``from_s`` on."""
-        return functools.reduce(Recent.after, self.rounds, Recent(self.length_s, from_s, self.bursty))
-
-    def _counts(self, one: Round) -> tuple[float, ...]:
-        counts: tuple[float, ...] = _all_counts(one)
-        return (
-            counts
-            if one.at_s > self.latency_from_s
-            else (*counts[: -len(LATENCY_COUNTS)], *[0.0] * len(LATENCY_COUNTS))
-        )
+        both = attrgetter(requests, bad)
+        found = [both(one) for one in self.rounds if one.at_s > since_s]
+        bad_ones = [x for _, x in found]
+        return Window(sum([n for n, _ in found]), sum(bad_ones), worst_burst(bad_ones, self.bursty))
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,7 +166,7 @@ def _held(evidence: Evidence, policy: Policy) -> Reason | None:
     line, least, latency = policy.slow_ratio_max, evidence.least, evidence.latency
     proven = latency.slow.value >= 1 / policy.alpha_latency and evidence.recent.of("timed", "slow").ratio > line
     slow = proven or latency.bake.above(line, least)
-    if slow or (latency.bake.x >= least and evidence.recent.of("timed", "maybe_slow", line).above(line, least)):
+    if slow or (latency.bake.x >= least and evidence.recent.of("timed", "maybe_slow").above(line, least)):
         return Reason.LATENCY_2S
     if evidence.cpu.held:
         return Reason.CPU

@@ -31,14 +31,15 @@ def is_shared(evidence: Evidence, policy: Policy) -> bool:
 def is_latency_shared(evidence: Evidence, policy: Policy) -> bool:
     """Whether stable's p95 is above p95_rollback_s, too."""
     line = policy.slow_ratio_max
-    return evidence.recent.of("stable_timed", "stable_very_slow", line).above(line, evidence.least)
+    return evidence.recent.of("stable_timed", "stable_very_slow").above(line, evidence.least)
 
 
 def _is_above(evidence: Evidence, policy: Policy) -> bool:
     """Whether stable is above the line now: over five minutes, or over its newest scrapes, as an outage of seconds is
     still small beside five good minutes."""
     since, line = evidence.stable_since, policy.error_ratio_max
-    counts = (recent.of("m", "y") for recent in (evidence.recent, evidence.recent.newest(BLOCK)))
+    newest = evidence.recent._replace(rounds=evidence.recent.rounds[-BLOCK:])
+    counts = (recent.of("m", "y") for recent in (evidence.recent, newest))
     long, short = (Window(seen.n + since.n, seen.x + since.x) for seen in counts)
     return long.ratio > line or (short.ratio > line and short.x >= evidence.least)
 

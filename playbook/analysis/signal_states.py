@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from playbook.analysis.alignment import Round
 from playbook.analysis.counters import Batch, Fed, Side, Sources
-from playbook.analysis.levels import Block, Lasting, Level, Window, lasting_tests
+from playbook.analysis.levels import Block, Lasting, Level, Window, lasting_tests, lately
 from playbook.analysis.policy import Policy
 from playbook.analysis.samples import Labels
 from playbook.analysis.sequential import Ceiling, Onset, Relative, Shortfall
@@ -248,7 +248,7 @@ class SignalStates:
             before.block,
             before.bake.plus(seen.n, seen.x, 0.0),
             before.stable,
-            self._recent(before.recent, seen) if signal.factor is None else before.recent,
+            lately(before.recent, seen, self.policy.literal_window_s) if signal.factor is None else before.recent,
             own,
             () if signal.breach is Breach.HOLD else (*before.past, (since_s, seen)),
         )
@@ -275,7 +275,7 @@ class SignalStates:
                 block.plus(seen, share),
                 before.bake.plus(n, x, 0.0) if signal.limit is None else before.bake,
                 before.stable.plus(m, y, 0.0),
-                self._recent(before.recent, seen),
+                lately(before.recent, seen, self.policy.literal_window_s),
                 before.own,
                 before.past,
             )
@@ -301,7 +301,7 @@ class SignalStates:
         n, m = cells.get((True, ALL), 0.0), cells.get((False, ALL), 0.0)
         state.share = state.share.at(test.step(state.share.masses, share, n, m), state.pair.cash)
         state.events += n
-        state.recent = self._recent(state.recent, self._stretch(index, n, 0.0, m))
+        state.recent = lately(state.recent, self._stretch(index, n, 0.0, m), self.policy.literal_window_s)
 
     def _stretch(self, index: int, n: float, x: float, m: float = 0.0, y: float = 0.0) -> Round:
         """What was counted in one."""
@@ -317,10 +317,3 @@ class SignalStates:
     def _dt_s(self, onset: Onset, index: int) -> float:
         """Seconds since the last stretch that had anything in it."""
         return max(self.policy.scrape_s, (index + 1) * self.policy.scrape_s - onset.elapsed_s)
-
-    def _recent(self, recent: tuple[Round, ...], seen: Round) -> tuple[Round, ...]:
-        """With one more stretch; those before literal_window_s are forgotten."""
-        since_s, gone = seen.at_s - self.policy.literal_window_s, 0
-        while gone < len(recent) and recent[gone].at_s <= since_s:
-            gone += 1
-        return (*recent[gone:], seen)

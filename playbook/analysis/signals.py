@@ -72,11 +72,11 @@ class _Signal(Frozen):
     @property
     def queries(self) -> tuple[str, ...]:
         """What must be asked of the canary for it."""
-        raise NotImplementedError
+        return tuple(filter(None, (getattr(self, name, "") for name in ("query", "total", "bad"))))
 
     @property
     def of_stable(self) -> tuple[str, ...]:
-        """What must be asked of stable, too."""
+        """What must be asked of stable, too: where the two are compared."""
         return ()
 
     @property
@@ -118,13 +118,8 @@ class Ratio(_Signal):
         return self
 
     @property
-    def queries(self) -> tuple[str, ...]:
-        """The counter of all, and that of the bad ones where it is another."""
-        return (self.total, self.bad) if self.bad else (self.total,)
-
-    @property
     def of_stable(self) -> tuple[str, ...]:
-        """The same, where the two are compared."""
+        """The same, where there is a factor."""
         return self.queries if self.factor is not None else ()
 
 
@@ -145,11 +140,6 @@ class Gauge(_Signal):
         return self
 
     @property
-    def queries(self) -> tuple[str, ...]:
-        """One."""
-        return (self.query,)
-
-    @property
     def is_of_counters(self) -> bool:
         """It is a level."""
         return False
@@ -163,11 +153,6 @@ class Count(_Signal):
     query: Query
     limit: int = Field(0, ge=0, description="So many are fine.")
     changes: bool = Field(False, description="Count changes of the value instead of what it grew by.")
-
-    @property
-    def queries(self) -> tuple[str, ...]:
-        """One."""
-        return (self.query,)
 
     @property
     def is_of_counters(self) -> bool:
@@ -185,14 +170,9 @@ class Share(_Signal):
     alpha: float = Field(0.005, gt=0, le=0.05, description="Chance to call a canary bad that is not.")
 
     @property
-    def queries(self) -> tuple[str, ...]:
-        """The counter of completed requests."""
-        return (self.total,)
-
-    @property
     def of_stable(self) -> tuple[str, ...]:
         """The same."""
-        return (self.total,)
+        return self.queries
 
 
 Signal = Annotated[Ratio | Gauge | Count | Share, Field(discriminator="kind")]

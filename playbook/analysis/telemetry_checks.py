@@ -6,12 +6,13 @@ nothing about the code: the release is held or reverted without blaming it.
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from playbook.analysis.counters import Side
 from playbook.analysis.policy import Policy
-from playbook.analysis.samples import INSTANCE_LABEL, CounterSeries, Labels, RevisionSamples
+from playbook.analysis.samples import INSTANCE_LABEL, CounterSeries, RevisionSamples
 from playbook.analysis.status import status_of
 from playbook.analysis.telemetry import NAME, TelemetryForm, Unit, edges_of, single
 
@@ -57,6 +58,7 @@ def faults(
     """
     found = [
         *look_faults(new, form, policy),
+        *scraped_faults(*(folded(single(one, form), policy) for one in (new.samples.requests, new.samples.latency))),
         *_unmatched(new, stable, policy),
         *_interval(new, stable, policy),
         *_age(new, policy, now_s),
@@ -78,9 +80,7 @@ def look_faults(new: RevisionTelemetry, form: TelemetryForm, policy: Policy) -> 
         *_partial(new.warnings),
         *status_faults(samples.requests, form),
         *_histogram(new, form, policy),
-        *_workers(single(samples.requests, form)),
         *_doubled(single(samples.requests, form)),
-        *names_faults(samples.requests, policy),
     )
 
 
@@ -144,7 +144,6 @@ def _histogram(new: RevisionTelemetry, form: TelemetryForm, policy: Policy) -> I
             "bucket: look for a relabelling rule that drops it."
         )
         return
-    yield from _cut(latency)
     scale = 1000.0 if form.is_in_ms(latency) else 1.0
     edges = [edge / scale for edge in edges_of(latency)]
     if form.latency_unit is Unit.AUTO and scale == 1 and edges and edges[-1] > LONGEST_REQUEST_S:
@@ -168,37 +167,23 @@ def _histogram(new: RevisionTelemetry, form: TelemetryForm, policy: Policy) -> I
         )
 
 
-def _workers(requests: Sequence[CounterSeries]) -> Iterator[str]:
-    fell = (
-        (one.key.instance, at_s, value < before)
-        for one in requests
-        for (_, before), (at_s, value) in pairwise(one.samples)
-    )
-    yield from _often(fell, WORKERS)
+def folded(series: Iterable[CounterSeries], policy: Policy) -> Side:
+    """What the judge makes of these counters."""
+    side = Side(True, policy.scrape_s)
+    if (new := side.new(series, math.inf)).keys:
+        side.grown(new, side)
+    return side
 
 
-def _cut(latency: Sequence[CounterSeries]) -> Iterator[str]:
-    edges: dict[tuple[Labels, float], set[float | None]] = defaultdict(set)
-    for one in latency:
-        for at_s, _ in one.samples:
-            if one.key.histogram is not None:
-                edges[one.key.histogram, at_s].add(one.key.edge)
-    whole = {
-        histogram: set().union(*(found for (one, _), found in edges.items() if one == histogram))
-        for histogram, _ in edges
-    }
-    yield from _often(((one.instance, at_s, found != whole[one]) for (one, at_s), found in edges.items()), CUT)
-
-
-def _often(scrapes: Iterable[tuple[str, float, bool]], fault: str) -> Iterator[str]:
-    """The fault of the first instance that shows it often: instance, instant, and whether it did."""
-    every: dict[str, set[float]] = defaultdict(set)
-    shown: dict[str, set[float]] = defaultdict(set)
-    for instance, at_s, is_shown in scrapes:
-        every[instance].add(at_s)
-        if is_shown:
-            shown[instance].add(at_s)
-    yield from often({instance: len(found) for instance, found in shown.items()}, lambda one: len(every[one]), fault)
+def scraped_faults(requests: Side, latency: Side) -> Iterator[str]:
+    """What is wrong with the counters of the instances from scrape to scrape."""
+    for side, counts, fault in ((requests, requests.falls, WORKERS), (latency, latency.partial, CUT)):
+        for instance, count in counts.items():
+            scrapes = round((side.last_s[instance] - side.first_s[instance]) / side.scrape_s)
+            if fall_often(count, scrapes):
+                yield fault.format(instance=instance or "an instance", count=count, scrapes=scrapes)
+                break
+    yield from names_faults(requests)
 
 
 WORKERS = (
@@ -211,39 +196,20 @@ CUT = (
 )
 
 
-def often(counts: Mapping[str, int], scrapes: Callable[[str], int], fault: str) -> Iterator[str]:
-    """The fault of the first instance that shows it at so many of its scrapes as restarts do not explain."""
-    for instance, count in counts.items():
-        if fall_often(count, scrapes(instance)):
-            yield fault.format(instance=instance or "an instance", count=count, scrapes=scrapes(instance))
-            return
-
-
 def fall_often(falls: int, scrapes: float) -> bool:
     """Whether counters fall more often than restarts explain."""
     return falls >= FALLS_MIN and falls >= FALLS_SHARE * scrapes
 
 
-def names_faults(series: Sequence[CounterSeries], policy: Policy) -> Iterator[str]:
+def names_faults(side: Side) -> Iterator[str]:
     """The one sentence about instances that are never scraped twice, if most are not."""
-    first_s, last_s = dict[str, float](), dict[str, float]()
-    for one in series:
-        for at_s, _ in one.samples:
-            first_s[one.key.instance] = min(at_s, first_s.get(one.key.instance, at_s))
-            last_s[one.key.instance] = max(at_s, last_s.get(one.key.instance, at_s))
-    yield from passing(first_s, last_s, policy)
-
-
-def passing(first_s: Mapping[str, float], last_s: Mapping[str, float], policy: Policy) -> Iterator[str]:
-    """The same, by when each instance was scraped first and last (unix seconds)."""
-    until_s = max(last_s.values(), default=0.0) - INTERVAL_MAX * policy.scrape_s
-    once = [one for one, at_s in last_s.items() if at_s == first_s[one] and at_s < until_s]
-    scrapes = (until_s - min(first_s.values(), default=until_s)) / policy.scrape_s
-    if fall_often(len(once), scrapes) and 2 * len(once) >= len(last_s):
+    until_s = side.latest_s - INTERVAL_MAX * side.scrape_s
+    once = [one for one, at_s in side.last_s.items() if at_s == side.first_s[one] and at_s < until_s]
+    if fall_often(len(once), (until_s - side.born_s) / side.scrape_s) and 2 * len(once) >= len(side.last_s):
         yield (
-            f"{len(once)} of {len(last_s)} instances were scraped once and never again ({_listed(once)}). Either the "
-            f"label {INSTANCE_LABEL} changes from scrape to scrape, as with a request or a time in it: take that out "
-            "of the relabelling. Or the instances end within seconds: see in their logs why."
+            f"{len(once)} of {len(side.last_s)} instances were scraped once and never again ({_listed(once)}). Either "
+            f"the label {INSTANCE_LABEL} changes from scrape to scrape, as with a request or a time in it: take that "
+            "out of the relabelling. Or the instances end within seconds: see in their logs why."
         )
 
 

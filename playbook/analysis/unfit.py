@@ -3,7 +3,7 @@
 from playbook.analysis.evidence import Evidence
 from playbook.analysis.policy import Policy
 from playbook.analysis.telemetry import TelemetryForm
-from playbook.analysis.telemetry_checks import CUT, WORKERS, often, passing, status_faults
+from playbook.analysis.telemetry_checks import scraped_faults, status_faults
 
 
 def telemetry_fault(evidence: Evidence, policy: Policy) -> str | None:
@@ -14,7 +14,8 @@ def telemetry_fault(evidence: Evidence, policy: Policy) -> str | None:
     """
     if evidence.fault is not None:
         return evidence.fault.text
-    return _unread(evidence, policy) or _labels(evidence, policy)
+    (_, requests), (_, latency) = evidence.sources.of["requests"], evidence.sources.of["latency"]
+    return _unread(evidence, policy) or next(scraped_faults(requests, latency), None)
 
 
 def _unread(evidence: Evidence, policy: Policy) -> str | None:
@@ -24,15 +25,3 @@ def _unread(evidence: Evidence, policy: Policy) -> str | None:
         return None
     why = " ".join(status_faults(evidence.aligner.unread_series, TelemetryForm()))
     return f"How {unread:,.0f} of {all_of_them:,.0f} requests ended is not known: {why}"
-
-
-def _labels(evidence: Evidence, policy: Policy) -> str | None:
-    """What is wrong with the instances of the canary, as they were scraped since the bake's start."""
-    (_, requests), (_, latency) = evidence.sources.of["requests"], evidence.sources.of["latency"]
-    scrapes = int((evidence.now_s - evidence.bake_start_s) / policy.scrape_s)
-    found = (
-        *often(requests.falls, lambda _: scrapes, WORKERS),
-        *passing(requests.first_s, requests.last_s, policy),
-        *often(latency.partial, lambda _: scrapes, CUT),
-    )
-    return found[0] if found else None

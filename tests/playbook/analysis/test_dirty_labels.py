@@ -9,7 +9,7 @@ import pytest
 from playbook.analysis.evidence import CounterSeries, Evidence, Observation, RevisionSamples
 from playbook.analysis.policy import Policy
 from playbook.analysis.telemetry import TelemetryForm, understood
-from playbook.analysis.telemetry_checks import RevisionTelemetry, look_faults
+from playbook.analysis.telemetry_checks import RevisionTelemetry, faults
 from playbook.analysis.verdict import Action, Reason, Verdict, judge
 
 POLICY = Policy()
@@ -259,5 +259,5 @@ def test_one_look_says_it_before_any_user_is_sent_there(named: Named, is_told: b
     """The flight check and the check before the shift see a minute or more."""
     requests, _ = Process(0, 20, 0).samples(named)
     seen = RevisionTelemetry("new", RevisionSamples(requests=cut(joined(requests), 0, 60)))
-    found = look_faults(seen, TelemetryForm(), POLICY)
+    found = faults(seen, None, TelemetryForm(), POLICY, 60.0)
     assert any("scraped once and never again" in text for text in found) is is_told

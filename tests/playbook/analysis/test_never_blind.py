@@ -60,6 +60,7 @@ def revision(
 STABLE = revision(lambda at_s: 180 * (at_s + 3600))
 HEALTHY = revision(since_start(20))
 BROKEN = revision(nothing, since_start(20))
+LATE = revision(lambda t: 20 * max(0.0, t) - 0.4 * max(0.0, t - 300), lambda t: 0.4 * max(0.0, t - 300))
 
 
 def relabelled(found: Iterable[CounterSeries], at_s: float) -> tuple[CounterSeries, ...]:
@@ -68,6 +69,15 @@ def relabelled(found: Iterable[CounterSeries], at_s: float) -> tuple[CounterSeri
         CounterSeries({**one.labels, **more}, tuple(sample for sample in one.samples if (sample[0] >= at_s) is is_new))
         for one in found
         for is_new, more in ((False, {}), (True, {"version": "2"}))
+    )
+
+
+def named_anew(found: Iterable[CounterSeries]) -> tuple[CounterSeries, ...]:
+    """The same samples, under an instance that is another one at every scrape."""
+    return tuple(
+        CounterSeries({**one.labels, "instance": f"request-{at_s:.0f}"}, ((at_s, value),))
+        for one in found
+        for at_s, value in one.samples
     )
 
 
@@ -203,6 +213,19 @@ CASES = (
         Action.PROMOTE,
         Reason.HEALTHY,
         policy=PATIENT,
+    ),
+    Case(
+        "the instance label is another one at every scrape",
+        replace(HEALTHY, requests=named_anew(HEALTHY.requests), latency=named_anew(HEALTHY.latency)),
+        Action.INCONCLUSIVE,
+        Reason.TELEMETRY_FAULTY,
+    ),
+    Case(
+        "the same, and from 300 s on 2 % fail",
+        replace(LATE, requests=named_anew(LATE.requests), latency=named_anew(LATE.latency)),
+        Action.ROLLBACK,
+        Reason.ERRORS_MEASURED,
+        within_s=420,
     ),
     Case(
         "a label is added to every series at 400 s",

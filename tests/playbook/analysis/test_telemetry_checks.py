@@ -305,6 +305,24 @@ CASES: dict[str, tuple[RevisionTelemetry, RevisionTelemetry]] = {
     "a native histogram only": (replace(seen(latency=()), is_native=True), STABLE),
     "requests without a duration": (seen(latency=()), STABLE),
     "four workers answer one /metrics in turn (T7)": (seen(requests=(series(*WORKERS, status="200"),)), STABLE),
+    "the instance label is another one at every scrape": (
+        seen(
+            requests=tuple(
+                CounterSeries({"instance": f"request-{at_s}", "status": "200"}, ((float(at_s), float(at_s)),))
+                for at_s in TIMES
+            )
+        ),
+        STABLE,
+    ),
+    "the histogram has other edges at every other scrape": (
+        seen(
+            latency=tuple(
+                CounterSeries({"instance": "a", "le": le}, tuple((float(t), float(t)) for t in TIMES if t % 10 in some))
+                for le, some in (("2", (0, 5)), ("2.5", (5,)), ("5", (0, 5)), ("+Inf", (0, 5)))
+            )
+        ),
+        STABLE,
+    ),
     "a store is missing from the answer (T8)": (replace(GOOD, warnings=("store 10.0.0.2:10901 unavailable",)), STABLE),
     "an HA pair without deduplication": (
         seen(requests=tuple(series(500, status="200", prometheus=name) for name in ("mon-0", "mon-1"))),
