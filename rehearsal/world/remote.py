@@ -70,7 +70,11 @@ class RemoteWorld:
         command += ["--small"] if small else ["--services", str(services), "--projects", *projects]
         with (folder / "world.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for this process alone: the world ends last
             )
         try:
             addresses = await _first_line(process, folder)

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rehearsal import __main__ as command_line
+from rehearsal import command_line
 from rehearsal.scenario import Scenario, ScenarioResult
 from rehearsal.scenarios import SCENARIOS
 

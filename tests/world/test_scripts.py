@@ -5,7 +5,7 @@ import os
 import sys
 from typing import Any
 
-from rehearsal.__main__ import for_gcloud, for_scripts
+from rehearsal.command_line import for_gcloud, for_scripts
 
 SCRIPT = """
 from google.cloud import run_v2
