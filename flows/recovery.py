@@ -13,8 +13,9 @@ from playbook.lease.lease import Decision, Kind, Lease, MigrationLease
 from playbook.lease.record import Unreadable
 from playbook.lease.recovery import Owner, Recovery, Step
 from playbook.messages.set_aside import stood_down
-from playbook.release.outcome import FlowResult, ReleaseOutcome
+from playbook.release.outcome import TAKEN_BACK, FlowResult, ReleaseOutcome
 from playbook.release.request import StandDown
+from playbook.release.version import version_of
 from tasks.announce import notify, notify_late_promotion, notify_set_aside, notify_taken_up
 from tasks.asked import asked_flow
 from tasks.each_service import finish_all
@@ -25,7 +26,7 @@ from tasks.lease import as_it_stands, find_leases, free_orphans, hand_on, judge_
 from tasks.pause import pause_of, say_what_became
 from tasks.quiet import NOTHING_FOUND, forget_quiet_run
 from tasks.report import note, open_report
-from tasks.run_name import name_run
+from tasks.run_name import TOOK_BACK, name_run
 from tasks.schedule_names import name_scheduled_runs
 from tasks.start import start
 
@@ -60,9 +61,16 @@ async def _recovery(environment: str) -> FlowResult:
         return FlowResult(end=ReleaseOutcome.UNFIT, message=message)
     if not done:
         return FlowResult(end=ReleaseOutcome.PASSED, message=f"{NOTHING_FOUND} in {environment}.")
-    await name_run(f"recover {', '.join(lease.release_id for lease in found.leases)} in {env.name}")
+    back = [
+        lease.release_id
+        for lease, one in zip(found.leases, outcomes, strict=True)
+        if lease.kind in (Kind.RELEASE, Kind.HOTFIX) and one is not None and one.end in TAKEN_BACK
+    ]
+    tags = (*map(version_of, back), TOOK_BACK) if back else ()
+    await name_run(f"recover {', '.join(lease.release_id for lease in found.leases)} in {env.name}", *tags)
     worst = next((outcome for outcome in done if not outcome.end.is_success), done[0])
-    return worst.model_copy(update={"message": " ".join(outcome.message for outcome in done)})
+    words = " ".join(outcome.message for outcome in done)
+    return worst.model_copy(update={"message": words, "took_back": back[-1] if back else ""})
 
 
 async def _stand_down(environment: str, request: StandDown) -> FlowResult:

@@ -19,7 +19,7 @@ from playbook.messages.report import Report
 from playbook.messages.set_aside import rolled_back_unrecorded
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import RollbackRequest
-from playbook.release.version import VERSION
+from playbook.release.version import VERSION, version_of
 from playbook.rollback import unrecorded
 from playbook.rollback.plan import RollbackPlan, check_free, plan_rollback
 from tasks.announce import notify, notify_not_started, notify_set_aside
@@ -31,7 +31,7 @@ from tasks.migration.schema import check_schema
 from tasks.report import note, open_report
 from tasks.retries import REVERT
 from tasks.rollback import Found, find_revisions, list_revisions, move_users
-from tasks.run_name import name_run
+from tasks.run_name import TOOK_BACK, name_run
 from tasks.start import requested_at_s
 from tasks.validation import smoke_test
 
@@ -65,7 +65,13 @@ async def _rollback(request: RollbackRequest, environment: str) -> FlowResult:
     if taken_back and not request.to:
         is_well = all(outcome.end is not ReleaseOutcome.UNFIT for outcome in taken_back)
         words = (f"{outcome.release_id} was still running: {outcome.message}" for outcome in taken_back)
-        return FlowResult(end=ReleaseOutcome.ROLLED_BACK if is_well else ReleaseOutcome.UNFIT, message=" ".join(words))
+        ids = [outcome.release_id for outcome in taken_back]
+        await name_run(f"take {', '.join(ids)} back in {env.name}", *map(version_of, ids), TOOK_BACK)
+        return FlowResult(
+            end=ReleaseOutcome.ROLLED_BACK if is_well else ReleaseOutcome.UNFIT,
+            message=" ".join(words),
+            took_back=ids[-1],
+        )
     with recording_done(gave_way(env, taken_back)):
         return await go_back(env, request)
 

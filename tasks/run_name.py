@@ -10,9 +10,13 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 
 from blocks.prefect_api import PREFECT_AWAY
+from playbook.release.outcome import ReleaseOutcome
 from playbook.text import clean
 
 NAME_MAX = 200
+TOOK_BACK = ReleaseOutcome.REVERTED.value
+"""Tags a run that has taken back a release of another run, beside the version of that release: a search for what was
+reverted finds it."""
 WAITS_S = 3
 """For a server that hangs: a name is never worth more."""
 

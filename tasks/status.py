@@ -25,6 +25,7 @@ from playbook.lease.lease import Lease
 from playbook.lease.record import Record
 from playbook.messages.status import (
     ENDED_MAX,
+    RELEASING,
     Ended,
     Link,
     Serving,
@@ -38,12 +39,12 @@ from playbook.messages.status import (
 )
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.traffic import ServiceSnapshot
-from playbook.release.version import VERSION
+from playbook.release.version import VERSION, version_of
 from playbook.rollback.plan import preview
 from playbook.text import clean
 from tasks import status_forms, windows
 from tasks.links import all_logs_url
-from tasks.run_name import deployed_run
+from tasks.run_name import TOOK_BACK, deployed_run
 
 LISTED = ("release", "hotfix", "rollback", "migration-rollback", "mitigate", "recovery", "watch")
 """The flows whose outcomes are listed."""
@@ -52,7 +53,8 @@ OBSERVING = frozenset({"recovery", "watch"})
 SERVED = (ReleaseOutcome.PROMOTED.value, ReleaseOutcome.ROLLED_BACK.value, "Running")
 """States of a run that may have brought what serves now."""
 OVER = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
-HOTFIX = "hotfix"
+TAKING_BACK = frozenset({"recovery", "rollback"})
+"""Those that take back a release of another run, and are tagged `TOOK_BACK` then."""
 REFRESHING = "recovery"
 """The flow that writes the page although it changed nothing: what another tool changed is there within 10 minutes."""
 WRITE_WAITS_S = 10
@@ -113,7 +115,9 @@ async def finish(outcome: FlowResult, name: str) -> None:
                     reason=outcome.message,
                     at_s=unix_s(),
                     by=by,
-                    is_hotfix=HOTFIX in run.tags,
+                    flow=_flow_of(run),
+                    release=version_of(outcome.release_id),
+                    took_back=version_of(outcome.took_back),
                 )
                 await write(env, mine if is_listed and env.name == environment else None)
     except TimeoutError:
@@ -240,6 +244,7 @@ def _found_nothing(run: FlowRun) -> bool:
 
 
 def _ended(env: Environment, run: FlowRun) -> Ended:
+    flow, version = _flow_of(run), _version_in(run.tags)
     return Ended(
         name=run.name,
         url=env.run_url(str(run.id)),
@@ -247,8 +252,20 @@ def _ended(env: Environment, run: FlowRun) -> Ended:
         reason=(run.state.message or "") if run.state else "",
         at_s=run.end_time.timestamp() if run.end_time else unix_s(),
         by=_asked_by(run),
-        is_hotfix=HOTFIX in run.tags,
+        flow=flow,
+        release=version if flow in RELEASING else "",
+        took_back=version if flow in TAKING_BACK and TOOK_BACK in run.tags else "",
     )
+
+
+def _flow_of(run: FlowRun) -> str:
+    """The flow, by the tag that each deployment of it has; empty for one that is not listed."""
+    return next((name for name in LISTED if name in run.tags), "")
+
+
+def _version_in(tags: Iterable[str]) -> str:
+    """The version that a run is tagged with, the last one; empty where there is none."""
+    return next((tag for tag in reversed(list(tags)) if VERSION.fullmatch(tag)), "")
 
 
 def _asked_by(run: FlowRun) -> str:

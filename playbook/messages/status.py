@@ -10,7 +10,7 @@ from playbook.messages.escape import markdown
 from playbook.messages.facts import Message
 from playbook.messages.plan import canary_share
 from playbook.messages.times import moment
-from playbook.release.outcome import ReleaseOutcome
+from playbook.release.outcome import TAKEN_BACK, ReleaseOutcome
 from playbook.release.promotion import Promotion
 from playbook.release.traffic import ServiceSnapshot
 
@@ -19,6 +19,8 @@ LINK = "What serves now: "
 ENDED_MAX = 10
 ROLLBACKS_MAX = 3
 REASON_MAX = 240
+ROLLBACK_MAX = 480
+"""What a rollback would do names every service."""
 
 
 class Link(Frozen):
@@ -48,7 +50,8 @@ class Start(Frozen):
 
 
 class Ended(Frozen):
-    """How a run ended. ``by``: who asked for it, and who approved it."""
+    """How a run of ``flow`` ended. ``by``: who asked for it, and who approved it. ``release``: the version that it
+    released; ``took_back``: that of a release of another run, which it has taken back."""
 
     name: str
     url: str
@@ -56,7 +59,9 @@ class Ended(Frozen):
     reason: str
     at_s: float
     by: str = ""
-    is_hotfix: bool = False
+    flow: str = ""
+    release: str = ""
+    took_back: str = ""
 
 
 class Status(Frozen):
@@ -156,7 +161,7 @@ def page(status: Status) -> str:
     """The whole page; what people look for first stands first. The same status gives the same text."""
     lines = [since(status), under_way(status), *_lasts(status)]
     if status.rollback:
-        lines.append(f"**A rollback now** {markdown(_cut(status.rollback))}")
+        lines.append(f"**A rollback now** {markdown(_cut(status.rollback, ROLLBACK_MAX))}")
     lines.append(_next(status))
     lines += [f"**{name}** {_links(found)}" for name, found in _link_rows(status) if found]
     blocks = [f"## {title(status)}", *(f"**{markdown(one)}**" for one in status.notices), BREAK.join(lines)]
@@ -189,23 +194,32 @@ def _start(one: Start) -> str:
     return f"**[{markdown(one.title)}]({one.url})** {markdown(one.what)}".rstrip()
 
 
-BACK = frozenset({ReleaseOutcome.REVERTED.value, ReleaseOutcome.INTERRUPTED.value})
-"""Outcomes of a release that was taken back."""
+HOTFIX = "hotfix"
+RELEASING = frozenset({"release", HOTFIX})
+"""The flows whose runs are releases."""
 
 
 def _lasts(status: Status) -> list[str]:
     """Why the last release was taken back, and who approved the last hotfix."""
     runs, here = status.ended, f" to {status.environment}"
-    back = next((one for one in runs if one.outcome in BACK), None)
-    hotfix = next((one for one in runs if one.is_hotfix and one.outcome == ReleaseOutcome.PROMOTED.value), None)
+    back = next((one for one in runs if one.took_back or (one.flow in RELEASING and one.outcome in TAKEN_BACK)), None)
+    hotfix = next((one for one in runs if one.flow == HOTFIX and one.outcome == ReleaseOutcome.PROMOTED.value), None)
     found = []
     if back is not None:
-        found.append(
-            f"**Last reverted:** {_run(back, here)}, {moment(back.at_s)}. {markdown(_sentence(_cut(back.reason)))}"
-        )
+        what = _taken_back(back, runs, here)
+        found.append(f"**Last reverted:** {what}, {moment(back.at_s)}. {markdown(_sentence(_cut(back.reason)))}")
     if hotfix is not None:
         found.append(f"**Last hotfix:** {_run(hotfix, here)}, by {markdown(hotfix.by)}.")
     return found
+
+
+def _taken_back(back: Ended, runs: Iterable[Ended], here: str) -> str:
+    """The release that was taken back, with a link to its own run; and by what, where that was another run."""
+    if not back.took_back:
+        return _run(back, here)
+    own = next((one for one in runs if one.flow in RELEASING and one.release == back.took_back), None)
+    name = _run(own, here) if own is not None else f"release {markdown(back.took_back)}"
+    return f"{name}, by [{back.flow}]({back.url})"
 
 
 def _run(one: Ended, without: str = "") -> str:
@@ -217,8 +231,8 @@ def _sentence(reason: str) -> str:
     return f"{reason[:1].upper()}{reason[1:]}" + ("" if reason.endswith((".", "…")) else ".")
 
 
-def _cut(reason: str) -> str:
-    return reason if len(reason) <= REASON_MAX else reason[:REASON_MAX].rstrip() + " …"
+def _cut(text: str, most: int = REASON_MAX) -> str:
+    return text if len(text) <= most else text[:most].rstrip() + " …"
 
 
 def newest_release(serving: Iterable[Serving]) -> str:

@@ -42,6 +42,8 @@ _SUCCESSES = frozenset(
 )
 
 
+TAKEN_BACK = frozenset({ReleaseOutcome.REVERTED, ReleaseOutcome.INTERRUPTED})
+"""How a release ends whose users went back before all of them had it."""
 UNTOUCHED = "Nothing was touched."
 """Begins the message of a run that was refused before it did anything."""
 
@@ -53,6 +55,7 @@ class FlowResult(Frozen):
     message: str
     release_id: str = ""
     done_before: str = Field("", description="what had been done when it was refused; empty: nothing")
+    took_back: str = Field("", description="the id of a release of another run that this run has taken back")
     is_request_wrong: bool = Field(False, description="refused because its form was filled in wrong")
     is_declined: bool = Field(False, description="a person said no to it, or none answered; people have been told so")
 

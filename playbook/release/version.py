@@ -45,6 +45,12 @@ def unknown_service(field: str, name: str, known: Iterable[str]) -> str:
     return f"{field}: {said}; it has {', '.join(known)}"
 
 
+def version_of(release_id: str) -> str:
+    """The version of a release by its id, ``v20251116-abc123-1f2e3d``; empty for what is no release's id."""
+    text = release_id.rpartition("-")[0]
+    return text if VERSION.fullmatch(text) else ""
+
+
 class Version(Frozen):
     """A version as the playbook writes it: ``v20251116-abc123`` or ``v20251116-hotfix1-abc123``."""
 

@@ -97,10 +97,11 @@ def previous(found: Mapping[str, ServiceState]) -> dict[str, Promotion]:
     }
     lost = [one for one in concerned if not older[one.service]]
     if lost:
-        told = "; ".join(
-            f"{one.service} serves {one.snapshot.pinned}, and no good release before it is written down" for one in lost
+        told = "; ".join(f"{one.service} serves {one.snapshot.pinned}" for one in lost)
+        raise Refused(
+            f"There is nothing to roll back to: {told}. No good release before that is written down. "
+            "Name a revision in `to`, or fix forward."
         )
-        raise Refused(f"There is nothing to roll back to: {told}. Name a revision in `to`, or fix forward.")
     return {service: goods[0] for service, goods in older.items()}
 
 

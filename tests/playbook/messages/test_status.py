@@ -219,6 +219,7 @@ def test_each_end_has_its_reason_and_a_link() -> None:
         reason="Error rate 4.8 % | <b>above</b> 0.5 %",
         at_s=AT_S,
         by="Ada, approved by Grace (CVE-1)",
+        flow="release",
     )
     text = page(status(ended=(one,) * 12))
     why = r"Error rate 4.8 % \| &lt;b&gt;above&lt;/b&gt; 0.5 %"
@@ -228,12 +229,46 @@ def test_each_end_has_its_reason_and_a_link() -> None:
     assert f"**Last reverted:** [release v1](https://prefect/run), Thu 20 Nov 14:00 UTC. {why}." in text
 
 
+CANCELLED = Ended(
+    name="release v1 to production",
+    url="https://prefect/1",
+    outcome="Cancelled",
+    reason="",
+    at_s=AT_S,
+    flow="release",
+    release="v1",
+)
+TOOK_BACK = CANCELLED.model_copy(
+    update={"name": "recover v1-1f2e3d in production: Reverted", "url": "https://prefect/2", "outcome": "Reverted"}
+    | {"reason": "Ada cancelled it.", "flow": "recovery", "release": "", "took_back": "v1"}
+)
+REVERTED = CANCELLED.model_copy(update={"outcome": "Reverted", "reason": "Errors."})
+
+
+@pytest.mark.parametrize(
+    ("ended", "says"),
+    [
+        ((TOOK_BACK, CANCELLED), "[release v1](https://prefect/1), by [recovery](https://prefect/2), Thu"),
+        ((TOOK_BACK,), "release v1, by [recovery](https://prefect/2), Thu"),
+        (
+            (TOOK_BACK.model_copy(update={"flow": "rollback", "outcome": "RolledBack"}), CANCELLED),
+            "[release v1](https://prefect/1), by [rollback](https://prefect/2), Thu",
+        ),
+        ((TOOK_BACK.model_copy(update={"outcome": "Interrupted", "took_back": ""}), REVERTED), "[release v1](h"),
+    ],
+    ids=["by recovery", "its own run is not listed any more", "a rollback of what was under way", "of a rollback"],
+)
+def test_the_last_revert_is_that_of_a_release_whichever_run_did_it(ended: tuple[Ended, ...], says: str) -> None:
+    """The release is named, with a link to its own run, and what took it back where that was another run."""
+    assert f"**Last reverted:** {says}" in page(status(ended=ended))
+
+
 def test_the_first_screen_says_who_approved_the_last_hotfix() -> None:
     """Also where ten runs have ended since; a hotfix that was refused reached no user."""
     other = Ended(name="release v1 to production", url="https://prefect/1", outcome="Promoted", reason="", at_s=AT_S)
-    refused = other.model_copy(update={"outcome": "Refused", "is_hotfix": True, "by": "Eve"})
+    refused = other.model_copy(update={"outcome": "Refused", "flow": "hotfix", "by": "Eve"})
     fix = other.model_copy(
-        update={"name": "hotfix v2 to production", "is_hotfix": True, "by": "Ada, approved by Grace (CVE-1)"}
+        update={"name": "hotfix v2 to production", "flow": "hotfix", "by": "Ada, approved by Grace (CVE-1)"}
     )
     text = page(status(ended=(*(other,) * 10, refused, fix)))
     assert "**Last hotfix:** [hotfix v2](https://prefect/1), by Ada, approved by Grace (CVE-1)." in text

@@ -66,7 +66,7 @@ PREVIEWS = {
     ),
     "there is nothing before it": (
         [snapshot("core", A)],
-        "is refused. There is nothing to roll back to: core serves core-aaaaaa 100 %, and no good release before it is "
+        "is refused. There is nothing to roll back to: core serves core-aaaaaa 100 %. No good release before that is "
         "written down. Name a revision in `to`, or fix forward.",
     ),
 }
