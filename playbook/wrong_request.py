@@ -79,7 +79,12 @@ def _takes(annotation: Any, kind: str = "") -> str:
     if model := _model(annotation):
         what = "a list of objects" if _is_list(annotation) else "an object"
         return f"it takes {what} with the fields {', '.join(_shown(model))}"
-    words = list(dict.fromkeys(_words(annotation))) or [KINDS.get(kind.split("_")[0], "another value")]
+    said = set(_words(annotation))
+    is_whole = "a whole number" in said  # its alternatives are there to be refused in words
+    wider = {"true or false", "a number"} if is_whole else set()
+    words = [one for one in dict.fromkeys(_words(annotation)) if one not in wider] or [
+        KINDS.get(kind.split("_")[0], "another value")
+    ]
     return f"it takes {' or '.join(words)}"
 
 

@@ -27,8 +27,14 @@ from tasks.ending import ending
 Body = Callable[..., Coroutine[Any, Any, State[None]]]
 
 
+SAID = {"subject": "version"}
+"""What the name of a run takes from its request -> the field that says it."""
+NAMED_MAX = 60
+
+
 class Unread:
-    """Stands for a parameter of a run whose request was not understood. Any field of it reads as a question mark."""
+    """Stands for a parameter of a run whose request was not understood. A field of it is the text that was given, or a
+    question mark: it names the run."""
 
     def __init__(self, problems: list[str], given: dict[str, Any]) -> None:
         self.problems, self.given = problems, given
@@ -36,7 +42,9 @@ class Unread:
     def __getattr__(self, name: str) -> str:
         if name.startswith("__"):
             raise AttributeError(name)
-        return "?"
+        request = self.given.get("request")
+        said = request.get(SAID.get(name, name)) if isinstance(request, dict) else None
+        return clean(said, NAMED_MAX) if isinstance(said, str) and said else "?"
 
     def __str__(self) -> str:
         return "?"

@@ -1,6 +1,6 @@
 """From an Outcome to the state that people and automations see. Prefect's words for an end stop here."""
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from prefect import get_run_logger
@@ -8,13 +8,15 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from playbook.errors import BadRequest, Conflict, Fenced, Held, Refused, ReleaseError
+from playbook.messages.not_started import refused_page
 from playbook.release.outcome import UNTOUCHED, FlowResult, ReleaseOutcome
 from playbook.text import clean
 from tasks import status
 from tasks.attempt import ended_before, not_retried
 from tasks.binding import check_environment
 from tasks.deployments import all_recorded
-from tasks.run_name import name_end
+from tasks.report import has_page, show
+from tasks.run_name import deployed_run, name_end
 from tasks.visible_step import draw_no_lines
 
 Notify = Callable[[FlowResult], Awaitable[None]]
@@ -31,7 +33,7 @@ async def ending(
 
     An error that the project knows is an end like any other; an unforeseen one is Failed.
     """
-    name = ""
+    name, problems = "", tuple[str, ...]()
     draw_no_lines()
     try:
         await check_environment()
@@ -43,6 +45,7 @@ async def ending(
         outcome = await work
     except BadRequest as wrong:
         outcome = _refused(wrong).model_copy(update={"is_request_wrong": True})
+        problems = wrong.problems
     except Fenced as newer:
         outcome = FlowResult(end=ReleaseOutcome.FENCED, message=str(newer))
     except Held as held:
@@ -56,9 +59,20 @@ async def ending(
     if notify is not None:
         await notify(outcome.model_copy(update={"message": message}))
     await all_recorded()
-    await status.finish(outcome, await name_end(name or outcome.end.value))
+    name = await name_end(name or outcome.end.value)
+    if outcome.end is ReleaseOutcome.REFUSED:
+        await _show_refused(outcome, problems, name)
+    await status.finish(outcome, name)
     state = Completed if outcome.end.is_success else Failed
     return state(name=outcome.end.value, message=message)
+
+
+async def _show_refused(outcome: FlowResult, problems: Sequence[str], name: str) -> None:
+    """A run that was refused before it had a page has one: its first screen in the UI does not show the message."""
+    run = deployed_run()
+    if run is not None and not has_page():
+        text = refused_page(name, outcome, problems, f"/v2/deployments/deployment/{run.deployment_id}/run")
+        await show(f"refused-{run.id}", text, outcome.message)
 
 
 def _refused(error: ReleaseError, end: ReleaseOutcome = ReleaseOutcome.REFUSED) -> FlowResult:

@@ -41,6 +41,11 @@ def has_report(key: str) -> bool:
     return (str(runtime.flow_run.get_id()), key) in _reported
 
 
+def has_page() -> bool:
+    """Whether this run has written any page."""
+    return any(run == str(runtime.flow_run.get_id()) for run, _ in _written)
+
+
 def page_url(env: Environment, key: str) -> str:
     """Where this run's page under ``key`` is seen: its own address once it is written, before that the key's, which
     lists it."""

@@ -10,9 +10,10 @@ from playbook.checklist.items import Item, Override
 from playbook.incident.decision_matrix import MATRIX, SEVERITY_OF, Event, Severity, Symptom
 from playbook.incident.response import Call
 from playbook.messages.checklist import chat_lines, overridden
+from playbook.messages.escape import markdown
 from playbook.messages.facts import SUMMARY_MAX, Audience, Message, Page
 from playbook.messages.times import clock
-from playbook.release.outcome import FlowResult, ReleaseOutcome
+from playbook.release.outcome import UNTOUCHED, FlowResult, ReleaseOutcome
 from playbook.release.request import HotfixRequest, MitigateRequest, RollbackRequest
 from playbook.release.version import ReleaseRequest
 
@@ -107,6 +108,15 @@ def not_started(outcome: FlowResult, environment: str, asked: Asked, run_url: st
         )
     )
     return Message(key=f"{run_of(run_url)}/not-started", audience=asked.audience, text=text)
+
+
+def refused_page(name: str, outcome: FlowResult, problems: Sequence[str], form_url: str) -> str:
+    """The page of a run that was refused before it had one: what was touched, what is wrong, line by line, and the form
+    to start it again with. Markdown."""
+    lines = "\n".join(f"- {markdown(one)}" for one in problems or (outcome.why,))
+    again = f"Correct it and start it again: [the form](<{form_url}>)." if form_url else ""
+    blocks = (f"## {markdown(name)}", f"**{markdown(outcome.done_before or UNTOUCHED)}**", lines, again)
+    return "\n\n".join(filter(None, blocks))
 
 
 def not_started_page(outcome: FlowResult, environment: str, asked: Asked, run_url: str) -> Page | None:

@@ -122,6 +122,11 @@ EXAMPLES: dict[str, tuple[str, dict[str, Any], str]] = {
         {"request": {"service": "ethixai-backend", "measure": "scale", "instances": 5000}},
         "request.instances: 5000 is not taken; it takes a whole number, at most 1000",
     ),
+    "a text for a share": (
+        "release",
+        {"request": {"canary_percent": "many"}},
+        "request.canary_percent: 'many' is not taken; it takes a whole number.",
+    ),
     "a text for a truth": (
         "hotfix",
         {"request": {"plan_only": "maybe"}},

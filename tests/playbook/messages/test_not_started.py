@@ -16,6 +16,7 @@ from playbook.messages.not_started import (
     late,
     not_started,
     not_started_page,
+    refused_page,
 )
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import HotfixRequest, Measure, MitigateRequest, RollbackRequest
@@ -128,3 +129,19 @@ def test_a_refusal_after_something_gave_way_does_not_say_that_nothing_changed() 
     assert "nothing changed" not in not_started(outcome, "production", HOTFIX, RUN).text
     staged = outcome.model_copy(update={"done_before": "staging has v1; production was not touched."})
     assert "nothing changed" in not_started(staged, "production", RELEASE, RUN).text
+
+
+def test_a_run_that_was_refused_early_has_a_page() -> None:
+    """What was touched, a line for each problem, as text; and the form."""
+    wrong = FlowResult(end=ReleaseOutcome.REFUSED, message="Nothing was touched. version: no; services: [x](y)")
+    text = refused_page("release 1.2 to production: Refused", wrong, ("version: no", "services: [x](y)"), "/v2/form")
+    assert text.splitlines()[::2] == [
+        "## release 1.2 to production: Refused",
+        "**Nothing was touched.**",
+        "- version: no",
+        "",
+    ]
+    assert "- services: \\[x\\](y)" in text
+    assert text.endswith("[the form](</v2/form>).")
+    done = wrong.model_copy(update={"done_before": "staging has v1; production was not touched."})
+    assert "**staging has v1; production was not touched.**\n\n- version: no" in refused_page("n", done, (), "")
