@@ -385,9 +385,9 @@ async def notify_holding(env: Environment, report: Report, services: Sequence[st
     await notify(env, messages.holding(report, services))
 
 
-async def notify_noticed(env: Environment, lease: Lease, verdict: Verdict) -> None:
-    """`#incident-response` knows what is seen of a canary, although nothing is decided yet."""
-    await notify(env, messages.noticed(lease, env.name, verdict))
+async def notify_noticed(env: Environment, lease: Lease, verdict: Verdict, *, in_watch: bool = False) -> None:
+    """`#incident-response` knows what is seen of a canary, or in a watch, although nothing is decided yet."""
+    await notify(env, messages.noticed(lease, env.name, verdict, in_watch=in_watch))
 
 
 async def notify_scaled(env: Environment, report: Report, instances: int) -> None:

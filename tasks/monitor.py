@@ -32,8 +32,8 @@ PROBES_PER_S_MAX = 100
 class Notice:
     """Notifies people once of what they should know during the bake, and does not wait for the channel."""
 
-    def __init__(self, env: Environment, lease: Lease) -> None:
-        self._env, self._claim = env, lease
+    def __init__(self, env: Environment, lease: Lease, *, in_watch: bool) -> None:
+        self._env, self._claim, self._in_watch = env, lease, in_watch
         self._told: set[tuple[Reason, str]] = set()
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -43,7 +43,10 @@ class Notice:
             about = verdict.reason, verdict.signal
             if verdict.alert and about not in self._told:
                 self._told.add(about)
-                self._under_way.add(asyncio.ensure_future(notify_noticed(self._env, self._claim, verdict)))
+                self._under_way.add(asyncio.ensure_future(self._tell(verdict)))
+
+    async def _tell(self, verdict: Verdict) -> None:
+        await notify_noticed(self._env, self._claim, verdict, in_watch=self._in_watch)
 
 
 async def clock(env: Environment) -> float:
@@ -94,7 +97,15 @@ async def monitor(
     """
     progress = Progress(report)
     try:
-        return await _watched(env, lease, policy, is_held, lambda worst: worst.action is not Action.CONTINUE, progress)
+        return await _watched(
+            env,
+            lease,
+            policy,
+            is_held,
+            lambda worst: worst.action is not Action.CONTINUE,
+            progress,
+            in_watch=not is_held,
+        )
     finally:
         await progress.end()
 
@@ -116,13 +127,15 @@ async def _watched(
     is_held: bool,
     is_decided: Callable[[Verdict], bool],
     progress: Progress | None = None,
+    *,
+    in_watch: bool = False,
 ) -> tuple[Verdict, ...]:
     """The verdicts as soon as the worst of them decides, the severest first."""
     assert lease.bake_start_s is not None
     time_of, ends_s = PrometheusClock(env), lease.bake_start_s + policy.bake_s
     observers = [ServiceObserver(env, policy, lease, rollout) for rollout in lease.rollouts]
     await asyncio.gather(*(one.check_surroundings(lease, is_held) for one in observers))
-    said_at_s, is_last, notice = 0.0, True, Notice(env, lease)
+    said_at_s, is_last, notice = 0.0, True, Notice(env, lease, in_watch=in_watch)
     while True:
         check_not_paused()
         now_s = await time_of.read()

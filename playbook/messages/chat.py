@@ -15,7 +15,7 @@ from playbook.messages.plan import rollback_plan
 from playbook.messages.report import Report
 from playbook.messages.routing import mentions
 from playbook.messages.times import clock, clock_s, minutes
-from playbook.messages.words import impact, next_steps, severity, stable_names, users_now, which
+from playbook.messages.words import impact, measured, next_steps, severity, stable_names, users_now, which
 from playbook.release.request import Measure, MitigateRequest
 
 
@@ -193,18 +193,21 @@ def holding(report: Report, services: Sequence[str]) -> Message:
     return Message(key=f"{lease.release_id}/holding/{len(lease.extensions_s)}", audience=Audience.INCIDENTS, text=text)
 
 
-def noticed(lease: Lease, environment: str, verdict: Verdict) -> Message:
-    """Something that people should know while the bake goes on, although it decides nothing yet."""
+def noticed(lease: Lease, environment: str, verdict: Verdict, *, in_watch: bool = False) -> Message:
+    """Something that people should know while the bake or the watch goes on, although it decides nothing yet."""
     text = "\n".join(
         (
-            f"👀 {environment.upper()} CANARY: look at {verdict.service}",
-            f"Version: {lease.version}",
-            f"Measured: {verdict.explanation}",
+            f"👀 {environment.upper()} {'WATCH' if in_watch else 'CANARY'}: look at {verdict.service}",
+            f"After: {lease.version} was {'taken back' if lease.is_back else 'promoted'}"
+            if in_watch
+            else f"Version: {lease.version}",
+            f"Measured: {measured(verdict) if in_watch else verdict.explanation}",
             *overridden(lease.overrides),
-            "No decision yet: the bake goes on",
+            f"No {'alarm' if in_watch else 'decision'} yet: the {'watch' if in_watch else 'bake'} goes on",
         )
     )
-    return Message(key=f"{lease.release_id}/noticed/{verdict.reason}", audience=Audience.INCIDENTS, text=text)
+    where = "watch-noticed" if in_watch else "noticed"
+    return Message(key=f"{lease.release_id}/{where}/{verdict.reason}", audience=Audience.INCIDENTS, text=text)
 
 
 def scaled(report: Report, instances: int) -> Message:

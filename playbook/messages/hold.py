@@ -12,14 +12,12 @@ from playbook.messages.escape import markdown
 from playbook.messages.plan import canary_share
 from playbook.messages.report import Report
 from playbook.messages.times import clock, minutes
-from playbook.messages.words import one_name
+from playbook.messages.words import measured, one_name
 
 REASONS_MAX = 3
 """Undecided services that are named; the page has all."""
 NEEDED = "Fill in the first three fields: else it stays Paused."
-"""Prefect 3.9.1 checks the answer on its server, not in the dialog, which shows no refusal."""
-ASKS = " A person decides when the bake ends."
-"""The end of a verdict that is a question now."""
+"""Prefect's dialog marks no field as required (3.9.1). What its server refuses is said in a corner for four seconds."""
 PERCENT_MAX = 50
 """The largest share that a person may give a canary."""
 
@@ -97,7 +95,7 @@ def _undecided(verdicts: Sequence[Verdict]) -> list[str]:
         healthy = [f"{one.service}: {one.explanation}" for one in verdicts[:REASONS_MAX]]
         return ["The policy asks for approval before all users move; the judge would promote.", *healthy]
     found = [one for one in verdicts if one.action is Action.INCONCLUSIVE]
-    lines = [f"{one.service}: {one.explanation.removesuffix(ASKS)}" for one in found[:REASONS_MAX]]
+    lines = [f"{one.service}: {measured(one)}" for one in found[:REASONS_MAX]]
     new = [f"{one.service}: new error: {one.new_errors[0]}" for one in found[:REASONS_MAX] if one.new_errors]
     lines += new[:1]
     others = ", ".join(one.service for one in found[REASONS_MAX:])

@@ -1,11 +1,20 @@
 """What several messages say of one release: how bad it was, whom it hurt, what users have now, what to do next."""
 
 from playbook.analysis.telemetry_checks import is_about_telemetry
+from playbook.analysis.verdict import Verdict
 from playbook.incident.decision_matrix import MATRIX, SEVERITY_OF, Event, Severity
 from playbook.lease.lease import Decision, Kind, Lease, RollbackLease
 from playbook.messages.plan import canary_share
 from playbook.messages.report import Report
 from playbook.release.outcome import ReleaseOutcome
+
+ASKS = " A person decides when the bake ends."
+"""What a verdict says of a bake that goes on."""
+
+
+def measured(verdict: Verdict) -> str:
+    """What was measured, without what happens when the bake ends: it is over, or there is none."""
+    return verdict.explanation.partition(ASKS)[0]
 
 
 def severity(report: Report) -> Severity:

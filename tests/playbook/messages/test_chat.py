@@ -116,6 +116,22 @@ def test_an_override_is_told_wherever_the_release_is_mentioned() -> None:
     assert [text for text in texts if SAID not in text] == []
 
 
+def test_what_is_noticed_in_a_watch_speaks_of_no_bake() -> None:
+    """The release is over: what was measured, after what, and that the watch goes on."""
+    said = "P95 latency is above 2 s. A person decides when the bake ends. 53 s of the bake are left."
+    slow = Verdict(service="backend", action=Action.CONTINUE, reason=Reason.LATENCY_2S, explanation=said)
+    assert noticed(CLAIM.decided(Decision.REVERT), "production", slow, in_watch=True).text.splitlines() == [
+        "👀 PRODUCTION WATCH: look at backend",
+        f"After: {CLAIM.version} was taken back",
+        "Measured: P95 latency is above 2 s.",
+        "No alarm yet: the watch goes on",
+    ]
+    assert noticed(CLAIM, "production", slow).text.splitlines()[-2:] == [
+        f"Measured: {said}",
+        "No decision yet: the bake goes on",
+    ]
+
+
 @pytest.mark.parametrize(
     ("watch_s", "last"), [(3600, "Monitoring for 1 hour..."), (0, "Status: 100% traffic on new revision")]
 )
