@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from operator import attrgetter
 from typing import NamedTuple, Self
 
 from playbook.analysis.alignment import LATENCY_COUNTS, Round
@@ -55,6 +54,9 @@ def lately(rounds: tuple[Round, ...], seen: Round, length_s: float) -> tuple[Rou
     return (*rounds[gone:], seen)
 
 
+PLACES = {name: place for place, name in enumerate(Round._fields)}
+
+
 class Recent(NamedTuple):
     """The rounds of the last ``length_s``; those of latency as far as latency counts."""
 
@@ -69,11 +71,12 @@ class Recent(NamedTuple):
 
     def of(self, requests: str, bad: str) -> Window:
         """Any two counts of `Round`, by their names, with their worst burst."""
-        since_s = self.latency_from_s if bad in LATENCY_COUNTS else -math.inf
-        both = attrgetter(requests, bad)
-        found = [both(one) for one in self.rounds if one.at_s > since_s]
-        bad_ones = [x for _, x in found]
-        return Window(sum([n for n, _ in found]), sum(bad_ones), worst_burst(bad_ones, self.bursty))
+        rounds, n_at, x_at = self.rounds, PLACES[requests], PLACES[bad]
+        if bad in LATENCY_COUNTS and rounds and rounds[0].at_s <= self.latency_from_s:
+            rounds = tuple([one for one in rounds if one.at_s > self.latency_from_s])
+        found = [one[x_at] for one in rounds]
+        n, x = sum([one[n_at] for one in rounds]), sum(found)
+        return Window(n, x, worst_burst(found, self.bursty) if x else 0.0)
 
 
 @dataclass(frozen=True, slots=True)

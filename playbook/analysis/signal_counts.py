@@ -4,7 +4,7 @@ import functools
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from playbook.analysis.counters import Keys, Side
 from playbook.analysis.policy import Policy
@@ -66,16 +66,17 @@ def pairs(
         return {BAD: (n, min(n, cells.get((True, BAD), 0.0)), m, min(m, cells.get((False, BAD), 0.0)))}
     stable, canary = sides
     # Where stable's histogram has other edges, only the common ones can be compared.
-    edges = _wanted(signal, canary.edges & stable.edges if with_stable else canary.edges, policy)
-    return {edge: (n, _above(cells, True, n, edge), m, _above(cells, False, m, edge)) for edge in edges}
+    edges = canary.edges & stable.edges if with_stable else canary.edges
+    found: dict[Column, tuple[float, float, float, float]] = {}
+    for edge in _wanted(signal.above_s, edges, policy.p95_max_s):
+        x, y = n - cells.get((True, edge), 0.0), m - cells.get((False, edge), 0.0)
+        found[edge] = n, x if x > 0 else 0.0, m, y if y > 0 else 0.0
+    return found
 
 
-def _wanted(signal: Ratio, edges: Iterable[float], policy: Policy) -> list[float]:
+@functools.lru_cache(maxsize=1024)
+def _wanted(above_s: float | str, edges: frozenset[float], p95_max_s: float) -> list[float]:
     """The edges that a signal looks at: each below p95_max_s, or the first that is not below above_s."""
-    if signal.above_s == EVERY_EDGE:
-        return sorted(edge for edge in edges if edge <= policy.p95_max_s)
-    return sorted(edge for edge in edges if float(signal.above_s or 0.0) <= edge < math.inf)[:1]
-
-
-def _above(cells: Bin, is_canary: bool, total: float, edge: float) -> float:
-    return min(total, max(0.0, total - cells.get((is_canary, edge), 0.0)))
+    if isinstance(above_s, str):
+        return sorted(edge for edge in edges if edge <= p95_max_s)
+    return sorted(edge for edge in edges if above_s <= edge < math.inf)[:1]
