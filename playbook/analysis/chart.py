@@ -40,16 +40,17 @@ def trace(rounds: Sequence[Round], strongest: Sequence[float], bake_start_s: flo
 
 
 def _moment(rounds: Sequence[Round], strongest: float, bake_start_s: float) -> Moment:
-    n, x = sum(one.n for one in rounds), sum(one.x for one in rounds)
-    m, y = sum(one.m for one in rounds), sum(one.y for one in rounds)
-    timed, stable_timed = sum(one.timed for one in rounds), sum(one.stable_timed for one in rounds)
+    def ratio(bad: str, every: str) -> float | None:
+        n, x = (sum(getattr(one, name) for one in rounds) for name in (every, bad))
+        return x / n if n else None
+
     return Moment(
         at_s=rounds[-1].at_s - bake_start_s,
-        canary=x / n if n else None,
-        stable=y / m if m else None,
+        canary=ratio("x", "n"),
+        stable=ratio("y", "m"),
         evidence=strongest,
-        canary_slow=sum(one.slow for one in rounds) / timed if timed else None,
-        stable_slow=sum(one.stable_slow for one in rounds) / stable_timed if stable_timed else None,
+        canary_slow=ratio("slow", "timed"),
+        stable_slow=ratio("stable_slow", "stable_timed"),
     )
 
 

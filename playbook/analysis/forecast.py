@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from playbook.analysis.policy import LowTraffic, Policy
-from playbook.analysis.sequential import SINGLE_MAX, requests_needed, upper_bound
+from playbook.analysis.sequential import SINGLE_MAX, least, requests_needed, upper_bound
 
 SURE = 0.9  # the chance with which a fault is to be found, and a healthy release to be promoted
 HEALTHY = 1e-4  # the error ratio of a healthy service
@@ -237,22 +237,21 @@ def _requests_for(errors: int, phi_hat: float, alpha: float, line: float) -> flo
         needed = requests_needed(0, 0, phi_hat, alpha, line)
         assert needed is not None
         return needed
-    low, high = float(errors), errors / line + 100 * phi_hat / line
-    while high - low > 0.5:
-        middle = (low + high) / 2
-        low, high = (low, middle) if upper_bound(middle, errors, phi_hat, alpha) < line else (middle, high)
-    return high
+    most = errors / line + 100 * phi_hat / line
+    return least(lambda n: upper_bound(n, errors, phi_hat, alpha) < line, float(errors), most, 0.5)
 
 
 def _most_errors(requests: float, phi_hat: float, alpha: float, line: float) -> int:
     """The most errors with which so many requests rule out ``line``; -1: none would do."""
     if upper_bound(requests, 0, phi_hat, alpha) >= line:
         return -1
-    low, high = 0, math.ceil(requests * line)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if upper_bound(requests, middle, phi_hat, alpha) < line else (low, middle)
-    return low
+    too_many = least(
+        lambda errors: upper_bound(requests, math.floor(errors), phi_hat, alpha) >= line,
+        0,
+        math.ceil(requests * line),
+        0.5,
+    )
+    return math.floor(too_many) - 1
 
 
 def _worst(per_scrape: float, scrapes: float) -> int:

@@ -227,10 +227,9 @@ def _unknown(evidence: Evidence, policy: Policy) -> Reason | None:
     is_scaled, allowed = evidence.scaled_at_s is not None, policy.allow_unseen
     if not evidence.latency.bake.n and (is_scaled or "latency" not in allowed):
         return Reason.LATENCY_5S if is_scaled else Reason.LATENCY_UNKNOWN
-    if evidence.oom_kills is None and "oom_kills" not in allowed:
-        return Reason.OOM_UNKNOWN
-    if math.isnan(evidence.cpu.level) and not is_scaled and "cpu" not in allowed:
-        return Reason.CPU_UNKNOWN
-    if math.isnan(evidence.memory.level) and not is_scaled and "memory" not in allowed:
-        return Reason.MEMORY_UNKNOWN
-    return None
+    seen = {
+        Reason.OOM_UNKNOWN: evidence.oom_kills is not None or "oom_kills" in allowed,
+        Reason.CPU_UNKNOWN: not math.isnan(evidence.cpu.level) or is_scaled or "cpu" in allowed,
+        Reason.MEMORY_UNKNOWN: not math.isnan(evidence.memory.level) or is_scaled or "memory" in allowed,
+    }
+    return next((reason for reason, is_seen in seen.items() if not is_seen), None)

@@ -122,11 +122,9 @@ class Observation:
 
     def of(self, query: str) -> Sides:
         """What the query of a signal said."""
-        match query:
-            case "requests" | "latency" | "cpu" | "memory":
-                return Sides(getattr(self.canary, query), getattr(self.stable, query))
-            case _:
-                return self.more.get(query, Sides())
+        if query in ("requests", "latency", "cpu", "memory"):
+            return Sides(getattr(self.canary, query), getattr(self.stable, query))
+        return self.more.get(query, Sides())
 
 
 @dataclass(frozen=True, slots=True)

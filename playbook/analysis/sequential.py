@@ -17,7 +17,7 @@ Proofs, and the simulation that checks them: docs/judge.md.
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
@@ -213,10 +213,12 @@ def requests_needed(n: float, x: float, phi_hat: float, alpha: float, p0: float)
         low, high = high, 2 * high
         if high > 1e9:
             return None
-    while high - low > 1 + 1e-3 * low:
+    return math.ceil(least(lambda n: upper_bound(n, ratio * n, phi_hat, alpha) < p0, low, high, 1, 1e-3))
+
+
+def least(holds: Callable[[float], bool], low: float, high: float, within: float, share: float = 0.0) -> float:
+    """The least number above ``low`` that holds, as ``high`` does: at most ``within`` and a ``share`` too high."""
+    while high - low > within + share * low:
         middle = (low + high) / 2
-        if upper_bound(middle, ratio * middle, phi_hat, alpha) >= p0:
-            low = middle
-        else:
-            high = middle
-    return math.ceil(high)
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high

@@ -1,5 +1,7 @@
 """What each signal of [[signals]] says: whether it is a breach, in which words, and its row on the card."""
 
+from dataclasses import replace
+
 from playbook.analysis.explanation import counted, percent
 from playbook.analysis.levels import Window
 from playbook.analysis.policy import Policy
@@ -131,14 +133,17 @@ def unknown(state: State) -> str:
 def reading(states: SignalStates, state: State, services: int) -> SignalReading:
     """Its row on the card."""
     signal = state.signal
-    slot = signal.name
+    row = SignalReading(name=signal.name, slot=signal.name, threshold=getattr(signal, "limit", None))
     match signal:
         case Ratio():
-            return _ratio_reading(signal, state, slot, services)
+            tests = services * max(1, len(state.compared)) if signal.factor is not None else services
+            row = replace(row, factor=signal.factor, evidence_needed=tests / signal.alpha)
+            if found := _worst(state, signal):
+                n, x, peak = found[1].bake.n, found[1].bake.x, max(found[1].ceiling.peak, found[1].relative.peak)
+                row = replace(row, requests=int(n), bad=int(x), ratio=x / n if n else None, evidence=peak)
         case Share():
-            return SignalReading(
-                name=signal.name,
-                slot=slot,
+            row = replace(
+                row,
                 ratio=_share(state) if state.recent else None,
                 threshold=None if states.canary_share is None else signal.at_least * states.canary_share,
                 is_minimum=True,
@@ -146,32 +151,9 @@ def reading(states: SignalStates, state: State, services: int) -> SignalReading:
                 evidence_needed=services / signal.alpha,
             )
         case Gauge():
-            limit = signal.limit if signal.limit is not None else signal.at_least
-            return SignalReading(
-                name=signal.name,
-                slot=slot,
-                ratio=state.level,
-                threshold=limit,
-                is_minimum=signal.limit is None,
-                is_number=True,
-            )
+            is_minimum = signal.limit is None
+            threshold = signal.at_least if is_minimum else signal.limit
+            row = replace(row, ratio=state.level, threshold=threshold, is_minimum=is_minimum, is_number=True)
         case Count():
-            events = int(state.events) if state.is_seen else None
-            return SignalReading(name=signal.name, slot=slot, bad=events, threshold=signal.limit)
-
-
-def _ratio_reading(signal: Ratio, state: State, slot: str, services: int) -> SignalReading:
-    found = _worst(state, signal)
-    one = found[1] if found else None
-    tests = services * max(1, len(state.compared)) if signal.factor is not None else services
-    return SignalReading(
-        name=signal.name,
-        slot=slot,
-        requests=int(one.bake.n) if one else None,
-        bad=int(one.bake.x) if one else None,
-        ratio=one.bake.ratio if one and one.bake.n else None,
-        threshold=signal.limit,
-        factor=signal.factor,
-        evidence=max(one.ceiling.peak, one.relative.peak) if one else None,
-        evidence_needed=tests / signal.alpha,
-    )
+            row = replace(row, bad=int(state.events) if state.is_seen else None)
+    return row

@@ -77,12 +77,13 @@ class _Signal(Frozen):
     @property
     def of_stable(self) -> tuple[str, ...]:
         """What must be asked of stable, too: where the two are compared."""
-        return ()
+        is_compared = isinstance(self, Share) or getattr(self, "factor", None) is not None
+        return self.queries if is_compared else ()
 
     @property
     def is_of_counters(self) -> bool:
         """Whether its queries give counters, not levels."""
-        return True
+        return not (isinstance(self, Gauge) or getattr(self, "changes", False))
 
 
 class Ratio(_Signal):
@@ -117,11 +118,6 @@ class Ratio(_Signal):
             raise ValueError(f"floor: {self.floor:g} must be below limit ({self.limit:g})")
         return self
 
-    @property
-    def of_stable(self) -> tuple[str, ...]:
-        """The same, where there is a factor."""
-        return self.queries if self.factor is not None else ()
-
 
 class Gauge(_Signal):
     """A level of each canary instance. It is a breach when one instance is beyond the limit for ``for_s`` seconds, with
@@ -139,11 +135,6 @@ class Gauge(_Signal):
             raise ValueError("give exactly one of limit (it must not be above) and at_least (it must not be below)")
         return self
 
-    @property
-    def is_of_counters(self) -> bool:
-        """It is a level."""
-        return False
-
 
 class Count(_Signal):
     """Events of the canary that must not happen more than ``limit`` times in a bake: what a counter grew by, or with
@@ -154,11 +145,6 @@ class Count(_Signal):
     limit: int = Field(0, ge=0, description="So many are fine.")
     changes: bool = Field(False, description="Count changes of the value instead of what it grew by.")
 
-    @property
-    def is_of_counters(self) -> bool:
-        """Unless changes of a level are counted."""
-        return not self.changes
-
 
 class Share(_Signal):
     """The canary's completed requests, as a share of all, against the share of users that it was given. Requests that
@@ -168,11 +154,6 @@ class Share(_Signal):
     total: Query = "requests"
     at_least: float = Field(gt=0, lt=1, description="Of the share of users that it was given; 0.85 allows 15 % less.")
     alpha: float = Field(0.005, gt=0, le=0.05, description="Chance to call a canary bad that is not.")
-
-    @property
-    def of_stable(self) -> tuple[str, ...]:
-        """The same."""
-        return self.queries
 
 
 Signal = Annotated[Ratio | Gauge | Count | Share, Field(discriminator="kind")]

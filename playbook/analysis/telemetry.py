@@ -115,15 +115,7 @@ class TelemetryForm(Written):
 
 def edges_of(latency: Iterable[CounterSeries]) -> tuple[float, ...]:
     """The finite upper edges of a histogram's buckets, as they are written, rising."""
-    found = set()
-    for one in latency:
-        try:
-            edge = float(one.labels.get("le", "nan"))
-        except ValueError:
-            continue
-        if math.isfinite(edge):
-            found.add(edge)
-    return tuple(sorted(found))
+    return tuple(sorted({edge for one in latency if (edge := one.key.edge) is not None and math.isfinite(edge)}))
 
 
 def understood(found: RevisionSamples, form: TelemetryForm) -> RevisionSamples:
@@ -167,8 +159,6 @@ def _with_status(one: CounterSeries, form: TelemetryForm) -> CounterSeries:
 
 
 def _in_seconds(one: CounterSeries) -> CounterSeries:
-    try:
-        edge = float(one.labels["le"]) / 1000
-    except (KeyError, ValueError):
+    if (edge := one.key.edge) is None:
         return one
-    return replace(one, labels={**one.labels, "le": "+Inf" if math.isinf(edge) else f"{edge:g}"})
+    return replace(one, labels={**one.labels, "le": "+Inf" if math.isinf(edge) else f"{edge / 1000:g}"})
