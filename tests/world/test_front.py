@@ -1,10 +1,13 @@
 """How a service is reached from outside: private, internal, without its default URL, and by a tag that is reused."""
 
+from pathlib import Path
+
 import httpx
 import pytest
 from google.auth.transport.requests import Request
 from google.oauth2 import service_account
 
+from rehearsal.world.proxy import ROUTES, Proxy
 from tests.world.v1_client import V1
 
 V2, V3 = "ethixai-backend-v2", "ethixai-backend-v3"
@@ -117,3 +120,19 @@ async def test_the_token_may_come_in_a_header_of_its_own(cloud) -> None:
     headers = {"authorization": "Bearer of-the-application", "x-serverless-authorization": f"Bearer {good}"}
     async with httpx.AsyncClient(trust_env=False, headers=headers) as http:
         assert (await http.get(uri + "/health/readiness")).status_code == 200
+
+
+def test_the_port_of_a_new_tag_is_never_given_to_another(tmp_path: Path) -> None:
+    """It has no server until its revision has started; only a tag that was taken away leaves its port."""
+    proxy = Proxy(tmp_path)
+    urls = [proxy.url(f"s{number}#canary") for number in range(ROUTES)]
+    assert len(set(urls)) == ROUTES
+    with pytest.raises(RuntimeError, match="all 128 ports"):
+        proxy.url("another#canary")
+    proxy._routes["s7#canary"].is_given_up = True
+    assert proxy.url("another#canary") == urls[7]
+    with pytest.raises(RuntimeError, match="all 128 ports"):
+        proxy.url("a third#canary")
+    for route in proxy._routes.values():
+        route.listener.close()
+    proxy._admin.close()
