@@ -182,11 +182,12 @@ class Lease(Stored):
         return self.kind is Kind.RELEASE
 
     def problems(self) -> list[str]:
-        """What cannot be true of a lease of ours, although each field can be read."""
+        """What cannot be true of a lease of ours, although each field can be read. Without a word of it: people read
+        this on a page, and the text may be a stranger's."""
         names = [name for one in self.rollouts for name in (one.service, one.from_revision, one.to_revision)]
         splits = [split for one in self.rollouts for split in (one.found, one.before_mitigation) if split is not None]
         names += [name for split in splits for name in (*split.percent, *split.tags.values())]
-        found = [f"{name[:70]!r} is no name of a service or revision" for name in names if not NAME.fullmatch(name)][:1]
+        found = [] if all(map(NAME.fullmatch, names)) else ["a name in it is no name of a service or revision"]
         if len(set(self.services)) != len(self.rollouts):
             found.append("a service is named twice")
         if self.place and not PLACE.fullmatch(self.place):

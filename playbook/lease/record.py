@@ -27,6 +27,7 @@ KEEP_LAST_GOOD = 3
 KEEP_INCIDENTS = 10
 LENGTH_MAX = 64_000
 """Characters of one annotation. Google allows 256 kB for all of a service's together."""
+_FIELD = re.compile("[a-z_0-9]{1,40}")
 _EPOCH = re.compile(r"[0-9]{1,11}")
 
 
@@ -150,8 +151,10 @@ class Record(Stored):
             )
         except ValidationError as wrong:
             first = wrong.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            return Unreadable(service=service, problem=f"{where or 'an annotation'}: {first['msg']}"[:200])
+            where = ".".join(str(one) if _FIELD.fullmatch(str(one)) else "…" for one in first["loc"])
+            # pydantic's own sentence may repeat what stands there, which may be anything.
+            problem = f"{where or 'an annotation'} is not as the engine writes it ({first['type']})"
+            return Unreadable(service=service, problem=problem[:200])
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as wrong:
             return Unreadable(service=service, problem=f"{type(wrong).__name__} while reading"[:200])
         problems = record.problems(service)
@@ -168,7 +171,7 @@ class Record(Stored):
         if self.lease is not None:
             found += self.lease.problems()
             if self.lease.coordinator != service:
-                found.append(f"the lease is that of {self.lease.coordinator}")
+                found.append("the lease is that of another service")
         return found
 
     def annotations(self) -> dict[str, str]:

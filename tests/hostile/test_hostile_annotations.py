@@ -11,11 +11,12 @@ from playbook.lease.record import EPOCH, INCIDENTS, LEASE, Record, Unreadable
 @pytest.mark.parametrize(("key", "value"), [pytest.param(one.key, one.value, id=one.name) for one in cases()])
 def test_hostile_annotations_are_read_or_set_aside(key: str, value: str) -> None:
     """Either a record that can be written and read again, with names that are safe in a command; or a short sentence
-    that names the service."""
+    that names the service, without a word of what stands there: people read it on a page."""
     found = Record.parse(SERVICE, {EPOCH: "100", key: value})
     if isinstance(found, Unreadable):
         assert str(found).startswith(SERVICE)
         assert len(str(found)) < 600
+        assert "evil" not in str(found)
         return
     assert Record.parse(SERVICE, found.annotations()) == found
     if found.lease is not None:

@@ -41,7 +41,7 @@ def test_a_record_that_cannot_be_true_says_why(a_lease: Made) -> None:
     for problem, record in wrong.items():
         assert record.problems(LEAD) == [problem]
     assert Record(epoch=99, participant=POINTS).problems(OTHER) == ["the lease has epoch 100 and the service 99"]
-    assert Record(epoch=100, lease=lease).problems(OTHER) == [f"the lease is that of {LEAD}"]
+    assert Record(epoch=100, lease=lease).problems(OTHER) == ["the lease is that of another service"]
 
 
 @pytest.mark.parametrize(("length", "is_read"), [(64_000, True), (64_001, False)])

@@ -143,9 +143,13 @@ def test_a_lease_belongs_to_its_run_and_to_the_one_that_was_paused(a_lease: Made
 
 NO_LEASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "a revision that is no name": ({"to_revision": "x; rm -rf /"}, {}, "is no name of a service or revision"),
-    "a revision in a split": ({"found": TrafficSplit.all_to("A B")}, {}, "'A B' is no name"),
-    "a tag's revision": ({"found": TrafficSplit.all_to("a", {"t": "A B"})}, {}, "'A B' is no name"),
-    "the split before a measure": ({"before_mitigation": TrafficSplit.all_to("A B")}, {}, "'A B' is no name"),
+    "a revision in a split": ({"found": TrafficSplit.all_to("A B")}, {}, "is no name of a service or revision"),
+    "a tag's revision": ({"found": TrafficSplit.all_to("a", {"t": "A B"})}, {}, "is no name of a service or revision"),
+    "the split before a measure": (
+        {"before_mitigation": TrafficSplit.all_to("A B")},
+        {},
+        "is no name of a service or revision",
+    ),
     "a service twice": ({"service": "backend"}, {}, "a service is named twice"),
     "a place with another command": ({}, {"place": "--project=p --region=r; ls"}, "place is not gcloud's flags"),
     "an image that is none": ({"image": "a b"}, {}, "an image is no name of an image"),
