@@ -335,7 +335,9 @@ class MongoDB(OutsideBlock):
         code = said if isinstance(said, int) else None
         if isinstance(error, SENSELESS) and not isinstance(error, errors.PyMongoError):
             return Refused(
-                f"MongoDB, asked {asked} in {self.database}, gave an answer that makes no sense ({error!r})."
+                f"MongoDB, asked {asked} in {self.database}, gave an answer that makes no sense ({error!r}). Check "
+                "that a MongoDB server answers at mongodb.uri, and that only this project writes its playbook_ "
+                "collections."
             )
         if isinstance(error, errors.ConfigurationError):
             return Refused(f"{came}. Check mongodb.uri; it is not repeated here.")
