@@ -164,11 +164,7 @@ def check_available(snapshot: ServiceSnapshot, lease: Lease) -> Record:
             "must be looked at first."
         )
     if record.mitigation is not None:
-        what = record.mitigation
-        raise Refused(
-            f"{snapshot.service} was set to {what.measure} by {what.by} ({what.reason}). Start mitigate/… with restore "
-            "first."
-        )
+        raise Refused(record.mitigation.in_the_way(snapshot.service))
     return record
 
 

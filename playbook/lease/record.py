@@ -65,6 +65,12 @@ class Mitigation(Stored):
     split: TrafficSplit
     scaling: Scaling
 
+    def in_the_way(self, service: str) -> str:
+        """Why no release or rollback moves ``service``. By whom and why stands in the channel; here it would be read
+        from an annotation."""
+        stands = f"{service} was set to {self.measure}, and its way back is {self.split}"
+        return f"{stands}. Start mitigate/… with restore first."
+
 
 _LEASE: TypeAdapter[Lease] = TypeAdapter(AnyLease)
 _PROMOTIONS = TypeAdapter(tuple[Promotion, ...])

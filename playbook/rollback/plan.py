@@ -163,10 +163,7 @@ def mitigated(found: ServiceState, good: Promotion) -> list[str]:
     what = Record.read(found.snapshot).mitigation
     if what is None or found.snapshot.serves(TrafficSplit.all_to(good.revision)):
         return []
-    return [
-        f"{found.service} was set to {what.measure} by {what.by} ({what.reason}), and its way back is {what.split}. "
-        "Start mitigate/… with restore first."
-    ]
+    return [what.in_the_way(found.service)]
 
 
 def check_free(found: Mapping[str, ServiceState], plan: RollbackPlan) -> None:

@@ -143,7 +143,7 @@ def test_read_only_sends_everybody_to_the_maintenance_revision() -> None:
         test_env.fixture.publish(NEW)
         refused = await test_env.release(NEW)
         assert refused.end == "Refused"
-        assert f"{BACKEND} was set to read-only by ada (a flood of requests)" in refused.message
+        assert f"{BACKEND} was set to read-only, and its way back is" in refused.message
         assert (await ask(test_env, measure=Measure.RESTORE, instances=None)).end == "Passed"
         assert test_env.fixture.versions_served()[BACKEND] == OLD
 

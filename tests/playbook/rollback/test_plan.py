@@ -104,7 +104,7 @@ def test_a_service_with_a_measure_in_force_is_refused_wherever_it_stands(to: str
     read_only = TrafficSplit.all_to(f"{BACKEND}-maintenance")
     update = {"annotations": record.annotations(), "split": read_only, "served": read_only}
     services[BACKEND] = services[BACKEND].model_copy(update={"snapshot": snapshot.model_copy(update=update)})
-    with pytest.raises(Refused, match=f"{BACKEND} was set to read-only by ada .* with restore first"):
+    with pytest.raises(Refused, match=f"{BACKEND} was set to read-only.* with restore first"):
         plan_rollback(services, to)
 
 
