@@ -1,6 +1,7 @@
 """The matrix: every call of a run, every moment of a kill, and the outcome."""
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,12 @@ from flows.recovery import recovery
 
 ACTS = ("write", "update_many", "POST")
 """The calls that change traffic or data."""
+READS = re.compile(
+    "GET|block|checks|clock|count_documents|deploys|drift|errors|find(_one)?|history|list_collection_names|"
+    "on_call|oom_kills|open|read .*|refuses_writes|release_notes|revisions?|search|series|snapshot|state|token|"
+    "unreachable|value"
+)
+"""Calls that change nothing: to die after one is to die before the next, so each is killed at one moment."""
 ROUNDS_MAX = 20
 """Followers of a death that are killed in turn; no scenario has so many."""
 
@@ -72,7 +79,7 @@ async def _played(
 
 def kills(scenario: ChaosScenario, only: Callable[[Call], bool] = lambda call: True, jobs: int = 1) -> Iterator[Case]:
     """Kill the run at every call."""
-    return _each(scenario, {}, (), lambda call: KILLS if only(call) else (), jobs)
+    return _each(scenario, {}, (), lambda call: _kills(call) if only(call) else (), jobs)
 
 
 def deaths(scenario: ChaosScenario) -> list[dict[int, Moment]]:
@@ -84,7 +91,7 @@ def deaths(scenario: ChaosScenario) -> list[dict[int, Moment]]:
 
 def kills_of_followers(scenario: ChaosScenario, first: Orders, jobs: int = 1) -> Iterator[Case]:
     """After a first kill, kill each run that follows at every call."""
-    return _each(scenario, first, [{} for _ in range(ROUNDS_MAX)], lambda call: KILLS, jobs)
+    return _each(scenario, first, [{} for _ in range(ROUNDS_MAX)], _kills, jobs)
 
 
 def faults(scenario: ChaosScenario, only: Callable[[Call], bool] = lambda call: True, jobs: int = 1) -> Iterator[Case]:
@@ -93,6 +100,10 @@ def faults(scenario: ChaosScenario, only: Callable[[Call], bool] = lambda call: 
     Opening the environments is left out: a run that cannot open them ends before it has begun.
     """
     return _each(scenario, {}, (), lambda call: FAULTS if call.method != "block" and only(call) else (), jobs)
+
+
+def _kills(call: Call) -> Iterable[Disturbance]:
+    return KILLS[:1] if READS.fullmatch(call.method) else KILLS
 
 
 def _each(
