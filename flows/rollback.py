@@ -82,7 +82,7 @@ async def go_back(env: Environment, request: RollbackRequest) -> FlowResult:
     if not plan.rollouts:
         done = FlowResult(
             end=ReleaseOutcome.ROLLED_BACK,
-            message=f"Nothing moved: {env.name} serves {request.to or 'what it would go back to'} already.",
+            message=f"Nothing moved: {env.name} serves {request.to or 'what it would go back to'} already.{plan.left}",
         )
         return await without(env, found.aside, done)
     check_free(found.services, plan)
@@ -94,7 +94,8 @@ async def go_back(env: Environment, request: RollbackRequest) -> FlowResult:
     finally:
         report = await shown
     async with with_heartbeat(env, lease):
-        return await without(env, found.aside, await carry_out(env, report))
+        done = await carry_out(env, report)
+    return await without(env, found.aside, done.model_copy(update={"message": done.message + plan.left}))
 
 
 async def show_plan(env: Environment, lease: RollbackLease, plan: RollbackPlan) -> Report:

@@ -232,7 +232,7 @@ def alarm(lease: Lease, environment: str, verdict: Verdict, form: str, measure: 
     """
     summary = alarm_summary(lease, environment, verdict, measure)
     by_hand = "" if lease.is_back or measure else f"\nBy hand:\n```{rollback_plan(lease)}```"
-    further = " (name the release to go back to in `to`)" if lease.is_back else ""
+    further = " (name the release to go back to in 'to')" if lease.is_back else ""
     known = "".join(f"\n{line}" for line in overridden(lease.overrides))
     text = f"🔥 {summary}{known}\nRoll back{further}: {form}{by_hand}"
     return Message(key=alarm_key(lease), audience=Audience.INCIDENTS, text=text)

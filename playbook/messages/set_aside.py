@@ -48,7 +48,7 @@ def key_unreadable(problem: str, environment: str) -> Page:
         details={
             "what users have": "what they had: no release is recovered, started or taken back meanwhile",
             "what to do": "let the worker read the key again (docs/operations.md, The signing key)",
-            "to move users before that": f"rollback/{environment} with revisions in `to`: it needs no key",
+            "to move users before that": f"rollback/{environment} with revisions in 'to': it needs no key",
         },
     )
 

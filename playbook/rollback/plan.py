@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
+from pydantic import Field
+
 from playbook.base import Frozen
 from playbook.errors import BadRequest, Refused
 from playbook.lease.build import rollback_rollout
@@ -44,6 +46,13 @@ class RollbackPlan(Frozen):
 
     version: str
     rollouts: tuple[ServiceRollout, ...]
+    unrecorded: tuple[str, ...] = Field((), description="services that stay, since no release of them is recorded")
+
+    @property
+    def left(self) -> str:
+        """What is said of the services that stay for want of a record; empty where there are none."""
+        who = ", ".join(self.unrecorded)
+        return f" {who}: no release is recorded there, and what it serves was left as it is." if who else ""
 
 
 def plan_rollback(found: Mapping[str, ServiceState], to: str = "") -> RollbackPlan:
@@ -73,23 +82,26 @@ def plan_rollback(found: Mapping[str, ServiceState], to: str = "") -> RollbackPl
             for rollout in rollouts
             if not found[rollout.service].snapshot.serves(TrafficSplit.all_to(rollout.to_revision))
         ),
+        unrecorded=tuple(name for name, one in found.items() if not (to.strip() or one.last_good or name in targets)),
     )
 
 
 def previous(found: Mapping[str, ServiceState]) -> dict[str, Promotion]:
     """The good release before the one that serves now, for each service that serves the newest release.
 
-    One that serves what is not recorded goes back with them, to a release from before the newest.
+    One that serves what is not recorded goes back with them, to a release from before the newest; one of which no
+    release is recorded stays, unless there is none of any.
     Raises: Refused, naming each service that has none and what to do.
     """
     newest = max((one.serving for one in found.values() if one.serving), key=_promoted_at_s, default=None)
     if newest is not None and newest.is_return:
         raise Refused(
             f"Users have already been taken back to {newest.name}. To go further back, name the release or the "
-            f"revisions in `to`; known are {_known(found)}."
+            f"revisions in 'to'; known are {_known(found)}."
         )
+    recorded = [one for one in found.values() if one.last_good] or [*found.values()]
     concerned = [
-        one for one in found.values() if newest is None or one.serving is None or one.serving.release == newest.release
+        one for one in recorded if newest is None or one.serving is None or one.serving.release == newest.release
     ]
     older = {
         one.service: [good for good in one.older if newest is None or good.release != newest.release or one.serving]
@@ -100,7 +112,7 @@ def previous(found: Mapping[str, ServiceState]) -> dict[str, Promotion]:
         told = "; ".join(f"{one.service} serves {one.snapshot.pinned}" for one in lost)
         raise Refused(
             f"There is nothing to roll back to: {told}. No good release before that is written down. "
-            "Name a revision in `to`, or fix forward."
+            "Name a revision in 'to', or fix forward."
         )
     return {service: goods[0] for service, goods in older.items()}
 
@@ -150,11 +162,11 @@ def unfit(found: ServiceState, good: Promotion) -> list[str]:
     revision = {revision.name: revision for revision in found.revisions}.get(good.revision)
     what = f"{found.service}: revision {good.revision} ({good.name})"
     if revision is None:
-        return [f"{what} does not exist any more. Name another in `to`; known are {_names(found)}."]
+        return [f"{what} does not exist any more. Name another in 'to'; known are {_names(found)}."]
     if not revision.is_ready:
-        return [f"{what} is not ready: {revision.reason or 'no reason given'}. Name another in `to`."]
+        return [f"{what} is not ready: {revision.reason or 'no reason given'}. Name another in 'to'."]
     if good.digest and not revision.image.endswith(good.digest):
-        return [f"{what} runs {revision.image}, not {good.digest} as when it was promoted. Name another in `to`."]
+        return [f"{what} runs {revision.image}, not {good.digest} as when it was promoted. Name another in 'to'."]
     return []
 
 

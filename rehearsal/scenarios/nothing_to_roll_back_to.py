@@ -20,7 +20,7 @@ def starts(test_env: TestEnvironment, version: str) -> Start:
 def then(result: ScenarioResult) -> None:
     """No write, and the message says what is missing and what to do."""
     checks.untouched(result)
-    for words in ("nothing to roll back to", "ethixai-backend-00041-xyz", "Name a revision in `to`"):
+    for words in ("nothing to roll back to", "ethixai-backend-00041-xyz", "Name a revision in 'to'"):
         result.expect(words in result.run.message, f"{words!r} is not in: {result.run.message}")
 
 

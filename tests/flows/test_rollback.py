@@ -80,7 +80,7 @@ def test_without_any_release_there_is_nothing_to_roll_back_to() -> None:
     test_env, run = after()
     assert run.end == "Refused"
     assert "nothing to roll back to" in run.message
-    assert "Name a revision in `to`" in run.message
+    assert "Name a revision in 'to'" in run.message
     assert test_env.fixture.production.writes == []
 
 

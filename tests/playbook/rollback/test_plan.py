@@ -78,6 +78,15 @@ def test_a_service_that_the_newest_release_left_alone_stays() -> None:
     assert [rollout.service for rollout in plan_rollback(services).rollouts] == [BACKEND]
 
 
+def test_a_service_of_which_no_release_is_recorded_stays() -> None:
+    """One release of one service was the first, or the record of another one was removed: users of the rest go back."""
+    strange = found(CORE, serves=f"{CORE}-00023-xyz")
+    plan = plan_rollback(team(found(BACKEND, good(BACKEND, C), good(BACKEND, B)), strange))
+    assert [rollout.service for rollout in plan.rollouts] == [BACKEND]
+    assert plan.left == f" {CORE}: no release is recorded there, and what it serves was left as it is."
+    assert plan_rollback(both(C, B)).left == ""
+
+
 def test_what_a_person_has_deployed_goes_back_to_the_newest_good_release() -> None:
     """A revision that nobody released was never good."""
     services = team(found(BACKEND, good(BACKEND, B), good(BACKEND, A), serves=f"{BACKEND}-00044-byhand"))
@@ -140,16 +149,16 @@ def test_a_revision_that_failed_is_no_target_unless_it_is_named() -> None:
 REFUSALS = {
     "nothing was ever released": (
         team(found(BACKEND, serves=f"{BACKEND}-00041-xyz")),
-        "nothing to roll back to: ethixai-backend serves ethixai-backend-00041-xyz 100 %.*Name a revision in `to`",
+        "nothing to roll back to: ethixai-backend serves ethixai-backend-00041-xyz 100 %.*Name a revision in 'to'",
     ),
     "the first release": (both(A), "nothing to roll back to: ethixai-ai-core .*; ethixai-backend "),
     "users came back already": (
         team(found(BACKEND, good(BACKEND, B, is_return=True), good(BACKEND, A))),
-        f"already been taken back to {B}.*`to`; known are {B}, {A}",
+        f"already been taken back to {B}.*'to'; known are {B}, {A}",
     ),
     "the target was deleted": (
         team(found(BACKEND, good(BACKEND, C), good(BACKEND, B), there=(revision(BACKEND, C),))),
-        f"{name(BACKEND, B)} .* does not exist any more. Name another in `to`",
+        f"{name(BACKEND, B)} .* does not exist any more. Name another in 'to'",
     ),
     "the target is not ready": (
         team(

@@ -67,7 +67,7 @@ PREVIEWS = {
     "there is nothing before it": (
         [snapshot("core", A)],
         "is refused. There is nothing to roll back to: core serves core-aaaaaa 100 %. No good release before that is "
-        "written down. Name a revision in `to`, or fix forward.",
+        "written down. Name a revision in 'to', or fix forward.",
     ),
 }
 
