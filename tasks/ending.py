@@ -1,7 +1,9 @@
 """From an Outcome to the state that people and automations see. Prefect's words for an end stop here."""
 
+import json
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State
@@ -19,6 +21,8 @@ from tasks.report import has_page, show
 from tasks.run_name import deployed_run, name_end
 from tasks.visible_step import draw_no_lines
 
+ADDRESS_MAX = 8000
+"""Characters of a link that every browser and proxy takes."""
 Notify = Callable[[FlowResult], Awaitable[None]]
 """Tells people how a run ended, where its own steps have not told them."""
 
@@ -71,8 +75,10 @@ async def _show_refused(outcome: FlowResult, problems: Sequence[str], name: str)
     """A run that was refused before it had a page has one: its first screen in the UI does not show the message."""
     run = deployed_run()
     if run is not None and not has_page():
-        text = refused_page(name, outcome, problems, f"/v2/deployments/deployment/{run.deployment_id}/run")
-        await show(f"refused-{run.id}", text, outcome.message)
+        filled = quote(json.dumps(run.parameters, default=str))
+        form = f"/v2/deployments/deployment/{run.deployment_id}/run?parameters={filled}"
+        text = refused_page(name, outcome, problems, form if len(form) < ADDRESS_MAX else "")
+        await show(f"refused-{run.id.hex[-12:]}", text, "Why this run was refused, and its form as it was filled in")
 
 
 def _refused(error: ReleaseError, end: ReleaseOutcome = ReleaseOutcome.REFUSED) -> FlowResult:

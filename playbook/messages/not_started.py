@@ -112,9 +112,9 @@ def not_started(outcome: FlowResult, environment: str, asked: Asked, run_url: st
 
 def refused_page(name: str, outcome: FlowResult, problems: Sequence[str], form_url: str) -> str:
     """The page of a run that was refused before it had one: what was touched, what is wrong, line by line, and the form
-    to start it again with. Markdown."""
+    to start it again with, at ``form_url`` (empty: no link). Markdown."""
     lines = "\n".join(f"- {markdown(one)}" for one in problems or (outcome.why,))
-    again = f"Correct it and start it again: [the form](<{form_url}>)." if form_url else ""
+    again = f"Correct it and start it again: [the form, filled in as it was](<{form_url}>)." if form_url else ""
     blocks = (f"## {markdown(name)}", f"**{markdown(outcome.done_before or UNTOUCHED)}**", lines, again)
     return "\n\n".join(filter(None, blocks))
 

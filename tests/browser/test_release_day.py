@@ -104,6 +104,20 @@ async def test_retry_of_a_release_that_has_ended_is_refused(ui: Ui, ground: Any)
 
 
 @whole_day
+async def test_a_refused_release_says_what_to_correct(ui: Ui, ground: Any, picture: Any) -> None:
+    """The only page of its run: that nothing was touched, each reason, and the form to start it again with."""
+    asked = {"request": {"version": "v20990101-0badc0", "requested_by": "a newcomer"}}
+    ground.runs["refused"] = await ground.test_env.prefect.start("release/production", asked)
+    assert (await ground.ended("refused")).state == "Refused"
+    await ui.run(ground.runs["refused"].id, "Artifacts")
+    await ui.page.get_by_role("link", name=re.compile(r"MARKDOWN\s+refused-")).first.click()
+    await ui.sees("Nothing was touched.")
+    await picture(ui, "refused")
+    await ui.page.get_by_role("link", name="the form, filled in as it was", exact=True).click()
+    await expect(ui.box("Version")).to_have_value("v20990101-0badc0", timeout=PATIENCE_MS)
+
+
+@whole_day
 async def test_an_earlier_reverted_release_is_found_under_the_default_filter(ui: Ui, ground: Any, picture: Any) -> None:
     """On the page of its deployment, among all runs, and by its version."""
     name = "release v20251115-def456 to production: Reverted"

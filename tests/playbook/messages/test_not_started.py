@@ -142,6 +142,6 @@ def test_a_run_that_was_refused_early_has_a_page() -> None:
         "",
     ]
     assert "- services: \\[x\\](y)" in text
-    assert text.endswith("[the form](</v2/form>).")
+    assert text.endswith("[the form, filled in as it was](</v2/form>).")
     done = wrong.model_copy(update={"done_before": "staging has v1; production was not touched."})
     assert "**staging has v1; production was not touched.**\n\n- version: no" in refused_page("n", done, (), "")
