@@ -172,11 +172,11 @@ class CloudRun(GoogleBlock):
 
         Raises: Refused (the stale write was accepted), Transient.
         """
-        stale, body, rest = written.before, dict(written.raw), self._rest()
+        stale, body, rest = written.before, replacement_of(written, Change(record=None)), self._rest()
         if not stale:
             stale = written.etag
-            body = await rest.replace(written.service, body, "to take unchanged")
-            if operation := _operation_of(body):
+            taken = await rest.replace(written.service, body, "to take unchanged")
+            if operation := _operation_of(taken):
                 await self._ended(operation, WAIT_CHUNK_S)
         body = {**body, "metadata": {**body["metadata"], "resourceVersion": stale}}
         try:

@@ -1,6 +1,7 @@
 """How the template of a v1 service differs from a revision of it, field by field. Pure."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -28,9 +29,21 @@ FILLED_IN: dict[str, frozenset[str]] = {
     "enableServiceLinks": frozenset({"false", "False"}),
     "annotation run.googleapis.com/health-check-disabled": frozenset({"true", "false"}),  # a revision does not show it
     "runtimeClassName": frozenset({BASE_IMAGE_RUNTIME}),  # of one image, as the base image is
+    "ports": frozenset({'[{"containerPort": 8080}]', '[{"containerPort": 8080, "name": "http1"}]'}),
+    "startupProbe.timeoutSeconds": frozenset({"1", "240"}),
+    "startupProbe.periodSeconds": frozenset({"10", "240"}),
+    "startupProbe.failureThreshold": frozenset({"1", "3"}),
+    "startupProbe.successThreshold": frozenset({"1"}),
+    "startupProbe.initialDelaySeconds": frozenset({"0"}),
 }
 """What Cloud Run fills in where nothing is said: one side may say it and the other not."""
-FILLED_IN_WHOLE = ("startupProbe", "ports", "serviceAccountName")
+FILLED_IN_FORM = {
+    "serviceAccountName": re.compile(r"[0-9]{1,20}-compute@developer\.gserviceaccount\.com"),
+    "startupProbe.tcpSocket.port": re.compile("[0-9]{1,5}"),
+    "startupProbe.httpGet.port": re.compile("[0-9]{1,5}"),
+    "startupProbe.grpc.port": re.compile("[0-9]{1,5}"),
+}
+"""The same, where what it fills in is the project's or the container's own."""
 HANDLED = frozenset({"name", "image", "env", "volumeMounts", "baseImageUri", "buildInfo"})
 
 
@@ -65,8 +78,9 @@ def _is_same(name: str, template: str | None, serves: str | None, digests: set[s
         return True
     if template is not None and serves is not None:
         return False
-    is_filled = any(name.startswith(field) for field in FILLED_IN_WHOLE)
-    return is_filled or (template or serves) in FILLED_IN.get(name, frozenset())
+    said, field = template or serves or "", re.sub(r"^container [^ ]{1,63} ", "", name)
+    form = FILLED_IN_FORM.get(field)
+    return said in FILLED_IN.get(field, frozenset()) or (form is not None and form.fullmatch(said) is not None)
 
 
 def _flat(template: Json, digests: dict[str, str]) -> dict[str, str]:
@@ -129,5 +143,5 @@ def _shown(name: str, value: str | None) -> str:
     if value.startswith("secret "):
         return value
     word = name.rpartition(" ")[2]
-    masked = mask(clean(f"{word}={value}", SHOWN_MAX + len(word)))
+    masked = mask(clean(" ".join(f"{word}={value}"[: 4 * SHOWN_MAX].split()), SHOWN_MAX + len(word)))
     return masked[len(word) + 1 :] if masked.startswith(f"{word}=") else masked

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -17,10 +19,15 @@ WRITE = "run.services.update, and iam.serviceAccounts.actAs on the service's own
 NOT_KNOWN = "What became of the write is not known: read the service before repeating it."
 
 
-def object_of(found: Json) -> Json:
-    """``found``, if it has the parts of every v1 object. Raises LookupError, TypeError or AttributeError if not."""
+def object_of(found: Json, name: str) -> Json:
+    """``found``, if it is the v1 object ``name``: what is decided on it is written under that name.
+
+    Raises ValueError, LookupError, TypeError or AttributeError if not.
+    """
     metadata, spec = found["metadata"], found["spec"]
     annotations = metadata.get("annotations") or {}
+    if metadata["name"] != name:
+        raise ValueError("it is another object")
     if not isinstance(spec, dict) or not all(isinstance(value, str) for value in annotations.values()):
         raise TypeError("a part of it has another type")
     return found
@@ -43,32 +50,33 @@ class CloudRunRest:
 
     async def service(self, name: str) -> Json:
         """One service. Raises: Transient, Refused."""
-        return await self._call("GET", f"{self._namespace}/services/{name}", f"for {self._named(name)}", READ)
+        path = f"{self._namespace}/services/{_part(name)}"
+        return await self._call("GET", path, f"for {self._named(name)}", READ, partial(object_of, name=name))
 
     async def revision(self, service: str, name: str) -> Json:
         """One revision of ``service``. Raises: Transient, Refused."""
         asked = f"for revision {name} of {self._named(service)}"
-        return await self._call("GET", f"{self._namespace}/revisions/{name}", asked, "run.revisions.get")
+        path = f"{self._namespace}/revisions/{_part(name)}"
+        return await self._call("GET", path, asked, "run.revisions.get", partial(object_of, name=name))
 
     async def replace(self, name: str, body: Json, asked: str) -> Json:
         """The service is ``body``, if its version is still the one in it. The answer is the service as written.
 
         Raises: Conflict (it changed since it was read), Refused, Transient (what became of it is not known).
         """
-        path = f"{self._namespace}/services/{name}"
+        path, parse = f"{self._namespace}/services/{_part(name)}", partial(object_of, name=name)
         try:
-            return await self._call("PUT", path, f"{asked} {self._named(name)}", WRITE, body)
+            return await self._call("PUT", path, f"{asked} {self._named(name)}", WRITE, parse, body)
         except Transient as away:
             raise Transient(f"{away} {NOT_KNOWN}") from away
 
     async def wait(self, operation: str, chunk_s: float) -> Json:
         """The operation when it is done, or as it is after ``chunk_s`` seconds. Raises: Transient, Refused."""
-        path = f"/v1/projects/{self.project}/locations/{self.region}/operations/{operation}:wait"
+        path = f"/v1/projects/{self.project}/locations/{self.region}/operations/{_part(operation)}:wait"
         patient = replace(self, http=replace(self.http, timeout_s=self.http.timeout_s + chunk_s))
         timeout = {"timeout": f"{max(1, round(chunk_s))}s"}
-        return await patient._call(
-            "POST", path, f"about operation {operation}", "run.operations.get", timeout, operation_of
-        )
+        asked = f"about operation {quoted(operation)}"
+        return await patient._call("POST", path, asked, "run.operations.get", operation_of, timeout)
 
     async def _call(
         self,
@@ -76,8 +84,8 @@ class CloudRunRest:
         path: str,
         asked: str,
         permission: str,
+        parse: Callable[[Json], Json],
         body: Json | None = None,
-        parse: Callable[[Json], Json] = object_of,
     ) -> Json:
         who = f"{self.http.name}, asked {asked}"
         headers = await self.token.header(who, self.http.timeout_s)
@@ -100,6 +108,11 @@ class CloudRunRest:
     @property
     def _namespace(self) -> str:
         return f"/apis/serving.knative.dev/v1/namespaces/{self.project}"
+
+
+def _part(name: str) -> str:
+    """A name as one part of a path: some names come from answers."""
+    return quote(name, safe="")
 
 
 def error_of(answer: httpx.Response, asked: str, permission: str, *, is_write: bool) -> ReleaseError:

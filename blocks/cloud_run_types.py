@@ -6,6 +6,7 @@ Source: google.cloud.run_v2 (Revision); cloud.google.com/run/docs/reference/rpc.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from blocks.http import quoted
 from playbook.release.traffic import Revision
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def revision_of(revision: "run_v2.Revision") -> Revision:
         image=serving_container(revision.containers).image if revision.containers else "",
         is_ready=_succeeded(state.get("Ready")),
         is_active=_succeeded(state.get("Active")),
-        reason=failed[0].message if failed else "",
+        reason=quoted(failed[0].message) if failed else "",
         created_at_s=revision.create_time.timestamp() if revision.create_time else 0.0,
         secrets=tuple(sorted(_secrets(revision))),
     )

@@ -51,11 +51,11 @@ def snapshot_of(found: Json) -> ServiceSnapshot:
     ready: Json = next((c for c in status.get("conditions") or [] if c.get("type") == "Ready"), {})
     return ServiceSnapshot(
         service=metadata["name"],
-        etag=metadata["resourceVersion"],
+        etag=_version(metadata),
         uri=str(status.get("url") or ""),
         # A service without targets sends everything to its latest ready revision.
         split=_split(asked, LATEST) if asked else TrafficSplit.all_to(LATEST),
-        served=_split(observed, latest_ready) if any(target.get("percent") for target in observed) else None,
+        served=_served(observed, latest_ready),
         tag_urls={target["tag"]: target["url"] for target in observed if target.get("tag") and target.get("url")},
         annotations=own_annotations(annotations),
         uid=str(metadata.get("uid") or ""),
@@ -71,6 +71,13 @@ def snapshot_of(found: Json) -> ServiceSnapshot:
     )
 
 
+def _version(metadata: Json) -> str:
+    """The resource version. A write without one would be unconditional, so there must be one. Raises ValueError."""
+    if not (version := metadata["resourceVersion"]):
+        raise ValueError("it has no resource version")
+    return str(version)
+
+
 def own_annotations(found: dict[str, str]) -> dict[str, str]:
     """The annotations that Cloud Run has no part in."""
     return {key: value for key, value in found.items() if _namespace(key) not in SYSTEM_NAMESPACES}
@@ -82,12 +89,22 @@ def _is_reconciling(metadata: Json, status: Json, ready: str) -> bool:
     return ready not in ("True", "False") or (is_behind and ready != "False")
 
 
+def _served(observed: list[Json], latest_ready: str) -> TrafficSplit | None:
+    """The split that is observed; None where it is none: nothing serves yet, or shares are on their way. A target of
+    LATEST names the revision that it is now."""
+    named = [{**target, "latestRevision": not target.get("revisionName")} for target in observed]
+    if sum(target.get("percent") or 0 for target in named) != 100:
+        return None
+    return _split(named, latest_ready)
+
+
 def _split(targets: Iterable[Json], latest: str) -> TrafficSplit:
-    """Targets may name a revision twice, once with its share and once for a tag; shares add up."""
+    """Targets may name a revision twice, once with its share and once for a tag; shares add up. One that names none is
+    LATEST, as in Knative."""
     percent: dict[str, int] = {}
     tags: dict[str, str] = {}
     for target in targets:
-        is_latest = bool(target.get("latestRevision"))
+        is_latest = bool(target.get("latestRevision")) or not target.get("revisionName")
         revision = latest if is_latest else str(target["revisionName"])
         if share := target.get("percent"):
             percent[revision] = percent.get(revision, 0) + share
@@ -134,7 +151,8 @@ def replacement_of(
 
 
 def _scaled(annotations: dict[str, str], scaling: Scaling) -> dict[str, str]:
-    ours = (MIN_SCALE, MAX_SCALE, SCALING_MODE, MANUAL_COUNT)
+    is_manual = SCALING_MODE in annotations and _scaling(annotations).manual is not None
+    ours = (MIN_SCALE, MAX_SCALE, MANUAL_COUNT, *((SCALING_MODE,) if is_manual else ()))
     rest = {key: value for key, value in annotations.items() if key not in ours}
     if scaling.manual is not None:
         return {**rest, SCALING_MODE: "manual", MANUAL_COUNT: str(scaling.manual)}
@@ -160,7 +178,8 @@ def _targets(split: TrafficSplit, before: list[Json]) -> list[Json]:
 
 
 def _revision(target: Json) -> str:
-    return LATEST if target.get("latestRevision") else str(target.get("revisionName") or "")
+    name = str(target.get("revisionName") or "")
+    return LATEST if target.get("latestRevision") or not name else name
 
 
 def serving_container(containers: list[Json]) -> Json:

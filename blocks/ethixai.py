@@ -125,7 +125,7 @@ class EthixAI(HttpBlock):
         answer = await service.send("POST", "/api/auth/register", "whether it takes a write", every, json=sign_in)
         if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
             later = answer.headers.get("retry-after")
-            return f"a write at {url} was refused with 503{f' and Retry-After {later}' if later else ''}."
+            return f"a write at {url} was refused with 503{f' and Retry-After {quoted(later)}' if later else ''}."
         if may_take_none and answer.status_code in TAKES_NONE:
             return f"{url} takes no such write: it answered {answer.status_code}."
         if answer.is_success:
@@ -159,12 +159,15 @@ class EthixAI(HttpBlock):
             for _ in range(self.polls):
                 status = await user.report_status(report)
                 if status == "completed":
-                    return f"10 rows uploaded and analyzed; report {report} completed."
+                    return f"10 rows uploaded and analyzed; report {quoted(report)} completed."
                 if status == "failed":
-                    raise SmokeFailed(f"{site.url}: report {report} of the smoke test failed. Read the service's logs.")
+                    raise SmokeFailed(
+                        f"{site.url}: report {quoted(report)} of the smoke test failed. Read the service's logs."
+                    )
                 await asyncio.sleep(self.poll_interval_s)
             waited_s = self.polls * self.poll_interval_s
-            raise SmokeFailed(f"{site.url}: report {report} is still {status} after {waited_s:g} s.")
+            said = f"report {quoted(report)} is still {quoted(status)} after {waited_s:g} s"
+            raise SmokeFailed(f"{site.url}: {said}.")
         finally:
             await user.clean_up(dataset)
 

@@ -95,6 +95,7 @@ def translate(error: Exception, asked: str, permission: str, *, is_write: bool =
 
 
 def _text(error: Exception) -> str:
-    """The vendor's own sentence, cut, clean and ended with a full stop."""
-    text = mask(clean(str(getattr(error, "message", "") or error), TEXT_MAX), known_values()).strip()
+    """The vendor's own sentence, cut, clean, on one line and ended with a full stop."""
+    said = " ".join(clean(str(getattr(error, "message", "") or error), 2 * TEXT_MAX).split())
+    text = mask(clean(said, TEXT_MAX), known_values())
     return text if not text or text.endswith(".") else text + "."

@@ -4,6 +4,7 @@ import asyncio
 import email.utils
 import functools
 import os
+import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -78,7 +79,7 @@ class HttpService:
         Raises: Transient (transport, deadline, 429, 5xx, larger than ``max_bytes``, compressed), Conflict (409, 412),
         Refused (401, 403, any other status, a wrong URL, a secret that cannot be read).
         """
-        url = path if "://" in path else self.base_url + path
+        url = path if _ADDRESS.match(path) else self.base_url + path
         try:
             async with asyncio.timeout(self.timeout_s) as deadline:
                 # Compressed answers are not asked for: a few kilobytes may be hundreds of megabytes.
@@ -236,6 +237,8 @@ def retry_after_s(answer: httpx.Response) -> float | None:
         return None
 
 
+_ADDRESS = re.compile("[a-z]{1,10}://")
+"""How a whole address begins. A path may hold one: ``/fetch?url=http://…``."""
 _OF_THE_BODY = frozenset({"content-length", "content-encoding", "transfer-encoding"})
 
 

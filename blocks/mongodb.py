@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from pydantic import Field, HttpUrl, PrivateAttr, SecretStr
 
 from blocks.base import OutsideBlock, PerLoop
-from blocks.http import UNREADABLE
+from blocks.http import UNREADABLE, quoted
 from blocks.secret_reference import SecretReference
 from playbook.errors import Fenced, Refused, ReleaseError, Transient
 from playbook.migration.backfill import Backfill, Range, Trial
@@ -331,23 +331,24 @@ class MongoDB(OutsideBlock):
         from pymongo import errors
 
         came = f"MongoDB, asked {asked} in {self.database}, answered {type(error).__name__}"
+        words = quoted(str(error))
         said: Any = getattr(error, "code", None)
         code = said if isinstance(said, int) else None
         if isinstance(error, SENSELESS) and not isinstance(error, errors.PyMongoError):
             return Refused(
-                f"MongoDB, asked {asked} in {self.database}, gave an answer that makes no sense ({error!r}). Check "
-                "that a MongoDB server answers at mongodb.uri, and that only this project writes its playbook_ "
-                "collections."
+                f"MongoDB, asked {asked} in {self.database}, gave an answer that makes no sense "
+                f"({quoted(repr(error))}). Check that a MongoDB server answers at mongodb.uri, and that only this "
+                "project writes its playbook_ collections."
             )
         if isinstance(error, errors.ConfigurationError):
             return Refused(f"{came}. Check mongodb.uri; it is not repeated here.")
         if isinstance(error, errors.ConnectionFailure | errors.ExecutionTimeout | errors.WTimeoutError):
-            return Transient(f"{came}: {error}. Ask again; if it stays so, check mongodb.uri and who may connect.")
+            return Transient(f"{came}: {words}. Ask again; if it stays so, check mongodb.uri and who may connect.")
         if isinstance(error, errors.OperationFailure) and code in NOT_ALLOWED:
-            return Refused(f"{came}: {error}. Check the user of mongodb.uri: it needs readWrite on {self.database}.")
+            return Refused(f"{came}: {words}. Check the user of mongodb.uri: it needs readWrite on {self.database}.")
         if code in BUSY or (isinstance(error, errors.PyMongoError) and error.has_error_label("RetryableWriteError")):
-            return Transient(f"{came}: {error}. Ask again.")
-        return Refused(f"{came}: {error}. Correct what was asked.")
+            return Transient(f"{came}: {words}. Ask again.")
+        return Refused(f"{came}: {words}. Correct what was asked.")
 
 
 def _digest(value: object) -> str:

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, HttpUrl
 
-from blocks.http import HttpBlock, HttpService
+from blocks.http import HttpBlock, HttpService, quoted
 from blocks.secret_reference import SecretReference
 from playbook.errors import Refused, ReleaseError, Transient
 from playbook.messages.escape import slack_text
@@ -75,7 +75,7 @@ class Slack(HttpBlock):
         answer = await self._service().json(method, path, asked, _answer, **request)
         if answer["ok"] is True:
             return answer
-        raise self._failure(str(answer["error"]), asked, audience)
+        raise self._failure(quoted(str(answer["error"])), asked, audience)
 
     def _failure(self, error: str, asked: str, audience: Audience) -> ReleaseError:
         came = f"Slack, asked {asked}, answered {error}."

@@ -16,6 +16,7 @@ from playbook.lease.lease import Kind, Lease, next_epoch
 from playbook.lease.origin import foreign, missing, outdated
 from playbook.lease.record import Record, Unreadable
 from playbook.lease.recovery import Owner, Recovery, Step, recover, unless_missing
+from playbook.messages.escape import shell
 from playbook.release.plan import Order, is_live, version_due
 from playbook.release.traffic import PREVIOUS_TAG, ServiceSnapshot
 from tasks.address import unreachable
@@ -60,7 +61,7 @@ async def look(env: Environment, services: tuple[str, ...]) -> dict[str, Service
     dead = {one.service: await dead_tags(env, one.service, one.split) for one in reads}
     if problems := [
         f"{service}: tag {tag} is dead: {why}, and Cloud Run refuses every change of traffic for it. Remove it: "
-        f"gcloud run services update-traffic {service} {gcloud_flags(env)} --remove-tags={tag}"
+        f"gcloud run services update-traffic {service} {gcloud_flags(env)} --remove-tags={shell(tag)}"
         for service, tags in dead.items()
         for tag, why in tags.items()
     ]:
@@ -81,7 +82,7 @@ def taken_tag(env: Environment, snapshot: ServiceSnapshot) -> str:
     command = f"gcloud run services update-traffic {snapshot.service} {gcloud_flags(env)} --remove-tags={PREVIOUS_TAG}"
     return (
         f"{snapshot.service}: tag {PREVIOUS_TAG} is on {on}, and no release of ours put it there; a release needs it. "
-        f"Give it another name: {command} --update-tags=NAME={on}"
+        f"Give it another name: {command} --update-tags=NAME={shell(on)}"
     )
 
 

@@ -99,6 +99,9 @@ CHANGES = [
     ("spec/containers/1", None, "container collector image: not set (serves: c@sha256:1)"),
     ("spec/containerConcurrency", 10, "containerConcurrency: 10 (serves: 80)"),
     ("spec/timeoutSeconds", 900, "timeoutSeconds: 900 (serves: 300)"),
+    ("spec/serviceAccountName", None, "serviceAccountName: not set (serves: run@p.iam.gserviceaccount.com)"),
+    (f"{APP}/startupProbe", {"httpGet": {"path": "/up"}}, "startupProbe.httpGet.path: /up (serves: not set)"),
+    (f"{APP}/env/1/value", "a\n- all is well", "env FOO: a - all is well (serves: 1)"),
     ("spec/serviceAccountName", "other@p", "serviceAccountName: other@p (serves: run@p.iam.gserviceaccount.com)"),
     ("metadata/labels/team", "data", "label team: data (serves: platform)"),
     ("metadata/annotations/run.googleapis.com~vpc", "x", "annotation run.googleapis.com~vpc: x (serves: not set)"),
@@ -146,6 +149,16 @@ def test_the_image_defaults_and_what_a_release_sets_are_no_drift() -> None:
     del found["spec"]["containerConcurrency"]
     found["spec"]["containers"][0]["env"][1]["value"] = "2"
     assert drift_of(snapshot_of(service(found)), revision(), ("FOO",)).lines == ()
+
+
+def test_a_port_that_a_person_took_out_of_the_template_is_drift() -> None:
+    """The default is filled in; another one is not."""
+    found, serves = pinned(changed(f"{APP}/ports", None)), revision()
+    assert drift_of(snapshot_of(service(found)), serves, ()).lines == ()
+    serves["spec"]["containers"][0]["ports"] = [{"containerPort": 9090}]
+    assert drift_of(snapshot_of(service(found)), serves, ()).lines == (
+        'ports: not set (serves: [{"containerPort": 9090}])',
+    )
 
 
 def test_what_our_own_reverted_revision_left_behind_is_no_drift() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from blocks.cloud_run_v1 import replacement_of, snapshot_of
+from blocks.cloud_run_v1 import RUN, replacement_of, snapshot_of
 from playbook.lease.change import Change, Deployment
 from playbook.lease.record import Record
 from playbook.release.traffic import LATEST, Scaling, TrafficSplit
@@ -115,6 +115,43 @@ def test_what_serves_latest_is_named() -> None:
     found = service()
     found["status"]["traffic"] = observed
     assert snapshot_of(found).served == TrafficSplit.all_to("s-1")
+
+
+def test_what_serves_is_the_revision_that_the_target_names() -> None:
+    """A newer one may be ready and serve no user yet."""
+    observed = [{"latestRevision": True, "revisionName": "s-0", "percent": 100}, {"tag": "gone"}]
+    raw = service([{"latestRevision": True, "percent": 100}])
+    raw["status"]["traffic"] = observed
+    assert snapshot_of(raw).served == TrafficSplit(percent={"s-0": 100}, tags={"gone": "s-1"})
+
+
+@pytest.mark.parametrize("share", [90, 110])
+def test_shares_that_are_on_their_way_are_no_split_that_serves(share: int) -> None:
+    """The service can still be read, and so taken back; nothing says that it serves as asked."""
+    raw = service([target("s-1", 100)])
+    raw["status"]["traffic"] = [target("s-1", share)]
+    assert snapshot_of(raw).served is None
+
+
+def test_a_target_that_names_no_revision_is_latest() -> None:
+    """As Knative has it."""
+    assert snapshot_of(service([{"percent": 100}])).split == TrafficSplit.all_to(LATEST)
+
+
+def test_a_service_without_a_resource_version_cannot_be_written() -> None:
+    """A write without one would be unconditional."""
+    raw = service()
+    raw["metadata"]["resourceVersion"] = ""
+    with pytest.raises(ValueError, match="no resource version"):
+        snapshot_of(raw)
+
+
+def test_automatic_scaling_stays_as_it_is_written() -> None:
+    """gcloud writes it out; only manual scaling that ends takes its word along."""
+    raw = service(annotations={f"{RUN}/scalingMode": "automatic", f"{RUN}/minScale": "2"})
+    change = Change(record=None, scaling=Scaling(min_instances=4))
+    written = replacement_of(snapshot_of(raw), change)["metadata"]["annotations"]
+    assert (written[f"{RUN}/scalingMode"], written[f"{RUN}/minScale"]) == ("automatic", "4")
 
 
 def test_traffic_that_does_not_sum_to_100_is_an_error() -> None:

@@ -163,7 +163,7 @@ MOVE = Change(record=Record(epoch=1), split=TrafficSplit(percent={"s-1": 50, "s-
 DEPLOY = Change(
     record=Record(epoch=1),
     split=TrafficSplit.all_to("s-0"),
-    deployment=Deployment(revision="s-2", base="s-0", image="i@sha256:1"),
+    deployment=Deployment(revision="s-2", base="s", image="i@sha256:1"),
 )
 
 IMAGE = Image(repository="ghcr.io/geoaziz/ethixai-backend", digest="sha256:" + "0" * 64)
@@ -190,6 +190,8 @@ VALUES: dict[Any, Any] = {
 }
 """An example of each type of a parameter."""
 ARGUMENTS: dict[str, Any] = {
+    "service": SNAPSHOT.service,
+    "base": SNAPSHOT.service,
     "since_s": time.time(),
     "seconds": 0.01,
     "repository": IMAGE.repository,
