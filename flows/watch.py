@@ -12,7 +12,7 @@ from blocks.environment import Environment
 from playbook.analysis.verdict import Action, Verdict, alarming
 from playbook.lease.lease import AnyLease, Lease
 from playbook.messages.page import alarm_rollback
-from playbook.messages.watch import watch_passed
+from playbook.messages.watch import left_early, watch_passed
 from playbook.messages.words import measured
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import notify_alarm, notify_watched, watch_words
@@ -59,8 +59,11 @@ async def _watch(environment: str, lease: Lease, signature: str, measure: str) -
             asked = {"request": request, "environment": env.name}
             await start(f"rollback/{env.name}", asked, f"rollback/{env.name}/{lease.release_id}/watch")
         return FlowResult(end=ReleaseOutcome.ALARMED, message=bad.explanation, release_id=lease.release_id)
-    left = [] if lease.is_back or measure else await end_watches(env, lease)
+    kept = [] if lease.is_back or measure else await end_watches(env, lease)
     unsure = [f"{one.service}: {measured(one)}" for one in verdicts if one.action is Action.INCONCLUSIVE]
-    message = " ".join([watch_passed(lease, env.policy.watch_s, unsure, measure), *left])
+    moved = sorted(set(lease.services) - {one.service for one in verdicts})
+    said = [watch_passed(lease, env.policy.watch_s, unsure, measure)] if verdicts else []
+    message = " ".join([*said, *left_early(lease, moved), *kept])
     await notify_watched(env, lease, message, measure)
-    return FlowResult(end=ReleaseOutcome.UNFIT if left else ReleaseOutcome.PASSED, message=message)
+    end = ReleaseOutcome.PASSED if verdicts else ReleaseOutcome.SUPERSEDED
+    return FlowResult(end=ReleaseOutcome.UNFIT if kept else end, message=message)

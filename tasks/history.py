@@ -28,7 +28,7 @@ from blocks.environment import Environment
 from playbook.errors import BadRequest
 from playbook.history.record import VERSION, Flow, Run, Step
 from playbook.lease.build import Holder
-from playbook.release.outcome import ReleaseOutcome
+from playbook.release.outcome import FOUND_NOTHING, ReleaseOutcome
 from playbook.release.plan import revision_name
 from playbook.release.version import Version
 from playbook.text import clean
@@ -38,7 +38,7 @@ PAGE = 200
 """The most that Prefect's API answers at once."""
 RATIO_S = 7200.0
 """At most so long before the end of a release its error ratio is looked for."""
-_NOTHING_HAPPENED = {ReleaseOutcome.PASSED, ReleaseOutcome.PLANNED, ReleaseOutcome.UNFIT, ReleaseOutcome.ALARMED}
+_NOTHING_HAPPENED = FOUND_NOTHING | {ReleaseOutcome.PLANNED, ReleaseOutcome.UNFIT, ReleaseOutcome.ALARMED}
 ENDS = [one.value for one in ReleaseOutcome if one not in _NOTHING_HAPPENED] + ["Failed", "Crashed", "Cancelled"]
 """The states that a retrospective or a review looks at: not the recoveries that found nothing, every ten minutes."""
 

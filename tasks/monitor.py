@@ -89,7 +89,7 @@ async def monitor(
     env: Environment, lease: Lease, policy: Policy, *, is_held: bool = True, report: Report | None = None
 ) -> tuple[Verdict, ...]:
     """Watch the canary of every service until the release can be decided. Returns a verdict for each, the severest
-    first.
+    first; in a watch, of those alone that users still have.
 
     A new process that comes here folds the whole window since the bake's start again, and so goes on with the same
     test. ``is_held``: the release still holds its services, and stops at an out-of-band change of one. ``report``: the
@@ -146,8 +146,16 @@ async def _watched(
             *(one.look(now_s) for one in observers),
             *(one.check_surroundings(lease, is_held) for one in observers),
         )
+        if in_watch:
+            observers = [one for one in observers if not one.is_left]
+        if not observers:
+            return ()
         verdicts = severest_first(judge(one.evidence, one.policy, services=len(observers)) for one in observers)
         decided = is_decided(verdicts[0])
+        if decided and in_watch:
+            await asyncio.gather(*(one.check_surroundings(lease, is_held, is_last=True) for one in observers))
+            if any(one.is_left for one in observers):
+                continue
         observer_of = {one.rollout.service: one for one in observers}
         if decided or monotonic_s() - said_at_s >= SAY_EVERY_S:
             said_at_s = monotonic_s()

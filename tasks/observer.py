@@ -51,6 +51,8 @@ class ServiceObserver:
         self.service = env.service(rollout.service)
         self.policy = self.service.telemetry.policy(policy)
         self.oom_kills: int | None = None
+        self.is_left = False
+        """in a watch: no user is on what is watched any more"""
         self._lease = lease
         self._bake_start_s = lease.bake_start_s
         self._signals = tuple(
@@ -236,22 +238,24 @@ class ServiceObserver:
         return verdict.with_queries(queries).model_copy(update={"trace": course})
 
     async def check_surroundings(self, lease: Lease, is_held: bool, *, is_last: bool = False) -> None:
-        """Every `AROUND_EVERY_S` at most: is the service still ours (where it should be), what do its logs say, was
-        anything killed?
+        """Every `AROUND_EVERY_S` at most: is the service still ours (else: still where users are), what do its logs
+        say, was anything killed?
 
-        The last look of a bake always asks. Raises: Fenced, OutOfBandChange.
+        The last look always asks. Raises: Fenced, OutOfBandChange.
         """
         if not is_last and monotonic_s() - self._looked_around_at_s < AROUND_EVERY_S:
             return
         self._looked_around_at_s = monotonic_s()
-        if is_held:
-            await self._check_ownership(lease)
+        await self._check_service(lease, is_held)
         await self._count_kills()
         await self._read_errors()
 
-    async def _check_ownership(self, lease: Lease) -> None:
+    async def _check_service(self, lease: Lease, is_held: bool) -> None:
         try:
-            change.guard(await self.env.cloud_run.snapshot(self.rollout.service), lease)
+            snapshot = await self.env.cloud_run.snapshot(self.rollout.service)
+            if is_held:
+                change.guard(snapshot, lease)
+            self.is_left = self.rollout.to_revision not in snapshot.pinned.percent
         except Transient as away:
             get_run_logger().warning("%s: could not be looked at: %s", self.rollout.service, away)
 

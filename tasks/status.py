@@ -37,7 +37,7 @@ from playbook.messages.status import (
     serving_of,
     ways_back,
 )
-from playbook.release.outcome import FlowResult, ReleaseOutcome
+from playbook.release.outcome import FOUND_NOTHING, FlowResult, ReleaseOutcome
 from playbook.release.traffic import ServiceSnapshot
 from playbook.release.version import VERSION, version_of
 from playbook.rollback.plan import preview
@@ -127,7 +127,7 @@ async def finish(outcome: FlowResult, name: str) -> None:
 def listed(run: FlowRun, outcome: FlowResult) -> bool:
     """Whether the end of this run is listed: not a look that found nothing, and not a run that moves no user."""
     tags = set(run.tags or ())
-    if tags & OBSERVING and outcome.end is ReleaseOutcome.PASSED:
+    if tags & OBSERVING and outcome.end in FOUND_NOTHING:
         return False
     return bool(tags & set(LISTED))
 
@@ -240,7 +240,7 @@ async def _ended_runs(client: PrefectClient, environment: str) -> list[FlowRun]:
 
 def _found_nothing(run: FlowRun) -> bool:
     """Whether a run that observes has nothing to tell: it passed, was cancelled, or never started."""
-    return run.start_time is None or run.state_name in (ReleaseOutcome.PASSED.value, "Cancelled")
+    return run.start_time is None or run.state_name in (*FOUND_NOTHING, "Cancelled")
 
 
 def _ended(env: Environment, run: FlowRun) -> Ended:

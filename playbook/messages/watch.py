@@ -45,6 +45,13 @@ def watch_passed(lease: Lease, watch_s: float, unsure: Sequence[str], measure: s
     return f"{said} Not certain: {unsure[0]}" if unsure else said
 
 
+def left_early(lease: Lease, moved: Sequence[str]) -> list[str]:
+    """What is said of the services ``moved``, whose users were moved on before the hour was over."""
+    if not moved:
+        return []
+    return [f"{', '.join(moved)}: users were moved off {users_have(lease)} before the watch was over; it ended there."]
+
+
 def watched(lease: Lease, environment: str, message: str, measure: str = "") -> Message:
     """How the hour went, where people read that it began."""
     text = "\n".join((f"👍 {environment.capitalize()} watch is over", message, *overridden(lease.overrides)))

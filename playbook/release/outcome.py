@@ -18,6 +18,7 @@ class ReleaseOutcome(StrEnum):
     DUPLICATE = "Duplicate"
     UNFIT = "Unfit"
     ALARMED = "Alarmed"
+    SUPERSEDED = "Superseded"
     REVERTED = "Reverted"
     REFUSED = "Refused"
     FENCED = "Fenced"
@@ -36,12 +37,15 @@ _SUCCESSES = frozenset(
         ReleaseOutcome.ROLLED_BACK,
         ReleaseOutcome.PLANNED,
         ReleaseOutcome.PASSED,
+        ReleaseOutcome.SUPERSEDED,
         ReleaseOutcome.NOTHING_TO_RELEASE,
         ReleaseOutcome.DUPLICATE,
     }
 )
 
 
+FOUND_NOTHING = frozenset({ReleaseOutcome.PASSED, ReleaseOutcome.SUPERSEDED})
+"""How a run ends that only looks, and has nothing to tell."""
 TAKEN_BACK = frozenset({ReleaseOutcome.REVERTED, ReleaseOutcome.INTERRUPTED})
 """How a release ends whose users went back before all of them had it."""
 UNTOUCHED = "Nothing was touched."

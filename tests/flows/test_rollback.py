@@ -256,6 +256,25 @@ def test_what_users_went_back_to_is_watched_and_the_outcome_is_told() -> None:
     assert told(test_env, f"since users went back to it from {NEW}") == 1
 
 
+def test_a_watch_ends_where_users_are_moved_off_what_it_watches() -> None:
+    """It says neither that the release went well nor that metrics are missing, and pages for nothing."""
+
+    async def scenario(test_env: TestEnvironment) -> TestEnvironment:
+        test_env.fixture.publish(NEW)
+        await test_env.release(NEW)
+        run = test_env.start(rollback, request=REQUEST, environment="production")
+        await test_env.ended(run)
+        assert run.end == "RolledBack"
+        await test_env.catch_up()
+        return test_env
+
+    test_env = play(scenario)
+    assert [one.end for one in watches(test_env)] == ["Superseded", "Passed"]
+    assert told(test_env, f"users were moved off {NEW} before the watch was over; it ended there.") == 1
+    assert told(test_env, f"{NEW}: no alarm in the") == 0
+    assert told(test_env, "PRODUCTION WATCH") == 0
+
+
 def test_what_users_went_back_to_turns_bad_later() -> None:
     """A page and a message name the release that users have now; a rollback is offered, and none is started."""
 
