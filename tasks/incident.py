@@ -20,11 +20,10 @@ from playbook.messages.facts import Ticket
 from playbook.messages.page import calls_of
 from playbook.messages.report import Report
 from playbook.messages.ticket import causes, findings, folded, log_commands, postmortem, rollback_ticket
-from playbook.release.plan import commit_of
-from playbook.release.version import commit_of_version, is_version
+from playbook.release.version import is_version
 from tasks.checklist import secrets_state
 from tasks.ensure import ensure
-from tasks.links import commits_url
+from tasks.links import commits_of, commits_url
 from tasks.retries import READ, TELL, WRITE, step
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "docs" / "playbooks" / "postmortem-template.md"
@@ -84,8 +83,7 @@ async def where_to_look(env: Environment, lease: Lease) -> str:
 
 async def _commits(env: Environment, lease: Lease) -> list[str]:
     """A line for each commit between what users had and this version, oldest first."""
-    new = commit_of_version(lease.version)
-    old = next(filter(None, (commit_of(one.service, one.from_revision) for one in lease.rollouts)), "")
+    old, new = commits_of(lease)
     if env.code_host is None or not (old and new) or old == new:
         return []
     compared = await env.code_host.compare(old, new)

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from blocks.environment import Environment
 from playbook.lease.lease import Decision, Lease
 from playbook.release.plan import commit_of
-from playbook.release.version import VERSION
+from playbook.release.version import commit_of_version
 from tasks.start import form_link
 
 LINK_WAITS_S = 3
@@ -48,9 +48,12 @@ def _logs(env: Environment, query: str) -> str:
 
 
 def commits_url(env: Environment, lease: Lease) -> str:
-    """What lies between the version that users had and this one; empty where either is not known."""
-    new = VERSION.fullmatch(lease.version)
-    if env.code_host is None or new is None:
-        return ""
-    old = next(filter(None, (commit_of(one.service, one.from_revision) for one in lease.rollouts)), "")
-    return env.code_host.commits_url(old, new["commit"])
+    """What this version has that the good one has not, or all that leads to it; empty where that is not known."""
+    old, new = commits_of(lease)
+    return env.code_host.commits_url(old, new) if env.code_host is not None and new else ""
+
+
+def commits_of(lease: Lease) -> tuple[str, str]:
+    """The commit of what is known to be good, and that of the version; each empty where it is not known."""
+    old = next(filter(None, (commit_of(one.service, lease.trusted(one)) for one in lease.rollouts)), "")
+    return old, commit_of_version(lease.version)

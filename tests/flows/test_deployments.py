@@ -168,6 +168,13 @@ def test_the_ticket_has_an_assignee_and_says_where_to_look() -> None:
         assert words in ticket["body"]
 
 
+def test_the_ticket_of_a_rollback_shows_what_is_taken_back() -> None:
+    """The commits from what users went back to up to what they had."""
+    calls = released(NEW, NEXT, back=True).fixture.vendors["production"].calls
+    (ticket,) = [one["body"] for one in calls if one["vendor"] == "github" and one["path"].endswith("/issues")]
+    assert f"compare/{commit(NEW)}...{commit(NEXT)}" in ticket["body"]
+
+
 def test_a_workflow_names_its_own_assignee() -> None:
     """The person who started it; a login that GitHub cannot assign leaves the ticket without one."""
     for by, assignees in (("ada (GitHub Actions)", ["ada"]), ("stranger (GitHub Actions)", None)):
