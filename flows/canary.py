@@ -14,6 +14,7 @@ from playbook.messages.hold import question
 from playbook.messages.plan import canary_share
 from playbook.messages.release_page import verdict_line
 from playbook.messages.report import Report
+from playbook.messages.words import measured
 from playbook.release.gate import JUDGE, Choice
 from tasks.announce import notify_asking, notify_holding, notify_scaled
 from tasks.each_service import finish_all
@@ -166,7 +167,7 @@ async def gate(env: Environment, report: Report) -> Report:
     """
     lease, now_s = report.lease, await clock(env)
     if now_s >= (lease.gate_deadline_s or now_s + 1):  # it was held for requests, or its process was away
-        return report.deciding(Decision.REVERT, f"No decision by the deadline. {report.verdicts[0].explanation}")
+        return report.deciding(Decision.REVERT, f"No decision by the deadline. {measured(report.verdicts[0])}")
     report = await note(report, "a person is asked")
     await notify_asking(env, report)
     answer = await ask_person(
@@ -193,7 +194,7 @@ async def gate(env: Environment, report: Report) -> Report:
             await shift_all(env, raised)
             return report.at(await save_lease(env, raised.extended_until(now_s + env.policy.bake_s, env.policy)))
         case _:
-            return report.deciding(Decision.REVERT, f"{answer}. {report.verdicts[0].explanation}")
+            return report.deciding(Decision.REVERT, f"{answer}. {measured(report.verdicts[0])}")
 
 
 async def gate_again(env: Environment, report: Report) -> Report:

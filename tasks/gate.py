@@ -230,4 +230,4 @@ async def _shown(
 
 
 def _silence(waited_s: float) -> Answer:
-    return Answer(choice=Choice.REVERT, approver=DEADLINE, reason=f"No approval within {minutes(waited_s)}")
+    return Answer(choice=Choice.REVERT, approver=DEADLINE, reason=f"No approval within {minutes(round(waited_s))}")

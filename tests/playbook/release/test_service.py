@@ -151,4 +151,4 @@ def test_a_long_drift_is_cut_and_a_previews_is_left_to_it() -> None:
 def test_ci_goes_on_where_nothing_is_left_to_do() -> None:
     """Every other end stops it."""
     good = {one.value for one in ReleaseOutcome if one.is_success}
-    assert good == {"Promoted", "RolledBack", "Planned", "Passed", "NothingToRelease", "Duplicate"}
+    assert good == {"Promoted", "RolledBack", "Planned", "Passed", "NothingToRelease", "Duplicate", "Superseded"}
