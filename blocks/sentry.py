@@ -1,6 +1,7 @@
 """Sentry: which release is deployed, so that errors are shown with the release they came with."""
 
 import datetime
+from textwrap import shorten
 from typing import ClassVar
 from urllib.parse import quote
 
@@ -67,7 +68,7 @@ class Sentry(HttpBlock):
         releases = f"/api/0/organizations/{quote(self.organization, safe='')}/releases/"
         said = {"version": version, "projects": self.projects, **({"ref": commit} if commit else {})}
         await self._service().send("POST", releases, f"to create release {version}", json=said)
-        deploys, name = f"{releases}{quote(version, safe='')}/deploys/", name[:NAME_MAX]
+        deploys, name = f"{releases}{quote(version, safe='')}/deploys/", shorten(name, NAME_MAX, placeholder="…")
         if name not in await self._service().json("GET", deploys, f"for the deploys of {version}", _names):
             deploy = {"environment": self.environment, "name": name, **{key: one for key, one in more.items() if one}}
             await self._service().send("POST", deploys, f"to note that {version} is {name}", json=deploy)
