@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from prefect import get_run_logger
 
 from blocks.environment import Environment
-from playbook.analysis.samples import CounterSeries, RevisionSamples, SeriesAnswer
-from playbook.analysis.telemetry import NAME
+from playbook.analysis.samples import NAME, CounterSeries, RevisionSamples, SeriesAnswer
 from playbook.analysis.telemetry_checks import NOT_THE_CODE, RevisionTelemetry, faults, folded, names_faults
 from playbook.errors import NoData, Refused, Transient
 from playbook.lease.lease import Lease

@@ -14,7 +14,7 @@ import functools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from playbook.analysis.counters import Batch, Fed, Keys, edges_of
@@ -60,7 +60,7 @@ def _bounds(keys: Keys, slow_s: float, very_slow_s: float) -> tuple[list[int], .
     """Where in a scrape of histograms stand all requests, those surely not slow, those maybe not, and those not
     very slow."""
     found: tuple[list[int], ...] = [], [], [], []
-    wanted = {one: _wanted(frozenset(edges), slow_s, very_slow_s) for one, edges in edges_of(keys).items()}
+    wanted = {one: _wanted(edges, slow_s, very_slow_s) for one, edges in edges_of(keys).items()}
     for place, key in enumerate(keys):
         if key.histogram is not None:
             for which in wanted[key.histogram].get(key.edge, ()):
@@ -84,9 +84,9 @@ def _wanted(edges: frozenset[float], slow_s: float, very_slow_s: float) -> dict[
     return found
 
 
-@dataclass(slots=True)
+@dataclass
 class Aligner:
-    """The state between two looks. Mutable for speed: `copy` before `feed` keeps the old one."""
+    """The state between two looks. Mutable for speed: feed one that is `unshared`."""
 
     start_s: float
     policy: Policy
@@ -99,10 +99,6 @@ class Aligner:
     closed_s: float = -math.inf
     latest_s: float = -math.inf  # last sample of the canary's requests
     open: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0.0))  # the open round
-
-    def copy(self) -> "Aligner":
-        """One that can be fed without changing this one."""
-        return replace(self, open=self.open.copy())
 
     @property
     def unread_series(self) -> tuple[CounterSeries, ...]:

@@ -88,7 +88,8 @@ def draw(service: str, moments: Sequence[Moment], panels: Sequence[Curves]) -> s
         _text(WIDTH - RIGHT, 18, "stable", "end", "tstable"),
     ]
     for number, one in enumerate(panels):
-        panel = _Panel(28 + 116 * number, 88, seconds, _round_up(max([*_known(one), 2 * one.limit])))
+        seen = (*one.canary, *one.stable, 2 * one.limit)
+        panel = _Panel(28 + 116 * number, 88, seconds, _round_up(max(filter(None, seen))))
         parts += [
             _text(LEFT, panel.y - 10, f"{service}: {one.title}", "start", "t"),
             panel.frame(),
@@ -102,10 +103,6 @@ def draw(service: str, moments: Sequence[Moment], panels: Sequence[Curves]) -> s
         "</svg>",
     ]
     return "\n".join(parts)
-
-
-def _known(panel: Curves) -> list[float]:
-    return [ratio for ratio in (*panel.canary, *panel.stable) if ratio is not None]
 
 
 def _round_up(ratio: float) -> float:

@@ -10,28 +10,33 @@
   however often they change, make no more requests than were served.
 - What the canary's first instances had counted before their first scrape is in doubt: it may be users' requests, or
   ours from before the bake. It is kept apart.
+- Where a label appears by which every counter is there several times, and alike, one copy counts.
 - A histogram that came with a bucket missing waits for its next scrape.
 
-Every series of every instance comes here at every look, so what is usual takes the shortest way: known counters that
-did not fall. Only the instances of which anything else is true are looked at scrape by scrape, in time.
+Every series comes here at every look, so known counters that did not fall take the shortest way. Only instances of
+which anything else is true are looked at scrape by scrape, in time.
 """
 
 import functools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import islice
 from operator import sub
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from playbook.analysis.samples import CounterSeries, Labels, Observation, Sides, increment
+from playbook.analysis.samples import INSTANCE_LABEL, NAME, CounterSeries, Labels, Observation, Sides, increment
 
 Keys = tuple[Labels, ...]
 Twin = tuple[float | str | None, ...]
+Mutable = TypeVar("Mutable")
 COUNTER_MAX = 2.0**53  # a float counts no further. A value above it is no count.
 YOUNG = 2  # scrapes: an instance of the canary that appears later than this after its revision was born since
 AWAY = 1.9  # scrapes without a sample, after which an instance was away
 NEXT = 0.9  # scrapes between two names of an instance, at least
+ALIKE_MIN = 100  # requests before it means something that two series are alike, or that none is a user's
+ALIKE = 0.02
 
 
 class Batch(NamedTuple):
@@ -45,16 +50,17 @@ class Batch(NamedTuple):
 
     def parts(self, number: Callable[[float], int]) -> dict[int, tuple[Keys, Sequence[float]]]:
         """The series and the values by the number of their instant."""
-        first, last = number(min(self.at)), number(max(self.at))  # it rises with time
-        if first == last:
-            return {first: (self.keys, self.values)}
         of = {at_s: number(at_s) for at_s in set(self.at)}
-        found: dict[int, tuple[list[Labels], list[float]]] = defaultdict(lambda: ([], []))
-        for key, at_s, value in zip(self.keys, self.at, self.values, strict=True):
-            keys, values = found[of[at_s]]
-            keys.append(key)
-            values.append(value)
-        return {one: (tuple(keys), values) for one, (keys, values) in found.items()}
+        where = [of[at_s] for at_s in self.at]
+        counts, found, first = sorted(Counter(where).items()), dict[int, tuple[Keys, Sequence[float]]](), 0
+        if len(counts) == 1:
+            return {where[0]: (self.keys, self.values)}
+        order = sorted(range(len(where)), key=where.__getitem__)
+        keys, values = tuple([self.keys[place] for place in order]), [self.values[place] for place in order]
+        for one, count in counts:
+            found[one] = keys[first : first + count], values[first : first + count]
+            first += count
+        return found
 
 
 class Fed(NamedTuple):
@@ -68,26 +74,30 @@ class _Read(NamedTuple):
     """What some series are."""
 
     instances: list[str]  # of each
-    places: dict[str, list[int]]  # of each instance
     buckets: list[tuple[Labels, int]]  # how many of each histogram are there
     each: frozenset[Labels]
 
 
 @functools.lru_cache(maxsize=1024)
 def _read(keys: Keys) -> _Read:
-    places: dict[str, list[int]] = defaultdict(list)
-    for place, key in enumerate(keys):
-        places[key.instance].append(place)
     buckets = Counter([key.histogram for key in keys if key.histogram is not None])
-    return _Read([key.instance for key in keys], places, list(buckets.items()), frozenset(keys))
+    return _Read([key.instance for key in keys], list(buckets.items()), frozenset(keys))
 
 
-def edges_of(keys: Iterable[Labels]) -> dict[Labels, set[float]]:
+def unshared(one: Mutable) -> Mutable:
+    """A copy with dictionaries of its own: it can be changed without changing ``one``."""
+    made = object.__new__(type(one))
+    vars(made).update({name: value.copy() if type(value) is dict else value for name, value in vars(one).items()})
+    return made
+
+
+@functools.lru_cache(maxsize=1024)
+def edges_of(keys: Keys) -> Mapping[Labels, frozenset[float]]:
     """The upper edges of each histogram (seconds)."""
-    found: dict[Labels, set[float]] = defaultdict(set)
+    found: dict[Labels, frozenset[float]] = defaultdict(frozenset)
     for key in keys:
         if key.histogram is not None and key.edge is not None:
-            found[key.histogram].add(key.edge)
+            found[key.histogram] |= {key.edge}
     return found
 
 
@@ -98,6 +108,22 @@ def _by_twin(keys: Iterable[Labels]) -> dict[Twin, list[Labels]]:
     return found
 
 
+def doubled(counts: Mapping[Labels, float]) -> tuple[str, list[str]] | None:
+    """The label, with its values, by which alone every counter is there several times, as of replicated servers: the
+    copies are close together, on requests enough to mean something."""
+    for name in sorted({name for key in counts for name, _ in key} - {NAME, INSTANCE_LABEL, "status", "le"}):
+        groups: dict[frozenset[tuple[str, str]], dict[str, float]] = defaultdict(dict)
+        for key, count in counts.items():
+            groups[frozenset(item for item in key if item[0] != name)][dict(key).get(name, "")] = count
+        copies = {frozenset(group) for group in groups.values()}
+        ranges = [(min(group.values()), max(group.values())) for group in groups.values()]
+        if len(copies) > 1 or min(map(len, copies)) < 2 or any(b - a > max(2.0, ALIKE * b) for a, b in ranges):
+            continue
+        if "replica" in name or max(most for _, most in ranges) >= ALIKE_MIN:
+            return name, sorted(copies.pop())
+    return None
+
+
 def _is_within(counts: Mapping[Twin, float], others: Mapping[Twin, float]) -> bool:
     """Whether none of these is above the other, and of a histogram none between two edges."""
     more = {twin: others.get(twin, 0.0) - counts.get(twin, 0.0) for twin in {**counts, **others}}
@@ -105,9 +131,9 @@ def _is_within(counts: Mapping[Twin, float], others: Mapping[Twin, float]) -> bo
     return min(more.values(), default=0.0) >= 0 and rising == sorted(rising)
 
 
-@dataclass(slots=True)
+@dataclass
 class Side:
-    """The canary or stable in the answers to one query. Mutable for speed: `copy` keeps the old one."""
+    """The canary or stable in the answers to one query. Mutable for speed: feed one that is `unshared`."""
 
     is_canary: bool
     scrape_s: float
@@ -124,45 +150,20 @@ class Side:
     buckets: dict[Labels, frozenset[float]] = field(default_factory=dict)  # those of each
     latest_s: float = -math.inf
 
-    def copy(self) -> "Side":
-        """One that can be fed without changing this one."""
-        return replace(
-            self,
-            seen=self.seen.copy(),
-            values=self.values.copy(),
-            lent=self.lent.copy(),
-            first_s=self.first_s.copy(),
-            last_s=self.last_s.copy(),
-            falls=self.falls.copy(),
-            partial=self.partial.copy(),
-            buckets=self.buckets.copy(),
-        )
-
     def new(self, group: Iterable[CounterSeries], ahead_s: float) -> Batch:
         """The samples that are new; none later than ``ahead_s``, and none that is no number."""
-        seen, never_s, least, most = self.seen, -math.inf, -COUNTER_MAX, COUNTER_MAX
-        keys, at, values, many = list[Labels](), list[float](), list[float](), list[CounterSeries]()
+        seen, never_s = self.seen, -math.inf
+        keys, at, values = list[Labels](), list[float](), list[float]()
         for one in group:
-            samples, key = one.samples, one.key
-            if not samples:
+            samples, before_s = one.samples, seen.get(one.key, never_s)
+            if not samples or samples[-1][0] <= before_s:
                 continue
-            (at_s, value), before_s = samples[-1], seen.get(key, never_s)
-            if at_s <= before_s:
-                continue
-            if len(samples) > 1 and not samples[-2][0] <= before_s:
-                many.append(one)
-            elif never_s < at_s <= ahead_s and least <= value <= most:  # as at most looks
-                keys.append(key)
-                at.append(at_s)
-                values.append(value)
-        for one in many:
-            before_s = seen.get(one.key, never_s)
-            after = [
-                (at_s, value) for at_s, value in one.samples if before_s < at_s <= ahead_s and least <= value <= most
-            ]
-            keys += [one.key] * len(after)
-            at += [at_s for at_s, _ in after]
-            values += [value for _, value in after]
+            is_one = len(samples) > 1 and samples[-2][0] <= before_s
+            for at_s, value in samples[-1:] if is_one else samples:
+                if before_s < at_s <= ahead_s and -COUNTER_MAX <= value <= COUNTER_MAX:
+                    keys.append(one.key)
+                    at.append(at_s)
+                    values.append(value)
         seen.update(zip(keys, at, strict=True))
         self.latest_s = max(self.latest_s, max(at, default=never_s))
         return Batch(self.is_canary, tuple(keys), at, values)
@@ -174,44 +175,42 @@ class Side:
         read = _read(keys)
         times = dict(zip(read.instances, at, strict=True))
         grown = list(map(sub, values, map(self.values.get, keys, values)))
-        odd = self._odd(new, read, times, min(grown) < 0)
-        own: dict[str, dict[Labels, float]] = {instance: {} for instance in odd}
+        odd = self._odd(new, read, times, grown)
+        own = {instance: dict[Labels, float]() for instance in odd}
         for key, value in self.values.items() if odd else ():
             if key.instance in own:
                 own[key.instance][key] = value
-        self.values.update(zip(keys, values, strict=True))
+        usual = zip(keys, values, strict=True)
+        self.values.update(usual if not odd else [one for one in usual if one[0].instance not in odd])
         self.last_s.update(times if not odd else {one: at_s for one, at_s in times.items() if one not in odd})
-        scrapes: dict[tuple[float, str], list[int]] = defaultdict(list)
-        for instance in odd & times.keys():
-            for place in read.places[instance]:
-                scrapes[at[place], instance].append(place)
-                self.values.pop(keys[place], None)
-            self.values.update(own[instance])
+        scrapes: dict[tuple[float, str], dict[Labels, int]] = defaultdict(dict)
+        for place, key in enumerate(keys) if odd else ():
+            if key.instance in odd:
+                scrapes[at[place], key.instance][key] = place
         doubtful: dict[int, float] = {}
         for (at_s, instance), places in sorted(scrapes.items()):
-            place_of = {keys[place]: place for place in places}
-            scrape = self._whole(instance, {key: values[place] for key, place in place_of.items()})
+            scrape = self._whole(instance, {key: values[place] for key, place in places.items()})
             more, in_doubt = self._scraped(at_s, instance, scrape, own, requests) if scrape else ({}, ())
-            for key, place in place_of.items():
+            for key, place in places.items():
                 grown[place] = more.get(key, 0.0)
-            doubtful |= {place_of[key]: scrape[key] for key in in_doubt}
+            doubtful |= {places[key]: scrape[key] for key in in_doubt}
         return new._replace(values=grown, doubtful=doubtful)
 
-    def _odd(self, new: Batch, read: _Read, times: Mapping[str, float], have_fallen: bool) -> set[str]:
+    def _odd(self, new: Batch, read: _Read, times: Mapping[str, float], grown: Sequence[float]) -> set[str]:
         """The instances that must be looked at scrape by scrape. ``times``: their last instants."""
         keys, known = new.keys, self.values
         if len(read.each) < len(keys) or [*map(times.__getitem__, read.instances)] != new.at:
             return times.keys() | self.last_s.keys()  # more than one scrape of an instance
         odd = {key.instance for key in read.each.difference(known).union(self.replaced & read.each)}
         odd |= {one.instance for one, count in read.buckets if count != len(self.buckets.get(one, ()))}
-        if have_fallen:
-            odd |= {key.instance for key, value in zip(keys, new.values, strict=True) if value < known.get(key, value)}
         odd |= self.lent.keys() & times.keys()
-        others = [one for one, at_s in times.items() if self._is_other(one, at_s)]
+        if min(grown) < 0:
+            odd |= {instance for instance, more in zip(read.instances, grown, strict=True) if more < 0}
+        others = {one for one, at_s in times.items() if self._is_other(one, at_s)}
         if others:  # and who may have gone on there: those that had not counted more
-            counts = {keys[place]: new.values[place] for one in others for place in read.places[one]}
+            counts = {key: value for key, value in zip(keys, new.values, strict=True) if key.instance in others}
             most = max(self._totals(counts).values())
-            odd.update(others, self.last_s.keys() - {key.instance for key, value in known.items() if value > most})
+            odd |= others | (self.last_s.keys() - {key.instance for key, value in known.items() if value > most})
         return odd
 
     def _is_other(self, instance: str, at_s: float) -> bool:
@@ -220,7 +219,7 @@ class Side:
 
     def _whole(self, instance: str, scrape: dict[Labels, float]) -> dict[Labels, float]:
         """The scrape without histograms that lack a bucket which they had before."""
-        found = edges_of(scrape)
+        found = edges_of(tuple(scrape))
         for histogram, edges in found.items():
             if not edges <= self.buckets.get(histogram, frozenset()):
                 self.edges |= edges
@@ -241,22 +240,36 @@ class Side:
     ) -> tuple[dict[Labels, float], list[Labels]]:
         """What the counters of one scrape grew by, and those whose first value is in doubt. ``own``: the counters of
         those instances that matter."""
-        mine, is_other = own[instance], self._is_other(instance, at_s)
-        is_counted = self._is_born_since(instance, at_s) or requests._is_born_since(instance, at_s)
+        mine, is_other, held_back = own[instance], self._is_other(instance, at_s), self.lent.pop(instance, {})
         grown, doubtful = {key: value - mine.get(key, math.inf) for key, value in scrape.items()}, list[Labels]()
-        if min(grown.values()) >= 0 and not (is_other or instance in self.lent) and self.replaced.isdisjoint(scrape):
-            mine.update(scrape)  # as usual
-            self.values.update(scrape)
-            self.last_s[instance] = at_s
-            return grown, doubtful
-        if any(value < mine.get(key, value) for key, value in scrape.items()):
-            self.falls[instance] = self.falls.get(instance, 0) + 1
-            for key in mine:  # it started again: all of its counters begin at zero
-                del self.values[key]
-            mine.clear()
-        gone = self._gone_on(instance, scrape, own) if is_counted and is_other else None
-        before, held_back = mine if gone is None else own[gone], self.lent.pop(instance, {})
-        returned = self.replaced.intersection(scrape)
+        if is_other or held_back or min(grown.values()) < 0 or not self.replaced.isdisjoint(scrape):
+            if mine and 2 * len(mine.keys() & scrape) <= len(scrape) and (copies := doubled(scrape)):
+                name, values = copies  # of those that are known, if any; the others are left out at each scrape
+                kept = next((dict(key)[name] for key in scrape if key in mine and name in dict(key)), values[0])
+                scrape = {key: value for key, value in scrape.items() if dict(key).get(name, "") == kept}
+            if any(value < mine.get(key, value) for key, value in scrape.items()):
+                self.falls[instance] = self.falls.get(instance, 0) + 1
+                for key in mine:  # it started again: all of its counters begin at zero
+                    del self.values[key]
+                mine.clear()
+            is_counted = self._is_born_since(instance, at_s) or requests._is_born_since(instance, at_s)
+            gone = self._gone_on(instance, scrape, own) if is_counted and is_other else None
+            grown, doubtful = self._grown_of(scrape, mine if gone is None else own[gone], is_counted, gone is not None)
+            for twin, keys in _by_twin(scrape).items() if held_back and not is_other else ():
+                grown[keys[0]] += held_back.get(twin, 0.0)
+        mine.update(scrape)
+        self.values.update(scrape)
+        self.first_s.setdefault(instance, at_s)
+        self.last_s[instance] = at_s
+        self.born_s = min(self.born_s, at_s)
+        return grown, doubtful
+
+    def _grown_of(
+        self, scrape: Mapping[Labels, float], before: Mapping[Labels, float], is_counted: bool, is_renamed: bool
+    ) -> tuple[dict[Labels, float], list[Labels]]:
+        """The same, once it is known what it had counted ``before``, maybe under another name (``is_renamed``).
+        ``is_counted``: what is new counts from zero."""
+        returned, doubtful = self.replaced.intersection(scrape), list[Labels]()
         self.replaced -= returned
         born = [key for key in scrape if key not in before or key in returned]
         left = _by_twin(key for key in before if key not in scrape and key not in self.replaced) if born else {}
@@ -266,43 +279,33 @@ class Side:
                 total = math.fsum(map(scrape.__getitem__, keys))
                 grown |= dict.fromkeys(keys, 0.0)
                 grown[keys[0]] = increment(total, math.fsum(map(before.__getitem__, left[twin])))
-                self.replaced |= frozenset(left[twin]) if gone is None else frozenset()
-            elif is_counted or gone is not None:
+                self.replaced |= frozenset(() if is_renamed else left[twin])
+            elif is_counted or is_renamed:
                 grown |= {key: scrape[key] - before.get(key, 0.0) for key in keys}
             elif self.is_canary:
                 doubtful += keys
-        for twin, keys in _by_twin(scrape).items() if held_back and not is_other else ():
-            grown[keys[0]] += held_back.get(twin, 0.0)
-        mine.update(scrape)
-        self.values.update(scrape)
-        self.first_s.setdefault(instance, at_s)
-        self.last_s[instance] = at_s
-        self.born_s = min(self.born_s, at_s)
         return grown, doubtful
 
     def _gone_on(
         self, instance: str, scrape: Mapping[Labels, float], own: Mapping[str, dict[Labels, float]]
     ) -> str | None:
         """The instance that this one may be: none of its counters is above what is there now, or below what was there.
-        Of several, the one with the most, so that nothing is counted twice."""
+        Of several, the one with the most, so that nothing is counted twice; the next one says what is held back."""
         now, then = self._totals(scrape), self._totals(own[instance])
         highest, since_s = max(now.values()), self.last_s.get(instance, -math.inf) + NEXT * self.scrape_s
         ranked = sorted(
-            (sum(value for key, value in theirs.items() if key not in self.replaced), name)
-            for name, theirs in own.items()
-            if theirs and name != instance and self.last_s[name] >= since_s and 0 < max(theirs.values()) <= highest
+            [
+                (sum(value for key, value in theirs.items() if key not in self.replaced), name)
+                for name, theirs in own.items()
+                if theirs and name != instance and self.last_s[name] >= since_s and 0 < max(theirs.values()) <= highest
+            ],
+            reverse=True,
         )
-        found = [("", then)]
-        for _, name in ranked[::-1]:
-            totals = self._totals(own[name])
-            if _is_within(then, totals) and _is_within(totals, now):
-                found.insert(-1, (name, totals))
-                if len(found) > 2:
-                    break
-        gone, most = found[0]
-        if gone and not self.buckets:  # of latencies, less is enough
-            least = found[1][1]
-            self.lent[gone] = {twin: max(0.0, total - least.get(twin, 0.0)) for twin, total in most.items()}
+        totals = ((name, self._totals(own[name])) for _, name in ranked)
+        fit = (one for one in totals if _is_within(then, one[1]) and _is_within(one[1], now))
+        (gone, most), (_, least) = [*islice(fit, 2), ("", then), ("", then)][:2]
+        if gone and _is_within(least, most):
+            self.lent[gone] = {twin: total - least.get(twin, 0.0) for twin, total in most.items()}
         return gone or None
 
     def _totals(self, counts: Mapping[Labels, float]) -> dict[Twin, float]:
@@ -337,7 +340,7 @@ class Sources:
             said: Sides = observation.of(query)
             if not (said.canary or said.stable):
                 continue
-            stable, canary = of[query] = sides[0].copy(), sides[1].copy()
+            stable, canary = of[query] = unshared(sides[0]), unshared(sides[1])
             pairs = ((canary, canary.new(said.canary, ahead_s)), (stable, stable.new(said.stable, ahead_s)))
             new = [(side, batch) for side, batch in pairs if batch.keys]
             if not new:

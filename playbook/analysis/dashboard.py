@@ -182,10 +182,10 @@ def _row(number: int, title: str, y: int) -> Json:
 
 def _timeseries(number: int, panel: Panel, place: Json) -> Json:
     unit = "percentunit" if isinstance(panel.signal, Ratio | Share) else "short"
-    steps: list[Json] = [{"color": "green", "value": None}]
+    below, above = ("red", "green") if panel.is_floor else ("green", "red")
+    steps: list[Json] = [{"color": below, "value": None}]
     if panel.limit is not None:
-        good, bad = ("red", "green") if panel.is_floor else ("green", "red")
-        steps = [{"color": good, "value": None}, {"color": bad, "value": panel.limit}]
+        steps.append({"color": above, "value": panel.limit})
     limit = "compared with stable" if panel.limit is None else f"limit {panel.limit:g}"
     return {
         "id": number,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from playbook.analysis.alignment import Aligner, Round
-from playbook.analysis.counters import Sources
+from playbook.analysis.counters import Sources, unshared
 from playbook.analysis.levels import BLOCK, Block, Lasting, Latency, Level, Recent, Saturation, Tests, Window
 from playbook.analysis.policy import Policy
 from playbook.analysis.samples import CounterSeries, Dispersion, Observation, RevisionSamples, dispersion
@@ -121,7 +121,7 @@ class Evidence(NamedTuple):
         if not math.isfinite(observation.now_s):  # a clock that is none: what was seen counts, and no time passes
             observation = replace(observation, now_s=self.now_s)
         sources, fed = self.sources.after(observation, observation.now_s + self.policy.freshness_s)
-        aligner = self.aligner.copy()
+        aligner = unshared(self.aligner)
         rounds = aligner.feed(fed)
         kills = [k for k in (self.oom_kills, observation.oom_kills) if k is not None]
         grown = self
@@ -204,8 +204,7 @@ class Evidence(NamedTuple):
     @property
     def stable_since(self) -> Window:
         """What stable has reported after the last round: a canary that users have left ends none any more."""
-        m, y = self.aligner.open["m"], self.aligner.open["y"]
-        return Window(m, y)
+        return Window(self.aligner.open["m"], self.aligner.open["y"])
 
     def stable_peak(self, test: Ceiling) -> float:
         """The highest e-value that ``test`` ever had of stable; folded only where the canary or stable is blamed."""
@@ -290,9 +289,8 @@ class Evidence(NamedTuple):
         bursts are known, and until the window is whole: it weighs too much beside few requests."""
         is_whole = at_s - self.bake_start_s >= self.policy.literal_window_s
         x = window.x if is_whole and not self.bursty else window.x - window.worst
-        return (
-            self._enough(window) and window.x >= self.policy.errors_min and x > self.policy.error_ratio_max * window.n
-        )
+        is_enough = self._enough(window) and window.x >= self.policy.errors_min
+        return is_enough and x > self.policy.error_ratio_max * window.n
 
     def _enough(self, window: Window) -> bool:
         """Whether there are requests enough for a bare ratio to mean something."""

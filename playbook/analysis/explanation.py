@@ -14,11 +14,10 @@ SHARED = " Stable fails too, so the cause is probably shared and a rollback may 
 def sentence(
     reason: Reason, evidence: Evidence, policy: Policy, *, bound: float, eta_s: float | None, left_s: float
 ) -> str:
-    """Why the verdict is what it is. ``bound``: the error ratio ruled out; ``left_s``: seconds of bake left."""
-    text = _against(reason, evidence, policy)
-    text = text or _missing(reason, evidence, policy) or _held(reason, evidence, policy)
-    if text is None:
-        text = _counted(reason, evidence, policy, bound, eta_s)
+    """Why the verdict is what it is, where no signal of [[signals]] decided. ``bound``: the error ratio ruled out;
+    ``left_s``: seconds of bake left."""
+    text = _against(reason, evidence, policy) or _missing(reason, evidence, policy)
+    text = text or _held(reason, evidence, policy) or _counted(reason, evidence, policy, bound, eta_s)
     if evidence.set_aside_s and reason is not Reason.SHARED_CAUSE:
         text = f"{text} Stable failed too for {evidence.set_aside_s:.0f} s, which are not counted."
     return f"{text} {left_s:.0f} s of the bake are left." if left_s and not reason_decides(reason) else text
@@ -47,9 +46,7 @@ def _against(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
         killed = "1 instance" if evidence.oom_kills == 1 else f"{evidence.oom_kills} instances"
         return f"{killed} of {evidence.canary} killed for lack of memory; the limit is 0."
     text = _errors(evidence, policy)
-    if reason is Reason.ERRORS_REGRESSED:
-        return f"{text} Stable's is {counted(evidence.stable_bake)}."
-    return text
+    return f"{text} Stable's is {counted(evidence.stable_bake)}." if reason is Reason.ERRORS_REGRESSED else text
 
 
 def _errors(evidence: Evidence, policy: Policy) -> str:
@@ -103,8 +100,6 @@ def _missing(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
                 f"No evidence of {'CPU' if name == 'cpu' else name} use: nothing was received in {seconds:.0f} s. "
                 f'Check the {name} query in [queries], or say allow_unseen = ["{name}"] in [policy].'
             )
-        case Reason.SIGNAL_UNKNOWN:
-            return f"No evidence: a signal was not received in {seconds:.0f} s. Check its query in [[signals]]."
         case Reason.OOM_UNKNOWN:
             return (
                 f"The logs did not answer in {seconds:.0f} s, so it is not known whether instances were killed for "
@@ -131,8 +126,6 @@ def _held(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
                 f"{evidence.doubtful.x:,.0f} of {evidence.doubtful.n:,.0f} requests failed before the first scrape of "
                 f"{evidence.canary}; since then {evidence.bake.x:,.0f} of {evidence.bake.n:,.0f}. {asks}"
             )
-        case Reason.SIGNAL_HELD | Reason.SIGNAL_BREACHED:
-            return f"1 signal of [[signals]] is beyond its limit. {asks}"
         case Reason.NEW_ERRORS:
             return (
                 f"{evidence.canary} logged {len(evidence.new_errors)} kinds of errors that stable does not have: "

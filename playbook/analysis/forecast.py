@@ -138,16 +138,13 @@ class Rules:
         worst = _worst(errors / scrapes, scrapes) * (2 if self.phi_hat >= 2 else 1)
         rolled_back = _at_least(max(self.least, policy.error_ratio_max * requests + worst + 1e-9), errors)
         band = max(math.ceil(self.least) - 1, int(policy.error_ratio_investigate * requests + worst))
-        most = min(band, max(self._most_promoted(requests), self._most_promoted_small(requests, scrapes)))
+        most_promoted = _most_errors(requests, self.phi_hat, policy.alpha_promote, policy.error_ratio_max)
+        most = min(band, max(most_promoted, self._most_promoted_small(requests, scrapes)))
         held = _at_least(most + 1, errors) if most >= 0 else 0.0
         return max(rolled_back, held) >= SURE
 
-    def _most_promoted(self, requests: float) -> int:
-        """The most errors with which so many requests rule out 0.5 %; -1: none would do."""
-        policy = self.policy
-        return _most_errors(requests, self.phi_hat, policy.alpha_promote, policy.error_ratio_max)
-
     def _most_promoted_small(self, requests: float, scrapes: float) -> int:
+        """The most errors with which the step `promote` is taken; -1: none would do."""
         policy, seen, phi = self.policy, requests, self.phi_hat
         if phi >= SINGLE_MAX:
             seen, phi = scrapes * (1 - math.exp(-requests / scrapes)), 1.0
@@ -172,9 +169,7 @@ def _one(service: str, traffic: Traffic, policy: Policy, percent: int, percent_m
     rules, per_s = Rules(policy, traffic.phi_hat), traffic.per_s
     scrapes = policy.bake_s / policy.scrape_s
     plain = None if per_s is None else rules.bake(percent, policy.bake_s, per_s)
-    chosen = plain
-    if per_s and plain:
-        chosen = _chosen(rules, plain, per_s, max(percent, percent_max))
+    chosen = _chosen(rules, plain, per_s, max(percent, percent_max)) if per_s and plain else plain
     return Forecast(
         service=service,
         traffic=traffic,
@@ -194,7 +189,6 @@ def _chosen(rules: Rules, plain: Bake, per_s: float, percent_max: int) -> Bake:
     the policy's bounds does, the most that they allow."""
     shares = ((percent, plain.bake_s) for percent in range(plain.percent, percent_max + 1))
     bakes = ((percent_max, bake_s) for bake_s in longer(plain.bake_s, rules.policy.bake_max_s))
-    percent, bake_s = plain.percent, plain.bake_s
     for percent, bake_s in (*shares, *bakes):
         if rules.promotes(per_s * percent / 100 * bake_s) >= SURE:
             break
@@ -214,8 +208,6 @@ def _with_bake(one: Forecast, policy: Policy, percent: int, percent_max: int, ba
     if bake_s <= one.bake_s or per_s is None:
         return replace(one, bake_s=bake_s)
     rules = Rules(policy, one.traffic.phi_hat)
-    if not per_s:
-        return replace(one, bake_s=bake_s, chosen=rules.bake(percent, bake_s, per_s))
     bakes = (rules.bake(share, bake_s, per_s) for share in range(percent, max(percent, percent_max) + 1))
     chosen = next((bake for bake in bakes if bake.promotes >= SURE), rules.bake(one.percent, bake_s, per_s))
     return replace(one, bake_s=bake_s, chosen=chosen, percent=chosen.percent)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 from typing import NamedTuple, Self
 
 from playbook.analysis.alignment import LATENCY_COUNTS, Round
@@ -34,7 +35,8 @@ class Window(NamedTuple):
 
     def plus(self, n: float, x: float, before: float) -> "Window":
         """With one more round; ``before``: bad ones of the round before that may belong to the same burst."""
-        return Window(self.n + n, self.x + x, max(self.worst, before + x))
+        worst = before + x
+        return Window(self.n + n, self.x + x, worst if worst > self.worst else self.worst)
 
     @property
     def ratio(self) -> float:
@@ -54,7 +56,15 @@ def lately(rounds: tuple[Round, ...], seen: Round, length_s: float) -> tuple[Rou
     return (*rounds[gone:], seen)
 
 
-PLACES = {name: place for place, name in enumerate(Round._fields)}
+def window(rounds: Sequence[Round], requests: str, bad: str, bursty: bool = False) -> Window:
+    """Any two counts of these rounds, by their names. A burst lies within one round, or where they are ``bursty`` in
+    two in a row."""
+    n, found = sum(map(FIELD[requests], rounds)), list(map(FIELD[bad], rounds))
+    pairs = [a + b for a, b in pairwise(found)] if bursty else []
+    return Window(n, sum(found), max(pairs or found, default=0.0))
+
+
+FIELD = {name: itemgetter(place) for place, name in enumerate(Round._fields)}
 
 
 class Recent(NamedTuple):
@@ -70,13 +80,11 @@ class Recent(NamedTuple):
         return self._replace(rounds=lately(self.rounds, seen, self.length_s))
 
     def of(self, requests: str, bad: str) -> Window:
-        """Any two counts of `Round`, by their names, with their worst burst."""
-        rounds, n_at, x_at = self.rounds, PLACES[requests], PLACES[bad]
+        """Any two counts of `Round`, by their names."""
+        rounds = self.rounds
         if bad in LATENCY_COUNTS and rounds and rounds[0].at_s <= self.latency_from_s:
             rounds = tuple([one for one in rounds if one.at_s > self.latency_from_s])
-        found = [one[x_at] for one in rounds]
-        n, x = sum([one[n_at] for one in rounds]), sum(found)
-        return Window(n, x, worst_burst(found, self.bursty) if x else 0.0)
+        return window(rounds, requests, bad, self.bursty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +204,8 @@ class Block(NamedTuple):
 
     def plus(self, seen: Round, share: float) -> "Block":
         """With one more round."""
-        n, x, m, y = self.n + seen.n, self.x + seen.x, self.m + seen.m, self.y + seen.y
-        return Block(self.rounds + 1, n, x, m, y, seen.y, self.share + share)
+        rounds, n, x, m, y, _, before = self
+        return Block(rounds + 1, n + seen.n, x + seen.x, m + seen.m, y + seen.y, seen.y, before + share)
 
     def next(self) -> "Block":
         """The block after this one: it begins with stable's last errors."""
@@ -233,10 +241,3 @@ class Saturation(NamedTuple):
         dt_s = min(seen.at_s - since_s, policy.freshness_s)
         seconds = max(0.0, self.seconds + (dt_s if level > line else -dt_s))
         return Saturation(seconds, self.held or seconds >= policy.saturation_s, level, seen.at_s)
-
-
-def worst_burst(bad: Sequence[float], bursty: bool) -> float:
-    """The most bad requests that may be one burst: those of one scrape, or of two in a row where bursts are known."""
-    if not bursty:
-        return max(bad, default=0.0)
-    return max((a + b for a, b in pairwise(bad)), default=sum(bad))

@@ -41,10 +41,27 @@ class Finding(NamedTuple):
 
 
 def find(evidence: Evidence, policy: Policy, services: int, scaled: bool, at_end: bool) -> tuple[Evidence, Finding]:
-    """What holds first, in the order that `judge` gives, and the evidence that it rests on."""
-    if policy.shared_cause is SharedCause.HOLD:
-        return _unless_shared(evidence, policy, services, scaled, at_end)
-    return evidence, _found(evidence, policy, services, scaled, at_end)
+    """What holds first, in the order that `judge` gives, and the evidence that it rests on.
+
+    Where the policy holds for a shared cause, that is the evidence without it. A canary that is surely worse than
+    stable, or was killed for memory, is judged as always.
+    """
+    if policy.shared_cause is SharedCause.ROLLBACK or evidence.relative.peak >= services / policy.alpha_relative:
+        return evidence, _found(evidence, policy, services, scaled, at_end)
+    left = without_shared(evidence, policy)
+    found = _found(left, policy, services, scaled, at_end)
+    is_against, state = found.action in SPEAKS_AGAINST, found.state
+    waits = Finding(Action.INCONCLUSIVE if at_end else Action.CONTINUE, Reason.SHARED_CAUSE)
+    if found.reason is Reason.OOM_KILLED:
+        return left, found
+    if is_against and state and not isinstance(state.signal, Ratio):  # it is not known when it was beyond its limit
+        return left, waits._replace(reason=Reason.SIGNAL_HELD, state=state) if left.set_aside_s else found
+    if is_against:
+        is_sure = _found(settled(left), policy, services, scaled, at_end).action in SPEAKS_AGAINST
+        return left, found if is_sure or evidence.age_s > policy.freshness_s else waits
+    needed_s = policy.coverage_min * min(policy.bake_s, policy.horizon_s)
+    too_little = at_end and bool(left.set_aside_s) and left.covered_s < needed_s
+    return left, waits if too_little or fails_now(evidence, policy) else found
 
 
 def _found(evidence: Evidence, policy: Policy, services: int, scaled: bool, at_end: bool) -> Finding:
@@ -57,33 +74,6 @@ def _found(evidence: Evidence, policy: Policy, services: int, scaled: bool, at_e
         if found:
             return found._replace(action=Action.ROLLBACK) if scaled else found
     return _at_end(evidence, policy, services) if at_end else _meanwhile(evidence, policy, services)
-
-
-def _unless_shared(
-    evidence: Evidence, policy: Policy, services: int, scaled: bool, at_end: bool
-) -> tuple[Evidence, Finding]:
-    """What is found where the policy holds for a shared cause, and the evidence that it rests on.
-
-    A canary that is surely worse than stable, or was killed for memory, is judged as always.
-    """
-    if evidence.relative.peak >= services / policy.alpha_relative:
-        return evidence, _found(evidence, policy, services, scaled, at_end)
-    left = without_shared(evidence, policy)
-    found = _found(left, policy, services, scaled, at_end)
-    waits = found._replace(
-        action=Action.INCONCLUSIVE if at_end else Action.CONTINUE, reason=Reason.SHARED_CAUSE, state=None
-    )
-    if found.reason is Reason.OOM_KILLED:
-        return left, found
-    state = found.state if found.action in SPEAKS_AGAINST else None
-    if state and not isinstance(state.signal, Ratio):  # it is not known when it was beyond its limit
-        return left, waits._replace(reason=Reason.SIGNAL_HELD, state=state) if left.set_aside_s else found
-    if found.action in SPEAKS_AGAINST:
-        sure = _found(settled(left), policy, services, scaled, at_end).action in SPEAKS_AGAINST
-        return left, found if sure or evidence.age_s > policy.freshness_s else waits
-    needed_s = policy.coverage_min * min(policy.bake_s, policy.horizon_s)
-    too_little = at_end and bool(left.set_aside_s) and left.covered_s < needed_s
-    return left, waits if too_little or fails_now(evidence, policy) else found
 
 
 def _against(evidence: Evidence, policy: Policy, services: int) -> Finding | None:
@@ -122,11 +112,9 @@ def _too_slow(evidence: Evidence, policy: Policy, services: int = 1) -> bool:
 
 def _unseen(evidence: Evidence, policy: Policy) -> Reason | None:
     """What is missing from the telemetry, if anything is."""
-    if not evidence.rounds and evidence.age_s > policy.freshness_s:
-        return Reason.TELEMETRY_MISSING
-    if evidence.age_s > policy.freshness_s:
-        return Reason.TELEMETRY_STALE
-    return None
+    if evidence.age_s <= policy.freshness_s:
+        return None
+    return Reason.TELEMETRY_STALE if evidence.rounds else Reason.TELEMETRY_MISSING
 
 
 def _meanwhile(evidence: Evidence, policy: Policy, services: int) -> Finding:
@@ -134,16 +122,19 @@ def _meanwhile(evidence: Evidence, policy: Policy, services: int) -> Finding:
     no_traffic = not evidence.bake.n and evidence.now_s - evidence.bake_start_s > policy.freshness_s
     doubt = Reason.FIRST_REQUESTS_FAILED if _first_failed(evidence, policy) else None
     faulty = Reason.TELEMETRY_FAULTY if telemetry_fault(evidence, policy) else None
-    if held := doubt or _unseen(evidence, policy) or faulty or _held(evidence, policy):
+    held = doubt or _unseen(evidence, policy) or faulty or _held(evidence, policy)
+    if held := held or (Reason.NO_TRAFFIC if no_traffic else None):
         return Finding(Action.CONTINUE, held)
-    if no_traffic:
-        return Finding(Action.CONTINUE, Reason.NO_TRAFFIC)
     if found := _breached(evidence, Breach.HOLD, services, False):
         return found._replace(action=Action.CONTINUE)
+    return Finding(Action.CONTINUE, _doubted(evidence, policy, services) or Reason.COLLECTING)
+
+
+def _doubted(evidence: Evidence, policy: Policy, services: int) -> Reason | None:
+    """Errors that are no reason to roll back, and too many to promote."""
     if _in_band(evidence, policy):
-        return Finding(Action.CONTINUE, Reason.ERRORS_IN_BAND)
-    worse = _is_worse(evidence, policy, services)
-    return Finding(Action.CONTINUE, Reason.ERRORS_WORSE if worse else Reason.COLLECTING)
+        return Reason.ERRORS_IN_BAND
+    return Reason.ERRORS_WORSE if _is_worse(evidence, policy, services) else None
 
 
 def _first_failed(evidence: Evidence, policy: Policy) -> bool:
@@ -201,25 +192,16 @@ def _at_end(evidence: Evidence, policy: Policy, services: int) -> Finding:
         return Finding(Action.INCONCLUSIVE, held)
     if found := _breached(evidence, Breach.HOLD, services, True) or _breached(evidence, Breach.SCALE, services, True):
         return found._replace(action=Action.INCONCLUSIVE, reason=Reason.SIGNAL_HELD)
-    if absent := _absent(evidence):
-        return Finding(Action.INCONCLUSIVE, Reason.SIGNAL_UNKNOWN, absent)
-    if _in_band(evidence, policy):
-        return Finding(Action.INCONCLUSIVE, Reason.ERRORS_IN_BAND)
-    if _is_worse(evidence, policy, services):
-        return Finding(Action.INCONCLUSIVE, Reason.ERRORS_WORSE)
+    for state in evidence.signals.states:
+        if state.signal.absence is Absence.HOLD and not state.is_seen:
+            return Finding(Action.INCONCLUSIVE, Reason.SIGNAL_UNKNOWN, state)
+    if doubted := _doubted(evidence, policy, services):
+        return Finding(Action.INCONCLUSIVE, doubted)
     if policy.new_errors is NewErrors.HOLD and evidence.new_errors:
         return Finding(Action.INCONCLUSIVE, Reason.NEW_ERRORS)
     if outlook.bound(evidence, policy) >= line:
         return Finding(Action.INCONCLUSIVE, Reason.TOO_FEW_REQUESTS)
     return Finding(Action.PROMOTE, Reason.HEALTHY)
-
-
-def _absent(evidence: Evidence) -> State | None:
-    """The first signal that was never seen, and whose absence holds."""
-    for state in evidence.signals.states:
-        if state.signal.absence is Absence.HOLD and not state.is_seen:
-            return state
-    return None
 
 
 def _unknown(evidence: Evidence, policy: Policy) -> Reason | None:

@@ -15,7 +15,7 @@ from playbook.analysis.policy import Policy
 from playbook.analysis.sequential import ALONE
 from playbook.analysis.status import status_of
 
-INSTANCE_LABEL = "instance"
+INSTANCE_LABEL, NAME = "instance", "__name__"
 ALONE_MIN = 30  # errors that must have been seen before it is known that they come alone
 
 

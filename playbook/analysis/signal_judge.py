@@ -1,6 +1,6 @@
 """What each signal of [[signals]] says: whether it is a breach, in which words, and its row on the card."""
 
-from dataclasses import replace
+import functools
 
 from playbook.analysis.explanation import counted, percent
 from playbook.analysis.levels import Window
@@ -109,8 +109,8 @@ def _ratio_sentence(name: str, state: State, signal: Ratio) -> str:
         return f"{name}: nothing was counted."
     column, one = found
     lately, _ = one.lately
-    if signal.above_s is not None:
-        name = f"{name}: slower than {column:g} s" if isinstance(column, float) else name
+    if isinstance(column, float):
+        name = f"{name}: slower than {column:g} s"
     if signal.limit is not None and max(one.bake.ratio, lately.ratio) > signal.limit:
         seen = lately if lately.ratio > signal.limit else one.bake
         return f"{name}: {counted(seen)}; the limit is {percent(signal.limit)}."
@@ -132,20 +132,22 @@ def unknown(state: State) -> str:
 
 def reading(states: SignalStates, state: State, services: int) -> SignalReading:
     """Its row on the card."""
-    signal = state.signal
-    row = SignalReading(name=signal.name, slot=signal.name, threshold=getattr(signal, "limit", None))
+    signal, share = state.signal, states.canary_share
+    row = functools.partial(SignalReading, name=signal.name, slot=signal.name)
     match signal:
         case Ratio():
             tests = services * max(1, len(state.compared)) if signal.factor is not None else services
-            row = replace(row, factor=signal.factor, evidence_needed=tests / signal.alpha)
-            if found := _worst(state, signal):
-                n, x, peak = found[1].bake.n, found[1].bake.x, max(found[1].ceiling.peak, found[1].relative.peak)
-                row = replace(row, requests=int(n), bad=int(x), ratio=x / n if n else None, evidence=peak)
+            row = functools.partial(
+                row, threshold=signal.limit, factor=signal.factor, evidence_needed=tests / signal.alpha
+            )
+            if (found := _worst(state, signal)) is None:
+                return row()
+            n, x, peak = found[1].bake.n, found[1].bake.x, max(found[1].ceiling.peak, found[1].relative.peak)
+            return row(requests=int(n), bad=int(x), ratio=x / n if n else None, evidence=peak)
         case Share():
-            row = replace(
-                row,
+            return row(
                 ratio=_share(state) if state.recent else None,
-                threshold=None if states.canary_share is None else signal.at_least * states.canary_share,
+                threshold=None if share is None else signal.at_least * share,
                 is_minimum=True,
                 evidence=state.share.peak,
                 evidence_needed=services / signal.alpha,
@@ -153,7 +155,6 @@ def reading(states: SignalStates, state: State, services: int) -> SignalReading:
         case Gauge():
             is_minimum = signal.limit is None
             threshold = signal.at_least if is_minimum else signal.limit
-            row = replace(row, ratio=state.level, threshold=threshold, is_minimum=is_minimum, is_number=True)
+            return row(ratio=state.level, threshold=threshold, is_minimum=is_minimum, is_number=True)
         case Count():
-            row = replace(row, bad=int(state.events) if state.is_seen else None)
-    return row
+            return row(threshold=signal.limit, bad=int(state.events) if state.is_seen else None)

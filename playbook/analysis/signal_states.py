@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from playbook.analysis.alignment import Round
-from playbook.analysis.counters import Batch, Fed, Side, Sources
-from playbook.analysis.levels import Block, Lasting, Level, Window, lasting_tests, lately
+from playbook.analysis.counters import Batch, Fed, Keys, Side, Sources, unshared
+from playbook.analysis.levels import Block, Lasting, Level, Window, lasting_tests, lately, window
 from playbook.analysis.policy import Policy
 from playbook.analysis.samples import Labels
 from playbook.analysis.sequential import Ceiling, Onset, Relative, Shortfall
@@ -27,6 +27,7 @@ has to be known when the bake ends, and the edges of a long block weigh less."""
 RATIOS = (1.5, 3.0, 10.0, 100.0)
 START = (0.1, 0.1, 0.2, 0.15, 0.15, 0.15, 0.15)
 """How the initial 1 is spread over the three bets and the tilts of `RATIOS`."""
+Part = tuple[bool, int, tuple[Keys, Sequence[float]]]  # of the canary or not, its stretch, and what counters grew by
 NO_SHARE = Level((0.0,) * 4)  # before the first comparison with the share of users
 
 
@@ -46,18 +47,13 @@ class Compared(NamedTuple):
     @property
     def lately(self) -> tuple[Window, Window]:
         """Canary and stable in the last minutes."""
-        rounds = self.recent
-        worst = max((one.x for one in rounds), default=0.0)
-        return (
-            Window(sum(one.n for one in rounds), sum(one.x for one in rounds), worst),
-            Window(sum(one.m for one in rounds), sum(one.y for one in rounds)),
-        )
+        return window(self.recent, "n", "x"), window(self.recent, "m", "y")
 
 
 NOTHING = Compared(Level(()), Level(()), Lasting.of())  # before the first stretch
 
 
-@dataclass(slots=True)
+@dataclass
 class State:
     """Where one signal stands. ``is_seen``: the canary had a sample of it."""
 
@@ -74,11 +70,6 @@ class State:
     timers: dict[Labels, tuple[float, float, float]] = field(default_factory=dict)  # seconds beyond, last time, level
     is_held: bool = False
     events: float = 0.0  # of a count; of a share, the canary's requests
-
-    def copy(self) -> "State":
-        """One that can be fed without changing this one."""
-        bins = {index: cells.copy() for index, cells in self.bins.items()}
-        return replace(self, bins=bins, compared=self.compared.copy(), timers=self.timers.copy())
 
     @property
     def level(self) -> float | None:
@@ -115,8 +106,12 @@ class SignalStates:
 
     def after(self, fed: Mapping[str, Fed], sources: Sources) -> "SignalStates":
         """The signals with what is new."""
+        parts = {
+            query: [(batch.is_canary, *part) for batch in new.grown for part in batch.parts(self._index).items()]
+            for query, new in fed.items()
+        }
         return self._with(
-            self._after(one.copy(), fed, sources) if any(query in fed for query in one.signal.queries) else one
+            one if fed.keys().isdisjoint(one.signal.queries) else self._after(unshared(one), fed, parts, sources)
             for one in self.states
         )
 
@@ -142,7 +137,7 @@ class SignalStates:
     def _with(self, states: Iterable[State]) -> "SignalStates":
         return SignalStates(self.start_s, self.policy, self.canary_share, list(states))
 
-    def _after(self, state: State, fed: Mapping[str, Fed], sources: Sources) -> State:
+    def _after(self, state: State, fed: Mapping[str, Fed], parts: Mapping[str, list[Part]], sources: Sources) -> State:
         signal = state.signal
         for query in signal.queries:
             if new := fed.get(query):
@@ -150,7 +145,7 @@ class SignalStates:
                 if isinstance(signal, Gauge):
                     self._level(state, signal, new.samples)
                 elif signal.is_of_counters:
-                    self._count(state, query, new.grown)
+                    self._count(state, query, parts[query])
                 else:
                     self._changes(state, new.samples)
         if isinstance(signal, (Ratio, Share)):
@@ -184,18 +179,17 @@ class SignalStates:
             if batch.is_canary:
                 yield from zip(batch.at, batch.keys, batch.values, strict=True)
 
-    def _count(self, state: State, query: str, grown: Sequence[Batch]) -> None:
+    def _count(self, state: State, query: str, parts: Iterable[Part]) -> None:
         """File what counters grew by under the stretch that it belongs to."""
-        for batch in grown:
-            least = state.next_own if batch.is_canary else state.next_pair
-            for index, (keys, values) in batch.parts(self._index).items():
-                if index < 0:  # from before the bake
-                    continue
-                if isinstance(state.signal, Count):
-                    state.events += sum(values) if batch.is_canary else 0.0
-                    continue
-                cells = state.bins.setdefault(max(index, least), {})
-                add(cells, batch.is_canary, keys, values, state.signal, query, self.policy)
+        for is_canary, index, (keys, values) in parts:
+            if index < 0:  # from before the bake
+                continue
+            if isinstance(state.signal, Count):
+                state.events += sum(values) if is_canary else 0.0
+                continue
+            index = max(index, state.next_own if is_canary else state.next_pair)
+            cells = state.bins[index] = state.bins.get(index, {}).copy()
+            add(cells, is_canary, keys, values, state.signal, query, self.policy)
 
     def _index(self, at_s: float) -> int:
         """The stretch that an instant belongs to; below 0 before the bake."""
@@ -206,13 +200,11 @@ class SignalStates:
         signal = state.signal
         stable, canary = sides
         own = self._complete(canary.latest_s)
-        pair = self._complete(min(canary.latest_s, stable.latest_s))
-        if isinstance(signal, Ratio) and signal.limit is not None and own > state.next_own:
+        pair = self._complete(min(canary.latest_s, stable.latest_s)) if signal.of_stable else own
+        if isinstance(signal, Ratio) and signal.limit is not None:
             for index in sorted(index for index in state.bins if state.next_own <= index < own):
                 self._against_limit(state, signal, index, sides)
         state.next_own = max(state.next_own, own)
-        if not signal.of_stable:
-            pair = own
         for index in range(min(state.bins, default=pair), pair):
             cells = state.bins.pop(index, None)
             if cells is None:
@@ -239,46 +231,34 @@ class SignalStates:
         """The comparison with the limit after a stretch that began at ``since_s``."""
         assert signal.limit is not None
         policy, test = self.policy, Ceiling.at(signal.limit, self.policy.phi_floor)
-        share, own = before.own.spend(seen.at_s - since_s, policy.horizon_s)
-        masses = test.step(before.ceiling.masses or test.nothing, share, seen.n, seen.x)
-        return Compared(
-            before.ceiling.at(masses, own.cash),
-            before.relative,
-            before.lasting.after(lasting_tests(signal.limit, signal.limit, policy), seen, policy, alone=False),
-            before.block,
-            before.bake.plus(seen.n, seen.x, 0.0),
-            before.stable,
-            lately(before.recent, seen, self.policy.literal_window_s) if signal.factor is None else before.recent,
-            own,
-            () if signal.breach is Breach.HOLD else (*before.past, (since_s, seen)),
-        )
+        ceiling, relative, lasting, block, bake, stable, recent, own, past = before
+        share, own = own.spend(seen.at_s - since_s, policy.horizon_s)
+        ceiling = ceiling.at(test.step(ceiling.masses or test.nothing, share, seen.n, seen.x), own.cash)
+        lasting = lasting.after(lasting_tests(signal.limit, signal.limit, policy), seen, policy, alone=False)
+        bake = bake.plus(seen.n, seen.x, 0.0)
+        recent = lately(recent, seen, policy.literal_window_s) if signal.factor is None else recent
+        past = () if signal.breach is Breach.HOLD else (*past, (since_s, seen))
+        return Compared(ceiling, relative, lasting, block, bake, stable, recent, own, past)
 
     def _against_stable(self, state: State, signal: Ratio, index: int, cells: Bin, sides: tuple[Side, Side]) -> None:
         assert signal.factor is not None
-        test = Relative(signal.factor, self.policy.phi_floor, ratios=RATIOS, start=START)
-        length = max(3, round(self.policy.literal_window_s / self.policy.scrape_s / BLOCKS))
-        share, state.pair = state.pair.spend(self._dt_s(state.pair, index), self.policy.horizon_s)
+        policy, end_s = self.policy, self._end_s(index)
+        length = max(3, round(policy.literal_window_s / policy.scrape_s / BLOCKS))
+        share, state.pair = state.pair.spend(self._dt_s(state.pair, index), policy.horizon_s)
         if self._is_settling(signal, index):
             return
-        for column, (n, x, m, y) in pairs(signal, cells, sides, self.policy, with_stable=True).items():
-            before = state.compared.get(column, NOTHING)
-            relative, block = before.relative, before.block
+        for column, (n, x, m, y) in pairs(signal, cells, sides, policy, with_stable=True).items():
+            seen = Round(end_s, policy.scrape_s, n, x, m, y)
+            ceiling, relative, lasting, block, bake, stable, recent, own, past = state.compared.get(column, NOTHING)
             if block.rounds == length:  # until then what the block has is what its start had
+                test = Relative(signal.factor, policy.phi_floor, ratios=RATIOS, start=START)
                 masses = relative.masses or test.nothing
                 masses = test.step(masses, block.share, block.n, block.x, block.m, block.y + y)
                 relative, block = relative.at(masses, state.pair.cash + share), block.next()
-            seen = self._stretch(index, n, x, m, y)
-            state.compared[column] = Compared(
-                before.ceiling,
-                relative,
-                before.lasting,
-                block.plus(seen, share),
-                before.bake.plus(n, x, 0.0) if signal.limit is None else before.bake,
-                before.stable.plus(m, y, 0.0),
-                lately(before.recent, seen, self.policy.literal_window_s),
-                before.own,
-                before.past,
-            )
+            block, stable = block.plus(seen, share), stable.plus(m, y, 0.0)
+            bake = bake.plus(n, x, 0.0) if signal.limit is None else bake
+            recent = lately(recent, seen, policy.literal_window_s)
+            state.compared[column] = Compared(ceiling, relative, lasting, block, bake, stable, recent, own, past)
 
     def _against_share(self, state: State, index: int, cells: Bin) -> None:
         assert isinstance(state.signal, Share)
@@ -289,7 +269,7 @@ class SignalStates:
             # One of the two was not seen: with the next stretch if that comes soon. After a gap neither counts: what a
             # process that started again meanwhile had answered is lost.
             if gap <= GAP:
-                following = state.bins.setdefault(index + 1, {})
+                following = state.bins[index + 1] = state.bins.get(index + 1, {}).copy()
                 for cell, count in cells.items():
                     following[cell] = following.get(cell, 0.0) + count
             return

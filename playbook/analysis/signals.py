@@ -72,18 +72,18 @@ class _Signal(Frozen):
     @property
     def queries(self) -> tuple[str, ...]:
         """What must be asked of the canary for it."""
-        return tuple(filter(None, (getattr(self, name, "") for name in ("query", "total", "bad"))))
+        return tuple(filter(None, map(vars(self).get, ("query", "total", "bad"))))
 
     @property
     def of_stable(self) -> tuple[str, ...]:
         """What must be asked of stable, too: where the two are compared."""
-        is_compared = isinstance(self, Share) or getattr(self, "factor", None) is not None
+        is_compared = isinstance(self, Share) or vars(self).get("factor") is not None
         return self.queries if is_compared else ()
 
     @property
     def is_of_counters(self) -> bool:
         """Whether its queries give counters, not levels."""
-        return not (isinstance(self, Gauge) or getattr(self, "changes", False))
+        return not (isinstance(self, Gauge) or vars(self).get("changes"))
 
 
 class Ratio(_Signal):
@@ -199,15 +199,13 @@ POLICY_FIELDS: dict[tuple[str, str], str] = {
 """Where each number of the playbook's table is set: row and key to the field of [policy]."""
 
 
-_LEVELS: tuple[tuple[str, Unseen], ...] = (("CPU", "cpu"), ("memory", "memory"))
-
-
 def playbook_table(policy: Policy) -> Signals:
     """The playbook's own signals, as rows. Their limits are set in [policy]; see `POLICY_FIELDS`."""
 
     def absence(name: Unseen) -> Absence:
         return Absence.ALLOW if name in policy.allow_unseen else Absence.HOLD
 
+    levels: tuple[tuple[str, Unseen], ...] = (("CPU", "cpu"), ("memory", "memory"))
     return (
         Ratio(
             name="errors (5xx)",
@@ -240,7 +238,7 @@ def playbook_table(policy: Policy) -> Signals:
                 breach=Breach.HOLD,
                 absence=absence(query),
             )
-            for name, query in _LEVELS
+            for name, query in levels
         ),
         Count(name="OOM kills", query="oom_kills", breach=Breach.ROLLBACK, absence=absence("oom_kills")),
     )

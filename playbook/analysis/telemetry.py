@@ -13,13 +13,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from playbook.analysis.samples import CounterSeries, RevisionSamples
+from playbook.analysis.samples import NAME, CounterSeries, RevisionSamples
 from playbook.analysis.status import Codes, status_of
 from playbook.base import Written
 
 STATUS = "status"
 AS_WRITTEN = "status_as_written"  # keeps two series apart whose words mean the same status
-NAME = "__name__"
 SECONDS_MAX = 300.0  # no histogram of requests has an edge above this many seconds, unless its edges are milliseconds
 IN_MS, IN_S = re.compile(r"(?i)(?:_|^)(?:ms|millis(?:econds)?)(?:_|$)"), re.compile(r"(?i)(?:_|^)(?:s|seconds)(?:_|$)")
 

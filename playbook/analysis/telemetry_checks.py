@@ -5,23 +5,20 @@ nothing about the code: the release is held or reverted without blaming it.
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from playbook.analysis.counters import Side
+from playbook.analysis.counters import ALIKE_MIN, Side, doubled
 from playbook.analysis.policy import Policy
-from playbook.analysis.samples import INSTANCE_LABEL, CounterSeries, RevisionSamples
+from playbook.analysis.samples import INSTANCE_LABEL, NAME, CounterSeries, RevisionSamples
 from playbook.analysis.status import status_of
-from playbook.analysis.telemetry import NAME, TelemetryForm, Unit, edges_of, single
+from playbook.analysis.telemetry import TelemetryForm, Unit, edges_of, single
 
 UNJUDGED = "cannot be judged; this says nothing about the code."
 NOT_THE_CODE = f"Its metrics {UNJUDGED}"  # stands in the reason of every release that is taken back for its telemetry
 FALLS_MIN = 2  # one fall is a restart
 FALLS_SHARE = 0.2  # of the scrapes: an instance that restarts does so more rarely
-ALIKE_MIN = 100  # requests before it means something that two series are alike, or that none is a user's
-ALIKE = 0.02
 INTERVAL_MAX = 1.5  # scrape intervals of the policy that may lie between two scrapes
 LONGEST_REQUEST_S = 3600.0  # Cloud Run ends a request then, at the latest
 SHOWN = 6
@@ -214,31 +211,12 @@ def names_faults(side: Side) -> Iterator[str]:
 
 
 def _doubled(requests: Sequence[CounterSeries]) -> Iterator[str]:
-    names = {name for one in requests for name in one.labels} - {NAME, INSTANCE_LABEL}
-    for name in sorted(names):
-        groups: dict[frozenset[tuple[str, str]], dict[str, CounterSeries]] = defaultdict(dict)
-        for one in requests:
-            rest = frozenset(item for item in one.labels.items() if item[0] != name)
-            groups[rest][one.labels.get(name, "")] = one
-        copies = {frozenset(group) for group in groups.values()}
-        if len(copies) == 1 and len(next(iter(copies))) > 1 and _are_alike(groups.values(), is_named="replica" in name):
-            values = sorted(next(iter(copies)))
-            yield (
-                f"every request is counted {len(values)} times: the series differ in {name} ({_listed(values)}) alone, "
-                f'as those of replicated Prometheus servers do. Add "{name}" to telemetry.replica_labels.'
-            )
-            return
-
-
-def _are_alike(groups: Iterable[dict[str, CounterSeries]], *, is_named: bool) -> bool:
-    """Whether the series of each group are the same counter: close together, on requests enough to mean something."""
-    most = 0.0
-    for group in groups:
-        counts = [_newest(one) for one in group.values()]
-        most = max(most, *counts)
-        if max(counts) - min(counts) > max(2.0, ALIKE * max(counts)):
-            return False
-    return is_named or most >= ALIKE_MIN
+    if found := doubled({one.key: _newest(one) for one in requests}):
+        name, values = found
+        yield (
+            f"every request is counted {len(values)} times: the series differ in {name} ({_listed(values)}) alone, "
+            f'as those of replicated Prometheus servers do. Add "{name}" to telemetry.replica_labels.'
+        )
 
 
 def _unmatched(new: RevisionTelemetry, stable: RevisionTelemetry | None, policy: Policy) -> Iterator[str]:

@@ -14,18 +14,7 @@ from playbook.analysis.shared_cause import is_latency_shared, is_shared
 from playbook.base import Frozen
 from playbook.incident.decision_matrix import Reason, Severity, Trigger, row_for
 
-__all__ = [
-    "Action",
-    "Reason",
-    "Severity",
-    "SignalReading",
-    "Trigger",
-    "Verdict",
-    "against",
-    "judge",
-    "severest_first",
-    "worst",
-]
+__all__ = ["Action", "Reason", "Verdict", "against", "alarming", "judge", "severest_first"]
 
 
 class Verdict(Frozen):
@@ -61,11 +50,10 @@ def judge(evidence: Evidence, policy: Policy, *, services: int = 1, scaled: bool
     [[signals]] that rolls back; p95 above 5 s or another signal that scales (SCALE, or ROLLBACK once ``scaled``). Then,
     until the bake's end, CONTINUE. At the end: errors measured above 0.5 %; first requests that failed; telemetry
     missing, stale or partial; no traffic; a signal that was never seen; a hold (latency, CPU, memory, a signal); errors
-    in the 0.1-0.5 % band; errors surely worse than stable's; too few requests; and only then PROMOTE. No data never
-    promotes.
+    in the 0.1-0.5 % band; errors surely worse than stable's; too few requests; and only then PROMOTE.
 
     ``services``: of the release; the chance of a wrong ROLLBACK is split over them. ``scaled``: more instances were
-    tried already; evidence that knows it (`Evidence.after_scaling`) need not be told.
+    tried already; evidence that knows it need not be told.
     Raises: ValueError, when ``policy`` is not the one the evidence was folded with (a longer bake is fine).
     Source: playbook 3 and 8; docs/judge.md.
     """
@@ -84,14 +72,6 @@ def severest_first(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
     """
     actions = list(Action)
     return tuple(sorted(verdicts, key=lambda v: (actions.index(v.action), v.severity or "P9")))
-
-
-def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """The verdict that speaks for a release of several services. Raises: ValueError when there is none."""
-    ordered = severest_first(verdicts)
-    if not ordered:
-        raise ValueError("a release has at least one service, so at least one verdict")
-    return ordered[0]
 
 
 def against(verdicts: Iterable[Verdict]) -> Verdict | None:

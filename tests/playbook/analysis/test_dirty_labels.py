@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Callable, Iterable
+from typing import ClassVar
 
 import pytest
 
@@ -175,6 +176,45 @@ def test_a_healthy_canary_with_an_early_error_is_not_rolled_back(named: Named) -
     assert verdict.action is not Action.ROLLBACK, verdict.explanation
 
 
+class Replicated(Process):
+    """One that two servers scrape at the same instants from 400 s on, one of them until 700 s."""
+
+    before: ClassVar[dict[str, str]] = {}
+
+    def samples(self, named: Named) -> tuple[list[CounterSeries], list[CounterSeries]]:
+        """Each sample once for each server."""
+        requests, latency = (
+            [
+                CounterSeries({**one.labels, **more}, one.samples)
+                for one in kind
+                for ((at_s, _),) in [one.samples]
+                for more in self.servers(at_s)
+            ]
+            for kind in super().samples(named)
+        )
+        return requests, latency
+
+    def servers(self, at_s: float) -> list[dict[str, str]]:
+        """What tells them apart."""
+        both = [{"monitor": "a"}, {"monitor": "b"}]
+        return [self.before] if at_s <= 400 else both if at_s <= 700 else both[1:]
+
+
+class SecondServer(Replicated):
+    """The same, where the first server has its label from the beginning."""
+
+    before: ClassVar[dict[str, str]] = {"monitor": "a"}
+
+
+@pytest.mark.parametrize("kind", [Replicated, SecondServer])
+def test_a_replica_that_appears_in_mid_bake_counts_nothing_twice(kind: type[Process]) -> None:
+    """Nor is anything lost when the server ends whose samples were counted."""
+    evidence, _ = baked([kind(0, 20, 0.1), kind(1, 3, 0, 2.3)], clean)
+    truth, _ = baked([Process(0, 20, 0.1), Process(1, 3, 0, 2.3)], clean)
+    assert (evidence.bake, evidence.latency.bake) == (truth.bake, truth.latency.bake)
+    assert evidence.bake.n > 18_000
+
+
 def born_at(scrape: int) -> Process:
     """A pod that lives for one scrape; its counters begin with it, 3 s before."""
     pod = Process(scrape, 20, 0, 0.0)
@@ -212,10 +252,21 @@ def test_an_instance_that_is_scraped_again_was_no_other() -> None:
     new = CounterSeries({"instance": "c", "status": "200"}, tuple((5.0 * k + 4, 30.0 * (k - 5)) for k in range(6, 20)))
     evidence = blank()
     for now_s in range(0, 101, 5):
-        look = RevisionSamples(requests=cut((old, busy, new), now_s - 20.0, float(now_s)))
-        evidence = evidence.observe(Observation(float(now_s), look))
+        requests = cut((old, busy, new), now_s - 20.0, float(now_s))
+        evidence = evidence.observe(Observation(float(now_s), RevisionSamples(requests, tuple(timed(requests)))))
     assert [one.n for one in evidence.rounds[5:9]] == [500, 500, 530, 530]
     assert evidence.bake.n == 500 * 18 + 30 * 13  # the last round is open
+    assert [one.timed for one in evidence.rounds[5:9]] == [500, 500, 530, 530]
+    assert [one.slow for one in evidence.rounds[5:9]] == [125, 125, 132.5, 132.5]
+
+
+def timed(requests: Iterable[CounterSeries]) -> Iterable[CounterSeries]:
+    """A histogram of these requests, a quarter of them slower than 2 s."""
+    for one in requests:
+        for edge in EDGES:
+            share = 0.75 if edge in ("0.5", "2") else 1
+            samples = tuple((at_s, share * value) for at_s, value in one.samples)
+            yield CounterSeries({"instance": one.key.instance, "le": edge}, samples)
 
 
 EDGES_IN_TURN = {"2": "2.5", "0.5": "0.7"}

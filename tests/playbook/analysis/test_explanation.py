@@ -62,7 +62,6 @@ CASES: dict[str, tuple[Reason, Evidence, str]] = {
     "no durations": (Reason.LATENCY_UNKNOWN, seen(bake=Window(1200, 0)), "none of 1,200 requests has a duration."),
     "no CPU": (Reason.CPU_UNKNOWN, BLANK, "No evidence of CPU use: nothing was received in 600 s. Check the cpu query"),
     "no memory": (Reason.MEMORY_UNKNOWN, BLANK, "of memory use: nothing was received in 600 s. Check the memory query"),
-    "no signal": (Reason.SIGNAL_UNKNOWN, BLANK, "a signal was not received in 600 s."),
     "no logs": (Reason.OOM_UNKNOWN, BLANK, "The logs did not answer in 600 s"),
     "slow, then nothing": (
         Reason.LATENCY_5S,
@@ -85,7 +84,6 @@ CASES: dict[str, tuple[Reason, Evidence, str]] = {
         seen(bake=Window(500, 1)),
         "requests failed before the first scrape of backend-new; since then 1 of 500.",
     ),
-    "a signal": (Reason.SIGNAL_HELD, BLANK, "1 signal of [[signals]] is beyond its limit. A person decides"),
     "new errors": (
         Reason.NEW_ERRORS,
         seen(new_errors=("KeyError: a", "OSError")),

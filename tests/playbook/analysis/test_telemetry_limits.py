@@ -7,9 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from playbook.analysis.policy import Policy
-from playbook.analysis.samples import CounterSeries
+from playbook.analysis.samples import NAME, CounterSeries
 from playbook.analysis.signals import Absence, Breach, Count, Gauge, Ratio, for_service, playbook_table
-from playbook.analysis.telemetry import NAME, TelemetryForm, edges_of
+from playbook.analysis.telemetry import TelemetryForm, edges_of
 from playbook.analysis.telemetry_checks import fall_often
 
 
