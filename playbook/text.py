@@ -126,11 +126,18 @@ _SECRET_FORMS = (
 _SIGN_IN = re.compile(r"\b(Bearer|Basic|token)([ =:]{1,3})[\w.~+/=-]{8,2000}", re.IGNORECASE)
 _USER_INFO = re.compile(r"(://)(?:[^\s/@:]{0,200}:[^\s/]{1,500}|[^\s/@:?#]{16,200})@")
 """To the last @: a password may hold one. A long name alone is a token, as in Sentry's DSN."""
+_NAMES = (
+    r"password|passwd|passphrase|(?<=_)pass|\bpwd|credential|accountkey|secret|token|api[_-]?key|private[_-]?key"
+    "|authorization|cookie|signature|(?<=[?&])sig"
+)
 _NAMED = re.compile(
-    r"""((?:password|passwd|passphrase|(?<=_)pass|\bpwd|credential|accountkey|secret|token|api[_-]?key|private[_-]?key|authorization|cookie)[\w-]{0,20})"""
-    r"""(["']?\s{0,3}[=:]\s{0,3}["']?)(?!<secret>)[^\s"',;&<>]{1,2000}""",
+    rf"""((?:{_NAMES})[\w-]{{0,20}})(["']?\s{{0,3}}[=:]\s{{0,3}})"""
+    r"""(?:"(?!<secret>)(?:\\.|[^"\\]){1,2000}(?P<double>")|'(?!<secret>)(?:\\.|[^'\\]){1,2000}(?P<single>')"""
+    r"""|(?P<open>["']?)(?!<secret>)[^\s"',;&<>]{1,2000})""",
     re.IGNORECASE,
 )
+"""A value in quotes is masked to the closing one: a passphrase has spaces."""
+_FLAG = re.compile(rf"""(--?[\w-]{{0,30}}(?:{_NAMES})[\w-]{{0,20}}\s{{1,3}})[^\s<-]\S{{0,2000}}""", re.IGNORECASE)
 SHORTEST_SECRET = 6
 """A shorter value is not masked by value: it would turn up in ordinary words."""
 
@@ -146,4 +153,9 @@ def mask(text: str, secrets: Iterable[str] = ()) -> str:
         text = form.sub(MASK, text)
     text = _SIGN_IN.sub(rf"\1\2{MASK}", text)
     text = _USER_INFO.sub(rf"\1{MASK}@", text)
-    return _NAMED.sub(rf"\1\2{MASK}", text)
+    return _FLAG.sub(rf"\1{MASK}", _NAMED.sub(_without_value, text))
+
+
+def _without_value(found: re.Match[str]) -> str:
+    closing = found["double"] or found["single"] or ""
+    return f"{found[1]}{found[2]}{closing or found['open'] or ''}{MASK}{closing}"

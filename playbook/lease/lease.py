@@ -30,6 +30,10 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 """Names of services and revisions: DNS labels. Anything else is none, and is never part of a command."""
 PLACE = re.compile(r"--project=[a-z0-9:.-]{1,100} --region=[a-z0-9-]{1,40}")
 IMAGE = re.compile(r"[A-Za-z0-9._/:@-]{1,500}")
+WORDS = re.compile(r"""[^\x00-\x1f\x7f-\x9f\u2028\u2029<>`|;&$\\"']{1,300}""")
+"""What a release or an incident may be called: one line, and nothing that a chat or a shell would obey."""
+EPOCH_MAX = 10**11 - 10**6
+"""An epoch that is read must leave room for those to come."""
 ROLLOUTS_MAX = 100
 
 
@@ -194,6 +198,8 @@ class Lease(Stored):
             found.append("place is not gcloud's flags")
         if any(not IMAGE.fullmatch(one.image) for one in self.rollouts):
             found.append("an image is no name of an image")
+        if not all(map(WORDS.fullmatch, (self.release_id, self.version))):
+            found.append("its release has no name of ours")
         if not all(map(is_uuid, self.runs)):
             found.append("flow_run_id is no UUID")
         return found

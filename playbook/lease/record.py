@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from playbook.base import Frozen
 from playbook.errors import Refused
 from playbook.lease import first_edition
-from playbook.lease.lease import AnyLease, Epoch, Lease, Seconds, Stored
+from playbook.lease.lease import EPOCH_MAX, NAME, WORDS, AnyLease, Epoch, Lease, Seconds, Stored
 from playbook.release.promotion import Promotion
 from playbook.release.request import Measure
 from playbook.release.traffic import Scaling, ServiceSnapshot, TrafficSplit
@@ -149,11 +149,11 @@ class Record(Stored):
                 if PARTICIPANT in found
                 else None,
                 epoch=int(found.get(EPOCH, "0")),
-                last_good=_PROMOTIONS.validate_json(found.get(LAST_GOOD, "[]"), extra="ignore"),
+                last_good=_PROMOTIONS.validate_json(found.get(LAST_GOOD, "[]"), extra="ignore")[:KEEP_LAST_GOOD],
                 mitigation=Mitigation.model_validate_json(found[MITIGATION], extra="ignore")
                 if MITIGATION in found
                 else None,
-                incidents=tuple(filter(None, found.get(INCIDENTS, "").split(","))),
+                incidents=tuple(filter(None, found.get(INCIDENTS, "").split(",")))[-KEEP_INCIDENTS:],
             )
         except ValidationError as wrong:
             first = wrong.errors(include_url=False, include_input=False)[0]
@@ -172,6 +172,17 @@ class Record(Stored):
         found = ["it carries a lease and points to one"] if self.lease and self.participant else []
         if held is not None and held.epoch != self.epoch:
             found.append(f"the lease has epoch {held.epoch} and the service {self.epoch}")
+        if self.epoch > EPOCH_MAX:
+            found.append("its epoch leaves no room for another")
+        if self.participant is not None:
+            split = self.participant.split
+            names = (self.participant.coordinator, *split.percent, *split.tags.values())
+            if not all(map(NAME.fullmatch, names)) or not WORDS.fullmatch(self.participant.release_id):
+                found.append("a name in what it points to is none of ours")
+            if self.participant.coordinator == service and self.lease is None:
+                found.append("it points to itself")
+        if not all(map(WORDS.fullmatch, self.incidents)):
+            found.append("an incident has no name of ours")
         if held is not None and held.release_id in self.incidents:
             found.append(f"{held.release_id} has ended")
         if self.lease is not None:

@@ -151,11 +151,24 @@ def test_a_secret_is_known_by_its_form(secret: str) -> None:
         ("AccountKey=hunter22==;", "hunter22"),
         ("api_key=hunter22&x=1", "hunter22"),
         ("Set-Cookie: session=hunter22", "hunter22"),
+        ("password='correct horse hunter22'", "hunter22"),
+        ('{"password": "a\\"b hunter22", "user": "ada"}', "hunter22"),
+        ("mysql --password hunter22 -h db", "hunter22"),
+        ("GET /x?X-Goog-Signature=hunter22&y=1", "hunter22"),
+        ("GET /x?sv=1&sig=hunter22", "hunter22"),
     ],
 )
 def test_a_secret_is_known_by_its_name(line: str, shown: str) -> None:
     """What a log calls a password, a token or a key is one."""
     assert shown not in mask(line)
+
+
+def test_what_stands_beside_a_secret_is_shown() -> None:
+    """Its name, its quotes, and what comes after it."""
+    assert mask('{"password": "a b", "user": "ada"}') == f'{{"password": "{MASK}", "user": "ada"}}'
+    assert mask("token='a b' and x") == f"token='{MASK}' and x"
+    assert mask("token=it's wrong") == f"token={MASK}'s wrong"
+    assert mask("mysql --password x -h db") == f"mysql --password {MASK} -h db"
 
 
 def test_a_secret_is_known_by_its_value() -> None:

