@@ -154,7 +154,7 @@ async def look_again(env: Environment, report: Report, probed: list[Verdict], se
     """The canaries got the requests that they lack, over ``seconds``, and the judge has looked once more."""
     lacking = {verdict.service: verdict.missing for verdict in probed if verdict.missing}
     for said in await asyncio.gather(
-        *(probe(env, name, report.lease.tag, missing, seconds) for name, missing in lacking.items())
+        *(probe(env, name, report.lease, missing, seconds) for name, missing in lacking.items())
     ):
         report = await note(report, said)
     return await look_now(env, report, after_s=SCRAPES_TO_SEE * env.policy.scrape_s)

@@ -15,11 +15,11 @@ from tasks.validation import exploit_check
 from tasks.visible_step import visible_step
 
 
-async def fix_verified(env: Environment, lease: Lease, service: str, tag: str = "") -> str | None:
-    """Every exploit that was given for ``service`` is refused by the new revision. Returns the first that is not, or
-    None."""
+async def fix_verified(env: Environment, lease: Lease, service: str, *, at_tag: bool = False) -> str | None:
+    """Every exploit that was given for ``service`` is refused by the new revision, at its tag's URL or where it serves.
+    Returns the first that is not, or None."""
     for check in (check for check in lease.exploit_checks if check.service == service):
-        status = await exploit_check(env, check, tag)
+        status = await exploit_check(env, check, lease if at_tag else None)
         if status not in check.refused_with:
             return f"{service}: the hole is still open: {check} answered {status}"
     return None

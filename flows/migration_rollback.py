@@ -203,7 +203,7 @@ async def open_all(env: Environment, lease: MigrationLease) -> None:
     for service in lease.services:
         if write_freeze.can_introduce(lease, service):
             await introduce(env, lease, service)
-            if problem := await smoke_test(env, service, lease.tag):
+            if problem := await smoke_test(env, service, lease):
                 raise Refused(problem)
     for service in lease.services:
         await start_writes(env, lease, service)

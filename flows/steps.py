@@ -84,8 +84,8 @@ async def introduce(env: Environment, report: Report) -> Report:
     async def ready(service: str) -> str | None:
         return (
             await deploy_canary(env, lease, service)
-            or await smoke_test(env, service, lease.tag)
-            or await fix_verified(env, lease, service, lease.tag)
+            or await smoke_test(env, service, lease)
+            or await fix_verified(env, lease, service, at_tag=True)
             or (await wait_for_scrapes(env, lease, service) if has_canary else None)
             or (await check_metrics(env, lease, service) if has_canary else None)
         )

@@ -2,7 +2,8 @@
 
 from blocks.environment import Environment
 from blocks.ports import Application
-from playbook.errors import Transient
+from playbook.errors import Refused, Transient
+from playbook.lease.lease import Lease
 from playbook.release.traffic import ServiceSnapshot
 
 
@@ -12,17 +13,30 @@ def application(env: Environment, service: str) -> Application:
     return env.ethixai.sending(headers) if headers else env.ethixai
 
 
-def url_of(env: Environment, snapshot: ServiceSnapshot, tag: str = "") -> str:
-    """The URL of the revision with ``tag``, or of the service: as its file says, else as Cloud Run names it.
+def url_of(env: Environment, snapshot: ServiceSnapshot, tag: str = "", revision: str = "") -> str:
+    """The URL of ``revision``, which has ``tag``, or of the service: as its file says, else as Cloud Run names it.
 
-    Raises: Refused (there is none), Transient (the tag is not served yet).
+    Raises: Refused (there is none, or a person has moved the tag to another revision, whose answers would be taken for
+    the new one's), Transient (the tag is not served yet).
     """
+    found = snapshot.split.tags.get(tag, revision)
+    if found != revision:
+        by = snapshot.last_modifier or "another person"
+        raise Refused(
+            f"{snapshot.service}: tag {tag} is on {found}, moved there by {by}. "
+            f"What answers at its URL is not {revision}. Start again."
+        )
     named = env.service(snapshot.service).answers_at(tag)
     if not named:
         return snapshot.url_of(tag)
     if tag and (snapshot.served is None or tag not in snapshot.served.tags):
         raise Transient(f"{snapshot.service}: tag {tag} is not served yet. Ask again.")
     return named
+
+
+def tagged(lease: Lease | None, service: str) -> tuple[str, str]:
+    """The tag of the new revision of ``lease``, and that revision; both empty where the service itself is meant."""
+    return (lease.tag, lease.rollout(service).to_revision) if lease else ("", "")
 
 
 def audience_of(env: Environment, snapshot: ServiceSnapshot) -> str:

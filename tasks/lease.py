@@ -16,6 +16,7 @@ from playbook.lease.lease import Kind, Lease, next_epoch
 from playbook.lease.origin import foreign, missing, outdated
 from playbook.lease.record import Record, Unreadable
 from playbook.lease.recovery import Owner, Recovery, Step, recover, unless_missing
+from playbook.lease.settled import left_behind
 from playbook.messages.escape import shell
 from playbook.release.plan import Order, is_live, version_due
 from playbook.release.traffic import PREVIOUS_TAG, ServiceSnapshot
@@ -209,7 +210,8 @@ async def take_over(env: Environment, wanted: L, found: Lease) -> L:
 
     A new decision is made in ``wanted`` before: a run that finds it after this one has died must know of it. ``found``
     is the lease that it was made on, as it was read.
-    A service that another person changed meanwhile is left as it is; the next step finds it so and steps back.
+    A service that another person changed meanwhile is left as it is; the next step finds it so and steps back. So is
+    one, the coordinator aside, that cannot be written: its trouble is not the others', and each step tries it again.
     Raises: Fenced (another run took it over, or it ended meanwhile), Conflict (its process has gone on since
     ``found``; see `as_it_stands`).
     """
@@ -241,10 +243,10 @@ async def _under_new_epoch(env: Environment, wanted: L, found: Lease) -> L:
             await ensure(env, service, step)
         except OutOfBandChange as out_of_band:
             get_run_logger().warning("%s", out_of_band)
-        except Refused as refusal:
+        except (Refused, Conflict, Transient) as failed:
             if service == lease.coordinator:
                 raise
-            get_run_logger().warning("%s does not carry the new epoch: %s", service, refusal)
+            get_run_logger().warning("%s does not carry the new epoch: %s", service, failed)
     return lease
 
 
@@ -333,33 +335,40 @@ async def find_leases(env: Environment) -> Holdings:
 
 
 @step("free orphan", **REVERT)
-async def free_orphan(env: Environment, service: str) -> None:
-    """The service is back on what it was before a release whose lease is gone from its coordinator.
+async def free_orphan(env: Environment, service: str) -> Unreadable | None:
+    """The service is back on what it was before a release whose lease is gone from its coordinator. Returns the
+    coordinator where its users are still on what that release gave them.
 
     The coordinator is read after the participant: a release acquires its coordinator first and lets go of it last, so
     one that is not there then is over. Annotations of the coordinator that cannot be read hold nothing.
     """
     participant = Record.read(await env.cloud_run.snapshot(service)).participant
     if participant is None:
-        return
-    record = Record.of(await env.cloud_run.snapshot(participant.coordinator))
+        return None
+    coordinator = await env.cloud_run.snapshot(participant.coordinator)
+    record = Record.of(coordinator)
     if isinstance(record, Record) and record.holder == participant.release_id:
-        return
+        return None
     await ensure(env, service, partial(change.to_free_orphan, release_id=participant.release_id))
+    problem = left_behind(coordinator, record, participant.release_id) if isinstance(record, Record) else ""
+    return Unreadable(service=participant.coordinator, problem=problem) if problem else None
 
 
 async def free_orphans(env: Environment, services: tuple[str, ...]) -> tuple[Unreadable, ...]:
-    """Each of ``services`` is free, or it stays as it is, with the reason: the next recovery tries again."""
+    """Each of ``services`` is free, or it stays as it is, with the reason: the next recovery tries again. With them the
+    coordinators that have lost a lease, and whose users are where it left them."""
     freed = await asyncio.gather(*(free_orphan(env, service) for service in services), return_exceptions=True)
     failed = {one: error for one, error in zip(services, freed, strict=True) if isinstance(error, BaseException)}
     first_of(failed.values())
     for service, error in failed.items():
         get_run_logger().warning("%s was not freed: %s", service, error)
-    return tuple(
+    lost = dict.fromkeys(one for one in freed if isinstance(one, Unreadable))
+    stuck = (
         Unreadable(service=service, problem=str(error)[:500], is_stuck=True)
         for service, error in failed.items()
         if not isinstance(error, Fenced)
     )
+    return (*lost, *stuck)
 
 
 @step("find missing", **READ)

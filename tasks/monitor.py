@@ -12,7 +12,7 @@ from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Action, Reason, Verdict, judge, severest_first
 from playbook.lease.lease import Lease, ServiceRollout
 from playbook.messages.report import Report
-from tasks.address import application, audience_of, url_of
+from tasks.address import application, audience_of, tagged, url_of
 from tasks.announce import notify_noticed
 from tasks.attempt import check_not_paused
 from tasks.observer import PrometheusClock, ServiceObserver
@@ -55,17 +55,17 @@ async def clock(env: Environment) -> float:
 
 
 @task(name="probe", task_run_name="probe {service} in {env.name}", **READ)
-async def probe(env: Environment, service: str, tag: str, missing: int, seconds: float) -> str:
-    """The canary was asked for what is ``missing`` to judge it, at the URL of ``tag``, spread over ``seconds``.
+async def probe(env: Environment, service: str, lease: Lease, missing: int, seconds: float) -> str:
+    """The canary was asked for what is ``missing`` to judge it, at its tag's URL, spread over ``seconds``.
 
     Returns how many requests it answered, as a sentence. They count as any of its requests do.
     """
     snapshot = await env.cloud_run.snapshot(service)
     count = math.ceil(min(missing * PROBES_SPARE, PROBES_PER_S_MAX * seconds))
     answered = await application(env, service).probe(
-        url_of(env, snapshot, tag), count, seconds, audience_of(env, snapshot)
+        url_of(env, snapshot, *tagged(lease, service)), count, seconds, audience_of(env, snapshot)
     )
-    said = f"{service}: {answered} of {count} requests of our own to {snapshot.split.tags[tag]} were answered"
+    said = f"{service}: {answered} of {count} requests of our own to {lease.rollout(service).to_revision} were answered"
     get_run_logger().info("%s", said)
     return said
 

@@ -9,23 +9,24 @@ from playbook.errors import NoData, Refused, SmokeFailed, Transient
 from playbook.lease.lease import Lease
 from playbook.release.request import ExploitCheck
 from playbook.release.version import SmokeTest
-from tasks.address import application, audience_of, url_of
+from tasks.address import application, audience_of, tagged, url_of
 from tasks.retries import READ, is_last_try, step
 
 
 @step("smoke test", **READ)
 async def smoke_test(
-    env: Environment, service: str, tag: str = "", only: tuple[SmokeTest, ...] = tuple(SmokeTest)
+    env: Environment, service: str, lease: Lease | None = None, only: tuple[SmokeTest, ...] = tuple(SmokeTest)
 ) -> str | None:
-    """Every smoke test of the service passes (or those of ``only``), at the URL of ``tag`` or at its own.
+    """Every smoke test of the service passes (or those of ``only``): of the new revision of ``lease``, at its tag's
+    URL, or at the service's own.
 
     Returns the service and what was wrong with the first that did not, or None.
     """
     snapshot = await env.cloud_run.snapshot(service)
-    if tag and not env.service(service).has_tags:
+    if lease and not env.service(service).has_tags:
         get_run_logger().warning("%s has no tags (has_tags = false): not tested before it has users", service)
         return None
-    url = url_of(env, snapshot, tag)
+    url = url_of(env, snapshot, *tagged(lease, service))
     for test in (test for test in env.service(service).smoke if test in only):
         try:
             seen = await application(env, service).run(test, url, audience_of(env, snapshot))
@@ -41,11 +42,12 @@ async def smoke_test(
 
 
 @step("exploit check", **READ)
-async def exploit_check(env: Environment, check: ExploitCheck, tag: str = "") -> int:
-    """The status that answers ``check``, at the URL of ``tag`` or at the service's own; 0 where nothing answers."""
+async def exploit_check(env: Environment, check: ExploitCheck, lease: Lease | None = None) -> int:
+    """The status that answers ``check``: of the new revision of ``lease``, at its tag's URL, or at the service's own; 0
+    where nothing answers."""
     snapshot = await env.cloud_run.snapshot(check.service)
     try:
-        url = url_of(env, snapshot, tag if env.service(check.service).has_tags else "")
+        url = url_of(env, snapshot, *tagged(lease if env.service(check.service).has_tags else None, check.service))
         status = await application(env, check.service).ask(check, url, audience_of(env, snapshot))
     except Transient:
         if not is_last_try(READ):

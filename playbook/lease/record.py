@@ -84,11 +84,14 @@ class Unreadable(Frozen):
     is_read: bool = Field(True, description="the service could be read, and its annotations are what is wrong")
     is_unsigned: bool = Field(False, description="they can be read, and were not written by the engine as they are")
     has_key: bool = Field(True, description="false: no signing key could be read, so nothing is known of them")
-    is_stuck: bool = Field(False, description="its release has ended, and its users could not be moved back")
+    is_stuck: bool = Field(
+        False, description="no lease of its release was found, and its users could not be moved back"
+    )
 
     def __str__(self) -> str:
         if self.is_stuck:
-            return f"{self.service}: its release is over, and its users could not be moved back: {self.problem}"
+            lost = "no lease of its release was found, and its users could not be moved back"
+            return f"{self.service}: {lost}: {self.problem}"
         if not self.is_read:
             return f"{self.service} could not be read: {self.problem}"
         if not self.has_key:

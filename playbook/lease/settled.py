@@ -24,6 +24,15 @@ def check_settled(snapshot: ServiceSnapshot, lease: Lease) -> None:
         )
 
 
+def left_behind(snapshot: ServiceSnapshot, record: Record, release_id: str) -> str:
+    """That users of a coordinator are on a revision of this release although its lease is gone from there; empty where
+    they are not, or where that release reached all of them."""
+    end, good = f"-{release_id.rsplit('-', 1)[-1]}", {promotion.revision for promotion in record.last_good}
+    if record.holder or not any(name.endswith(end) and name not in good for name in snapshot.pinned.percent):
+        return ""
+    return f"the lease of {release_id} is gone from it, its users are on {snapshot.pinned}, and nothing watches them"
+
+
 def was_taken_over(record: Record, lease: Lease, rollout: ServiceRollout) -> bool:
     """Whether a newer run has this release, or has had it: a promotion that is over was written down as good.
 

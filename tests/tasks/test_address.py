@@ -63,21 +63,24 @@ def snapshot(tags: dict[str, str] | None = None, **fields: object) -> ServiceSna
 def test_a_template_names_a_tags_url() -> None:
     """Once the tag is served; before that it is asked again, since another revision might answer."""
     env = environment(service(tag_url="https://{tag}.internal.example/x", url="https://api.example"))
-    assert url_of(env, snapshot({"c-1f2e3d": "two"}), "c-1f2e3d") == "https://c-1f2e3d.internal.example/x"
+    assert (
+        url_of(env, snapshot({"c-1f2e3d": "two-1f2e3d"}), "c-1f2e3d", "two-1f2e3d")
+        == "https://c-1f2e3d.internal.example/x"
+    )
     assert url_of(env, snapshot()) == "https://api.example"
     with pytest.raises(Transient, match="c-1f2e3d is not served yet"):
-        url_of(env, snapshot(), "c-1f2e3d")
+        url_of(env, snapshot(), "c-1f2e3d", "two-1f2e3d")
     with pytest.raises(Transient):
-        url_of(env, snapshot(served=None), "c-1f2e3d")
+        url_of(env, snapshot(served=None), "c-1f2e3d", "two-1f2e3d")
 
 
 def test_without_a_template_cloud_run_names_it() -> None:
     """And where Cloud Run names none, one sentence says what to turn on."""
     env = environment(service())
-    known = snapshot({"c-1f2e3d": "two"}, tag_urls={"c-1f2e3d": "https://c-1f2e3d---x.a.run.app"})
-    assert url_of(env, known, "c-1f2e3d") == "https://c-1f2e3d---x.a.run.app"
+    known = snapshot({"c-1f2e3d": "two-1f2e3d"}, tag_urls={"c-1f2e3d": "https://c-1f2e3d---x.a.run.app"})
+    assert url_of(env, known, "c-1f2e3d", "two-1f2e3d") == "https://c-1f2e3d---x.a.run.app"
     with pytest.raises(Refused, match="has no URL"):
-        url_of(env, snapshot({"c-1f2e3d": "two"}), "c-1f2e3d")
+        url_of(env, snapshot({"c-1f2e3d": "two-1f2e3d"}), "c-1f2e3d", "two-1f2e3d")
 
 
 @pytest.mark.parametrize("template", ["https://api.example", "{tag}.example", "ftp://{tag}.example", "https://{tag} x"])
@@ -104,12 +107,18 @@ async def test_headers_go_to_their_service_alone(front: Front, monkeypatch: pyte
         await application(env, "ethixai-backend").run(SmokeTest.HEALTH, front.url)
 
 
+def test_a_tag_on_another_revision_has_no_url() -> None:
+    """A person has moved it: what answers there is not the new revision."""
+    with pytest.raises(Refused, match="tag c-1f2e3d is on two-000000, moved there by"):
+        url_of(environment(service()), snapshot({"c-1f2e3d": "two-000000"}), "c-1f2e3d", "two-1f2e3d")
+
+
 async def test_an_id_token_is_for_the_service_wherever_it_is_sent(front: Front, world: RemoteWorld) -> None:
     """A tag's URL, and a load balancer's, take the audience of the service's own URL."""
     env = environment(service(tag_url=front.url + "/{tag}", url=front.url), id_tokens=True)
-    found = snapshot({"c-1f2e3d": "two"})
+    found = snapshot({"c-1f2e3d": "two-1f2e3d"})
     for tag in ("c-1f2e3d", ""):
-        url = url_of(env, found, tag)
+        url = url_of(env, found, tag, found.split.tags.get(tag, ""))
         await application(env, "ethixai-backend").run(SmokeTest.HEALTH, url, audience_of(env, found))
     assert len(front.seen) == 2
     for headers in front.seen.values():
