@@ -16,11 +16,14 @@ import base64
 import http.client
 import json
 import os
+import signal
 import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -65,6 +68,8 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ANSWER_MAX = 16 * 1024 * 1024
+ANSWER_S = float(os.environ.get("ANSWER_SECONDS", "60"))
+"""Of one answer, from the first byte sent to the last byte received."""
 OPENER = urllib.request.build_opener(NoRedirect)
 
 
@@ -80,6 +85,38 @@ def is_safe(url: str) -> bool:
     return parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK)
 
 
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """What is done here ends in time: urllib's own timeout is for each read, and an answer may come byte by byte."""
+
+    def late(*_: object) -> NoReturn:
+        raise TimeoutError(f"no complete answer within {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def texts(found: object, *names: str) -> dict[str, str]:
+    """These fields of an answer, if each is a text. Raises ValueError: something else than Prefect has answered."""
+    if not isinstance(found, dict) or not all(isinstance(found.get(name), str) for name in names):
+        raise ValueError("what it answers is not Prefect's")
+    return {name: found[name] for name in names}
+
+
+def state_of(found: object) -> dict[str, str]:
+    """The state in a flow run: its type, name and message, and the run's name. Raises ValueError, as `texts`."""
+    if not isinstance(found, dict) or "state" not in found:
+        raise ValueError("what it answers is not Prefect's")
+    state = {"type": "PENDING", "name": "Pending"} if found["state"] is None else found["state"]
+    said = texts(state, "type", "name")
+    return {**said, "message": str(state.get("message") or ""), "run": str(found.get("name") or "")}
+
+
 class Api:
     """Prefect's REST API, with retries. Creating a run twice with one idempotency key gives one run."""
 
@@ -89,15 +126,17 @@ class Api:
         if login:
             self.headers["authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
 
-    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """The answer as JSON. Exits with one sentence if there is none."""
+    def ask(
+        self, method: str, path: str, parse: Callable[[object], dict[str, str]], body: dict[str, Any] | None = None
+    ) -> dict[str, str]:
+        """What ``parse`` makes of the answer's JSON. Exits with one sentence if there is none."""
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(self.url + path, data=data, headers=self.headers, method=method)
         away = ""
         for attempt in range(TRIES):
             try:
-                with OPENER.open(request, timeout=60) as answer:
-                    return json.loads(answer.read(ANSWER_MAX))
+                with within(ANSWER_S), OPENER.open(request, timeout=ANSWER_S) as answer:
+                    return parse(json.loads(answer.read(ANSWER_MAX)))
             except urllib.error.HTTPError as refusal:
                 away = f"{refusal.code} {refusal.reason}"
                 if refusal.code < 500 and refusal.code != 429:
@@ -111,7 +150,7 @@ class Api:
         """What a filter finds, or nothing. It is asked once: the outcome does not depend on it."""
         request = urllib.request.Request(self.url + path, data=json.dumps(body).encode(), headers=self.headers)
         try:
-            with OPENER.open(request, timeout=20) as answer:
+            with within(ANSWER_S / 3), OPENER.open(request, timeout=ANSWER_S) as answer:
                 found = json.loads(answer.read(ANSWER_MAX))
         except (OSError, http.client.HTTPException, ValueError, RecursionError):
             return []
@@ -119,7 +158,11 @@ class Api:
 
     def refused(self, refusal: urllib.error.HTTPError, path: str) -> NoReturn:
         """Show what a refusal means for the set-up, and exit."""
-        said = one_line(refusal.read(4000).decode(errors="replace"))
+        try:
+            with within(ANSWER_S):
+                said = one_line(refusal.read(4000).decode(errors="replace"))
+        except (OSError, http.client.HTTPException):
+            said = "no complete answer"
         match refusal.code:
             case 301 | 302 | 303 | 307 | 308:
                 give_up(
@@ -134,14 +177,14 @@ class Api:
                 give_up(f"Prefect refused {path} with {refusal.code}: {said}")
 
 
-def follow(api: Api, run: dict[str, Any], link: str) -> dict[str, Any]:
+def follow(api: Api, run: dict[str, str], link: str) -> dict[str, str]:
     """Print each new state until the run is over, and return its last one."""
     shown, spoke_s = "", time.monotonic()
     while True:
-        state = api.ask("GET", f"/flow_runs/{run['id']}")["state"] or {"type": "PENDING", "name": "Pending"}
+        state = api.ask("GET", f"/flow_runs/{run['id']}", state_of)
         if state["name"] != shown:
             shown = state["name"]
-            print(actions_text(one_line(f"{shown} {state.get('message') or ''}")), flush=True)
+            print(actions_text(one_line(f"{shown} {state['message']}")), flush=True)
             spoke_s = time.monotonic()
             if state["type"] == "PAUSED":
                 summary(f"⏸ The release waits for a decision: [answer here]({link})")
@@ -158,7 +201,7 @@ def clock() -> str:
     return time.strftime("%H:%M UTC", time.gmtime())
 
 
-def pages_of(api: Api, run: dict[str, Any]) -> list[dict[str, Any]]:
+def pages_of(api: Api, run: dict[str, str]) -> list[dict[str, Any]]:
     """The pages that the run has written, the newest first; those of what serves an environment are not among them."""
     body = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}, "sort": "UPDATED_DESC", "limit": 20}
     found = api.find("/artifacts/filter", body)
@@ -176,7 +219,7 @@ def shown(page: object) -> str:
     return "\n".join(lines).replace("<", "&lt;").replace("@", "@\u2060").strip()
 
 
-def result(api: Api, run: dict[str, Any], environment: str) -> str:
+def result(api: Api, run: dict[str, str], environment: str) -> str:
     """The release's page up to its signals, and what serves the environment now. Markdown; empty where neither is."""
     release = next((one.get("data") for one in pages_of(api, run) if one.get("type") == "markdown"), "")
     body = {"artifacts": {"key": {"any_": [f"{environment}-now"]}}, "sort": "CREATED_DESC", "limit": 1}
@@ -200,15 +243,17 @@ def main() -> int:
         parameters = json.loads(arguments.parameters)
     except json.JSONDecodeError as wrong:
         give_up(f"--parameters is not JSON: {wrong}")
-    deployment = api.ask("GET", f"/deployments/name/{arguments.deployment}")
+    deployment = api.ask("GET", f"/deployments/name/{arguments.deployment}", lambda found: texts(found, "id"))
     body = {"parameters": parameters, "idempotency_key": arguments.key, "tags": ["github"]}
-    run = api.ask("POST", f"/deployments/{deployment['id']}/create_flow_run", body)
+    path = f"/deployments/{urllib.parse.quote(deployment['id'])}/create_flow_run"
+    run = api.ask("POST", path, lambda found: texts(found, "id", "name"), body)
+    run = {**run, "id": urllib.parse.quote(run["id"], safe="")}
     link = f"{url.removesuffix('/api')}/v2/runs/flow-run/{run['id']}"
-    print(actions_text(f"{run['name']}: {link}"), flush=True)
+    print(actions_text(one_line(f"{run['name']}: {link}")), flush=True)
     state = follow(api, run, link)
     sign = "✅" if state["type"] == "COMPLETED" else "❌"
-    name, message = markdown(state["name"]), markdown(state.get("message") or "")
-    title = one_line(str(api.ask("GET", f"/flow_runs/{run['id']}").get("name") or run["name"]))
+    name, message = markdown(state["name"]), markdown(state["message"])
+    title = one_line(state["run"] or run["name"])
     details = result(api, run, arguments.deployment.rpartition("/")[2])
     for line in details.splitlines():
         print(actions_text(line), flush=True)
