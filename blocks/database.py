@@ -31,8 +31,8 @@ class Database(Protocol):
     async def broken(self, check: Check) -> int:
         """How many documents break the check."""
 
-    async def written_since(self, at_s: float) -> dict[str, int]:
-        """Documents made or changed since then (unix seconds), by collection."""
+    async def written_since(self, at_s: float) -> dict[str, int | None]:
+        """Documents made or changed since then (unix seconds), by collection; None: not counted in time."""
 
     async def try_out(self, batch: Batch, copies: int) -> Trial:
         """What the batch does to copies of documents."""

@@ -6,11 +6,13 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pydantic import Field, HttpUrl, PrivateAttr, SecretStr
 
 from blocks.base import OutsideBlock, PerLoop
+from blocks.clock import monotonic_s
 from blocks.http import UNREADABLE, quoted
 from blocks.secret_reference import SecretReference
 from playbook.errors import Fenced, Refused, ReleaseError, Transient
@@ -34,6 +36,8 @@ KEPT = "playbook_kept"
 """Old values that a rollback took from documents, one document for each: rollback, collection, document, values."""
 OURS = (WALKS, TRIALS, LEDGER, TAKEN_BACK, KEPT)
 DUPLICATE = 11000
+COUNTS_TAKE = 5
+"""Counting in all collections together may take so many times as long as one call: writes are off meanwhile."""
 SHA256 = re.compile("[0-9a-fA-F]{64}")
 NOT_ALLOWED = frozenset({13, 18})
 """Unauthorized, AuthenticationFailed."""
@@ -131,24 +135,39 @@ class MongoDB(OutsideBlock):
         """How many documents do not pass ``check``. One query. Raises: Transient, Refused."""
         return await self.count(check.collection, check.never)
 
-    async def written_since(self, at_s: float) -> dict[str, int]:
+    async def written_since(self, at_s: float) -> dict[str, int | None]:
         """Documents made (by their ObjectId) or changed (by ``updatedAt``) since a time: {collection: count}, no zeros.
 
-        What was deleted, and changes without ``updatedAt``, cannot be seen so. A query for each collection.
+        What was deleted, and changes without ``updatedAt``, cannot be seen so. A call for each collection: one without
+        an index on ``updatedAt`` is read whole. Where that takes longer than ``timeout_s``, or all together took
+        `COUNTS_TAKE` times as long, the count is None. Raises: Transient (no collection could be counted), Refused.
         """
 
-        def look(database: "Database[Document]") -> dict[str, int]:
+        def newer() -> Document:
             from bson import ObjectId
 
             since = datetime.datetime.fromtimestamp(at_s, datetime.UTC)
-            newer: Document = {
-                "$or": [{"_id": {"$gte": ObjectId.from_datetime(since)}}, {"updatedAt": {"$gte": since}}]
-            }
-            names = [name for name in database.list_collection_names() if name not in OURS]
-            counts = {name: database[name].count_documents(newer) for name in sorted(names)}
-            return {name: count for name, count in counts.items() if count}
+            return {"$or": [{"_id": {"$gte": ObjectId.from_datetime(since)}}, {"updatedAt": {"$gte": since}}]}
 
-        return await self._do("what was written since", look)
+        def count(name: str, database: "Database[Document]") -> int:
+            return database[name].count_documents(newer())
+
+        def named(database: "Database[Document]") -> list[str]:
+            return sorted(name for name in database.list_collection_names() if name not in OURS)
+
+        names = await self._do("for its collections", named)
+        ends_at, counts, late = monotonic_s() + COUNTS_TAKE * self.timeout_s, dict[str, int | None](), None
+        for name in names:
+            counts[name] = None
+            if monotonic_s() >= ends_at:
+                continue
+            try:
+                counts[name] = await self._do(f"what was written to {name} since", partial(count, name))
+            except Transient as slow:
+                late = slow
+        if late is not None and all(count is None for count in counts.values()):
+            raise late
+        return {name: count for name, count in counts.items() if count != 0}
 
     async def try_out(self, batch: Batch, copies: int) -> Trial:
         """What ``batch`` would do, tried on copies in a collection of our own, which is gone afterwards.

@@ -106,16 +106,17 @@ def as_found(lease: MigrationLease) -> str:
     return f"{told}; the measure that was in force on {measured} is over" if measured else told
 
 
-def loss(backup: Backup, lost: Mapping[str, int]) -> str:
+def loss(backup: Backup, lost: Mapping[str, int | None]) -> str:
     """What a restore of ``backup`` forgets, in numbers that were counted."""
-    counted = ", ".join(f"{count} in {markdown(name)}" for name, count in lost.items()) or "none"
+    said = {name: "an unknown number (counting took too long)" if n is None else str(n) for name, n in lost.items()}
+    counted = ", ".join(f"{count} in {markdown(name)}" for name, count in said.items()) or "none"
     return (
         f"Documents made or changed since the backup of {clock(backup.at_s)} UTC: **{counted}** (by their ids and by "
         "`updatedAt`; what was deleted, and changes without `updatedAt`, cannot be counted)."
     )
 
 
-def ask_restore(lease: MigrationLease, backup: Backup, lost: Mapping[str, int], target: str, why: str) -> str:
+def ask_restore(lease: MigrationLease, backup: Backup, lost: Mapping[str, int | None], target: str, why: str) -> str:
     """The first question: may the backup be restored beside production?"""
     return "\n\n".join(
         (
@@ -129,7 +130,7 @@ def ask_restore(lease: MigrationLease, backup: Backup, lost: Mapping[str, int], 
     )
 
 
-def ask_switch(lease: MigrationLease, backup: Backup, lost: Mapping[str, int], target: str) -> str:
+def ask_switch(lease: MigrationLease, backup: Backup, lost: Mapping[str, int | None], target: str) -> str:
     """The second question: may production use what was restored?"""
     return "\n\n".join(
         (

@@ -35,8 +35,8 @@ async def find_backup(env: Environment, plan: RollbackPlan) -> Backup:
 
 
 @task(name="count what would be lost", task_run_name="count what would be lost", **READ)
-async def count_lost(env: Environment, backup: Backup) -> dict[str, int]:
-    """Documents made or changed since the backup, by collection."""
+async def count_lost(env: Environment, backup: Backup) -> dict[str, int | None]:
+    """Documents made or changed since the backup, by collection; None: they could not be counted in time."""
     assert env.mongodb is not None
     return await env.mongodb.written_since(backup.at_s)
 

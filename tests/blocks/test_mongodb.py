@@ -168,6 +168,29 @@ async def test_what_was_written_since_is_counted(database: MongoDB, plain) -> No
     assert await database.written_since(now - 60) == {"reports": 1, "users": 2}
 
 
+async def test_a_collection_that_cannot_be_counted_does_not_keep_the_others(
+    database: MongoDB, plain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One without an index on ``updatedAt`` may be too large for a call: writes are off, and a person waits.
+
+    Where none can be counted the database is away, and it is asked again.
+    """
+    plain.users.insert_many([{}, {}])
+    plain.reports.insert_one({})
+    do, slow = MongoDB._do, "to reports"
+
+    async def busy(self: MongoDB, asked: str, work: object) -> object:
+        if slow in asked:
+            raise Transient(f"MongoDB, asked {asked}: no answer in time.")
+        return await do(self, asked, work)
+
+    monkeypatch.setattr(MongoDB, "_do", busy)
+    assert await database.written_since(time.time() - 60) == {"reports": None, "users": 2}
+    slow = "what was written"
+    with pytest.raises(Transient, match="what was written to users since"):
+        await database.written_since(time.time() - 60)
+
+
 async def test_what_is_broken_is_counted(database: MongoDB, plain) -> None:
     """The documents that a check must not find."""
     plain.users.insert_many([{"newField": 1}, {"oldField": 1}])

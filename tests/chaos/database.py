@@ -37,6 +37,7 @@ class Database:
     _fence = staticmethod(MongoDB._fence)
     _calling, translate = MongoDB._calling, MongoDB.translate
     database = "ethixai"
+    timeout_s = 30.0
     uri = SecretReference.given(SecretStr("mongodb://production"))
 
     def __init__(self, wire: Wire, is_open: Callable[[], bool]) -> None:
