@@ -216,7 +216,7 @@ def step(pages: list[dict[str, Any]]) -> str:
 def shown(page: object) -> str:
     """Markdown of ours as GitHub shows it: without pictures, HTML and mentions, and cut."""
     lines = [line for line in str(page or "")[:PAGE_MAX].splitlines() if "](data:" not in line]
-    return "\n".join(lines).replace("<", "&lt;").replace("@", "@\u2060").strip()
+    return "\n".join(lines).replace("![", "!\\[").replace("<", "&lt;").replace("@", "@\u2060").strip()
 
 
 def result(api: Api, run: dict[str, str], environment: str) -> str:

@@ -103,7 +103,10 @@ class HttpService:
                 f"{self.name}, asked {asked}, at {self.at}: {error}. "
                 f"Ask again; if it stays so, check {self.block}.{self.url_field}."
             ) from error
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict, *UNREADABLE) as error:
+        except httpx.InvalidURL as error:
+            # Its words quote the address, whose path may be a secret, and a chained error would show them.
+            raise self.translate(error, asked) from None
+        except (httpx.HTTPError, httpx.StreamError, httpx.CookieConflict, *UNREADABLE) as error:
             raise self.translate(error, asked) from error
         if answer.is_success or answer.status_code in also_ok:
             return answer
@@ -197,7 +200,9 @@ class HttpService:
 
     def _without_paths(self, error: Exception) -> str:
         """The words of an error without what follows the host of our address: httpx quotes an address that it cannot
-        use."""
+        use. Of one that cannot be read nothing is quoted."""
+        if isinstance(error, httpx.InvalidURL):
+            return "it cannot be read."
         text = str(error).replace(self.base_url, self.at) if self.base_url else str(error)
         return quoted(text)
 

@@ -3,6 +3,7 @@
 import email.utils
 import logging
 import time
+import traceback
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from itertools import pairwise
@@ -222,3 +223,11 @@ async def test_the_address_of_a_webhook_is_in_no_error(webhook: str, is_base: bo
     assert "B0" not in str(raised.value)
     if is_base and how in ("away", "hung", "moved"):
         assert "http://127.0.0.1:" in str(raised.value)
+
+
+async def test_an_address_that_is_none_is_not_quoted_by_what_caused_the_error() -> None:
+    """The log of a run shows the whole chain."""
+    secret = "hunter22"
+    with pytest.raises(ReleaseError) as raised:
+        await service(f"http://127.0.0.1:{secret}/").send("GET", "/", "for tea")
+    assert secret not in "".join(traceback.format_exception(raised.value))

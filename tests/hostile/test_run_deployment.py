@@ -19,13 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 LOGIN = "ci:very-secret-password"
 
 
-def run(url: str) -> subprocess.CompletedProcess[str]:
+def run(url: str, **more: str) -> subprocess.CompletedProcess[str]:
     """The script, as a workflow calls it."""
     environ = {"PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": LOGIN, "POLL_SECONDS": "0.001"}
     environ["ANSWER_SECONDS"] = "0.3"
     command = [sys.executable, ".github/run_deployment.py", "release/production", "--key", "k"]
     return subprocess.run(
-        command, cwd=ROOT, env=os.environ | environ, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=ROOT, env=os.environ | environ | more, capture_output=True, text=True, timeout=60, check=False
     )
 
 
@@ -129,6 +129,21 @@ def test_a_state_says_what_it_says_on_one_line() -> None:
         done = run(url)
     assert done.returncode == 1, done.stderr
     assert not [line for line in done.stdout.splitlines() if line.strip().startswith("::")]
+
+
+def test_a_page_shows_no_picture_of_elsewhere(tmp_path: Path) -> None:
+    """Nor HTML, nor a mention: whoever opens the summary would ask that host."""
+    page = {"type": "markdown", "key": "k", "data": "# Release\n![x](https://evil.example/x.png) <b> @team"}
+    final = {**RUN, "state": {"type": "COMPLETED", "name": "Promoted"}}
+
+    def answer(path: str) -> object:
+        return [page] if path.endswith("/artifacts/filter") else final
+
+    summary = tmp_path / "summary.md"
+    with answering(answer) as url:
+        done = run(url, GITHUB_STEP_SUMMARY=str(summary))
+    assert done.returncode == 0, done.stderr
+    assert "!\\[x](https://evil.example/x.png) &lt;b> @\u2060team" in summary.read_text()
 
 
 def test_a_redirect_is_not_followed() -> None:
