@@ -43,7 +43,9 @@ class Round(NamedTuple):
 
 
 CANARY_LATENCY = ("timed", "slow", "maybe_slow", "very_slow")
-LATENCY_COUNTS = (*CANARY_LATENCY, "stable_timed", "stable_slow", "stable_very_slow")
+STABLE_LATENCY = ("stable_timed", "stable_slow", "stable_very_slow")
+LATENCY_COUNTS = dict.fromkeys(CANARY_LATENCY, "timed") | dict.fromkeys(STABLE_LATENCY, "stable_timed")
+"""Each, and what it is a part of."""
 LEVELS = ("cpu", "memory")
 COUNTS = ("n", "x", "m", "y", *LATENCY_COUNTS)  # the fields of a round that are counts
 
@@ -165,8 +167,7 @@ class Aligner:
 
     def _slow(self) -> dict[str, float]:
         """The slow requests of the round that is open: at least none, and at most all."""
-        of = {name: "stable_timed" if name.startswith("stable") else "timed" for name in LATENCY_COUNTS}
-        return {name: min(self.open[every], max(0.0, self.open[name])) for name, every in of.items()}
+        return {name: min(self.open[every], max(0.0, self.open[name])) for name, every in LATENCY_COUNTS.items()}
 
     def _doubt(self, batch: Batch) -> None:
         """Keep apart what was counted before the first scrapes in the bake."""

@@ -50,17 +50,16 @@ class Batch(NamedTuple):
 
     def parts(self, number: Callable[[float], int]) -> dict[int, tuple[Keys, Sequence[float]]]:
         """The series and the values by the number of their instant."""
+        first, last = number(min(self.at)), number(max(self.at))  # it rises with time
+        if first == last:
+            return {first: (self.keys, self.values)}
         of = {at_s: number(at_s) for at_s in set(self.at)}
-        where = [of[at_s] for at_s in self.at]
-        counts, found, first = sorted(Counter(where).items()), dict[int, tuple[Keys, Sequence[float]]](), 0
-        if len(counts) == 1:
-            return {where[0]: (self.keys, self.values)}
-        order = sorted(range(len(where)), key=where.__getitem__)
-        keys, values = tuple([self.keys[place] for place in order]), [self.values[place] for place in order]
-        for one, count in counts:
-            found[one] = keys[first : first + count], values[first : first + count]
-            first += count
-        return found
+        found: dict[int, tuple[list[Labels], list[float]]] = defaultdict(lambda: ([], []))
+        for key, at_s, value in zip(self.keys, self.at, self.values, strict=True):
+            keys, values = found[of[at_s]]
+            keys.append(key)
+            values.append(value)
+        return {one: (tuple(keys), values) for one, (keys, values) in found.items()}
 
 
 class Fed(NamedTuple):
@@ -152,18 +151,26 @@ class Side:
 
     def new(self, group: Iterable[CounterSeries], ahead_s: float) -> Batch:
         """The samples that are new; none later than ``ahead_s``, and none that is no number."""
-        seen, never_s = self.seen, -math.inf
+        seen, never_s, least, most = self.seen, -math.inf, -COUNTER_MAX, COUNTER_MAX
         keys, at, values = list[Labels](), list[float](), list[float]()
         for one in group:
-            samples, before_s = one.samples, seen.get(one.key, never_s)
+            samples, key = one.samples, one.key
+            before_s = seen.get(key, never_s)
             if not samples or samples[-1][0] <= before_s:
                 continue
-            is_one = len(samples) > 1 and samples[-2][0] <= before_s
-            for at_s, value in samples[-1:] if is_one else samples:
-                if before_s < at_s <= ahead_s and -COUNTER_MAX <= value <= COUNTER_MAX:
-                    keys.append(one.key)
-                    at.append(at_s)
-                    values.append(value)
+            if len(samples) > 1 and not samples[-2][0] <= before_s:
+                after = [
+                    (at_s, value) for at_s, value in samples if before_s < at_s <= ahead_s and least <= value <= most
+                ]
+                keys += [key] * len(after)
+                at += [at_s for at_s, _ in after]
+                values += [value for _, value in after]
+                continue
+            at_s, value = samples[-1]
+            if never_s < at_s <= ahead_s and least <= value <= most:  # as at most looks
+                keys.append(key)
+                at.append(at_s)
+                values.append(value)
         seen.update(zip(keys, at, strict=True))
         self.latest_s = max(self.latest_s, max(at, default=never_s))
         return Batch(self.is_canary, tuple(keys), at, values)
@@ -194,7 +201,7 @@ class Side:
             for key, place in places.items():
                 grown[place] = more.get(key, 0.0)
             doubtful |= {places[key]: scrape[key] for key in in_doubt}
-        return new._replace(values=grown, doubtful=doubtful)
+        return Batch(self.is_canary, keys, at, grown, doubtful)
 
     def _odd(self, new: Batch, read: _Read, times: Mapping[str, float], grown: Sequence[float]) -> set[str]:
         """The instances that must be looked at scrape by scrape. ``times``: their last instants."""

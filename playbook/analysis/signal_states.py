@@ -255,8 +255,8 @@ class SignalStates:
                 masses = relative.masses or test.nothing
                 masses = test.step(masses, block.share, block.n, block.x, block.m, block.y + y)
                 relative, block = relative.at(masses, state.pair.cash + share), block.next()
-            block, stable = block.plus(seen, share), stable.plus(m, y, 0.0)
-            bake = bake.plus(n, x, 0.0) if signal.limit is None else bake
+            block, stable = block.plus(seen, share), Window(stable.n + m, stable.x + y)
+            bake = Window(bake.n + n, bake.x + x) if signal.limit is None else bake
             recent = lately(recent, seen, policy.literal_window_s)
             state.compared[column] = Compared(ceiling, relative, lasting, block, bake, stable, recent, own, past)
 
