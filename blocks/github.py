@@ -14,7 +14,7 @@ from blocks.secret_reference import Credential, SecretReference
 from playbook.checklist.checks import Check, Comment, Commit, Comparison
 from playbook.errors import Refused, Transient
 from playbook.messages.facts import DeploymentState, Recorded, Ticket
-from playbook.text import Cleaned, clean
+from playbook.text import Cleaned, CleanName, clean
 
 PAGE = 100
 PAGES_MAX = 10
@@ -319,11 +319,11 @@ class _Repository(BaseModel):
 
 
 class _App(BaseModel):
-    slug: Cleaned
+    slug: CleanName
 
 
 class _CheckRun(BaseModel):
-    name: Cleaned
+    name: CleanName
     head_sha: str = Field("", max_length=64)
     conclusion: Cleaned | None
     html_url: str | None = Field(None, max_length=2000)
@@ -332,14 +332,14 @@ class _CheckRun(BaseModel):
 
 
 class _Status(BaseModel):
-    context: Cleaned
+    context: CleanName
     state: Cleaned
     target_url: str | None = Field(None, max_length=2000)
 
 
 class _Person(BaseModel):
-    name: Cleaned | None = None
-    login: Cleaned = ""
+    name: CleanName | None = None
+    login: CleanName = ""
 
 
 class _Message(BaseModel):

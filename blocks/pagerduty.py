@@ -11,7 +11,7 @@ from playbook.checklist.checks import Shift
 from playbook.errors import Refused
 from playbook.incident.decision_matrix import Severity
 from playbook.messages.facts import Page
-from playbook.text import Cleaned
+from playbook.text import CleanName
 
 SEVERITIES = {
     Severity.P0: "critical",
@@ -132,7 +132,7 @@ def _utc(at_s: float) -> str:
 
 
 class _User(BaseModel):
-    summary: Cleaned
+    summary: CleanName
 
 
 class _OnCall(BaseModel):

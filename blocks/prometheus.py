@@ -27,7 +27,7 @@ MONITORING_SCOPE = "https://www.googleapis.com/auth/monitoring.read"
 ANSWER_MAX_BYTES = 64 * 1024 * 1024
 """An hour of raw samples every 5 s takes about 30 kB a series."""
 
-WARNINGS_MAX, WARNING_MAX = 5, 300
+WARNINGS_MAX = 5
 """So many of an answer's warnings are kept, and so many characters of each: people read them."""
 
 LABEL_MAX = 2000
@@ -191,7 +191,7 @@ class Prometheus(HttpBlock):
             CounterSeries(labels=one.metric, samples=tuple((at, float(value)) for at, value in one.values))
             for one in found.result
         )
-        return SeriesAnswer(series, tuple(text[:WARNING_MAX] for text in (answer.warnings or ())[:WARNINGS_MAX]))
+        return SeriesAnswer(series, tuple(map(quoted, (answer.warnings or ())[:WARNINGS_MAX])))
 
     async def value(self, query: str) -> float:
         """The one number that ``query`` gives. Raises: NoData (nothing, or nothing finite), Transient, Refused."""

@@ -9,6 +9,7 @@ from blocks.secret_reference import SecretReference
 from playbook.errors import Refused, ReleaseError, Transient
 from playbook.messages.escape import slack_text
 from playbook.messages.facts import Audience, Message
+from playbook.text import clean
 
 EVENT_TYPE = "release_fact"
 """Names our metadata on a message; its payload is the fact's key."""
@@ -26,6 +27,8 @@ AWAY = frozenset(
 )
 WRONG_CHANNEL = frozenset({"channel_not_found", "not_in_channel", "is_archived", "restricted_action"})
 
+TEXT_MAX = 8_000
+"""Characters of a message. Slack refuses a text of more than 40,000, and escaping makes five of one at most."""
 HISTORY = 200
 """How many messages of a channel are searched for one that may stand there already."""
 
@@ -52,7 +55,8 @@ class Slack(HttpBlock):
         if repeat and await self._has(channel, message):
             return
         metadata = {"event_type": EVENT_TYPE, "event_payload": {"key": message.key}}
-        text = "\n".join(filter(None, (slack_text(message.text), " ".join(map(_mention, message.mentions)))))
+        body = slack_text(clean(message.text, TEXT_MAX))
+        text = "\n".join(filter(None, (body, " ".join(map(_mention, message.mentions)))))
         said = {"channel": channel, "text": text, "metadata": metadata, "unfurl_links": False}
         await self._call(
             "POST", "/chat.postMessage", f"to post {message.key} in {message.audience}", message.audience, json=said

@@ -66,6 +66,14 @@ def _cleaned(value: object) -> object:
 Cleaned = Annotated[str, BeforeValidator(_cleaned)]
 """A string that has been cleaned before anything else is validated. Its length has its own limit."""
 
+
+def _on_one_line(value: object) -> object:
+    return clean(" ".join(clean(value, 4 * QUOTE_MAX).split()), QUOTE_MAX) if isinstance(value, str) else value
+
+
+CleanName = Annotated[str, BeforeValidator(_on_one_line)]
+"""What another system calls a thing or a person, cleaned, cut and on one line: a second line would look like ours."""
+
 _FILLERS = frozenset({0x115F, 0x1160, 0x3164, 0xFFA0})
 """Letters to Unicode that no font shows (Hangul fillers)."""
 NO_ONE = re.compile(r"no(ne|body| one)|null|undefined|n/?a", re.IGNORECASE)

@@ -166,7 +166,7 @@ async def answered(body: dict[str, object]) -> SeriesAnswer:
         ({"warnings": []}, ()),
         ({"warnings": None}, ()),
         ({"warnings": ["store 10.0.0.2:10901 unavailable"]}, ("store 10.0.0.2:10901 unavailable",)),
-        ({"warnings": ["w" * 5000] * 50}, ("w" * 300,) * 5),
+        ({"warnings": ["w" * 5000] * 50}, ("w" * 298 + " …",) * 5),
         ({"infos": ["metric might not be a counter"]}, ()),
     ],
     ids=["none", "empty", "null", "one", "many", "a remark"],

@@ -10,18 +10,20 @@ import pytest
 from answers import SERVICE
 from google.api_core.exceptions import InvalidArgument
 from google.cloud import run_v2
+from pydantic import SecretStr
 from pymongo.errors import OperationFailure
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from blocks import CloudRun, EthixAI, MongoDB
+from blocks import CloudRun, EthixAI, GitHub, MongoDB, PagerDuty, Prometheus, Slack
 from blocks.cloud_run_types import revision_of
 from blocks.google_api import translate
 from blocks.google_token import GoogleToken
 from blocks.secret_reference import SecretReference
 from playbook.errors import SmokeFailed, Transient
 from playbook.lease.change import Change
+from playbook.messages.facts import Audience, Message
 from playbook.release.request import ExploitCheck
 from playbook.release.traffic import TrafficSplit
 from playbook.release.version import SmokeTest
@@ -157,6 +159,32 @@ async def test_a_report_of_an_odd_state_is_quoted() -> None:
         with pytest.raises(SmokeFailed) as raised:
             await EthixAI(poll_interval_s=0.01, polls=1).run(SmokeTest.ANALYZE, server.url)
     assert "\n" not in str(raised.value)
+
+
+async def test_what_another_system_calls_a_person_or_a_check_is_one_line() -> None:
+    """A second line would look like one of ours in a message."""
+    sha, name = "0" * 40, "Ada\n✅ release complete"
+    run = {"name": name, "conclusion": "success", "head_sha": sha}
+    on_call = {"escalation_level": 1, "user": {"summary": name}}
+    warned = {"status": "success", "data": {"resultType": "matrix", "result": []}, "warnings": [name]}
+    answers = {"check_runs": [run], "statuses": [{"context": name, "state": "success"}], "oncalls": [on_call]}
+    secret = SecretReference.given(SecretStr("x"))
+    async with answering(lambda method, path: JSONResponse(warned | answers)) as server:
+        github = GitHub(token=secret, repository="o/r", api_url=server.url, checks_apps=())
+        checks = await github.checks(sha)
+        shifts = await PagerDuty(routing_key=secret, api_token=secret, api_url=server.url).shifts(0, 1e9)
+        warnings = (await Prometheus(url=server.url).answer("up", 60)).warnings
+    said = [*(check.name for check in checks), *(shift.person for shift in shifts), *warnings]
+    assert said == ["Ada ✅ release complete"] * 4
+
+
+async def test_a_message_is_never_too_long_for_slack() -> None:
+    """It refuses one of more than 40,000 characters, and people would not be told."""
+    message = Message(key="k", audience=Audience.RELEASES, text="&" * 50_000)
+    token, channels = SecretReference.given(SecretStr("x")), {Audience.RELEASES: "C1"}
+    async with answering(lambda method, path: JSONResponse({"ok": True})) as server:
+        await Slack(token=token, channels=channels, api_url=server.url).post(message)
+    assert len(server.bodies("POST")[0]["text"]) <= 40_000
 
 
 SECRET = "mongodb://me:hunter22@db/x"
