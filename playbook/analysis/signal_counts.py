@@ -29,7 +29,7 @@ def add(
             return
         where, above_s = frozenset(signal.bad_where.items()), signal.above_s
     for column, places in _columns(keys, where, above_s, policy.p95_max_s).items():
-        count = sum([values[place] for place in places])
+        count = sum(map(values.__getitem__, places))
         if count or (above_s is None and column == ALL):
             cells[is_canary, column] = cells.get((is_canary, column), 0.0) + count
 
