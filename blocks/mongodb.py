@@ -153,7 +153,10 @@ class MongoDB(OutsideBlock):
             return database[name].count_documents(newer())
 
         def named(database: "Database[Document]") -> list[str]:
-            return sorted(name for name in database.list_collection_names() if name not in OURS)
+            found = database.list_collection_names()
+            if not all(type(name) is str for name in found):  # a Code of bson is a str, too
+                raise TypeError("the name of a collection is no text")
+            return sorted(name for name in found if name not in OURS)
 
         names = await self._do("for its collections", named)
         ends_at, counts, late = monotonic_s() + COUNTS_TAKE * self.timeout_s, dict[str, int | None](), None

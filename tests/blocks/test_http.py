@@ -183,7 +183,7 @@ async def test_a_secret_is_in_no_log(echo: str, caplog: pytest.LogCaptureFixture
     """Not even when everything is logged."""
     caplog.set_level(logging.DEBUG)
     with pytest.raises(Refused):
-        await service(echo).send("GET", "/401", "for tea")
+        await service(echo, timeout_s=30).send("GET", "/401", "for tea")
     assert caplog.records
     assert TOKEN not in caplog.text
     assert TOKEN not in repr(service(echo))

@@ -13,8 +13,9 @@ from blocks.environment import Environment
 from blocks.secret_reference import SecretReference
 from blocks.signing import Signer
 from playbook.lease.change import Change
-from playbook.lease.record import LAST_GOOD, SIGNATURE, Record
+from playbook.lease.record import LAST_GOOD, SIGNATURE, Mitigation, Record
 from playbook.release.promotion import Promotion
+from playbook.release.request import Measure
 from rehearsal.world.remote import RemoteWorld
 
 PRODUCTION = Path(__file__).resolve().parents[2] / "environments/production.toml"
@@ -38,12 +39,15 @@ async def production(env: SimpleNamespace) -> Environment:
     return found
 
 
-async def left(env: SimpleNamespace, service: str, release: str = "v20251115-abc122", epoch: int = 7) -> None:
-    """The record that an earlier edition has left on ``service``: nothing signed it."""
+async def left(env: SimpleNamespace, service: str, epoch: int = 7, by: str = "") -> None:
+    """The record that an earlier edition has left on ``service``, with a measure by ``by``: nothing signed it."""
     unsigned: CloudRun = env.cloud_run
     found = await unsigned.snapshot(service)
-    good = Promotion(release=release, revision=found.pinned.main, digest="sha256:" + "1" * 64, promoted_at_s=1.0)
-    await unsigned.write(found, Change(record=Record(epoch=epoch, last_good=(good,))))
+    way_back = {"split": found.pinned, "scaling": found.scaling}
+    measure = Mitigation(measure=Measure.READ_ONLY, by=by, reason="a flood", at_s=1.0, **way_back) if by else None
+    revision, digest = found.pinned.main, "sha256:" + "1" * 64
+    good = Promotion(release="v20251115-abc122", revision=revision, digest=digest, promoted_at_s=1.0)
+    await unsigned.write(found, Change(record=Record(epoch=epoch, last_good=(good,), mitigation=measure)))
 
 
 async def adopted(env: Environment, *remove: str, answer: str = "production") -> tuple[int, list[str]]:
@@ -105,7 +109,7 @@ async def test_what_another_person_wrote_is_shown_as_text(
     world: RemoteWorld, env: SimpleNamespace, production: Environment
 ) -> None:
     """Terminal codes and characters that turn the line around are not sent to the terminal."""
-    await left(env, BACKEND, release=EVIL)
+    await left(env, BACKEND, by=EVIL)
     _, said = await adopted(production, answer="no")
     assert any("<!channel>" in line for line in said)
     assert all(line.isprintable() for line in said)
