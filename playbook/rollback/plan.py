@@ -52,7 +52,8 @@ class RollbackPlan(Frozen):
     def left(self) -> str:
         """What is said of the services that stay for want of a record; empty where there are none."""
         who = ", ".join(self.unrecorded)
-        return f" {who}: no release is recorded there, and what it serves was left as it is." if who else ""
+        said = f" {who}: no release is recorded there, so it stays as it is. To move it too, name its revision in 'to'."
+        return said if who else ""
 
 
 def plan_rollback(found: Mapping[str, ServiceState], to: str = "") -> RollbackPlan:

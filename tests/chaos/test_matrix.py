@@ -3,10 +3,11 @@
 import asyncio
 
 import pytest
-from cases import disturbed, recorded
+from cases import ACTS, READS, disturbed, recorded
 from driver import TestEnvironment, play
 from fixture import NEW
 from scenarios import BREACH, BROKEN_START, HEALTHY, RELEASES, ChaosScenario, Release
+from vendors import METHODS
 from wire import PROCESS, Moment, Process, Wire
 
 from playbook.errors import Transient
@@ -52,6 +53,13 @@ def test_a_killed_process_makes_no_more_calls() -> None:
     process, applied = play(scenario)
     assert applied == ["first", "fatal"]
     assert process.refused == ["outside.fatal", "outside.beside", "outside.finally"]
+
+
+def test_a_call_that_changes_something_is_killed_at_every_moment() -> None:
+    """None passes for one that only reads, of which a lost reply is not played."""
+    changes = [name for asked, name in METHODS.items() if asked.startswith("POST")]
+    others = ("stale write", "put", "resolve", "artifact", "progress", "start", "pause", "insert_many", "drop")
+    assert not [name for name in (*changes, *ACTS, *others) if READS.fullmatch(name)]
 
 
 def test_a_recorded_run_is_the_same_every_time() -> None:
