@@ -35,6 +35,8 @@ async def ensure(
         if change.split is not None and dead:
             change = change.model_copy(update={"split": change.split.without_tags(*dead)})
         await check_can_serve(env, snapshot, change)
+        if change.record is not None:
+            change.record.check_readable(service)
         try:
             written = await env.cloud_run.write(snapshot, change)
         except Conflict as moved:

@@ -23,6 +23,7 @@ from playbook.release.plan import Order, revision_name
 from playbook.release.promotion import Promotion
 from playbook.release.request import HotfixRequest, RollbackRequest
 from playbook.release.traffic import LATEST, Revision, ServiceSnapshot, TrafficSplit
+from playbook.release.version import digest_of
 
 MIGRATION_LASTS_S = 7 * 86_400.0
 """A migration rollback may wait for people: recovery does not take over one that lives for a week."""
@@ -139,7 +140,7 @@ def rollback_rollout(snapshot: ServiceSnapshot, good: Promotion, image: str) -> 
         service=snapshot.service,
         from_revision=snapshot.pinned.main,
         to_revision=good.revision,
-        back_to=good.model_copy(update={"digest": image.rsplit("@", 1)[-1]}),
+        back_to=good.model_copy(update={"digest": digest_of(image)}),
         image=image,
         **_as_found(snapshot),
     )

@@ -15,6 +15,7 @@ from playbook.lease.record import MITIGATION, Participant, Record
 from playbook.lease.settled import was_taken_over
 from playbook.release.promotion import Promotion
 from playbook.release.traffic import PREVIOUS_TAG, Scaling, ServiceSnapshot, TrafficSplit, is_our_tag
+from playbook.release.version import digest_of
 
 
 class Deployment(Frozen):
@@ -336,7 +337,7 @@ def to_release_lease(snapshot: ServiceSnapshot, lease: Lease, now_s: float) -> C
         return None
     left, is_so = record.released(), snapshot.pinned.moves_like(lease.target(rollout))
     if lease.decision is Decision.PROMOTE:
-        digest = rollout.image.rsplit("@", 1)[-1]
+        digest = digest_of(rollout.image)
         new = Promotion(release=lease.version, revision=rollout.to_revision, digest=digest, promoted_at_s=now_s)
         left = left.promoted(new, before=rollout.from_revision).model_copy(update={"incidents": ()}) if is_so else left
     elif rollout.back_to is not None and is_so:

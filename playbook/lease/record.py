@@ -209,6 +209,15 @@ class Record(Stored):
             written[INCIDENTS] = ",".join(self.incidents)
         return written
 
+    def check_readable(self, service: str) -> None:
+        """What is about to be written on ``service`` can be read again. Raises Refused where it cannot: users would
+        be left with a record that no run understands."""
+        if isinstance(found := self.parse(service, self.annotations()), Unreadable):
+            raise Refused(
+                f"{service}: nothing was written, because the engine could not read it again ({found.problem}). "
+                "This is a fault of the engine: report it, with this sentence."
+            )
+
     def beside(self, annotations: Mapping[str, str]) -> dict[str, str]:
         """``annotations`` with our own keys replaced by this record, every user else's kept."""
         return beside(annotations, self.annotations())

@@ -83,6 +83,11 @@ class Image(Frozen):
         return f"{self.repository}@{self.digest}"
 
 
+def digest_of(image: str) -> str:
+    """``sha256:…`` of an image that is pinned to it; empty for one that is named by a tag."""
+    return image.rpartition("@")[2] if "@" in image else ""
+
+
 class SmokeTest(StrEnum):
     """Which of the playbook's smoke tests a service answers (section 5)."""
 

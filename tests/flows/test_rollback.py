@@ -75,6 +75,25 @@ def test_the_first_release_can_be_taken_back_too() -> None:
     assert (run.end, test_env.fixture.versions_served()) == ("RolledBack", ALL_OLD)
 
 
+def test_a_revision_of_an_image_by_tag_can_be_gone_back_to() -> None:
+    """A person deployed it with gcloud, which pins nothing: what is recorded of it can be read by the next run."""
+
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, list[Run]]:
+        for state in test_env.fixture.production.services.values():
+            for name, revision in state.revisions.items():
+                revision.image = f"{revision.image.partition('@')[0]}:{name}"
+        test_env.fixture.publish(NEW)
+        released = await test_env.release(NEW)
+        await test_env.catch_up()
+        old = ", ".join(f"{service}-00001-old" for service in SERVICES)
+        return test_env, [released, await ask(test_env, to=old), await ask(test_env, to=NEW), await ask(test_env)]
+
+    test_env, runs = play(scenario)
+    assert [run.end for run in runs] == ["Promoted", "RolledBack", "Refused", "Refused"], [run.message for run in runs]
+    assert {last_good(test_env, service)[0] for service in SERVICES} == {f"{service}-00001-old" for service in SERVICES}
+    assert not test_env.is_held("production")
+
+
 def test_without_any_release_there_is_nothing_to_roll_back_to() -> None:
     """A sentence with the service and the next step, and not one write."""
     test_env, run = after()

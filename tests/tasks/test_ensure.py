@@ -13,6 +13,7 @@ from playbook.lease import change
 from playbook.lease.change import Change
 from playbook.lease.lease import Lease, ReleaseLease, ServiceRollout
 from playbook.lease.record import Record
+from playbook.release.promotion import Promotion
 from playbook.release.traffic import ServiceSnapshot, TrafficSplit
 from rehearsal.world.remote import RemoteWorld
 from tasks.ensure import ensure
@@ -57,6 +58,15 @@ async def test_ensuring_twice_writes_once(world: RemoteWorld, env: SimpleNamespa
     second = await ensure(env, BACKEND, step)
     assert first.etag == second.etag
     assert len(await accepted(world)) == 1
+
+
+async def test_a_record_that_could_not_be_read_again_is_not_written(world: RemoteWorld, env: SimpleNamespace) -> None:
+    """A fault of the engine ends before the write, not at the next run, which would find users stranded."""
+    good = Promotion.model_construct(release="", revision="r", digest="repo/x:tag", promoted_at_s=0, is_return=False)
+    unreadable = Change(record=Record().model_copy(update={"last_good": (good,)}))
+    with pytest.raises(Refused, match="nothing was written"):
+        await ensure(env, BACKEND, lambda _: unreadable)
+    assert not await world.writes()
 
 
 async def test_a_lost_reply_is_found_out_by_reading(world: RemoteWorld, env: SimpleNamespace) -> None:
