@@ -54,6 +54,7 @@ class Server:
             "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "2",
             "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.5",
             "PREFECT_CLI_PROMPT": "false",
+            "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",  # as in deploy/production.env.example
             "PYTHONUNBUFFERED": "1",
             **({"PREFECT_SERVER_API_AUTH_STRING": auth, "PREFECT_API_AUTH_STRING": auth} if auth else {}),
         }

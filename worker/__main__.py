@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 
-from worker.start import SOCKET
+from worker.start import ENVIRONMENT, SOCKET
 
 POOL = "playbook"
 QUERY = "PREFECT_WORKER_QUERY_SECONDS"
@@ -19,13 +19,14 @@ QUERY_S, EMERGENCY_S = "1", "0.3"
 
 def main() -> None:
     """Start the warm process, which ends when the worker has ended, then become the worker."""
+    os.environ.setdefault(QUERY, EMERGENCY_S if "emergency" in sys.argv[1:] else QUERY_S)
     ends_with_us, ours = os.pipe()
     os.set_inheritable(ours, True)  # kept open by the worker, by nothing else
     path = os.path.join(tempfile.mkdtemp(prefix="playbook-worker-"), "socket")  # readable by this user alone
-    subprocess.Popen([sys.executable, "-m", "worker.warm", path, str(ends_with_us)], pass_fds=(ends_with_us,))
+    warm = [sys.executable, "-m", "worker.warm", path, str(ends_with_us)]
+    subprocess.Popen(warm, pass_fds=(ends_with_us,), env=os.environ | ENVIRONMENT)
     os.close(ends_with_us)
     os.environ[SOCKET] = path
-    os.environ.setdefault(QUERY, EMERGENCY_S if "emergency" in sys.argv[1:] else QUERY_S)
     os.execv(sys.executable, [sys.executable, "-m", "worker.bound", "--pool", POOL, *sys.argv[1:]])  # noqa: S606  # ours
 
 

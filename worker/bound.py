@@ -5,6 +5,7 @@ pull steps of a deployment. This worker takes none of them from the server: how 
 and which flow it is stand in this module and in the prefect.yaml beside it.
 """
 
+import asyncio
 import functools
 import os
 import runpy
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import anyio.abc
+import pydantic
 import yaml  # type: ignore[import-untyped]  # Prefect brings it; its types are not in the lock
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
@@ -24,6 +26,8 @@ from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, Proc
 
 from playbook.text import MESSAGE_MAX, clean
 from tasks.binding import DEPLOYMENT
+from worker.start import ENVIRONMENT
+from worker.warm import complete_models
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
@@ -35,8 +39,6 @@ COMMAND = shlex.join([sys.executable, "-I", "-S", str(Path(__file__).with_name("
 """It needs the standard library alone: without the installed packages it starts in half the time."""
 ENTRYPOINT = "PREFECT__FLOW_ENTRYPOINT"
 """With it Prefect's engine loads this flow, and reads neither entrypoint nor pull steps of the deployment."""
-ENVIRONMENT = {"PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false"}
-"""What a run's process gets beside the worker's own: the worker has compared the versions already."""
 
 
 @functools.cache
@@ -86,13 +88,17 @@ async def flow_of(client: "PrefectClient", flow_id: UUID) -> str:
 
 async def deployment_of(client: "PrefectClient", flow_run: "FlowRun") -> "tuple[str, DeploymentResponse | None]":
     """``flow/deployment`` of a run, and the deployment as it stands on the server."""
-    flow = await flow_of(client, flow_run.flow_id)
     if flow_run.deployment_id is None:
-        return f"{flow}/(none)", None
-    try:
-        found = await client.read_deployment(flow_run.deployment_id)
-    except ObjectNotFound:
+        return f"{await flow_of(client, flow_run.flow_id)}/(none)", None
+    flow, found = await asyncio.gather(
+        flow_of(client, flow_run.flow_id), client.read_deployment(flow_run.deployment_id), return_exceptions=True
+    )
+    if isinstance(flow, BaseException):
+        raise flow
+    if isinstance(found, ObjectNotFound):
         return f"{flow}/(deleted)", None
+    if isinstance(found, BaseException):
+        raise found
     return f"{flow}/{found.name}", found
 
 
@@ -118,6 +124,11 @@ class BoundWorker(ProcessWorker):
     """See the module. It is registered as the worker of type ``process``, in place of Prefect's own."""
 
     job_configuration = BoundConfiguration
+
+    async def setup(self) -> None:
+        """As Prefect's. Its first line goes the way of every later one, which takes 0.1 s the first time."""
+        await super().setup()
+        self._logger.info("It starts the flows of %s, and nothing else.", DEPLOYMENTS)
 
     async def _propose_submitting_state(self, flow_run: "FlowRun") -> None:
         """Leave the run Pending: one state less to wait for while users are on a bad release."""
@@ -164,6 +175,7 @@ def main() -> None:
     """Prefect's own ``worker start`` with these arguments and this worker."""
     vars(process).update(load_flow_from_flow_run=bound_flow)  # the one way in which a worker loads a flow by itself
     os.environ.pop(ENTRYPOINT, None)
+    complete_models(pydantic.BaseModel)
     sys.argv = ["prefect", "worker", "start", "--type", ProcessWorker.type, *sys.argv[1:]]
     runpy.run_module("prefect", run_name="__main__")
 

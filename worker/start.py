@@ -14,11 +14,12 @@ import sys
 
 SOCKET = "PLAYBOOK_WARM_SOCKET"
 """The environment variable that says where the warm process listens."""
+ENVIRONMENT = {"PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false", "PREFECT_LOGGING_COLORS": "false"}
+"""What a run's process gets beside the worker's own variables, and the warm process too, so that a run finds Prefect's
+settings read. The worker has compared the versions already, and a run's console is shown nowhere."""
 LENGTH = struct.Struct("!I")
 STATUS = struct.Struct("!i")
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
 READY, GO = b"r", b"g"
 WAIT_S = 20.0
 """How long to wait for a warm process that is still importing, or hangs."""

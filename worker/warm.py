@@ -21,11 +21,14 @@ import signal
 import socket
 import ssl
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import pydantic
+from prefect.context import refresh_global_settings_context
+from prefect.settings import get_current_settings
 
-from worker.start import GO, LENGTH, READY, STATUS
+from worker.start import ENVIRONMENT, GO, LENGTH, READY, STATUS
 
 ENGINE = "prefect.engine"
 VENDORS = ("google.cloud.run_v2", "google.cloud.logging_v2", "prometheus_api_client", "pymongo")
@@ -41,12 +44,16 @@ PREFECT = (
 """What Prefect imports when a run first needs it."""
 
 
-def main(path: str, worker: int) -> None:
-    """Listen, import, then fork for each connection. Returns in the process of a run, when the run is to begin."""
+def main(path: str, worker: int) -> bool:
+    """Listen, import, then fork for each connection. Returns in the process of a run, when the run is to begin.
+
+    Returns whether Prefect's settings are those that this process has read.
+    """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
     listener.listen(64)  # clients wait until everything is imported
     import_all()
+    read = settings_read()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # what follows a run needs no wait
     while True:
@@ -61,12 +68,12 @@ def main(path: str, worker: int) -> None:
             os.close(worker)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             become_run(connection)
-            return
+            return settings_among(os.environ) == read
         connection.close()
 
 
 def import_all() -> None:
-    """Import what a run imports. Prefect's settings are read again in each run, from its own environment."""
+    """Import what a run imports, and do once what each run would do again."""
     import flows
 
     for one in pkgutil.iter_modules(flows.__path__, "flows."):
@@ -75,8 +82,20 @@ def import_all() -> None:
         importlib.import_module(name)
     complete_models(pydantic.BaseModel)
     share_certificates()
+    ask_for_no_storage()
     gc.collect()
     gc.freeze()  # the pages of what was imported stay shared between all runs
+
+
+def settings_read() -> dict[str, str]:
+    """Prefect's settings of this process, in the variables in which its worker hands them to a run."""
+    told = get_current_settings().to_environment_variables(exclude_unset=True)
+    return settings_among(os.environ | told | ENVIRONMENT)
+
+
+def settings_among(environ: Mapping[str, str]) -> dict[str, str]:
+    """Prefect's settings among these variables. What it tells a single run (``PREFECT__…``) is none."""
+    return {name: value for name, value in environ.items() if name.startswith("PREFECT_") and name[8:9] != "_"}
 
 
 def complete_models(base: type[pydantic.BaseModel]) -> None:
@@ -102,7 +121,14 @@ def share_certificates() -> None:
         return read(purpose, named["cafile"]) if set(named) == {"cafile"} else make(purpose, **named)
 
     vars(ssl).update(create_default_context=shared)
-    ssl.create_default_context(cafile=certifi.where())
+    ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or certifi.where())
+
+
+def ask_for_no_storage() -> None:
+    """No run keeps a result, so it does not ask the server twice where the server would have it kept."""
+    from prefect import results
+
+    vars(results).update(_read_server_default_result_storage_block_id=lambda: None)
 
 
 def become_run(connection: socket.socket) -> None:
@@ -150,7 +176,7 @@ def follow(run: int, connection: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
-    importlib.import_module("prefect.context").refresh_global_settings_context()
+    if not main(sys.argv[1], int(sys.argv[2])):
+        refresh_global_settings_context()  # 0.1 s of CPU time
     sys.argv = [ENGINE]
     runpy.run_module(ENGINE, run_name="__main__", alter_sys=True)

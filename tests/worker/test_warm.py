@@ -1,7 +1,10 @@
 """What the warm process does once, so that no run has to."""
 
+import os
 import subprocess
 import sys
+
+from worker.start import ENVIRONMENT
 
 SHARED = """
 import ssl, certifi, httpx
@@ -38,3 +41,24 @@ assert not {*PREFECT, *VENDORS} - set(sys.modules)
 def test_no_run_has_to_import_or_to_complete_a_model() -> None:
     """Both take CPU time of each run otherwise, before it moves a user."""
     subprocess.run([sys.executable, "-c", COMPLETE], check=True, timeout=120)
+
+
+SETTINGS = """
+from types import SimpleNamespace
+from worker.bound import BoundConfiguration
+from worker.warm import import_all, settings_among, settings_read
+import_all()
+run = BoundConfiguration(labels={})
+run.prepare_for_flow_run(SimpleNamespace(id="1", name="one", labels={}, deployment_id=None))
+assert settings_among(run.env | {"PREFECT__FLOW_RUN_ID": "1"}) == settings_read()
+assert settings_among(run.env | {"PREFECT_API_URL": "http://127.0.0.1:1/api"}) != settings_read()
+from prefect.results import ResultStore
+from flows.rollback import rollback
+ResultStore().update_for_flow(rollback, _sync=True)
+"""
+
+
+def test_a_run_reads_no_settings_again_and_asks_for_no_storage() -> None:
+    """Its settings are the worker's, which the warm process has read; the server, which is not there, is not asked."""
+    environ = os.environ | ENVIRONMENT | {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    subprocess.run([sys.executable, "-c", SETTINGS], check=True, timeout=120, env=environ)
