@@ -79,12 +79,13 @@ async def _rollback(request: RollbackRequest, environment: str) -> FlowResult:
 async def go_back(env: Environment, request: RollbackRequest) -> FlowResult:
     """From a plan to its end; nothing is written before there is one."""
     found, plan = await planned(env, request)
+    aside = (*found.aside, *plan.aside)
     if not plan.rollouts:
         done = FlowResult(
             end=ReleaseOutcome.ROLLED_BACK,
             message=f"Nothing moved: {env.name} serves {request.to or 'what it would go back to'} already.{plan.left}",
         )
-        return await without(env, found.aside, done)
+        return await without(env, aside, done)
     check_free(found.services, plan)
     snapshots = (one.snapshot for one in found.services.values())
     lease = rollback_lease(plan.version, plan.rollouts, request, snapshots, holder(env, requested_at_s()))
@@ -95,7 +96,7 @@ async def go_back(env: Environment, request: RollbackRequest) -> FlowResult:
         report = await shown
     async with with_heartbeat(env, lease):
         done = await carry_out(env, report)
-    return await without(env, found.aside, done.model_copy(update={"message": done.message + plan.left}))
+    return await without(env, aside, done.model_copy(update={"message": done.message + plan.left}))
 
 
 async def show_plan(env: Environment, lease: RollbackLease, plan: RollbackPlan) -> Report:

@@ -9,10 +9,11 @@ from playbook.errors import BadRequest, Refused
 from playbook.lease.build import rollback_rollout
 from playbook.lease.change import check_not_held
 from playbook.lease.lease import ServiceRollout
-from playbook.lease.record import Record
+from playbook.lease.record import Record, Unreadable
+from playbook.release.plan import commit_of
 from playbook.release.promotion import Promotion
 from playbook.release.traffic import Revision, ServiceSnapshot, TrafficSplit
-from playbook.release.version import VERSION
+from playbook.release.version import VERSION, Version
 
 
 class ServiceState(Frozen):
@@ -47,6 +48,7 @@ class RollbackPlan(Frozen):
     version: str
     rollouts: tuple[ServiceRollout, ...]
     unrecorded: tuple[str, ...] = Field((), description="services that stay, since no release of them is recorded")
+    aside: tuple[Unreadable, ...] = Field((), description="services that stay, since their record is an older one")
 
     @property
     def left(self) -> str:
@@ -65,7 +67,7 @@ def plan_rollback(found: Mapping[str, ServiceState], to: str = "") -> RollbackPl
     Raises: BadRequest (``to`` names what is not there), Refused (there is nothing to go back to, or it is not what it
     was).
     """
-    targets = named(found, to) if to.strip() else previous(found)
+    targets, aside = (named(found, to), ()) if to.strip() else previous(found)
     problems = [
         problem
         for name, good in targets.items()
@@ -84,14 +86,17 @@ def plan_rollback(found: Mapping[str, ServiceState], to: str = "") -> RollbackPl
             if not found[rollout.service].snapshot.serves(TrafficSplit.all_to(rollout.to_revision))
         ),
         unrecorded=tuple(name for name, one in found.items() if not (to.strip() or one.last_good or name in targets)),
+        aside=aside,
     )
 
 
-def previous(found: Mapping[str, ServiceState]) -> dict[str, Promotion]:
-    """The good release before the one that serves now, for each service that serves the newest release.
+def previous(found: Mapping[str, ServiceState]) -> tuple[dict[str, Promotion], tuple[Unreadable, ...]]:
+    """The good release before the one that serves now, for each service that serves the newest release; and those
+    that are set aside.
 
     One that serves what is not recorded goes back with them, to a release from before the newest; one of which no
-    release is recorded stays, unless there is none of any.
+    release is recorded stays, unless there is none of any. One that serves the newest release and does not know it has
+    a record that somebody put back: it goes where the others go, or is set aside where it does not know that either.
     Raises: Refused, naming each service that has none and what to do.
     """
     newest = max((one.serving for one in found.values() if one.serving), key=_promoted_at_s, default=None)
@@ -108,6 +113,15 @@ def previous(found: Mapping[str, ServiceState]) -> dict[str, Promotion]:
         one.service: [good for good in one.older if newest is None or good.release != newest.release or one.serving]
         for one in concerned
     }
+    theirs = {older[one.service][0].release for one in concerned if one.serving and older[one.service]}
+    aside = []
+    for one in concerned:
+        if newest is None or one.serving or not _serves(one, newest.release):
+            continue
+        older[one.service] = [good for good in older[one.service] if good.release in theirs]
+        if theirs and not older[one.service]:
+            aside.append(_put_back(one, newest.release))
+    concerned = [one for one in concerned if one.service not in {each.service for each in aside}]
     lost = [one for one in concerned if not older[one.service]]
     if lost:
         told = "; ".join(f"{one.service} serves {one.snapshot.pinned}" for one in lost)
@@ -115,7 +129,19 @@ def previous(found: Mapping[str, ServiceState]) -> dict[str, Promotion]:
             f"There is nothing to roll back to: {told}. No good release before that is written down. "
             "Name a revision in 'to', or fix forward."
         )
-    return {service: goods[0] for service, goods in older.items()}
+    return {one.service: older[one.service][0] for one in concerned}, tuple(aside)
+
+
+def _serves(one: ServiceState, release: str) -> bool:
+    """Whether its users are on a revision that was made for this release, by the commit in its name."""
+    commit = commit_of(one.service, one.snapshot.pinned.main)
+    return bool(commit and VERSION.fullmatch(release)) and Version.parse(release).commit.startswith(commit)
+
+
+def _put_back(one: ServiceState, release: str) -> Unreadable:
+    what = f"they are an older record ({release} serves its users and is not among its releases)"
+    problem = f"{what}, so it stays as it is; to move it, name its revision in 'to'"
+    return Unreadable(service=one.service, problem=problem, is_unsigned=True)
 
 
 def preview(snapshots: Iterable[ServiceSnapshot]) -> str:
@@ -129,16 +155,18 @@ def preview(snapshots: Iterable[ServiceSnapshot]) -> str:
         return "is not possible: no service can be read."
     found = {name: ServiceState(snapshot=one, revisions=()) for name, one in readable.items()}
     try:
-        targets = previous(found)
+        targets, aside = previous(found)
     except Refused as refusal:
         return f"is refused. {refusal}"
+    stays = "".join(f" {one}" for one in aside)
     by_release: dict[str, list[str]] = {}
     for name, good in targets.items():
         by_release.setdefault(good.name, []).append(name)
     if len(by_release) == 1:
         ((to, names),) = by_release.items()
-        return f"takes all users of {', '.join(names)} back to {to}."
-    return "takes users back: " + "; ".join(f"{', '.join(names)} to {to}" for to, names in by_release.items()) + "."
+        return f"takes all users of {', '.join(names)} back to {to}.{stays}"
+    moves = "; ".join(f"{', '.join(names)} to {to}" for to, names in by_release.items())
+    return f"takes users back: {moves}.{stays}"
 
 
 def named(found: Mapping[str, ServiceState], to: str) -> dict[str, Promotion]:

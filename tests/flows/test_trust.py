@@ -139,6 +139,30 @@ def test_a_lease_of_an_epoch_below_what_another_service_knows_is_set_aside() -> 
     play(scenario)
 
 
+def test_a_record_that_was_written_back_takes_its_service_to_no_older_release() -> None:
+    """It holds no lease, so its epoch says nothing. The others go back, it stays, and a person is paged."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        cloud, known = test_env.fixture.production, []
+        for version in (NEW, "v20251117-0000bb", "v20251118-0000cc"):
+            test_env.fixture.publish(version)
+            assert (await test_env.release(version)).end == "Promoted"
+            await test_env.catch_up()
+            known.append(ours(cloud.services[BACKEND].annotations))
+        annotate(test_env, BACKEND, known[0])
+        asked = RollbackRequest(symptom=Symptom.ERRORS_IN_BAND, reason="reports are empty", requested_by="ada")
+        run = test_env.start(rollback, request=asked, environment="production")
+        await test_env.ended(run)
+        await test_env.catch_up()
+        assert run.end == "Unfit"
+        assert "v20251118-0000cc serves its users and is not among its releases" in run.message
+        at = dict.fromkeys(SERVICES, "v20251117-0000bb") | {BACKEND: "v20251118-0000cc"}
+        assert test_env.fixture.versions_served() == at
+        assert f"production/set-aside/{BACKEND}" in {p.key for p in test_env.fixture.pagerduty.incidents.values()}
+
+    play(scenario)
+
+
 def test_a_lease_of_a_run_that_prefect_forgot_is_one_that_lost_its_process() -> None:
     """A restored database: signed and of the newest epoch, it is no forgery."""
 

@@ -14,7 +14,7 @@ from playbook.lease.record import Mitigation, Participant, Record
 from playbook.release.promotion import Promotion
 from playbook.release.request import Measure, RollbackRequest
 from playbook.release.traffic import Revision, ServiceSnapshot, TrafficSplit
-from playbook.rollback.plan import ServiceState, check_free, plan_rollback
+from playbook.rollback.plan import ServiceState, check_free, plan_rollback, preview
 
 CORE, BACKEND = "ethixai-ai-core", "ethixai-backend"
 A, B, C = "v20251101-aaaaaa", "v20251108-bbbbbb", "v20251115-cccccc"
@@ -99,6 +99,30 @@ def test_what_a_person_has_deployed_beside_the_newest_release_goes_back_with_it(
     theirs = found(BACKEND, good(BACKEND, C), good(BACKEND, B), serves=f"{BACKEND}-00044-byhand")
     plan = plan_rollback(team(found(CORE, good(CORE, C), good(CORE, B)), theirs))
     assert [rollout.to_revision for rollout in plan.rollouts] == [name(CORE, B), name(BACKEND, B)]
+
+
+def put_back(*goods: Promotion) -> dict[str, ServiceState]:
+    """The core was released with C and knows it; the backend was too, and somebody wrote an older record there."""
+    core = good(CORE, C, revision=f"{CORE}-cccccc-1f2e3d")
+    return team(found(CORE, core, good(CORE, B)), found(BACKEND, *goods, serves=f"{BACKEND}-cccccc-1f2e3d"))
+
+
+def test_a_service_whose_record_is_an_older_one_goes_where_the_others_go() -> None:
+    """Not to the newest release that the old record knows."""
+    services = put_back(good(BACKEND, A), good(BACKEND, B))
+    assert [rollout.to_revision for rollout in plan_rollback(services).rollouts] == [name(CORE, B), name(BACKEND, B)]
+
+
+def test_a_service_whose_older_record_does_not_know_that_is_set_aside() -> None:
+    """The others go back without it; it is said what serves there, and the preview says so too."""
+    services = put_back(good(BACKEND, A))
+    plan = plan_rollback(services)
+    assert [rollout.service for rollout in plan.rollouts] == [CORE]
+    (aside,) = plan.aside
+    assert aside.service == BACKEND
+    assert f"({C} serves its users and is not among its releases), so it stays as it is; to move it" in aside.problem
+    assert str(aside) in preview(one.snapshot for one in services.values())
+    assert [r.service for r in plan_rollback(services, f"{name(BACKEND, B)}").rollouts] == [BACKEND]
 
 
 @pytest.mark.parametrize("to", ["", B], ids=["to the release before", "to a named one"])
