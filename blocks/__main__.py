@@ -20,13 +20,14 @@ from prefect.settings import get_current_settings
 import blocks
 from blocks import Environment, files, forms, rules
 from blocks.adopt import adopt
-from blocks.prefect_api import PREFECT_AWAY
+from blocks.prefect_api import HINT, PREFECT_AWAY, what_came
 from blocks.production_check import production_check
 from blocks.server_notices import remove_notices
 from playbook.analysis.dashboard import alert_rules, dashboard
 from playbook.analysis.signals import playbook_table
 from playbook.errors import BadRequest, ReleaseError
 
+WORKERS = "Workers are started as docs/production.md says (4), not with `prefect worker start` as above."
 NO_SERVER = "PREFECT_API_URL is not set; set it to the server's API, for example http://127.0.0.1:4200/api"
 
 
@@ -100,7 +101,9 @@ async def _deploy() -> int:
     if await process.wait():
         _say(sys.stderr, "prefect deploy --all failed; its output above says why. The forms were not changed.")
         return 1
-    return await _finish(url)
+    ended = await _finish(url)
+    _say(sys.stdout, WORKERS)
+    return ended
 
 
 async def _production_check(path: Path) -> int:
@@ -136,7 +139,7 @@ async def _adopt(name: str, remove: list[str]) -> int:
         _say(sys.stderr, *wrong.problems)
         return 2
     except (httpx.HTTPError, RuntimeError) as error:
-        _say(sys.stderr, f"the Prefect server did not answer: {type(error).__name__}: {error}")
+        _say(sys.stderr, f"the Prefect server did not answer: {what_came(error)}")
         return 1
     return await adopt(environment, remove, lambda line: _say(sys.stdout, line), _ask)
 
@@ -175,8 +178,7 @@ async def _apply(environments: list[Environment]) -> int:
                 services = ", ".join(environment.service_names)
                 _say(sys.stdout, f"saved {environment.name} ({services}; policy {environment.policy.name})")
     except (httpx.HTTPError, RuntimeError) as error:
-        came = f"{type(error).__name__}: {error}"
-        _say(sys.stderr, f"the Prefect server at {url} did not take it: {came}. Is PREFECT_API_AUTH_STRING right?")
+        _say(sys.stderr, f"the Prefect server at {url} did not take it: {what_came(error)}. {HINT}")
         return 1
     ends = [await _finish(url, environment) for environment in environments]
     return max([*ends, *[await _publish(environment) for environment in environments]], default=0)

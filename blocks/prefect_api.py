@@ -4,3 +4,10 @@ import httpx
 from prefect.exceptions import PrefectHTTPStatusError
 
 PREFECT_AWAY = (httpx.TransportError, PrefectHTTPStatusError)
+HINT = "Is it running, is PREFECT_API_URL right, and PREFECT_API_AUTH_STRING?"
+
+
+def what_came(error: BaseException) -> str:
+    """The error in one line, with its cause: that its client did not reach the server says nothing of why."""
+    cause = f" ({type(error.__cause__).__name__}: {error.__cause__})" if error.__cause__ else ""
+    return f"{type(error).__name__}: {error}{cause}"

@@ -23,7 +23,7 @@ from prefect.exceptions import ObjectNotFound
 
 from blocks import files, rules
 from blocks.environment import Environment
-from blocks.prefect_api import PREFECT_AWAY
+from blocks.prefect_api import HINT, PREFECT_AWAY, what_came
 from playbook.errors import BadRequest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,8 +59,7 @@ async def production_check(path: Path) -> AsyncIterator[Looked]:
             for what, look in steps(client, env, path):
                 yield Looked(what, tuple(await look()))
     except (*PREFECT_AWAY, RuntimeError) as away:  # RuntimeError: its client's word for a server that it never reached
-        hint = "Is it running, is PREFECT_API_URL right, and PREFECT_API_AUTH_STRING?"
-        yield Looked(what, (f"the Prefect server did not answer: {type(away).__name__}: {away}. {hint}",))
+        yield Looked(what, (f"the Prefect server did not answer: {what_came(away)}. {HINT}",))
 
 
 Look = Callable[[], Awaitable[list[str]]]

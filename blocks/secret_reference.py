@@ -93,7 +93,7 @@ class SecretReference:
         except (OSError, ValueError) as error:
             # The value is in no message, and neither is an error that may quote it.
             said = error.strerror if isinstance(error, OSError) else str(error)
-            raise Refused(f"The secret {self.text} cannot be read by this worker: {said}.") from None
+            raise Refused(f"The secret {self.text} cannot be read here: {said}.") from None
         remember(value)
         return SecretStr(value)
 
@@ -187,7 +187,7 @@ def remember(value: str) -> None:
 
 def _variable(name: str) -> str:
     if not os.environ.get(name):
-        raise ValueError(f"the environment variable {name} is not set; set it where the worker is started")
+        raise ValueError(f"the environment variable {name} is not set; set it where this process is started")
     return os.environ[name]
 
 

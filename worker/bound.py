@@ -11,6 +11,7 @@ import os
 import runpy
 import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -118,6 +119,9 @@ class BoundConfiguration(ProcessJobConfiguration):
         """As Prefect's, without a command, an environment or a folder from the server."""
         self.command, self.env, self.working_dir, self.stream_output = COMMAND, dict(ENVIRONMENT), None, False
         super().prepare_for_flow_run(*arguments, **named)
+
+
+warnings.filterwarnings("ignore", message="Type 'BoundWorker'")  # Prefect warns of what is meant: see below
 
 
 class BoundWorker(ProcessWorker):

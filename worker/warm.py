@@ -59,8 +59,9 @@ def main(path: str, worker: int) -> bool:
     while True:
         ready, _, _ = select.select([listener.fileno(), worker], [], [])
         if worker in ready:
-            os.unlink(path)
-            os.rmdir(os.path.dirname(path))
+            with contextlib.suppress(OSError):  # systemd has removed the private /tmp of a worker that was stopped
+                os.unlink(path)
+                os.rmdir(os.path.dirname(path))
             os._exit(0)
         connection, _ = listener.accept()
         if os.fork() == 0:

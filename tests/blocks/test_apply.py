@@ -197,11 +197,12 @@ def test_a_wrong_file_writes_nothing(server: Server, file: Path, tmp_path: Path)
 
 
 def test_a_server_that_is_not_there_is_named(server: Server, file: Path) -> None:
-    """The exit status tells it from a wrong file."""
+    """The exit status tells it from a wrong file. Why it was not reached is said, too: a certificate, say."""
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
         done = apply(file)
     assert done.status == 1
     assert "http://127.0.0.1:1/api" in done.said
+    assert "ConnectError" in done.said
 
 
 def test_without_a_server_nothing_is_started(file: Path) -> None:
@@ -260,6 +261,7 @@ def test_a_server_that_is_not_there_is_the_first_thing_missing(file: Path) -> No
         done = production_check(file)
     assert done.status == 1
     assert "MISSING  the Prefect server" in done.said
+    assert "ConnectError" in done.said
     assert "work pool" not in done.said
 
 

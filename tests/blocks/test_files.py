@@ -159,7 +159,7 @@ MISTAKES = [
         "an unset variable",
         "BLOCKS_TEST_TOKEN",
         "NOT_SET",
-        "slack.token: The secret env:NOT_SET cannot be read by this worker: the environment variable",
+        "slack.token: The secret env:NOT_SET cannot be read here: the environment variable",
     ),
     ("a missing file", 'env = "BLOCKS_TEST_TOKEN"', 'file = "none"', "slack.token: The secret file:/"),
     (

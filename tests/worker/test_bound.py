@@ -1,5 +1,6 @@
 """What stands on the Prefect server does not decide which program a worker runs."""
 
+import subprocess
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +33,12 @@ def test_every_deployment_is_known_by_the_name_of_its_flow() -> None:
     assert len(KNOWN) > 15
     for named, entrypoint in KNOWN.items():
         assert load_flow_from_entrypoint(entrypoint).name == named.split("/")[0]
+
+
+def test_a_start_warns_of_nothing() -> None:
+    """A warning in the journal of a new installation would be looked into."""
+    command = (sys.executable, "-m", "worker.bound", "--help")
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stderr == ""
 
 
 def test_no_flow_keeps_results() -> None:

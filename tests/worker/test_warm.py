@@ -1,8 +1,11 @@
 """What the warm process does once, so that no run has to."""
 
 import os
+import shutil
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 from worker.start import ENVIRONMENT
 
@@ -62,3 +65,19 @@ def test_a_run_reads_no_settings_again_and_asks_for_no_storage() -> None:
     """Its settings are the worker's, which the warm process has read; the server, which is not there, is not asked."""
     environ = os.environ | ENVIRONMENT | {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
     subprocess.run([sys.executable, "-c", SETTINGS], check=True, timeout=120, env=environ)
+
+
+def test_it_ends_with_its_worker_where_its_folder_is_gone(tmp_path: Path) -> None:
+    """systemd removes the private /tmp of a worker that it stops; the warm process may look later."""
+    ours, worker = os.pipe()
+    folder = tmp_path / "playbook-worker"
+    folder.mkdir()
+    command = (sys.executable, "-m", "worker.warm", str(folder / "socket"), str(ours))
+    with subprocess.Popen(command, pass_fds=(ours,), stderr=subprocess.PIPE, text=True) as warm:
+        os.close(ours)
+        while not (folder / "socket").exists():
+            time.sleep(0.05)
+        shutil.rmtree(folder)
+        os.close(worker)
+        _, said = warm.communicate(timeout=120)
+    assert (warm.returncode, said) == (0, "")
