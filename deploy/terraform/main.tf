@@ -1,5 +1,5 @@
-# Google's side of the playbook for one project: the worker's account, what it may do on each service, its secrets, the remote
-# registry, and the login of GitHub Actions. Services themselves are not managed here: releases change them.
+# Google's side of the playbook for one project: the worker's account, what it may do on each service, which secrets it
+# reads, and the remote registry. Services themselves are not managed here: releases change them.
 #   terraform init && terraform apply -var project=ethixai-production -var 'services=["ethixai-backend"]' ...
 
 terraform {
