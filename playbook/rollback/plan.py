@@ -96,7 +96,7 @@ def previous(found: Mapping[str, ServiceState]) -> tuple[dict[str, Promotion], t
 
     One that serves what is not recorded goes back with them, to a release from before the newest; one of which no
     release is recorded stays, unless there is none of any. One that serves the newest release and does not know it has
-    a record that somebody put back: it goes where the others go, or is set aside where it does not know that either.
+    a record that was put back: it goes where the others go, or is set aside where it does not know that either.
     Raises: Refused, naming each service that has none and what to do.
     """
     newest = max((one.serving for one in found.values() if one.serving), key=_promoted_at_s, default=None)

@@ -102,7 +102,7 @@ def test_what_a_person_has_deployed_beside_the_newest_release_goes_back_with_it(
 
 
 def put_back(*goods: Promotion) -> dict[str, ServiceState]:
-    """The core was released with C and knows it; the backend was too, and somebody wrote an older record there."""
+    """The core was released with C and knows it; the backend was too, and an older record was written there."""
     core = good(CORE, C, revision=f"{CORE}-cccccc-1f2e3d")
     return team(found(CORE, core, good(CORE, B)), found(BACKEND, *goods, serves=f"{BACKEND}-cccccc-1f2e3d"))
 
