@@ -83,13 +83,15 @@ test-rehearsals:
 pictures: setup  ## take the README's pictures with a whole release day in Chromium
 	RELEASE_DAY=1 PICTURES=docs/images $(BIN)/pytest -q tests/browser
 
-scenarios: setup  ## run every scenario, one after another
+scenarios: setup  ## run every scenario, one after another: two hours
 	$(BIN)/python -m rehearsal run all
 
-drill: scenarios chaos  ## every scenario, every kill, fault and outage, and a soak of the worker: some hours
+drill: setup  ## what years bring, in about half an hour: several machines, a restored database, an upgrade, 200 runs
+	$(BIN)/python -m rehearsal run scaled restored emergency_lane
+	$(BIN)/pytest -q tests/flows/test_upgrade.py
 	$(BIN)/python -m bench.soak
 
-chaos: setup  ## kill the flow at every call it makes; then every fault and every outage at each
+chaos: setup  ## kill the flow at every call it makes; then every fault and every outage at each: some hours
 	$(BIN)/python tests/chaos/run.py
 	$(BIN)/python tests/chaos/run.py --faults --quiet
 	$(BIN)/python tests/chaos/run.py --outages --quiet
