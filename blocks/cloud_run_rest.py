@@ -11,7 +11,7 @@ import httpx
 from blocks.cloud_run_v1 import Json
 from blocks.google_token import GoogleToken
 from blocks.http import UNREADABLE, HttpService, json_of, quoted
-from playbook.errors import Conflict, Refused, ReleaseError, Transient
+from playbook.errors import Conflict, Gone, Refused, ReleaseError, Transient
 
 EVERY_ERROR = frozenset(range(300, 600))
 READ = "run.services.get"
@@ -131,7 +131,8 @@ def error_of(answer: httpx.Response, asked: str, permission: str, *, is_write: b
     if status == httpx.codes.FORBIDDEN:
         return Refused(f"{came} Grant {permission} to the account of this worker.")
     if status == httpx.codes.NOT_FOUND:
-        return Refused(f"{came} Check the project, the region and the name in the environment file.")
+        kind = Gone if "NOT_FOUND" in code else Refused
+        return kind(f"{came} Check the project, the region and the name in the environment file.")
     if status == httpx.codes.NOT_IMPLEMENTED:
         return Refused(f"{came} This endpoint does not do that; check cloud_run.api_url in the environment file.")
     if status >= 500 or status in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.REQUEST_TIMEOUT, 499):

@@ -7,6 +7,7 @@ ReleaseError
 ├─ Fenced        a newer epoch holds    stop at once, touch nothing
 ├─ OutOfBandChange   another person or tool changed it   leave that service, take the rest back
 ├─ Refused       we may not or cannot   no retry; a person; says which permission, field or limit
+│  ├─ Gone          it does not exist, by Google's own word
 │  ├─ Held          another release holds a service   Duplicate or Refused, naming who holds what
 │  ├─ StartFailed   a revision did not become ready   the release is reverted
 │  └─ SmokeFailed   a smoke test saw something wrong  the release is reverted
@@ -61,6 +62,10 @@ class OutOfBandChange(ReleaseError):
 
 class Refused(ReleaseError):
     """The other side will not do it, however often it is asked."""
+
+
+class Gone(Refused):
+    """What was asked for does not exist, by the word of Google itself and not of something between."""
 
 
 class Held(Refused):

@@ -9,7 +9,7 @@ from prefect import get_run_logger, runtime, task
 
 from blocks.clock import unix_s
 from blocks.environment import Environment
-from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, ReleaseError, Transient, Unfinished
+from playbook.errors import Conflict, Fenced, Gone, Held, OutOfBandChange, Refused, ReleaseError, Transient, Unfinished
 from playbook.lease import change
 from playbook.lease.build import Holder
 from playbook.lease.lease import Kind, Lease, next_epoch
@@ -340,17 +340,23 @@ async def free_orphan(env: Environment, service: str) -> Unreadable | None:
     coordinator where its users are still on what that release gave them.
 
     The coordinator is read after the participant: a release acquires its coordinator first and lets go of it last, so
-    one that is not there then is over. Annotations of the coordinator that cannot be read hold nothing.
+    one that is not there then is over. Annotations of the coordinator that cannot be read hold nothing, nor does one
+    that was deleted.
     """
     participant = Record.read(await env.cloud_run.snapshot(service)).participant
     if participant is None:
         return None
-    coordinator = await env.cloud_run.snapshot(participant.coordinator)
-    record = Record.of(coordinator)
-    if isinstance(record, Record) and record.holder == participant.release_id:
-        return None
+    problem = ""
+    try:
+        coordinator = await env.cloud_run.snapshot(participant.coordinator)
+    except Gone:
+        pass
+    else:
+        if isinstance(record := Record.of(coordinator), Record):
+            if record.holder == participant.release_id:
+                return None
+            problem = left_behind(coordinator, record, participant.release_id)
     await ensure(env, service, partial(change.to_free_orphan, release_id=participant.release_id))
-    problem = left_behind(coordinator, record, participant.release_id) if isinstance(record, Record) else ""
     return Unreadable(service=participant.coordinator, problem=problem) if problem else None
 
 

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import httpx
 import pytest
 
 from blocks import CloudRun, EthixAI
-from playbook.errors import Conflict, Refused, ReleaseError, SmokeFailed, StartFailed, Transient
+from blocks.cloud_run_rest import error_of
+from playbook.errors import Conflict, Gone, Refused, ReleaseError, SmokeFailed, StartFailed, Transient
 from playbook.lease.change import Change
 from playbook.lease.record import PREFIX, Record
 from playbook.release.traffic import LATEST, Scaling, TrafficSplit
@@ -214,7 +216,7 @@ async def test_an_endpoint_that_cannot_wait_is_polled(backend) -> None:
 
 async def test_an_unknown_service_names_project_region_and_service(backend) -> None:
     """What to correct is in the sentence."""
-    with pytest.raises(Refused, match="ethixai-production/locations/us-east1/services/ethixai-nothing"):
+    with pytest.raises(Gone, match="ethixai-production/locations/us-east1/services/ethixai-nothing"):
         await backend.cloud_run.snapshot("ethixai-nothing")
 
 
@@ -362,3 +364,18 @@ async def test_a_private_service_is_tested_with_an_id_token(backend) -> None:
             await plain.run(test, deployed.tag_urls["canary"], deployed.uri)
         assert await signed.run(test, deployed.tag_urls["canary"], deployed.uri)
     assert await plain.unreachable(backend.world.url("ethixai-frontend")) == ""
+
+
+@pytest.mark.parametrize(
+    ("body", "is_gone"),
+    [({"error": {"code": 404, "status": "NOT_FOUND", "message": "Resource was not found."}}, True), ("<html>", False)],
+    ids=["Google's word", "a page of something between"],
+)
+def test_a_service_is_gone_only_by_googles_own_word(body: Any, is_gone: bool) -> None:
+    """A release's lease goes with its service; a proxy that knows no such page says nothing about that."""
+    content = {"text": body} if isinstance(body, str) else {"json": body}
+    error = error_of(
+        httpx.Response(404, **content), "Cloud Run, asked for service a", "run.services.get", is_write=False
+    )
+    assert isinstance(error, Refused)
+    assert isinstance(error, Gone) is is_gone

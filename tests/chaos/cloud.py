@@ -14,7 +14,7 @@ from wire import PROCESS, Wire
 
 from blocks.cloud_run import _shows, _was_overwritten
 from blocks.signing import Signer
-from playbook.errors import Conflict, Refused, StartFailed, Transient
+from playbook.errors import Conflict, Gone, Refused, StartFailed, Transient
 from playbook.lease.change import Change
 from playbook.lease.record import Record, beside
 from playbook.lease.signature import Key, Scope, signed
@@ -298,7 +298,7 @@ class Cloud:
 
     def _find(self, service: str) -> ServiceState:
         if service not in self.services:
-            raise Refused(f"Cloud Run, asked for service {service}: not found. Check the name.")
+            raise Gone(f"Cloud Run, asked for service {service}: not found. Check the name.")
         return self.services[service]
 
     def _said(self, text: str) -> str:

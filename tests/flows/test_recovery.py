@@ -158,6 +158,27 @@ def test_an_orphan_is_freed() -> None:
     assert not test_env.is_held("production")
 
 
+def test_users_are_moved_back_where_the_service_with_the_lease_was_deleted() -> None:
+    """Its lease went with it. The others do not stay on a canary that nothing watches, and nothing false is said."""
+
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, list[Run]]:
+        test_env.fixture.publish(NEW)
+        run = test_env.start_release()
+        await test_env.until(test_env.baking(FRONTEND))
+        run.process.die()
+        del test_env.fixture.production.services[LEAD]
+        found = await test_env.recover()
+        await test_env.catch_up()
+        return test_env, found
+
+    test_env, (found,) = play(scenario)
+    assert found.end == "Unfit"
+    served = {name: str(state.served) for name, state in test_env.fixture.production.services.items()}
+    assert served == {name: f"{name}-00001-old 100 %" for name in (BACKEND, FRONTEND)}
+    assert not test_env.is_held("production")
+    assert {page.key for page in test_env.fixture.pagerduty.incidents.values()} == {f"production/set-aside/{LEAD}"}
+
+
 def gaps(test_env: TestEnvironment) -> list[float]:
     """The seconds from each beat of the release to production to the next, from its claim to its end."""
     cloud = test_env.fixture.production
