@@ -285,7 +285,7 @@ async def test_a_deployment_that_is_accepted_and_then_fails_did_not_start(backen
         ("FAILED_PRECONDITION", Refused),
         ("PERMISSION_DENIED", Refused),
         ("UNAUTHENTICATED", Refused),
-        ("NOT_FOUND", Refused),
+        ("NOT_FOUND", Gone),
         ("UNIMPLEMENTED", Refused),
         ("ABORTED", Conflict),
         ("ALREADY_EXISTS", Conflict),
