@@ -9,5 +9,6 @@ HINT = "Is it running, is PREFECT_API_URL right, and PREFECT_API_AUTH_STRING?"
 
 def what_came(error: BaseException) -> str:
     """The error in one line, with its cause: that its client did not reach the server says nothing of why."""
-    cause = f" ({type(error.__cause__).__name__}: {error.__cause__})" if error.__cause__ else ""
-    return f"{type(error).__name__}: {error}{cause}"
+    said, cause = str(error), error.__cause__
+    why = f" ({type(cause).__name__}: {cause})" if cause is not None and str(cause) not in said else ""
+    return f"{type(error).__name__}: {said}{why}"

@@ -148,7 +148,10 @@ async def worker_problems(client: PrefectClient) -> list[str]:
     except ObjectNotFound:
         queues = {}
     silent = [name for name in QUEUES if name not in queues or queues[name].status is WorkQueueStatus.NOT_READY]
-    return [f"no worker asks the queue {one}. Run: systemctl enable --now playbook-worker@{one}" for one in silent]
+    start = "systemctl enable --now playbook-worker@"
+    return [
+        f"no worker asks the queue {one}. Run: {start}{one} (it asks half a minute after its start)" for one in silent
+    ]
 
 
 async def flight_problems(client: PrefectClient, environment: str) -> list[str]:
