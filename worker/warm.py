@@ -108,10 +108,10 @@ def complete_models(base: type[pydantic.BaseModel]) -> None:
 
 
 def share_certificates() -> None:
-    """A file of trusted certificates is read once, here: each HTTP client of each run would read it again.
+    """A file of trusted certificates is read once in this process and its forks: each HTTP client would read it again.
 
-    That takes 40 ms of CPU time, and a rollback makes about ten clients before it moves a user. The contexts are not
-    changed after they are made. Whatever names more than a file gets a context of its own, as before.
+    That takes 30 ms of CPU time. A rollback makes about ten clients before it moves a user, and its worker two. The
+    contexts are not changed after they are made. Whatever names more than a file gets one of its own, as before.
     """
     import certifi
 

@@ -9,10 +9,11 @@ from uuid import uuid4
 import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import Settings, get_current_settings
 from prefect.utilities.dispatch import lookup_type
 from prefect.workers.base import BaseWorker
 
-from worker.bound import COMMAND, BoundConfiguration, BoundWorker, entrypoints, problem
+from worker.bound import COMMAND, BoundConfiguration, BoundWorker, entrypoints, problem, remember_settings
 
 KNOWN = entrypoints()
 AS_DEPLOYED: dict[str, Any] = {
@@ -39,6 +40,23 @@ def test_a_start_warns_of_nothing() -> None:
     """A warning in the journal of a new installation would be looked into."""
     command = (sys.executable, "-m", "worker.bound", "--help")
     assert subprocess.run(command, check=True, capture_output=True, text=True).stderr == ""
+
+
+def test_settings_as_variables_are_worked_out_once_and_are_what_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run's variables may be changed afterwards: what is remembered is not. Other settings are worked out anew."""
+    work_out, asked = Settings.to_environment_variables, []
+    monkeypatch.setattr(
+        Settings, "to_environment_variables", lambda one, **how: asked.append(one) or work_out(one, **how)
+    )
+    remember_settings()
+    now = get_current_settings()
+    first = now.to_environment_variables(exclude_unset=True)
+    first["PREFECT_API_URL"] = "changed"
+    again = now.to_environment_variables(exclude_unset=True)
+    assert again == work_out(now, exclude_unset=True) != first
+    other = Settings(api=now.api.model_copy(update={"url": "http://127.0.0.1:1/api"}))
+    assert other.to_environment_variables(exclude_unset=True)["PREFECT_API_URL"] == "http://127.0.0.1:1/api"
+    assert asked == [now, other]
 
 
 def test_no_flow_keeps_results() -> None:
