@@ -76,6 +76,7 @@ def test_it_ends_with_its_worker_where_its_folder_is_gone(tmp_path: Path) -> Non
     with subprocess.Popen(command, pass_fds=(ours,), stderr=subprocess.PIPE, text=True) as warm:
         os.close(ours)
         while not (folder / "socket").exists():
+            assert warm.poll() is None
             time.sleep(0.05)
         shutil.rmtree(folder)
         os.close(worker)
