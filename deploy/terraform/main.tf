@@ -1,5 +1,5 @@
 # Google's side of the playbook for one project: the worker's account, what it may do on each service, which secrets it
-# reads, and the remote registry. Services themselves are not managed here: releases change them.
+# reads, the metrics sidecar's configuration, the remote registry, and a sign-in without a key. Services themselves are not managed here: releases change them.
 #   terraform init && terraform apply -var project=ethixai-production -var 'services=["ethixai-backend"]' ...
 
 terraform {
@@ -51,6 +51,28 @@ variable "worker_host_account" {
   default     = ""
 }
 
+variable "collector_config" {
+  description = "The secret that holds the metrics sidecar's configuration, deploy/run-monitoring.yaml. Empty where another tool stores it."
+  type        = string
+  default     = "run-gmp-config"
+}
+
+variable "worker_identity" {
+  description = "How a host outside Google Cloud signs in as the worker without a key: the issuer of its OIDC tokens, their audience, and their subject."
+  type = object({
+    issuer   = string
+    audience = string
+    subject  = string
+  })
+  default = null
+}
+
+variable "worker_pod" {
+  description = "NAMESPACE/ACCOUNT of the Kubernetes service account that the worker runs as in GKE of this project. Empty outside GKE."
+  type        = string
+  default     = ""
+}
+
 variable "images" {
   description = "The remote repository that hands on images of ghcr.io. Empty where another project has it."
   type        = string
@@ -75,6 +97,8 @@ resource "google_project_service" "used" {
     "monitoring.googleapis.com",
     "secretmanager.googleapis.com",
     "artifactregistry.googleapis.com",
+    "iamcredentials.googleapis.com",
+    "sts.googleapis.com",
   ])
   service            = each.value
   disable_on_destroy = false
@@ -149,6 +173,70 @@ resource "google_secret_manager_secret_iam_member" "value" {
   member    = local.worker
 }
 
+# The sidecar reads its configuration as the service's own account, and writes metrics as that.
+resource "google_secret_manager_secret" "collector" {
+  count     = var.collector_config == "" ? 0 : 1
+  secret_id = var.collector_config
+  replication {
+    auto {}
+  }
+  depends_on = [google_project_service.used]
+}
+
+resource "google_secret_manager_secret_version" "collector" {
+  count       = var.collector_config == "" ? 0 : 1
+  secret      = google_secret_manager_secret.collector[0].id
+  secret_data = file("${path.module}/../run-monitoring.yaml")
+}
+
+resource "google_secret_manager_secret_iam_member" "collector" {
+  for_each  = var.collector_config == "" ? [] : var.runtime_accounts
+  secret_id = google_secret_manager_secret.collector[0].id
+  role      = "roles/secretmanager.secretAccessor"
+  member    = "serviceAccount:${each.value}"
+}
+
+resource "google_project_iam_member" "metrics" {
+  for_each = var.runtime_accounts
+  project  = var.project
+  role     = "roles/monitoring.metricWriter"
+  member   = "serviceAccount:${each.value}"
+}
+
+# A host outside Google Cloud, or a pod, is the worker without a key that could be copied.
+resource "google_iam_workload_identity_pool" "worker" {
+  count                     = var.worker_identity == null ? 0 : 1
+  workload_identity_pool_id = "playbook-worker"
+  display_name              = "EthixAI playbook worker"
+  depends_on                = [google_project_service.used]
+}
+
+resource "google_iam_workload_identity_pool_provider" "worker" {
+  count                              = var.worker_identity == null ? 0 : 1
+  workload_identity_pool_id          = google_iam_workload_identity_pool.worker[0].workload_identity_pool_id
+  workload_identity_pool_provider_id = "host"
+  attribute_mapping                  = { "google.subject" = "assertion.sub" }
+  attribute_condition                = "assertion.sub == '${var.worker_identity.subject}'"
+  oidc {
+    issuer_uri        = var.worker_identity.issuer
+    allowed_audiences = [var.worker_identity.audience]
+  }
+}
+
+resource "google_service_account_iam_member" "worker_identity" {
+  count              = var.worker_identity == null ? 0 : 1
+  service_account_id = google_service_account.worker.name
+  role               = "roles/iam.workloadIdentityUser"
+  member             = "principal://iam.googleapis.com/${google_iam_workload_identity_pool.worker[0].name}/subject/${var.worker_identity.subject}"
+}
+
+resource "google_service_account_iam_member" "worker_pod" {
+  count              = var.worker_pod == "" ? 0 : 1
+  service_account_id = google_service_account.worker.name
+  role               = "roles/iam.workloadIdentityUser"
+  member             = "serviceAccount:${var.project}.svc.id.goog[${var.worker_pod}]"
+}
+
 resource "google_artifact_registry_repository" "images" {
   count         = var.images == "" ? 0 : 1
   location      = var.region
@@ -171,6 +259,11 @@ resource "google_artifact_registry_repository_iam_member" "reader" {
   repository = google_artifact_registry_repository.images[0].repository_id
   role       = "roles/artifactregistry.reader"
   member     = each.value
+}
+
+output "identity_provider" {
+  description = "For gcloud iam workload-identity-pools create-cred-config, whose file GOOGLE_APPLICATION_CREDENTIALS names on the worker's host."
+  value       = one(google_iam_workload_identity_pool_provider.worker[*].name)
 }
 
 output "worker" {
