@@ -147,8 +147,8 @@ async def test_the_work_of_a_refused_run_never_begins(server: Server, deployment
 
 
 def test_what_brings_users_back_has_a_queue_of_its_own() -> None:
-    """Rollback, recovery, mitigation and undelivered pages start while releases are drained or waiting."""
-    rescue = {"rollback", "recovery", "migration_rollback", "mitigate", "announce"}
+    """Rollback, recovery, mitigation, the first hour's watch and undelivered pages start while releases are drained."""
+    rescue = {"rollback", "recovery", "migration_rollback", "mitigate", "watch", "announce"}
     for deployment in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]:
         flow = deployment["entrypoint"].split(".")[1]
         queue = deployment["work_pool"].get("work_queue_name", "default")
