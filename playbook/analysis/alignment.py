@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from playbook.analysis.counters import Batch, Fed, Keys, edges_of
 from playbook.analysis.policy import Policy
-from playbook.analysis.samples import CounterSeries, Labels
+from playbook.analysis.samples import Labels
 
 
 class Round(NamedTuple):
@@ -101,11 +101,6 @@ class Aligner:
     closed_s: float = -math.inf
     latest_s: float = -math.inf  # last sample of the canary's requests
     open: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0.0))  # the open round
-
-    @property
-    def unread_series(self) -> tuple[CounterSeries, ...]:
-        """The canary's series whose requests have no known status, without samples."""
-        return tuple(CounterSeries(dict(key), ()) for key in self.unread_keys)
 
     def feed(self, fed: Mapping[str, Fed]) -> list[Round]:
         """The rounds that end with what is new."""

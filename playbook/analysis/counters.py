@@ -152,7 +152,9 @@ class Side:
     def new(self, group: Iterable[CounterSeries], ahead_s: float) -> Batch:
         """The samples that are new; none later than ``ahead_s``, and none that is no number."""
         seen, never_s, least, most = self.seen, -math.inf, -COUNTER_MAX, COUNTER_MAX
-        keys, at, values = list[Labels](), list[float](), list[float]()
+        keys: list[Labels] = []
+        at: list[float] = []
+        values: list[float] = []
         for one in group:
             samples, key = one.samples, one.key
             before_s = seen.get(key, never_s)
@@ -163,8 +165,9 @@ class Side:
                     (at_s, value) for at_s, value in samples if before_s < at_s <= ahead_s and least <= value <= most
                 ]
                 keys += [key] * len(after)
-                at += [at_s for at_s, _ in after]
-                values += [value for _, value in after]
+                times, counts = zip(*after, strict=True) if after else ((), ())
+                at += times
+                values += counts
                 continue
             at_s, value = samples[-1]
             if never_s < at_s <= ahead_s and least <= value <= most:  # as at most looks
@@ -183,7 +186,7 @@ class Side:
         times = dict(zip(read.instances, at, strict=True))
         grown = list(map(sub, values, map(self.values.get, keys, values)))
         odd = self._odd(new, read, times, grown)
-        own = {instance: dict[Labels, float]() for instance in odd}
+        own: dict[str, dict[Labels, float]] = {instance: {} for instance in odd}
         for key, value in self.values.items() if odd else ():
             if key.instance in own:
                 own[key.instance][key] = value
@@ -191,16 +194,19 @@ class Side:
         self.values.update(usual if not odd else [one for one in usual if one[0].instance not in odd])
         self.last_s.update(times if not odd else {one: at_s for one, at_s in times.items() if one not in odd})
         scrapes: dict[tuple[float, str], dict[Labels, int]] = defaultdict(dict)
-        for place, key in enumerate(keys) if odd else ():
-            if key.instance in odd:
-                scrapes[at[place], key.instance][key] = place
+        for place, instance in enumerate(read.instances) if odd else ():
+            if instance in odd:
+                scrapes[at[place], instance][keys[place]] = place
         doubtful: dict[int, float] = {}
         for (at_s, instance), places in sorted(scrapes.items()):
             scrape = self._whole(instance, {key: values[place] for key, place in places.items()})
             more, in_doubt = self._scraped(at_s, instance, scrape, own, requests) if scrape else ({}, ())
             for key, place in places.items():
                 grown[place] = more.get(key, 0.0)
-            doubtful |= {places[key]: scrape[key] for key in in_doubt}
+            for key in in_doubt:
+                doubtful[places[key]] = scrape[key]
+        for counts in own.values():
+            self.values.update(counts)
         return Batch(self.is_canary, keys, at, grown, doubtful)
 
     def _odd(self, new: Batch, read: _Read, times: Mapping[str, float], grown: Sequence[float]) -> set[str]:
@@ -227,11 +233,11 @@ class Side:
     def _whole(self, instance: str, scrape: dict[Labels, float]) -> dict[Labels, float]:
         """The scrape without histograms that lack a bucket which they had before."""
         found = edges_of(tuple(scrape))
-        for histogram, edges in found.items():
-            if not edges <= self.buckets.get(histogram, frozenset()):
-                self.edges |= edges
-                self.buckets[histogram] = self.buckets.get(histogram, frozenset()) | edges
-        partial = {histogram for histogram, edges in found.items() if edges != self.buckets[histogram]}
+        others = [histogram for histogram, edges in found.items() if edges != self.buckets.get(histogram)]
+        for histogram in others:
+            self.edges |= found[histogram]
+            self.buckets[histogram] = self.buckets.get(histogram, frozenset()) | found[histogram]
+        partial = {histogram for histogram in others if found[histogram] != self.buckets[histogram]}
         if not partial:
             return scrape
         self.partial[instance] = self.partial.get(instance, 0) + 1
@@ -248,7 +254,8 @@ class Side:
         """What the counters of one scrape grew by, and those whose first value is in doubt. ``own``: the counters of
         those instances that matter."""
         mine, is_other, held_back = own[instance], self._is_other(instance, at_s), self.lent.pop(instance, {})
-        grown, doubtful = {key: value - mine.get(key, math.inf) for key, value in scrape.items()}, list[Labels]()
+        grown = {key: value - mine.get(key, math.inf) for key, value in scrape.items()}
+        doubtful: list[Labels] = []
         if is_other or held_back or min(grown.values()) < 0 or not self.replaced.isdisjoint(scrape):
             if mine and 2 * len(mine.keys() & scrape) <= len(scrape) and (copies := doubled(scrape)):
                 name, values = copies  # of those that are known, if any; the others are left out at each scrape
@@ -257,7 +264,7 @@ class Side:
             if any(value < mine.get(key, value) for key, value in scrape.items()):
                 self.falls[instance] = self.falls.get(instance, 0) + 1
                 for key in mine:  # it started again: all of its counters begin at zero
-                    del self.values[key]
+                    self.values.pop(key, None)
                 mine.clear()
             is_counted = self._is_born_since(instance, at_s) or requests._is_born_since(instance, at_s)
             gone = self._gone_on(instance, scrape, own) if is_counted and is_other else None
@@ -265,7 +272,6 @@ class Side:
             for twin, keys in _by_twin(scrape).items() if held_back and not is_other else ():
                 grown[keys[0]] += held_back.get(twin, 0.0)
         mine.update(scrape)
-        self.values.update(scrape)
         self.first_s.setdefault(instance, at_s)
         self.last_s[instance] = at_s
         self.born_s = min(self.born_s, at_s)

@@ -48,12 +48,12 @@ class Window(NamedTuple):
         return self.x >= least and self.x - self.worst > line * self.n
 
 
-def lately(rounds: tuple[Round, ...], seen: Round, length_s: float) -> tuple[Round, ...]:
-    """The rounds with one more; those before the last ``length_s`` are forgotten."""
-    gone = 0
-    while gone < len(rounds) and rounds[gone].at_s <= seen.at_s - length_s:
+def lately(rounds: tuple[Round, ...], length_s: float) -> tuple[Round, ...]:
+    """Those of the last ``length_s`` before the newest one."""
+    since_s, gone = rounds[-1].at_s - length_s, 0
+    while rounds[gone].at_s <= since_s:
         gone += 1
-    return (*rounds[gone:], seen)
+    return rounds[gone:]
 
 
 def window(rounds: Sequence[Round], requests: str, bad: str, bursty: bool = False) -> Window:
@@ -77,7 +77,7 @@ class Recent(NamedTuple):
 
     def after(self, seen: Round) -> "Recent":
         """Moved on by one round."""
-        return self._replace(rounds=lately(self.rounds, seen, self.length_s))
+        return self._replace(rounds=lately((*self.rounds, seen), self.length_s))
 
     def of(self, requests: str, bad: str) -> Window:
         """Any two counts of `Round`, by their names."""
@@ -128,7 +128,7 @@ class Falls(NamedTuple):
     def after(self, n: float, x: float) -> "Falls":
         """After a scrape with ``n`` requests, ``x`` of them bad."""
         both = self.x + x
-        if min(n, self.n, both) <= 0:  # nothing to compare, or a counter below zero
+        if both <= 0 or n <= 0 or self.n <= 0:  # nothing to compare, or a counter below zero
             return Falls(n or self.n, x, self.bad + x, self.pairs, self.excess)
         share = self.n / (self.n + n)
         fell = max(0.0, self.x - share * both)
@@ -174,10 +174,8 @@ class Lasting(NamedTuple):
         if not (alone or self.stable.are_alone):
             return Lasting(self.onset, self.healthy, self.line, canary, stable, self.confirmed)
         share, onset = self.onset.spend(seen.dt_s, policy.horizon_s)
-        healthy, line = (
-            level.at(test.step(level.masses, share, n, x), onset.cash)
-            for level, test in zip((self.healthy, self.line), tests, strict=True)
-        )
+        healthy = self.healthy.at(tests[0].step(self.healthy.masses, share, n, x), onset.cash)
+        line = self.line.at(tests[1].step(self.line.masses, share, n, x), onset.cash)
         is_sure = line.value >= 1 / policy.alpha_lasting and not (canary.are_bursts or stable.are_bursts)
         return Lasting(onset, healthy, line, canary, stable, healthy.peak if is_sure else self.confirmed)
 

@@ -128,9 +128,8 @@ class Relative(_Test):
     phi: float
     bets: tuple[float, ...] = (0.3, 0.6, 0.95)
     ratios: tuple[float, ...] = (3.0, 10.0, 100.0)
-    start: Masses = field(
-        default=(0.1, 0.15, 0.25, 0.5 / 3, 0.5 / 3, 0.5 / 3), repr=False
-    )  # large bets weigh more: errors are rare, so few scrapes decide
+    # Large bets weigh more: errors are rare, so few scrapes decide.
+    start: Masses = field(default=(0.1, 0.15, 0.25, 0.5 / 3, 0.5 / 3, 0.5 / 3), repr=False)
 
     def step(self, masses: Masses, share: float, n: float, x: float, m: float, y: float) -> Masses:
         """The masses after a scrape: canary ``n`` requests, ``x`` bad; stable ``m`` requests, ``y`` bad."""
@@ -152,20 +151,21 @@ class Shortfall(_Test):
     """H0: each request is the canary's with a chance of at least ``share``. Tilts only: which of two revisions gets a
     request is drawn for each one, so hardly any come together (``phi``)."""
 
-    share: float
+    gains: tuple[tuple[float, float], ...]  # what a request of the canary and one of stable add to each logarithm
     phi: float = 5.0
-    lower: tuple[float, ...] = (0.9, 0.75, 0.5, 0.1)
-
     start: Masses = (0.25,) * 4
+
+    @classmethod
+    @functools.lru_cache(maxsize=256)
+    def of(cls, share: float) -> Self:
+        """The test of this share of all requests."""
+        lower = (0.9, 0.75, 0.5, 0.1)
+        return cls(tuple((math.log(part), math.log((1 - part * share) / (1 - share))) for part in lower))
 
     def step(self, masses: Masses, share: float, n: float, m: float) -> Masses:
         """The masses after a scrape with ``n`` requests of the canary and ``m`` of stable."""
-        factors = []
-        for part in self.lower:
-            less = part * self.share
-            gain = n * math.log(part) + m * math.log((1 - less) / (1 - self.share))
-            factors.append(math.exp(max(-_MOST, min(_MOST, gain / self.phi))))
-        return _grow(masses, self.start, share, factors)
+        logs = [(n * a + m * b) / self.phi for a, b in self.gains]
+        return _grow(masses, self.start, share, [math.exp(max(-_MOST, min(_MOST, one))) for one in logs])
 
 
 def _grow(masses: Masses, start: Masses, share: float, factors: list[float]) -> Masses:

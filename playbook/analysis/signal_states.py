@@ -6,6 +6,7 @@ What comes later still joins the stretch that is open then.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -205,14 +206,12 @@ class SignalStates:
             for index in sorted(index for index in state.bins if state.next_own <= index < own):
                 self._against_limit(state, signal, index, sides)
         state.next_own = max(state.next_own, own)
-        for index in range(min(state.bins, default=pair), pair):
-            cells = state.bins.pop(index, None)
-            if cells is None:
-                continue
-            if isinstance(signal, Share):
+        for index in range(min(state.bins, default=pair), pair) if isinstance(signal, Share) else ():
+            if cells := state.bins.pop(index, None):
                 self._against_share(state, index, cells)
-            elif isinstance(signal, Ratio) and signal.factor is not None:
-                self._against_stable(state, signal, index, cells, sides)
+        if isinstance(signal, Ratio) and signal.factor is not None:
+            self._against_stable(state, signal, pair, sides)
+        state.bins = {index: cells for index, cells in state.bins.items() if index >= pair}
         state.next_pair = max(state.next_pair, pair)
 
     def _complete(self, until_s: float) -> int:
@@ -236,28 +235,35 @@ class SignalStates:
         ceiling = ceiling.at(test.step(ceiling.masses or test.nothing, share, seen.n, seen.x), own.cash)
         lasting = lasting.after(lasting_tests(signal.limit, signal.limit, policy), seen, policy, alone=False)
         bake = bake.plus(seen.n, seen.x, 0.0)
-        recent = lately(recent, seen, policy.literal_window_s) if signal.factor is None else recent
+        recent = lately((*recent, seen), policy.literal_window_s) if signal.factor is None else recent
         past = () if signal.breach is Breach.HOLD else (*past, (since_s, seen))
         return Compared(ceiling, relative, lasting, block, bake, stable, recent, own, past)
 
-    def _against_stable(self, state: State, signal: Ratio, index: int, cells: Bin, sides: tuple[Side, Side]) -> None:
+    def _against_stable(self, state: State, signal: Ratio, pair: int, sides: tuple[Side, Side]) -> None:
+        """Compare each column over all stretches before ``pair`` in one go: a whole bake has hundreds of them."""
         assert signal.factor is not None
-        policy, end_s = self.policy, self._end_s(index)
+        policy = self.policy
+        found: dict[Column, list[tuple[float, float, Round]]] = defaultdict(list)
         length = max(3, round(policy.literal_window_s / policy.scrape_s / BLOCKS))
-        share, state.pair = state.pair.spend(self._dt_s(state.pair, index), policy.horizon_s)
-        if self._is_settling(signal, index):
-            return
-        for column, (n, x, m, y) in pairs(signal, cells, sides, policy, with_stable=True).items():
-            seen = Round(end_s, policy.scrape_s, n, x, m, y)
+        for index in sorted(index for index in state.bins if index < pair):
+            share, state.pair = state.pair.spend(self._dt_s(state.pair, index), policy.horizon_s)
+            if not self._is_settling(signal, index):
+                end_s, cash = self._end_s(index), state.pair.cash
+                for column, counts in pairs(signal, state.bins[index], sides, policy, with_stable=True).items():
+                    found[column].append((share, cash, Round(end_s, policy.scrape_s, *counts)))
+        for column, stretches in found.items():
             ceiling, relative, lasting, block, bake, stable, recent, own, past = state.compared.get(column, NOTHING)
-            if block.rounds == length:  # until then what the block has is what its start had
-                test = Relative(signal.factor, policy.phi_floor, ratios=RATIOS, start=START)
-                masses = relative.masses or test.nothing
-                masses = test.step(masses, block.share, block.n, block.x, block.m, block.y + y)
-                relative, block = relative.at(masses, state.pair.cash + share), block.next()
-            block, stable = block.plus(seen, share), Window(stable.n + m, stable.x + y)
-            bake = Window(bake.n + n, bake.x + x) if signal.limit is None else bake
-            recent = lately(recent, seen, policy.literal_window_s)
+            n, x, m, y = bake.n, bake.x, stable.n, stable.x
+            for share, cash, seen in stretches:
+                if block.rounds == length:  # until then what the block has is what its start had
+                    test = Relative(signal.factor, policy.phi_floor, ratios=RATIOS, start=START)
+                    masses = relative.masses or test.nothing
+                    masses = test.step(masses, block.share, block.n, block.x, block.m, block.y + seen.y)
+                    relative, block = relative.at(masses, cash + share), block.next()
+                block = block.plus(seen, share)
+                n, x, m, y = n + seen.n, x + seen.x, m + seen.m, y + seen.y
+            bake, stable = Window(n, x) if signal.limit is None else bake, Window(m, y)
+            recent = lately((*recent, *[seen for _, _, seen in stretches]), policy.literal_window_s)
             state.compared[column] = Compared(ceiling, relative, lasting, block, bake, stable, recent, own, past)
 
     def _against_share(self, state: State, index: int, cells: Bin) -> None:
@@ -276,12 +282,12 @@ class SignalStates:
         state.unpaired = index
         if gap > GAP:
             return
-        test = Shortfall(state.signal.at_least * self.canary_share)
+        test = Shortfall.of(state.signal.at_least * self.canary_share)
         share, state.pair = state.pair.spend(self._dt_s(state.pair, index), self.policy.horizon_s)
         n, m = cells.get((True, ALL), 0.0), cells.get((False, ALL), 0.0)
         state.share = state.share.at(test.step(state.share.masses, share, n, m), state.pair.cash)
         state.events += n
-        state.recent = lately(state.recent, self._stretch(index, n, 0.0, m), self.policy.literal_window_s)
+        state.recent = lately((*state.recent, self._stretch(index, n, 0.0, m)), self.policy.literal_window_s)
 
     def _stretch(self, index: int, n: float, x: float, m: float = 0.0, y: float = 0.0) -> Round:
         """What was counted in one."""

@@ -39,20 +39,11 @@ WORDS: dict[str, str] = {
     **{re.sub(r"[^a-z]", "", one.phrase.lower()): str(one.value) for one in HTTPStatus},
     **{name: str(status) for name, status in GRPC},
     "canceled": "499",
-    "success": "2xx",
-    "successful": "2xx",
-    "succeeded": "2xx",
+    **dict.fromkeys(("success", "successful", "succeeded"), "2xx"),
     "informational": "1xx",
-    "redirect": "3xx",
-    "redirection": "3xx",
+    **dict.fromkeys(("redirect", "redirection"), "3xx"),
     "clienterror": "4xx",
-    "servererror": "5xx",
-    "error": "5xx",
-    "exception": "5xx",
-    "fail": "5xx",
-    "failed": "5xx",
-    "failure": "5xx",
-    "timeout": "5xx",
+    **dict.fromkeys(("servererror", "error", "exception", "fail", "failed", "failure", "timeout"), "5xx"),
 }
 """A word in lower case without blanks or signs -> a status, or its class."""
 

@@ -2,6 +2,7 @@
 
 from playbook.analysis.evidence import Evidence
 from playbook.analysis.policy import Policy
+from playbook.analysis.samples import CounterSeries
 from playbook.analysis.telemetry import TelemetryForm
 from playbook.analysis.telemetry_checks import scraped_faults, status_faults
 
@@ -23,5 +24,6 @@ def _unread(evidence: Evidence, policy: Policy) -> str | None:
     all_of_them = bake.n + evidence.doubtful.n
     if not unread or unread + bake.x <= policy.error_ratio_investigate * all_of_them:
         return None
-    why = " ".join(status_faults(evidence.aligner.unread_series, TelemetryForm()))
+    series = tuple(CounterSeries(dict(key), ()) for key in evidence.aligner.unread_keys)
+    why = " ".join(status_faults(series, TelemetryForm()))
     return f"How {unread:,.0f} of {all_of_them:,.0f} requests ended is not known: {why}"
