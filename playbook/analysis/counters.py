@@ -149,9 +149,9 @@ class Side:
     buckets: dict[Labels, frozenset[float]] = field(default_factory=dict)  # those of each
     latest_s: float = -math.inf
 
-    def new(self, group: Iterable[CounterSeries], ahead_s: float) -> Batch:
-        """The samples that are new; none later than ``ahead_s``, and none that is no number."""
-        seen, never_s, least, most = self.seen, -math.inf, -COUNTER_MAX, COUNTER_MAX
+    def new(self, group: Iterable[CounterSeries], ahead_s: float, least: float = -COUNTER_MAX) -> Batch:
+        """The samples that are new; none later than ``ahead_s``, none below ``least``, and none that is no number."""
+        seen, never_s, most = self.seen, -math.inf, COUNTER_MAX
         keys: list[Labels] = []
         at: list[float] = []
         values: list[float] = []
@@ -354,7 +354,8 @@ class Sources:
             if not (said.canary or said.stable):
                 continue
             stable, canary = of[query] = unshared(sides[0]), unshared(sides[1])
-            pairs = ((canary, canary.new(said.canary, ahead_s)), (stable, stable.new(said.stable, ahead_s)))
+            least = 0.0 if query in self.counters else -COUNTER_MAX
+            pairs = [(side, side.new(group, ahead_s, least)) for side, group in ((canary, said[0]), (stable, said[1]))]
             new = [(side, batch) for side, batch in pairs if batch.keys]
             if not new:
                 continue

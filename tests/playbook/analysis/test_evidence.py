@@ -94,7 +94,7 @@ def test_a_gap_makes_one_long_round():
 def test_instances_that_are_scraped_at_different_moments_make_one_round():
     """Three instances, each with its own phase: one round for each scrape interval, when the last has reported."""
     found = [
-        CounterSeries({"instance": name, "status": "200"}, tuple((5 * k + at_s, 10.0 * k) for k in range(-1, 5)))
+        CounterSeries({"instance": name, "status": "200"}, tuple((5 * k + at_s, 10.0 * (k + 1)) for k in range(-1, 5)))
         for name, at_s in (("a", 0.5), ("b", 2.0), ("c", 4.5))
     ]
     rounds = start().observe(requests(*found)).rounds

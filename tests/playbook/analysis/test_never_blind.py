@@ -314,6 +314,15 @@ def test_a_counter_below_zero_breaks_nothing() -> None:
     assert judge(evidence, POLICY).action in Action
 
 
+def test_a_counter_below_zero_counts_nothing() -> None:
+    """A canary that fails no request was rolled back for a series that fell below zero: "0 of 0 requests"."""
+    good = CounterSeries({"instance": "a", "status": "200"}, tuple((5.0 * k, 100.0 * k) for k in range(41)))
+    below = CounterSeries({"instance": "a", "status": "503"}, tuple((5.0 * k, -5.0 * k) for k in range(41)))
+    evidence = blank().observe(Observation(200.0, RevisionSamples((good, below))))
+    assert (evidence.bake.n, evidence.bake.x) == (4000, 0)
+    assert judge(evidence, POLICY).action is Action.CONTINUE
+
+
 def test_a_sample_from_the_future_does_not_stop_the_clock() -> None:
     """A timestamp far ahead is left out; telemetry that ends is still found to be stale."""
     good = CounterSeries({"instance": "a", "status": "200"}, ((0.0, 0.0), (5.0, 10.0), (1e9, 11.0)))
