@@ -4,6 +4,7 @@ How loopback is reached: directly, whatever proxy the machine names. And the one
 for all tests that need it: starting it takes longer than most scenarios.
 """
 
+import gc
 import os
 from collections.abc import AsyncIterator
 from typing import Any
@@ -19,6 +20,13 @@ settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 reach_directly()
+
+
+def pytest_collection_finish() -> None:
+    """Some ten thousand tests and all that they import stay to the end: the garbage collector need not go through them,
+    and a fork (tests/chaos/forks.py) shares their pages."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,6 @@ class Forks:
             os._exit(1)
         if self.taken:
             os._exit(0)
-        gc.unfreeze()
         while self._running:
             self._collect()
         yield from self._results

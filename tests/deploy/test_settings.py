@@ -47,7 +47,7 @@ def test_every_setting_of_the_example_exists() -> None:
     """A name that an upgrade has dropped would be ignored without a word."""
     named = re.findall(r"^(PREFECT_\w+)=", EXAMPLE.read_text(), flags=re.MULTILINE)
     assert named
-    assert not [name for name in named if name not in known()]
+    assert not set(named) - known()
 
 
 def test_the_rehearsal_on_several_machines_takes_its_settings_from_the_example() -> None:
