@@ -83,10 +83,10 @@ test-rehearsals:
 pictures: setup  ## take the README's pictures with a whole release day in Chromium
 	RELEASE_DAY=1 PICTURES=docs/images $(BIN)/pytest -q tests/browser
 
-scenarios: setup  ## run every scenario, one after another: two hours
+scenarios: setup  ## run every scenario, one after another: more than an hour
 	$(BIN)/python -m rehearsal run all
 
-drill: setup  ## what years bring, in about half an hour: several machines, a restored database, an upgrade, 200 runs
+drill: setup  ## what years bring: several machines, a restored database, an upgrade, 200 runs
 	$(BIN)/python -m rehearsal run scaled restored emergency_lane
 	$(BIN)/pytest -q tests/flows/test_upgrade.py
 	$(BIN)/python -m bench.soak

@@ -133,7 +133,7 @@ class BoundWorker(ProcessWorker):
     async def setup(self) -> None:
         """As Prefect's. Its first line goes the way of every later one, which takes 0.1 s the first time."""
         await super().setup()
-        self._logger.info("It starts the flows of %s, and nothing else.", DEPLOYMENTS)
+        self._logger.info("This worker starts the flows of %s, and nothing else.", DEPLOYMENTS)
 
     async def _propose_submitting_state(self, flow_run: "FlowRun") -> None:
         """Leave the run Pending: one state less to wait for while users are on a bad release."""

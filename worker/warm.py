@@ -111,18 +111,22 @@ def share_certificates() -> None:
     """A file of trusted certificates is read once in this process and its forks: each HTTP client would read it again.
 
     That takes 30 ms of CPU time. A rollback makes about ten clients before it moves a user, and its worker two. The
-    contexts are not changed after they are made. Whatever names more than a file gets one of its own, as before.
+    contexts are not changed after they are made. A file that has changed is read again. Whatever names more than a
+    file gets a context of its own.
     """
     import certifi
 
     make = ssl.create_default_context
-    read = functools.cache(lambda purpose, cafile: make(purpose, cafile=cafile))
+    read = functools.cache(lambda purpose, cafile, changed_ns: make(purpose, cafile=cafile))
 
     def shared(purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH, **named: Any) -> ssl.SSLContext:
-        return read(purpose, named["cafile"]) if set(named) == {"cafile"} else make(purpose, **named)
+        if (cafile := named.get("cafile")) is None or len(named) > 1:
+            return make(purpose, **named)
+        return read(purpose, cafile, os.stat(cafile).st_mtime_ns)
 
     vars(ssl).update(create_default_context=shared)
-    ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or certifi.where())
+    with contextlib.suppress(OSError):  # a file that is not there is told where it is needed
+        ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or certifi.where())
 
 
 def ask_for_no_storage() -> None:

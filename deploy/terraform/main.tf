@@ -1,5 +1,6 @@
 # Google's side of the playbook for one project: the worker's account, what it may do on each service, which secrets it
-# reads, the metrics sidecar's configuration, the remote registry, and a sign-in without a key. Services themselves are not managed here: releases change them.
+# reads, the metrics sidecar's configuration, the remote registry, and a sign-in without a key. Services themselves are not
+# managed here: releases change them.
 #   terraform init && terraform apply -var project=ethixai-production -var 'services=["ethixai-backend"]' ...
 
 terraform {

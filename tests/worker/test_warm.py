@@ -20,6 +20,15 @@ insecure.check_hostname = False
 assert insecure is not ssl.create_default_context() and first.check_hostname
 assert first.verify_mode is ssl.CERT_REQUIRED and first.get_ca_certs() or first.cert_store_stats()["x509_ca"]
 httpx.Client(), httpx.AsyncClient()
+import os, shutil, tempfile
+with tempfile.TemporaryDirectory() as folder:
+    copy = shutil.copy(certifi.where(), folder)
+    before = ssl.create_default_context(cafile=copy)
+    assert before is ssl.create_default_context(cafile=copy)
+    os.utime(copy, (1, 1))
+    assert before is not ssl.create_default_context(cafile=copy)
+os.environ["SSL_CERT_FILE"] = "/nowhere"
+share_certificates()
 """
 
 
@@ -55,6 +64,8 @@ run = BoundConfiguration(labels={})
 run.prepare_for_flow_run(SimpleNamespace(id="1", name="one", labels={}, deployment_id=None))
 assert settings_among(run.env | {"PREFECT__FLOW_RUN_ID": "1"}) == settings_read()
 assert settings_among(run.env | {"PREFECT_API_URL": "http://127.0.0.1:1/api"}) != settings_read()
+import prefect.client.orchestration
+prefect.client.orchestration.get_client = lambda **_: 1 / 0  # Prefect takes every error of a server for "none"
 from prefect.results import ResultStore
 from flows.rollback import rollback
 ResultStore().update_for_flow(rollback, _sync=True)
