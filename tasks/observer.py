@@ -291,11 +291,15 @@ class ServiceObserver:
 
 
 class PrometheusClock:
-    """Prometheus's clock; while it is away, our own, set by the last answer."""
+    """Prometheus's clock, which never goes back: while it is away, or was set back, time goes on from where it was.
+
+    So samples that bear an earlier time again are old ones, and the bake ends when it would have.
+    """
 
     def __init__(self, env: Environment) -> None:
         self._prometheus = env.prometheus
-        self._ahead_s = 0.0
+        self._ahead_s: float | None = None
+        """of our own clock that never goes back"""
 
     async def read(self) -> float:
         """The time in unix seconds."""
@@ -303,7 +307,7 @@ class PrometheusClock:
             now_s = await self._prometheus.clock()
         except NO_TELEMETRY:
             now_s = math.nan
-        if not math.isfinite(now_s):
-            return unix_s() + self._ahead_s
-        self._ahead_s = now_s - unix_s()
-        return now_s
+        if math.isfinite(now_s):
+            ahead_s = now_s - monotonic_s()
+            self._ahead_s = ahead_s if self._ahead_s is None else max(self._ahead_s, ahead_s)
+        return unix_s() if self._ahead_s is None else monotonic_s() + self._ahead_s

@@ -1,5 +1,6 @@
 """The observer: each query is asked for itself, and one that fails costs only what it is about."""
 
+import asyncio
 from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from prefect.logging import disable_run_logger
 
+from blocks.clock import CLOCK
 from blocks.environment import Environment
 from blocks.queries import Queries
 from playbook.analysis.policy import Policy
@@ -209,3 +211,35 @@ async def test_a_service_without_metrics_is_judged_by_cloud_runs_counts(fails: f
     verdict = await watched(prometheus, telemetry=Telemetry.CLOUD_RUN)
     assert verdict.action is action
     assert not [query for query in prometheus.asked if query.startswith(("requests", "latency"))]
+
+
+@pytest.mark.parametrize("then_s", [START_S - 3600, START_S - 1, None], ids=["an hour back", "a second back", "away"])
+async def test_a_clock_that_is_set_back_or_away_goes_on(then_s: float | None) -> None:
+    prometheus = Prometheus()
+    prometheus.now_s = START_S + 300
+    one = PrometheusClock(env_of(observer(prometheus)))
+    before_s = await one.read()
+    prometheus.now_s, prometheus.refused = then_s or 0.0, set() if then_s else {"time()"}
+    await asyncio.sleep(0.05)
+    assert before_s + 0.04 < await one.read() < before_s + 60
+
+
+async def test_a_clock_that_was_never_read_is_our_own() -> None:
+    ours = CLOCK.set(lambda: START_S)
+    try:
+        assert await PrometheusClock(env_of(observer(Prometheus(refused={"time()"})))).read() == START_S
+    finally:
+        CLOCK.reset(ours)
+
+
+async def test_metrics_that_bear_the_times_of_an_hour_ago_are_told_at_once() -> None:
+    """Their clock was set back in mid-bake: no store takes a sample older than the last one, so no new one comes."""
+    prometheus = Prometheus(fails=0.0)
+    one = observer(prometheus)
+    with disable_run_logger():
+        for tick in range(1, 40):
+            prometheus.now_s = START_S + min(5 * tick, 100)
+            await one.look(START_S + 5 * tick)
+    verdict = judge(one.evidence, one.policy)
+    assert (verdict.action, verdict.reason) == (Action.CONTINUE, Reason.TELEMETRY_STALE)
+    assert verdict.alert
