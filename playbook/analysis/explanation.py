@@ -1,5 +1,8 @@
 """What a verdict says in words: what was measured against which limit, then what it means or what to do."""
 
+from collections.abc import Iterable
+
+from playbook.analysis.alignment import Round
 from playbook.analysis.evidence import Evidence
 from playbook.analysis.levels import Window
 from playbook.analysis.policy import Policy
@@ -56,12 +59,25 @@ def _errors(evidence: Evidence, policy: Policy) -> str:
         return f"Error rate {counted(evidence.window, f'last {policy.literal_window_s:.0f} s')} is above {line}."
     if evidence.bake.ratio > policy.error_ratio_max:
         return f"Error rate {counted(evidence.bake, 'whole bake')} is above {line}."
-    part, worst, since_s = Window(), Window(), evidence.now_s
-    for one in reversed(evidence.recent.rounds):
-        part = part.plus(one.n, one.x, 0.0)
-        if part.x - policy.error_ratio_max * part.n > worst.x - policy.error_ratio_max * worst.n:
-            worst, since_s = part, one.at_s - one.dt_s
+    worst, since_s, until_s = _worst_stretch(evidence.rounds, policy.error_ratio_max)
+    if evidence.rounds and until_s < evidence.rounds[-1].at_s:
+        start_s = evidence.bake_start_s
+        when = f"{since_s - start_s:.0f} to {until_s - start_s:.0f} s into the bake"
+        return f"Error rate {counted(worst, when)} was above {line}."
     return f"Error rate {counted(worst, f'last {evidence.now_s - since_s:.0f} s')} is above {line}."
+
+
+def _worst_stretch(rounds: Iterable[Round], line: float) -> tuple[Window, float, float]:
+    """The rounds in a row whose errors are most above ``line`` of their requests, and when they begin and end: in a
+    bake that is judged late, as after a recovery, they may be long over."""
+    part, since_s, worst = Window(), 0.0, (Window(), 0.0, 0.0)
+    for one in rounds:
+        if part.x <= line * part.n:
+            part, since_s = Window(), one.at_s - one.dt_s
+        part = part.plus(one.n, one.x, 0.0)
+        if part.x - line * part.n > worst[0].x - line * worst[0].n:
+            worst = part, since_s, one.at_s
+    return worst
 
 
 def _missing(reason: Reason, evidence: Evidence, policy: Policy) -> str | None:
