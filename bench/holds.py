@@ -4,12 +4,15 @@ Of every healthy family at every rate: how many bakes were rolled back, and how 
 hold that errors alone would promote. Each bake is folded at once and judged at its end, which is quick and gives what
 looking at every scrape does: what rolls back at any time is latched. Families in which latency plays a part are looked
 at scrape by scrape, because more instances may be given in between.
+
+What every team's day has, and the families do not, is added to the others: crawlers and forgotten passwords, whose 4xx
+come thirty together on one revision; instances that come and go; scrapes that are not answered.
 """
 
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,12 +20,12 @@ from numpy.typing import NDArray
 
 from bench.held_out import HELD_OUT
 from bench.judge import SEEDS
-from bench.simulator import FAMILIES, RATES, TICK_S, Family, generate, past
+from bench.simulator import FAMILIES, RATES, SHARE, TICK_S, TICKS, Family, generate, past
 from bench.tables import markdown
 from bench.traces import LES, STATUSES, observations, replay
 from playbook.analysis.evidence import CounterSeries, Evidence, Observation, RevisionSamples
 from playbook.analysis.policy import Policy
-from playbook.analysis.samples import Dispersion
+from playbook.analysis.samples import Dispersion, Sides
 from playbook.analysis.signals import DEFAULT_SIGNALS, Signals
 from playbook.analysis.verdict import Action, Reason, Verdict, judge
 
@@ -30,6 +33,10 @@ POLICY = Policy(allow_unseen=("cpu", "memory"))
 HEALTHY = tuple(family for family in (*FAMILIES, *HELD_OUT) if family.truth == "healthy")
 NEEDED = ("2", "5", "+Inf")
 """The buckets that the playbook's table needs."""
+BURST_4XX, RATIO_4XX = 30, 0.02
+"""Requests of one crawler, on average, and their share of all."""
+INSTANCES, LIFE_S, UNANSWERED = 3, 300.0, 0.005
+"""Instances at a time, how long each lives on average, and the share of their scrapes that is not answered."""
 
 
 @dataclass
@@ -48,16 +55,18 @@ class Cell:
 def measure(family: Family, rate: float, runs: int, seed: int = 0) -> Cell:
     """One cell. ``seed`` is added to the seed of the family's group."""
     traces, cell = generate(family, rate, runs, SEEDS[family.group] + seed), Cell(family, rate, runs)
+    rng = np.random.default_rng([SEEDS[family.group] + seed, int(rate * 10)])
     for run in range(runs):
         known = past(traces.history[0][run], traces.history[1][run], Policy())
-        verdict = judged(family, traces.counters[run], traces.gauges[run], known, DEFAULT_SIGNALS)
+        counters = traces.counters[run] if family.timed or family.resets else crawled(rng, traces.counters[run], rate)
+        verdict = judged(family, counters, traces.gauges[run], known, DEFAULT_SIGNALS, instances(rng))
         cell.promoted += verdict.action is Action.PROMOTE
         if verdict.action is Action.ROLLBACK:
             cell.rolled_back += 1
             print(f"{family.name} at {rate:g}/s, bake {run}: {verdict.reason}: {verdict.explanation}", flush=True)
         cell.worse += verdict.reason is Reason.ERRORS_WORSE
         if verdict.signal and verdict.action is Action.INCONCLUSIVE:
-            alone = judged(family, traces.counters[run], traces.gauges[run], known, ())
+            alone = judged(family, counters, traces.gauges[run], known, ())
             cell.held[verdict.signal] += alone.action is Action.PROMOTE
     return cell
 
@@ -68,7 +77,9 @@ def judged(
     gauges: NDArray[np.float32],
     known: Dispersion,
     signals: Signals,
+    more: Mapping[str, Sides] | None = None,
 ) -> Verdict:
+    """The verdict on a whole bake. ``more``: what signals need beside requests and latency."""
     evidence = Evidence.start(
         service="s",
         canary="new",
@@ -80,10 +91,38 @@ def judged(
     )
     if family.timed:
         return replay(evidence, observations(counters, gauges, TICK_S), POLICY)[1]
-    return judge(evidence.observe(_whole(counters, LES if signals else NEEDED)), POLICY)
+    return judge(evidence.observe(_whole(counters, LES if signals else NEEDED, more or {})), POLICY)
 
 
-def _whole(counters: NDArray[np.int32], edges: Sequence[str]) -> Observation:
+def crawled(rng: np.random.Generator, counters: NDArray[np.int32], rate: float) -> NDArray[np.int32]:
+    """The counters with fast 4xx more, which come in bursts, each on one revision."""
+    grown = counters.copy()
+    for first, share in ((0, SHARE), (12, 1 - SHARE)):
+        count = rng.poisson(rate * share * TICK_S * RATIO_4XX / BURST_4XX, TICKS)
+        sizes = count + np.where(count > 0, rng.negative_binomial(np.maximum(count, 1), 1 / BURST_4XX), 0)
+        columns = grown[1:, [first + 1, *range(first + 3, first + 12)]]
+        grown[1:, [first + 1, *range(first + 3, first + 12)]] = columns + (columns >= 0) * sizes.cumsum()[:, None]
+    return grown
+
+
+def instances(rng: np.random.Generator) -> dict[str, Sides]:
+    """When each of the canary's instances started, and whether it answered its scrapes."""
+    started: list[CounterSeries] = []
+    answers: list[CounterSeries] = []
+    for place in range(INSTANCES):
+        born_s = -rng.exponential(LIFE_S)
+        while born_s < TICKS * TICK_S:
+            dies_s = born_s + rng.exponential(LIFE_S)
+            times = [float(at_s) for at_s in range(0, (TICKS + 1) * TICK_S, TICK_S) if born_s < at_s <= dies_s]
+            labels = {"instance": f"{place} from {born_s:.3f}"}
+            started.append(CounterSeries(labels, tuple((at_s, born_s) for at_s in times)))
+            lives = (rng.random(len(times)) >= UNANSWERED).astype(float).tolist()
+            answers.append(CounterSeries(labels, tuple(zip(times, lives, strict=True))))
+            born_s = dies_s
+    return {"start_time": Sides(_present(started), ()), "up": Sides(_present(answers), ())}
+
+
+def _whole(counters: NDArray[np.int32], edges: Sequence[str], more: Mapping[str, Sides]) -> Observation:
     """A bake in one observation, with these buckets of its latency."""
 
     def series(column: int, label: str, value: str) -> CounterSeries:
@@ -96,7 +135,7 @@ def _whole(counters: NDArray[np.int32], edges: Sequence[str]) -> Observation:
             latency=_present(series(first + 3 + k, "le", one) for k, one in enumerate(LES) if one in edges),
         )
 
-    return Observation((len(counters) - 1) * float(TICK_S), revision(0), revision(12), oom_kills=0)
+    return Observation((len(counters) - 1) * float(TICK_S), revision(0), revision(12), oom_kills=0, more=more)
 
 
 def _present(found: Iterable[CounterSeries]) -> tuple[CounterSeries, ...]:
