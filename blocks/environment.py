@@ -42,6 +42,8 @@ from playbook.analysis.telemetry import TelemetryForm
 from playbook.checklist.gates import Gates
 from playbook.errors import BadRequest
 from playbook.incident.response import Contact
+from playbook.lease.lease import Lease
+from playbook.lease.origin import taken_out
 from playbook.messages.routing import Routing
 from playbook.migration.plan import Migrations
 from playbook.release.version import Service
@@ -300,6 +302,10 @@ class Environment(OutsideBlock):
     def untagged(self) -> tuple[str, ...]:
         """The services whose revisions get no tag."""
         return tuple(service.name for service in self.services if not service.has_tags)
+
+    def whole(self, lease: Lease) -> Self:
+        """The environment with what its file no longer has of the services of ``lease``."""
+        return self.model_copy(update={"services": [*self.services, *taken_out(lease, self.services)]})
 
     def service(self, name: str) -> Service:
         """The service of that name. Raises KeyError."""

@@ -49,8 +49,9 @@ async def take_back_running(
             if lease is None:
                 continue
             done.append(f"{found.release_id} was taken back in {env.name} to make way.")
-            async with with_heartbeat(env, lease):
-                outcome = await carry_out(env, await note(await open_report(env, lease), lease.reason))
+            whole = env.whole(lease)
+            async with with_heartbeat(whole, lease):
+                outcome = await carry_out(whole, await note(await open_report(whole, lease), lease.reason))
             if outcome.end is ReleaseOutcome.INTERRUPTED:
                 raise Refused(
                     f"{found.release_id} could not be taken back to make way: {outcome.message} "

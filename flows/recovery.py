@@ -99,6 +99,7 @@ async def recover_one(env: Environment, found: Lease) -> FlowResult | None:
     if taken is None or isinstance(taken, FlowResult):
         return taken
     lease, lost, decided = taken
+    env = env.whole(lease)
     async with with_heartbeat(env, lease):
         if lost is not None:
             await mark_lost(lost, lease)

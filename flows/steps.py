@@ -133,7 +133,8 @@ async def revert_all(env: Environment, report: Report) -> FlowResult:
         return await rolled_back(env, report, dropped)
     if report.verdicts and report.verdicts[0].action is Action.ROLLBACK:
         report = await blamed(env, report)
-    lease, end, words = report.lease, ReleaseOutcome.REVERTED, [report.lease.reason, *dropped]
+    lease, end = report.lease, ReleaseOutcome.REVERTED
+    words = [f"{lease.reason.rstrip('.')}." if dropped else lease.reason, *dropped]
     if lease.asked_back_at_s is not None:
         report, seen, is_well = await look_back(env, report, lease.asked_back_at_s)
         end, words = ReleaseOutcome.REVERTED if is_well else ReleaseOutcome.UNFIT, [f"{lease.reason}.", seen, *dropped]

@@ -48,6 +48,7 @@ def why_alarmed(verdicts: Sequence[Verdict]) -> str:
 async def _watch(environment: str, lease: Lease, signature: str, measure: str) -> FlowResult:
     env = await Environment.open(environment)
     await env.signer.check_words("watch", watch_words(lease, measure), signature)
+    env = env.whole(lease)
     baking = lease.watched().baking_from(await clock(env))
     watched = partial(monitor, env, baking, env.policy.watching(), is_held=False)
     verdicts = await visible_step(f"monitor {lease.version} in {env.name}", watched, why_alarmed)

@@ -13,7 +13,7 @@ from playbook.errors import Conflict, Fenced, Gone, Held, OutOfBandChange, Refus
 from playbook.lease import change
 from playbook.lease.build import Holder
 from playbook.lease.lease import Kind, Lease, next_epoch
-from playbook.lease.origin import foreign, missing, outdated
+from playbook.lease.origin import foreign, missing, outdated, taken_out
 from playbook.lease.record import Record, Unreadable
 from playbook.lease.recovery import Owner, Recovery, Step, recover, unless_missing
 from playbook.lease.settled import left_behind
@@ -287,8 +287,13 @@ async def find_own_lease(env: Environment) -> Lease | None:
 
 @step("release lease", **REVERT)
 async def release_lease(env: Environment, lease: Lease, service: str) -> None:
-    """The service carries no lease and no canary tag; a promoted one has its newest good release written down."""
-    await ensure(env, service, partial(change.to_release_lease, lease=lease, now_s=unix_s()))
+    """The service carries no lease and no canary tag; a promoted one has its newest good release written down. A
+    participant that was deleted carries nothing."""
+    try:
+        await ensure(env, service, partial(change.to_release_lease, lease=lease, now_s=unix_s()))
+    except Gone:
+        if service == lease.coordinator:
+            raise
 
 
 @step("end watch", **WRITE)
@@ -316,14 +321,22 @@ class Holdings(NamedTuple):
 
 @step("find leases", **READ)
 async def find_leases(env: Environment) -> Holdings:
-    """What is held in the environment, service by service: what cannot be believed is set aside.
+    """What is held in the environment, service by service: what cannot be believed is set aside. A coordinator that was
+    taken out of its file is asked too.
 
     So is a lease of another time or place: one that names what this environment does not have, and one that is older
     than what stands on another of its services.
     """
     found = await read_services(env, env.service_names)
-    leases = {record.lease.release_id: record.lease for record in found.records.values() if record.lease}
-    odd = {one.release_id: foreign(one, env.services) or outdated(one, found.records) for one in leases.values()}
+    named = {record.participant.coordinator for record in found.records.values() if record.participant}
+    gone = await read_services(env, sorted(named - set(env.service_names)))
+    records = (*found.records.values(), *gone.records.values())
+    leases = {record.lease.release_id: record.lease for record in records if record.lease}
+    is_signed = bool(env.signing.secrets)
+    odd = {
+        one.release_id: foreign(one, env.services, is_signed=is_signed) or outdated(one, found.records)
+        for one in leases.values()
+    }
     aside = [
         Unreadable(service=one.coordinator, problem="; ".join(odd[one.release_id])[:500], is_unsigned=True)
         for one in leases.values()
@@ -380,7 +393,8 @@ async def free_orphans(env: Environment, services: tuple[str, ...]) -> tuple[Unr
 @step("find missing", **READ)
 async def find_missing(env: Environment, found: Lease) -> list[str]:
     """What the lease names that its services do not have. A service whose revisions are not shown says nothing."""
-    problems: list[str] = []
+    problems = [f"{one.name} is no service of {env.name} any more" for one in taken_out(found, env.services)]
+    env = env.whole(found)
     reads = await asyncio.gather(*map(env.cloud_run.revisions, found.services), return_exceptions=True)
     for service, read in zip(found.services, reads, strict=True):
         if isinstance(read, Transient) and not is_last_try(READ):

@@ -78,11 +78,16 @@ def missing(lease: Lease, service: Service, images: Mapping[str, str]) -> list[s
     return found
 
 
-def foreign(lease: Lease, services: Iterable[Service]) -> list[str]:
-    """What the lease names that this environment does not have: a service, or a repository of images."""
+def foreign(lease: Lease, services: Iterable[Service], *, is_signed: bool = False) -> list[str]:
+    """What the lease names that this environment does not have: a service, or a repository of images.
+
+    The signature of a lease names its environment: what it names beside the environment's services was taken out of
+    the file since, and is taken back with the others. Only a migration rollback does not go on without one.
+    """
     known = {service.name: service for service in services}
-    problems = [f"the lease names {name}, which is no service of this environment" for name in lease.services]
-    problems = [problem for problem, name in zip(problems, lease.services, strict=True) if name not in known]
+    unknown = [name for name in lease.services if name not in known]
+    problems = [f"the lease names {name}, which is no service of this environment" for name in unknown]
+    problems = [] if is_signed and lease.kind is not Kind.MIGRATION else problems
     for rollout in lease.rollouts if lease.kind in DEPLOYS else ():
         service = known.get(rollout.service)
         if service and rollout.image.split("@", 1)[0] not in (service.repository, service.pull_from):
@@ -91,6 +96,17 @@ def foreign(lease: Lease, services: Iterable[Service]) -> list[str]:
                 f"{service.pull_from or service.repository} only"
             )
     return problems
+
+
+def taken_out(lease: Lease, services: Iterable[Service]) -> list[Service]:
+    """The services of the lease that are no longer in the environment's file, as far as the lease describes them: they
+    are not smoke-tested."""
+    known = {service.name for service in services}
+    return [
+        Service(name=one.service, repository=one.image.split("@", 1)[0], job=one.service, smoke=())
+        for one in lease.rollouts
+        if one.service not in known
+    ]
 
 
 def outdated(lease: Lease, records: Mapping[str, Record]) -> list[str]:

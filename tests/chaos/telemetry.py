@@ -158,8 +158,9 @@ class Logs:
         )
 
     def _behaviour(self, service: str, revision: str) -> Behaviour:
-        """A revision that never existed has no lines; that is not an error."""
-        found = self._cloud.services[service].revisions.get(revision)
+        """A revision that never existed, or whose service was deleted, has no lines; that is not an error."""
+        state = self._cloud.services.get(service)
+        found = state.revisions.get(revision) if state else None
         return found.behaviour if found else Behaviour()
 
     def _lines(self, service: str, revision: str) -> tuple[LogLine, ...]:
