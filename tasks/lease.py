@@ -97,16 +97,19 @@ async def already_live(env: Environment, order: Order, found: dict[str, ServiceS
 
 @step("check free", **READ)
 async def check_free(env: Environment, order: Order) -> None:
-    """No release holds a service of the order: nothing else is begun for one that would be refused in the end.
+    """No release holds a service of the order, and no measure stands on one: nothing else is begun for a release that
+    would be refused in the end.
 
-    Raises: Held.
+    Raises: Held, Refused.
     """
     reads = await asyncio.gather(*(env.cloud_run.snapshot(service) for service in order.images))
     for snapshot in reads:
         try:
-            change.check_not_held(snapshot, str(order.version))
+            record = change.check_not_held(snapshot, str(order.version))
         except Held as held:
             raise await with_link(env, held) from held
+        if record.mitigation is not None:
+            raise Refused(record.mitigation.in_the_way(snapshot.service))
 
 
 async def with_link(env: Environment, refusal: ReleaseError) -> ReleaseError:

@@ -43,6 +43,19 @@ def test_a_service_is_scaled_and_restored() -> None:
     assert f"PRODUCTION RESTORED: restore {BACKEND}" in words
 
 
+def test_a_release_is_refused_before_staging_where_a_measure_stands() -> None:
+    """It would be refused in the end: staging keeps what it has."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        assert (await ask(test_env)).end == "Passed"
+        test_env.fixture.publish(NEW)
+        run = await test_env.release()
+        assert (run.end, "Start mitigate/… with restore first" in run.message) == ("Refused", True)
+        assert set(test_env.fixture.versions_served("staging").values()) == {OLD}
+
+    play(scenario)
+
+
 def watches(test_env: TestEnvironment) -> list[Any]:
     """The watches that were asked for."""
     return [one for one in test_env.server.started.values() if one.deployment == "watch/production"]
