@@ -27,6 +27,8 @@ NOT_A_STATUS = frozenset(
 )
 USUAL_LABELS = ("status", "status_code", "code", "http_status", "response_code", "grpc_code", "grpc_status")
 """In the order in which one is proposed."""
+ENVIRONMENT_LABELS = ("project_id", "project", "environment", "env", "stage")
+"""How one Prometheus tells the environments apart that it holds: Google's name for a project, and the usual ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ def look_faults(new: RevisionTelemetry, form: TelemetryForm, policy: Policy) -> 
         *status_faults(samples.requests, form),
         *_histogram(new, form, policy),
         *_doubled(single(samples.requests, form)),
+        *_mixed(samples.requests),
     )
 
 
@@ -217,6 +220,20 @@ def _doubled(requests: Sequence[CounterSeries]) -> Iterator[str]:
             f"every request is counted {len(values)} times: the series differ in {name} ({_listed(values)}) alone, "
             f'as those of replicated Prometheus servers do. Add "{name}" to telemetry.replica_labels.'
         )
+
+
+def _mixed(requests: Sequence[CounterSeries]) -> Iterator[str]:
+    """Counters of another environment. One run names the revisions of staging and production, so their names are the
+    same; of a label by which they are told apart each instance has one value."""
+    for label in (name for name in ENVIRONMENT_LABELS if requests and name in requests[0].labels):
+        found = {(one.key.instance, one.labels.get(label, "")) for one in requests}
+        values = sorted({value for _, value in found})
+        if len(values) > 1 and len({instance for instance, _ in found}) == len(found):
+            yield (
+                f"its counters are there with {label} = {_listed(map(repr, values))}: another environment's revision "
+                f'has the same name, and its requests would count too. Add {label}="…" to the selectors in [queries].'
+            )
+            return
 
 
 def _unmatched(new: RevisionTelemetry, stable: RevisionTelemetry | None, policy: Policy) -> Iterator[str]:

@@ -346,3 +346,22 @@ def test_the_page_shows_these_cases() -> None:
         rows.append(f"| {name} | reverted, no user was sent there | {' '.join(found)} |")
     table = "\n".join(rows)
     assert table in PAGE.read_text(encoding="utf-8"), table
+
+
+@pytest.mark.parametrize("label", ["project_id", "env"])
+def test_another_environments_revision_of_the_same_name_is_no_canary(label: str) -> None:
+    """One Prometheus, or one metrics scope, for staging and production: staging's load test must not thin out errors.
+
+    A label with several values on one instance is the application's own.
+    """
+
+    def of(where: str, instance: str) -> tuple[CounterSeries, ...]:
+        return tuple(
+            replace(one, labels={**one.labels, label: where, "instance": instance}) for one in GOOD.samples.requests
+        )
+
+    found = problems(seen(requests=of("production", "a") + of("staging", "b")))
+    assert f"{label} = 'production', 'staging'" in found
+    assert f'Add {label}="…" to the selectors in [queries].' in found
+    assert problems(seen(requests=of("production", "a") + of("production", "b"))) == ""
+    assert label not in problems(seen(requests=of("one customer", "a") + of("another", "a")))
