@@ -27,6 +27,7 @@ ANSWER_MAX_BYTES = 16 * 1024 * 1024
 ERROR_MAX_BYTES = 16 * 1024
 """Of an answer that is an error only the beginning is read: its text is for a message."""
 
+NO_HOST = "an address without a host"
 PATH_MIN = 8
 """A shorter path is no secret."""
 
@@ -182,9 +183,15 @@ class HttpService:
             return Conflict(f"{came} Read it again.")
         if answer.is_redirect:
             host = host_of(answer.headers.get("location", "nowhere"))
+            check = f"Check {self.block}.{self.url_field} ({self.at})."
+            if "location" in answer.headers and host in (
+                self.at,
+                NO_HOST,
+            ):  # as GitHub and Sentry say of what was renamed
+                check = f"Was what it names renamed there? Check [{self.block}] in the environment file."
             return Refused(
                 f"{self.name}, asked {asked}, answered {status}, a redirect to {host}. Redirects are not followed. "
-                f"Check {self.block}.{self.url_field} ({self.at})."
+                f"{check}"
             )
         return Refused(f"{came} Check [{self.block}] in the environment file.")
 
@@ -214,7 +221,7 @@ def host_of(url: str) -> str:
     except (httpx.InvalidURL, ValueError):
         return "an address that is none"
     netloc = found.netloc.decode("ascii", "replace")
-    return quoted(f"{found.scheme}://{netloc}") if netloc else "an address without a host"
+    return quoted(f"{found.scheme}://{netloc}") if netloc else NO_HOST
 
 
 def _without_path(answer: httpx.Response) -> str:

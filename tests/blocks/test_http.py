@@ -189,6 +189,29 @@ async def test_a_secret_is_in_no_log(echo: str, caplog: pytest.LogCaptureFixture
     assert TOKEN not in repr(service(echo))
 
 
+@pytest.mark.parametrize(
+    ("location", "says"),
+    [
+        ("{base}/repositories/1300192", "Was what it names renamed there? Check [vendor] in the environment file."),
+        ("/repositories/1300192", "Was what it names renamed there? Check [vendor] in the environment file."),
+        ("https://elsewhere.example/", "Check vendor.api_url"),
+        (None, "Check vendor.api_url"),
+    ],
+    ids=["same host", "a path", "another host", "nowhere"],
+)
+async def test_a_redirect_says_which_field_to_check(location: str | None, says: str) -> None:
+    """GitHub answers 301 for a repository that was renamed: its address is not what is wrong."""
+
+    async def moved(request: Request) -> Response:
+        base = f"{request.url.scheme}://{request.url.netloc}"
+        return Response(status_code=301, headers={"location": location.format(base=base)} if location else None)
+
+    async with serve(Starlette(routes=[Route("/{rest:path}", moved)])) as served:
+        with pytest.raises(Refused) as raised:
+            await service(served.url).send("GET", "/repos/team/old-name", "for its checks")
+    assert says in str(raised.value)
+
+
 SECRET_PATH = "/services/T0ETHIXAI/B0/very-secret-part"
 
 
