@@ -97,7 +97,7 @@ def previous(found: Mapping[str, ServiceState]) -> tuple[dict[str, Promotion], t
     One that serves what is not recorded goes back with them, to a release from before the newest; one of which no
     release is recorded stays, unless there is none of any. One that serves the newest release and does not know it has
     a record that was put back: it goes where the others go, or is set aside where it does not know that either.
-    Raises: Refused, naming each service that has none and what to do.
+    Raises: Refused, naming each service that has none and what to do; Held.
     """
     newest = max((one.serving for one in found.values() if one.serving), key=_promoted_at_s, default=None)
     if newest is not None and newest.is_return:
@@ -123,6 +123,8 @@ def previous(found: Mapping[str, ServiceState]) -> tuple[dict[str, Promotion], t
             aside.append(_put_back(one, newest.release))
     concerned = [one for one in concerned if one.service not in {each.service for each in aside}]
     lost = [one for one in concerned if not older[one.service]]
+    for one in lost:
+        check_not_held(one.snapshot, newest.name if newest else "")  # a rollback under way may have moved it already
     if lost:
         told = "; ".join(f"{one.service} serves {one.snapshot.pinned}" for one in lost)
         raise Refused(
@@ -208,12 +210,16 @@ def mitigated(found: ServiceState, good: Promotion) -> list[str]:
 
 
 def check_free(found: Mapping[str, ServiceState], plan: RollbackPlan) -> None:
-    """No service that the plan moves is held, be it by a release that left the coordinator alone: all move, or none.
+    """No service that the plan moves is held, be it by a release that left the coordinator alone, or named by a lease
+    that has not come to it yet: another rollback holds its coordinator first. All move, or none.
 
     Raises: Held.
     """
-    for rollout in plan.rollouts:
-        check_not_held(found[rollout.service].snapshot, plan.version)
+    moved = {rollout.service for rollout in plan.rollouts}
+    for name, one in found.items():
+        lease = Record.read(one.snapshot).lease
+        if name in moved or (lease is not None and moved & set(lease.services)):
+            check_not_held(one.snapshot, plan.version)
 
 
 def rollout_for(found: ServiceState, good: Promotion) -> ServiceRollout:

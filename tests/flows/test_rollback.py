@@ -1,9 +1,11 @@
 """A person takes production back: from what was written down, from a release that still runs, or not at all."""
 
+import asyncio
 import re
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from cloud import Behaviour
 from driver import Run, TestEnvironment, play
 from fixture import NEW, OLD, QUICK, ROOT, SERVICES
@@ -331,3 +333,25 @@ def test_a_release_that_was_taken_back_from_users_is_watched_too() -> None:
     assert watch.end == "Passed"
     assert told(test_env, f"since users went back to it from {NEW}") == 1
     assert watches(play(lambda test_env: scenario(test_env, starts=False))) == []
+
+
+@pytest.mark.parametrize("versions", [(NEW,), (NEW, NEXT)], ids=["the first release", "another release"])
+@pytest.mark.parametrize("gap_s", [0.0, 0.3, 0.9])
+def test_two_people_who_ask_at_once_take_production_back_once(gap_s: float, versions: tuple[str, ...]) -> None:
+    """The first goes to the release before; the other is told which one holds the services, wherever the first is.
+    Nothing is left held."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        for version in versions:
+            test_env.fixture.publish(version)
+            assert (await test_env.release(version)).end == "Promoted"
+        first = test_env.start(rollback, request=REQUEST, environment="production")
+        await asyncio.sleep(gap_s)
+        second = test_env.start(rollback, request=REQUEST, environment="production")
+        await test_env.ended(first, second)
+        assert (first.end, second.end) == ("RolledBack", "Refused")
+        assert f"{LEAD} is held by release rollback-of-{versions[-1]}" in second.message
+        assert set(test_env.fixture.versions_served().values()) == {(OLD, *versions)[-2]}
+        assert not test_env.is_held("production")
+
+    play(scenario)
