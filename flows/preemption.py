@@ -8,7 +8,7 @@ from blocks.environment import Environment
 from flows.steps import carry_out
 from playbook.errors import Fenced, Refused, ReleaseError, Transient
 from playbook.lease.lease import Kind, Lease
-from playbook.lease.record import Unreadable
+from playbook.lease.record import Aside, Unreadable
 from playbook.lease.recovery import Owner, Step, recover
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import notify_set_aside
@@ -75,7 +75,7 @@ async def without_old_records(env: Environment, leases: Sequence[Lease]) -> list
         decided = recover(lease, owner, 0)
         if decided.step is Step.SET_ASIDE:
             why = decided.reason
-            await notify_set_aside(env, (Unreadable(service=lease.coordinator, problem=why, is_unsigned=True),))
+            await notify_set_aside(env, (Unreadable(service=lease.coordinator, problem=why, why=Aside.UNSIGNED),))
         else:
             kept.append(lease)
     return kept

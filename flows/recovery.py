@@ -10,7 +10,7 @@ from flows.pausing import hold, resume
 from flows.steps import carry_out, let_go
 from playbook.errors import BadRequest, Fenced, Refused
 from playbook.lease.lease import Decision, Kind, Lease, MigrationLease
-from playbook.lease.record import Unreadable
+from playbook.lease.record import Aside, Unreadable
 from playbook.lease.recovery import Owner, Recovery, Step
 from playbook.messages.set_aside import stood_down
 from playbook.release.outcome import TAKEN_BACK, FlowResult, ReleaseOutcome
@@ -127,7 +127,7 @@ async def take_up(env: Environment, found: Lease) -> tuple[Lease, Lease | None, 
     if decided.step is Step.HALT and isinstance(found, MigrationLease):
         return await stop(env, found, decided.reason)
     if decided.step is Step.SET_ASIDE:
-        one = Unreadable(service=found.coordinator, problem=decided.reason, is_unsigned=True)
+        one = Unreadable(service=found.coordinator, problem=decided.reason, why=Aside.UNSIGNED)
         await notify_set_aside(env, (one,))
         return FlowResult(end=ReleaseOutcome.UNFIT, message=str(one), release_id=found.release_id)
     if decided.step is Step.ASK:

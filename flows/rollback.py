@@ -9,10 +9,10 @@ from blocks.environment import Environment
 from flows.pausing import resume
 from flows.preemption import gave_way, recording_done, take_back_running
 from flows.steps import AFTER_ROLLBACK, carry_out
-from playbook.errors import BadRequest, Refused, ReleaseError
+from playbook.errors import BadRequest, Refused
 from playbook.lease.build import rollback_lease
 from playbook.lease.lease import Kind, RollbackLease
-from playbook.lease.record import Unreadable
+from playbook.lease.record import Aside, Unreadable
 from playbook.messages.facts import Audience
 from playbook.messages.not_started import asked_rollback
 from playbook.messages.report import Report
@@ -24,6 +24,7 @@ from playbook.rollback import unrecorded
 from playbook.rollback.plan import RollbackPlan, check_free, plan_rollback
 from tasks.announce import notify, notify_not_started, notify_set_aside
 from tasks.asked import asked_flow
+from tasks.each_service import settle
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
 from tasks.lease import acquire, holder, signing_key_problem
@@ -114,17 +115,14 @@ async def go_back_unrecorded(env: Environment, request: RollbackRequest, problem
     targets = unrecorded.named(await list_revisions(env), request.to)
     is_version = VERSION.fullmatch(request.to.strip()) is not None
     await check_schema(env, dict.fromkeys(targets, request.to.strip() if is_version else ""), is_urgent=True)
-    moves = (move_users(env, service, revision) for service, revision in targets.items())
-    results = await asyncio.gather(*moves, return_exceptions=True)
-    failed = [str(one) for one in results if isinstance(one, ReleaseError)]
-    if unforeseen := [one for one in results if isinstance(one, BaseException) and not isinstance(one, ReleaseError)]:
-        raise unforeseen[0]
+    moved = await settle({service: move_users(env, service, revision) for service, revision in targets.items()})
+    failed = list(map(str, moved.failures.values()))
     tests = (smoke_test(env, service, only=AFTER_ROLLBACK) for service in targets)
     failed += [wrong for wrong in await asyncio.gather(*tests) if wrong]
     where = ", ".join(f"{service} on {revision}" for service, revision in targets.items())
     words = [f"Asked for: {where}.", f"It is not recorded on the services: {problem}", *failed]
     await notify(env, rolled_back_unrecorded(env.name, request, words))
-    await notify_set_aside(env, (Unreadable(service=next(iter(targets)), problem=problem, has_key=False),))
+    await notify_set_aside(env, (Unreadable(service=next(iter(targets)), problem=problem, why=Aside.UNCHECKED),))
     end = ReleaseOutcome.UNFIT if failed else ReleaseOutcome.ROLLED_BACK
     return FlowResult(end=end, message=" ".join(words))
 

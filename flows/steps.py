@@ -28,7 +28,7 @@ from tasks.announce import (
     track_taken_back,
 )
 from tasks.deployments import record_end
-from tasks.each_service import finish_all
+from tasks.each_service import finish_all, settle
 from tasks.lease import release_lease
 from tasks.monitor import second_look
 from tasks.report import closing, note
@@ -174,11 +174,8 @@ async def revert_each(env: Environment, report: Report, services: Sequence[str])
 
 async def out_of_band_changes(env: Environment, lease: Lease) -> list[str]:
     """A sentence for each service whose users another person moved after they were taken back. Raises: Fenced."""
-    looks = (check_settled(env, lease, service) for service in lease.services)
-    found = [one for one in await asyncio.gather(*looks, return_exceptions=True) if one is not None]
-    if unforeseen := [one for one in found if not isinstance(one, OutOfBandChange)]:
-        raise unforeseen[0]
-    return [str(out_of_band) for out_of_band in found]
+    looks = {service: check_settled(env, lease, service) for service in lease.services}
+    return list(map(str, (await settle(looks, OutOfBandChange)).failures.values()))
 
 
 async def blamed(env: Environment, report: Report) -> Report:

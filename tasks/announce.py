@@ -17,7 +17,7 @@ from playbook.analysis.verdict import Verdict
 from playbook.checklist.items import Item
 from playbook.errors import BadRequest, Refused, ReleaseError, Transient
 from playbook.lease.lease import Decision, Kind, Lease
-from playbook.lease.record import Unreadable
+from playbook.lease.record import Aside, Unreadable
 from playbook.messages import chat as messages
 from playbook.messages import hotfix, not_started
 from playbook.messages import page as pages
@@ -37,6 +37,7 @@ from playbook.release.request import MitigateRequest
 from playbook.release.version import VERSION, Version
 from playbook.text import clean
 from tasks import status
+from tasks.each_service import finish_all
 from tasks.gcloud import gcloud_flags
 from tasks.incident import incident_ticket, note_incident, open_incidents, run_url
 from tasks.report import page_url, show_page
@@ -185,14 +186,10 @@ def words_of(fact: Fact, to: str) -> str:
 
 
 async def notify_with_retries(env: Environment, fact: Fact, to: str = "") -> None:
-    """Tell ``to`` (empty: every recipient), asking again for as long as `LATER` allows. Raises the last error."""
+    """Tell ``to`` (empty: every recipient), asking again for as long as `LATER` allows. Raises the last error of the
+    first that could not be told."""
     step = STEPS[type(fact)].with_options(**LATER)
-    told = await asyncio.gather(
-        *(step(env, fact, one) for one in recipients(env, fact) if to in ("", one)), return_exceptions=True
-    )
-    for failure in told:
-        if isinstance(failure, BaseException):
-            raise failure
+    await finish_all(step(env, fact, one) for one in recipients(env, fact) if to in ("", one))
 
 
 async def track_release(env: Environment, lease: Lease) -> None:
@@ -294,13 +291,13 @@ async def notify_taken_up(env: Environment, lease: Lease) -> None:
 async def notify_set_aside(env: Environment, aside: Sequence[Unreadable]) -> None:
     """The on-call engineer knows each service that the engine does nothing with, and why; a key that cannot be read is
     one reason for all of them."""
-    users = await users_of(env, {one.service for one in aside if one.has_key})
+    users = await users_of(env, {one.service for one in aside if one.why is not Aside.UNCHECKED})
     pages_due = {page.key: page for page in (_page_of(env, one, users) for one in aside)}
     await asyncio.gather(*(notify(env, page) for page in pages_due.values()))
 
 
 def _page_of(env: Environment, one: Unreadable, users: Mapping[str, str]) -> Page:
-    if not one.has_key:
+    if one.why is Aside.UNCHECKED:
         return key_unreadable(one.problem, env.name)
     return set_aside(one, env.name, gcloud_flags(env), {one.service: users[one.service]})
 

@@ -1,18 +1,16 @@
 """A migration rollback stops: a person is paged, and the page names the services whose writes are off."""
 
-import asyncio
 from typing import NamedTuple
 
 from prefect import task
 
 from blocks.environment import Environment
-from playbook.errors import ReleaseError
 from playbook.lease.halted import is_closed, not_newer
 from playbook.lease.lease import MigrationLease
 from playbook.messages.halt import go_on, halted
 from playbook.release.outcome import FlowResult, ReleaseOutcome
-from playbook.release.traffic import ServiceSnapshot
 from tasks.announce import notify
+from tasks.each_service import settle
 from tasks.retries import WRITE
 
 
@@ -30,21 +28,10 @@ async def closed_services(env: Environment, lease: MigrationLease) -> Closed:
 
     Raises: Fenced (a newer run has the coordinator).
     """
-    looks = await asyncio.gather(
-        *(env.cloud_run.snapshot(service) for service in lease.services), return_exceptions=True
-    )
-    seen = dict(zip(lease.services, looks, strict=True))
-    off, unseen = [], []
-    for service, one in seen.items():
-        if isinstance(one, ServiceSnapshot):
-            if service == lease.coordinator:
-                not_newer(one, lease)
-            off += [service] if is_closed(one, lease) else []
-        elif isinstance(one, ReleaseError):
-            unseen.append(service)
-        else:
-            raise one
-    return Closed(tuple(off), tuple(unseen))
+    seen, failures = await settle({service: env.cloud_run.snapshot(service) for service in lease.services})
+    if lease.coordinator in seen:
+        not_newer(seen[lease.coordinator], lease)
+    return Closed(tuple(service for service, one in seen.items() if is_closed(one, lease)), tuple(failures))
 
 
 async def notify_stopped(env: Environment, lease: MigrationLease, why: str) -> FlowResult:

@@ -22,6 +22,7 @@ from playbook.messages.report import Report
 from playbook.messages.ticket import causes, findings, folded, log_commands, postmortem, rollback_ticket
 from playbook.release.version import is_version
 from tasks.checklist import secrets_state
+from tasks.each_service import settle
 from tasks.ensure import ensure
 from tasks.links import commits_of, commits_url
 from tasks.retries import READ, TELL, WRITE, step
@@ -36,18 +37,10 @@ LINES = 100
 @step("error signatures", **TELL)
 async def error_signatures(env: Environment, lease: Lease) -> tuple[Signature, ...]:
     """The errors of each new revision that its stable one does not have; none where the logs cannot be read."""
-    answers = await asyncio.gather(
-        *(_new_errors(env, lease, rollout) for rollout in lease.rollouts), return_exceptions=True
-    )
-    found: list[Signature] = []
-    for answer in answers:
-        if isinstance(answer, ReleaseError):
-            get_run_logger().warning("no errors for the ticket: %s", answer)
-        elif isinstance(answer, BaseException):
-            raise answer
-        else:
-            found += answer
-    return tuple(sorted(found, key=lambda one: -one.count))
+    found, failures = await settle({rollout.service: _new_errors(env, lease, rollout) for rollout in lease.rollouts})
+    for error in failures.values():
+        get_run_logger().warning("no errors for the ticket: %s", error)
+    return tuple(sorted((one for errors in found.values() for one in errors), key=lambda one: -one.count))
 
 
 async def _new_errors(env: Environment, lease: Lease, rollout: ServiceRollout) -> tuple[Signature, ...]:

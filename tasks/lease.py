@@ -14,19 +14,19 @@ from playbook.lease import change
 from playbook.lease.build import Holder
 from playbook.lease.lease import Kind, Lease, next_epoch
 from playbook.lease.origin import foreign, missing, outdated, taken_out
-from playbook.lease.record import Record, Unreadable
+from playbook.lease.record import Aside, Record, Unreadable
 from playbook.lease.recovery import Owner, Recovery, Step, recover, unless_missing
 from playbook.lease.settled import left_behind
 from playbook.messages.escape import shell
 from playbook.release.plan import Order, is_live, version_due
 from playbook.release.traffic import PREVIOUS_TAG, ServiceSnapshot
 from tasks.address import unreachable
-from tasks.each_service import first_of, read_services
+from tasks.each_service import read_services, settle, settle_reads
 from tasks.ensure import CONFLICTS_MAX, dead_tags, ensure
 from tasks.gcloud import gcloud_flags
 from tasks.heartbeat import heartbeat, heartbeat_ended, sending_heartbeats
 from tasks.incident import run_url
-from tasks.retries import READ, REVERT, WRITE, is_last_try, step
+from tasks.retries import READ, REVERT, WRITE, step
 
 T = TypeVar("T")
 L = TypeVar("L", bound=Lease)
@@ -308,10 +308,11 @@ async def end_watch(env: Environment, lease: Lease, service: str) -> None:
 async def end_watches(env: Environment, lease: Lease) -> list[str]:
     """Of no service the revision before the release is kept alive any more. A sentence for each where that could not be
     written: it does not stop the others."""
-    ended = await asyncio.gather(*(end_watch(env, lease, one) for one in lease.services), return_exceptions=True)
-    failed = {one: error for one, error in zip(lease.services, ended, strict=True) if isinstance(error, BaseException)}
-    first_of(failed.values())
-    return [f"{one} still keeps the revision before it, by tag {PREVIOUS_TAG}: {failed[one]}" for one in failed]
+    ended = await settle({service: end_watch(env, lease, service) for service in lease.services})
+    return [
+        f"{service} still keeps the revision before it, by tag {PREVIOUS_TAG}: {error}"
+        for service, error in ended.failures.items()
+    ]
 
 
 class Holdings(NamedTuple):
@@ -341,7 +342,7 @@ async def find_leases(env: Environment) -> Holdings:
         for one in leases.values()
     }
     aside = [
-        Unreadable(service=one.coordinator, problem="; ".join(odd[one.release_id])[:500], is_unsigned=True)
+        Unreadable(service=one.coordinator, problem="; ".join(odd[one.release_id])[:500], why=Aside.UNSIGNED)
         for one in leases.values()
         if odd[one.release_id]
     ]
@@ -379,15 +380,13 @@ async def free_orphan(env: Environment, service: str) -> Unreadable | None:
 async def free_orphans(env: Environment, services: tuple[str, ...]) -> tuple[Unreadable, ...]:
     """Each of ``services`` is free, or it stays as it is, with the reason: the next recovery tries again. With them the
     coordinators that have lost a lease, and whose users are where it left them."""
-    freed = await asyncio.gather(*(free_orphan(env, service) for service in services), return_exceptions=True)
-    failed = {one: error for one, error in zip(services, freed, strict=True) if isinstance(error, BaseException)}
-    first_of(failed.values())
-    for service, error in failed.items():
+    freed, failures = await settle({service: free_orphan(env, service) for service in services})
+    for service, error in failures.items():
         get_run_logger().warning("%s was not freed: %s", service, error)
-    lost = dict.fromkeys(one for one in freed if isinstance(one, Unreadable))
+    lost = dict.fromkeys(one for one in freed.values() if one is not None)
     stuck = (
-        Unreadable(service=service, problem=str(error)[:500], is_stuck=True)
-        for service, error in failed.items()
+        Unreadable(service=service, problem=str(error)[:500], why=Aside.STUCK)
+        for service, error in failures.items()
         if not isinstance(error, Fenced)
     )
     return (*lost, *stuck)
@@ -396,19 +395,16 @@ async def free_orphans(env: Environment, services: tuple[str, ...]) -> tuple[Unr
 @step("find missing", **READ)
 async def find_missing(env: Environment, found: Lease) -> list[str]:
     """What the lease names that its services do not have. A service whose revisions are not shown says nothing."""
-    problems = [f"{one.name} is no service of {env.name} any more" for one in taken_out(found, env.services)]
+    gone = [f"{one.name} is no service of {env.name} any more" for one in taken_out(found, env.services)]
     env = env.whole(found)
-    reads = await asyncio.gather(*map(env.cloud_run.revisions, found.services), return_exceptions=True)
-    for service, read in zip(found.services, reads, strict=True):
-        if isinstance(read, Transient) and not is_last_try(READ):
-            raise read
-        if isinstance(read, Refused | Transient):
-            get_run_logger().warning("%s: its revisions could not be looked at: %s", service, read)
-        elif isinstance(read, BaseException):
-            raise read
-        else:
-            problems += missing(found, env.service(service), {one.name: one.image for one in read})
-    return problems
+    listed, failures = await settle_reads({service: env.cloud_run.revisions(service) for service in found.services})
+    for service, error in failures.items():
+        get_run_logger().warning("%s: its revisions could not be looked at: %s", service, error)
+    lacking = (
+        missing(found, env.service(service), {one.name: one.image for one in revisions})
+        for service, revisions in listed.items()
+    )
+    return [*gone, *(problem for problems in lacking for problem in problems)]
 
 
 @step("judge recovery", **READ)

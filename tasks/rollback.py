@@ -1,6 +1,5 @@
 """The step of a rollback that no release has: what there is to go back to."""
 
-import asyncio
 from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
@@ -8,14 +7,13 @@ from typing import NamedTuple
 from prefect import get_run_logger, task
 
 from blocks.environment import Environment
-from playbook.errors import Refused, Transient
 from playbook.lease.record import Unreadable
 from playbook.release.traffic import Revision
 from playbook.rollback import unrecorded
 from playbook.rollback.plan import ServiceState
-from tasks.each_service import read_services
+from tasks.each_service import read_services, settle_reads, unread
 from tasks.ensure import ensure
-from tasks.retries import READ, REVERT, is_last_try, step
+from tasks.retries import READ, REVERT, step
 
 
 class Found(NamedTuple):
@@ -33,21 +31,12 @@ async def find_revisions(env: Environment) -> Found:
     be read is set aside: the others go back without it.
     """
     found = await read_services(env, env.service_names)
-    revisions = await asyncio.gather(
-        *(env.cloud_run.revisions(service) for service in found.records), return_exceptions=True
-    )
-    services: dict[str, ServiceState] = {}
-    aside = list(found.aside)
-    for service, listed in zip(found.records, revisions, strict=True):
-        if isinstance(listed, Transient) and not is_last_try(READ):
-            raise listed
-        if isinstance(listed, Refused | Transient):
-            aside.append(Unreadable(service=service, problem=str(listed)[:500], is_read=False))
-        elif isinstance(listed, BaseException):
-            raise listed
-        else:
-            services[service] = ServiceState(snapshot=found.snapshots[service], revisions=listed)
-    return Found(services, tuple(aside))
+    listed, failures = await settle_reads({service: env.cloud_run.revisions(service) for service in found.records})
+    services = {
+        service: ServiceState(snapshot=found.snapshots[service], revisions=revisions)
+        for service, revisions in listed.items()
+    }
+    return Found(services, (*found.aside, *unread(failures)))
 
 
 @step("list revisions", **READ)
@@ -56,17 +45,9 @@ async def list_revisions(env: Environment) -> Mapping[str, tuple[Revision, ...]]
 
     Raises: Transient while asking again may help.
     """
-    listed = await asyncio.gather(
-        *(env.cloud_run.revisions(name) for name in env.service_names), return_exceptions=True
-    )
-    found: dict[str, tuple[Revision, ...]] = {}
-    for service, one in zip(env.service_names, listed, strict=True):
-        if isinstance(one, Refused) or (isinstance(one, Transient) and is_last_try(READ)):
-            get_run_logger().warning("%s: its revisions cannot be listed: %s", service, one)
-        elif isinstance(one, BaseException):
-            raise one
-        else:
-            found[service] = one
+    found, failures = await settle_reads({name: env.cloud_run.revisions(name) for name in env.service_names})
+    for service, error in failures.items():
+        get_run_logger().warning("%s: its revisions cannot be listed: %s", service, error)
     return found
 
 

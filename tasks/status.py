@@ -43,6 +43,7 @@ from playbook.release.version import VERSION, version_of
 from playbook.rollback.plan import preview
 from playbook.text import clean
 from tasks import status_forms, windows
+from tasks.each_service import settle
 from tasks.links import all_logs_url
 from tasks.run_name import TOOK_BACK, deployed_run
 
@@ -166,11 +167,14 @@ def address(env: Environment) -> str:
 
 async def status_of(env: Environment, mine: Ended | None = None) -> Status:
     """Everything that the page shows. Raises: PREFECT_AWAY."""
-    reads = await asyncio.gather(
-        *(env.cloud_run.snapshot(service) for service in env.service_names), return_exceptions=True
+    found, failures = await settle({service: env.cloud_run.snapshot(service) for service in env.service_names})
+    snapshots = list(found.values())
+    serving = tuple(
+        serving_of(found[service])
+        if service in found
+        else Serving(service=service, problem=f"could not be read: {failures[service]}")
+        for service in env.service_names
     )
-    snapshots = [read for read in reads if isinstance(read, ServiceSnapshot)]
-    serving = tuple(map(_serving, env.service_names, reads))
     leases = _leases(snapshots)
     async with orchestration.get_client() as client:
         runs, deployments = await _ended_runs(client, env.name), await status_forms.deployments(client, env.name)
@@ -192,14 +196,6 @@ async def status_of(env: Environment, mine: Ended | None = None) -> Status:
             places=places_of(env, serving),
             ui_url=env.ui_url,
         )
-
-
-def _serving(service: str, read: ServiceSnapshot | BaseException) -> Serving:
-    if isinstance(read, ServiceSnapshot):
-        return serving_of(read)
-    if isinstance(read, ReleaseError):
-        return Serving(service=service, problem=f"could not be read: {read}")
-    raise read
 
 
 def _leases(snapshots: Iterable[ServiceSnapshot]) -> tuple[Lease, ...]:

@@ -6,6 +6,7 @@ The *coordinator* of a release carries its whole lease; every other service carr
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Self
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
@@ -76,35 +77,42 @@ _LEASE: TypeAdapter[Lease] = TypeAdapter(AnyLease)
 _PROMOTIONS = TypeAdapter(tuple[Promotion, ...])
 
 
+class Aside(StrEnum):
+    """Why a service is set aside."""
+
+    MALFORMED = "malformed"  # its annotations cannot be read, or cannot be true
+    UNSIGNED = "unsigned"  # they can be read, and were not written by the engine as they are
+    UNCHECKED = "unchecked"  # no signing key could be read, so nothing is known of them
+    NOT_READ = "not read"  # the service itself could not be read
+    STUCK = "stuck"  # no lease of its release was found, and its users could not be moved back
+
+
 class Unreadable(Frozen):
-    """Annotations that are set aside: other services go on without this one, and a person is paged."""
+    """A service that is set aside: the others go on without it, and a person is paged."""
 
     service: str
     problem: str
-    is_read: bool = Field(True, description="the service could be read, and its annotations are what is wrong")
-    is_unsigned: bool = Field(False, description="they can be read, and were not written by the engine as they are")
-    has_key: bool = Field(True, description="false: no signing key could be read, so nothing is known of them")
-    is_stuck: bool = Field(
-        False, description="no lease of its release was found, and its users could not be moved back"
-    )
+    why: Aside = Aside.MALFORMED
 
     def __str__(self) -> str:
-        if self.is_stuck:
-            lost = "no lease of its release was found, and its users could not be moved back"
-            return f"{self.service}: {lost}: {self.problem}"
-        if not self.is_read:
-            return f"{self.service} could not be read: {self.problem}"
-        if not self.has_key:
-            return f"{self.service}: whether the engine wrote its annotations cannot be checked: {self.problem}"
-        if self.is_unsigned:
-            return (
-                f"{self.service}: its annotations {PREFIX}* are not believed: {self.problem}. Find out who changed the "
-                "service. To see what they say, and to sign or remove them: python -m blocks adopt ENVIRONMENT"
-            )
-        return (
-            f"{self.service}: its annotations {PREFIX}* cannot be used ({self.problem}). "
-            "Restore them from the service's history, or remove them to start from nothing."
-        )
+        match self.why:
+            case Aside.STUCK:
+                lost = "no lease of its release was found, and its users could not be moved back"
+                return f"{self.service}: {lost}: {self.problem}"
+            case Aside.NOT_READ:
+                return f"{self.service} could not be read: {self.problem}"
+            case Aside.UNCHECKED:
+                return f"{self.service}: whether the engine wrote its annotations cannot be checked: {self.problem}"
+            case Aside.UNSIGNED:
+                return (
+                    f"{self.service}: its annotations {PREFIX}* are not believed: {self.problem}. Find out who changed "
+                    "the service. To see what they say, and to sign or remove them: python -m blocks adopt ENVIRONMENT"
+                )
+            case Aside.MALFORMED:
+                return (
+                    f"{self.service}: its annotations {PREFIX}* cannot be used ({self.problem}). "
+                    "Restore them from the service's history, or remove them to start from nothing."
+                )
 
 
 class Record(Stored):
@@ -129,9 +137,8 @@ class Record(Stored):
     def of(cls, snapshot: ServiceSnapshot) -> "Self | Unreadable":
         """What ``snapshot`` carries, or why it is set aside: not signed by the engine, or unreadable."""
         if snapshot.distrust:
-            return Unreadable(
-                service=snapshot.service, problem=snapshot.distrust, is_unsigned=True, has_key=snapshot.has_key
-            )
+            why = Aside.UNSIGNED if snapshot.has_key else Aside.UNCHECKED
+            return Unreadable(service=snapshot.service, problem=snapshot.distrust, why=why)
         return cls.parse(snapshot.service, snapshot.annotations)
 
     @classmethod

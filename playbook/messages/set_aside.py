@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from playbook.incident.decision_matrix import SEVERITY_OF, Event
 from playbook.lease.lease import Lease
-from playbook.lease.record import PREFIX, Unreadable
+from playbook.lease.record import PREFIX, Aside, Unreadable
 from playbook.messages.facts import Audience, Message, Page
 from playbook.messages.page import overridden_details
 from playbook.messages.plan import rollback_plan
@@ -32,7 +32,7 @@ def set_aside(one: Unreadable, environment: str, place: str, users: Mapping[str,
         details={
             "service": one.service,
             "what users have": _users(users),
-            "what happens now": STUCK if one.is_stuck else LEFT_ALONE,
+            "what happens now": STUCK if one.why is Aside.STUCK else LEFT_ALONE,
             "look": f"gcloud run services describe {one.service} {place}",
             "what to do": f"send users to a good revision, then correct or remove the annotations {PREFIX}*",
         },

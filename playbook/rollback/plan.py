@@ -9,7 +9,7 @@ from playbook.errors import BadRequest, Refused
 from playbook.lease.build import rollback_rollout
 from playbook.lease.change import check_not_held
 from playbook.lease.lease import ServiceRollout
-from playbook.lease.record import Record, Unreadable
+from playbook.lease.record import Aside, Record, Unreadable
 from playbook.release.plan import commit_of
 from playbook.release.promotion import Promotion
 from playbook.release.traffic import Revision, ServiceSnapshot, TrafficSplit
@@ -143,7 +143,7 @@ def _serves(one: ServiceState, release: str) -> bool:
 def _put_back(one: ServiceState, release: str) -> Unreadable:
     what = f"they are an older record ({release} serves its users and is not among its releases)"
     problem = f"{what}, so it stays as it is; to move it, name its revision in 'to'"
-    return Unreadable(service=one.service, problem=problem, is_unsigned=True)
+    return Unreadable(service=one.service, problem=problem, why=Aside.UNSIGNED)
 
 
 def preview(snapshots: Iterable[ServiceSnapshot]) -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from playbook.errors import Refused
 from playbook.lease import record as records
 from playbook.lease.lease import ReleaseLease, ServiceRollout
-from playbook.lease.record import EPOCH, PREFIX, SIGNATURE, Mitigation, Participant, Record, Unreadable
+from playbook.lease.record import EPOCH, PREFIX, SIGNATURE, Aside, Mitigation, Participant, Record, Unreadable
 from playbook.lease.signature import Key, Scope, sign, signed, why_not_ours
 from playbook.release.promotion import Promotion
 from playbook.release.request import Measure
@@ -94,7 +94,7 @@ def test_forged_annotations_are_set_aside(found: dict[str, str]) -> None:
     )
     aside = Record.of(snapshot)
     assert isinstance(aside, Unreadable)
-    assert aside.is_unsigned
+    assert aside.why is Aside.UNSIGNED
     with pytest.raises(Refused, match=HERE.service):
         Record.read(snapshot)
 

@@ -6,7 +6,7 @@ from prefect._internal.pydantic.v2_schema import create_v2_schema
 from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Action, Verdict, judge
 from playbook.lease.lease import Decision, HotfixLease, Kind, ReleaseLease, ServiceRollout
-from playbook.lease.record import Unreadable
+from playbook.lease.record import Aside, Unreadable
 from playbook.messages import opening, signals
 from playbook.messages.hold import Question, question
 from playbook.messages.opening import Opening
@@ -240,7 +240,7 @@ def test_a_refused_request_has_a_page_that_says_why_and_that_nothing_changed() -
     ("one", "summary", "next_step"),
     [
         (
-            Unreadable(service="backend", problem="Cloud Run refused it", is_stuck=True),
+            Unreadable(service="backend", problem="Cloud Run refused it", why=Aside.STUCK),
             "Production backend: no lease of its release was found, and its users could not be moved back: Cloud Run",
             "recovery tries again every 10 minutes",
         ),
