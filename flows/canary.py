@@ -10,13 +10,14 @@ from playbook.analysis.policy import LowTraffic
 from playbook.analysis.verdict import Action, Reason, Verdict
 from playbook.lease.change import instances_to_gain
 from playbook.lease.lease import Decision, Lease
+from playbook.messages import chat
 from playbook.messages.hold import question
 from playbook.messages.plan import canary_share
 from playbook.messages.release_page import verdict_line
 from playbook.messages.report import Report
 from playbook.messages.words import measured
 from playbook.release.gate import JUDGE, Choice
-from tasks.announce import notify_asking, notify_holding, notify_scaled
+from tasks.announce import notify, notify_asking
 from tasks.each_service import finish_all
 from tasks.gate import ask_person
 from tasks.lease import save_lease
@@ -107,7 +108,7 @@ async def scale_up(env: Environment, report: Report, verdict: Verdict) -> Report
     lease = await save_lease(env, scaled)
     snapshot = await scale(env, lease, verdict.service)
     report = await note(report.at(lease), f"{verdict.service} has more instances")
-    await notify_scaled(env, report, snapshot.scaling.min_instances)
+    await notify(env, chat.scaled(report, snapshot.scaling.min_instances))
     return report
 
 
@@ -133,7 +134,7 @@ async def hold(env: Environment, report: Report) -> Report:
     if len(waiting) < len(undecided(report.verdicts)):
         return await gate(env, report)
     until_s, lacking = report.lease.gate_deadline_s or now_s, [verdict.service for verdict in waiting]
-    await notify_holding(env, report, lacking)
+    await notify(env, chat.holding(report, lacking))
     lease = await save_lease(env, report.lease.extended_until(until_s, env.policy))
     return await note(report.at(lease), f"held for {'stable' if shared else 'requests to'} {', '.join(lacking)}")
 

@@ -5,8 +5,9 @@ import asyncio
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
+from playbook.messages.not_started import flight_check_failed
 from playbook.release.outcome import FlowResult, ReleaseOutcome
-from tasks.announce import notify_unfit
+from tasks.announce import notify, this_run
 from tasks.asked import asked_flow
 from tasks.ending import ending
 from tasks.flight import check_dependency, dependencies, prove_conditional_writes
@@ -36,7 +37,8 @@ async def _flight_check(environment: str, allow_a_write: bool) -> FlowResult:
         found.append(await prove_conditional_writes(env))
     problems = [problem for problem in found if problem]
     if problems:
-        await notify_unfit(env, "; ".join(problems))
-        return FlowResult(end=ReleaseOutcome.UNFIT, message="; ".join(problems))
+        said = "; ".join(problems)
+        await notify(env, flight_check_failed(env.name, said, this_run(env)))
+        return FlowResult(end=ReleaseOutcome.UNFIT, message=said)
     message = f"{environment} can be released: all {len(names)} dependencies answer, and metrics make sense."
     return FlowResult(end=ReleaseOutcome.PASSED, message=message)

@@ -27,7 +27,6 @@ from tasks.asked import asked_flow
 from tasks.ending import ending
 from tasks.halt import closed_services, notify_stopped
 from tasks.heartbeat import owner_of, with_heartbeat
-from tasks.incident import run_url
 from tasks.lease import acquire, as_it_stands, save_lease, take_over
 from tasks.migration.backfill import count_losses, count_retained, dry_run, forget, still_applied, undo, verify
 from tasks.migration.consent import ask_consent
@@ -146,7 +145,7 @@ async def carry_out(env: Environment, lease: MigrationLease, tried: str) -> Flow
         return await reopen(env, lease)
     if not progress_of(lease).is_data_done:
         # Here, since the run that held the services may have died before.
-        await notify(env, closing(lease, env.name, env.contacts, run_url(env, lease)))
+        await notify(env, closing(lease, env.name, env.contacts, env.run_url(lease.flow_run_id)))
         lease, proof = await close_all(env, lease)
         lines = await show(env, lease, lines, f"writes are off: {proof}")
         await notify(env, await migration_ticket(env, lease, lines))

@@ -4,12 +4,14 @@ from blocks.environment import Environment
 from flows.steps import carry_out, step_back
 from playbook.errors import Fenced, OutOfBandChange
 from playbook.lease.lease import Decision, Lease
+from playbook.messages import chat
 from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult, ReleaseOutcome
+from tasks.announce import notify
 from tasks.attempt import Attempt, attempt
 from tasks.heartbeat import with_heartbeat
 from tasks.lease import as_it_stands, find_own_lease, take_over
-from tasks.pause import hold_while_paused, notify_paused, notify_resumed
+from tasks.pause import hold_while_paused
 from tasks.report import note, open_report
 
 
@@ -18,7 +20,8 @@ async def hold(env: Environment, report: Report) -> FlowResult:
 
     It is never promoted here. Raises: Unfinished, as `carry_out`.
     """
-    await notify_paused(env, report)
+    paused_run = report.lease.runs[-1]
+    await notify(env, chat.paused(report, env.run_url(paused_run)))
     try:
         reason = await hold_while_paused(env, report.lease)
     except Fenced:
@@ -43,5 +46,5 @@ async def resume(env: Environment) -> FlowResult | None:
         return None
     async with with_heartbeat(env, lease):
         report = await note(await open_report(env, lease), "a person resumed it")
-        await notify_resumed(env, report)
+        await notify(env, chat.resumed(report, env.run_url(lease.flow_run_id)))
         return await carry_out(env, report)

@@ -115,7 +115,7 @@ async def recover_one(env: Environment, found: Lease) -> FlowResult | None:
 async def take_up(env: Environment, found: Lease) -> tuple[Lease, Lease | None, Recovery] | FlowResult | None:
     """What is decided of the release ``found``, and its lease held by this run, with the one whose run fell silent.
 
-    An Outcome where it goes on elsewhere, or stops; None where it is left alone. Raises: Fenced, Conflict, as
+    A FlowResult where it goes on elsewhere, or stops; None where it is left alone. Raises: Fenced, Conflict, as
     `take_over`.
     """
     owner = await owner_of(env, found)

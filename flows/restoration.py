@@ -14,7 +14,6 @@ from playbook.migration.plan import Backup, Way
 from playbook.migration.progress import progress_of, with_progress
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import notify
-from tasks.incident import run_url
 from tasks.lease import save_lease
 from tasks.migration.consent import Consent, ask_consent
 from tasks.migration.restore import (
@@ -31,7 +30,7 @@ from tasks.migration.steps import end_at, repoint, start_writes
 
 
 async def restore(env: Environment, lease: MigrationLease, why: str) -> MigrationLease | FlowResult:
-    """The lease once production is pointed at what was restored; an Outcome where a person said no and nothing had
+    """The lease once production is pointed at what was restored; a FlowResult where a person said no and nothing had
     been touched.
 
     Raises: Refused (a no after something was touched, a restore that failed); writes stay off.
@@ -59,7 +58,7 @@ async def restore(env: Environment, lease: MigrationLease, why: str) -> Migratio
 
 async def ask(env: Environment, lease: MigrationLease, question: str) -> Consent:
     """What a person says in the UI; the incident's room knows that a person is asked."""
-    await notify(env, asking(lease, env.name, run_url(env, lease)))
+    await notify(env, asking(lease, env.name, env.run_url(lease.flow_run_id)))
     return await ask_consent(question, env.policy.gate_deadline_s)
 
 

@@ -11,6 +11,8 @@ from flows.direct import first_minutes, fix_verified
 from playbook.analysis.verdict import Action
 from playbook.errors import Conflict, OutOfBandChange, Refused, Transient, Unfinished
 from playbook.lease.lease import Decision, HotfixLease, Kind, Lease
+from playbook.messages import chat
+from playbook.messages.facts import Deployed
 from playbook.messages.report import Report
 from playbook.messages.times import minutes
 from playbook.messages.words import stable_names
@@ -18,13 +20,12 @@ from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.version import SmokeTest
 from tasks.announce import (
     end_incidents,
+    notify,
     notify_complete,
-    notify_given_way,
     notify_interrupted,
     notify_not_reverted,
     notify_reverted,
     start_watch,
-    track_release,
     track_taken_back,
 )
 from tasks.deployments import record_end
@@ -142,7 +143,10 @@ async def revert_all(env: Environment, report: Report) -> FlowResult:
         end = ReleaseOutcome.INTERRUPTED
     outcome = FlowResult(end=end, message=" ".join([*words, *out_of_band]), release_id=lease.release_id)
     report = await closing(report, outcome)
-    await (notify_given_way if lease.given_way_to else notify_reverted)(env, report)
+    if lease.given_way_to:  # no one is paged for it, and what comes instead has a watch of its own
+        await notify(env, chat.given_way(report))
+    else:
+        await notify_reverted(env, report)
     record_end(env, lease, end)
     await track_taken_back(env, lease)
     if not lease.given_way_to:
@@ -236,7 +240,8 @@ async def complete(env: Environment, report: Report) -> FlowResult:
         message += f" {lease.reason.rstrip('.')}."
     outcome = FlowResult(end=ReleaseOutcome.PROMOTED, message=message, release_id=lease.release_id)
     record_end(env, lease, ReleaseOutcome.PROMOTED)
-    await asyncio.gather(track_release(env, lease), notify_complete(env, report))
+    deployed = Deployed(key=lease.release_id, version=lease.version)
+    await asyncio.gather(notify(env, deployed), notify_complete(env, report))
     await start_watch(env, lease)
     await closing(report, outcome)
     await let_go(env, lease)

@@ -12,10 +12,10 @@ from blocks.environment import Environment
 from playbook.analysis.verdict import Action, Verdict, alarming
 from playbook.lease.lease import AnyLease, Lease
 from playbook.messages.page import alarm_rollback
-from playbook.messages.watch import left_early, watch_passed
+from playbook.messages.watch import left_early, watch_passed, watched
 from playbook.messages.words import measured
 from playbook.release.outcome import FlowResult, ReleaseOutcome
-from tasks.announce import notify_alarm, notify_watched, watch_words
+from tasks.announce import notify, notify_alarm, watch_words
 from tasks.asked import asked_flow
 from tasks.ending import ending
 from tasks.lease import end_watches
@@ -50,8 +50,8 @@ async def _watch(environment: str, lease: Lease, signature: str, measure: str) -
     await env.signer.check_words("watch", watch_words(lease, measure), signature)
     env = env.whole(lease)
     baking = lease.watched().baking_from(await clock(env))
-    watched = partial(monitor, env, baking, env.policy.watching(), is_held=False)
-    verdicts = await visible_step(f"monitor {lease.version} in {env.name}", watched, why_alarmed)
+    looked = partial(monitor, env, baking, env.policy.watching(), is_held=False)
+    verdicts = await visible_step(f"monitor {lease.version} in {env.name}", looked, why_alarmed)
     if bad := alarming(verdicts):
         await notify_alarm(env, lease, bad, measure)
         is_taken_back = env.policy.revert_in_watch and not (lease.is_back or measure)
@@ -65,6 +65,6 @@ async def _watch(environment: str, lease: Lease, signature: str, measure: str) -
     moved = sorted(set(lease.services) - {one.service for one in verdicts})
     said = [watch_passed(lease, env.policy.watch_s, unsure, measure)] if verdicts else []
     message = " ".join([*said, *left_early(lease, moved), *kept])
-    await notify_watched(env, lease, message, measure)
+    await notify(env, watched(lease, env.name, message, measure))
     end = ReleaseOutcome.PASSED if verdicts else ReleaseOutcome.SUPERSEDED
     return FlowResult(end=ReleaseOutcome.UNFIT if kept else end, message=message)

@@ -29,7 +29,7 @@ from playbook.messages.report import Report
 from playbook.messages.server_notices import UNTOLD
 from playbook.messages.set_aside import key_unreadable, late_promotion, not_reverted, set_aside
 from playbook.messages.status import linked
-from playbook.messages.watch import watch_of, watched
+from playbook.messages.watch import watch_of
 from playbook.messages.words import stable_names
 from playbook.release.outcome import FlowResult
 from playbook.release.plan import Order
@@ -39,7 +39,7 @@ from playbook.text import clean
 from tasks import status
 from tasks.each_service import finish_all
 from tasks.gcloud import gcloud_flags
-from tasks.incident import incident_ticket, note_incident, open_incidents, run_url
+from tasks.incident import incident_ticket, note_incident, open_incidents
 from tasks.report import page_url, show_page
 from tasks.retries import LATER, NOTIFY, TELL
 from tasks.served import users_of
@@ -192,11 +192,6 @@ async def notify_with_retries(env: Environment, fact: Fact, to: str = "") -> Non
     await finish_all(step(env, fact, one) for one in recipients(env, fact) if to in ("", one))
 
 
-async def track_release(env: Environment, lease: Lease) -> None:
-    """The release tracker knows the release and that it is deployed here."""
-    await notify(env, Deployed(key=lease.release_id, version=lease.version))
-
-
 async def track_taken_back(env: Environment, lease: Lease) -> None:
     """The release tracker knows that users had the version, and that it was taken back from them."""
     came_to = lease.came_to or lease.decision
@@ -222,11 +217,6 @@ async def notify_starting(env: Environment, report: Report, order: Order, items:
     lease, bake_s = report.lease, report.lease.policy(env.policy).bake_s
     told = messages.starting(lease, env.name, unix_s(), bake_s, order.changes, items, report.forecasts)
     await notify(env, told)
-
-
-async def notify_unfit(env: Environment, message: str) -> None:
-    """`#releases` knows before a release what would fail it."""
-    await notify(env, not_started.flight_check_failed(env.name, message, this_run(env)))
 
 
 async def notify_late(env: Environment, order: Order, late_s: float) -> None:
@@ -314,10 +304,9 @@ async def notify_not_reverted(env: Environment, report: Report, why: str) -> Non
 
 async def notify_hotfix_started(env: Environment, report: Report) -> None:
     """`#incident-response` and those who are called for security know that a hotfix is on its way to all users."""
-    page = hotfix.hotfix_page(report, this_run(env))
     await asyncio.gather(
         notify(env, hotfix.hotfix_started(report, env.contacts, this_run(env))),
-        *([notify(env, page)] if any(env.routing.calls(one.name, page) for one in env.pagers) else []),
+        notify(env, hotfix.hotfix_page(report, this_run(env))),
     )
 
 
@@ -328,7 +317,7 @@ async def notify_complete(env: Environment, report: Report) -> None:
     if lease.kind is Kind.HOTFIX:
         facts = [hotfix.hotfix_deployed(report, env.policy), hotfix.hotfix_debt(report, env.policy)]
         page = hotfix.hotfix_page(report, this_run(env))
-        if any(env.routing.calls(one.name, page) for one in env.pagers):
+        if recipients(env, page):
             facts.append(Resolution(key=page.key))
     await asyncio.gather(*(notify(env, fact) for fact in facts), end_incidents(env, lease.coordinator))
 
@@ -347,15 +336,10 @@ async def notify_reverted(env: Environment, report: Report) -> None:
     async def ticket() -> str:
         return await notify(env, await incident_ticket(env, report))
 
-    channel = messages.war_room(report, env.contacts, run_url(env, report.lease))
+    channel = messages.war_room(report, env.contacts, env.run_url(report.lease.flow_run_id))
     *_, url = await asyncio.gather(notify(env, messages.rolled_back(report)), notify(env, channel), ticket())
     if url:
         await show_page(report.linked("ticket", url), f"{headline(report)}; the ticket is open")
-
-
-async def notify_given_way(env: Environment, report: Report) -> None:
-    """`#releases` knows that a release was taken back for something that cannot wait. No one is paged for it."""
-    await notify(env, messages.given_way(report))
 
 
 async def notify_mitigated(env: Environment, request: MitigateRequest, serves: str) -> None:
@@ -377,21 +361,6 @@ async def notify_asking(env: Environment, report: Report) -> None:
     await notify(env, messages.asking(report, lines, env.run_url(report.lease.flow_run_id)))
 
 
-async def notify_holding(env: Environment, report: Report, services: Sequence[str]) -> None:
-    """`#incident-response` knows that the canary waits for users, and until when."""
-    await notify(env, messages.holding(report, services))
-
-
-async def notify_noticed(env: Environment, lease: Lease, verdict: Verdict, *, in_watch: bool = False) -> None:
-    """`#incident-response` knows what is seen of a canary, or in a watch, although nothing is decided yet."""
-    await notify(env, messages.noticed(lease, env.name, verdict, in_watch=in_watch))
-
-
-async def notify_scaled(env: Environment, report: Report, instances: int) -> None:
-    """`#releases` knows that more instances were given."""
-    await notify(env, messages.scaled(report, instances))
-
-
 async def notify_alarm(env: Environment, lease: Lease, verdict: Verdict, measure: str = "") -> None:
     """The on-call engineer and `#incident-response` know that what users have turned bad, with the filled-in form that
     takes it back; ``measure`` is the mitigation that is watched."""
@@ -400,11 +369,6 @@ async def notify_alarm(env: Environment, lease: Lease, verdict: Verdict, measure
     await notify(env, pages.alarm_page(lease, env.name, verdict, form, measure))
     await notify(env, messages.alarm(lease, env.name, verdict, form, measure))
     await note_incident(env, lease.coordinator, pages.alarm_key(lease))
-
-
-async def notify_watched(env: Environment, lease: Lease, message: str, measure: str = "") -> None:
-    """`#releases` knows how the hour after a promotion or a rollback went, `#incident-response` that of a measure."""
-    await notify(env, watched(lease, env.name, message, measure))
 
 
 async def start_watch(env: Environment, lease: Lease) -> None:

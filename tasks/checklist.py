@@ -11,7 +11,7 @@ from blocks.environment import Environment
 from blocks.ports import CodeHost
 from playbook.checklist.acknowledgement import load_test
 from playbook.checklist.checks import ci_findings, secret_problem, staging_problem, uncovered
-from playbook.checklist.items import Answer, Item, Override, Topic
+from playbook.checklist.items import Answer, Item, Seen, Topic
 from playbook.checklist.notes import draft, notes_problems, summary
 from playbook.checklist.scan import scan_answer
 from playbook.errors import BadRequest, Conflict, NoData, Refused, Transient
@@ -23,14 +23,6 @@ from tasks import windows
 from tasks.migration.tested import migrations_tested
 from tasks.retries import TELL, is_last_try, step
 from tasks.tokens import token_problems
-
-
-class Seen(NamedTuple):
-    """An answer, the fact behind it, and where that is seen."""
-
-    answer: Answer
-    fact: str
-    url: str = ""
 
 
 class Question(NamedTuple):
@@ -62,15 +54,10 @@ async def check_item(
         seen=seen.fact,
         url=seen.url,
         blocks=env.gates.stops(topic, is_hotfix=is_hotfix),
-        override=override_of(order, topic),
+        override=next((one for one in order.overrides if one.item is topic), None),
     )
     get_run_logger().info("%s", item)
     return item
-
-
-def override_of(order: Order, topic: Topic) -> Override | None:
-    """The request's override of this one item."""
-    return next((one for one in order.overrides if one.item is topic), None)
 
 
 def _passes(is_met: bool, fact: str, url: str = "") -> Seen:
@@ -90,7 +77,9 @@ async def _ci(asked: Question) -> Seen:
     if env.required_checks == ("none",):
         return Seen(Answer.ACKNOWLEDGED, 'not needed: required_checks = ["none"]')
     # The scan has an item of its own, which knows what is accepted until when.
-    required = [name for name in env.required_checks if not env.gates.is_scan(name) or _needs_no_scan(env)]
+    required = [
+        name for name in env.required_checks if not env.gates.is_scan(name) or Topic.SCAN in env.gates.not_needed
+    ]
     if not required:
         return Seen(Answer.CANNOT_TELL, "required_checks names the image scan alone; add the checks that test the code")
     checks, compared = await asyncio.gather(
@@ -105,10 +94,6 @@ async def _ci(asked: Question) -> Seen:
         f"commit {commit}: {', '.join(problems) or f'on {env.gates.main_branch}; ' + ', '.join(required) + ' passed'}",
         url,
     )
-
-
-def _needs_no_scan(env: Environment) -> bool:
-    return Topic.SCAN in env.gates.not_needed
 
 
 async def _build(asked: Question) -> Seen:
@@ -145,8 +130,8 @@ async def _scan(asked: Question) -> Seen:
         return _unknown("code host", "github")
     checks = await env.code_host.checks(asked.order.version.commit)
     digests = {name: image.digest for name, image in asked.order.images.items()}
-    answer, fact = scan_answer(checks, gates.scan_check, digests, gates.scan_fails_on, gates.scan_ignored, unix_s())
-    return Seen(answer, fact, next((one.url for one in checks if gates.is_scan(one.name)), ""))
+    seen = scan_answer(checks, gates.scan_check, digests, gates.scan_fails_on, gates.scan_ignored, unix_s())
+    return seen._replace(url=next((one.url for one in checks if gates.is_scan(one.name)), ""))
 
 
 async def _staging(asked: Question) -> Seen:
@@ -164,7 +149,7 @@ async def _staging(asked: Question) -> Seen:
 
 
 async def _migrations(asked: Question) -> Seen:
-    return Seen(*await migrations_tested(asked.env, asked.staging))
+    return await migrations_tested(asked.env, asked.staging)
 
 
 async def _secrets(asked: Question) -> Seen:
@@ -213,7 +198,7 @@ async def _load_test(asked: Question) -> Seen:
         await env.code_host.comments(label), str(asked.order.version), unix_s(), env.gates.load_test_days_max
     )
     kept = "" if found.url else f". It is kept as a comment below an issue labelled {label} (docs/operations.md)"
-    return Seen(found.answer, f"{found.seen}{kept}", found.url)
+    return found._replace(fact=f"{found.fact}{kept}")
 
 
 async def _notes(asked: Question) -> Seen:
@@ -285,19 +270,19 @@ async def _rollback_plan(asked: Question) -> Seen:
 
 
 async def _freeze(asked: Question) -> Seen:
-    return Seen(*windows.freeze(asked.env, is_hotfix=asked.is_hotfix))
+    return windows.freeze(asked.env, is_hotfix=asked.is_hotfix)
 
 
 async def _line(asked: Question) -> Seen:
-    return Seen(*await windows.line(asked.env))
+    return await windows.line(asked.env)
 
 
 async def _incidents(asked: Question) -> Seen:
-    return Seen(*await windows.incidents(asked.env))
+    return await windows.incidents(asked.env)
 
 
 async def _alerts(asked: Question) -> Seen:
-    return Seen(*await windows.alerts(asked.env))
+    return await windows.alerts(asked.env)
 
 
 LOOK_UPS: dict[Topic, Callable[[Question], Awaitable[Seen]]] = {

@@ -6,16 +6,13 @@ Nothing here can delay or fail a release: it is told beside it, and only the end
 import asyncio
 
 from blocks.environment import Environment
+from playbook.incident.response import BY_WORKFLOW
 from playbook.lease.lease import Decision, Kind, Lease
 from playbook.messages.facts import DeploymentState, Recorded
 from playbook.messages.words import stable_names
 from playbook.release.outcome import ReleaseOutcome
 from playbook.release.version import VERSION
 from tasks.announce import notify
-
-BY_WORKFLOW = "(GitHub Actions)"
-"""Ends the name of who asked, where a workflow did (.github/request.py): its job has an environment, so GitHub makes a
-deployment for it."""
 
 _telling: dict[tuple[str, str], asyncio.Task[None]] = {}
 """Environment and release -> what is being told of it now."""
@@ -68,7 +65,7 @@ def _recorded(env: Environment, lease: Lease, state: DeploymentState, descriptio
     version = VERSION.fullmatch(stable_names(lease) if is_back else lease.version)
     if env.code_host is None or not env.code_host.deployments or version is None:
         return None
-    if lease.requested_by.endswith(BY_WORKFLOW):
+    if lease.requested_by.endswith(BY_WORKFLOW):  # its job has an environment, so GitHub makes a deployment for it
         return None
     return Recorded(
         key=f"{lease.release_id}/deployment/{state.value}",

@@ -1,4 +1,4 @@
-"""From an Outcome to the state that people and automations see. Prefect's words for an end stop here."""
+"""From a FlowResult to the state that people and automations see. Prefect's words for an end stop here."""
 
 import json
 from collections.abc import Awaitable, Callable, Coroutine, Sequence

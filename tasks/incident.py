@@ -58,7 +58,7 @@ async def incident_ticket(env: Environment, report: Report) -> Ticket:
     """The ticket of a release that was taken back: evidence, new errors, links, and the draft of the post-mortem."""
     lease = report.lease
     signatures, where = await asyncio.gather(error_signatures(env, lease), where_to_look(env, lease))
-    links = {"flow run": run_url(env, lease), **log_commands(report)}
+    links = {"flow run": env.run_url(lease.flow_run_id), **log_commands(report)}
     draft = postmortem(await postmortem_template(), report, signatures)
     who = assignee(env.contacts, lease.requested_by, *calls_of(report))
     found = findings(report, signatures, links)
@@ -105,30 +105,21 @@ async def postmortem_template() -> str:
         return f"(The template could not be read: {missing}.)\n\n$timeline"
 
 
-def run_url(env: Environment, lease: Lease) -> str:
-    """Where the run that holds ``lease`` is seen in the Prefect UI."""
-    return env.run_url(lease.flow_run_id)
+async def open_incidents(env: Environment, coordinator: str) -> tuple[str, ...]:
+    """The keys of open incidents of this coordinator's releases; none where it cannot be read."""
+    try:
+        return await _read_incidents(env, coordinator)
+    except ReleaseError as away:
+        get_run_logger().warning("%s", away)
+        return ()
 
 
 @step("open incidents", **READ)
-async def _open_incidents(env: Environment, coordinator: str) -> tuple[str, ...]:
+async def _read_incidents(env: Environment, coordinator: str) -> tuple[str, ...]:
     return Record.read(await env.cloud_run.snapshot(coordinator)).incidents
-
-
-async def open_incidents(env: Environment, coordinator: str) -> tuple[str, ...]:
-    """The keys of open incidents of this coordinator's releases; none where it cannot be read."""
-    return await _or_nothing(_open_incidents(env, coordinator))
 
 
 @step("note incident", **WRITE)
 async def note_incident(env: Environment, coordinator: str, key: str) -> None:
     """The coordinator remembers that this incident is open. Its traffic and its lease stay as they are."""
     await ensure(env, coordinator, partial(change.to_note_incident, incident=key))
-
-
-async def _or_nothing(read: Awaitable[tuple[str, ...]]) -> tuple[str, ...]:
-    try:
-        return await read
-    except ReleaseError as away:
-        get_run_logger().warning("%s", away)
-        return ()

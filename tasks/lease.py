@@ -25,7 +25,6 @@ from tasks.each_service import read_services, settle, settle_reads
 from tasks.ensure import CONFLICTS_MAX, dead_tags, ensure
 from tasks.gcloud import gcloud_flags
 from tasks.heartbeat import heartbeat, heartbeat_ended, sending_heartbeats
-from tasks.incident import run_url
 from tasks.retries import READ, REVERT, WRITE, step
 
 T = TypeVar("T")
@@ -122,7 +121,7 @@ async def with_link(env: Environment, refusal: ReleaseError) -> ReleaseError:
     snapshots = [read for read in reads if isinstance(read, ServiceSnapshot)]
     records = [Record.of(snapshot) for snapshot in snapshots]
     leases = [record.lease for record in records if isinstance(record, Record) and record.lease]
-    links = (f"Its run: {run_url(env, lease)}" for lease in leases if lease.release_id == refusal.holder)
+    links = (f"Its run: {env.run_url(lease.flow_run_id)}" for lease in leases if lease.release_id == refusal.holder)
     return Held(" ".join([str(refusal), *links]), is_same=refusal.is_same, holder=refusal.holder)
 
 

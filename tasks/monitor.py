@@ -11,9 +11,10 @@ from blocks.environment import Environment
 from playbook.analysis.policy import Policy
 from playbook.analysis.verdict import Action, Reason, Verdict, judge, severest_first
 from playbook.lease.lease import Lease, ServiceRollout
+from playbook.messages.chat import noticed
 from playbook.messages.report import Report
 from tasks.address import application, audience_of, tagged, url_of
-from tasks.announce import notify_noticed
+from tasks.announce import notify
 from tasks.attempt import check_not_paused
 from tasks.observer import PrometheusClock, ServiceObserver
 from tasks.progress import Progress
@@ -33,7 +34,7 @@ class Notice:
     """Notifies people once of what they should know during the bake, and does not wait for the channel."""
 
     def __init__(self, env: Environment, lease: Lease, *, in_watch: bool) -> None:
-        self._env, self._claim, self._in_watch = env, lease, in_watch
+        self._env, self._lease, self._in_watch = env, lease, in_watch
         self._told: set[tuple[Reason, str]] = set()
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -46,7 +47,7 @@ class Notice:
                 self._under_way.add(asyncio.ensure_future(self._tell(verdict)))
 
     async def _tell(self, verdict: Verdict) -> None:
-        await notify_noticed(self._env, self._claim, verdict, in_watch=self._in_watch)
+        await notify(self._env, noticed(self._lease, self._env.name, verdict, in_watch=self._in_watch))
 
 
 async def clock(env: Environment) -> float:
@@ -114,7 +115,7 @@ async def until_bad(env: Environment, lease: Lease, policy: Policy, *, is_held: 
     """There is evidence against a canary, although its bake has ended undecided: the sentence that says so.
 
     It never returns for one that is none. It looks on while a person is asked, beside a flow that pauses, and so is no
-    task. Raises: Fenced, Interrupted.
+    task. Raises: Fenced, OutOfBandChange.
     """
     worst, *_ = await _watched(env, lease, policy, is_held, lambda worst: worst.action is Action.ROLLBACK)
     return f"{worst.service}: {worst.explanation}"

@@ -17,12 +17,8 @@ from playbook.errors import Transient
 from playbook.lease.change import guard
 from playbook.lease.lease import Decision, Lease, Pause
 from playbook.lease.recovery import not_resumed
-from playbook.messages import chat
-from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult
 from playbook.text import clean
-from tasks.announce import notify
-from tasks.incident import run_url
 from tasks.monitor import until_bad
 from tasks.retries import READ, step
 
@@ -73,21 +69,6 @@ async def _until_bad(env: Environment, lease: Lease) -> str:
     is_baking = lease.bake_start_s is not None
     watched = lease if is_baking else lease.baking_from(unix_s())
     return await until_bad(env, watched, watched.policy(env.policy), is_held=is_baking)
-
-
-async def notify_paused(env: Environment, report: Report) -> None:
-    """`#incident-response` knows that a person paused the release, until when, and where it is resumed."""
-    await notify(env, chat.paused(report, run_url_of(env, report.lease)))
-
-
-async def notify_resumed(env: Environment, report: Report) -> None:
-    """`#incident-response` knows that the release goes on."""
-    await notify(env, chat.resumed(report, run_url(env, report.lease)))
-
-
-def run_url_of(env: Environment, lease: Lease) -> str:
-    """Where a person resumes the paused run."""
-    return env.run_url(lease.runs[-1])
 
 
 @step("say what became of it", **READ)

@@ -13,16 +13,13 @@ from blocks.ports import Pager
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.checklist.calendar import frozen
 from playbook.checklist.checks import alert_problem
-from playbook.checklist.items import Answer
+from playbook.checklist.items import Answer, Seen
 from playbook.errors import Refused, Transient
 from playbook.incident.decision_matrix import SEVERITY_OF, Event, Severity
 from playbook.incident.response import Call
 from playbook.lease.record import Record
 from playbook.messages.times import clock, day
 from playbook.text import clean, says_something
-
-Found = tuple[Answer, str, str]
-"""An answer, the fact behind it and where that is seen."""
 
 STOP = "stop_the_line"
 OFF = ("", "false", "off", "no", "none", "null", "0")
@@ -32,28 +29,28 @@ ANSWERS_S = 15.0
 """How long Prefect may take to say what a variable is. Its client's own limit is a minute for each of six tries."""
 
 
-def freeze(env: Environment, *, is_hotfix: bool = False) -> Found:
+def freeze(env: Environment, *, is_hotfix: bool = False) -> Seen:
     """No freeze window of this environment holds from now until a release that begins now would be over, at the latest
     that the policy allows without asking a person.
     """
     now_s, lasts_s = unix_s(), env.policy.longest_s(is_hotfix=is_hotfix)
     held = frozen(env.gates.freeze, now_s, lasts_s)
     if held is None:
-        return Answer.PASS, f"none of {len(env.gates.freeze)} freeze windows is in force", ""
+        return Seen(Answer.PASS, f"none of {len(env.gates.freeze)} freeze windows is in force")
     until = f"{day(held.until_s)} {clock(held.until_s)} UTC"
     begins = f", begins at {clock(held.from_s)} UTC, before this would be over," if held.from_s > now_s else ""
     named = f"{held.freeze.name} ({held.freeze.begins} to {held.freeze.ends}, {held.freeze.zone})"
-    return Answer.FAIL, f"{named}{begins} holds until {until}", ""
+    return Seen(Answer.FAIL, f"{named}{begins} holds until {until}")
 
 
-async def line(env: Environment) -> Found:
+async def line(env: Environment) -> Seen:
     """No person has stopped the line: a Prefect variable, whose text is the reason. Raises: Transient."""
     names = stop_names(env.name)
     # Prefect takes dashes in a name, too: a stop that is written with them counts.
     for name in (*names, *(one.replace("_", "-") for one in names)):
         if reason := await _variable(name):
-            return Answer.FAIL, f"the line is stopped ({name}): {reason}", env.ui("/variables")
-    return Answer.PASS, f"the variable {stop_names(env.name)[0]} is not set", env.ui("/variables")
+            return Seen(Answer.FAIL, f"the line is stopped ({name}): {reason}", env.ui("/variables"))
+    return Seen(Answer.PASS, f"the variable {stop_names(env.name)[0]} is not set", env.ui("/variables"))
 
 
 def stop_names(environment: str) -> tuple[str, str]:
@@ -76,20 +73,20 @@ async def _variable(name: str) -> str:
     return reason if says_something(reason) and text.lower() not in ON else "no reason is given"
 
 
-async def incidents(env: Environment) -> Found:
+async def incidents(env: Environment) -> Seen:
     """No incident of a release here is still to be resolved. Raises: Transient, Refused."""
     keys = Record.read(await env.cloud_run.snapshot(env.service_names[0])).incidents
     if not keys:
-        return Answer.PASS, "no incident of a release is open", ""
+        return Seen(Answer.PASS, "no incident of a release is open")
     pagers = _pagers(env, Severity)  # a rollback for a vulnerability is P0
     if not pagers:
-        return Answer.PASS, f"{len(keys)} of earlier releases; there is no pager in which one could be open", ""
+        return Seen(Answer.PASS, f"{len(keys)} of earlier releases; there is no pager in which one could be open")
     pairs = [(key, pager) for key in keys for pager in pagers]
     answers = await asyncio.gather(*(pager.is_open(f"{env.name}/{key}") for key, pager in pairs))
     still = list(dict.fromkeys(key for (key, _), is_open in zip(pairs, answers, strict=True) if is_open))
     if still:
-        return Answer.FAIL, f"open: {', '.join(still)}. Resolve it in the pager once its fault is found", ""
-    return Answer.PASS, f"{len(keys)} of earlier releases, all resolved", ""
+        return Seen(Answer.FAIL, f"open: {', '.join(still)}. Resolve it in the pager once its fault is found")
+    return Seen(Answer.PASS, f"{len(keys)} of earlier releases, all resolved")
 
 
 def release_pagers(env: Environment) -> list[Pager]:
@@ -102,25 +99,25 @@ def _pagers(env: Environment, severities: Iterable[Severity]) -> list[Pager]:
     return [one for one in env.pagers if env.routing.is_called_for(one.name, calls)]
 
 
-async def alerts(env: Environment) -> Found:
+async def alerts(env: Environment) -> Seen:
     """None of the alerts that the policy names is firing, and Prometheus has a rule for each. Raises: Transient,
     Refused, NoData (the rules are not listed there)."""
     names = env.gates.alerts
     if not names:
-        return Answer.PASS, "the policy names no alert (gates.alerts)", ""
+        return Seen(Answer.PASS, "the policy names no alert (gates.alerts)")
     is_listed = env.gates.alert_rules == "listed"
     firing = [name for name in names if await _is_firing(env, name)]
     if firing:
-        return Answer.FAIL, f"firing: {', '.join(firing)}", ""
+        return Seen(Answer.FAIL, f"firing: {', '.join(firing)}")
     if not is_listed:
         unsure = 'not firing; whether a rule has that name was not asked (gates.alert_rules = "unlisted")'
-        return Answer.PASS, f"{', '.join(names)}: {unsure}", ""
+        return Seen(Answer.PASS, f"{', '.join(names)}: {unsure}")
     rules = await env.prometheus.alert_rules()
     if firing := [name for name in names if any(rule.name == name and rule.state == "firing" for rule in rules)]:
-        return Answer.FAIL, f"firing: {', '.join(firing)}", ""
+        return Seen(Answer.FAIL, f"firing: {', '.join(firing)}")
     if problems := [problem for name in names if (problem := alert_problem(name, rules))]:
-        return Answer.CANNOT_TELL, f"{'; '.join(problems)}. Correct gates.alerts, or the rules", ""
-    return Answer.PASS, f"{', '.join(names)}: not firing", ""
+        return Seen(Answer.CANNOT_TELL, f"{'; '.join(problems)}. Correct gates.alerts, or the rules")
+    return Seen(Answer.PASS, f"{', '.join(names)}: not firing")
 
 
 async def alerts_known(env: Environment) -> None:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from playbook.checklist.checks import Check
-from playbook.checklist.items import Answer
+from playbook.checklist.items import Answer, Seen
 from playbook.checklist.scan import scan_answer
 from playbook.release.request import HotfixRequest
 from playbook.release.version import ReleaseRequest, Version
@@ -46,7 +46,7 @@ def scanned(folder: Path, *found: tuple[str, str]) -> dict[str, Any]:
     return dict(json.loads((folder / "check.json").read_text()))
 
 
-def answer(check: dict[str, Any], digest: str = DIGEST) -> tuple[Answer, str]:
+def answer(check: dict[str, Any], digest: str = DIGEST) -> Seen:
     """What the release's checklist makes of it."""
     read = Check(name=check["name"], conclusion=check["conclusion"], output=check["output"]["text"])
     return scan_answer([read], "trivy", {"backend": digest}, ["HIGH", "CRITICAL"], [], 0.0)
@@ -75,7 +75,7 @@ def test_a_bad_finding_fails_the_check_and_the_gate(tmp_path: Path, severity: st
     check = scanned(tmp_path, ("CVE-2025-1", "MEDIUM"), ("CVE-2025-2", severity))
     assert check["conclusion"] == "failure"
     assert check["output"]["title"] == f"1 {severity}, 1 MEDIUM"
-    found, words = answer(check)
+    found, words, _ = answer(check)
     assert found is Answer.FAIL
     assert "CVE-2025-2" in words
 

@@ -6,10 +6,9 @@ where its author belongs to the repository, and where it was never edited: the c
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from playbook.checklist.checks import Comment
-from playbook.checklist.items import Answer
+from playbook.checklist.items import Answer, Seen
 from playbook.messages.times import day
 
 FORM = re.compile(
@@ -19,15 +18,7 @@ LINK = re.compile(r"https?://[^\s<>()\"']{3,500}")
 DAY_S = 86_400.0
 
 
-class LoadTest(NamedTuple):
-    """The answer about the load test, the fact behind it and where it is kept."""
-
-    answer: Answer
-    seen: str
-    url: str
-
-
-def load_test(comments: Iterable[Comment], version: str, now_s: float, days_max: int = 999) -> LoadTest:
+def load_test(comments: Iterable[Comment], version: str, now_s: float, days_max: int = 999) -> Seen:
     """Whether a person has acknowledged the load test of ``version``, newest comment first. No comment holds for more
     than ``days_max`` days."""
     why_not: list[str] = []
@@ -40,9 +31,9 @@ def load_test(comments: Iterable[Comment], version: str, now_s: float, days_max:
         if not problem and link:
             valid = f"for {version}" if found["version"] else f"for {found['days']} days"
             said = f"acknowledged by {comment.author} on {day(comment.at_s)} {valid}: {link[0]}"
-            return LoadTest(Answer.ACKNOWLEDGED, said, comment.url)
+            return Seen(Answer.ACKNOWLEDGED, said, comment.url)
         why_not.append(f"{comment.author} on {day(comment.at_s)}: {problem}")
-    return LoadTest(Answer.FAIL, _missing(why_not, version), "")
+    return Seen(Answer.FAIL, _missing(why_not, version))
 
 
 def _problem(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from typing import NamedTuple
 
 from pydantic import Field
 
@@ -82,6 +83,14 @@ class Answer(StrEnum):
     def mark(self) -> str:
         """The same without an emoji, as the phases and signals of a page have it: not every machine can draw one."""
         return {Answer.PASS: "✓", Answer.FAIL: "✗", Answer.CANNOT_TELL: "?", Answer.ACKNOWLEDGED: "✓"}[self]
+
+
+class Seen(NamedTuple):
+    """What a check has found: its answer, the fact behind it, and where that is seen."""
+
+    answer: Answer
+    fact: str
+    url: str = ""
 
 
 class Override(Form):

@@ -17,7 +17,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from playbook.base import Frozen
 from playbook.checklist.checks import PASSED, Check
 from playbook.checklist.gates import Ignored
-from playbook.checklist.items import Answer
+from playbook.checklist.items import Answer, Seen
 from playbook.text import Cleaned
 
 FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n```", re.DOTALL)
@@ -75,26 +75,26 @@ def scan_answer(
     fails_on: Sequence[str],
     ignored: Sequence[Ignored],
     now_s: float,
-) -> tuple[Answer, str]:
+) -> Seen:
     """Whether each image (service -> digest) was scanned without a finding that counts, and what was found.
 
     A scan that did not run is not a pass, nor is one of another image.
     """
     runs = [check for check in checks if check.name == name or check.name.startswith(f"{name} ")]
     if not runs:
-        return Answer.FAIL, f"{name} has not run on this commit"
+        return Seen(Answer.FAIL, f"{name} has not run on this commit")
     if running := [check.name for check in runs if check.conclusion == "pending"]:
-        return Answer.FAIL, f"{', '.join(running)} has not finished"
+        return Seen(Answer.FAIL, f"{', '.join(running)} has not finished")
     scans: dict[str, dict[Vulnerability, None]] = {}
     for scan in scans_of(checks, name):  # a second result does not take back what the first one found
         scans.setdefault(scan.digest, {}).update(dict.fromkeys(scan.vulnerabilities))
     missing = [service for service, digest in digests.items() if digest not in scans]
     if missing:
         said = ", ".join(dict.fromkeys(check.conclusion for check in runs))
-        return Answer.CANNOT_TELL, f"{name} ({said}) left no result for the images of {', '.join(missing)}"
+        return Seen(Answer.CANNOT_TELL, f"{name} ({said}) left no result for the images of {', '.join(missing)}")
     found_in = {service: list(scans[digest]) for service, digest in digests.items()}
     if unread := [one for found in found_in.values() for one in found if one.level not in ORDER]:
-        return Answer.CANNOT_TELL, _unread(name, unread)
+        return Seen(Answer.CANNOT_TELL, _unread(name, unread))
     today = datetime.fromtimestamp(now_s, UTC).date()
     accepted = {one.id for one in ignored if today <= one.until}
     expired = {one.id for one in ignored} - accepted
@@ -107,8 +107,8 @@ def scan_answer(
     good = {*PASSED, "failure"} if explained else PASSED
     bad = [check for check in runs if check.conclusion not in good]
     if bad and not is_bad:
-        return Answer.FAIL, "; ".join([*lines, f"{bad[0].name} is {bad[0].conclusion}"])
-    return Answer.FAIL if is_bad else Answer.PASS, "; ".join(lines)
+        return Seen(Answer.FAIL, "; ".join([*lines, f"{bad[0].name} is {bad[0].conclusion}"]))
+    return Seen(Answer.FAIL if is_bad else Answer.PASS, "; ".join(lines))
 
 
 def _unread(name: str, unread: Sequence[Vulnerability]) -> str:

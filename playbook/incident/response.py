@@ -110,7 +110,7 @@ def _lines(contacts: Mapping[str, Contact]) -> list[str]:
 
 
 BY_WORKFLOW = " (GitHub Actions)"
-"""Ends the name of who asked, where a workflow did: the name before it is their login."""
+"""Ends the name of who asked, where a workflow did (.github/request.py): the name before it is their login."""
 
 
 def assignee(contacts: Mapping[str, Contact], requested_by: str, *calls: Call) -> str:

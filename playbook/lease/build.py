@@ -134,8 +134,9 @@ def migration_lease(
     )
 
 
-def rollback_rollout(snapshot: ServiceSnapshot, good: Promotion, image: str) -> ServiceRollout:
-    """One service that goes back to ``good``, whose revision has ``image``."""
+def rollback_rollout(snapshot: ServiceSnapshot, good: Promotion, revisions: Iterable[Revision]) -> ServiceRollout:
+    """One service that goes back to ``good``, whose revision is among ``revisions``."""
+    image = next(one.image for one in revisions if one.name == good.revision)
     return ServiceRollout(
         service=snapshot.service,
         from_revision=snapshot.pinned.main,

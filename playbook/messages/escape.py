@@ -3,6 +3,9 @@
 import re
 import shlex
 
+BREAK = "  \n"
+"""A line break within a paragraph of Markdown."""
+
 _SLACK = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 _MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")

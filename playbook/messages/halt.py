@@ -2,7 +2,7 @@
 
 from playbook.incident.decision_matrix import SEVERITY_OF, Event
 from playbook.lease.lease import MigrationLease
-from playbook.messages.facts import Page
+from playbook.messages.facts import SUMMARY_MAX, Page
 
 
 def go_on(environment: str) -> str:
@@ -15,7 +15,7 @@ def halted(lease: MigrationLease, environment: str, why: str) -> Page:
     return Page(
         key=lease.release_id,
         severity=SEVERITY_OF[Event.MIGRATION_ROLLBACK],
-        summary=f"{environment.capitalize()} migration rollback stopped: {why}"[:1024],
+        summary=f"{environment.capitalize()} migration rollback stopped: {why}"[:SUMMARY_MAX],
         details={
             "release": lease.release_id,
             "services": ", ".join(lease.services),

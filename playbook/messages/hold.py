@@ -8,7 +8,7 @@ from playbook.analysis.verdict import Action, Verdict
 from playbook.base import Frozen
 from playbook.lease.lease import Lease
 from playbook.messages.checklist import overridden
-from playbook.messages.escape import markdown
+from playbook.messages.escape import BREAK, markdown
 from playbook.messages.plan import canary_share
 from playbook.messages.report import Report
 from playbook.messages.times import clock, minutes
@@ -61,7 +61,7 @@ class Question(Frozen):
             f"**promote:** {markdown(self.promote)} **revert:** {markdown(self.revert)}",
             f"{link}*{NEEDED}*",
         )
-        return "  \n".join(shown)
+        return BREAK.join(shown)
 
 
 def question(report: Report, page_url: str = "") -> Question:

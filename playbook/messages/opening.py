@@ -4,9 +4,9 @@ from typing import Self
 
 from playbook.base import Frozen
 from playbook.lease.lease import Kind
-from playbook.messages.escape import markdown
+from playbook.messages.escape import BREAK, markdown
 from playbook.messages.phases import before_the_lease, forward_names, strip
-from playbook.messages.release_page import BREAK, timeline
+from playbook.messages.release_page import timeline
 from playbook.messages.report import Note
 from playbook.release.outcome import FlowResult
 

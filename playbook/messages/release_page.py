@@ -8,7 +8,7 @@ from playbook.analysis.verdict import Action, Verdict
 from playbook.lease.lease import Decision, HotfixLease, Kind, Lease, RollbackLease
 from playbook.messages import signals
 from playbook.messages.checklist import table
-from playbook.messages.escape import code_block, markdown
+from playbook.messages.escape import BREAK, code_block, markdown
 from playbook.messages.forecast import forecast_table
 from playbook.messages.phases import phases, strip
 from playbook.messages.plan import canary_share, plan_table, rollback_plan
@@ -18,8 +18,6 @@ from playbook.messages.words import impact, one_name
 from playbook.release.outcome import ReleaseOutcome
 
 QUERY_WIDTH = 66
-BREAK = "  \n"
-"""A line break within a paragraph of Markdown."""
 
 
 def page(report: Report, *, pictures: bool = False) -> str:

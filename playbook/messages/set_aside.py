@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from playbook.incident.decision_matrix import SEVERITY_OF, Event
 from playbook.lease.lease import Lease
 from playbook.lease.record import PREFIX, Aside, Unreadable
-from playbook.messages.facts import Audience, Message, Page
+from playbook.messages.facts import SUMMARY_MAX, Audience, Message, Page
 from playbook.messages.page import overridden_details
 from playbook.messages.plan import rollback_plan
 from playbook.messages.report import Report
@@ -28,7 +28,7 @@ def set_aside(one: Unreadable, environment: str, place: str, users: Mapping[str,
     return Page(
         key=f"set-aside/{one.service}",
         severity=SEVERITY_OF[Event.SET_ASIDE],
-        summary=f"{environment.capitalize()} {one}"[:1024],
+        summary=f"{environment.capitalize()} {one}"[:SUMMARY_MAX],
         details={
             "service": one.service,
             "what users have": _users(users),
@@ -44,7 +44,7 @@ def key_unreadable(problem: str, environment: str) -> Page:
     return Page(
         key="signing-key",
         severity=SEVERITY_OF[Event.SET_ASIDE],
-        summary=f"{environment.capitalize()}: the engine cannot read its signing key. {problem}"[:1024],
+        summary=f"{environment.capitalize()}: the engine cannot read its signing key. {problem}"[:SUMMARY_MAX],
         details={
             "what users have": "what they had: no release is recovered, started or taken back meanwhile",
             "what to do": "let the worker read the key again (docs/operations.md, The signing key)",
@@ -58,7 +58,9 @@ def late_promotion(lease: Lease, environment: str, why: str, users: Mapping[str,
     return Page(
         key=lease.release_id,
         severity=SEVERITY_OF[Event.LATE_PROMOTION],
-        summary=f"{environment.capitalize()}: {lease.version} was not finished, and needs a person: {why}"[:1024],
+        summary=f"{environment.capitalize()}: {lease.version} was not finished, and needs a person: {why}"[
+            :SUMMARY_MAX
+        ],
         details={
             "release": lease.release_id,
             "what users have": _users(users),
@@ -76,7 +78,9 @@ def not_reverted(report: Report, why: str, users: Mapping[str, str]) -> Page:
     return Page(
         key=lease.release_id,
         severity=SEVERITY_OF[Event.NOT_REVERTED],
-        summary=f"{report.environment.capitalize()}: {lease.version} could not be taken back everywhere: {why}"[:1024],
+        summary=f"{report.environment.capitalize()}: {lease.version} could not be taken back everywhere: {why}"[
+            :SUMMARY_MAX
+        ],
         details={
             "release": lease.release_id,
             "why it is taken back": lease.reason,

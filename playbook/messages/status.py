@@ -6,7 +6,7 @@ from typing import Any
 from playbook.base import Frozen
 from playbook.lease.lease import Decision, Kind, Lease
 from playbook.lease.record import Mitigation, Record, Unreadable
-from playbook.messages.escape import markdown
+from playbook.messages.escape import BREAK, markdown
 from playbook.messages.facts import Message
 from playbook.messages.plan import canary_share
 from playbook.messages.times import moment
@@ -153,10 +153,6 @@ def ways_back(snapshots: Iterable[ServiceSnapshot]) -> tuple[str, ...]:
     return tuple(name for name in names if name not in serving)[:ROLLBACKS_MAX]
 
 
-BREAK = "  \n"
-"""A line break within a paragraph of Markdown."""
-
-
 def page(status: Status) -> str:
     """The whole page; what people look for first stands first. The same status gives the same text."""
     lines = [since(status), under_way(status), *_lasts(status)]
@@ -263,7 +259,7 @@ def under_way(status: Status) -> str:
     """What runs now, and where it stands."""
     if not status.under_way:
         return "**Under way:** nothing."
-    return "  \n".join(f"**Under way:** {_lease(status, lease)}" for lease in status.under_way)
+    return BREAK.join(f"**Under way:** {_lease(status, lease)}" for lease in status.under_way)
 
 
 def _lease(status: Status, lease: Lease) -> str:

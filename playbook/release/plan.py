@@ -9,7 +9,7 @@ from playbook.base import Frozen
 from playbook.checklist.items import Override
 from playbook.lease.record import Record
 from playbook.release.traffic import ServiceSnapshot
-from playbook.release.version import Image, Version
+from playbook.release.version import Image, Version, commit_of_version
 
 REVISION_NAME_MAX = 63
 """Cloud Run's revision names are DNS labels."""
@@ -58,6 +58,12 @@ def commit_of(service: str, revision: str) -> str:
     """The commit in a revision's name, as `revision_name` writes it; empty where the revision is not ours."""
     found = re.fullmatch(rf"{re.escape(service)}-([0-9a-f]{{6,12}})-[0-9a-z]{{6}}", revision)
     return found[1] if found else ""
+
+
+def made_for(service: str, revision: str, version: str) -> bool:
+    """Whether a release of ``version`` made the revision, by the commit in its name; no where the version is none."""
+    commit = commit_of(service, revision)
+    return bool(commit) and commit_of_version(version).startswith(commit)
 
 
 def is_live(order: Order, snapshots: Mapping[str, ServiceSnapshot], served_images: Mapping[str, str]) -> bool:

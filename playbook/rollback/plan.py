@@ -10,10 +10,10 @@ from playbook.lease.build import rollback_rollout
 from playbook.lease.change import check_not_held
 from playbook.lease.lease import ServiceRollout
 from playbook.lease.record import Aside, Record, Unreadable
-from playbook.release.plan import commit_of
+from playbook.release.plan import made_for
 from playbook.release.promotion import Promotion
 from playbook.release.traffic import Revision, ServiceSnapshot, TrafficSplit
-from playbook.release.version import VERSION, Version
+from playbook.release.version import VERSION
 
 
 class ServiceState(Frozen):
@@ -75,7 +75,9 @@ def plan_rollback(found: Mapping[str, ServiceState], to: str = "") -> RollbackPl
     ]
     if problems:
         raise Refused(" ".join(problems))
-    rollouts = tuple(rollout_for(found[name], good) for name, good in targets.items())
+    rollouts = tuple(
+        rollback_rollout(found[name].snapshot, good, found[name].revisions) for name, good in targets.items()
+    )
     newest = next((one.serving for one in found.values() if one.serving and one.service in targets), None)
     coordinator = found[next(iter(targets))]
     return RollbackPlan(
@@ -99,7 +101,9 @@ def previous(found: Mapping[str, ServiceState]) -> tuple[dict[str, Promotion], t
     a record that was put back: it goes where the others go, or is set aside where it does not know that either.
     Raises: Refused, naming each service that has none and what to do; Held.
     """
-    newest = max((one.serving for one in found.values() if one.serving), key=_promoted_at_s, default=None)
+    newest = max(
+        (one.serving for one in found.values() if one.serving), key=lambda good: good.promoted_at_s, default=None
+    )
     if newest is not None and newest.is_return:
         raise Refused(
             f"Users have already been taken back to {newest.name}. To go further back, name the release or the "
@@ -116,7 +120,7 @@ def previous(found: Mapping[str, ServiceState]) -> tuple[dict[str, Promotion], t
     theirs = {older[one.service][0].release for one in concerned if one.serving and older[one.service]}
     aside = []
     for one in concerned:
-        if newest is None or one.serving or not _serves(one, newest.release):
+        if newest is None or one.serving or not made_for(one.service, one.snapshot.pinned.main, newest.release):
             continue
         older[one.service] = [good for good in older[one.service] if good.release in theirs]
         if theirs and not older[one.service]:
@@ -132,12 +136,6 @@ def previous(found: Mapping[str, ServiceState]) -> tuple[dict[str, Promotion], t
             "Name a revision in 'to', or fix forward."
         )
     return {one.service: older[one.service][0] for one in concerned}, tuple(aside)
-
-
-def _serves(one: ServiceState, release: str) -> bool:
-    """Whether its users are on a revision that was made for this release, by the commit in its name."""
-    commit = commit_of(one.service, one.snapshot.pinned.main)
-    return bool(commit and VERSION.fullmatch(release)) and Version.parse(release).commit.startswith(commit)
 
 
 def _put_back(one: ServiceState, release: str) -> Unreadable:
@@ -222,12 +220,6 @@ def check_free(found: Mapping[str, ServiceState], plan: RollbackPlan) -> None:
             check_not_held(one.snapshot, plan.version)
 
 
-def rollout_for(found: ServiceState, good: Promotion) -> ServiceRollout:
-    """The rollout that takes one service back to ``good``."""
-    image = next(revision.image for revision in found.revisions if revision.name == good.revision)
-    return rollback_rollout(found.snapshot, good, image)
-
-
 def _of_release(found: Mapping[str, ServiceState], version: str) -> dict[str, Promotion]:
     goods = ((name, good) for name, one in found.items() for good in one.last_good if good.release == version)
     return dict(reversed([*goods]))
@@ -248,7 +240,3 @@ def _known(found: Mapping[str, ServiceState]) -> str:
 
 def _names(found: ServiceState) -> str:
     return ", ".join(good.name for good in found.older) or "none"
-
-
-def _promoted_at_s(good: Promotion) -> float:
-    return good.promoted_at_s

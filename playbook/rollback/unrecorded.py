@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from playbook.errors import BadRequest
 from playbook.lease.change import Change, keep_tags
+from playbook.release.plan import made_for
 from playbook.release.traffic import PREVIOUS_TAG, Revision, ServiceSnapshot, TrafficSplit
-from playbook.release.version import VERSION, Version
+from playbook.release.version import VERSION
 
 
 def named(revisions: Mapping[str, tuple[Revision, ...]], to: str) -> dict[str, str]:
@@ -35,13 +36,7 @@ def named(revisions: Mapping[str, tuple[Revision, ...]], to: str) -> dict[str, s
 
 
 def _is_named(service: str, revision: str, word: str) -> bool:
-    if not VERSION.fullmatch(word):
-        return revision == word
-    return revision.startswith(f"{service}-") and revision.removeprefix(f"{service}-").split("-")[0] == _commit(word)
-
-
-def _commit(version: str) -> str:
-    return Version.parse(version).commit[:12]
+    return made_for(service, revision, word) if VERSION.fullmatch(word) else revision == word
 
 
 def to_move(snapshot: ServiceSnapshot, revision: str) -> Change | None:

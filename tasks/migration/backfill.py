@@ -59,8 +59,8 @@ async def undo(env: Environment, lease: MigrationLease, name: str) -> Backfill:
 
     What the ``down`` takes from documents is copied first, unless the environment file says that it is not.
 
-    Raises: Fenced (a newer run has it), Transient (asked again from where it is), Interrupted (a person has turned
-    writes on), Refused.
+    Raises: Fenced (a newer run has it), Transient (asked again from where it is), OutOfBandChange (a person has
+    turned writes on), Refused.
     """
     database, migration = _database(env), _migration(env, name)
     assert env.migrations is not None
@@ -180,7 +180,7 @@ async def _show(backfill: Backfill, shown: UUID | None = None) -> UUID | None:
 
 
 async def _look(env: Environment, lease: MigrationLease) -> None:
-    """Writes are still off, as far as can be seen: no walk waits for Cloud Run. Raises: Interrupted, Fenced."""
+    """Writes are still off, as far as can be seen: no walk waits for Cloud Run. Raises: OutOfBandChange, Fenced."""
     try:
         await check_closed(env, lease)
     except Transient as unseen:

@@ -31,7 +31,7 @@ from playbook.release.version import SmokeTest
 from playbook.rollback.plan import ServiceState
 from tasks.address import application, audience_of, url_of
 from tasks.ensure import ensure
-from tasks.incident import postmortem_template, run_url
+from tasks.incident import postmortem_template
 from tasks.lease import holder
 from tasks.migration.schema import folder_of, modules
 from tasks.retries import READ, REVERT, TELL, WRITE, is_last_try
@@ -200,4 +200,4 @@ async def end_at(env: Environment, lease: MigrationLease, service: str) -> None:
 
 async def migration_ticket(env: Environment, lease: MigrationLease, lines: tuple[str, ...]) -> Ticket:
     """The ticket of a migration rollback: its page so far, and the draft of the post-mortem."""
-    return ticket(lease, env.name, await postmortem_template(), lines, run_url(env, lease))
+    return ticket(lease, env.name, await postmortem_template(), lines, env.run_url(lease.flow_run_id))

@@ -5,33 +5,33 @@ from pathlib import Path
 from blocks.database import Database
 from blocks.environment import Environment
 from blocks.migrations import digest_of, load
-from playbook.checklist.items import Answer
+from playbook.checklist.items import Answer, Seen
 from playbook.migration.plan import Migration
 from playbook.migration.tested import Trial, findings
 
-Found = tuple[Answer, str]
 
-
-async def migrations_tested(env: Environment, staging: Environment | None) -> Found:
+async def migrations_tested(env: Environment, staging: Environment | None) -> Seen:
     """The answer and the fact behind it, from the two ledgers, what staging keeps of migrations taken back, and the
     modules as they are now.
 
     Raises: Transient, Refused, BadRequest (a module is wrong).
     """
     if env.migrations is None or env.mongodb is None:
-        return Answer.CANNOT_TELL, "this environment names no [mongodb] and [migrations]; add them, or gates.not_needed"
+        said = "this environment names no [mongodb] and [migrations]; add them, or gates.not_needed"
+        return Seen(Answer.CANNOT_TELL, said)
     folder = env.migrations.folder
     known = {migration.name: migration for migration in load(folder)}
     applied = {line.name for line in await env.mongodb.applied()}
     new = [name for name in known if name not in applied]
     if not new:
-        return Answer.PASS, f"none in this version: production has all {len(known)}"
+        return Seen(Answer.PASS, f"none in this version: production has all {len(known)}")
     if staging is None or staging.mongodb is None:
-        return Answer.CANNOT_TELL, f"new: {', '.join(new)}; staging names no [mongodb], so its ledger cannot be read"
+        said = f"new: {', '.join(new)}; staging names no [mongodb], so its ledger cannot be read"
+        return Seen(Answer.CANNOT_TELL, said)
     found = findings([known[name] for name in new], await _trials(staging.mongodb, folder, known, new))
     if problems := (*found.wrong, *found.unknown):
-        return Answer.FAIL if found.wrong else Answer.CANNOT_TELL, "; ".join(problems)
-    return Answer.PASS, f"applied and taken back in {staging.name}, and unchanged since: {', '.join(new)}"
+        return Seen(Answer.FAIL if found.wrong else Answer.CANNOT_TELL, "; ".join(problems))
+    return Seen(Answer.PASS, f"applied and taken back in {staging.name}, and unchanged since: {', '.join(new)}")
 
 
 async def _trials(staging: Database, folder: str, known: dict[str, Migration], new: list[str]) -> dict[str, Trial]:

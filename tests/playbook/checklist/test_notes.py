@@ -92,7 +92,7 @@ def test_a_load_test_is_acknowledged_by_an_unedited_comment_of_a_member(
 ) -> None:
     """For this version, or for so many days; it links to the results. Ten days after the epoch here."""
     found = load_test(comments, VERSION, 10 * DAY_S)
-    assert (found.answer, says in found.seen) == (answer, True), found.seen
+    assert (found.answer, says in found.fact) == (answer, True), found.fact
 
 
 def test_no_acknowledgement_holds_longer_than_the_policy_says() -> None:
@@ -100,4 +100,4 @@ def test_no_acknowledgement_holds_longer_than_the_policy_says() -> None:
     years = comment("load test reviewed: 999 days https://grafana.example/d/14")
     assert load_test([years], VERSION, 89 * DAY_S, days_max=90).answer is Answer.ACKNOWLEDGED
     found = load_test([years], VERSION, 91 * DAY_S, days_max=90)
-    assert (found.answer, "its 90 days are over (gates.load_test_days_max)" in found.seen) == (Answer.FAIL, True)
+    assert (found.answer, "its 90 days are over (gates.load_test_days_max)" in found.fact) == (Answer.FAIL, True)

@@ -156,7 +156,7 @@ def test_only_a_clean_result_of_these_very_images_passes(
     checks: list[Check], accepted: list[Ignored], answer: Answer, says: str
 ) -> None:
     """Severities are shown, and what is accepted is accepted until a day."""
-    found, fact = scan_answer(checks, "trivy", {"backend": A, "ai-core": B}, ("HIGH", "CRITICAL"), accepted, NOW_S)
+    found, fact, _ = scan_answer(checks, "trivy", {"backend": A, "ai-core": B}, ("HIGH", "CRITICAL"), accepted, NOW_S)
     assert (found, says in fact) == (answer, True), fact
 
 
@@ -190,7 +190,7 @@ def test_trivys_own_report_becomes_the_result_that_a_release_reads(tmp_path: Pat
 
     done = ran("a.json", "b.json")
     assert done.returncode == 0, done.stderr
-    found, fact = scan_answer(
+    found, fact, _ = scan_answer(
         [run(json.loads(done.stdout)["output"]["text"])], "trivy", {"backend": A, "ai-core": B}, ("HIGH",), [], NOW_S
     )
     assert (found, "1 HIGH (CVE-2025-1)" in fact) == (Answer.FAIL, True)
