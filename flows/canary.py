@@ -39,7 +39,7 @@ async def bake(env: Environment, report: Report) -> Report:
     elif report.lease.gate_deadline_s is not None and await has_baked(env, report.lease):
         report = await gate_again(env, report)
     while report.lease.decision is Decision.BAKE:
-        report = await act_on(env, await look(env, report))
+        report = await act_on(env, await judge_bake(env, report))
     return report
 
 
@@ -48,7 +48,7 @@ async def has_baked(env: Environment, lease: Lease) -> bool:
     return await clock(env) >= (lease.bake_start_s or 0.0) + lease.policy(env.policy).bake_s
 
 
-async def look(env: Environment, report: Report) -> Report:
+async def judge_bake(env: Environment, report: Report) -> Report:
     """The bake has been watched until the judge has decided, and what it said stands on the page."""
     watched = partial(monitor, env, report.lease, report.lease.policy(env.policy), report=report)
     verdicts = await visible_step(f"monitor {report.lease.version} in {env.name}", watched, bad_canary)
@@ -122,7 +122,7 @@ async def hold(env: Environment, report: Report) -> Report:
     report = report.at(await save_lease(env, report.lease.gated(now_s, env.policy.gate_deadline_s)))
     left_s = (report.lease.gate_deadline_s or now_s) - now_s
     if left_s > 0 and (probed := due(report.verdicts, env.policy, LowTraffic.PROBE)):
-        report = at_step(env, await look_again(env, report, probed, left_s / 2), LowTraffic.PROBE)
+        report = at_step(env, await judge_after_probes(env, report, probed, left_s / 2), LowTraffic.PROBE)
         if report.verdicts[0].action is not Action.INCONCLUSIVE:
             return await act_on(env, report)
     shared = [verdict for verdict in undecided(report.verdicts) if verdict.reason is Reason.SHARED_CAUSE]
@@ -151,14 +151,14 @@ async def promote_on_little(report: Report) -> Report:
     return await note(report.deciding(Decision.PROMOTE, said), f"promoted on few requests: {said}")
 
 
-async def look_again(env: Environment, report: Report, probed: list[Verdict], seconds: float) -> Report:
+async def judge_after_probes(env: Environment, report: Report, probed: list[Verdict], seconds: float) -> Report:
     """The canaries got the requests that they lack, over ``seconds``, and the judge has looked once more."""
     lacking = {verdict.service: verdict.missing for verdict in probed if verdict.missing}
     for said in await asyncio.gather(
         *(probe(env, name, report.lease, missing, seconds) for name, missing in lacking.items())
     ):
         report = await note(report, said)
-    return await look_now(env, report, after_s=SCRAPES_TO_SEE * env.policy.scrape_s)
+    return await judge_now(env, report, after_s=SCRAPES_TO_SEE * env.policy.scrape_s)
 
 
 async def gate(env: Environment, report: Report) -> Report:
@@ -180,7 +180,7 @@ async def gate(env: Environment, report: Report) -> Report:
     )
     report = await note(report, str(answer))
     if answer.choice is Choice.PROMOTE or answer.approver == JUDGE:
-        report = await look_now(env, report)
+        report = await judge_now(env, report)
         if report.verdicts[0].action in (Action.ROLLBACK, Action.SCALE):
             return await act_on(env, report)
     now_s = await clock(env)
@@ -203,13 +203,13 @@ async def gate_again(env: Environment, report: Report) -> Report:
 
     What the judge would promote meanwhile is still theirs to decide.
     """
-    report = await look_now(env, report)
+    report = await judge_now(env, report)
     if report.verdicts[0].action in (Action.ROLLBACK, Action.SCALE):
         return await act_on(env, report)
     return await gate(env, report)
 
 
-async def look_now(env: Environment, report: Report, after_s: float = 0.0) -> Report:
+async def judge_now(env: Environment, report: Report, after_s: float = 0.0) -> Report:
     """The judge has looked once more, ``after_s`` seconds from now, as after an extension of so much."""
     longer = report.lease.extended_until(await clock(env) + after_s, env.policy)
-    return await look(env, report.at(await save_lease(env, longer)))
+    return await judge_bake(env, report.at(await save_lease(env, longer)))

@@ -6,7 +6,7 @@ from functools import partial
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
-from flows import checks
+from flows.checks import check_first, check_last, refuse_open
 from flows.pausing import resume
 from flows.planning import in_use, lease_for, plan
 from flows.preemption import gave_way, recording_done, take_back_running
@@ -75,11 +75,11 @@ async def _hotfix(request: HotfixRequest, environment: str) -> FlowResult:
 async def _checked(
     env: Environment, staging: Environment | None, order: Order, request: HotfixRequest, shown: OpenPage
 ) -> FlowResult:
-    items = await checks.check_first(env, staging, order, is_hotfix=True)
+    items = await check_first(env, staging, order, is_hotfix=True)
     if request.plan_only:
         return await plan(env, order, items, request)
-    checks.refuse_open(items)
-    seen = await check_first(env, order, request)
+    refuse_open(items)
+    seen = await check_fix_first(env, order, request)
     what, done = f"hotfix {order.version}", list[str]()
     with recording_done(done):
         if staging is not None:
@@ -93,12 +93,12 @@ async def _checked(
                 )
             await shown.at("deploy at 0 %", f"{staging.name} serves it")
             done.append(f"{staging.name} has {order.version}, {env.name} does not.")
-        items = await checks.check_last(env, staging, order, items, is_hotfix=True)
+        items = await check_last(env, staging, order, items, is_hotfix=True)
         done += gave_way(env, await take_back_running(env, tuple(order.images), Kind.HOTFIX, what))
         return await _fix(env, in_use(order, items), request, seen, items, shown.notes)
 
 
-async def check_first(env: Environment, order: Order, request: HotfixRequest) -> list[str]:
+async def check_fix_first(env: Environment, order: Order, request: HotfixRequest) -> list[str]:
     """What can be found wrong is found before anything gives way: the schema, and a check that cannot be asked.
 
     Returns a sentence for each exploit as it is answered without the fix.

@@ -15,7 +15,7 @@ from tasks.pause import hold_while_paused
 from tasks.report import note, open_report
 
 
-async def hold(env: Environment, report: Report) -> FlowResult:
+async def hold_paused(env: Environment, report: Report) -> FlowResult:
     """The release waits for the person who paused it; without them it is taken back at the deadline.
 
     It is never promoted here. Raises: Unfinished, as `carry_out`.

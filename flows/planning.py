@@ -22,8 +22,6 @@ from tasks.migration.schema import check_schema
 from tasks.planned import changes_since, show_plan
 from tasks.start import requested_at_s
 
-Drift = Mapping[str, tuple[str, ...]]
-
 
 def in_use(order: Order, items: tuple[Item, ...]) -> Order:
     """The order with the overrides that it needs, and no others."""
@@ -34,7 +32,7 @@ async def lease_for(
     env: Environment,
     order: Order,
     found: Mapping[str, ServiceSnapshot],
-    drift: Drift,
+    drift: Mapping[str, tuple[str, ...]],
     hotfix: HotfixRequest | None = None,
 ) -> tuple[Lease, tuple[Forecast, ...]]:
     """The lease that takes the order to its services, with the canary's share and the bake that the forecast chose.

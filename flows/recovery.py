@@ -6,7 +6,7 @@ from functools import partial
 from prefect.client.schemas.objects import State
 
 from blocks.environment import Environment
-from flows.pausing import hold, resume
+from flows.pausing import hold_paused, resume
 from flows.steps import carry_out, let_go
 from playbook.errors import BadRequest, Fenced, Refused
 from playbook.lease.lease import Decision, Kind, Lease, MigrationLease
@@ -106,7 +106,7 @@ async def recover_one(env: Environment, found: Lease) -> FlowResult | None:
         report = await note(await open_report(env, lease), f"{decided.step}: {decided.reason}")
         if lease.kind is Kind.RELEASE and lease.decision is Decision.DEPLOY:
             await notify_taken_up(env, lease)
-        outcome = await (hold if decided.step is Step.HOLD else carry_out)(env, report)
+        outcome = await (hold_paused if decided.step is Step.HOLD else carry_out)(env, report)
     if outcome.end is not ReleaseOutcome.PASSED:
         await say_what_became(lease if lease.pause else found, outcome)
     return outcome

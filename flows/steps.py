@@ -65,7 +65,7 @@ async def go_forward(env: Environment, report: Report) -> Report:
     """
     try:
         if report.lease.decision is Decision.DEPLOY:
-            report = await introduce(env, report)
+            report = await deploy_all(env, report)
         if report.lease.decision is Decision.BAKE:
             report = await bake(env, report)
         if report.lease.decision is Decision.PROMOTE:
@@ -77,7 +77,7 @@ async def go_forward(env: Environment, report: Report) -> Report:
     return report
 
 
-async def introduce(env: Environment, report: Report) -> Report:
+async def deploy_all(env: Environment, report: Report) -> Report:
     """Every new revision runs at 0 %, passes its smoke tests and has metrics that make sense, before users see it."""
     lease = report.lease
     has_canary = env.policy.bake_s > 0 and lease.kind is not Kind.HOTFIX
@@ -131,13 +131,13 @@ async def revert_all(env: Environment, report: Report) -> FlowResult:
     lease = report.lease
     dropped = await revert_each(env, report, lease.services)
     if lease.kind is Kind.ROLLBACK:
-        return await rolled_back(env, report, dropped)
+        return await end_rollback(env, report, dropped)
     if report.verdicts and report.verdicts[0].action is Action.ROLLBACK:
         report = await blamed(env, report)
     lease, end = report.lease, ReleaseOutcome.REVERTED
     words = [f"{lease.reason.rstrip('.')}." if dropped else lease.reason, *dropped]
     if lease.asked_back_at_s is not None:
-        report, seen, is_well = await look_back(env, report, lease.asked_back_at_s)
+        report, seen, is_well = await confirm_back(env, report, lease.asked_back_at_s)
         end, words = ReleaseOutcome.REVERTED if is_well else ReleaseOutcome.UNFIT, [f"{lease.reason}.", seen, *dropped]
     if out_of_band := await out_of_band_changes(env, lease):
         end = ReleaseOutcome.INTERRUPTED
@@ -192,10 +192,10 @@ async def blamed(env: Environment, report: Report) -> Report:
     return report.judged(verdicts).deciding(Decision.REVERT, f"{worst.service}: {worst.explanation}")
 
 
-async def rolled_back(env: Environment, report: Report, dropped: list[str]) -> FlowResult:
+async def end_rollback(env: Environment, report: Report, dropped: list[str]) -> FlowResult:
     """Users are back: readiness and login are looked at, what was alarmed is over, and every user is told."""
     lease = report.lease
-    report, message, is_well = await look_back(env, report, lease.requested_at_s)
+    report, message, is_well = await confirm_back(env, report, lease.requested_at_s)
     end = ReleaseOutcome.ROLLED_BACK if is_well else ReleaseOutcome.UNFIT
     if out_of_band := await out_of_band_changes(env, lease):
         end, message = ReleaseOutcome.INTERRUPTED, " ".join([message, *out_of_band])
@@ -211,7 +211,7 @@ async def rolled_back(env: Environment, report: Report, dropped: list[str]) -> F
     return outcome
 
 
-async def look_back(env: Environment, report: Report, asked_at_s: float | None) -> tuple[Report, str, bool]:
+async def confirm_back(env: Environment, report: Report, asked_at_s: float | None) -> tuple[Report, str, bool]:
     """How long it took since a person asked, and whether readiness and login pass there: a sentence, and whether all is
     well."""
     lease, took_s, budget_s = report.lease, seconds_since(asked_at_s), env.policy.rollback_budget_s

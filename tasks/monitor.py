@@ -30,7 +30,7 @@ PROBES_PER_S_MAX = 100
 """What one canary is asked for at most: it must be looked at, not brought down."""
 
 
-class Notice:
+class BakeNotices:
     """Notifies people once of what they should know during the bake, and does not wait for the channel."""
 
     def __init__(self, env: Environment, lease: Lease, *, in_watch: bool) -> None:
@@ -136,7 +136,7 @@ async def _watched(
     time_of, ends_s = PrometheusClock(env), lease.bake_start_s + policy.bake_s
     observers = [ServiceObserver(env, policy, lease, rollout) for rollout in lease.rollouts]
     await asyncio.gather(*(one.check_surroundings(lease, is_held) for one in observers))
-    said_at_s, is_last, notice = 0.0, True, Notice(env, lease, in_watch=in_watch)
+    said_at_s, is_last, notices = 0.0, True, BakeNotices(env, lease, in_watch=in_watch)
     while True:
         check_not_paused()
         now_s = await time_of.read()
@@ -163,7 +163,7 @@ async def _watched(
             _say(verdicts)
             if progress and not decided:
                 progress.of([observer_of[verdict.service].card(verdict) for verdict in verdicts], now_s, ends_s)
-        notice.of(verdicts)
+        notices.of(verdicts)
         if decided:
             if progress:
                 progress.over(verdicts, now_s, ends_s)

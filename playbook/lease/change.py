@@ -208,14 +208,14 @@ def to_take_over(snapshot: ServiceSnapshot, lease: Lease, found: Lease) -> Chang
     Raises: Fenced (another process has taken it over since ``found`` was read), Conflict (its own process has
     gone on since: what it noted would be lost), and what `guard` raises.
     """
-    is_lead, held = snapshot.service == lease.coordinator, Record.read(snapshot).lease
-    if is_lead and held is not None and held.epoch == found.epoch and held != found:
+    is_coordinator, held = snapshot.service == lease.coordinator, Record.read(snapshot).lease
+    if is_coordinator and held is not None and held.epoch == found.epoch and held != found:
         raise Conflict(
             f"{snapshot.service}: {lease.release_id} has gone on since it was read ({found.decision}, now "
             f"{held.decision}). Read it again."
         )
     record = guard(snapshot, lease)
-    has_ended = is_lead and not record.holder
+    has_ended = is_coordinator and not record.holder
     if has_ended or (record.epoch > found.epoch and record.epoch != lease.epoch):
         raise Fenced(f"{snapshot.service}: release {lease.release_id} was taken over or ended meanwhile.")
     wanted = mark(record, lease, snapshot.service)
