@@ -220,6 +220,11 @@ class Environment(OutsideBlock):
         """
         return f"{self.ui_url}/v2{path}" if self.ui_url else ""
 
+    @property
+    def gcloud_flags(self) -> str:
+        """``--project`` and ``--region`` of its services, for the gcloud commands that people copy."""
+        return f"--project={self.cloud_run.project} --region={self.cloud_run.region}"
+
     def run_url(self, flow_run_id: str | None) -> str:
         """Where a flow run is seen."""
         return self.ui(f"/runs/flow-run/{flow_run_id}") if flow_run_id else ""

@@ -5,9 +5,9 @@ from prefect.client.schemas.objects import State
 from blocks.environment import Environment
 from playbook.messages.facts import Deployed, Message, Page, Recorded, Resolution, TakenBack, Ticket
 from playbook.release.outcome import FlowResult, ReleaseOutcome
-from tasks.announce import Fact, notify_with_retries, words_of
 from tasks.asked import asked_flow
 from tasks.ending import ending
+from tasks.notify import Fact, notify_with_retries, words_of
 
 
 @asked_flow(name="announce", flow_run_name="announce in {environment}")

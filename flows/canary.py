@@ -17,11 +17,12 @@ from playbook.messages.release_page import verdict_line
 from playbook.messages.report import Report
 from playbook.messages.words import measured
 from playbook.release.gate import JUDGE, Choice
-from tasks.announce import notify, notify_asking
+from tasks.announce import notify_asking
 from tasks.each_service import finish_all
 from tasks.gate import ask_person
 from tasks.lease import save_lease
 from tasks.monitor import clock, monitor, probe, until_bad
+from tasks.notify import notify
 from tasks.report import note, page_url
 from tasks.traffic import scale, shift_to_canary
 from tasks.visible_step import visible_step

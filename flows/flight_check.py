@@ -7,10 +7,11 @@ from prefect.client.schemas.objects import State
 from blocks.environment import Environment
 from playbook.messages.not_started import flight_check_failed
 from playbook.release.outcome import FlowResult, ReleaseOutcome
-from tasks.announce import notify, this_run
+from tasks.announce import this_run
 from tasks.asked import asked_flow
 from tasks.ending import ending
 from tasks.flight import check_dependency, dependencies, prove_conditional_writes
+from tasks.notify import notify
 from tasks.telemetry import check_serving_metrics
 
 

@@ -30,7 +30,8 @@ from tasks.drift import check_drift
 from tasks.each_service import finish_all
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
-from tasks.lease import acquire, already_live, look
+from tasks.lease import acquire
+from tasks.look import already_live, look
 from tasks.migration.schema import check_schema
 from tasks.opening import OpenPage, open_page
 from tasks.report import note, open_report

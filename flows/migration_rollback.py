@@ -22,7 +22,7 @@ from playbook.migration.messages import ask_down, ask_several, asking_before, cl
 from playbook.migration.plan import MigrationRequest, RollbackPlan, Way
 from playbook.migration.progress import gone_on, progress_of, with_progress
 from playbook.release.outcome import FlowResult, ReleaseOutcome
-from tasks.announce import notify, notify_not_started, this_run
+from tasks.announce import notify_not_started, this_run
 from tasks.asked import asked_flow
 from tasks.ending import ending
 from tasks.halt import closed_services, notify_stopped
@@ -45,6 +45,7 @@ from tasks.migration.steps import (
     start_writes,
     stop_writes,
 )
+from tasks.notify import notify
 from tasks.validation import smoke_test
 
 

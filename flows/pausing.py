@@ -7,10 +7,10 @@ from playbook.lease.lease import Decision, Lease
 from playbook.messages import chat
 from playbook.messages.report import Report
 from playbook.release.outcome import FlowResult, ReleaseOutcome
-from tasks.announce import notify
 from tasks.attempt import Attempt, attempt
 from tasks.heartbeat import with_heartbeat
 from tasks.lease import as_it_stands, find_own_lease, take_over
+from tasks.notify import notify
 from tasks.pause import hold_while_paused
 from tasks.report import note, open_report
 

@@ -17,7 +17,8 @@ from playbook.release.traffic import ServiceSnapshot
 from tasks.announce import planned_words
 from tasks.drift import check_drift
 from tasks.forecast import forecast_bake
-from tasks.lease import already_live, check_free, holder, look
+from tasks.lease import holder
+from tasks.look import already_live, check_free, look
 from tasks.migration.schema import check_schema
 from tasks.planned import changes_since, show_plan
 from tasks.start import requested_at_s

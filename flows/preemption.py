@@ -12,8 +12,9 @@ from playbook.lease.record import Aside, Unreadable
 from playbook.lease.recovery import Owner, Step, recover
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import notify_set_aside
+from tasks.find_leases import find_leases, free_orphans
 from tasks.heartbeat import owner_of, with_heartbeat
-from tasks.lease import as_it_stands, find_leases, free_orphans, take_over
+from tasks.lease import as_it_stands, take_over
 from tasks.report import note, open_report
 from tasks.start import requested_at_s
 

@@ -11,10 +11,10 @@ from playbook.history.review import automation_candidates, quarter_before, revie
 from playbook.messages.facts import Audience, Message
 from playbook.messages.times import day
 from playbook.release.outcome import FlowResult, ReleaseOutcome
-from tasks.announce import notify
 from tasks.asked import asked_flow
 from tasks.ending import ending
 from tasks.history import keep_page, runs_between
+from tasks.notify import notify
 
 FIRST_DAY, LAST_DAY = date(2020, 1, 1), date(2099, 12, 31)
 

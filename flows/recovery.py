@@ -16,13 +16,15 @@ from playbook.messages.set_aside import stood_down
 from playbook.release.outcome import TAKEN_BACK, FlowResult, ReleaseOutcome
 from playbook.release.request import StandDown
 from playbook.release.version import version_of
-from tasks.announce import notify, notify_late_promotion, notify_set_aside, notify_taken_up
+from tasks.announce import notify_late_promotion, notify_set_aside, notify_taken_up
 from tasks.asked import asked_flow
 from tasks.each_service import finish_all
 from tasks.ending import ending
+from tasks.find_leases import find_leases, free_orphans, judge_recovery
 from tasks.halt import notify_stopped
 from tasks.heartbeat import mark_lost, owner_of, with_heartbeat
-from tasks.lease import as_it_stands, find_leases, free_orphans, hand_on, judge_recovery, take_over
+from tasks.lease import as_it_stands, hand_on, take_over
+from tasks.notify import notify
 from tasks.pause import pause_of, say_what_became
 from tasks.quiet import NOTHING_FOUND, forget_quiet_run
 from tasks.report import note, open_report

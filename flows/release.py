@@ -26,14 +26,8 @@ from tasks.deployments import record_beginning
 from tasks.drift import check_drift
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
-from tasks.lease import (
-    acquire,
-    already_live,
-    check_free,
-    look,
-    signing_key_problem,
-    version_in_staging,
-)
+from tasks.lease import acquire
+from tasks.look import already_live, check_free, look, signing_key_problem, version_in_staging
 from tasks.migration.schema import check_schema
 from tasks.monitor import check_telemetry
 from tasks.opening import OpenPage, open_page

@@ -13,7 +13,6 @@ from playbook.migration.messages import as_found, ask_restore, ask_switch, askin
 from playbook.migration.plan import Backup, Way
 from playbook.migration.progress import progress_of, with_progress
 from playbook.release.outcome import FlowResult, ReleaseOutcome
-from tasks.announce import notify
 from tasks.lease import save_lease
 from tasks.migration.consent import Consent, ask_consent
 from tasks.migration.restore import (
@@ -27,6 +26,7 @@ from tasks.migration.restore import (
     verify_restore,
 )
 from tasks.migration.steps import end_at, repoint, start_writes
+from tasks.notify import notify
 
 
 async def restore(env: Environment, lease: MigrationLease, why: str) -> MigrationLease | FlowResult:

@@ -11,10 +11,10 @@ from playbook.incident.decision_matrix import SEVERITY_OF, Event
 from playbook.messages.facts import Audience, Message, Ticket
 from playbook.messages.times import minutes
 from playbook.release.outcome import FlowResult, ReleaseOutcome
-from tasks.announce import notify
 from tasks.asked import asked_flow
 from tasks.ending import ending
 from tasks.history import error_ratios, keep_page, keep_records, runs_between, with_steps
+from tasks.notify import notify
 
 DAY_S = 86_400.0
 LOOKS_BACK_S = 1.5 * DAY_S

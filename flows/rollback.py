@@ -22,13 +22,15 @@ from playbook.release.request import RollbackRequest
 from playbook.release.version import VERSION, version_of
 from playbook.rollback import unrecorded
 from playbook.rollback.plan import RollbackPlan, check_free, plan_rollback
-from tasks.announce import notify, notify_not_started, notify_set_aside
+from tasks.announce import notify_not_started, notify_set_aside
 from tasks.asked import asked_flow
 from tasks.each_service import settle
 from tasks.ending import ending
 from tasks.heartbeat import with_heartbeat
-from tasks.lease import acquire, holder, signing_key_problem
+from tasks.lease import acquire, holder
+from tasks.look import signing_key_problem
 from tasks.migration.schema import check_schema
+from tasks.notify import notify
 from tasks.report import note, open_report
 from tasks.retries import REVERT
 from tasks.rollback import Found, find_revisions, list_revisions, move_users

@@ -20,7 +20,6 @@ from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.version import SmokeTest
 from tasks.announce import (
     end_incidents,
-    notify,
     notify_complete,
     notify_interrupted,
     notify_not_reverted,
@@ -32,6 +31,7 @@ from tasks.deployments import record_end
 from tasks.each_service import finish_all, settle
 from tasks.lease import release_lease
 from tasks.monitor import second_look
+from tasks.notify import notify
 from tasks.report import closing, note
 from tasks.start import seconds_since
 from tasks.telemetry import check_metrics, wait_for_scrapes

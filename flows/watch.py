@@ -15,11 +15,12 @@ from playbook.messages.page import alarm_rollback
 from playbook.messages.watch import left_early, watch_passed, watched
 from playbook.messages.words import measured
 from playbook.release.outcome import FlowResult, ReleaseOutcome
-from tasks.announce import notify, notify_alarm, watch_words
+from tasks.announce import notify_alarm, watch_words
 from tasks.asked import asked_flow
 from tasks.ending import ending
 from tasks.lease import end_watches
 from tasks.monitor import clock, monitor
+from tasks.notify import notify
 from tasks.start import start
 from tasks.visible_step import visible_step
 

@@ -12,7 +12,7 @@ from playbook.messages.facts import DeploymentState, Recorded
 from playbook.messages.words import stable_names
 from playbook.release.outcome import ReleaseOutcome
 from playbook.release.version import VERSION
-from tasks.announce import notify
+from tasks.notify import notify
 
 _telling: dict[tuple[str, str], asyncio.Task[None]] = {}
 """Environment and release -> what is being told of it now."""

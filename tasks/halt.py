@@ -9,8 +9,8 @@ from playbook.lease.halted import is_closed, not_newer
 from playbook.lease.lease import MigrationLease
 from playbook.messages.halt import go_on, halted
 from playbook.release.outcome import FlowResult, ReleaseOutcome
-from tasks.announce import notify
 from tasks.each_service import settle
+from tasks.notify import notify
 from tasks.retries import WRITE
 
 

@@ -14,8 +14,8 @@ from playbook.lease.lease import Lease, ServiceRollout
 from playbook.messages.chat import noticed
 from playbook.messages.report import Report
 from tasks.address import application, audience_of, tagged, url_of
-from tasks.announce import notify
 from tasks.attempt import check_not_paused
+from tasks.notify import notify
 from tasks.observer import PrometheusClock, ServiceObserver
 from tasks.progress import Progress
 from tasks.retries import NO_TELEMETRY, READ, step

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from playbook.base import Frozen
 from playbook.errors import Conflict, Fenced, Held, OutOfBandChange, Refused, StillStarting
-from playbook.lease.lease import Decision, Kind, Lease, ServiceRollout, overtaken
+from playbook.lease.lease import Decision, Kind, Lease, ServiceRollout, fenced_by
 from playbook.lease.record import MITIGATION, Participant, Record
 from playbook.lease.settled import was_taken_over
 from playbook.release.promotion import Promotion
@@ -53,7 +53,7 @@ def guard(snapshot: ServiceSnapshot, lease: Lease) -> Record:
     record = Record.read(snapshot)
     name = snapshot.service
     if record.epoch > lease.epoch or is_anothers(record, lease):
-        raise Fenced(f"{name}: {overtaken(record.epoch, lease)}")
+        raise fenced_by(record.epoch, lease, name)
     if not any(snapshot.pinned.moves_like(ours) for ours in lease.expected(lease.rollout(name))):
         raise OutOfBandChange(
             f"{name}: traffic is {snapshot.split}, set by {snapshot.last_modifier or 'another person'} during release "
@@ -131,7 +131,7 @@ def to_undo_acquire(snapshot: ServiceSnapshot, lease: Lease) -> Change | None:
     """
     record, rollout = Record.read(snapshot), lease.rollout(snapshot.service)
     if record.epoch > lease.epoch:
-        raise Fenced(f"{snapshot.service}: {overtaken(record.epoch, lease)}")
+        raise fenced_by(record.epoch, lease, snapshot.service)
     if record.holder != lease.release_id:
         return None
     before = rollout.asked or rollout.found
@@ -158,7 +158,7 @@ def check_available(snapshot: ServiceSnapshot, lease: Lease) -> Record:
     """The record of a service that ``lease`` may take. Raises: Held, Fenced, Refused, as `to_acquire`."""
     record = check_not_held(snapshot, lease.version, lease.release_id)
     if record.epoch > lease.epoch:
-        raise Fenced(f"{snapshot.service}: {overtaken(record.epoch, lease)}")
+        raise fenced_by(record.epoch, lease, snapshot.service)
     if lease.release_id in record.incidents and not record.holder:
         raise Refused(
             f"{lease.release_id} was taken back, and this run is a retry of it. Start a new run: what was seen of it "

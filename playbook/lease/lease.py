@@ -15,6 +15,7 @@ from pydantic_core import to_json
 from playbook.analysis.policy import Policy
 from playbook.base import Frozen
 from playbook.checklist.items import Override
+from playbook.errors import Fenced
 from playbook.incident.decision_matrix import Severity
 from playbook.lease import first_edition
 from playbook.release.promotion import Promotion
@@ -428,9 +429,11 @@ AnyLease = Annotated[
 """A lease of any kind as it is stored, by this version or by the first edition."""
 
 
-def overtaken(epoch: int, lease: Lease) -> str:
-    """That a run of a newer epoch holds the service, in a sentence and a half: "SERVICE: a newer run …"."""
-    return f"a newer run (epoch {epoch}) holds it. This run (epoch {lease.epoch}) writes nothing more."
+def fenced_by(epoch: int, lease: Lease, service: str) -> Fenced:
+    """The error of the run of ``lease`` where a newer run, of ``epoch``, holds the service."""
+    return Fenced(
+        f"{service}: a newer run (epoch {epoch}) holds it. This run (epoch {lease.epoch}) writes nothing more."
+    )
 
 
 def is_uuid(text: str) -> bool:

@@ -41,7 +41,7 @@ def to_mitigate(
 def to_restore(snapshot: ServiceSnapshot) -> Change | None:
     """The service is as it was before the first measure; None where there is none in force.
 
-    Raises: Held where a release or a migration rollback has the service: it would be opened under its hands.
+    Raises: Held where a release or a migration rollback has the service, which would be opened while it works on it.
     """
     record = _unheld(snapshot)
     if record.mitigation is None:

@@ -226,7 +226,7 @@ class Record(Stored):
             )
 
     def beside(self, annotations: Mapping[str, str]) -> dict[str, str]:
-        """``annotations`` with our own keys replaced by this record, every user else's kept."""
+        """``annotations`` with our own keys replaced by this record, and every other one as it is."""
         return beside(annotations, self.annotations())
 
     def stands_in(self, annotations: Mapping[str, str]) -> bool:

@@ -1,7 +1,7 @@
 """Where a release leaves its users, and whether another person moved them after its last step."""
 
-from playbook.errors import Fenced, OutOfBandChange
-from playbook.lease.lease import Decision, Lease, ServiceRollout, overtaken
+from playbook.errors import OutOfBandChange
+from playbook.lease.lease import Decision, Lease, ServiceRollout, fenced_by
 from playbook.lease.record import Record
 from playbook.release.traffic import ServiceSnapshot
 
@@ -14,7 +14,7 @@ def check_settled(snapshot: ServiceSnapshot, lease: Lease) -> None:
     """
     name, epoch = snapshot.service, Record.read(snapshot).epoch
     if epoch > lease.epoch:
-        raise Fenced(f"{name}: {overtaken(epoch, lease)}")
+        raise fenced_by(epoch, lease, name)
     wanted = lease.target(lease.rollout(name))
     if not snapshot.pinned.moves_like(wanted):
         raise OutOfBandChange(

@@ -27,7 +27,7 @@ from playbook.lease.record import EPOCH, LEASE, PARTICIPANT, PREFIX, SIGNATURE, 
 from playbook.messages.facts import Audience, Message
 from playbook.release.request import RollbackRequest
 from playbook.release.traffic import TrafficSplit
-from tasks.announce import words_of
+from tasks.notify import words_of
 
 COORDINATOR, BACKEND, FRONTEND = SERVICES
 EVIL = "docker.io/mallory/miner@sha256:" + "0" * 64

@@ -4,7 +4,7 @@ import pytest
 from prefect import task
 
 from tasks import retries
-from tasks.announce import STEPS
+from tasks.notify import STEPS
 
 OPTIONS = {name: getattr(retries, name) for name in ("READ", "WRITE", "REVERT", "TELL", "LATER")}
 
