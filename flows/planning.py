@@ -38,16 +38,14 @@ async def lease_for(
 ) -> tuple[Lease, tuple[Forecast, ...]]:
     """The lease that takes the order to its services, with the canary's share and the bake that the forecast chose.
 
-    A hotfix has no canary, and no forecast.
+    A hotfix has no canary, and no forecast; nor has an environment without a canary phase.
     """
     me = holder(env) if hotfix is None else holder(env, requested_at_s())
     is_taken = env.policy.drift is DriftPolicy.TAKE
     lease = release_lease(order, found.values(), me, hotfix, drift, takes_template=is_taken, untagged=env.untagged)
-    if hotfix is not None:
+    if hotfix is not None or not env.policy.bake_s:
         return lease, ()
     forecasts = await forecast_bake(env, lease, found, order.canary_percent_max)
-    if not forecasts:
-        return lease, ()
     return lease.planned({one.service: one.percent for one in forecasts}, forecasts[0].bake_s), forecasts
 
 

@@ -14,7 +14,7 @@ from playbook.migration.plan import Backup, Way
 from playbook.migration.progress import progress_of, with_progress
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.lease import save_lease
-from tasks.migration.consent import Consent, ask_consent
+from tasks.migration.consent import Agreement, ask_consent
 from tasks.migration.restore import (
     can_switch,
     cannot_switch,
@@ -56,13 +56,13 @@ async def restore(env: Environment, lease: MigrationLease, why: str) -> Migratio
     return await switch(env, lease)
 
 
-async def ask(env: Environment, lease: MigrationLease, question: str) -> Consent:
+async def ask(env: Environment, lease: MigrationLease, question: str) -> Agreement:
     """What a person says in the UI; the incident's room knows that a person is asked."""
     await notify(env, asking(lease, env.name, env.run_url(lease.flow_run_id)))
     return await ask_consent(question, env.policy.gate_deadline_s)
 
 
-async def agreed(env: Environment, lease: MigrationLease, answer: Consent, **changes: object) -> MigrationLease:
+async def agreed(env: Environment, lease: MigrationLease, answer: Agreement, **changes: object) -> MigrationLease:
     """The yes stands in the lease, with who gave it."""
     said = (*progress_of(lease).agreed, str(answer))
     return await save_lease(env, with_progress(lease, agreed=said, **changes))
@@ -94,7 +94,7 @@ async def switch(env: Environment, lease: MigrationLease) -> MigrationLease:
     return lease
 
 
-async def decline(env: Environment, lease: MigrationLease, answer: Consent) -> FlowResult:
+async def decline(env: Environment, lease: MigrationLease, answer: Agreement) -> FlowResult:
     """The backup is not wanted. Where the data was not touched, everything is opened again as it was found.
 
     Raises: Refused (a ``down`` has touched the data).

@@ -18,20 +18,14 @@ from tasks.retries import NO_TELEMETRY, READ
 WEEK_S = 7 * 86_400.0
 
 
+@task(name="forecast", task_run_name="forecast the bake in {env.name}", **READ)
 async def forecast_bake(
     env: Environment, lease: Lease, found: Mapping[str, ServiceSnapshot], percent_max: int
 ) -> tuple[Forecast, ...]:
     """How many requests each canary is to get, what they will show, and the share and the bake that are chosen for it.
 
-    Empty where the environment has no canary phase. What Prometheus does not give is not known, and stops nothing.
+    What Prometheus does not give is not known, and stops nothing.
     """
-    return await _forecast(env, lease, found, percent_max) if env.policy.bake_s else ()
-
-
-@task(name="forecast", task_run_name="forecast the bake in {env.name}", **READ)
-async def _forecast(
-    env: Environment, lease: Lease, found: Mapping[str, ServiceSnapshot], percent_max: int
-) -> tuple[Forecast, ...]:
     known = await asyncio.gather(*(_traffic(env, rollout, found[rollout.service]) for rollout in lease.rollouts))
     traffic = dict(zip(lease.services, known, strict=True))
     forecasts = forecast(traffic, env.policy, lease.canary_percent, percent_max)

@@ -52,30 +52,25 @@ class PausedForm(RunInput):
         await super().asave(keyset, flow_run_id)
 
 
-def _asked(position: int, **more: Any) -> dict[str, Any]:
-    """What the form says of a field: its place, and what it refuses. The server checks an answer against it."""
-    return {"position": position, **more}
-
-
 EXTENDED = "The canary keeps its share for so long; then it is judged again."
 RAISED = "So many users get it for a bake; then it is judged again."
 
 
 class Decide(PausedForm):
-    """The form that the UI shows. Limits are in its schema alone: an answer that came another way is checked by
-    `Answer`, and asked for again."""
+    """The form that the UI shows. The places and limits of its fields are in its schema alone, against which the server
+    checks an answer: one that came another way is checked by `Answer`, and asked for again."""
 
-    choice: Literal["promote", "revert", "extend", "raise"] = Field(title="Decision", json_schema_extra=_asked(0))
-    approver: str = Field(title="Who decides", json_schema_extra=_asked(1, **NOT_BLANK, examples=["Ada"]))
-    reason: str = Field(title="Why", json_schema_extra=_asked(2, **NOT_BLANK))
+    choice: Literal["promote", "revert", "extend", "raise"] = Field(title="Decision", json_schema_extra={"position": 0})
+    approver: str = Field(title="Who decides", json_schema_extra={"position": 1, **NOT_BLANK, "examples": ["Ada"]})
+    reason: str = Field(title="Why", json_schema_extra={"position": 2, **NOT_BLANK})
     minutes: int = Field(
         15,
         title="Only for extend: minutes more, 1 to 60",
         description=EXTENDED,
-        json_schema_extra=_asked(3, minimum=1, maximum=60),
+        json_schema_extra={"position": 3, "minimum": 1, "maximum": 60},
     )
     percent: int = Field(
-        20, title="Only for raise: the new share in percent", description=RAISED, json_schema_extra=_asked(4)
+        20, title="Only for raise: the new share in percent", description=RAISED, json_schema_extra={"position": 4}
     )
 
 
@@ -84,9 +79,9 @@ def decide_form(canary_percent: int) -> type[Decide]:
     least = canary_percent + 1
     if least > PERCENT_MAX:
         kinds: Any = Literal["promote", "revert", "extend"]
-        choice = Field(title="Decision", json_schema_extra=_asked(0))
+        choice = Field(title="Decision", json_schema_extra={"position": 0})
         return create_model("Decide", __base__=Decide, choice=(kinds, choice))
-    limits = _asked(4, minimum=least, maximum=PERCENT_MAX)
+    limits: dict[str, Any] = {"position": 4, "minimum": least, "maximum": PERCENT_MAX}
     title = f"Only for raise: the new share, {least} to {PERCENT_MAX} %"
     percent = Field(min(2 * canary_percent, PERCENT_MAX), title=title, description=RAISED, json_schema_extra=limits)
     return create_model("Decide", __base__=Decide, percent=(int, percent))

@@ -159,7 +159,8 @@ def page(status: Status) -> str:
     if status.rollback:
         lines.append(f"**A rollback now** {markdown(_cut(status.rollback, ROLLBACK_MAX))}")
     lines.append(_next(status))
-    lines += [f"**{name}** {_links(found)}" for name, found in _link_rows(status) if found]
+    links = (("Start", status.forms), ("Look at", status.places))
+    lines += [f"**{name}** {_links(found)}" for name, found in links if found]
     blocks = [f"## {title(status)}", *(f"**{markdown(one)}**" for one in status.notices), BREAK.join(lines)]
     blocks += ["### Services", _services(status), "### The last ten runs", _ended(status)]
     if status.starts:
@@ -180,10 +181,6 @@ def title(status: Status) -> str:
 def _recorded(status: Status) -> list[str]:
     """The releases of this playbook that serve."""
     return list(dict.fromkeys(one.release for one in status.serving if one.since_s is not None))
-
-
-def _link_rows(status: Status) -> tuple[tuple[str, tuple[Link, ...]], ...]:
-    return (("Start", status.forms), ("Look at", status.places))
 
 
 def _start(one: Start) -> str:

@@ -17,7 +17,7 @@ class Agree(RunInput):
     reason: str = Field("", title="Why")
 
 
-class Consent(Frozen):
+class Agreement(Frozen):
     """What a person answered, and who it was."""
 
     is_yes: bool
@@ -28,7 +28,7 @@ class Consent(Frozen):
         return f"{self.approver} said {'yes' if self.is_yes else 'no'}: {self.reason}"
 
 
-async def ask_consent(question: str, within_s: float) -> Consent:
+async def ask_consent(question: str, within_s: float) -> Agreement:
     """What a person answers to ``question`` (markdown), or no when there is no answer within so many seconds.
 
     A yes without a name or a reason is no.
@@ -36,5 +36,5 @@ async def ask_consent(question: str, within_s: float) -> Consent:
     silence = {"answer": "no", "approver": "the deadline", "reason": f"no answer within {within_s:.0f} s"}
     given = await answered(Agree, question, within_s, silence)
     if given.answer == "yes" and not (given.approver.strip() and given.reason.strip()):
-        return Consent(is_yes=False, approver=given.approver or "unnamed", reason="a yes needs a name and a reason")
-    return Consent(is_yes=given.answer == "yes", approver=given.approver, reason=given.reason)
+        return Agreement(is_yes=False, approver=given.approver or "unnamed", reason="a yes needs a name and a reason")
+    return Agreement(is_yes=given.answer == "yes", approver=given.approver, reason=given.reason)
