@@ -1,7 +1,7 @@
 """What people are told of a release, and who: one function for each occasion that takes more than a message."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from prefect import events, get_run_logger, runtime
 
@@ -166,12 +166,13 @@ async def notify_complete(env: Environment, report: Report) -> None:
         page = hotfix.hotfix_page(report, this_run(env))
         if recipients(env, page):
             facts.append(Resolution(key=page.key))
-    await asyncio.gather(*(notify(env, fact) for fact in facts), end_incidents(env, lease.coordinator))
+    await asyncio.gather(*(notify(env, fact) for fact in facts), end_incidents(env, lease.services))
 
 
-async def end_incidents(env: Environment, coordinator: str) -> None:
-    """Every page that is still open for this coordinator's releases is resolved: users are on a good release again."""
-    keys = await open_incidents(env, coordinator)
+async def end_incidents(env: Environment, services: Iterable[str]) -> None:
+    """Every page that is still open for releases of these services is resolved: users are on a good release again."""
+    found = await asyncio.gather(*(open_incidents(env, service) for service in services))
+    keys = dict.fromkeys(key for of_one in found for key in of_one)
     await asyncio.gather(*(notify(env, Resolution(key=key)) for key in keys))
 
 

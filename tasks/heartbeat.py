@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from uuid import UUID
 
-from prefect import events, get_run_logger, task
+from prefect import events, get_run_logger, runtime, task
 from prefect.client import orchestration
 from prefect.client.schemas.objects import FlowRun
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventOrder, EventResourceFilter
@@ -158,16 +158,35 @@ async def owner_of(env: Environment, lease: Lease) -> Owner:
         raise Transient(f"Prefect, asked for flow run {lease.flow_run_id}, is away: {away}") from away
 
 
+async def goes_as_this(lease: Lease) -> bool:
+    """Whether the run that holds ``lease`` was started for the same environment as this run. Taken to be so where
+    Prefect does not know them, or is away."""
+    try:
+        async with orchestration.get_client() as client:
+            theirs, own = [
+                await _started_for(client, await client.read_flow_run(UUID(run_id)))
+                for run_id in (lease.flow_run_id, str(runtime.flow_run.get_id()))
+            ]
+    except (ObjectNotFound, ValueError, *PREFECT_AWAY):
+        return True
+    return theirs == own
+
+
+async def _started_for(client: orchestration.PrefectClient, run: FlowRun) -> str:
+    """The environment that the run's deployment is named after; empty where it has none, or that is gone."""
+    if run.deployment_id is not None:
+        with contextlib.suppress(ObjectNotFound):
+            return (await client.read_deployment(run.deployment_id)).name
+    return ""
+
+
 async def _named_run(
     client: orchestration.PrefectClient, env: Environment, run: FlowRun
 ) -> tuple[NamedRun, tuple[str, ...]]:
     """The run as Prefect knows it, and the environments whose deployments act on ``env``: a release to production
     passes staging."""
     flow = (await client.read_flow(run.flow_id)).name
-    where = ""
-    if run.deployment_id is not None:
-        with contextlib.suppress(ObjectNotFound):
-            where = (await client.read_deployment(run.deployment_id)).name
+    where = await _started_for(client, run)
     named = NamedRun(run_id=str(run.id), flow=flow, environment=where)
     if where in ("", env.name):
         return named, (env.name,)

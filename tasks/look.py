@@ -122,5 +122,7 @@ async def version_in_staging(env: Environment, staging: Environment | None) -> s
             f"add [signing] to {staging.name}."
         )
     coordinator = env.service_names[0]
-    passed = Record.read(await staging.cloud_run.snapshot(coordinator))
-    return version_due(passed, Record.read(await env.cloud_run.snapshot(coordinator)))
+    there = [coordinator, *(name for name in staging.service_names if name != coordinator)]
+    passed = await asyncio.gather(*map(staging.cloud_run.snapshot, there))
+    served = await asyncio.gather(*map(env.cloud_run.snapshot, env.service_names))
+    return version_due(*([Record.read(one) for one in reads] for reads in (passed, served)))

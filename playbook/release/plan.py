@@ -1,7 +1,7 @@
 """A request with everything looked up: which version, which images, which services. Nothing is written yet."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
@@ -28,18 +28,20 @@ class Order(Frozen):
     plan_reviewed_by: str = ""
 
 
-def version_due(staging: Record, production: Record) -> str:
+def version_due(staging: Sequence[Record], production: Sequence[Record]) -> str:
     """The version that a release without one means: what passed staging last; empty where there is nothing to release.
 
     No person may be watching when it runs, so it only goes forward: not to what staging was taken back to, not to what
     production has had, and not to what was taken back from production since its last good release. A person may name
-    such a version all the same. Both records are those of a coordinator.
+    such a version all the same. Both are the records of all services, the coordinator's first: what is taken back from
+    some services alone stands on the first of them.
     """
-    if not staging.last_good or staging.last_good[0].is_return:
+    passed = staging[0].last_good
+    if not passed or passed[0].is_return:
         return ""
-    newest = staging.last_good[0].release
-    had = {good.release for good in production.last_good}
-    return "" if newest in had or was_taken_back(production, newest) else newest
+    newest = passed[0].release
+    had = {good.release for good in production[0].last_good}
+    return "" if newest in had or any(was_taken_back(one, newest) for one in (*staging, *production)) else newest
 
 
 def was_taken_back(record: Record, version: str) -> bool:

@@ -207,6 +207,47 @@ def test_the_schedule_does_not_repeat_what_was_taken_back() -> None:
         assert named.end == first.end
 
 
+def test_what_was_taken_back_from_one_service_of_staging_is_not_due() -> None:
+    """The first service has it still. It has not passed staging."""
+
+    async def scenario(test_env: TestEnvironment) -> Run:
+        test_env.fixture.publish(NEW)
+        await test_env.release(environment="staging")
+        before = test_env.fixture.clouds["staging"].services[FRONTEND].revisions
+        asked = RollbackRequest(
+            symptom=Symptom.ERRORS_ABOVE_MAX, reason="empty reports", requested_by="ada", to=next(iter(before))
+        )
+        await test_env.ended(test_env.start(rollback, request=asked, environment="staging"))
+        return await test_env.release("")
+
+    assert play(scenario).end == "NothingToRelease"
+
+
+@pytest.mark.parametrize("errors", [0.0, 0.05], ids=["by a person", "by the judge"])
+def test_what_was_taken_back_from_one_service_alone_waits_for_a_person(errors: float) -> None:
+    """The first service of the file had no part in it. The schedule leaves the version alone, and so does a person who
+    has not said why. Once it is good everywhere its page is resolved."""
+
+    async def scenario(test_env: TestEnvironment) -> tuple[Run, Run, Run]:
+        test_env.fixture.publish(NEW, {FRONTEND: Behaviour(errors=errors)})
+        await test_env.release(environment="staging")
+        first = await test_env.release(services=(FRONTEND,))
+        if first.end == "Promoted":
+            asked = RollbackRequest(symptom=Symptom.ERRORS_ABOVE_MAX, reason="empty reports", requested_by="ada")
+            await test_env.ended(test_env.start(rollback, request=asked, environment="production"))
+        scheduled, named = await test_env.release(""), await test_env.release(NEW)
+        test_env.fixture.publish("v20251123-def456")
+        resolved = Override(item=Topic.INCIDENTS, by="Ada", reason="its fault is found")
+        assert (await test_env.release("v20251123-def456", overrides=(resolved,))).end == "Promoted"
+        assert not test_env.fixture.pagerduty.incidents
+        return first, scheduled, named
+
+    first, scheduled, named = play(scenario)
+    assert first.end == ("Reverted" if errors else "Promoted")
+    assert (scheduled.end, named.end) == ("NothingToRelease", "Refused")
+    assert "No open incident of a release" in named.message
+
+
 def test_what_is_live_already_is_not_released_again() -> None:
     """The same version once more writes nothing."""
 
