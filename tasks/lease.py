@@ -57,7 +57,7 @@ async def acquire(env: Environment, lease: Lease) -> None:
                 await env.cloud_run.check_conditional_writes(written)
     except (Refused, Conflict, Fenced) as refusal:
         held = await asyncio.gather(*(_let_go_untouched(env, lease, service) for service in touched))
-        with_hold = await with_link(env, refusal)
+        with_hold = await with_link(env, refusal, lease.services)
         if still := [problem for problem in held if problem]:
             raise Unfinished(f"{with_hold} {' '.join(still)}") from refusal
         heartbeat_ended(env, lease)

@@ -1,6 +1,7 @@
 """What a release finds before it holds anything: its services, what serves, what is due, and whether they are free."""
 
 import asyncio
+from collections.abc import Collection
 
 from blocks.environment import Environment
 from playbook.errors import Held, Refused, ReleaseError, Transient
@@ -11,6 +12,7 @@ from playbook.release.plan import Order, is_live, version_due
 from playbook.release.traffic import PREVIOUS_TAG, ServiceSnapshot
 from tasks.address import unreachable
 from tasks.ensure import dead_tags
+from tasks.heartbeat import goes_as_this
 from tasks.retries import READ, step
 
 
@@ -89,13 +91,17 @@ async def check_free(env: Environment, order: Order) -> None:
         try:
             record = change.check_not_held(snapshot, str(order.version))
         except Held as held:
-            raise await with_link(env, held) from held
+            raise await with_link(env, held, order.images) from held
         if record.mitigation is not None:
             raise Refused(record.mitigation.in_the_way(snapshot.service))
 
 
-async def with_link(env: Environment, refusal: ReleaseError) -> ReleaseError:
-    """``refusal``; one by a release that holds a service says where its run is seen, whichever service it was."""
+async def with_link(env: Environment, refusal: ReleaseError, services: Collection[str]) -> ReleaseError:
+    """``refusal``; one by a release that holds a service says where its run is seen, whichever service it was.
+
+    One of the same version is only the same release where it is of all ``services``, and goes where this run goes: a
+    release to staging alone is none to production.
+    """
     if not isinstance(refusal, Held):
         return refusal
     reads = await asyncio.gather(
@@ -104,8 +110,13 @@ async def with_link(env: Environment, refusal: ReleaseError) -> ReleaseError:
     snapshots = [read for read in reads if isinstance(read, ServiceSnapshot)]
     records = [Record.of(snapshot) for snapshot in snapshots]
     leases = [record.lease for record in records if isinstance(record, Record) and record.lease]
-    links = (f"Its run: {env.run_url(lease.flow_run_id)}" for lease in leases if lease.release_id == refusal.holder)
-    return Held(" ".join([str(refusal), *links]), is_same=refusal.is_same, holder=refusal.holder)
+    held = next((lease for lease in leases if lease.release_id == refusal.holder), None)
+    if held is None:
+        return refusal
+    is_same = refusal.is_same and set(services) <= set(held.services) and await goes_as_this(held)
+    less = f" But it is of {', '.join(held.services)} in {env.name} alone: start this again once it has ended."
+    words = f"{refusal}{less if is_same is not refusal.is_same else ''} Its run: {env.run_url(held.flow_run_id)}"
+    return Held(words, is_same=is_same, holder=refusal.holder)
 
 
 @step("version in staging", **READ)

@@ -282,6 +282,43 @@ def test_a_release_in_flight_is_named_to_the_one_that_comes_too_late(second: str
     assert f"/runs/flow-run/{first.process.flow_run_id}" in late.message
 
 
+@pytest.mark.parametrize(
+    "first",
+    [{"environment": "staging"}, {"services": (LEAD, FRONTEND)}],
+    ids=["to staging alone", "of two services"],
+)
+def test_a_release_of_the_same_version_that_does_less_is_no_duplicate(first: dict[str, Any]) -> None:
+    """A run that ends Duplicate is green: the version must be on its way to everything that was asked for."""
+
+    async def scenario(test_env: TestEnvironment) -> tuple[Run, Run]:
+        test_env.fixture.publish(NEW)
+        begun = test_env.start_release(**first)
+        where = test_env.fixture.clouds[first.get("environment", "production")]
+        await test_env.until(lambda: bool(Record.read(where.read(LEAD)).lease))
+        late = await test_env.release()
+        await test_env.ended(begun)
+        return begun, late
+
+    begun, late = play(scenario)
+    assert (begun.end, late.end) == ("Promoted", "Refused")
+    assert "start this again once it has ended" in late.message
+
+
+def test_two_runs_of_one_release_to_production_are_duplicates_in_staging_too() -> None:
+    """The first has come to staging, and goes on to production."""
+
+    async def scenario(test_env: TestEnvironment) -> tuple[Run, Run]:
+        test_env.fixture.publish(NEW)
+        begun = test_env.start_release()
+        await test_env.until(lambda: bool(Record.read(test_env.fixture.clouds["staging"].read(LEAD)).lease))
+        late = await test_env.release()
+        await test_env.ended(begun)
+        return begun, late
+
+    begun, late = play(scenario)
+    assert (begun.end, late.end) == ("Promoted", "Duplicate")
+
+
 def test_two_releases_in_the_same_second_do_not_both_run() -> None:
     """Exactly one is promoted; the other names it."""
 
