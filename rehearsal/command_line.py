@@ -171,10 +171,18 @@ async def run_scenarios(names: list[str], path: Path | None) -> int:
     if path:
         written = [result.json() for result in results]
         path.write_text(json.dumps(written if len(names) > 1 else written[0], indent=2) + "\n")
+    if len(names) > 1:
+        print("\nAll results:")
     for result in results:
-        verdict = "skipped" if result.skipped else "passed" if result.passed else "FAILED"
-        print(f"{verdict} {result.scenario.name:24} {result.outcome}: {'; '.join(result.wrong) or result.message}")
+        print(line(result))
     return 0 if all(result.passed for result in results) else 1
+
+
+def line(result: ScenarioResult) -> str:
+    """Whether the scenario ended as it should, and how."""
+    verdict = "skipped" if result.skipped else "passed" if result.passed else "FAILED"
+    said = "; ".join(result.wrong) or result.message
+    return f"{verdict} {result.scenario.name:24} {result.outcome}{said and f': {said}'}"
 
 
 async def _run_group(names: list[str], results: list[ScenarioResult], *, is_scaled: bool) -> None:
@@ -185,6 +193,8 @@ async def _run_group(names: list[str], results: list[ScenarioResult], *, is_scal
         async with running_environment(is_scaled=is_scaled) as test_env:
             for scenario in can_run:
                 results.append(await result_of(test_env, scenario))  # what was stopped keeps the rest
+                if len(names) > 1:  # the list at the end comes late
+                    print(f"{line(results[-1])}\n", flush=True)
 
 
 async def kept(test_env: TestEnvironment, result: ScenarioResult) -> list[Path]:

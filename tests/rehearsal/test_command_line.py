@@ -41,11 +41,15 @@ def replace_runner(monkeypatch: pytest.MonkeyPatch, run_scenario: Runner) -> Non
 
 @pytest.mark.parametrize("error", [TimeoutError("it hangs"), RuntimeError("refused"), AssertionError("two winners")])
 async def test_a_scenario_that_raises_is_a_failed_result_and_the_next_one_runs(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit status 1; FILE has an object for each scenario, and the failed one contains the error."""
+    """Exit status 1; FILE has an object for each scenario, and the failed one contains the error. It is printed before
+    the next one begins, and again in the list at the end."""
+    before = ""
 
     async def run_scenario(test_env: object, scenario: Scenario) -> ScenarioResult:
+        nonlocal before
+        before = capsys.readouterr().out
         if scenario.name == "healthy":
             raise error
         result = ScenarioResult.not_run(scenario, "")
@@ -58,6 +62,9 @@ async def test_a_scenario_that_raises_is_a_failed_result_and_the_next_one_runs(
     assert status == 1
     assert (first["story"], first["passed"], second["story"], second["passed"]) == ("healthy", False, "breach", True)
     assert str(error) in first["wrong"][0]
+    after = capsys.readouterr().out
+    assert "FAILED healthy" in before
+    assert "FAILED healthy" in after[after.index("All results:") :]
 
 
 async def test_a_rehearsal_that_is_stopped_writes_a_failed_result(
