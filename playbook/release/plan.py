@@ -52,8 +52,8 @@ def was_taken_back(record: Record, version: str) -> bool:
 def revision_name(service: str, version: Version, release: str) -> str:
     """``ethixai-backend-abc123-1f2e3d``: service, commit, and the try, so that a name is never used twice."""
     suffix = release.rsplit("-", 1)[-1]
-    channel = REVISION_NAME_MAX - len(service) - len(suffix) - 2
-    return f"{service}-{version.commit[: min(channel, 12)]}-{suffix}"
+    commit_max = REVISION_NAME_MAX - len(service) - len(suffix) - 2
+    return f"{service}-{version.commit[: min(commit_max, 12)]}-{suffix}"
 
 
 def commit_of(service: str, revision: str) -> str:

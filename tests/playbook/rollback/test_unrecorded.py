@@ -4,7 +4,9 @@ import pytest
 
 from playbook.errors import BadRequest
 from playbook.lease.record import Record
+from playbook.release.plan import revision_name
 from playbook.release.traffic import PREVIOUS_TAG, Revision, ServiceSnapshot, TrafficSplit
+from playbook.release.version import Version
 from playbook.rollback.unrecorded import named, to_move
 
 CORE, BACKEND = "ethixai-ai-core", "ethixai-backend"
@@ -45,6 +47,14 @@ def test_a_try_that_is_not_ready_is_passed_over() -> None:
     assert named(dead, "v20251116-abc123") == {CORE: f"{CORE}-abc123-222222"}
     with pytest.raises(BadRequest, match="no service has a ready revision"):
         named(dead, f"{CORE}-abc123-333333")
+
+
+def test_a_commit_that_a_long_name_has_cut_short_is_found() -> None:
+    """As a release names its revisions: the name of the service leaves less room for the commit."""
+    service, version = "s" * 45, Version.parse("v20251116-abcdef012345")
+    name = revision_name(service, version, "v20251116-abcdef012345-111111")
+    assert name == f"{service}-abcdef0123-111111"
+    assert named({service: revisions(name)}, str(version)) == {service: name}
 
 
 @pytest.mark.parametrize(
