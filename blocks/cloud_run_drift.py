@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from typing import Any
 
 from blocks.cloud_run_v1 import (
@@ -44,6 +45,7 @@ FILLED_IN_FORM = {
     "startupProbe.grpc.port": re.compile("[0-9]{1,5}"),
 }
 """The same, where what it fills in is the project's or the container's own."""
+AMOUNTS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 HANDLED = frozenset({"name", "image", "env", "volumeMounts", "baseImageUri", "buildInfo"})
 
 
@@ -76,11 +78,20 @@ def _is_same(name: str, template: str | None, serves: str | None, digests: set[s
         return True
     if name.endswith(" image") and template in digests:  # a sidecar that an earlier release of ours has pinned
         return True
+    field = re.sub(r"^container [^ ]+ ", "", name)
     if template is not None and serves is not None:
-        return False
-    said, field = template or serves or "", re.sub(r"^container [^ ]{1,63} ", "", name)
+        return field.startswith("resources.") and _amount(template) == _amount(serves)
+    said = template or serves or ""
     form = FILLED_IN_FORM.get(field)
     return said in FILLED_IN.get(field, frozenset()) or (form is not None and form.fullmatch(said) is not None)
+
+
+def _amount(text: str) -> Fraction | str:
+    """An amount of CPU or memory as a number, so that 1000m is 1 and 1Gi is 1024Mi; the text where it is none."""
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)(m|k|M|G|Ki|Mi|Gi|)", text)
+    if not found:
+        return text
+    return Fraction(found[1]) / 1000 if found[2] == "m" else Fraction(found[1]) * AMOUNTS[found[2]]
 
 
 def _flat(template: Json, digests: dict[str, str]) -> dict[str, str]:
@@ -92,11 +103,11 @@ def _flat(template: Json, digests: dict[str, str]) -> dict[str, str]:
             if not is_of_one_image(key) and key != BASE_IMAGES and not _is_servers(key):
                 found[f"{word} {key}"] = str(value)
     serving = serving_container(spec["containers"])
-    for number, container in enumerate(spec["containers"]):
+    for container in spec["containers"]:
         if container is serving:
             found |= _container(container)
             continue
-        name = container.get("name") or str(number)
+        name = container.get("name") or re.sub(r"(:[^/@]*)?(@.*)?$", "", container.get("image", ""))
         found[f"container {name} image"] = digests.get(name, container.get("image", ""))
         found |= {f"container {name} {field}": value for field, value in _container(container).items()}
     for volume in spec.get("volumes") or []:

@@ -151,6 +151,28 @@ def test_the_image_defaults_and_what_a_release_sets_are_no_drift() -> None:
     assert drift_of(snapshot_of(service(found)), revision(), ("FOO",)).lines == ()
 
 
+@pytest.mark.parametrize(
+    ("cpu", "memory", "is_same"),
+    [("1", "0.5Gi", True), ("1.0", "524288Ki", True), ("2", "512Mi", False), ("1", "512M", False)],
+)
+def test_an_amount_that_is_written_in_another_way_is_no_drift(cpu: str, memory: str, is_same: bool) -> None:
+    """The template has 1000m and 512Mi."""
+    found = pinned(changed(f"{APP}/resources/limits", {"cpu": cpu, "memory": memory}))
+    assert (drift_of(snapshot_of(service(found)), revision(), ()).lines == ()) is is_same
+
+
+def test_sidecars_without_names_are_no_drift_in_another_order() -> None:
+    """They are told apart by what they run."""
+    serves = revision()
+    serves["spec"]["containers"] += [{"image": "eu.example:5000/a@sha256:1"}, {"image": "b:2", "args": ["x"]}]
+    found = pinned(template())
+    found["spec"]["containers"] += [{"image": "b:2", "args": ["x"]}, {"image": "eu.example:5000/a@sha256:1"}]
+    assert drift_of(snapshot_of(service(found)), serves, ()).lines == ()
+    found["spec"]["containers"][2]["args"] = ["y"]
+    (line,) = drift_of(snapshot_of(service(found)), serves, ()).lines
+    assert line == 'container b args: ["y"] (serves: ["x"])'
+
+
 def test_a_port_that_a_person_took_out_of_the_template_is_drift() -> None:
     """The default is filled in; another one is not."""
     found, serves = pinned(changed(f"{APP}/ports", None)), revision()
