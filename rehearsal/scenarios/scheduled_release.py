@@ -8,8 +8,9 @@ from rehearsal.prefect_api import Run
 from rehearsal.scenario import Scenario, ScenarioResult, Start
 from rehearsal.test_environment import TestEnvironment
 
-AHEAD_S = 20
-"""How long before its time a scheduled run must be known to the server."""
+AHEAD_S, WAIT_S = 70, 210
+"""How long before its time the schedule is changed, at least, and how long its run is waited for at most. The server
+looks once a minute for schedules that a person has changed, and makes no runs of a time that is over."""
 
 
 def starts(test_env: TestEnvironment, version: str) -> Start:
@@ -34,12 +35,12 @@ async def meanwhile(test_env: TestEnvironment, run: Run) -> Run:
 
 async def fired(test_env: TestEnvironment, since_s: float) -> Run:
     """The run of release/production that has started since. Raises TimeoutError."""
-    for _ in range(150):
+    for _ in range(WAIT_S):
         for run in await test_env.prefect.runs_of("release/production"):
             if run.started_at_s is not None and run.started_at_s > since_s:
                 return run
         await asyncio.sleep(1)
-    raise TimeoutError("the schedule started no run of release/production within 150 s")
+    raise TimeoutError(f"the schedule started no run of release/production within {WAIT_S} s")
 
 
 def then(result: ScenarioResult) -> None:
