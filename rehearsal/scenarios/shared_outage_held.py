@@ -1,4 +1,4 @@
-"""A shared dependency fails for some seconds of the bake; the policy waits, and a person decides."""
+"""A shared dependency fails for some seconds of the bake; the policy waits until stable is well, and judges on."""
 
 import asyncio
 
@@ -8,7 +8,6 @@ from rehearsal.scenario import Scenario, ScenarioResult
 from rehearsal.test_environment import TestEnvironment
 
 BEGINS_S, LASTS_S = 15, 10
-ANSWER = {"choice": "promote", "approver": "Ada", "reason": "the database was down, stable failed too"}
 
 
 async def given(test_env: TestEnvironment) -> None:
@@ -17,7 +16,7 @@ async def given(test_env: TestEnvironment) -> None:
 
 
 async def meanwhile(test_env: TestEnvironment, run: Run) -> None:
-    """The shared dependency is down for `LASTS_S`. Ada answers the gate at the end of the bake."""
+    """The shared dependency is down for `LASTS_S`."""
     await test_env.until(run, "monitor")
     await asyncio.sleep(BEGINS_S)
     await test_env.world.dependency(is_down=True)
@@ -25,25 +24,22 @@ async def meanwhile(test_env: TestEnvironment, run: Run) -> None:
     await asyncio.sleep(LASTS_S)
     await test_env.world.dependency(is_down=False)
     test_env.event("The shared dependency is well again.")
-    await test_env.until_state(run, "PAUSED")
-    test_env.event(f"Ada answers; Prefect says {await test_env.prefect.answer(run.id, ANSWER)}")
 
 
 def then(result: ScenarioResult) -> None:
-    """The outage rolled nothing back. Cloud Run's own count of failed requests is held, because it is not known when it
-    was beyond its limit: a person is told that stable failed too, and promotes."""
+    """The outage rolled nothing back, and no person was asked: people were told, and the time of it does not count."""
     checks.promoted(result)
-    held = next((text for text in result.words("slack") if "RELEASE HELD" in text), "")
-    result.expect("Stable failed meanwhile, too" in held, f"the question does not say that stable failed: {held}")
+    told = "\n".join(result.words("slack"))
+    result.expect("Stable fails too, for" in told, f"people were not told that stable failed: {told}")
+    result.expect("RELEASE HELD" not in told, "a person was asked")
     result.expect(result.requests["failed"] > 0, "no request failed, so the outage proves nothing")
 
 
 SCENARIO = Scenario(
     name="shared_outage_held",
-    description="A shared dependency fails for 10 s, the policy holds for it, and a person promotes.",
+    description="A shared dependency fails for 10 s, the policy holds for it, and the judge goes on without that time.",
     ends="Promoted",
     given=given,
     meanwhile=meanwhile,
     then=then,
-    timeout_s=480,
 )
