@@ -87,6 +87,7 @@ scenarios: setup  ## run every scenario, one after another: more than an hour
 	$(BIN)/python -m rehearsal run all
 
 drill: setup  ## what years bring: several machines, a restored database, an upgrade, 200 runs
+	@PATH="$$PATH:/usr/sbin:/sbin" command -v redis-server >/dev/null && exit 0; $(call install,redis-server)
 	$(BIN)/python -m rehearsal run scaled restored emergency_lane
 	$(BIN)/pytest -q tests/flows/test_upgrade.py
 	$(BIN)/python -m bench.soak
