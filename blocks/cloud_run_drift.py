@@ -107,13 +107,20 @@ def _flat(template: Json, digests: dict[str, str]) -> dict[str, str]:
         if container is serving:
             found |= _container(container)
             continue
-        name = container.get("name") or re.sub(r"(:[^/@]*)?(@.*)?$", "", container.get("image", ""))
+        name = container.get("name") or _repository(container.get("image", ""))
         found[f"container {name} image"] = digests.get(name, container.get("image", ""))
         found |= {f"container {name} {field}": value for field, value in _container(container).items()}
     for volume in spec.get("volumes") or []:
         found[f"volume {volume.get('name', '')}"] = _text({k: v for k, v in volume.items() if k != "name"})
     rest = {key: value for key, value in spec.items() if key not in ("containers", "volumes")}
     return found | dict(_leaves("", rest))
+
+
+def _repository(image: str) -> str:
+    """The image without its tag and digest; a port before the path is no tag."""
+    name = image.partition("@")[0]
+    head, _, tag = name.rpartition(":")
+    return head if head and "/" not in tag else name
 
 
 def _is_servers(key: str) -> bool:

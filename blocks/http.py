@@ -184,10 +184,8 @@ class HttpService:
         if answer.is_redirect:
             host = host_of(answer.headers.get("location", "nowhere"))
             check = f"Check {self.block}.{self.url_field} ({self.at})."
-            if "location" in answer.headers and host in (
-                self.at,
-                NO_HOST,
-            ):  # as GitHub and Sentry say of what was renamed
+            is_here = "location" in answer.headers and host in (self.at, NO_HOST)
+            if is_here:  # as GitHub and Sentry say of what was renamed
                 check = f"Was what it names renamed there? Check [{self.block}] in the environment file."
             return Refused(
                 f"{self.name}, asked {asked}, answered {status}, a redirect to {host}. Redirects are not followed. "
