@@ -8,7 +8,7 @@ from functools import partial
 from prefect import get_run_logger, task
 
 from blocks.environment import Environment
-from playbook.errors import Gone, Refused, StartFailed, StillStarting, Transient
+from playbook.errors import Fenced, Gone, Refused, StartFailed, StillStarting, Transient
 from playbook.lease import change, settled
 from playbook.lease.lease import Lease
 from playbook.release.traffic import ServiceSnapshot
@@ -75,7 +75,10 @@ async def promote(env: Environment, lease: Lease, service: str) -> ServiceSnapsh
 @task(name="revert", task_run_name="revert {service} in {env.name}", **REVERT)
 async def revert(env: Environment, lease: Lease, service: str) -> list[str]:
     """All users are where the lease takes them back to, and it is served. Returns a sentence for each dead tag of other
-    people that had to be removed for it, or for a participant that was deleted: it has no users."""
+    people that had to be removed for it, or for a participant that was deleted: it has no users.
+
+    Raises: Fenced (a newer run has the lease), OutOfBandChange (also: another run had a participant first).
+    """
     dropped: list[str] = []
     try:
         snapshot = await ensure(env, service, partial(change.to_revert, lease=lease), dropped)
@@ -83,6 +86,10 @@ async def revert(env: Environment, lease: Lease, service: str) -> list[str]:
         if service == lease.coordinator:
             raise
         return [f"{service} was deleted meanwhile: it has no users to take back."]
+    except Fenced:
+        there, coordinator = [await env.cloud_run.snapshot(one) for one in (service, lease.coordinator)]
+        settled.check_taken_first(there, coordinator, lease)
+        raise
     get_run_logger().info("%s serves %s", service, snapshot.served)
     return dropped
 

@@ -24,6 +24,22 @@ def check_settled(snapshot: ServiceSnapshot, lease: Lease) -> None:
         )
 
 
+def check_taken_first(there: ServiceSnapshot, coordinator: ServiceSnapshot, lease: Lease) -> None:
+    """A participant of a newer epoch fences a run only with its coordinator: a rollback comes to its participants last,
+    and another run may have had one of them before.
+
+    Raises: OutOfBandChange (the coordinator is still this run's, and ``there`` is another's).
+    """
+    led, record = Record.of(coordinator), Record.of(there)
+    held = led.lease if isinstance(led, Record) else None
+    if held is None or (held.epoch, held.flow_run_id) != (lease.epoch, lease.flow_run_id):
+        return
+    if isinstance(record, Record) and record.holder != lease.release_id:
+        whose = f"is held by release {record.holder}" if record.holder else "was moved by another run"
+        words = f"{there.service} {whose}, which came to it first: it serves {there.pinned}. It is left to that."
+        raise OutOfBandChange(words, service=there.service)
+
+
 def left_behind(snapshot: ServiceSnapshot, record: Record, release_id: str) -> str:
     """That users of a coordinator are on a revision of this release although its lease is gone from there; empty where
     they are not, or where that release reached all of them."""

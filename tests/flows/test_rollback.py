@@ -355,3 +355,29 @@ def test_two_people_who_ask_at_once_take_production_back_once(gap_s: float, vers
         assert not test_env.is_held("production")
 
     play(scenario)
+
+
+@pytest.mark.parametrize("is_part_first", [True, False])
+def test_two_rollbacks_that_take_their_leases_at_once_share_no_service(is_part_first: bool) -> None:
+    """One is of all services, the other of the backend alone: each has its own first service, so both begin. The one
+    that comes to the backend too late leaves it, says whose it is, and holds nothing."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        for version in (NEW, NEXT):
+            test_env.fixture.publish(version)
+            assert (await test_env.release(version)).end == "Promoted"
+        await asyncio.sleep(60)
+        first = Record.read(test_env.fixture.production.read(BACKEND)).last_good[-1].revision
+        asked = [REQUEST.model_copy(update={"to": to}) for to in (first, "")]
+        runs = [
+            test_env.start(rollback, request=one, environment="production")
+            for one in (asked if is_part_first else reversed(asked))
+        ]
+        await test_env.ended(*runs)
+        part, whole = runs if is_part_first else reversed(runs)
+        assert (part.end, whole.end) == ("RolledBack", "Interrupted")
+        assert f"{BACKEND} is held by release rollback-of-{NEXT}-{part.process.flow_run_id[-6:]}" in whole.message
+        assert test_env.fixture.versions_served() == {LEAD: NEW, BACKEND: OLD, FRONTEND: NEW}
+        assert not test_env.is_held("production")
+
+    play(scenario)
