@@ -13,7 +13,7 @@ from playbook.lease.recovery import Owner, Step, recover
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from tasks.announce import notify_set_aside
 from tasks.find_leases import find_leases, free_orphans
-from tasks.heartbeat import owner_of, with_heartbeat
+from tasks.heartbeat import owner_of, runs_as, with_heartbeat
 from tasks.lease import as_it_stands, take_over
 from tasks.report import note, open_report
 from tasks.start import requested_at_s
@@ -26,13 +26,14 @@ async def take_back_running(
 
     ``what`` names who comes instead. What gives way to a rollback is bad itself: it is paged and ticketed as any
     release that was taken back. A release that ends by itself meanwhile is none. Raises: Refused where another
-    person changed its services.
+    person changed its services. One that a living run of ``kind`` has, or is taking back, stays: what comes next finds
+    it held.
     """
     held = await find_leases(env)
     if kind is Kind.ROLLBACK:
         await free_orphans(env, held.orphans)
     mine = [one for one in held.leases if kind.may_take_over(one.kind) and set(services) & set(one.services)]
-    mine = await without_old_records(env, mine)
+    mine = await without_old_records(env, mine, kind)
     is_bad = kind is Kind.ROLLBACK
 
     async def taken(found: Lease) -> Lease:
@@ -62,8 +63,9 @@ async def take_back_running(
     return tuple(ended)
 
 
-async def without_old_records(env: Environment, leases: Sequence[Lease]) -> list[Lease]:
-    """The leases that hold services now. One whose run has let go of it was written back: a person is paged.
+async def without_old_records(env: Environment, leases: Sequence[Lease], kind: Kind) -> list[Lease]:
+    """The leases that hold services now, and that a living run of ``kind`` does not hold: it was first. One whose run
+    has let go of it was written back: a person is paged.
 
     Where Prefect is away each of them counts as one of now: what cannot wait goes on.
     """
@@ -77,7 +79,7 @@ async def without_old_records(env: Environment, leases: Sequence[Lease]) -> list
         if decided.step is Step.SET_ASIDE:
             why = decided.reason
             await notify_set_aside(env, (Unreadable(service=lease.coordinator, problem=why, why=Aside.UNSIGNED),))
-        else:
+        elif owner is not Owner.ALIVE or kind.may_take_over(await runs_as(lease)):
             kept.append(lease)
     return kept
 

@@ -20,8 +20,8 @@ from blocks.clock import unix_s
 from blocks.environment import Environment
 from blocks.prefect_api import PREFECT_AWAY
 from playbook.errors import BadRequest, Transient
-from playbook.lease.lease import Lease, MigrationLease
-from playbook.lease.origin import NamedRun, not_its_run
+from playbook.lease.lease import Kind, Lease, MigrationLease
+from playbook.lease.origin import FLOWS, NamedRun, not_its_run
 from playbook.lease.recovery import Owner
 from playbook.release.outcome import ReleaseOutcome
 from playbook.text import clean
@@ -170,6 +170,18 @@ async def goes_as_this(lease: Lease) -> bool:
     except (ObjectNotFound, ValueError, *PREFECT_AWAY):
         return True
     return theirs == own
+
+
+async def runs_as(lease: Lease) -> Kind:
+    """What the run that holds ``lease`` was started as: a hotfix passes staging by the lease of a release, and takes
+    back the one that gives way by its own. The lease's kind where Prefect does not know the run, or is away."""
+    try:
+        async with orchestration.get_client() as client:
+            run = await client.read_flow_run(UUID(lease.flow_run_id))
+            flow = (await client.read_flow(run.flow_id)).name
+    except (ObjectNotFound, *PREFECT_AWAY):
+        return lease.kind
+    return next((kind for kind, name in FLOWS.items() if name == flow), lease.kind)
 
 
 async def _started_for(client: orchestration.PrefectClient, run: FlowRun) -> str:

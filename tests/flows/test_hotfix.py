@@ -1,10 +1,11 @@
 """A fix that cannot wait: to everybody at once, back by itself if it is bad, in the place of whatever runs."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from cloud import Behaviour
-from driver import Run, TestEnvironment, play
+from driver import SILENCE_S, Run, TestEnvironment, play
 from fixture import NEW, OLD, SERVICES
 
 from flows.hotfix import hotfix
@@ -117,7 +118,7 @@ def test_a_release_that_runs_gives_way() -> None:
 
 def test_a_hotfix_does_not_push_another_one_aside() -> None:
     """The second is refused and says who holds what; the first goes on."""
-    other = "v20251117-hotfix2-fed988"
+    other = OTHER
 
     async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run, Run]:
         first = begin(test_env)
@@ -158,3 +159,52 @@ def test_a_killed_hotfix_goes_on_in_its_first_minutes() -> None:
     assert test_env.fixture.versions_served() == ALL_FIX
     assert told(test_env, "🚨 HOTFIX DEPLOYED") == 1
     assert not test_env.is_held("production")
+
+
+OTHER = "v20251117-hotfix2-fed988"
+
+
+@pytest.mark.parametrize("is_running", [False, True], ids=["alone", "while a release runs"])
+@pytest.mark.parametrize(("version", "ends"), [(FIX, {"Duplicate", "Refused"}), (OTHER, {"Refused"})])
+@pytest.mark.parametrize("gap_s", [0.0, 0.2, 1.0, 4.0])
+def test_two_hotfixes_at_once_do_not_push_each_other_aside(
+    gap_s: float, version: str, ends: set[str], is_running: bool
+) -> None:
+    """In staging, too, which a hotfix passes by the lease of a release; also while the first takes a release back. One
+    is promoted, the other says who holds what."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        if is_running:
+            test_env.fixture.publish(NEW)
+            test_env.start_release(NEW)
+            await test_env.until(test_env.baking(BACKEND))
+        for where in ("staging", "production"):
+            test_env.fixture.publish(version, {BACKEND: PATCHED}, where=where)
+        first = begin(test_env)
+        await asyncio.sleep(gap_s)
+        asked = REQUEST.model_copy(update={"version": version})
+        second = test_env.start(hotfix, request=asked, environment="production")
+        await test_env.ended(first, second)
+        promoted, late = sorted((first, second), key=lambda run: run.end != "Promoted")
+        assert promoted.end == "Promoted"
+        assert late.end in ends
+        assert " is held by release " in late.message
+        assert not test_env.is_held("staging")
+        assert not test_env.is_held("production")
+
+    play(scenario)
+
+
+def test_a_hotfix_takes_the_place_of_one_that_was_lost_in_staging() -> None:
+    """Its process is dead: what cannot wait does not wait for its recovery."""
+
+    async def scenario(test_env: TestEnvironment) -> Run:
+        lost = begin(test_env)
+        await test_env.until(lambda: test_env.is_held("staging"))
+        lost.process.die()
+        await asyncio.sleep(SILENCE_S)
+        again = begin(test_env)
+        await test_env.ended(again)
+        return again
+
+    assert play(scenario).end == "Promoted"

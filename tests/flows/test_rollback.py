@@ -381,3 +381,24 @@ def test_two_rollbacks_that_take_their_leases_at_once_share_no_service(is_part_f
         assert not test_env.is_held("production")
 
     play(scenario)
+
+
+@pytest.mark.parametrize("gap_s", [0.0, 0.2, 0.5])
+def test_two_people_who_ask_at_once_take_a_release_that_runs_back_once(gap_s: float) -> None:
+    """The second does not take it from the first; it is told where it is seen, or that users are back already."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        test_env.fixture.publish(NEW)
+        running = test_env.start_release()
+        await test_env.until(test_env.baking(BACKEND))
+        first = test_env.start(rollback, request=REQUEST, environment="production")
+        await asyncio.sleep(gap_s)
+        second = test_env.start(rollback, request=REQUEST, environment="production")
+        await test_env.ended(running, first, second)
+        back, late = sorted((first, second), key=lambda run: run.end != "RolledBack")
+        assert (back.end, late.end) == ("RolledBack", "Refused")
+        assert f"is held by release {NEW}" in late.message
+        assert test_env.fixture.versions_served() == ALL_OLD
+        assert not test_env.is_held("production")
+
+    play(scenario)
