@@ -18,7 +18,7 @@ from blocks.google_api import calling
 from blocks.google_token import GoogleToken
 from blocks.http import UNREADABLE, HttpService, quoted
 from blocks.signing import Signer
-from playbook.errors import Conflict, Refused, ReleaseError, StartFailed, Transient
+from playbook.errors import Conflict, Overwritten, Refused, ReleaseError, StartFailed, Transient
 from playbook.lease.change import Change
 from playbook.release.drift import Drift
 from playbook.release.traffic import Revision, Scaling, ServiceSnapshot
@@ -145,8 +145,9 @@ class CloudRun(GoogleBlock):
         the operation. At most ``write_timeout_s`` seconds.
 
         Raises: Conflict (the service changed since the snapshot, or the revision's name is taken: read and decide
-        again), StartFailed (the new revision did not start; traffic is as it was), Transient (what became of the write
-        is not known: read before repeating it), Refused (permission, unknown revision, invalid value).
+        again), Overwritten (it was changed once more before this was seen), StartFailed (the new revision did not
+        start; traffic is as it was), Transient (what became of the write is not known: read before repeating it),
+        Refused (permission, unknown revision, invalid value).
         """
         ends_at, rest, service = monotonic_s() + self.write_timeout_s, self._rest(), snapshot.service
         ours = None
@@ -208,7 +209,7 @@ class CloudRun(GoogleBlock):
                 raise error
             if _was_overwritten(found, change):
                 by = found.last_modifier or "an unknown account"
-                raise Conflict(f"{service}: changed by {by} right after this write. Read it again.")
+                raise Overwritten(f"{service}: changed by {by} right after this write. Read it again.")
             if is_last:
                 raise error or Transient(
                     f"{service}: written, but not served after {self.write_timeout_s:g} s: asked for {change.split}, "

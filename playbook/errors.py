@@ -4,6 +4,7 @@ ReleaseError
 ├─ Transient     ask again              the task retries with backoff and jitter
 │  └─ StillStarting  a revision is not ready yet    asked again; in the end the release is reverted
 ├─ Conflict      the world moved        re-read, re-decide; never a blind retry
+│  └─ Overwritten   our write was accepted, and another replaced it before it was seen
 ├─ Fenced        a newer epoch holds    stop at once, touch nothing
 ├─ OutOfBandChange   another person or tool changed it   leave that service, take the rest back
 ├─ Refused       we may not or cannot   no retry; a person; says which permission, field or limit
@@ -46,6 +47,12 @@ class StillStarting(Transient):
 
 class Conflict(ReleaseError):
     """The service changed between our read and our write. Nothing was written."""
+
+
+class Overwritten(Conflict):
+    """What was written was replaced by another person or tool before it was seen in effect."""
+
+    done_before = "It was written, and replaced right after."
 
 
 class Fenced(ReleaseError):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from prefect import get_run_logger
 
 from blocks.environment import Environment
-from playbook.errors import Conflict, Refused, StartFailed, Transient
+from playbook.errors import Conflict, Overwritten, Refused, StartFailed, Transient
 from playbook.lease.change import Change
 from playbook.release.traffic import LATEST, ServiceSnapshot, TrafficSplit, is_our_tag
 
@@ -18,13 +18,16 @@ async def ensure(
     service: str,
     step: Callable[[ServiceSnapshot], Change | None],
     dropped: list[str] | None = None,
+    *,
+    gives_way: bool = False,
 ) -> ServiceSnapshot:
     """Make ``service`` as ``step`` wants it, and return the read that shows it.
 
     ``step`` is pure: it gets a fresh read and answers what is missing. It raises Fenced or OutOfBandChange where the
     service is no longer ours. Other people's tags whose revision cannot serve make Cloud Run refuse every split: they
     are left out then, with a sentence for each in ``dropped``; so is an operation that has not ended.
-    Raises: Conflict (the service changed every time), and whatever `CloudRun` raises.
+    ``gives_way``: what another person wrote over it stands, and it is not written again.
+    Raises: Conflict (the service changed every time), Overwritten (where it gives way), and whatever `CloudRun` raises.
     """
     dead: dict[str, str] = {}
     for _ in range(CONFLICTS_MAX):
@@ -40,6 +43,8 @@ async def ensure(
         try:
             written = await env.cloud_run.write(snapshot, change)
         except Conflict as moved:
+            if gives_way and isinstance(moved, Overwritten):
+                raise
             conflict = moved
         except StartFailed:
             raise

@@ -1,13 +1,15 @@
 """Immediate actions on one service (playbook 7), each with its way back written on the service."""
 
+from collections.abc import Callable
 from functools import partial
 
 from prefect import get_run_logger, runtime, task
 
 from blocks.clock import unix_s
 from blocks.environment import Environment
-from playbook.errors import Refused
+from playbook.errors import Overwritten, Refused
 from playbook.lease import mitigation
+from playbook.lease.change import Change
 from playbook.lease.lease import Decision, ReleaseLease, ServiceRollout
 from playbook.messages.watch import measure_of
 from playbook.release.request import Measure, MitigateRequest
@@ -28,17 +30,20 @@ async def check_maintenance_revision(env: Environment, service: str) -> None:
 
 @task(name="mitigate", task_run_name="{request.measure} {request.service}", **REVERT)
 async def mitigate_service(env: Environment, request: MitigateRequest) -> ServiceSnapshot:
-    """The measure is in force and served; who, why and the way back stand in the service's annotations."""
-    service = env.service(request.service)
+    """The measure is in force and served; who, why and the way back stand in the service's annotations.
+
+    Raises: Overwritten (another person changed the service right after: what they did stands).
+    """
+    service, at_s = env.service(request.service), unix_s()
     is_scaling = request.measure is Measure.SCALE
     step = partial(
         mitigation.to_mitigate,
         request=request,
         split=None if is_scaling else TrafficSplit.all_to(service.maintenance_revision),
         scaling=Scaling(manual=request.instances) if is_scaling else None,
-        at_s=unix_s(),
+        at_s=at_s,
     )
-    snapshot = await ensure(env, service.name, step)
+    snapshot = await _measured(env, service.name, step, at_s)
     get_run_logger().info("%s serves %s with %s", service.name, snapshot.served, snapshot.scaling)
     return snapshot
 
@@ -72,7 +77,17 @@ async def watch_effect(env: Environment, request: MitigateRequest, snapshot: Ser
 
 @task(name="restore", task_run_name="restore {service}", **REVERT)
 async def restore_service(env: Environment, service: str) -> ServiceSnapshot:
-    """The service is as it was before the first measure."""
-    snapshot = await ensure(env, service, mitigation.to_restore)
+    """The service is as it was before the first measure. Raises: Overwritten, as `mitigate_service`."""
+    snapshot = await _measured(env, service, mitigation.to_restore)
     get_run_logger().info("%s serves %s with %s", service, snapshot.served, snapshot.scaling)
     return snapshot
+
+
+async def _measured(
+    env: Environment, service: str, step: Callable[[ServiceSnapshot], Change | None], at_s: float | None = None
+) -> ServiceSnapshot:
+    """As `ensure`, once: of two people who take measures at the same time the later one's stands, and both know it."""
+    try:
+        return await ensure(env, service, step, gives_way=True)
+    except Overwritten:
+        raise Overwritten(mitigation.replaced(await env.cloud_run.snapshot(service), at_s)) from None

@@ -53,6 +53,18 @@ def to_restore(snapshot: ServiceSnapshot) -> Change | None:
     )
 
 
+def replaced(snapshot: ServiceSnapshot, at_s: float | None = None) -> str:
+    """What stands in place of the measure that was taken at ``at_s`` (None: a restore), and by whom, as far as that is
+    known."""
+    record = Record.of(snapshot)
+    other = record.mitigation if isinstance(record, Record) else None
+    if other is not None and other.at_s != at_s:
+        what = f"{other.by} asked for {other.measure} ({other.reason}) at the same time"
+    else:
+        what = f"{snapshot.last_modifier or 'another person'} changed it at the same time"
+    return f"{snapshot.service}: {what}. It serves {snapshot.split}, {snapshot.scaling} now. Agree on what it shall be."
+
+
 def _unheld(snapshot: ServiceSnapshot) -> Record:
     record = Record.read(snapshot)
     if record.holder:

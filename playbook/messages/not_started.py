@@ -96,9 +96,10 @@ def not_started(outcome: FlowResult, environment: str, asked: Asked, run_url: st
     is_plan = outcome.end is ReleaseOutcome.PLANNED
     what = f"{environment.upper()} {asked.what.upper()}"
     has_moved = outcome.done_before and f"{environment} was not touched" not in outcome.done_before
+    stopped = "STOPPED" if has_moved else "DID NOT START"
     text = "\n".join(
         (
-            f"📝 {what} PLANNED, NOT STARTED" if is_plan else f"⏹ {what} DID NOT START ({outcome.end})",
+            f"📝 {what} PLANNED, NOT STARTED" if is_plan else f"⏹ {what} {stopped} ({outcome.end})",
             asked.subject,
             outcome.message if is_plan else f"Reason: {outcome.why}",
             *(() if has_moved else (f"Users: nothing changed for them in {environment}",)),

@@ -14,7 +14,7 @@ from wire import PROCESS, Wire
 
 from blocks.cloud_run import _shows, _was_overwritten
 from blocks.signing import Signer
-from playbook.errors import Conflict, Gone, Refused, StartFailed, Transient
+from playbook.errors import Conflict, Gone, Overwritten, Refused, StartFailed, Transient
 from playbook.lease.change import Change
 from playbook.lease.record import Record, beside
 from playbook.lease.signature import Key, Scope, signed
@@ -358,7 +358,7 @@ class Cloud:
             if error and not found.is_reconciling:
                 raise error
             if _was_overwritten(found, change):
-                raise Conflict(f"{service}: changed by {found.last_modifier} right after this write.")
+                raise Overwritten(f"{service}: changed by {found.last_modifier} right after this write.")
             if self._now() > ends_s:
                 raise Transient(f"{service}: written, but not served. Read it again.")
             await asyncio.sleep(POLL_S)

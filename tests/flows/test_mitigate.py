@@ -1,7 +1,9 @@
 """Immediate actions on one service, and the way back."""
 
+import asyncio
 from typing import Any
 
+import pytest
 from cloud import Behaviour
 from driver import Run, TestEnvironment, flow_of, play
 from fixture import NEW, OLD, SERVICES
@@ -41,6 +43,32 @@ def test_a_service_is_scaled_and_restored() -> None:
     words = play(scenario).fixture.slack.text
     assert f"PRODUCTION MITIGATED: scale {BACKEND}\nReason: a flood of requests (ada)" in words
     assert f"PRODUCTION RESTORED: restore {BACKEND}" in words
+
+
+@pytest.mark.parametrize("second", [{"instances": 5}, {"measure": Measure.RESTORE, "instances": None}])
+@pytest.mark.parametrize("gap_s", [0.0, 0.1, 0.3, 0.5])
+def test_of_two_measures_at_once_the_later_stands_and_both_people_know(gap_s: float, second: dict[str, Any]) -> None:
+    """Neither writes over the other again and again, and the one whose measure is gone is not told that nothing was
+    touched, but what stands now, and whose it is."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        assert (await ask(test_env, instances=3)).end == "Passed"
+        asked = [REQUEST, REQUEST.model_copy(update={"requested_by": "bob", "reason": "too many", **second})]
+        first = test_env.start(mitigate, request=asked[0], environment="production")
+        await asyncio.sleep(gap_s)
+        other = test_env.start(mitigate, request=asked[1], environment="production")
+        await test_env.ended(first, other)
+        assert (first.end, other.end) == ("Refused", "Passed")
+        scaling = test_env.fixture.production.services[BACKEND].scaling
+        assert first.message.startswith(f"It was written, and replaced right after. {BACKEND}: ")
+        assert f" 100 %, {scaling} now" in first.message
+        if "instances" in second and second["instances"] and gap_s:
+            assert "bob asked for scale (too many)" in first.message
+        (told,) = [one.text for one in test_env.fixture.slack.said if "MITIGATION STOPPED (Refused)" in one.text]
+        assert "nothing changed" not in told
+        assert len(test_env.fixture.production.writes) == 3
+
+    play(scenario)
 
 
 def test_a_release_is_refused_before_staging_where_a_measure_stands() -> None:
