@@ -22,7 +22,7 @@ from playbook.release.request import RollbackRequest
 from playbook.release.version import VERSION, version_of
 from playbook.rollback import unrecorded
 from playbook.rollback.plan import RollbackPlan, check_free, plan_rollback
-from tasks.announce import notify_not_started, notify_set_aside
+from tasks.announce import end_refused, notify_not_started, notify_set_aside
 from tasks.asked import asked_flow
 from tasks.each_service import settle
 from tasks.ending import ending
@@ -70,6 +70,8 @@ async def _rollback(request: RollbackRequest, environment: str) -> FlowResult:
         words = (f"{outcome.release_id} was still running: {outcome.message}" for outcome in taken_back)
         ids = [outcome.release_id for outcome in taken_back]
         await name_run(f"take {', '.join(ids)} back in {env.name}", *map(version_of, ids), TOOK_BACK)
+        if is_well:
+            await end_refused(env, request)
         return FlowResult(
             end=ReleaseOutcome.ROLLED_BACK if is_well else ReleaseOutcome.UNFIT,
             message=" ".join(words),
@@ -88,6 +90,8 @@ async def go_back(env: Environment, request: RollbackRequest) -> FlowResult:
             end=ReleaseOutcome.ROLLED_BACK,
             message=f"Nothing moved: {env.name} serves {request.to or 'what it would go back to'} already.{plan.left}",
         )
+        if not aside:
+            await end_refused(env, request)
         return await without(env, aside, done)
     check_free(found.services, plan)
     snapshots = (one.snapshot for one in found.services.values())

@@ -203,7 +203,7 @@ async def end_rollback(env: Environment, report: Report, dropped: list[str]) -> 
     outcome = FlowResult(end=end, message=message, release_id=lease.release_id)
     report = await closing(report, outcome)
     is_over = end is ReleaseOutcome.ROLLED_BACK
-    await asyncio.gather(notify_reverted(env, report), *([end_incidents(env, lease.services)] if is_over else []))
+    await asyncio.gather(notify_reverted(env, report), *([end_incidents(env, lease)] if is_over else []))
     record_end(env, lease, end)
     await track_taken_back(env, lease)
     await start_watch(env, lease)

@@ -1,7 +1,7 @@
 """What people are told of a release, and who: one function for each occasion that takes more than a message."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 
 from prefect import events, get_run_logger, runtime
 
@@ -11,7 +11,7 @@ from blocks.prefect_api import PREFECT_AWAY
 from playbook.analysis.verdict import Verdict
 from playbook.checklist.items import Item
 from playbook.errors import BadRequest, Refused
-from playbook.lease.lease import Decision, Kind, Lease
+from playbook.lease.lease import Decision, HotfixLease, Kind, Lease, RollbackLease
 from playbook.lease.record import Aside, Unreadable
 from playbook.messages import chat as messages
 from playbook.messages import hotfix, not_started
@@ -27,10 +27,10 @@ from playbook.messages.watch import watch_of
 from playbook.messages.words import stable_names
 from playbook.release.outcome import FlowResult
 from playbook.release.plan import Order
-from playbook.release.request import MitigateRequest
+from playbook.release.request import HotfixRequest, MitigateRequest, RollbackRequest
 from playbook.release.version import VERSION
 from playbook.text import clean
-from tasks.incident import incident_ticket, note_incident, open_incidents
+from tasks.incident import incident_ticket, note_incident, open_incidents, refused_before
 from tasks.notify import Fact, notify, recipients
 from tasks.report import page_url, show_page
 from tasks.served import users_of
@@ -166,14 +166,32 @@ async def notify_complete(env: Environment, report: Report) -> None:
         page = hotfix.hotfix_page(report, this_run(env))
         if recipients(env, page):
             facts.append(Resolution(key=page.key))
-    await asyncio.gather(*(notify(env, fact) for fact in facts), end_incidents(env, lease.services))
+    await asyncio.gather(*(notify(env, fact) for fact in facts), end_incidents(env, lease))
 
 
-async def end_incidents(env: Environment, services: Iterable[str]) -> None:
-    """Every page that is still open for releases of these services is resolved: users are on a good release again."""
-    found = await asyncio.gather(*(open_incidents(env, service) for service in services))
+async def end_incidents(env: Environment, lease: Lease) -> None:
+    """Every page that is still open for releases of these services is resolved: users are on a good release again. So
+    are those about refused runs that asked for what ``lease`` has done."""
+    found = await asyncio.gather(*(open_incidents(env, service) for service in lease.services))
     keys = dict.fromkeys(key for of_one in found for key in of_one)
-    await asyncio.gather(*(notify(env, Resolution(key=key)) for key in keys))
+    ended: list[Awaitable[object]] = [notify(env, Resolution(key=key)) for key in keys]
+    if isinstance(lease, HotfixLease | RollbackLease):
+        ended.append(end_refused(env, lease.request, lease.services))
+    await asyncio.gather(*ended)
+
+
+async def end_refused(
+    env: Environment, request: HotfixRequest | RollbackRequest, services: Collection[str] = ()
+) -> None:
+    """The pages about refused runs that asked for the same are resolved, and where a rollback has moved every service
+    (``services``) those about any rollback: what another one was refused for may last."""
+    is_hotfix = isinstance(request, HotfixRequest)
+    flow, field = ("hotfix", "version") if is_hotfix else ("rollback", "to")
+    is_whole = not is_hotfix and set(env.service_names) <= set(services)
+    refused = await refused_before(env, flow) if env.is_production else {}
+    same = [run for run, asked in refused.items() if is_whole or asked.get(field, "") == getattr(request, field)]
+    pages_of = (not_started.refused_key(env.run_url(run)) for run in same)
+    await asyncio.gather(*(notify(env, Resolution(key=key)) for key in dict.fromkeys(pages_of)))
 
 
 async def notify_reverted(env: Environment, report: Report) -> None:

@@ -5,12 +5,19 @@ Nothing here can fail a release: what cannot be had is left out.
 
 import asyncio
 from collections.abc import Awaitable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from prefect import get_run_logger
+from prefect.client import orchestration
+from prefect.client.schemas import filters
+from prefect.client.schemas.sorting import FlowRunSort
 
+from blocks.clock import unix_s
 from blocks.environment import Environment
+from blocks.prefect_api import PREFECT_AWAY
 from playbook.errors import ReleaseError
 from playbook.incident.response import Signature, assignee, new_signatures
 from playbook.lease import change
@@ -20,6 +27,7 @@ from playbook.messages.facts import Ticket
 from playbook.messages.page import calls_of
 from playbook.messages.report import Report
 from playbook.messages.ticket import causes, findings, folded, log_commands, postmortem, rollback_ticket
+from playbook.release.outcome import ReleaseOutcome
 from playbook.release.version import is_version
 from tasks.checklist import secrets_state
 from tasks.each_service import settle
@@ -30,6 +38,8 @@ from tasks.retries import READ, TELL, WRITE, step
 TEMPLATE = Path(__file__).resolve().parent.parent / "docs" / "playbooks" / "postmortem-template.md"
 LOOK_S = 10
 """A ticket waits so long for a system that it quotes."""
+LATELY_S, REFUSED_MAX = 7 * 86_400.0, 20
+"""Pages about so many refused runs of so many seconds are looked at when what they asked for is done."""
 LINES = 100
 """The playbook's own limit for a look at the logs."""
 
@@ -123,3 +133,22 @@ async def _read_incidents(env: Environment, coordinator: str) -> tuple[str, ...]
 async def note_incident(env: Environment, coordinator: str, key: str) -> None:
     """The coordinator remembers that this incident is open. Its traffic and its lease stay as they are."""
     await ensure(env, coordinator, partial(change.to_note_incident, incident=key))
+
+
+async def refused_before(env: Environment, flow: str) -> dict[str, dict[str, Any]]:
+    """The request of each run of ``flow`` that was refused here lately, by the run's id; none where Prefect is away."""
+    refused = filters.FlowRunFilter(
+        tags=filters.FlowRunFilterTags(all_=[env.name, flow]),
+        state=filters.FlowRunFilterState(name=filters.FlowRunFilterStateName(any_=[ReleaseOutcome.REFUSED.value])),
+        end_time=filters.FlowRunFilterEndTime(after_=datetime.fromtimestamp(unix_s() - LATELY_S, UTC)),
+    )
+    try:
+        async with asyncio.timeout(LOOK_S), orchestration.get_client() as client:
+            found = await client.read_flow_runs(
+                flow_run_filter=refused, sort=FlowRunSort.END_TIME_DESC, limit=REFUSED_MAX
+            )
+    except (*PREFECT_AWAY, TimeoutError) as away:
+        get_run_logger().warning("pages about a refused %s stay open: %s", flow, away)
+        return {}
+    requests = {str(run.id): (run.parameters or {}).get("request") for run in found}
+    return {run_id: request for run_id, request in requests.items() if isinstance(request, dict)}

@@ -126,7 +126,7 @@ def not_started_page(outcome: FlowResult, environment: str, asked: Asked, run_ur
     if asked.severity is None or outcome.end is not ReleaseOutcome.REFUSED or outcome.is_request_wrong:
         return None
     return Page(
-        key=f"{run_of(run_url)}/refused",
+        key=refused_key(run_url),
         severity=asked.severity,
         calls=(Call(asked.severity.value), *((Call.SECURITY,) if asked.is_security else ())),
         summary=f"{environment.capitalize()} {asked.what} was refused: {outcome.why}"[:SUMMARY_MAX],
@@ -139,6 +139,11 @@ def not_started_page(outcome: FlowResult, environment: str, asked: Asked, run_ur
             "run": run_url,
         },
     )
+
+
+def refused_key(run_url: str) -> str:
+    """The key of the page about a refused run."""
+    return f"{run_of(run_url)}/refused"
 
 
 def flight_check_failed(environment: str, message: str, run_url: str) -> Message:

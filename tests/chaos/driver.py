@@ -121,6 +121,7 @@ class TestEnvironment:
         context.run(PROCESS.set, process)
         self.server.runs[process.flow_run_id] = Running()
         self.server.flows[process.flow_run_id] = flow.name, parameters.get("environment", "production")
+        self.server.parameters[process.flow_run_id] = flow.serialize_parameters(parameters)
         work = asyncio.get_running_loop().create_task(_nothing(), context=context)
         run = Run(process, work, started=(flow, parameters), flow_run=flow_run)
         run.task = asyncio.get_running_loop().create_task(self._carry_out(run, flow, parameters), context=context)

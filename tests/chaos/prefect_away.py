@@ -52,6 +52,7 @@ class Server:
     runs: dict[str, State[Any]] = field(default_factory=dict)
     flows: dict[str, tuple[str, str]] = field(default_factory=dict)
     """run -> its flow, and the environment that its deployment is named after"""
+    parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
     artifacts: dict[str, list[str]] = field(default_factory=dict)
     variables: dict[str, Any] = field(default_factory=dict)
     started: dict[str, Started] = field(default_factory=dict)
@@ -77,6 +78,7 @@ class Server:
         for kept in (
             self.runs,
             self.flows,
+            self.parameters,
             self.artifacts,
             self.variables,
             self.started,
@@ -175,6 +177,17 @@ class Server:
             return SimpleNamespace(id=flow_run_id, state=state, flow_id=flow, deployment_id=where)
 
         return await self._carry("read flow run", str(flow_run_id), found)
+
+    async def read_flow_runs(self, flow_run_filter: Any, **_: Any) -> list[Any]:
+        """As the client's, for runs of one environment and flow, by their tags, that ended in a named state."""
+        tags, names = flow_run_filter.tags.all_, flow_run_filter.state.name.any_
+
+        def found() -> list[Any]:
+            ended = [run for run, (flow, where) in self.flows.items() if {flow, where} == set(tags)]
+            named = [run for run in ended if self.runs[run].name in names]
+            return [SimpleNamespace(id=run, parameters=self.parameters[run]) for run in named]
+
+        return await self._carry("read flow runs", ",".join(tags), found)
 
     async def read_flow(self, flow_id: str) -> Any:
         """As the client's; its id is its name."""

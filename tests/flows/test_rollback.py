@@ -10,13 +10,14 @@ from cloud import Behaviour
 from driver import Run, TestEnvironment, play
 from fixture import NEW, OLD, QUICK, ROOT, SERVICES
 
+from flows.mitigate import mitigate
 from flows.rollback import rollback
 from playbook.checklist.items import Override, Topic
 from playbook.errors import Transient
 from playbook.incident.decision_matrix import Symptom
 from playbook.lease.record import Record
 from playbook.migration.plan import Migrations
-from playbook.release.request import RollbackRequest
+from playbook.release.request import Measure, MitigateRequest, RollbackRequest
 
 LEAD, BACKEND, FRONTEND = SERVICES
 NEXT = "v20251123-def456"
@@ -400,5 +401,51 @@ def test_two_people_who_ask_at_once_take_a_release_that_runs_back_once(gap_s: fl
         assert f"is held by release {NEW}" in late.message
         assert test_env.fixture.versions_served() == ALL_OLD
         assert not test_env.is_held("production")
+
+    play(scenario)
+
+
+def refusals(test_env: TestEnvironment) -> list[str]:
+    """The open pages about refused rollbacks."""
+    return [key for key in test_env.fixture.pagerduty.incidents if key.endswith("/refused")]
+
+
+@pytest.mark.parametrize("is_lost", [False, True], ids=["to its end", "finished by recovery"])
+def test_the_page_about_a_refused_rollback_is_over_once_it_succeeds(is_lost: bool) -> None:
+    """Also where the one that succeeds loses its process on the way."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        test_env.fixture.publish(NEW)
+        assert (await test_env.release()).end == "Promoted"
+        frozen = MitigateRequest(service=BACKEND, measure=Measure.SCALE, instances=9, reason="load", requested_by="ada")
+        await test_env.ended(test_env.start(mitigate, request=frozen, environment="production"))
+        assert [(await ask(test_env)).end for _ in range(2)] == ["Refused", "Refused"]
+        assert len(refusals(test_env)) == 2
+        restored = frozen.model_copy(update={"measure": Measure.RESTORE, "instances": None})
+        await test_env.ended(test_env.start(mitigate, request=restored, environment="production"))
+        assert len(refusals(test_env)) == 2, "users are where they were"
+        run = test_env.start(rollback, request=REQUEST, environment="production")
+        if is_lost:
+            await test_env.until(lambda: set(test_env.fixture.versions_served().values()) == {OLD})
+            run.process.die()
+            await test_env.recover()
+        await test_env.ended(run)
+        assert test_env.fixture.versions_served() == ALL_OLD
+        assert refusals(test_env) == []
+
+    play(scenario)
+
+
+def test_a_rollback_of_a_part_leaves_the_page_about_the_whole_open() -> None:
+    """What the other services were refused for may last."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        test_env.fixture.publish(NEW)
+        assert (await test_env.release()).end == "Promoted"
+        frozen = MitigateRequest(service=BACKEND, measure=Measure.SCALE, instances=9, reason="load", requested_by="ada")
+        await test_env.ended(test_env.start(mitigate, request=frozen, environment="production"))
+        assert (await ask(test_env)).end == "Refused"
+        assert (await ask(test_env, to=f"{FRONTEND}-00001-old")).end == "RolledBack"
+        assert len(refusals(test_env)) == 1
 
     play(scenario)
