@@ -41,6 +41,10 @@ class ServiceState(Frozen):
         """Good releases from before what serves now, the newest first."""
         return self.last_good if self.serving is None else self.last_good[self.last_good.index(self.serving) + 1 :]
 
+    def can_serve(self, good: Promotion) -> bool:
+        """Whether the revision of ``good`` is there and ready. Taken to be so where no revisions were read."""
+        return not self.revisions or any(one.name == good.revision and one.is_ready for one in self.revisions)
+
 
 class RollbackPlan(Frozen):
     """What is taken back, and the rollouts that do it. No rollouts: every service is there already."""
@@ -234,9 +238,11 @@ def _of_revision(found: Mapping[str, ServiceState], revision: str) -> dict[str, 
 
 
 def _known(found: Mapping[str, ServiceState]) -> str:
-    """Every release that is written down as good, each once."""
-    return ", ".join(dict.fromkeys(good.name for one in found.values() for good in one.last_good)) or "none"
+    """Every release that is written down as good and can serve wherever it is, each once."""
+    goods = [(one, good) for one in found.values() for good in one.last_good]
+    lost = {good.name for one, good in goods if not one.can_serve(good)}
+    return ", ".join(dict.fromkeys(good.name for _, good in goods if good.name not in lost)) or "none"
 
 
 def _names(found: ServiceState) -> str:
-    return ", ".join(good.name for good in found.older) or "none"
+    return ", ".join(good.name for good in found.older if found.can_serve(good)) or "none"

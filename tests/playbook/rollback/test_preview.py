@@ -2,7 +2,7 @@
 
 import pytest
 
-from playbook.errors import Refused
+from playbook.errors import BadRequest, Refused
 from playbook.lease.lease import ReleaseLease, ServiceRollout
 from playbook.lease.record import Record
 from playbook.release.promotion import Promotion
@@ -99,11 +99,23 @@ def test_what_is_taken_back_is_named_after_what_serves(found: list[ServiceState]
     assert plan_rollback({one.service: one for one in found}, to).version == version
 
 
-@pytest.mark.parametrize(("versions", "known"), [((C, B, A), f"known are {B}, {A}."), ((A,), "known are none.")])
-def test_a_revision_that_is_gone_is_refused_with_those_that_are_older(versions: tuple[str, ...], known: str) -> None:
-    """What a person may name instead."""
-    found = state("core", *versions, there=("core-cccccc",))
-    gone = {"core": found.model_copy(update={"revisions": ()})}
-    with pytest.raises(Refused, match="does not exist any more") as refused:
-        plan_rollback(gone, versions[-1])
-    assert known in str(refused.value)
+@pytest.mark.parametrize(
+    ("there", "to", "known"),
+    [
+        pytest.param((C, B), A, f"known are {B}.", id="the one that was named"),
+        pytest.param((C, A), B, f"known are {A}.", id="another one"),
+        pytest.param((C,), A, "known are none.", id="all"),
+        pytest.param((C, B), "v20250101-dddddd", f"known are {C}, {B}", id="a name that nothing has"),
+        pytest.param((C, B), "", f"known are {B}.", id="nothing is named"),
+    ],
+)
+def test_a_refusal_names_only_revisions_that_exist(there: tuple[str, ...], to: str, known: str) -> None:
+    """What a person may name instead: one that was deleted would be refused, too."""
+    versions = (C, B, A) if to else (C, A, B)
+    services = {
+        name: state(name, *versions, there=tuple(good(name, one).revision for one in there))
+        for name in ("core", "backend")
+    }
+    with pytest.raises((Refused, BadRequest), match=r"does not exist any more|is no release") as refused:
+        plan_rollback(services, to)
+    assert str(refused.value).count(known) == (1 if "is no release" in str(refused.value) else 2)
