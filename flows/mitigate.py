@@ -14,7 +14,13 @@ from tasks import status
 from tasks.announce import notify_mitigated, notify_not_started
 from tasks.asked import asked_flow
 from tasks.ending import ending
-from tasks.mitigation import check_maintenance_revision, mitigate_service, restore_service, watch_effect
+from tasks.mitigation import (
+    check_maintenance_revision,
+    has_measure,
+    mitigate_service,
+    restore_service,
+    watch_effect,
+)
 
 
 @asked_flow(
@@ -39,7 +45,14 @@ async def _mitigate(request: MitigateRequest, environment: str) -> FlowResult:
         raise BadRequest(problems)
     status.holds(env)
     if request.measure is Measure.RESTORE:
+        is_mitigated = await has_measure(env, request.service)
         snapshot = await restore_service(env, request.service)
+        if not is_mitigated:
+            return FlowResult(
+                end=ReleaseOutcome.PASSED,
+                message=f"There was nothing to restore: no measure is in force on {request.service}, which serves "
+                f"{snapshot.split}, {snapshot.scaling}. Nothing was written.",
+            )
     else:
         if request.measure is Measure.READ_ONLY:
             await check_maintenance_revision(env, request.service)

@@ -11,12 +11,13 @@ from playbook.errors import Overwritten, Refused
 from playbook.lease import mitigation
 from playbook.lease.change import Change
 from playbook.lease.lease import Decision, ReleaseLease, ServiceRollout
+from playbook.lease.record import Record
 from playbook.messages.watch import measure_of
 from playbook.release.request import Measure, MitigateRequest
 from playbook.release.traffic import Scaling, ServiceSnapshot, TrafficSplit
 from tasks.announce import begin_watch
 from tasks.ensure import ensure
-from tasks.retries import READ, REVERT
+from tasks.retries import READ, REVERT, step
 
 
 @task(name="check maintenance revision", task_run_name="check maintenance revision", **READ)
@@ -36,14 +37,14 @@ async def mitigate_service(env: Environment, request: MitigateRequest) -> Servic
     """
     service, at_s = env.service(request.service), unix_s()
     is_scaling = request.measure is Measure.SCALE
-    step = partial(
+    measure = partial(
         mitigation.to_mitigate,
         request=request,
         split=None if is_scaling else TrafficSplit.all_to(service.maintenance_revision),
         scaling=Scaling(manual=request.instances) if is_scaling else None,
         at_s=at_s,
     )
-    snapshot = await _measured(env, service.name, step, at_s)
+    snapshot = await _measured(env, service.name, measure, at_s)
     get_run_logger().info("%s serves %s with %s", service.name, snapshot.served, snapshot.scaling)
     return snapshot
 
@@ -73,6 +74,12 @@ async def watch_effect(env: Environment, request: MitigateRequest, snapshot: Ser
         deadline_s=now_s + env.policy.watch_s,
     )
     await begin_watch(env, lease, measure_of(request))
+
+
+@step("measure in force", **READ)
+async def has_measure(env: Environment, service: str) -> bool:
+    """Whether a measure is in force on the service."""
+    return Record.read(await env.cloud_run.snapshot(service)).mitigation is not None
 
 
 @task(name="restore", task_run_name="restore {service}", **REVERT)
