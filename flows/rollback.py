@@ -21,7 +21,7 @@ from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import RollbackRequest
 from playbook.release.version import VERSION, version_of
 from playbook.rollback import unrecorded
-from playbook.rollback.plan import RollbackPlan, check_free, plan_rollback
+from playbook.rollback.plan import RollbackPlan, check_free, left_out, plan_rollback
 from tasks.announce import end_refused, notify_not_started, notify_set_aside
 from tasks.asked import asked_flow
 from tasks.each_service import settle
@@ -33,7 +33,7 @@ from tasks.migration.schema import check_schema
 from tasks.notify import notify
 from tasks.report import note, open_report
 from tasks.retries import REVERT
-from tasks.rollback import Found, find_revisions, list_revisions, move_users
+from tasks.rollback import Found, find_revisions, left_out_words, list_revisions, move_users
 from tasks.run_name import TOOK_BACK, name_run
 from tasks.start import requested_at_s
 from tasks.validation import smoke_test
@@ -96,21 +96,25 @@ async def go_back(env: Environment, request: RollbackRequest) -> FlowResult:
     check_free(found.services, plan)
     snapshots = (one.snapshot for one in found.services.values())
     lease = rollback_lease(plan.version, plan.rollouts, request, snapshots, holder(env, requested_at_s()))
-    shown = asyncio.ensure_future(show_plan(env, lease, plan))  # side by side with the first write
+    gone = left_out(found.services, plan, request.to)
+    shown = asyncio.ensure_future(show_plan(env, lease, plan, gone))  # side by side with the first write
     try:
         await acquire.with_options(**REVERT)(env, lease)
     finally:
         report = await shown
     async with with_heartbeat(env, lease):
         done = await carry_out(env, report)
-    return await without(env, aside, done.model_copy(update={"message": done.message + plan.left}))
+    return await without(env, aside, done.model_copy(update={"message": done.message + report.left}))
 
 
-async def show_plan(env: Environment, lease: RollbackLease, plan: RollbackPlan) -> Report:
-    """The run is called after where it goes, and has its page."""
+async def show_plan(env: Environment, lease: RollbackLease, plan: RollbackPlan, gone: tuple[str, ...]) -> Report:
+    """The run is called after where it goes, and has its page, which says what stays: also of the services that are
+    ``gone`` from the environment's file."""
     back_to = ", ".join(dict.fromkeys(one.back_to.name for one in plan.rollouts if one.back_to))
     await name_run(f"roll back {env.name} from {plan.version} to {back_to}", plan.version, back_to)
-    return await note(await open_report(env, lease), f"planned: {plan.version} is taken back")
+    left = plan.left + await left_out_words(env, gone, plan.version)
+    report = (await open_report(env, lease)).model_copy(update={"left": left})
+    return await note(report, f"planned: {plan.version} is taken back{'.' if left else ''}{left}")
 
 
 async def go_back_unrecorded(env: Environment, request: RollbackRequest, problem: str) -> FlowResult:

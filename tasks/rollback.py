@@ -1,19 +1,24 @@
 """The step of a rollback that no release has: what there is to go back to."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from prefect import get_run_logger, task
 
 from blocks.environment import Environment
+from playbook.errors import Gone, ReleaseError
 from playbook.lease.record import Unreadable
 from playbook.release.traffic import Revision
 from playbook.rollback import unrecorded
-from playbook.rollback.plan import ServiceState
+from playbook.rollback.plan import ServiceState, stays
 from tasks.each_service import read_services, settle_reads, unread
 from tasks.ensure import ensure
 from tasks.retries import READ, REVERT, step
+
+LOOK_S = 3
+"""A look at a service that is not moved may take so long."""
 
 
 class Found(NamedTuple):
@@ -37,6 +42,22 @@ async def find_revisions(env: Environment) -> Found:
         for service, revisions in listed.items()
     }
     return Found(services, (*found.aside, *unread(failures)))
+
+
+async def left_out_words(env: Environment, names: Sequence[str], version: str) -> str:
+    """What is said of services that were taken out of the environment's file; empty where all serve something else, or
+    were deleted. Users of the others wait: each is asked once."""
+
+    async def said(name: str) -> str:
+        try:
+            async with asyncio.timeout(LOOK_S):
+                return stays(await env.cloud_run.snapshot(name), version, env.gcloud_flags)
+        except Gone:
+            return ""
+        except (ReleaseError, TimeoutError) as away:
+            return f"{name} is no longer in {env.name}'s file and stays as it is; it could not be read: {away}"
+
+    return "".join(f" {words}" for words in await asyncio.gather(*map(said, names)) if words)
 
 
 @step("list revisions", **READ)

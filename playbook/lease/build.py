@@ -141,7 +141,7 @@ def rollback_rollout(snapshot: ServiceSnapshot, good: Promotion, revisions: Iter
         service=snapshot.service,
         from_revision=snapshot.pinned.main,
         to_revision=good.revision,
-        back_to=good.model_copy(update={"digest": digest_of(image)}),
+        back_to=good.model_copy(update={"digest": digest_of(image), "services": ()}),
         image=image,
         **_as_found(snapshot),
     )
@@ -164,7 +164,7 @@ def migration_rollout(snapshot: ServiceSnapshot, good: Promotion, revisions: Ite
         service=snapshot.service,
         from_revision=was_serving,
         to_revision=good.revision,
-        back_to=None if good.revision == was_serving else good,
+        back_to=None if good.revision == was_serving else good.model_copy(update={"services": ()}),
         image=revision.image,
         **fields,
     )

@@ -338,7 +338,13 @@ def to_release_lease(snapshot: ServiceSnapshot, lease: Lease, now_s: float) -> C
     left, is_so = record.released(), snapshot.pinned.moves_like(lease.target(rollout))
     if lease.decision is Decision.PROMOTE:
         digest = digest_of(rollout.image)
-        new = Promotion(release=lease.version, revision=rollout.to_revision, digest=digest, promoted_at_s=now_s)
+        new = Promotion(
+            release=lease.version,
+            revision=rollout.to_revision,
+            digest=digest,
+            promoted_at_s=now_s,
+            services=lease.services,
+        )
         left = left.promoted(new, before=rollout.from_revision).model_copy(update={"incidents": ()}) if is_so else left
     elif rollout.back_to is not None and is_so:
         back = rollout.back_to.model_copy(update={"promoted_at_s": now_s, "is_return": True})

@@ -83,6 +83,7 @@ def rolled_back(report: Report) -> Message:
             f"Reason: {lease.reason}",
             f"Action: Rolled back {lease.version} to {stable_names(lease)} ({which(lease)} stable)",
             f"Impact: {impact(report)}",
+            *((f"Left:{report.left}",) if report.left else ()),
             *overridden(lease.overrides),
             f"Next Steps: {next_steps(report)}",
         )

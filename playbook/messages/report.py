@@ -33,6 +33,7 @@ class Report(Frozen):
     notes: tuple[Note, ...] = ()
     outcome: FlowResult | None = None
     changes: str = Field("", description="what is in the release, in the words of who asked for it")
+    left: str = Field("", description="what is said of the services that a rollback leaves as they are")
     has_staging: bool = Field(False, description="whether another environment had it first")
     bake_s: float = Field(0.0, description="seconds of the canary phase, without extensions; 0: there is none")
     links: dict[str, str] = Field(default_factory=dict, description="name -> URL, in the order they are shown")

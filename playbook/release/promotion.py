@@ -19,6 +19,8 @@ class Promotion(Frozen):
     promoted_at_s: float = Field(ge=0, le=1e11, allow_inf_nan=False)
     is_return: bool = Field(False, description="users came back to it by a rollback")
 
+    services: tuple[Name, ...] = Field((), description="all that the release was of; empty where that is not recorded")
+
     @property
     def name(self) -> str:
         """What people call it: the version, or the revision of a release that is older than our records."""

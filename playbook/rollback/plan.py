@@ -10,10 +10,14 @@ from playbook.lease.build import rollback_rollout
 from playbook.lease.change import check_not_held
 from playbook.lease.lease import ServiceRollout
 from playbook.lease.record import Aside, Record, Unreadable
+from playbook.messages.escape import shell
 from playbook.release.plan import made_for
 from playbook.release.promotion import Promotion
 from playbook.release.traffic import Revision, ServiceSnapshot, TrafficSplit
 from playbook.release.version import VERSION
+
+LEFT_MAX = 10
+"""So many services that were taken out of the file are looked at."""
 
 
 class ServiceState(Frozen):
@@ -222,6 +226,37 @@ def check_free(found: Mapping[str, ServiceState], plan: RollbackPlan) -> None:
         lease = Record.read(one.snapshot).lease
         if name in moved or (lease is not None and moved & set(lease.services)):
             check_not_held(one.snapshot, plan.version)
+
+
+def left_out(found: Mapping[str, ServiceState], plan: RollbackPlan, to: str = "") -> tuple[str, ...]:
+    """The services that what is taken back was of, and that the environment's file no longer has. None where ``to``
+    names revisions: what it does not name is left on purpose."""
+    if not all(map(VERSION.fullmatch, to.replace(",", " ").split())):
+        return ()
+    serving = (found[one.service].serving for one in plan.rollouts)
+    of_it = (name for good in serving if good and good.release == plan.version for name in good.services)
+    return tuple(name for name in dict.fromkeys(of_it) if name not in found)[:LEFT_MAX]
+
+
+def stays(snapshot: ServiceSnapshot, version: str, place: str) -> str:
+    """That a service which was taken out of the file stays on ``version``, and the command that moves it; empty where
+    it serves something else by now. ``place``: gcloud's flags."""
+    name, record = snapshot.service, Record.of(snapshot)
+    state = ServiceState(snapshot=snapshot, revisions=())
+    if isinstance(record, Unreadable):
+        return f"{name} is no longer in the environment's file, so it stays as it is. {record}"
+    if state.serving is None or state.serving.release != version:
+        return ""
+    where = f"{shell(name)} {place}"
+    command = (
+        f"gcloud run services update-traffic {where} --to-revisions={shell(state.older[0].revision)}=100"
+        if state.older
+        else f"gcloud run revisions list --service={where}"
+    )
+    return (
+        f"{name} is no longer in the environment's file, so it stays on {state.serving.revision} ({version}). "
+        f"To take it back: {command}"
+    )
 
 
 def _of_release(found: Mapping[str, ServiceState], version: str) -> dict[str, Promotion]:

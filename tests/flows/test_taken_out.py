@@ -10,8 +10,10 @@ from flows.rollback import rollback
 from playbook.incident.decision_matrix import Symptom
 from playbook.lease.record import Record
 from playbook.release.request import RollbackRequest, StandDown
+from playbook.release.traffic import TrafficSplit
 
 COORDINATOR, BACKEND, FRONTEND = SERVICES
+NEXT = "v20251123-def456"
 
 
 async def baking(test_env: TestEnvironment) -> Run:
@@ -86,5 +88,55 @@ def test_a_release_is_stood_down_although_a_participant_was_deleted() -> None:
         await test_env.ended(run)
         assert run.end == "Interrupted"
         assert not test_env.is_held("production")
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("to", ["", NEW, BACKEND])
+def test_a_rollback_names_a_service_that_was_taken_out_after_the_promotion(to: str) -> None:
+    """It is none of this environment any more, so it is not moved: people read where it stays, and the command that
+    moves it. Where they named one revision, they know what they left."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        for version in (NEW, NEXT):
+            test_env.fixture.publish(version)
+            assert (await test_env.release(version)).end == "Promoted"
+        before = {name: Record.read(test_env.fixture.production.read(name)).last_good[1].revision for name in SERVICES}
+        take_out(test_env, FRONTEND)
+        asked = RollbackRequest(
+            symptom=Symptom.ERRORS_ABOVE_MAX, reason="checkout fails", requested_by="Ada", to=before.get(to, to)
+        )
+        back = test_env.start(rollback, request=asked, environment="production")
+        await test_env.ended(back)
+        assert back.end == "RolledBack", back.message
+        where = test_env.fixture.environments["production"].gcloud_flags
+        command = f"gcloud run services update-traffic {FRONTEND} {where} --to-revisions={before[FRONTEND]}=100"
+        is_named = to != BACKEND
+        assert (f"{FRONTEND} is no longer in the environment's file, so it stays on" in back.message) == is_named
+        assert (command in back.message) == is_named
+        (said,) = [one.text for one in test_env.fixture.slack.said if "ROLLBACK EXECUTED" in one.text]
+        assert (command in said) == is_named
+        assert any(command in page for pages in test_env.server.artifacts.values() for page in pages) == is_named
+        assert test_env.fixture.versions_served()[FRONTEND] == NEXT
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("is_deleted", [True, False], ids=["deleted", "moved by hand"])
+def test_a_rollback_says_nothing_of_a_service_that_was_taken_out_and_does_not_serve_it(is_deleted: bool) -> None:
+    """There is nothing left to take back."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        test_env.fixture.publish(NEW)
+        assert (await test_env.release()).end == "Promoted"
+        take_out(test_env, FRONTEND)
+        if is_deleted:
+            del test_env.fixture.production.services[FRONTEND]
+        else:
+            await test_env.out_of_band(FRONTEND, TrafficSplit.all_to(f"{FRONTEND}-00001-old"))
+        asked = RollbackRequest(symptom=Symptom.ERRORS_ABOVE_MAX, reason="checkout fails", requested_by="Ada")
+        back = test_env.start(rollback, request=asked, environment="production")
+        await test_env.ended(back)
+        assert (back.end, FRONTEND in back.message) == ("RolledBack", False)
 
     play(scenario)
