@@ -13,6 +13,7 @@ from playbook.lease.lease import MigrationLease, ServiceRollout
 from playbook.lease.record import Record
 from playbook.migration.plan import Migration, code_problem
 from playbook.migration.progress import progress_of, with_progress
+from playbook.release.plan import name_of_try
 from playbook.release.promotion import Promotion
 from playbook.release.traffic import Scaling, ServiceSnapshot, TrafficSplit
 from playbook.rollback.plan import ServiceState
@@ -125,9 +126,10 @@ def to_repoint(snapshot: ServiceSnapshot, lease: MigrationLease, base: str) -> C
 
 def repointed(lease: MigrationLease) -> MigrationLease:
     """The same lease, whose services are opened again with copies that read the restored database."""
-    suffix = lease.release_id.rsplit("-", 1)[-1]
     bases = {rollout.service: rollout.to_revision for rollout in lease.rollouts}
-    rollouts = tuple(_copied(rollout, f"{rollout.service}-restored-{suffix}") for rollout in lease.rollouts)
+    rollouts = tuple(
+        _copied(rollout, name_of_try(rollout.service, "restored", lease.release_id)) for rollout in lease.rollouts
+    )
     return with_progress(lease.model_copy(update={"rollouts": rollouts}), bases=bases)
 
 

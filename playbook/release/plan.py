@@ -51,9 +51,13 @@ def was_taken_back(record: Record, version: str) -> bool:
 
 def revision_name(service: str, version: Version, release: str) -> str:
     """``ethixai-backend-abc123-1f2e3d``: service, commit, and the try, so that a name is never used twice."""
+    return name_of_try(service, version.commit[:12], release)
+
+
+def name_of_try(service: str, what: str, release: str) -> str:
+    """A revision's name for one try of a release, cut in ``what``: Cloud Run takes `REVISION_NAME_MAX` characters."""
     suffix = release.rsplit("-", 1)[-1]
-    commit_max = REVISION_NAME_MAX - len(service) - len(suffix) - 2
-    return f"{service}-{version.commit[: min(commit_max, 12)]}-{suffix}"
+    return f"{service}-{what[: REVISION_NAME_MAX - len(service) - len(suffix) - 2]}-{suffix}"
 
 
 def commit_of(service: str, revision: str) -> str:

@@ -263,6 +263,15 @@ def test_the_copies_that_read_the_restored_database_are_noted_with_what_they_cop
     assert ours.target(ours.rollout("s")) == TrafficSplit.all_to("s-restored-abcdef", {"theirs": OLD})
 
 
+@pytest.mark.parametrize(("length", "middle"), [(47, "restored"), (49, "restor")])
+def test_a_copy_of_a_service_with_a_long_name_has_a_name_that_cloud_run_takes(length: int, middle: str) -> None:
+    """63 characters, which begin with the service's name: refused, it would halt with writes off."""
+    name = "s" * length
+    rollouts = (CLAIM.rollouts[0].model_copy(update={"service": name}),)
+    copy = repointed(CLAIM.model_copy(update={"rollouts": rollouts})).rollouts[0].to_revision
+    assert (copy, len(copy) <= 63) == (f"{name}-{middle}-abcdef", True)
+
+
 def test_a_copy_that_is_still_starting_is_waited_for() -> None:
     """Its name is taken already: deployed again it would be a conflict, and the rollback would halt for nothing."""
     ours = repointed(CLAIM)
