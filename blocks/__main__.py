@@ -20,6 +20,7 @@ from prefect.settings import get_current_settings
 import blocks
 from blocks import Environment, files, forms, rules
 from blocks.adopt import adopt
+from blocks.moved import held_at_old_place
 from blocks.prefect_api import HINT, PREFECT_AWAY, what_came
 from blocks.production_check import production_check
 from blocks.server_notices import remove_notices
@@ -173,6 +174,9 @@ async def _apply(environments: list[Environment]) -> int:
                 block: type[Block] = getattr(blocks, name)
                 await block.aregister_type_and_schema()
                 _say(sys.stdout, f"registered {block.get_block_type_name()}")
+            if stopped := [f"{one.name}: {why}" for one in environments if (why := await held_at_old_place(one))]:
+                _say(sys.stderr, *stopped)
+                return 1
             for environment in environments:
                 await environment.asave(environment.name, overwrite=True)
                 services = ", ".join(environment.service_names)

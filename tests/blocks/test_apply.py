@@ -11,7 +11,9 @@ from typing import Any
 
 import httpx
 import pytest
+from prefect import flow, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Completed, Running
 
 import blocks
 from blocks import Environment
@@ -156,6 +158,31 @@ def test_applying_again_overwrites(applied: Done, server: Server, file: Path, tm
     )
     assert apply(file).status == 0  # as the tests after this one expect it
     assert "C0RELEASES2" in shown.text
+
+
+async def test_the_services_stay_where_a_release_under_way_holds_them(
+    applied: Done, server: Server, file: Path, tmp_path: Path
+) -> None:
+    """Recovery and rollback would look at the new place, where there is no lease. Once it has ended they may move."""
+    moved, text = tmp_path / "moved.toml", await asyncio.to_thread(file.read_text)
+    await asyncio.to_thread(moved.write_text, re.sub(r'(?m)^region = ".*"', 'region = "europe-west1"', text))
+    before = (await Environment.open("production")).gcloud_flags
+
+    @flow(name="release")
+    async def under_way() -> None:
+        """As the release."""
+
+    async with get_client() as client:
+        run = await client.create_flow_run(under_way, name="release v1", tags=["production"], state=Running())
+        refused = await asyncio.to_thread(apply, moved)
+        assert (refused.status, "these runs may hold some of them: release v1." in refused.said) == (1, True)
+        assert f"move from {before} to " in refused.said
+        assert (await Environment.open("production")).gcloud_flags == before
+        assert (await asyncio.to_thread(apply, file)).status == 0, "the same place"
+        await client.set_flow_run_state(run.id, Completed(), force=True)
+    assert (await asyncio.to_thread(apply, moved)).status == 0
+    assert (await Environment.open("production")).cloud_run.region == "europe-west1"
+    assert (await asyncio.to_thread(apply, file)).status == 0  # as the tests after this one expect it
 
 
 async def test_an_environment_that_was_never_applied_is_named(server: Server) -> None:
