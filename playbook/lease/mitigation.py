@@ -4,7 +4,7 @@ from playbook.errors import Held
 from playbook.lease.change import Change, keep_tags
 from playbook.lease.record import Mitigation, Record
 from playbook.release.request import MitigateRequest
-from playbook.release.traffic import Scaling, ServiceSnapshot, TrafficSplit
+from playbook.release.traffic import Scaling, ServiceSnapshot, TrafficSplit, is_our_tag
 
 
 def to_mitigate(
@@ -41,14 +41,17 @@ def to_mitigate(
 def to_restore(snapshot: ServiceSnapshot) -> Change | None:
     """The service is as it was before the first measure; None where there is none in force.
 
+    Other people's tags stay as they are now. Where users are as they were, traffic is not touched: LATEST stays so.
     Raises: Held where a release or a migration rollback has the service, which would be opened while it works on it.
     """
     record = _unheld(snapshot)
     if record.mitigation is None:
         return None
+    before = record.mitigation.split
+    ours = {tag: revision for tag, revision in before.tags.items() if is_our_tag(tag, revision)}
     return Change(
         record=record.model_copy(update={"mitigation": None}),
-        split=record.mitigation.split,
+        split=None if snapshot.pinned.moves_like(before) else keep_tags(snapshot, before, ours),
         scaling=record.mitigation.scaling,
     )
 

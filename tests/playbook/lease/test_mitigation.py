@@ -9,7 +9,7 @@ from playbook.lease.lease import ReleaseLease, ServiceRollout
 from playbook.lease.mitigation import to_mitigate, to_restore
 from playbook.lease.record import Participant, Record
 from playbook.release.request import Measure, MitigateRequest
-from playbook.release.traffic import Scaling, ServiceSnapshot, TrafficSplit
+from playbook.release.traffic import LATEST, Scaling, ServiceSnapshot, TrafficSplit
 
 SERVICE = "ethixai-backend"
 SPLIT, SCALING = TrafficSplit.all_to("backend-3", {"theirs": "backend-1"}), Scaling(min_instances=3, max_instances=13)
@@ -55,6 +55,23 @@ def test_a_second_measure_keeps_the_way_back_of_the_first() -> None:
     both = after(after(FOUND, read_only()), scaled(after(FOUND, read_only())))
     restored = after(both, to_restore(both))
     assert (restored.split, restored.scaling) == (SPLIT, SCALING)
+
+
+def test_a_restore_leaves_other_peoples_tags_as_they_are_now() -> None:
+    """One that was removed meanwhile may be on a revision that is gone, and one that was added is a preview."""
+    mitigated = after(FOUND, read_only())
+    changed = mitigated.split.without_tags("theirs").with_tag("pr-12", "backend-4")
+    mitigated = mitigated.model_copy(update={"split": changed, "served": changed})
+    restored = after(mitigated, to_restore(mitigated))
+    assert (restored.split.percent, restored.split.tags) == (SPLIT.percent, {"pr-12": "backend-4"})
+
+
+def test_a_restore_of_the_scaling_alone_leaves_latest_in_its_place() -> None:
+    """Pinned to a revision, the next deployment of its owner would get no user."""
+    found = FOUND.model_copy(update={"split": TrafficSplit.all_to(LATEST), "latest_ready": "backend-3"})
+    mitigated = after(found, scaled(found))
+    restored = after(mitigated, to_restore(mitigated))
+    assert (restored.split, restored.scaling) == (found.split, SCALING)
 
 
 def test_what_is_held_is_not_opened_under_its_hands() -> None:
