@@ -38,6 +38,8 @@ from tasks.run_name import TOOK_BACK, name_run
 from tasks.start import requested_at_s
 from tasks.validation import smoke_test
 
+acquire_patiently = acquire.with_options(**REVERT)
+
 
 @asked_flow(name="rollback", flow_run_name="roll back {environment}", audience=Audience.INCIDENTS)
 async def rollback(request: RollbackRequest, environment: str = "production") -> State[None]:
@@ -99,7 +101,7 @@ async def go_back(env: Environment, request: RollbackRequest) -> FlowResult:
     gone = left_out(found.services, plan, request.to)
     shown = asyncio.ensure_future(show_plan(env, lease, plan, gone))  # side by side with the first write
     try:
-        await acquire.with_options(**REVERT)(env, lease)
+        await acquire_patiently(env, lease)
     finally:
         report = await shown
     async with with_heartbeat(env, lease):

@@ -55,6 +55,34 @@ def test_no_run_has_to_import_or_to_complete_a_model() -> None:
     subprocess.run([sys.executable, "-c", COMPLETE], check=True, timeout=120)
 
 
+BESIDE = """
+import asyncio, uuid
+from prefect.events import related
+from prefect.utilities import engine
+from prefect import flow_engine, task_engine
+from prefect._flow_run_suspension import FlowRunSuspensionRequest
+from worker.warm import import_all
+import_all()
+class Environment(list):
+    def __iter__(self):
+        raise AssertionError("its parts were walked through")
+argument = Environment()
+assert engine.collect_task_run_inputs_sync(argument) == set()
+assert task_engine.visit_collection(argument, visit_fn=print, return_data=True) is argument
+ask = related._get_and_cache_related_object
+assert asyncio.run(ask(kind="flow", role="flow", client_method=None, obj_id=uuid.uuid4(), cache={})) == {}
+with flow_engine.observe_flow_run_suspension(uuid.uuid4(), FlowRunSuspensionRequest()):
+    print("began")
+"""
+
+
+def test_a_run_waits_for_nothing_that_its_first_act_does_not_need() -> None:
+    """Prefect's server is not there: a run that waited until it is watched would never begin."""
+    environ = os.environ | ENVIRONMENT | {"PREFECT_API_URL": "http://127.0.0.1:1/api"}
+    done = subprocess.run([sys.executable, "-c", BESIDE], env=environ, check=True, timeout=120, capture_output=True)
+    assert done.stdout.decode() == "began\n"
+
+
 SETTINGS = """
 from types import SimpleNamespace
 from worker.bound import BoundConfiguration
