@@ -22,7 +22,7 @@ from playbook.migration.messages import ask_down, ask_several, asking_before, cl
 from playbook.migration.plan import MigrationRequest, RollbackPlan, Way
 from playbook.migration.progress import gone_on, progress_of, with_progress
 from playbook.release.outcome import FlowResult, ReleaseOutcome
-from tasks.announce import notify_not_started, this_run
+from tasks.announce import end_refused, notify_not_started, this_run
 from tasks.asked import asked_flow
 from tasks.ending import ending
 from tasks.halt import closed_services, notify_stopped
@@ -223,6 +223,7 @@ async def complete(env: Environment, lease: MigrationLease, lines: tuple[str, ..
     await show(env, lease, lines, outcome.message)
     await notify(env, done(lease, env.name))
     await notify(env, Resolution(key=lease.release_id))
+    await end_refused(env, "migration-rollback", "migration", "", lease.migration)
     for service in reversed(lease.services):
         await end_at(env, lease, service)
     return outcome

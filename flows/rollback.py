@@ -73,7 +73,7 @@ async def _rollback(request: RollbackRequest, environment: str) -> FlowResult:
         ids = [outcome.release_id for outcome in taken_back]
         await name_run(f"take {', '.join(ids)} back in {env.name}", *map(version_of, ids), TOOK_BACK)
         if is_well:
-            await end_refused(env, request)
+            await end_refused(env, "rollback", "to", request.to)
         return FlowResult(
             end=ReleaseOutcome.ROLLED_BACK if is_well else ReleaseOutcome.UNFIT,
             message=" ".join(words),
@@ -93,7 +93,7 @@ async def go_back(env: Environment, request: RollbackRequest) -> FlowResult:
             message=f"Nothing moved: {env.name} serves {request.to or 'what it would go back to'} already.{plan.left}",
         )
         if not aside:
-            await end_refused(env, request)
+            await end_refused(env, "rollback", "to", request.to)
         return await without(env, aside, done)
     check_free(found.services, plan)
     snapshots = (one.snapshot for one in found.services.values())

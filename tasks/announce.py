@@ -1,7 +1,7 @@
 """What people are told of a release, and who: one function for each occasion that takes more than a message."""
 
 import asyncio
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
 from prefect import events, get_run_logger, runtime
 
@@ -27,7 +27,7 @@ from playbook.messages.watch import watch_of
 from playbook.messages.words import stable_names
 from playbook.release.outcome import FlowResult
 from playbook.release.plan import Order
-from playbook.release.request import HotfixRequest, MitigateRequest, RollbackRequest
+from playbook.release.request import MitigateRequest
 from playbook.release.version import VERSION
 from playbook.text import clean
 from tasks.incident import incident_ticket, note_incident, open_incidents, refused_before
@@ -175,21 +175,20 @@ async def end_incidents(env: Environment, lease: Lease) -> None:
     found = await asyncio.gather(*(open_incidents(env, service) for service in lease.services))
     keys = dict.fromkeys(key for of_one in found for key in of_one)
     ended: list[Awaitable[object]] = [notify(env, Resolution(key=key)) for key in keys]
-    if isinstance(lease, HotfixLease | RollbackLease):
-        ended.append(end_refused(env, lease.request, lease.services))
+    match lease:
+        case HotfixLease():
+            ended.append(end_refused(env, "hotfix", "version", lease.version))
+        case RollbackLease():
+            is_whole = set(env.service_names) <= set(lease.services)
+            ended.append(end_refused(env, "rollback", "to", *(() if is_whole else (lease.request.to,))))
     await asyncio.gather(*ended)
 
 
-async def end_refused(
-    env: Environment, request: HotfixRequest | RollbackRequest, services: Collection[str] = ()
-) -> None:
-    """The pages about refused runs that asked for the same are resolved, and where a rollback has moved every service
-    (``services``) those about any rollback: what another one was refused for may last."""
-    is_hotfix = isinstance(request, HotfixRequest)
-    flow, field = ("hotfix", "version") if is_hotfix else ("rollback", "to")
-    is_whole = not is_hotfix and set(env.service_names) <= set(services)
+async def end_refused(env: Environment, flow: str, field: str, *done: str) -> None:
+    """The pages about refused runs of ``flow`` are resolved where the ``field`` of their request is one of ``done``
+    (none: whatever it is). What another one was refused for may last."""
     refused = await refused_before(env, flow) if env.is_production else {}
-    same = [run for run, asked in refused.items() if is_whole or asked.get(field, "") == getattr(request, field)]
+    same = [run for run, asked in refused.items() if not done or asked.get(field, "") in done]
     pages_of = (not_started.refused_key(env.run_url(run)) for run in same)
     await asyncio.gather(*(notify(env, Resolution(key=key)) for key in dict.fromkeys(pages_of)))
 

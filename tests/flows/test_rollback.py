@@ -9,6 +9,7 @@ import pytest
 from cloud import Behaviour
 from driver import Run, TestEnvironment, play
 from fixture import NEW, OLD, QUICK, ROOT, SERVICES
+from migration_rollbacks import Down
 
 from flows.mitigate import mitigate
 from flows.rollback import rollback
@@ -447,5 +448,29 @@ def test_a_rollback_of_a_part_leaves_the_page_about_the_whole_open() -> None:
         assert (await ask(test_env)).end == "Refused"
         assert (await ask(test_env, to=f"{FRONTEND}-00001-old")).end == "RolledBack"
         assert len(refusals(test_env)) == 1
+
+    play(scenario)
+
+
+def test_a_rollback_and_a_migration_rollback_share_no_service_and_no_page_stays() -> None:
+    """The one that comes second is refused, whichever it is, and its page is over once it was asked for again."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        undo = Down("undo")
+        await undo.prepare(test_env)
+        flow, request = undo.asked()
+        back = test_env.start(rollback, request=REQUEST, environment="production")
+        early = test_env.start(flow, request=request, environment="production")
+        await test_env.ended(back, early)
+        assert (back.end, early.end) == ("RolledBack", "Refused")
+        assert f"{BACKEND} is held by release rollback-of-" in early.message
+        assert len(refusals(test_env)) == 1
+        again = test_env.start(flow, request=request, environment="production")
+        await test_env.until(lambda: test_env.is_held("production"))
+        late = test_env.start(rollback, request=REQUEST, environment="production")
+        await test_env.ended(late, again)
+        assert (again.end, late.end) == ("RolledBack", "Refused")
+        assert refusals(test_env) == [f"production/{late.process.flow_run_id}/refused"]
+        assert not test_env.is_held("production")
 
     play(scenario)
