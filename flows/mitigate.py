@@ -11,7 +11,7 @@ from playbook.messages.not_started import asked_mitigation
 from playbook.release.outcome import FlowResult, ReleaseOutcome
 from playbook.release.request import Measure, MitigateRequest
 from tasks import status
-from tasks.announce import notify_mitigated, notify_not_started
+from tasks.announce import notify_mitigated, notify_not_started, notify_nothing_to_restore
 from tasks.asked import asked_flow
 from tasks.ending import ending
 from tasks.mitigation import (
@@ -48,11 +48,10 @@ async def _mitigate(request: MitigateRequest, environment: str) -> FlowResult:
         is_mitigated = await has_measure(env, request.service)
         snapshot = await restore_service(env, request.service)
         if not is_mitigated:
-            return FlowResult(
-                end=ReleaseOutcome.PASSED,
-                message=f"There was nothing to restore: no measure is in force on {request.service}, which serves "
-                f"{snapshot.split}, {snapshot.scaling}. Nothing was written.",
-            )
+            serves = f"no measure is in force, and {request.service} serves {snapshot.split}, {snapshot.scaling}."
+            await notify_nothing_to_restore(env, request, serves)
+            message = f"There was nothing to restore: {serves} Nothing was written."
+            return FlowResult(end=ReleaseOutcome.PASSED, message=message)
     else:
         if request.measure is Measure.READ_ONLY:
             await check_maintenance_revision(env, request.service)

@@ -214,6 +214,11 @@ async def notify_mitigated(env: Environment, request: MitigateRequest, serves: s
     await notify(env, messages.mitigated(request, env.name, serves, str(runtime.flow_run.get_id()), watch))
 
 
+async def notify_nothing_to_restore(env: Environment, request: MitigateRequest, serves: str) -> None:
+    """`#incident-response` knows that no measure is in force: a run that was lost may have restored it untold."""
+    await notify(env, messages.nothing_to_restore(request, env.name, serves, str(runtime.flow_run.get_id())))
+
+
 async def notify_interrupted(env: Environment, report: Report) -> None:
     """The on-call engineer and `#releases` know that an out-of-band change stopped the release."""
     await notify(env, pages.rollback_page(report))

@@ -124,6 +124,18 @@ def mitigated(request: MitigateRequest, environment: str, serves: str, run: str,
     return Message(key=f"mitigate/{run}", audience=Audience.INCIDENTS, text=text)
 
 
+def nothing_to_restore(request: MitigateRequest, environment: str, serves: str, run: str) -> Message:
+    """A restore found no measure in force. ``run`` makes it one fact."""
+    text = "\n".join(
+        (
+            f"🩹 {environment.upper()} HAS NOTHING TO RESTORE: {request.service}",
+            f"Reason: {request.reason} ({request.requested_by})",
+            f"Now: {serves}",
+        )
+    )
+    return Message(key=f"mitigate/{run}", audience=Audience.INCIDENTS, text=text)
+
+
 def interrupted(report: Report) -> Message:
     """Another change to a service stopped the release: what serves where, since two people now act on one service."""
     lease = report.lease

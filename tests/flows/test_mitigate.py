@@ -51,11 +51,12 @@ def test_a_restore_without_a_measure_says_that_there_is_nothing_to_restore() -> 
     async def scenario(test_env: TestEnvironment) -> None:
         for _ in range(2):
             run = await ask(test_env, measure=Measure.RESTORE, instances=None)
-            assert (run.end, f"nothing to restore: no measure is in force on {BACKEND}" in run.message) == (
+            assert (run.end, f"nothing to restore: no measure is in force, and {BACKEND} serves" in run.message) == (
                 "Passed",
                 True,
             )
             assert "RESTORED" not in test_env.fixture.slack.text
+            assert f"PRODUCTION HAS NOTHING TO RESTORE: {BACKEND}" in test_env.fixture.slack.text
             assert (test_env.fixture.production.writes, watches(test_env)) == ([], [])
 
     play(scenario)
