@@ -170,13 +170,13 @@ async def _apply(environments: list[Environment]) -> int:
         return 1
     try:
         async with AsyncClientContext.get_or_create():  # one client, where Prefect would make one for each block
+            if stopped := [f"{one.name}: {why}" for one in environments if (why := await held_at_old_place(one))]:
+                _say(sys.stderr, *stopped)
+                return 1
             for name in blocks.__all__:
                 block: type[Block] = getattr(blocks, name)
                 await block.aregister_type_and_schema()
                 _say(sys.stdout, f"registered {block.get_block_type_name()}")
-            if stopped := [f"{one.name}: {why}" for one in environments if (why := await held_at_old_place(one))]:
-                _say(sys.stderr, *stopped)
-                return 1
             for environment in environments:
                 await environment.asave(environment.name, overwrite=True)
                 services = ", ".join(environment.service_names)
