@@ -74,10 +74,11 @@ REAL := tests/rehearsal tests/browser
 test: setup lint  ## everything: lint, all tests, three whole scenarios; with Chromium, a release day
 	@$(MAKE) --no-print-directory -j2 test-units test-rehearsals
 
-# These fork for every case. A process that has collected them alone is a third as large, and so is the cost of its forks.
+# These fork for every case. A process that has collected them alone is a third as large, and so is the cost of its forks. None
+# needs a server, so each goes to the process that is free.
 FORKS := tests/chaos tests/hostile/test_hostile_flows.py
 test-units:
-	@set -o pipefail; nice -n 5 $(BIN)/pytest -q $(SPREAD) $(FORKS) | sed -u 's/^/forks      | /'
+	@set -o pipefail; nice -n 5 $(BIN)/pytest -q -n auto --dist worksteal $(FORKS) | sed -u 's/^/forks      | /'
 	@set -o pipefail; nice -n 5 $(BIN)/pytest -q $(SPREAD) $(patsubst %,--ignore=%,$(REAL) $(FORKS)) | sed -u 's/^/tests      | /'
 
 test-rehearsals:
