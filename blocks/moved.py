@@ -33,5 +33,5 @@ async def held_at_old_place(environment: Environment) -> str:
         )
     names = ", ".join(sorted(run.name for run in found))
     moves = f"its services move from {before.gcloud_flags} to {environment.gcloud_flags}"
-    end = "Wait until it has ended, or cancel it and let its recovery end; then apply the file again."
+    end = "Wait until they have ended, or cancel them and let recovery end; then apply the file again."
     return f"{moves}, and these runs may hold some of them: {names}. {end}" if names else ""
