@@ -1,7 +1,11 @@
-"""The matrix: every call of a run, every moment of a kill, and the outcome."""
+"""The matrix: every call of a run, every moment of a kill, and the outcome.
+
+Of equal cases one is played. Others see of a process only what it changes, so to die after a read is to die before
+the next call, and to die before it is to die before any later call that it reaches without a change. Two faults that
+reach our code as the same error are one.
+"""
 
 import asyncio
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -16,11 +20,6 @@ from flows.recovery import recovery
 
 ACTS = ("write", "update_many", "POST")
 """The calls that change traffic or data."""
-READS = re.compile(
-    "GET|block|checks|clock|count_documents|deploys|drift|errors|find(_one)?|history|list_collection_names|on_call|"
-    "oom_kills|read .*|release_notes|revisions?|search|series|snapshot|token|unreachable|value"
-)
-"""Calls that change nothing: to die after one is to die before the next, so each is killed at one moment."""
 ROUNDS_MAX = 20
 """Followers of a death that are killed in turn; no scenario has so many."""
 
@@ -76,9 +75,9 @@ async def _played(
     return test_env, run, followers
 
 
-def kills(scenario: ChaosScenario, only: Callable[[Call], bool] = lambda call: True, jobs: int = 1) -> Iterator[Case]:
+def kills(scenario: ChaosScenario, jobs: int = 1) -> Iterator[Case]:
     """Kill the run at every call."""
-    return _each(scenario, {}, (), lambda call: _kills(call) if only(call) else (), jobs)
+    return _each(scenario, {}, (), _Kills(), jobs)
 
 
 def deaths(scenario: ChaosScenario) -> list[dict[int, Moment]]:
@@ -90,7 +89,7 @@ def deaths(scenario: ChaosScenario) -> list[dict[int, Moment]]:
 
 def kills_of_followers(scenario: ChaosScenario, first: Orders, jobs: int = 1) -> Iterator[Case]:
     """After a first kill, kill each run that follows at every call."""
-    return _each(scenario, first, [{} for _ in range(ROUNDS_MAX)], _kills, jobs)
+    return _each(scenario, first, [{} for _ in range(ROUNDS_MAX)], _Kills(), jobs)
 
 
 def faults(scenario: ChaosScenario, only: Callable[[Call], bool] = lambda call: True, jobs: int = 1) -> Iterator[Case]:
@@ -98,18 +97,37 @@ def faults(scenario: ChaosScenario, only: Callable[[Call], bool] = lambda call: 
 
     Opening the environments is left out: a run that cannot open them ends before it has begun.
     """
-    return _each(scenario, {}, (), lambda call: FAULTS if call.method != "block" and only(call) else (), jobs)
+    return _each(scenario, {}, (), lambda _, call: _faults(call) if call.method != "block" and only(call) else (), jobs)
 
 
-def _kills(call: Call) -> Iterable[Disturbance]:
-    return KILLS[:1] if READS.fullmatch(call.method) else KILLS
+class _Kills:
+    """The moments at which to kill a process in one of its calls."""
+
+    def __init__(self) -> None:
+        self._killed: set[tuple[str, int]] = set()
+        """the deaths that were played: the process, and how much it had changed"""
+
+    def __call__(self, process: Process, call: Call) -> Iterable[Disturbance]:
+        """Disturbances for this call."""
+        death = process.name, process.changes
+        is_new = death not in self._killed
+        self._killed.add(death)
+        return (*(KILLS[:1] if is_new else ()), *(() if call.only_reads else KILLS[1:]))
+
+
+def _faults(call: Call) -> Iterable[Disturbance]:
+    """Of the faults that have the same effect, the first; and UNAVAILABLE three times in a row."""
+    effects: dict[object, Fault] = {}
+    for fault in Fault:
+        effects.setdefault(fault.effect(call), fault)
+    return *(FAULTS[fault] for fault in effects.values()), THRICE
 
 
 def _each(
     scenario: ChaosScenario,
     first: Orders,
     followers: Iterable[Orders],
-    disturbances: Callable[[Call], Iterable[Disturbance]],
+    disturbances: Callable[[Process, Call], Iterable[Disturbance]],
     jobs: int,
 ) -> Iterator[Case]:
     """Each disturbance at each call of the run; or of those that follow it, where there are orders for them."""
@@ -117,7 +135,7 @@ def _each(
     targets = followers or [first]
 
     def at(process: Process, call: Call) -> Iterable[Disturbance]:
-        return disturbances(call) if any(process.orders is one for one in targets) else ()
+        return disturbances(process, call) if any(process.orders is one for one in targets) else ()
 
     def whole() -> Case | None:
         test_env, run, after = play(lambda test_env: _played(test_env, scenario, first, followers, forks=forks))
@@ -138,7 +156,5 @@ def _unavailable_thrice(process: Process, call: Call) -> Fault:
 
 
 KILLS = tuple(Disturbance(moment.value, lambda process, call, moment=moment: moment) for moment in Moment)
-FAULTS = (
-    *(Disturbance(fault.value, lambda process, call, fault=fault: fault) for fault in Fault),
-    Disturbance("UNAVAILABLE x3", _unavailable_thrice),
-)
+FAULTS = {fault: Disturbance(fault.value, lambda process, call, fault=fault: fault) for fault in Fault}
+THRICE = Disturbance("UNAVAILABLE x3", _unavailable_thrice)

@@ -63,6 +63,17 @@ class Fault(StrEnum):
         """Whether the caller waits until its timeout."""
         return self in (Fault.DEADLINE, Fault.HUNG)
 
+    def effect(self, call: "Call") -> tuple[object, ...]:
+        """Equal for two faults that differ in nothing but the text of the error: its class, what it carries, whether
+        the call changes something, and when it ends."""
+        error = self.error(call)
+        carried = {
+            name: value for name, value in vars(error).items() if name not in ("response", "_request", "request")
+        }
+        answer = getattr(error, "response", None)
+        answered = (answer.status_code, answer.text) if answer is not None else None
+        return type(error), repr(carried), answered, self.is_applied and not call.only_reads, self.takes_all_time
+
     def error(self, call: "Call") -> Exception:
         """The error that the caller gets."""
         if call.system in GOOGLE:

@@ -3,12 +3,12 @@
 import asyncio
 
 import pytest
-from cases import ACTS, READS, disturbed, recorded
+from cases import ACTS, disturbed, recorded
 from driver import TestEnvironment, play
 from fixture import NEW
 from scenarios import BREACH, BROKEN_START, HEALTHY, RELEASES, ChaosScenario, Release
 from vendors import METHODS
-from wire import PROCESS, Moment, Process, Wire
+from wire import PROCESS, READS, Moment, Process, Wire
 
 from playbook.errors import Transient
 

@@ -6,6 +6,7 @@ A killed process does nothing more. The call that it waits for never returns, an
 
 import asyncio
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -21,6 +22,11 @@ Step = Callable[[str, str, Callable[[], Any]], Any]
 
 LATENCY_S = 0.01
 """How long a request is under way. Concurrent calls interleave here."""
+READS = re.compile(
+    "GET|block|checks|clock|count_documents|deploys|drift|errors|find(_one)?|history|list_collection_names|on_call|"
+    "oom_kills|read .*|release_notes|revisions?|search|series|snapshot|token|unreachable|value"
+)
+"""The methods that change nothing."""
 
 
 class Moment(StrEnum):
@@ -38,6 +44,11 @@ class Call(NamedTuple):
     system: str
     method: str
     subject: str
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether it changes nothing on the other side."""
+        return bool(READS.fullmatch(self.method))
 
     def __str__(self) -> str:
         return f"{self.system}.{self.method} {self.subject}".rstrip()
@@ -62,6 +73,11 @@ class Process:
     is_buried: bool = False
     """its remaining tasks may end"""
     death: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def changes(self) -> int:
+        """How many of its calls have changed something."""
+        return sum(not call.only_reads for call in self.applied)
 
     def die(self) -> None:
         """SIGKILL."""
