@@ -37,6 +37,7 @@ QUICK = Policy.compressed().model_copy(
     update={
         "name": "chaos",
         "bake_s": 12,
+        "watch_s": 12,
         "tick_s": 4,
         "scrape_s": 2,
         "freshness_s": 12,
@@ -44,7 +45,7 @@ QUICK = Policy.compressed().model_copy(
         "warm_up_scrapes": 1,
     }
 )
-"""A bake of three ticks: enough for every branch of a release."""
+"""A bake and a watch of three ticks: enough for every branch of a release."""
 
 
 @functools.cache

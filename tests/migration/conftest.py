@@ -189,12 +189,16 @@ def prefect_away(production: Production) -> Iterator[None]:
     async def start(deployment: str, parameters: dict[str, Any], key: str) -> None:
         production.started.append((deployment, key))
 
+    async def none_refused(env: Environment, flow: str) -> dict[str, dict[str, Any]]:
+        return {}
+
     seams = {
         "get_run_logger": lambda: logging.getLogger("steps"),
         "heartbeat": lambda *_: None,
         "heartbeat_ended": lambda *_: None,
         "owner_of": owner_of,
         "start": start,
+        "refused_before": none_refused,
         "answered": production.answers.given,
         "is_last_try": lambda _: False,
     }
