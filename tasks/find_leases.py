@@ -12,7 +12,7 @@ from playbook.lease import change
 from playbook.lease.lease import Lease
 from playbook.lease.origin import foreign, missing, outdated, taken_out
 from playbook.lease.record import Aside, Record, Unreadable
-from playbook.lease.recovery import Owner, Recovery, Step, recover, unless_missing
+from playbook.lease.recovery import Owner, Recovery, Step, recover, unless_stopped
 from playbook.lease.settled import left_behind
 from tasks.each_service import read_services, settle, settle_reads
 from tasks.ensure import ensure
@@ -96,9 +96,10 @@ async def free_orphans(env: Environment, services: tuple[str, ...]) -> tuple[Unr
     return (*lost, *stuck)
 
 
-@step("find missing", **READ)
-async def find_missing(env: Environment, found: Lease) -> list[str]:
-    """What the lease names that its services do not have. A service whose revisions are not shown says nothing."""
+@step("find what stops it", **READ)
+async def find_stops(env: Environment, found: Lease) -> list[str]:
+    """What the lease names that its services do not have, and who was taken back while the coordinator, which could not
+    be written, still says otherwise. A service whose revisions are not shown says nothing."""
     gone = [f"{one.name} is no service of {env.name} any more" for one in taken_out(found, env.services)]
     env = env.whole(found)
     listed, failures = await settle_reads({service: env.cloud_run.revisions(service) for service in found.services})
@@ -108,7 +109,10 @@ async def find_missing(env: Environment, found: Lease) -> list[str]:
         missing(found, env.service(service), {one.name: one.image for one in revisions})
         for service, revisions in listed.items()
     )
-    return [*gone, *(problem for problems in lacking for problem in problems)]
+    held = {name: record.participant for name, record in (await read_services(env, found.services)).records.items()}
+    back = [name for name, one in held.items() if one and one.release_id == found.release_id and one.is_taken_back]
+    begun = [f"its revert had begun: users of {' and '.join(back)} were back already"] if back else []
+    return [*gone, *(problem for problems in lacking for problem in problems), *begun]
 
 
 @step("judge recovery", **READ)
@@ -116,6 +120,6 @@ async def judge_recovery(env: Environment, found: Lease, owner: Owner) -> Recove
     """What becomes of a release, given what became of its process, and whether what it names is there."""
     decided = recover(found, owner, unix_s())
     if decided.step in (Step.RESUME, Step.HOLD):
-        decided = unless_missing(decided, found, await find_missing(env, found))
+        decided = unless_stopped(decided, found, await find_stops(env, found))
     get_run_logger().info("%s: %s, because %s", found.release_id, decided.step, decided.reason)
     return decided

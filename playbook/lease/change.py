@@ -84,6 +84,7 @@ def mark(record: Record, lease: Lease, service: str) -> Record:
                 epoch=lease.epoch,
                 coordinator=lease.coordinator,
                 split=lease.fallback(rollout),
+                is_taken_back=lease.decision is Decision.REVERT,
             ),
         }
     )

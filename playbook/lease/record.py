@@ -49,6 +49,7 @@ class Participant(Stored):
     epoch: Epoch
     coordinator: str
     split: TrafficSplit = Field(description="where its users go should the coordinator have no lease any more")
+    is_taken_back: bool = Field(False, description="REVERT was decided, also where the coordinator could not be told")
 
     @model_validator(mode="before")
     @classmethod

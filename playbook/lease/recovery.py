@@ -108,9 +108,9 @@ def recover_migration(lease: MigrationLease, owner: Owner) -> Recovery:
     return Recovery(step=Step.RESTART, reason=f"the migration rollback goes on: its process is {owner}")
 
 
-def unless_missing(decided: Recovery, lease: Lease, missing: Sequence[str]) -> Recovery:
-    """``decided``, unless the services lack what the lease names: nothing goes forward then. A migration's own flow
-    looks for itself."""
-    if not missing or isinstance(lease, MigrationLease) or decided.step not in (Step.RESUME, Step.HOLD):
+def unless_stopped(decided: Recovery, lease: Lease, stops: Sequence[str]) -> Recovery:
+    """``decided``, unless something on the services ``stops`` the release: nothing goes forward then. A migration's own
+    flow looks for itself."""
+    if not stops or isinstance(lease, MigrationLease) or decided.step not in (Step.RESUME, Step.HOLD):
         return decided
-    return Recovery(step=Step.REVERT, reason="; ".join(missing)[:500])
+    return Recovery(step=Step.REVERT, reason="; ".join(stops)[:500])

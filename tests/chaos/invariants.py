@@ -119,7 +119,7 @@ def revert_message_problems(test_env: TestEnvironment) -> Iterator[str]:
 def _runs(test_env: TestEnvironment, may_fail: tuple[type[Exception], ...]) -> Iterator[str]:
     """No run ended with an unexpected error; a release that is refused a step fails, and recovery finishes it."""
     for run in test_env.runs:
-        is_refused = any(isinstance(order, Fault) and order.is_refusal for order in run.process.orders.values())
+        is_refused = any(isinstance(order, Fault) and order.is_refusal for order in run.process.disturbed)
         foreseen = (*may_fail, Unfinished) if is_refused else may_fail
         if run.end in ("Failed", "Running") and not isinstance(run.error, foreseen):
             yield f"{run.process.name} ended {run.end}: {run.message}"

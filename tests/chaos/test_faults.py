@@ -27,6 +27,16 @@ def test_whatever_answers_the_proof_of_conditional_writes_no_lease_stays() -> No
         assert not case.wrong, f"{case.call}, {case.moment}"
 
 
+def test_a_revert_that_the_coordinator_refuses_is_finished_as_one() -> None:
+    """Its permission is gone for one call. The others are back, and recovery does not take that for another person's
+    doing: it tells of a revert, with its ticket."""
+    for case in faults(
+        BREACH,
+        lambda call: call.subject.startswith("production/ethixai-ai-core") and call.subject.endswith("REVERT"),
+    ):
+        assert not case.wrong, f"{case.call}, {case.moment}"
+
+
 @pytest.mark.parametrize("scenario", [MARGINAL, MARGINAL_PROMOTED], ids=lambda scenario: scenario.name)
 def test_a_gate_is_opened_again_after_prefect_was_unavailable(scenario: Release) -> None:
     """Prefect is unavailable when the gate opens or closes: it is opened again, and answer or deadline counts."""

@@ -67,6 +67,8 @@ class Process:
     orders: Mapping[int, Moment | Fault] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     applied: list[Call] = field(default_factory=list)
+    disturbed: list[Moment | Fault] = field(default_factory=list)
+    """what became of its calls that were not let through"""
     refused: list[str] = field(default_factory=list)
     """the calls that it tried after it was killed"""
     is_dead: bool = False
@@ -155,8 +157,10 @@ class Wire:
         """The next call of the process, and the order for it."""
         call = Call(len(process.calls), system, method, subject)
         process.calls.append(call)
-        order = process.orders.get(call.n)
-        return call, order or next((f for ask in self.faults if (f := ask(process, call))), None)
+        order = process.orders.get(call.n) or next((f for ask in self.faults if (f := ask(process, call))), None)
+        if order is not None:
+            process.disturbed.append(order)
+        return call, order
 
     async def _answer(self, process: Process, call: Call, order: object, apply: Callable[[], Awaitable[T] | T]) -> T:
         """The other side's answer or error; the process may be killed before it receives it."""

@@ -149,6 +149,9 @@ def test_the_lead_carries_the_whole_claim_and_the_others_point_to_it() -> None:
     assert Record.read(claimed(LEAD)).lease == CLAIM
     participant = Record.read(claimed(OTHER)).participant
     assert participant == Participant(release_id=CLAIM.release_id, epoch=100, coordinator=LEAD, split=stable(OTHER))
+    back = change.to_revert(claimed(OTHER), CLAIM.decided(Decision.REVERT))
+    assert back is not None
+    assert back.record == Record(epoch=100, participant=participant.model_copy(update={"is_taken_back": True}))
 
 
 def test_claiming_pins_latest() -> None:

@@ -5,7 +5,7 @@ import pytest
 from playbook.lease.lease import Decision, Kind, Lease, MigrationLease, ReleaseLease, ServiceRollout
 from playbook.lease.origin import NamedRun, missing, not_its_run, outdated
 from playbook.lease.record import Record
-from playbook.lease.recovery import Recovery, Step, unless_missing
+from playbook.lease.recovery import Recovery, Step, unless_stopped
 from playbook.release.traffic import TrafficSplit
 from playbook.release.version import Service
 
@@ -88,9 +88,9 @@ def test_nothing_goes_forward_without_what_it_names() -> None:
     problem = ["backend has no revision backend-new, which the lease names"]
     for step in Step:
         decided = Recovery(step=step, reason="any")
-        found = unless_missing(decided, lease(), problem)
+        found = unless_stopped(decided, lease(), problem)
         assert found.step is (Step.REVERT if step in (Step.RESUME, Step.HOLD) else step)
-        assert unless_missing(decided, lease(), []) == decided
+        assert unless_stopped(decided, lease(), []) == decided
 
 
 def test_a_lease_that_was_written_back_is_known_by_what_another_service_has_seen() -> None:
@@ -117,7 +117,7 @@ def test_a_migration_needs_only_what_it_opens_with(kind: Kind, images: dict[str,
 def test_a_migration_finds_out_for_itself_what_is_missing() -> None:
     """Half of its data may be changed: it is not reverted for it."""
     decided = Recovery(step=Step.RESUME, reason="any")
-    assert unless_missing(decided, lease(kind=Kind.MIGRATION), ["backend has no revision backend-new"]) == decided
+    assert unless_stopped(decided, lease(kind=Kind.MIGRATION), ["backend has no revision backend-new"]) == decided
 
 
 def test_the_image_of_what_deploys_is_that_of_the_services_repository() -> None:
