@@ -59,5 +59,6 @@ def requested_at_s() -> float:
 
 
 def seconds_since(at_s: float | None) -> float | None:
-    """How long ago a moment (unix seconds) is; None where it is not known."""
-    return None if at_s is None else unix_s() - at_s
+    """How long ago a moment (unix seconds) is; None where it is not known, or yet to come by this host's clock: the
+    moment is of another host."""
+    return None if at_s is None or at_s > (now_s := unix_s()) else now_s - at_s

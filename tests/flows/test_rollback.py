@@ -11,6 +11,7 @@ from driver import Run, TestEnvironment, play
 from fixture import NEW, OLD, QUICK, ROOT, SERVICES
 from migration_rollbacks import Down
 
+from blocks.clock import CLOCK
 from flows.mitigate import mitigate
 from flows.rollback import rollback
 from playbook.checklist.items import Override, Topic
@@ -174,6 +175,18 @@ def test_a_rollback_that_took_longer_than_the_playbook_allows_says_so() -> None:
     assert "later than" not in play(scenario).message
     run = play(scenario, QUICK.model_copy(update={"rollback_budget_s": 0.25}))
     assert re.search(r"again, \d+\.\d s after it was asked for, later than the 0 seconds allowed", run.message)
+
+
+def test_a_worker_whose_clock_is_behind_gives_no_time() -> None:
+    """When it was asked for is by the server's clock. No message says that users were back before that."""
+
+    async def scenario(test_env: TestEnvironment) -> Run:
+        test_env.fixture.publish(NEW)
+        await test_env.release(NEW)
+        CLOCK.set(lambda: test_env.fixture.now() - 10)
+        return await ask(test_env)
+
+    assert play(scenario).message.endswith(" again.")
 
 
 def test_what_is_gone_back_to_is_not_well_either() -> None:
