@@ -62,6 +62,8 @@ async def acquire(env: Environment, lease: Lease) -> None:
             raise Unfinished(f"{with_hold} {' '.join(still)}") from refusal
         heartbeat_ended(env, lease)
         raise with_hold from refusal
+    except OutOfBandChange as moved:  # of a rollback, which is on its coordinator: its next step takes the others back
+        get_run_logger().warning("%s", moved)
     get_run_logger().info("release %s holds %s, epoch %d", lease.release_id, ", ".join(lease.services), lease.epoch)
     heartbeat(env, lease)
 

@@ -9,9 +9,11 @@ from driver import Run, TestEnvironment, play
 from fixture import NEW, OLD, SERVICES
 
 from flows.hotfix import hotfix
+from flows.rollback import rollback
+from playbook.incident.decision_matrix import Symptom
 from playbook.lease.lease import Decision
 from playbook.lease.record import Record
-from playbook.release.request import HotfixRequest
+from playbook.release.request import HotfixRequest, RollbackRequest
 from playbook.release.traffic import TrafficSplit
 
 LEAD, BACKEND, FRONTEND = SERVICES
@@ -98,4 +100,27 @@ def test_a_hand_after_a_revert_is_told_with_it() -> None:
     assert "ada@example.com" in run.message
     assert "CHECK AT ONCE" in test_env.fixture.slack.text
     assert (len(test_env.fixture.pagerduty.incidents), len(test_env.fixture.github.tickets)) == (1, 1)
+    assert not test_env.is_held("production")
+
+
+def test_a_hand_in_a_rollbacks_first_second_keeps_no_other_service_waiting() -> None:
+    """In an incident two people act at once: what the other one set stays, and the rollback itself takes the other
+    services back. No recovery is needed for it."""
+    newest = "v20251123-def456"
+
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
+        for version in (NEW, newest):
+            test_env.fixture.publish(version)
+            await test_env.release(version)
+            await test_env.catch_up()
+        asked = RollbackRequest(symptom=Symptom.ERRORS_IN_BAND, reason="reports are empty", requested_by="ada")
+        run = test_env.start(rollback, request=asked, environment="production")
+        await test_env.until(lambda: test_env.fixture.production.writes[-1].by == run.process.name)
+        await test_env.out_of_band(LEAD, TrafficSplit.all_to(f"{LEAD}-00001-old"))
+        await test_env.ended(run)
+        return test_env, run
+
+    test_env, run = play(scenario)
+    assert (run.end, test_env.fixture.versions_served()) == ("Interrupted", {**dict.fromkeys(SERVICES, NEW), LEAD: OLD})
+    assert "ada@example.com" in run.message
     assert not test_env.is_held("production")
