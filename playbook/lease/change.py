@@ -57,7 +57,7 @@ def guard(snapshot: ServiceSnapshot, lease: Lease) -> Record:
     if not any(snapshot.pinned.moves_like(ours) for ours in lease.expected(lease.rollout(name))):
         raise OutOfBandChange(
             f"{name}: traffic is {snapshot.split}, set by {snapshot.last_modifier or 'another person'} during release "
-            f"{lease.release_id}. It is left as it is.",
+            f"{lease.release_id}. It is left as it is.{lease.before_going_on(lease.rollout(name))}",
             service=name,
         )
     if record.holder not in (lease.release_id, "") or (record.epoch == lease.epoch and not record.holder):

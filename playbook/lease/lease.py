@@ -18,6 +18,7 @@ from playbook.checklist.items import Override
 from playbook.errors import Fenced
 from playbook.incident.decision_matrix import Severity
 from playbook.lease import first_edition
+from playbook.messages.escape import shell
 from playbook.release.promotion import Promotion
 from playbook.release.request import ExploitCheck, HotfixRequest, RollbackRequest
 from playbook.release.traffic import Scaling, TrafficSplit, canary_tag
@@ -233,6 +234,11 @@ class Lease(Stored):
             case Decision.REVERT:
                 return (rollout.found, *baking, all_users)
 
+    def before_going_on(self, rollout: ServiceRollout) -> str:
+        """What a person who moved the users of the service must do before a new run can go on; empty where none
+        does."""
+        return ""
+
     def suspect(self, rollout: ServiceRollout) -> str:
         """The revision whose errors matter: the one that users are moved away from if something is wrong."""
         return rollout.to_revision
@@ -411,6 +417,14 @@ class MigrationLease(Lease):
         """As it was found, closed by its maintenance revision, or done."""
         closed = self.maintenance.get(rollout.service)
         return (rollout.found, self.target(rollout), *((TrafficSplit.all_to(closed),) if closed else ()))
+
+    def before_going_on(self, rollout: ServiceRollout) -> str:
+        """The command that gives it back a split that is expected: the one that refuses writes, where there is one."""
+        closed = self.maintenance.get(rollout.service)
+        split = TrafficSplit.all_to(closed) if closed else rollout.found
+        to = ",".join(f"{revision}={share}" for revision, share in split.percent.items())
+        command = f"gcloud run services update-traffic {shell(rollout.service)} {self.place} --to-revisions={shell(to)}"
+        return f" First give it back the traffic that it had ({command})."
 
     def suspect(self, rollout: ServiceRollout) -> str:
         """The code from before."""

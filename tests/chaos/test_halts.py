@@ -436,6 +436,34 @@ def test_a_service_that_is_opened_meanwhile_stops_the_backfill(every: int, chang
         play(scenario)
 
 
+def test_traffic_that_another_person_moved_is_given_back_before_it_goes_on() -> None:
+    """Started again as it is, it would stop at the same place, with writes off: the page has the command that comes
+    first, and after that it goes on."""
+
+    async def scenario(test_env: TestEnvironment) -> None:
+        before = ""
+
+        def moved(test_env: TestEnvironment, call: Call) -> None:
+            nonlocal before
+            if call.method == "write" and BACKEND in call.subject and "exactly 0" in call.subject:
+                state = test_env.fixture.production.services[AI_CORE]
+                before, eves = state.served.main, f"{AI_CORE}-00009-eve"
+                state.revisions[eves] = state.revisions[before]
+                state.split = state.served = TrafficSplit.all_to(eves)
+                state.etag, state.last_modifier = state.etag + 1, "eve"
+
+        run = await rolled_back(test_env, moved)
+        (page,) = test_env.fixture.pagerduty.incidents.values()
+        for text in (run.message, page.summary):
+            assert f"First give it back the traffic that it had (gcloud run services update-traffic {AI_CORE} " in text
+            assert f"--to-revisions={before}=100). Writes to {BACKEND} are off." in text
+        assert (await started_again(test_env)).end == "Halted"
+        await test_env.out_of_band(AI_CORE, TrafficSplit.all_to(before))
+        assert (await started_again(test_env)).end == "RolledBack"
+
+    play(scenario)
+
+
 DRAINING = QUICK.model_copy(update={"drain_s": 300})
 
 
