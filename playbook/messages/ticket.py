@@ -73,9 +73,10 @@ def findings(report: Report, signatures: Sequence[Signature], links: Mapping[str
 def log_commands(report: Report) -> dict[str, str]:
     """Playbook 4, scenario 1: the command that reads each new revision's errors. Markdown."""
     found = {}
+    project = "".join(f" {shell(flag)}" for flag in report.lease.place.split() if flag.startswith("--project="))
     for rollout in report.lease.rollouts:
         query = f'resource.type=cloud_run_revision AND resource.labels.revision_name="{report.lease.suspect(rollout)}"'
-        command = f"gcloud logging read {shell(f'{query} AND severity>=ERROR')} --limit=100"
+        command = f"gcloud logging read {shell(f'{query} AND severity>=ERROR')} --limit=100{project}"
         found[f"logs of {rollout.service}"] = code_span(command)
     return found
 

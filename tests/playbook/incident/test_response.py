@@ -119,6 +119,13 @@ def test_the_ticket_holds_evidence_new_errors_links_and_the_draft() -> None:
         assert words in ticket.body
 
 
+def test_the_logs_are_read_in_the_releases_own_project() -> None:
+    """A copied command would else read those of the project that gcloud has on that machine, and find nothing."""
+    lease = REPORT.lease.model_copy(update={"place": "--project=ethixai-production --region=us-east1"})
+    commands = log_commands(REPORT.model_copy(update={"lease": lease})).values()
+    assert all(command.endswith(" --limit=100 --project=ethixai-production`") for command in commands)
+
+
 PEOPLE = {
     "Primary on-call": Contact(name="Ada", slack="@ada", github="ada-l", called_for=(Call.P0, Call.P1)),
     "Security lead": Contact(slack="@sec", github="sec", escalation="After hours", called_for=(Call.SECURITY,)),
