@@ -8,7 +8,7 @@ from playbook.base import Frozen
 from playbook.errors import BadRequest, Refused
 from playbook.lease.build import rollback_rollout
 from playbook.lease.change import check_not_held
-from playbook.lease.lease import ServiceRollout
+from playbook.lease.lease import Kind, ServiceRollout
 from playbook.lease.record import Aside, Record, Unreadable
 from playbook.messages.escape import shell
 from playbook.release.plan import made_for
@@ -185,7 +185,8 @@ def named(found: Mapping[str, ServiceState], to: str) -> dict[str, Promotion]:
         goods = _of_release(found, word) if VERSION.fullmatch(word) else _of_revision(found, word)
         if not goods:
             problems.append(
-                f"to: {word!r} is no release and no revision of {', '.join(found)}; known are {_known(found)}"
+                _under_way(found, word)
+                or f"to: {word!r} is no release and no revision of {', '.join(found)}; known are {_known(found)}"
             )
         problems += [f"to: {service} is named twice" for service in goods if service in targets]
         targets |= goods
@@ -270,6 +271,20 @@ def _of_revision(found: Mapping[str, ServiceState], revision: str) -> dict[str, 
             unknown = Promotion(release="", revision=revision, digest="", promoted_at_s=0)
             return {name: next((good for good in one.last_good if good.revision == revision), unknown)}
     return {}
+
+
+def _under_way(found: Mapping[str, ServiceState], word: str) -> str:
+    """What is wrong with going back to a version that a release is bringing right now; empty where none does."""
+    leases = [lease for one in found.values() if (lease := Record.read(one.snapshot).lease) is not None]
+    return next(
+        (
+            f"to: {word!r} is on its way to users as {lease.release_id}, so they cannot go back to it. "
+            "Wait for its end, or leave 'to' empty, which takes it back"
+            for lease in leases
+            if lease.kind in (Kind.RELEASE, Kind.HOTFIX) and lease.version == word
+        ),
+        "",
+    )
 
 
 def _known(found: Mapping[str, ServiceState]) -> str:

@@ -216,6 +216,23 @@ def test_the_matrix_is_asked_and_a_reason_overrules_it() -> None:
     assert told(test_env, "override: the login button is gone") >= 1
 
 
+def test_a_version_that_is_in_its_bake_is_nothing_to_go_back_to() -> None:
+    """The refusal says so, and which rollback takes it back; the bake goes on."""
+
+    async def scenario(test_env: TestEnvironment) -> tuple[Run, Run]:
+        test_env.fixture.publish(NEW)
+        release = test_env.start_release(NEW)
+        await test_env.until(test_env.baking(BACKEND))
+        asked = await ask(test_env, to=NEW)
+        await test_env.ended(release)
+        return release, asked
+
+    release, asked = play(scenario)
+    assert (release.end, asked.end) == ("Promoted", "Refused")
+    assert f"to: '{NEW}' is on its way to users as {NEW}-" in asked.message
+    assert "leave 'to' empty, which takes it back" in asked.message
+
+
 def test_a_revision_that_does_not_exist_is_refused_before_any_write() -> None:
     """The field, the name, and what is known."""
     test_env, run = after(NEW, to="ethixai-backend-00007-nope")
