@@ -98,7 +98,8 @@ async def go_back(env: Environment, request: RollbackRequest) -> FlowResult:
     check_free(found.services, plan)
     snapshots = (one.snapshot for one in found.services.values())
     lease = rollback_lease(plan.version, plan.rollouts, request, snapshots, holder(env, requested_at_s()))
-    gone = left_out(found.services, plan, request.to)
+    unread = {one.service for one in found.aside}  # still in the file: each has a page of its own
+    gone = tuple(one for one in left_out(found.services, plan, request.to) if one not in unread)
     shown = asyncio.ensure_future(show_plan(env, lease, plan, gone))  # side by side with the first write
     try:
         await acquire_patiently(env, lease)

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from cloud import Behaviour
 from driver import Run, TestEnvironment, play
+from faults import Fault
 from fixture import NEW, OLD, QUICK, ROOT, SERVICES
 from migration_rollbacks import Down
+from wire import Call, Process
 
 from blocks.clock import CLOCK
 from flows.mitigate import mitigate
@@ -214,6 +216,24 @@ def test_the_matrix_is_asked_and_a_reason_overrules_it() -> None:
     test_env, done = after(NEW, symptom=Symptom.UI_BUG, override_reason="the login button is gone")
     assert done.end == "RolledBack"
     assert told(test_env, "override: the login button is gone") >= 1
+
+
+def test_a_service_that_cannot_be_read_is_not_said_to_be_out_of_the_file() -> None:
+    """It stays, and its page says why. Nothing is wrong with the environment's file."""
+
+    def denied(process: Process, call: Call) -> Fault | None:
+        is_it = call.method == "snapshot" and call.subject == f"production/{BACKEND}"
+        return Fault.DENIED if is_it and process.name.startswith("rollback") else None
+
+    async def scenario(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
+        test_env.fixture.publish(NEW)
+        await test_env.release(NEW)
+        test_env.fixture.wire.faults.append(denied)
+        return test_env, await ask(test_env)
+
+    test_env, run = play(scenario)
+    assert (run.end, f"{BACKEND} could not be read" in run.message) == ("Unfit", True)
+    assert "no longer in" not in run.message + test_env.fixture.slack.text
 
 
 def test_a_version_that_is_in_its_bake_is_nothing_to_go_back_to() -> None:
