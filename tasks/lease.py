@@ -19,7 +19,7 @@ from tasks.each_service import read_services, settle
 from tasks.ensure import CONFLICTS_MAX, ensure
 from tasks.heartbeat import heartbeat, heartbeat_ended, sending_heartbeats
 from tasks.look import with_link
-from tasks.retries import READ, REVERT, WRITE, step
+from tasks.retries import READ, REVERT, WRITE, is_last_try, step
 
 T = TypeVar("T")
 L = TypeVar("L", bound=Lease)
@@ -45,7 +45,8 @@ async def acquire(env: Environment, lease: Lease) -> None:
     service cannot be had, every service that was touched is let go again, also the one whose write failed: Cloud Run
     may have accepted it.
     Raises: Held (another release has a service; its run is named), Conflict (traffic changed since the plan), Fenced (a
-    newer epoch holds it), Refused (also where Cloud Run does not enforce conditional writes here).
+    newer epoch holds it), Refused (also where Cloud Run does not enforce conditional writes here, or takes no write for
+    all tries).
     """
     touched: list[str] = []
     try:
@@ -55,13 +56,18 @@ async def acquire(env: Environment, lease: Lease) -> None:
                 written = await ensure(env, service, partial(change.to_acquire, lease=lease))
             if lease.kind is not Kind.ROLLBACK:  # users who wait for a rollback are not kept waiting for a proof
                 await env.cloud_run.check_conditional_writes(written)
-    except (Refused, Conflict, Fenced) as refusal:
+    except (Refused, Conflict, Fenced, Transient) as error:
+        refusal = error
+        if isinstance(error, Transient):
+            if not is_last_try(REVERT if lease.kind is Kind.ROLLBACK else WRITE):
+                raise
+            refusal = Refused(f"{error} It was asked again for all the time that this may take.")
         held = await asyncio.gather(*(_let_go_untouched(env, lease, service) for service in touched))
         with_hold = await with_link(env, refusal, lease.services)
         if still := [problem for problem in held if problem]:
-            raise Unfinished(f"{with_hold} {' '.join(still)}") from refusal
+            raise Unfinished(f"{with_hold} {' '.join(still)}") from error
         heartbeat_ended(env, lease)
-        raise with_hold from refusal
+        raise with_hold from error
     except OutOfBandChange as moved:  # of a rollback, which is on its coordinator: its next step takes the others back
         get_run_logger().warning("%s", moved)
     get_run_logger().info("release %s holds %s, epoch %d", lease.release_id, ", ".join(lease.services), lease.epoch)

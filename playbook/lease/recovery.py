@@ -72,7 +72,9 @@ def recover(lease: Lease | None, owner: Owner, now_s: float) -> Recovery:
     if owner is Owner.PAUSED or lease.pause is not None:
         return recover_paused(lease, now_s)
     if lease.decision is Decision.PROMOTE and is_late:
-        return Recovery(step=Step.ASK, reason="its promotion was not finished within the release's deadline")
+        return Recovery(
+            step=Step.ASK, reason="its promotion had begun, and it still held its services when its deadline was over"
+        )
     if lease.decision is Decision.PROMOTE:
         return Recovery(step=Step.RESUME, reason=f"the promotion goes on: its process is {owner}")
     if is_late:

@@ -12,7 +12,7 @@ from migration_rollbacks import MIGRATION_ROLLBACKS, WRITERS
 from scenarios import HEALTHY, ChaosScenario
 
 from flows.recovery import recovery
-from playbook.errors import Refused
+from playbook.errors import Refused, Transient
 from playbook.lease.change import Change
 from playbook.lease.record import Record
 from playbook.release.traffic import ServiceSnapshot
@@ -24,6 +24,30 @@ KINDS: dict[str, tuple[ChaosScenario, str]] = {
     "migration rollback": (MIGRATION_ROLLBACKS[0], WRITERS[-1]),
 }
 """The scenario, and the service that is acquired last."""
+
+
+@pytest.mark.parametrize(("scenario", "last"), KINDS.values(), ids=KINDS)
+def test_a_service_that_takes_no_write_refuses_the_run_in_the_end(scenario: ChaosScenario, last: str) -> None:
+    """For longer than it is asked again, as with a quota that stays used up: people are told, and nothing is held."""
+
+    async def acquire(test_env: TestEnvironment) -> tuple[TestEnvironment, Run]:
+        cloud = test_env.fixture.production
+        write = cloud.write
+
+        async def busy(snapshot: ServiceSnapshot, change: Change) -> ServiceSnapshot:
+            if snapshot.service == last and Record.read(cloud.read(last)).holder == "":
+                raise Transient(f"{last}: RESOURCE_EXHAUSTED: Quota exceeded.")
+            return await write(snapshot, change)
+
+        with patch.object(cloud, "write", busy):
+            run = await scenario.begin(test_env, {})
+        return test_env, run
+
+    test_env, run = play(acquire)
+    assert run.end == "Refused"
+    assert "Quota exceeded" in run.message
+    assert not test_env.is_held("production")
+    assert test_env.fixture.pagerduty.incidents or test_env.fixture.slack.keys
 
 
 def refusing(cloud: Cloud, service: str, *, is_accepted: bool) -> object:
