@@ -96,7 +96,7 @@ drill: setup  ## what years bring: several machines, a restored database, an upg
 	$(BIN)/pytest -q tests/flows/test_upgrade.py
 	$(BIN)/python -m bench.soak
 
-chaos: setup  ## kill the flow at every call it makes; then every fault and every outage at each: some hours
+chaos: setup  ## kill the flow at every call it makes; then every fault and every outage at each: an hour or more
 	$(BIN)/python tests/chaos/run.py
 	$(BIN)/python tests/chaos/run.py --faults --quiet
 	$(BIN)/python tests/chaos/run.py --outages --quiet
