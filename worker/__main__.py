@@ -13,13 +13,13 @@ from worker.start import ENVIRONMENT, SOCKET
 
 POOL = "playbook"
 QUERY = "PREFECT_WORKER_QUERY_SECONDS"
-QUERY_S, EMERGENCY_S = "1", "0.3"
-"""Seconds between two looks for work; what brings users back waits less. Prefect's own value is 10."""
+QUERY_S = "1"
+"""Seconds between two looks for work. Prefect's own value is 10."""
 
 
 def main() -> None:
     """Start the warm process, which ends when the worker has ended, then become the worker."""
-    os.environ.setdefault(QUERY, EMERGENCY_S if "emergency" in sys.argv[1:] else QUERY_S)
+    os.environ.setdefault(QUERY, QUERY_S)
     ends_with_us, ours = os.pipe()
     os.set_inheritable(ours, True)  # kept open by the worker, by nothing else
     path = os.path.join(tempfile.mkdtemp(prefix="playbook-worker-"), "socket")  # readable by this user alone

@@ -19,6 +19,9 @@ from uuid import UUID
 import anyio.abc
 import pydantic
 import yaml  # type: ignore[import-untyped]  # Prefect brings it; its types are not in the lock
+from prefect.events.clients import get_events_subscriber
+from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
+from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.settings import Settings, get_current_settings
@@ -122,6 +125,9 @@ class BoundConfiguration(ProcessJobConfiguration):
         super().prepare_for_flow_run(*arguments, **named)
 
 
+EVENTS_AWAY_S = 10
+"""Seconds until the server is asked again for its events."""
+
 warnings.filterwarnings("ignore", message="Type 'BoundWorker'")  # Prefect warns of what is meant: see below
 
 
@@ -130,10 +136,55 @@ class BoundWorker(ProcessWorker):
 
     job_configuration = BoundConfiguration
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._watch: asyncio.Task[None] | None = None
+        self._asked: dict[UUID, tuple[FlowRun, asyncio.Task[tuple[str, DeploymentResponse | None]]]] = {}
+
     async def setup(self) -> None:
         """As Prefect's. Its first line goes the way of every later one, which takes 0.1 s the first time."""
         await super().setup()
         self._logger.info("This worker starts the flows of %s, and nothing else.", DEPLOYMENTS)
+        if self._work_queues:
+            self._watch = asyncio.create_task(self._look_when_asked())
+
+    async def teardown(self, *exc_info: Any) -> None:
+        """As Prefect's; from here on no run is looked for."""
+        if self._watch is not None:
+            self._watch.cancel()
+        await super().teardown(*exc_info)
+
+    async def _look_when_asked(self) -> None:
+        """Look for work in the moment when the server says that a run of these queues was scheduled.
+
+        Where the server's events cannot be had, a run waits for the next look, as it does in a worker of all queues
+        (PREFECT_WORKER_QUERY_SECONDS).
+        """
+        queues = {"prefect.resource.role": "work-queue", "prefect.resource.name": sorted(self._work_queues)}
+        scheduled = EventFilter(
+            event=EventNameFilter(name=["prefect.flow-run.Scheduled"]),
+            any_resource=EventAnyResourceFilter(labels=ResourceSpecification(queues)),  # the server ignores `related`
+        )
+        while True:
+            try:
+                async with get_events_subscriber(scheduled) as events:
+                    async for _ in events:
+                        await self.get_and_submit_flow_runs()
+            except Exception as away:  # noqa: BLE001  # whatever it is: the next look comes by the clock
+                self._logger.debug("No events of scheduled runs: %s", away)
+            await asyncio.sleep(EVENTS_AWAY_S)
+
+    async def _submit_run(self, flow_run: "FlowRun") -> None:
+        """As Prefect's, which reads the deployment before it proposes the run as Pending, and the flow run without one
+        has none to read. Ours is read meanwhile, once, and `run` looks at it."""
+        deployment = asyncio.create_task(deployment_of(self.client, flow_run))
+        deployment.add_done_callback(lambda done: done.cancelled() or done.exception())  # `run` may not begin
+        self._asked[flow_run.id] = flow_run, deployment
+        try:
+            await super()._submit_run(flow_run.model_copy(update={"deployment_id": None}))
+        finally:
+            del self._asked[flow_run.id]
+            deployment.cancel()
 
     async def _propose_submitting_state(self, flow_run: "FlowRun") -> None:
         """Leave the run Pending: one state less to wait for while users are on a bad release."""
@@ -149,7 +200,8 @@ class BoundWorker(ProcessWorker):
     ) -> ProcessWorkerResult:
         """The run's process has ended; or the run was refused, with the reason as its state's message."""
         known = entrypoints()
-        named, deployment = await deployment_of(self.client, flow_run)
+        flow_run, asked = self._asked[flow_run.id]
+        named, deployment = await asked
         if why := problem(named, deployment, known):
             refused: Any = Failed(name="Refused", message=clean(why, MESSAGE_MAX))
             await self.client.set_flow_run_state(flow_run.id, refused, force=True)

@@ -1,18 +1,27 @@
 """What stands on the Prefect server does not decide which program a worker runs."""
 
+import asyncio
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.events.filters import EventFilter
 from prefect.flows import load_flow_from_entrypoint
+from prefect.server.events.filters import EventFilter as ServerFilter
+from prefect.server.events.schemas.events import Event, RelatedResource, Resource
 from prefect.settings import Settings, get_current_settings
+from prefect.types._datetime import now
 from prefect.utilities.dispatch import lookup_type
 from prefect.workers.base import BaseWorker
+from prefect.workers.process import ProcessWorker
 
+from worker import bound
 from worker.bound import COMMAND, BoundConfiguration, BoundWorker, entrypoints, problem, remember_settings
 
 KNOWN = entrypoints()
@@ -109,3 +118,107 @@ def test_the_template_of_the_pool_decides_nothing() -> None:
 def test_it_is_the_worker_of_a_process_pool() -> None:
     """`prefect worker start --type process` in this process starts it."""
     assert lookup_type(BaseWorker, "process") is BoundWorker
+
+
+class Events:
+    """What the server tells of scheduled runs: first it is away, then it tells of one, then no more."""
+
+    def __init__(self) -> None:
+        self.asked: list[EventFilter] = []
+        self.third = asyncio.Event()
+
+    def __call__(self, asked: EventFilter) -> "Events":
+        self.asked.append(asked)
+        return self
+
+    async def __aenter__(self) -> AsyncIterator[int]:
+        if len(self.asked) == 1:
+            raise ConnectionError("away")
+        return self.told()
+
+    async def __aexit__(self, *error: object) -> None:
+        pass
+
+    async def told(self) -> AsyncIterator[int]:
+        if len(self.asked) == 2:
+            yield 1
+        self.third.set()
+        await asyncio.Event().wait()
+
+
+async def test_a_worker_of_one_queue_looks_for_work_when_a_run_of_it_is_scheduled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever becomes of the events: the looks by the clock go on beside it."""
+    events, looks = Events(), asyncio.Queue[str]()
+    monkeypatch.setattr(bound, "get_events_subscriber", events)
+    monkeypatch.setattr(bound, "EVENTS_AWAY_S", 0)
+    worker = BoundWorker("playbook", work_queues=["emergency"])
+
+    async def look() -> list[Any]:
+        looks.put_nowait("looked")
+        raise ConnectionError("the server is away")
+
+    monkeypatch.setattr(worker, "get_and_submit_flow_runs", look)
+    watch = asyncio.create_task(worker._look_when_asked())
+    async with asyncio.timeout(30):
+        await looks.get()
+        await events.third.wait()
+        watch.cancel()
+        await asyncio.wait([watch])
+    assert watch.cancelled()
+    scheduled = Event(
+        id=uuid4(),
+        occurred=now("UTC"),
+        event="prefect.flow-run.Scheduled",
+        resource=Resource({"prefect.resource.id": "prefect.flow-run.1"}),
+        related=[
+            RelatedResource(
+                {
+                    "prefect.resource.id": "prefect.work-queue.1",
+                    "prefect.resource.role": "work-queue",
+                    "prefect.resource.name": "emergency",
+                }
+            )
+        ],
+    )
+    asked = ServerFilter.model_validate_json(events.asked[-1].model_dump_json(exclude={"occurred"}))
+    asked.occurred.since = scheduled.occurred - timedelta(days=1)
+    elsewhere = scheduled.model_copy(deep=True)
+    elsewhere.related[0].root["prefect.resource.name"] = "default"
+    assert (asked.includes(scheduled), asked.includes(elsewhere)) == (True, False)
+
+
+@pytest.mark.parametrize("may_begin", [True, False])
+async def test_a_deployment_is_read_once_while_the_server_is_asked_whether_the_run_may_begin(
+    monkeypatch: pytest.MonkeyPatch, may_begin: bool
+) -> None:
+    """Prefect's worker sees a run without a deployment, and reads none; `run` sees the run as it is. A read that fails
+    in a run that does not begin is told to no one."""
+    read: list[Any] = []
+
+    async def deployment_of(_: Any, flow_run: FlowRun) -> tuple[str, None]:
+        read.append(flow_run.deployment_id)
+        await asyncio.sleep(0)
+        if not may_begin:
+            raise ConnectionError("away")
+        return "evil/production", None
+
+    class Client:
+        async def set_flow_run_state(self, _: Any, state: State, **__: Any) -> None:
+            read.append(state.name)
+
+    async def submit(worker: BoundWorker, seen: FlowRun) -> None:
+        assert seen.deployment_id is None
+        await asyncio.sleep(0.01)  # the server answers
+        if may_begin:
+            await worker.run(seen, BoundConfiguration(labels={}))
+
+    monkeypatch.setattr(bound, "deployment_of", deployment_of)
+    monkeypatch.setattr(ProcessWorker, "_submit_run", submit)
+    worker = BoundWorker("playbook")
+    worker._client = Client()  # type: ignore[assignment]
+    run = FlowRun(id=uuid4(), flow_id=uuid4(), deployment_id=uuid4(), name="any")
+    await worker._submit_run(run)
+    assert read == [run.deployment_id, *(["Refused"] if may_begin else [])]
+    assert not worker._asked

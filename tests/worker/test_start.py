@@ -1,6 +1,5 @@
 """A run that was forked from the warm process is, for the worker that started it, the process that it started."""
 
-import json
 import os
 import signal
 import socket
@@ -188,7 +187,7 @@ def test_a_warm_process_that_dies_with_the_request_takes_no_run(tmp_path: Path) 
 def test_a_request_that_its_client_gave_up_starts_no_run(warm: Warm, tmp_path: Path) -> None:
     """The client has started the run in the other way: a second process would do it twice."""
     did = tmp_path / "did"
-    request = json.dumps({"environ": {"RUN": f"open({str(did)!r}, 'w')"}, "folder": str(tmp_path)}).encode()
+    request = f"{tmp_path}\0RUN=open({str(did)!r}, 'w')".encode()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.connect(str(warm.socket))
         socket.send_fds(client, [LENGTH.pack(len(request))], [0, 1, 2])

@@ -1,5 +1,6 @@
 """What the warm process does once, so that no run has to."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -35,6 +36,51 @@ share_certificates()
 def test_trusted_certificates_are_read_once_and_a_context_of_its_own_stays_one() -> None:
     """The same file gives the same context; one that its maker changes is not shared."""
     subprocess.run([sys.executable, "-c", SHARED], check=True, timeout=60)
+
+
+KEYS = """
+import google.auth
+from google.auth.crypt import RSASigner
+from worker.warm import share_keys
+share_keys()
+first, second = (google.auth.default()[0] for _ in range(2))
+assert first is not second and first.signer is second.signer and first.sign_bytes(b"a") == second.sign_bytes(b"a")
+try:
+    RSASigner.from_string("no key", "id")
+except ValueError:
+    print("told")
+"""
+
+
+def test_a_private_key_is_checked_once_and_one_that_is_none_is_told(tmp_path: Path) -> None:
+    """Two clients of a run sign with it. A file that is not there is no reason not to start."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    account = {
+        "type": "service_account",
+        "project_id": "any",
+        "client_email": "worker@any",
+        "token_uri": "http://127.0.0.1:1",
+        "private_key_id": "id",
+        "private_key": key.decode(),
+    }
+    file = tmp_path / "key.json"
+    file.write_text(json.dumps(account))
+    environ = os.environ | {"GOOGLE_APPLICATION_CREDENTIALS": str(file)}
+    done = subprocess.run([sys.executable, "-c", KEYS], env=environ, check=True, timeout=60, capture_output=True)
+    assert done.stdout == b"told\n"
+    for content in ("", "{}", "[1]", json.dumps(account | {"private_key": "none"})):
+        file.write_text(content)
+        subprocess.run([sys.executable, "-c", NO_KEY], env=environ, check=True, timeout=60)
+    file.unlink()
+    subprocess.run([sys.executable, "-c", NO_KEY], env=environ, check=True, timeout=60)
+
+
+NO_KEY = "from worker.warm import share_keys; share_keys()"
 
 
 COMPLETE = """
