@@ -175,8 +175,8 @@ class BoundWorker(ProcessWorker):
             await asyncio.sleep(EVENTS_AWAY_S)
 
     async def _submit_run(self, flow_run: "FlowRun") -> None:
-        """As Prefect's, which reads the deployment before it proposes the run as Pending, and the flow run without one
-        has none to read. Ours is read meanwhile, once, and `run` looks at it."""
+        """As Prefect's, without its first step: it reads the deployment before it asks whether the run may begin. Ours
+        is read meanwhile, once, for `run`; so Prefect is handed a flow run that names none."""
         deployment = asyncio.create_task(deployment_of(self.client, flow_run))
         deployment.add_done_callback(lambda done: done.cancelled() or done.exception())  # `run` may not begin
         self._asked[flow_run.id] = flow_run, deployment

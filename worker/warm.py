@@ -144,8 +144,8 @@ def share_certificates() -> None:
 
 
 def share_keys() -> None:
-    """A private key of Google's is checked once in this process and its forks: each of their two clients of a run would
-    check it again, 60 ms of CPU time in which nothing else of the run's process goes on."""
+    """A service account's private key is checked once in this process and its forks. Each of a run's two clients of
+    Google's would check it again: 60 ms of CPU time in which nothing else of the run's process goes on."""
     import google.auth
     from google.auth.crypt import RSASigner
 
