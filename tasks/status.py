@@ -13,6 +13,7 @@ from prefect.client import orchestration
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas import filters, sorting
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 
 from blocks import status_page
@@ -70,6 +71,7 @@ _words: dict[str, str] = {}
 _waiting: set[str] = set()
 _pages: dict[str, UUID] = {}
 _written: dict[str, str] = {}
+_deployments: dict[str, dict[str, DeploymentResponse]] = {}
 
 
 def holds(env: Environment) -> None:
@@ -105,24 +107,29 @@ async def finish(outcome: FlowResult, name: str) -> None:
     try:
         async with asyncio.timeout(END_WAITS_S):
             await asyncio.gather(*_writing.values(), return_exceptions=True)
-            for env in _held.values():
-                _words.pop(env.name, None)
-                url = env.run_url(str(run.id))
-                end, by = outcome.end.value, _asked_by(run)
-                mine = Ended(
-                    name=name,
-                    url=url,
-                    outcome=end,
-                    reason=outcome.message,
-                    at_s=unix_s(),
-                    by=by,
-                    flow=_flow_of(run),
-                    release=version_of(outcome.release_id),
-                    took_back=version_of(outcome.took_back),
-                )
-                await write(env, mine if is_listed and env.name == environment else None)
+            _words.clear()
+            pages = (
+                write(env, _own_end(env, run, outcome, name) if is_listed and env.name == environment else None)
+                for env in _held.values()
+            )
+            await asyncio.gather(*pages)
     except TimeoutError:
         get_run_logger().warning("the status page was not written within %s s; the next run writes it", END_WAITS_S)
+
+
+def _own_end(env: Environment, run: FlowRun, outcome: FlowResult, name: str) -> Ended:
+    """How this run ended, as its own page lists it before Prefect knows."""
+    return Ended(
+        name=name,
+        url=env.run_url(str(run.id)),
+        outcome=outcome.end.value,
+        reason=outcome.message,
+        at_s=unix_s(),
+        by=_asked_by(run),
+        flow=_flow_of(run),
+        release=version_of(outcome.release_id),
+        took_back=version_of(outcome.took_back),
+    )
 
 
 def listed(run: FlowRun, outcome: FlowResult) -> bool:
@@ -177,25 +184,38 @@ async def status_of(env: Environment, mine: Ended | None = None) -> Status:
     )
     leases = _leases(snapshots)
     async with orchestration.get_client() as client:
-        runs, deployments = await _ended_runs(client, env.name), await status_forms.deployments(client, env.name)
-        staged = await status_forms.passed_staging(client, env)
-        staged = "" if staged == newest_release(serving) else staged
-        ended = [_ended(env, run) for run in runs if mine is None or str(run.id) not in mine.url]
-        return Status(
-            environment=env.name,
-            serving=serving,
-            under_way=leases,
-            last_words=_words.get(env.name, "") if leases else "",
-            released_by=await _released_by(client, env.name, serving),
-            ended=(*([mine] if mine else []), *ended),
-            next_start_s=await _next_start_s(client, env.name),
-            rollback=preview(snapshots),
-            notices=await _notices(env),
-            forms=status_forms.forms(env, deployments, ways_back(snapshots), staged),
-            starts=tuple(status_forms.starts(env, deployments)),
-            places=places_of(env, serving),
-            ui_url=env.ui_url,
+        runs, deployments, staged, released_by, next_start_s, notices = await asyncio.gather(
+            _ended_runs(client, env.name),
+            _deployments_of(client, env.name),
+            status_forms.passed_staging(client, env),
+            _released_by(client, env.name, serving),
+            _next_start_s(client, env.name),
+            _notices(env),
         )
+    staged = "" if staged == newest_release(serving) else staged
+    ended = [_ended(env, run) for run in runs if mine is None or str(run.id) not in mine.url]
+    return Status(
+        environment=env.name,
+        serving=serving,
+        under_way=leases,
+        last_words=_words.get(env.name, "") if leases else "",
+        released_by=released_by,
+        ended=(*([mine] if mine else []), *ended),
+        next_start_s=next_start_s,
+        rollback=preview(snapshots),
+        notices=notices,
+        forms=status_forms.forms(env, deployments, ways_back(snapshots), staged),
+        starts=tuple(status_forms.starts(env, deployments)),
+        places=places_of(env, serving),
+        ui_url=env.ui_url,
+    )
+
+
+async def _deployments_of(client: PrefectClient, environment: str) -> dict[str, DeploymentResponse]:
+    """What people start, read once in a run: their schemas make it the largest answer of all."""
+    if environment not in _deployments:
+        _deployments[environment] = await status_forms.deployments(client, environment)
+    return _deployments[environment]
 
 
 def _leases(snapshots: Iterable[ServiceSnapshot]) -> tuple[Lease, ...]:

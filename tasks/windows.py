@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from prefect.client import orchestration
 
@@ -47,10 +48,11 @@ async def line(env: Environment) -> Seen:
     """No person has stopped the line: a Prefect variable, whose text is the reason. Raises: Transient."""
     names = stop_names(env.name)
     # Prefect takes dashes in a name, too: a stop that is written with them counts.
-    for name in (*names, *(one.replace("_", "-") for one in names)):
-        if reason := await _variable(name):
+    values = await _variables([*names, *(one.replace("_", "-") for one in names)])
+    for name, value in values.items():
+        if reason := _reason(value):
             return Seen(Answer.FAIL, f"the line is stopped ({name}): {reason}", env.ui("/variables"))
-    return Seen(Answer.PASS, f"the variable {stop_names(env.name)[0]} is not set", env.ui("/variables"))
+    return Seen(Answer.PASS, f"the variable {names[0]} is not set", env.ui("/variables"))
 
 
 def stop_names(environment: str) -> tuple[str, str]:
@@ -58,15 +60,22 @@ def stop_names(environment: str) -> tuple[str, str]:
     return f"{STOP}_{re.sub('[^a-z0-9]+', '_', environment)}", STOP
 
 
-async def _variable(name: str) -> str:
-    """The text of a Prefect variable; empty where it is not there, or is set to a word for no."""
+async def _variables(names: list[str]) -> dict[str, Any]:
+    """The values of Prefect variables, in this order, without those that are not there. Raises: Transient."""
+    asked = {"variables": {"name": {"any_": names}}}
     try:
         async with asyncio.timeout(ANSWERS_S), orchestration.get_client() as client:
-            found = await client.read_variable_by_name(name)
+            answer = await client.request("POST", "/variables/filter", json=asked)
+            found = {one["name"]: one["value"] for one in answer.json()}
     except (*PREFECT_AWAY, *UNREADABLE, TimeoutError) as away:
         why = str(away) or f"nothing came within {ANSWERS_S:g} s"
-        raise Transient(f"Prefect, asked for the variable {name}, did not answer ({why}). Ask again.") from away
-    text = "" if found is None or found.value in (None, False) else str(found.value).strip()
+        raise Transient(f"Prefect, asked for the variable {names[0]}, did not answer ({why}). Ask again.") from away
+    return {name: found[name] for name in names if name in found}
+
+
+def _reason(value: Any) -> str:
+    """Why a variable with this value stops the line; empty where it is a word for no."""
+    text = "" if value in (None, False) else str(value).strip()
     if text.lower() in OFF:
         return ""
     reason = clean(" ".join(text.split()), REASON_MAX)

@@ -145,8 +145,7 @@ class BoundWorker(ProcessWorker):
         """As Prefect's. Its first line goes the way of every later one, which takes 0.1 s the first time."""
         await super().setup()
         self._logger.info("This worker starts the flows of %s, and nothing else.", DEPLOYMENTS)
-        if self._work_queues:
-            self._watch = asyncio.create_task(self._look_when_asked())
+        self._watch = asyncio.create_task(self._look_when_asked())
 
     async def teardown(self, *exc_info: Any) -> None:
         """As Prefect's; from here on no run is looked for."""
@@ -157,13 +156,15 @@ class BoundWorker(ProcessWorker):
     async def _look_when_asked(self) -> None:
         """Look for work in the moment when the server says that a run of these queues was scheduled.
 
-        Where the server's events cannot be had, a run waits for the next look, as it does in a worker of all queues
-        (PREFECT_WORKER_QUERY_SECONDS).
+        Where the server's events cannot be had, a run waits for the next look (PREFECT_WORKER_QUERY_SECONDS).
         """
-        queues = {"prefect.resource.role": "work-queue", "prefect.resource.name": sorted(self._work_queues)}
+        role, names = "work-queue", sorted(self._work_queues)
+        if not names:
+            role, names = "work-pool", [self._work_pool_name]
+        looked_at = ResourceSpecification({"prefect.resource.role": role, "prefect.resource.name": names})
         scheduled = EventFilter(
             event=EventNameFilter(name=["prefect.flow-run.Scheduled"]),
-            any_resource=EventAnyResourceFilter(labels=ResourceSpecification(queues)),  # the server ignores `related`
+            any_resource=EventAnyResourceFilter(labels=looked_at),  # the server ignores `related`
         )
         while True:
             try:

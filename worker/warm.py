@@ -35,11 +35,13 @@ ENGINE = "prefect.engine"
 VENDORS = (
     "google.cloud.run_v2",
     "google.cloud.logging_v2",
+    "google.cloud.secretmanager_v1",
     "google.oauth2.credentials",
     "google.oauth2.service_account",
     "grpc._plugin_wrapping",
     "prometheus_api_client",
     "pymongo",
+    "scipy.special",
 )
 """What blocks import when they first need it."""
 PREFECT = (
@@ -47,6 +49,7 @@ PREFECT = (
     "prefect._internal.metrics",
     "prefect._internal.observers",
     "prefect.concurrency.services",
+    "prefect.deployments.flow_runs",
     "prefect.flow_engine",
     "prefect.task_engine",
     "prefect.utilities.visualization",

@@ -105,14 +105,6 @@ class Server:
 
         await self._carry("progress" if artifact_id == "shown" else "artifact", str(artifact_id), change)
 
-    async def read_variable_by_name(self, name: str) -> Any:
-        """As the client's: None where there is no such variable."""
-
-        def found() -> Any:
-            return SimpleNamespace(value=self.variables[name]) if name in self.variables else None
-
-        return await self._carry("read variable", name, found)
-
     async def progress(self, progress: float, description: str = "", **_: Any) -> str:
         """As `acreate_progress_artifact`."""
         await self._carry("progress", description, lambda: None)
@@ -211,9 +203,16 @@ class Server:
         await self._carry("set state", str(flow_run_id), lambda: self.runs.__setitem__(str(flow_run_id), state))
 
     async def request(self, method: str, path: str, json: dict[str, Any]) -> Any:
-        """As the client's, for the one request that is made this way: the filter of events."""
-        assert (method, path) == ("POST", "/events/filter")
-        asked = json["filter"]
+        """As the client's, for the two requests that are made this way: filters of events and of variables."""
+        assert method == "POST"
+        match path:
+            case "/events/filter":
+                return await self._events(json["filter"])
+            case "/variables/filter":
+                return await self._variables(json["variables"]["name"]["any_"])
+        raise AssertionError(path)
+
+    async def _events(self, asked: dict[str, Any]) -> Any:
         since_s = datetime.fromisoformat(asked["occurred"]["since"].replace("Z", "+00:00")).timestamp()
         names, resources = asked["event"]["name"], asked["resource"]["id"]
 
@@ -224,6 +223,13 @@ class Server:
             return SimpleNamespace(json=lambda: {"events": newest})
 
         return await self._carry("events", ",".join(resources), found)
+
+    async def _variables(self, names: list[str]) -> Any:
+        def found() -> Any:
+            there = [{"name": name, "value": value} for name, value in self.variables.items() if name in names]
+            return SimpleNamespace(json=lambda: there)
+
+        return await self._carry("read variables", names[0], found)
 
     async def open(self, name: str) -> Environment:
         """As `Environment.aload`."""

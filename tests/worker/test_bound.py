@@ -146,14 +146,17 @@ class Events:
         await asyncio.Event().wait()
 
 
-async def test_a_worker_of_one_queue_looks_for_work_when_a_run_of_it_is_scheduled(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("queues", "role", "name"), [(["emergency"], "work-queue", "emergency"), ([], "work-pool", "playbook")]
+)
+async def test_a_worker_looks_for_work_when_a_run_of_its_queues_is_scheduled(
+    queues: list[str], role: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever becomes of the events: the looks by the clock go on beside it."""
     events, looks = Events(), asyncio.Queue[str]()
     monkeypatch.setattr(bound, "get_events_subscriber", events)
     monkeypatch.setattr(bound, "EVENTS_AWAY_S", 0)
-    worker = BoundWorker("playbook", work_queues=["emergency"])
+    worker = BoundWorker("playbook", work_queues=queues)
 
     async def look() -> list[Any]:
         looks.put_nowait("looked")
@@ -175,9 +178,9 @@ async def test_a_worker_of_one_queue_looks_for_work_when_a_run_of_it_is_schedule
         related=[
             RelatedResource(
                 {
-                    "prefect.resource.id": "prefect.work-queue.1",
-                    "prefect.resource.role": "work-queue",
-                    "prefect.resource.name": "emergency",
+                    "prefect.resource.id": f"prefect.{role}.1",
+                    "prefect.resource.role": role,
+                    "prefect.resource.name": name,
                 }
             )
         ],
@@ -185,7 +188,7 @@ async def test_a_worker_of_one_queue_looks_for_work_when_a_run_of_it_is_schedule
     asked = ServerFilter.model_validate_json(events.asked[-1].model_dump_json(exclude={"occurred"}))
     asked.occurred.since = scheduled.occurred - timedelta(days=1)
     elsewhere = scheduled.model_copy(deep=True)
-    elsewhere.related[0].root["prefect.resource.name"] = "default"
+    elsewhere.related[0].root["prefect.resource.name"] = "another"
     assert (asked.includes(scheduled), asked.includes(elsewhere)) == (True, False)
 
 
