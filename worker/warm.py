@@ -39,7 +39,7 @@ VENDORS = (
     "google.oauth2.credentials",
     "google.oauth2.service_account",
     "grpc._plugin_wrapping",
-    "prometheus_api_client",
+    "prometheus_api_client.prometheus_connect",
     "pymongo",
     "scipy.special",
 )
@@ -48,6 +48,7 @@ PREFECT = (
     "anyio._backends._asyncio",
     "prefect._internal.metrics",
     "prefect._internal.observers",
+    "prefect._vendor.croniter.croniter",
     "prefect.concurrency.services",
     "prefect.deployments.flow_runs",
     "prefect.flow_engine",
