@@ -194,19 +194,21 @@ async def running_environment(
     policy: str = "",
     services: int = len(SERVICES),
     is_scaled: bool = False,
+    on_several: bool = False,
     notices: str = "",
 ) -> AsyncIterator[TestEnvironment]:
     """A complete test environment, ready for its first scenario. Everything is stopped when the block ends.
 
     ``policy``: lines that production's policy begins with. ``services``: how many there are.
-    ``is_scaled``: Prefect runs as on several machines, and there are three environments. ``notices``: "yes" where the
-    Prefect server tells people what no worker can (not with ``is_scaled``).
+    ``is_scaled``: Prefect runs as on several machines, and there are three environments; ``on_several``: with the usual
+    two. ``notices``: "yes" where the Prefect server tells people what no worker can (not with ``is_scaled``).
     """
     reach_directly()
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as name:
         folder = Path(name)
         projects = (PRODUCTION, STAGING, *([f"ethixai-{THIRD}"] if is_scaled else []))
-        start_server, write_files = (scaled_server, write_scaled) if is_scaled else (prefect_server, write_environments)
+        start_server = scaled_server if is_scaled or on_several else prefect_server
+        write_files = write_scaled if is_scaled else write_environments
         async with RemoteWorld.start(folder / "world", services=services, projects=projects) as world:
             environ = {**world.client_environ, **secrets(world)}
             async with (

@@ -43,7 +43,7 @@ VENDORS = (
     "pymongo",
     "scipy.special",
 )
-"""What blocks import when they first need it."""
+"""What our code imports when it first needs it."""
 PREFECT = (
     "anyio._backends._asyncio",
     "prefect._internal.metrics",

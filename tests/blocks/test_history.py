@@ -1,9 +1,10 @@
-"""Reading the history of releases from a real Prefect server."""
+"""Reading the history of releases, and the emergency stop, from a real Prefect server."""
 
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import uuid4
 
 import asyncpg
@@ -11,11 +12,13 @@ import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from blocks.environment import Environment
 from flows.quarterly_review import span
+from playbook.checklist.items import Answer
 from playbook.errors import BadRequest
 from playbook.history.review import review
 from rehearsal.server import Server, prefect_server
-from tasks import history
+from tasks import history, windows
 from tasks.schedule_names import name_scheduled_runs
 
 NOW = datetime.now(UTC)
@@ -70,6 +73,21 @@ async def test_every_release_is_read_once_whatever_the_pages(server: Server, mon
     assert (newest.version, newest.requested_by, newest.overrides) == ("v20251116-abc123", "Ada", ("ci",))
     assert newest.waited_s == pytest.approx(900, abs=1)
     assert newest.outcome == "Promoted"
+
+
+@pytest.mark.parametrize("name", ["stop_the_line_eu_production", "stop-the-line-eu-production", "stop_the_line"])
+async def test_the_emergency_stop_is_read_whatever_its_name(server: Server, name: str) -> None:
+    """Its text is the reason, also where others have stopped and ours says no; deleted, it stops nothing."""
+    env = cast(Environment, SimpleNamespace(name="eu-production", ui=lambda path: path))
+    others = {"stop_the_line_staging": "not here", "my_stop_the_line": "not this", "stop-the-line": "off"}
+    async with server.client as client:
+        for one, text in {**others, name: "the database is being moved"}.items():
+            await client.post("/variables/", json={"name": one, "value": text})
+        stopped = await windows.line(env)
+        await client.delete(f"/variables/name/{name}")
+        free = await windows.line(env)
+    assert (stopped.answer, free.answer) == (Answer.FAIL, Answer.PASS)
+    assert stopped.fact == f"the line is stopped ({name}): the database is being moved"
 
 
 async def scheduled(server: Server, flow: str, cron: str, *tags: str) -> str:
